@@ -1,0 +1,2 @@
+//! Text of the topology file to checked values.
+#![forbid(unsafe_code)]

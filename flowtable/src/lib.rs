@@ -1,0 +1,2 @@
+//! Header bytes to action.
+#![forbid(unsafe_code)]

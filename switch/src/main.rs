@@ -1,0 +1,3 @@
+//! The weir daemon and its commands.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,1 @@
+//! A software guest: the driver half of vhost-user and virtio-net.
