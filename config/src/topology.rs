@@ -1,0 +1,203 @@
+//! The checked values: what the daemon is given.
+//!
+//! Made by `check` only from a file without mistakes: names are unique, every NIC's network exists, no two NICs share a
+//! socket or, in one network, a MAC address. All of it is plain data, to be cloned and compared freely.
+
+use std::path::{Path, PathBuf};
+
+use crate::units::{CoreId, MacAddr};
+
+/// Where the control socket is when the file doesn't say.
+pub const DEFAULT_CONTROL_PATH: &str = "/run/weir/control.sock";
+/// Permission bits of a socket when the file doesn't say: owner and group.
+pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
+/// Capacity of the flow table when the file doesn't say.
+pub const DEFAULT_FLOWS: usize = 1_048_576;
+/// Payload bytes of a frame when the file doesn't say.
+pub const DEFAULT_MTU: u16 = 1500;
+
+/// A whole topology: one daemon's cores, networks and VMs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// CPUs to poll on: at least one, none twice, in the file's order.
+    pub cores: Vec<CoreId>,
+    /// What a core does that finds nothing.
+    pub idle: Idle,
+    /// Capacity of the flow table, in flows.
+    pub flows: usize,
+    /// The socket on which operators talk to the daemon.
+    pub control: Control,
+    /// Broadcast domains, in the file's order.
+    pub networks: Vec<Network>,
+    /// VMs: those of the file itself first, then those of the included files in the order of their paths.
+    pub vms: Vec<Vm>,
+}
+
+impl Topology {
+    /// The folder of the control socket: where the daemon keeps what must outlive it.
+    pub fn run_dir(&self) -> &Path {
+        self.control.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The network that `nic` is plugged into; `nic` is one of this topology's.
+    pub fn network_of(&self, nic: &Nic) -> &Network {
+        &self.networks[nic.network_idx]
+    }
+
+    /// Every NIC with its VM, in order.
+    pub fn nics(&self) -> impl Iterator<Item = (&Vm, &Nic)> {
+        self.vms.iter().flat_map(|vm| vm.nics.iter().map(move |nic| (vm, nic)))
+    }
+}
+
+/// What a core does when it finds nothing for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Idle {
+    /// It sleeps until somebody kicks it.
+    #[default]
+    Adaptive,
+    /// It goes on polling.
+    Poll,
+}
+
+/// The control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Absolute, at most 107 bytes.
+    pub path: PathBuf,
+    /// Group name or number that the socket is given to; none: the daemon's own.
+    pub group: Option<String>,
+    /// Permission bits, at most `0o777`.
+    pub mode: u32,
+}
+
+/// A broadcast domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Unique among networks.
+    pub name: String,
+    /// Tag on the uplink, 1 to 4094; none: untagged.
+    pub vlan: Option<u16>,
+    /// Largest payload of a frame, 68 to 9000 bytes (Ethernet header not counted).
+    pub mtu: u16,
+    /// Name of the uplink; none: frames stay on this host. Always none in this version.
+    pub uplink: Option<String>,
+}
+
+/// A virtual machine: what its NICs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vm {
+    /// Unique among VMs.
+    pub name: String,
+    /// At least one.
+    pub nics: Vec<Nic>,
+}
+
+/// One NIC of a VM: a port of the switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// Unique in its VM.
+    pub name: String,
+    /// Which of [`Topology::networks`].
+    pub network_idx: usize,
+    /// Addresses it may send from.
+    pub mac: MacPolicy,
+    /// Queue pairs the guest may enable, 1 to 16.
+    pub queues: u16,
+    /// How the guest is reached.
+    pub port: PortKind,
+}
+
+/// Addresses that a NIC may send from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacPolicy {
+    /// `mac: "52:54:…"`: this one alone, known before the guest speaks.
+    Fixed(MacAddr),
+    /// Neither `mac` nor `macs`: the first one it sends from, from then on.
+    Sticky,
+    /// `macs: N`: up to so many, learned; at least 1.
+    Learn(u32),
+    /// `macs: any`: whatever it sends from.
+    Any,
+}
+
+/// How a guest is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortKind {
+    /// By a vhost-user socket.
+    VhostUser {
+        /// Absolute, at most 107 bytes, of no other port and not the control socket's.
+        path: PathBuf,
+        /// Who makes the socket.
+        listens: Listens,
+        /// Group name or number that the socket is given to; none: the daemon's own. None where the guest listens.
+        group: Option<String>,
+        /// Permission bits, at most `0o777`. Of no meaning where the guest listens.
+        mode: u32,
+    },
+}
+
+/// Which side makes the vhost-user socket and waits for the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listens {
+    /// weir listens, the guest connects.
+    #[default]
+    Weir,
+    /// The guest listens, weir connects.
+    Guest,
+}
+
+/// The name of a port as operators see it: `web/net0`.
+pub fn port_name(vm: &Vm, nic: &Nic) -> String {
+    format!("{}/{}", vm.name, nic.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology() -> Topology {
+        let nic = Nic {
+            name: "net0".into(),
+            network_idx: 1,
+            mac: MacPolicy::Sticky,
+            queues: 1,
+            port: PortKind::VhostUser {
+                path: "/run/weir/web.sock".into(),
+                listens: Listens::Weir,
+                group: None,
+                mode: DEFAULT_SOCKET_MODE,
+            },
+        };
+        let network = |name: &str| Network { name: name.into(), vlan: None, mtu: DEFAULT_MTU, uplink: None };
+        Topology {
+            cores: Vec::new(),
+            idle: Idle::default(),
+            flows: DEFAULT_FLOWS,
+            control: Control { path: DEFAULT_CONTROL_PATH.into(), group: None, mode: DEFAULT_SOCKET_MODE },
+            networks: vec![network("blue"), network("red")],
+            vms: vec![Vm { name: "web".into(), nics: vec![nic] }],
+        }
+    }
+
+    #[test]
+    fn port_is_named_after_its_vm_and_nic() {
+        let topology = topology();
+        let names: Vec<_> = topology.nics().map(|(vm, nic)| port_name(vm, nic)).collect();
+        assert_eq!(names, ["web/net0"]);
+    }
+
+    #[test]
+    fn run_dir_is_the_folder_of_the_control_socket() {
+        let mut topology = topology();
+        assert_eq!(topology.run_dir(), Path::new("/run/weir"));
+        topology.control.path = "/control.sock".into();
+        assert_eq!(topology.run_dir(), Path::new("/"));
+    }
+
+    #[test]
+    fn nic_finds_its_network() {
+        let topology = topology();
+        assert_eq!(topology.network_of(&topology.vms[0].nics[0]).name, "red");
+    }
+}

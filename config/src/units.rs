@@ -1,0 +1,325 @@
+//! Quantities as people write them: a rate, a size, a CPU, a MAC address.
+//!
+//! Each is a type of its own that reads with `FromStr` and prints with `Display`, and reads back what it printed. What
+//! is ambiguous (`1gbps`: bits or bytes?) is refused with the spelling that isn't; see [`BadValue`].
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A value that can't be used, and what to write instead. Both are for people, without a full stop at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadValue {
+    /// What is wrong with it.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+}
+
+impl BadValue {
+    pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into() }
+    }
+}
+
+impl fmt::Display for BadValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.message, self.help)
+    }
+}
+
+impl std::error::Error for BadValue {}
+
+/// One unit a quantity may be written in.
+struct Unit {
+    name: &'static str,
+    factor: u64,
+    /// What people write when they mean it, all in lower case; each is refused and answered with `name`.
+    slips: &'static [&'static str],
+}
+
+/// The units of one quantity, smallest first, and what it is called.
+struct Scale {
+    what: &'static str,
+    units: &'static [Unit],
+    why_not: &'static str,
+}
+
+const BITS: Scale = Scale {
+    what: "rate",
+    units: &[
+        Unit { name: "bit", factor: 1, slips: &["", "b", "bits", "bps", "bit/s"] },
+        Unit { name: "kbit", factor: 1_000, slips: &["k", "kb", "kbits", "kbps", "kb/s", "kbit/s", "kibit", "kib"] },
+        Unit {
+            name: "mbit",
+            factor: 1_000_000,
+            slips: &["m", "mb", "mbits", "mbps", "mb/s", "mbit/s", "mibit", "mib"],
+        },
+        Unit {
+            name: "gbit",
+            factor: 1_000_000_000,
+            slips: &["g", "gb", "gbits", "gbps", "gb/s", "gbit/s", "gibit", "gib"],
+        },
+    ],
+    why_not: "it could mean bits or bytes, or powers of 1000 or of 1024",
+};
+
+const PACKETS: Scale = Scale {
+    what: "packet rate",
+    units: &[
+        Unit { name: "pps", factor: 1, slips: &["", "p", "packets", "packets/s", "p/s"] },
+        Unit { name: "kpps", factor: 1_000, slips: &["k", "kp", "kp/s", "kpackets"] },
+        Unit { name: "mpps", factor: 1_000_000, slips: &["m", "mp", "mp/s", "mpackets"] },
+    ],
+    why_not: "it doesn't say packets per second",
+};
+
+const SIZES: Scale = Scale {
+    what: "size",
+    units: &[
+        Unit { name: "B", factor: 1, slips: &["", "b", "byte", "bytes"] },
+        Unit { name: "KiB", factor: 1 << 10, slips: &["k", "kb", "ki", "kib", "kbyte"] },
+        Unit { name: "MiB", factor: 1 << 20, slips: &["m", "mb", "mi", "mib", "mbyte"] },
+    ],
+    why_not: "it could mean powers of 1000 or of 1024",
+};
+
+impl Scale {
+    /// Reads `text`; the value is at least 1.
+    fn read(&self, text: &str) -> Result<u64, BadValue> {
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        if number.is_empty() {
+            return Err(BadValue::new(format!("this is not a {}", self.what), self.help()));
+        }
+        let unit = self.unit(number, unit)?;
+        let value = scaled(number, unit.factor).ok_or_else(|| {
+            BadValue::new(
+                format!("`{number}{}` is too large, or not a whole number of `{}`", unit.name, self.units[0].name),
+                self.help(),
+            )
+        })?;
+        if value == 0 {
+            return Err(BadValue::new(format!("a {} of zero lets nothing through", self.what), "leave the key out"));
+        }
+        Ok(value)
+    }
+
+    fn unit(&self, number: &str, unit: &str) -> Result<&Unit, BadValue> {
+        if let Some(known) = self.units.iter().find(|known| known.name == unit) {
+            return Ok(known);
+        }
+        let lower = unit.trim().to_lowercase();
+        match self.units.iter().find(|u| u.name.to_lowercase() == lower || u.slips.contains(&lower.as_str())) {
+            None => Err(BadValue::new(format!("unknown unit in a {}", self.what), self.help())),
+            Some(meant) if unit.is_empty() => {
+                Err(BadValue::new(format!("a {} needs a unit", self.what), format!("write `{number}{}`", meant.name)))
+            }
+            Some(meant) if meant.name.to_lowercase() == lower => Err(BadValue::new(
+                format!("the unit is written `{}`, straight behind the number", meant.name),
+                format!("write `{number}{}`", meant.name),
+            )),
+            Some(meant) => Err(BadValue::new(
+                format!("`{}` is ambiguous: {}", unit.trim(), self.why_not),
+                format!("write `{number}{}` if that is what you mean", meant.name),
+            )),
+        }
+    }
+
+    fn help(&self) -> String {
+        let names: Vec<_> = self.units.iter().map(|unit| format!("`{}`", unit.name)).collect();
+        format!("write a number and one of {}, as in `10{}`", names.join(" "), self.units[1].name)
+    }
+
+    /// Prints in the largest unit that leaves a whole number, so that it reads back as the same value.
+    fn write(&self, value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |unit: &&Unit| value >= unit.factor && value.is_multiple_of(unit.factor);
+        match self.units.iter().rev().find(fits) {
+            Some(unit) => write!(f, "{}{}", value / unit.factor, unit.name),
+            None => write!(f, "{value}{}", self.units[0].name),
+        }
+    }
+}
+
+/// `number` (digits, at most one point) times `factor`, if that is a whole number that fits.
+fn scaled(number: &str, factor: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let mut value = whole.parse::<u64>().ok()?.checked_mul(factor)?;
+    let fraction_digits = fraction.trim_end_matches('0');
+    if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    if !fraction_digits.is_empty() {
+        let divisor = 10u64.checked_pow(u32::try_from(fraction_digits.len()).ok()?)?;
+        let part = fraction_digits.parse::<u64>().ok()?.checked_mul(factor)?;
+        if !part.is_multiple_of(divisor) {
+            return None;
+        }
+        value = value.checked_add(part / divisor)?;
+    }
+    Some(value)
+}
+
+macro_rules! quantity {
+    ($(#[$doc:meta])* $name:ident, $scale:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// So many; zero is nothing, and refused.
+            pub fn new(value: u64) -> Option<Self> {
+                (value > 0).then_some(Self(value))
+            }
+
+            /// The value in the smallest unit.
+            pub fn value(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadValue;
+            fn from_str(text: &str) -> Result<Self, BadValue> {
+                $scale.read(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $scale.write(self.0, f)
+            }
+        }
+    };
+}
+
+quantity!(
+    /// A rate in bits per second, at least 1: `1gbit`. Powers of 1000.
+    BitsPerSec,
+    BITS
+);
+quantity!(
+    /// A rate in packets per second, at least 1: `200kpps`. Powers of 1000.
+    PacketsPerSec,
+    PACKETS
+);
+quantity!(
+    /// A size in bytes, at least 1: `64KiB`. Powers of 1024.
+    Bytes,
+    SIZES
+);
+
+/// Highest CPU number that the kernel's fixed-size CPU set can name.
+const CORE_MAX: u16 = 1023;
+
+/// A CPU by its number, 0 to 1023. Whether this machine has it is for the daemon to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CoreId(u16);
+
+impl CoreId {
+    /// The CPU of that number, if it is one that can be named.
+    pub fn new(number: u16) -> Option<Self> {
+        (number <= CORE_MAX).then_some(Self(number))
+    }
+
+    /// Its number.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl FromStr for CoreId {
+    type Err = BadValue;
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        number.and_then(Self::new).ok_or_else(|| {
+            BadValue::new(
+                "this is not a CPU number",
+                format!("write a number from 0 to {CORE_MAX}, as in `cores: [2, 3]`"),
+            )
+        })
+    }
+}
+
+impl fmt::Display for CoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A MAC address that a guest can own: unicast, not all zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr([u8; 6]);
+
+impl MacAddr {
+    /// Takes `octets` if a guest can own them.
+    ///
+    /// # Errors
+    /// [`BadValue`] for the zero address and for group addresses (broadcast is one).
+    pub fn new(octets: [u8; 6]) -> Result<Self, BadValue> {
+        let help = "write the guest's own address, as in \"52:54:00:00:00:01\"";
+        if octets == [0; 6] {
+            return Err(BadValue::new("the zero address belongs to nobody", help));
+        }
+        if octets == [0xff; 6] {
+            return Err(BadValue::new("this is the broadcast address, which nobody sends from", help));
+        }
+        if octets[0] & 1 != 0 {
+            let mut unicast = octets;
+            unicast[0] &= !1;
+            let message =
+                format!("this is a group address (bit 0 of `{:02x}` is set), which nobody sends from", octets[0]);
+            return Err(BadValue::new(message, format!("write a unicast address, as in \"{}\"", Self(unicast))));
+        }
+        Ok(Self(octets))
+    }
+
+    /// Its six bytes, in the order they go on the wire.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = BadValue;
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if let Some(octets) = octets(text, ':') {
+            return Self::new(octets);
+        }
+        let meant = octets(text, '-').and_then(|octets| Self::new(octets).ok());
+        let example = meant.map_or_else(|| "52:54:00:00:00:01".to_owned(), |mac| mac.to_string());
+        Err(BadValue::new(
+            "this is not a MAC address",
+            format!("write six pairs of hexadecimal digits with colons, as in \"{example}\""),
+        ))
+    }
+}
+
+fn octets(text: &str, separator: char) -> Option<[u8; 6]> {
+    let mut octets = [0; 6];
+    let mut pairs = text.split(separator);
+    for octet in &mut octets {
+        let pair = pairs.next()?;
+        // `from_str_radix` alone would take a sign.
+        if pair.len() != 2 || !pair.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        *octet = u8::from_str_radix(pair, 16).ok()?;
+    }
+    pairs.next().is_none().then_some(octets)
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MacAddr({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests;
