@@ -1,1 +1,26 @@
-//! A software guest: the driver half of vhost-user and virtio-net.
+//! A software guest for a vhost-user switch: the driver half of virtio-net, with checks on the device, written without a line
+//! of the switch. `GuestDriver` works in plain memory; the front-end puts it behind a socket; the program `guest` makes it a
+//! generator, a sink, a host that answers ping, or a guest that misbehaves.
+#![deny(unsafe_code)]
+
+/// A naive device, to test the driver with.
+pub mod device;
+/// The driver's half of a virtio-net device.
+pub mod driver;
+/// The virtio-net header.
+pub mod header;
+/// Regions of guest memory, by guest-physical address.
+#[allow(unsafe_code)]
+pub mod memory;
+/// Ring sizes, features, buffer shapes, memory layout.
+pub mod options;
+/// The driver's half of one split virtqueue.
+pub mod ring;
+
+mod arena;
+mod buffers;
+
+pub use driver::{Counters, GuestDriver, Received};
+pub use header::NetHeader;
+pub use memory::GuestMemory;
+pub use options::{Backing, Indirect, Layout, Options};
