@@ -1,0 +1,82 @@
+//! What a decision can be, and the table of reasons to drop.
+
+use crate::network::PortId;
+
+/// What is done with one frame. Four bytes, copied freely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// To one port.
+    Unicast(PortId),
+    /// To every port of the network but the one it came from.
+    Flood,
+    /// To nobody, and counted under this reason.
+    Drop(DropReason),
+}
+
+macro_rules! reasons {
+    ($($name:ident $text:literal $sentence:literal;)*) => {
+        /// Why a frame was dropped. Each has one counter per port; see [`DropReason::text`] for its name on the outside.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $(#[doc = $sentence] $name),* }
+
+        impl DropReason {
+            /// All of them, in the order of their counters.
+            pub const ALL: &[DropReason] = &[$(DropReason::$name),*];
+            /// How many there are.
+            pub const COUNT: usize = DropReason::ALL.len();
+
+            /// The name in reports.
+            pub fn text(self) -> &'static str {
+                match self { $(DropReason::$name => $text),* }
+            }
+
+            /// A sentence for a person.
+            pub fn sentence(self) -> &'static str {
+                match self { $(DropReason::$name => $sentence),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    BadChain "bad-chain" "The guest's descriptor chain broke VIRTIO's rules; it was given back unread.";
+    BadOffload "bad-offload" "The virtio-net header asked for something that was not negotiated, or made no sense.";
+    Runt "runt" "The frame was shorter than an Ethernet header.";
+    TooBig "too-big" "The frame was longer than the network's MTU allows, or than the receiver's buffers.";
+    LinkLocal "link-local" "The destination was one of 01:80:C2:00:00:0x, which a bridge never forwards.";
+    BadSource "bad-source" "The source address was zero or a group address.";
+    Spoofed "spoofed" "The source address is not one that this port may send from.";
+    Tagged "tagged" "The guest sent a VLAN tag into a network that carries none.";
+    SamePort "same-port" "The destination is behind the port that the frame came from.";
+    NoDestination "no-destination" "Nobody else is in the network, or nobody of them is connected.";
+    PortDown "port-down" "The destination's port is not connected.";
+    ReceiverFull "receiver-full" "The receiver left no buffers, for longer than frames behind this one could be held back.";
+}
+
+impl DropReason {
+    /// Place of its counter, below [`DropReason::COUNT`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn action_is_small_enough_to_be_copied_freely() {
+        assert!(size_of::<Action>() <= 4);
+    }
+
+    #[test]
+    fn every_reason_has_its_own_name_and_place() {
+        let names: std::collections::HashSet<_> = DropReason::ALL.iter().map(|r| r.text()).collect();
+        assert_eq!(names.len(), DropReason::COUNT);
+        for (place, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), place);
+            assert!(reason.sentence().ends_with('.'));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Decisions of whole bursts, as a core asks for them.
+
+use super::*;
+
+const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const B: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const C: [u8; 6] = [2, 0, 0, 0, 0, 3];
+const ALL: [u8; 6] = [0xff; 6];
+
+struct Rig {
+    lookup: Lookup,
+    macs: Arc<MacTable>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let networks = Arc::new(Networks {
+            networks: vec![
+                Network { members: vec![0, 1, 2], frame_max: 1514, passes_tags: true },
+                Network { members: vec![3, 4], frame_max: 9014, passes_tags: false },
+            ],
+        });
+        let macs = Arc::new(MacTable::new(1024, 8, [3, 5]));
+        Self { lookup: Lookup::new(1024, 8, macs.clone(), networks, [1, 2]), macs }
+    }
+
+    fn send(&mut self, from: &Ingress, dst: [u8; 6], src: [u8; 6], now: u32) -> Action {
+        self.send_sized(from, dst, src, 0x0800, 64, now)
+    }
+
+    fn send_sized(&mut self, from: &Ingress, dst: [u8; 6], src: [u8; 6], kind: u16, len: u32, now: u32) -> Action {
+        let mut header = Header::default();
+        header.0[..6].copy_from_slice(&dst);
+        header.0[6..12].copy_from_slice(&src);
+        header.0[12..14].copy_from_slice(&kind.to_be_bytes());
+        let mut actions = [Action::Flood; 1];
+        self.lookup.decide(from, &[header], &[len], &mut actions, now);
+        actions[0]
+    }
+}
+
+fn port(port: PortId, source: SourcePolicy) -> Ingress {
+    Ingress { port, network: if port < 3 { 0 } else { 1 }, source, generation: 1 }
+}
+
+fn any(n: PortId) -> Ingress {
+    port(n, SourcePolicy::Learn(u32::MAX))
+}
+
+#[test]
+fn unknown_destination_is_flooded_until_it_speaks() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.send(&any(0), B, A, 0), Action::Flood);
+    assert_eq!(rig.send(&any(0), B, A, 0), Action::Flood, "remembered, and still true");
+    assert_eq!(rig.send(&any(1), A, B, 0), Action::Unicast(0));
+    assert_eq!(rig.send(&any(0), B, A, 0), Action::Unicast(1));
+    assert_eq!(rig.send(&any(0), ALL, A, 0), Action::Flood);
+}
+
+#[test]
+fn address_that_moved_is_followed_at_once() {
+    let mut rig = Rig::new();
+    rig.send(&any(0), ALL, A, 0);
+    rig.send(&any(1), ALL, B, 0);
+    assert_eq!(rig.send(&any(0), B, A, 0), Action::Unicast(1));
+    assert_eq!(rig.send(&any(2), A, B, 0), Action::Unicast(0), "B is behind port 2 now");
+    assert_eq!(rig.send(&any(0), B, A, 0), Action::Unicast(2));
+    assert_eq!(rig.send(&any(1), ALL, B, 0), Action::Flood);
+    assert_eq!(rig.send(&any(0), B, A, 0), Action::Unicast(1));
+}
+
+#[test]
+fn flow_that_rests_on_a_moved_source_is_decided_anew() {
+    let mut rig = Rig::new();
+    rig.send(&any(1), ALL, B, 0);
+    assert_eq!(rig.send(&any(0), B, A, 0), Action::Unicast(1));
+    rig.send(&any(2), ALL, A, 0);
+    assert_eq!(rig.send(&any(1), A, B, 0), Action::Unicast(2));
+    assert_eq!(rig.send(&any(0), B, A, 0), Action::Unicast(1), "and this brings A back");
+    assert_eq!(rig.send(&any(1), A, B, 0), Action::Unicast(0));
+}
+
+#[test]
+fn fixed_address_is_the_only_one_a_port_may_send_from() {
+    let mut rig = Rig::new();
+    let fixed = port(0, SourcePolicy::Fixed(A));
+    assert_eq!(rig.send(&fixed, ALL, A, 0), Action::Flood);
+    assert_eq!(rig.send(&fixed, ALL, C, 0), Action::Drop(DropReason::Spoofed));
+    assert_eq!(rig.send(&any(1), ALL, A, 0), Action::Drop(DropReason::Spoofed), "nobody else takes it over");
+    assert_eq!(rig.send(&any(1), A, B, 0), Action::Unicast(0));
+}
+
+#[test]
+fn first_address_sticks_until_the_guest_disconnects() {
+    let mut rig = Rig::new();
+    let sticky = port(0, SourcePolicy::Sticky);
+    assert_eq!(rig.send(&sticky, ALL, A, 0), Action::Flood);
+    assert_eq!(rig.send(&sticky, ALL, C, 0), Action::Drop(DropReason::Spoofed));
+    rig.macs.forget_port(0);
+    assert_eq!(rig.send(&sticky, ALL, C, 0), Action::Flood);
+    assert_eq!(rig.send(&sticky, ALL, A, 0), Action::Drop(DropReason::Spoofed));
+}
+
+#[test]
+fn networks_know_nothing_of_each_other() {
+    let mut rig = Rig::new();
+    rig.send(&any(0), ALL, A, 0);
+    assert_eq!(rig.send(&any(3), A, B, 0), Action::Flood, "A is in the other network");
+    rig.send(&any(3), ALL, A, 0);
+    assert_eq!(rig.send(&any(1), A, C, 0), Action::Unicast(0));
+    assert_eq!(rig.send(&any(4), A, C, 0), Action::Unicast(3));
+}
+
+#[test]
+fn tag_goes_where_tags_pass_and_length_is_that_of_the_network() {
+    let mut rig = Rig::new();
+    rig.send(&any(1), ALL, B, 0);
+    assert_eq!(rig.send_sized(&any(0), B, A, 0x8100, 64, 0), Action::Unicast(1));
+    assert_eq!(rig.send_sized(&any(0), B, A, 0x8100, 1518, 0), Action::Unicast(1));
+    assert_eq!(rig.send_sized(&any(0), B, A, 0x8100, 1519, 0), Action::Drop(DropReason::TooBig));
+    assert_eq!(rig.send_sized(&any(0), B, A, 0x0800, 1514, 0), Action::Unicast(1));
+    assert_eq!(rig.send_sized(&any(0), B, A, 0x0800, 1515, 0), Action::Drop(DropReason::TooBig));
+    assert_eq!(rig.send_sized(&any(3), ALL, A, 0x88a8, 64, 0), Action::Drop(DropReason::Tagged));
+    assert_eq!(rig.send_sized(&any(3), ALL, A, 0x0800, 9014, 0), Action::Flood);
+}
+
+#[test]
+fn what_a_bridge_must_not_forward_is_dropped_by_name() {
+    let mut rig = Rig::new();
+    let from = any(0);
+    assert_eq!(rig.send(&from, [1, 0x80, 0xc2, 0, 0, 0xe], A, 0), Action::Drop(DropReason::LinkLocal));
+    assert_eq!(rig.send(&from, [1, 0x80, 0xc2, 0, 0, 0x10], A, 0), Action::Flood);
+    assert_eq!(rig.send(&from, B, [3, 0, 0, 0, 0, 1], 0), Action::Drop(DropReason::BadSource));
+    assert_eq!(rig.send(&from, B, [0; 6], 0), Action::Drop(DropReason::BadSource));
+    rig.send(&from, ALL, A, 0);
+    assert_eq!(rig.send(&from, A, C, 0), Action::Drop(DropReason::SamePort));
+}
+
+#[test]
+fn flow_that_goes_on_keeps_its_source_from_ageing() {
+    let mut rig = Rig::new();
+    rig.send(&any(1), ALL, B, 0);
+    for second in 0..400 {
+        assert_eq!(rig.send(&any(0), B, A, second), if second <= 301 { Action::Unicast(1) } else { Action::Flood });
+        rig.macs.age(second, 300);
+    }
+}
+
+#[test]
+fn port_that_flaps_addresses_is_forwarded_without_being_believed() {
+    let mut rig = Rig::new();
+    let mut moved = 0;
+    for turn in 0..10_000u32 {
+        let n = (turn % 2) as u16;
+        rig.send(&any(n), ALL, A, 0);
+        moved += u32::from(rig.macs.find(0, A).is_some_and(|f| f.port == n));
+    }
+    assert!(moved < 7_000, "{moved}: the budget of 1,024 moves a port and second ends it");
+    assert_eq!(rig.send(&any(0), ALL, A, 0), Action::Flood);
+}
+
+#[test]
+fn changed_generation_asks_the_whole_question_again() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.send(&any(0), ALL, A, 0), Action::Flood);
+    let stricter = Ingress { source: SourcePolicy::Fixed(C), generation: 2, ..any(0) };
+    rig.macs.forget_port(0);
+    assert_eq!(rig.send(&stricter, ALL, A, 0), Action::Drop(DropReason::Spoofed));
+}
+
+#[test]
+fn refused_frame_keeps_its_reason() {
+    let mut rig = Rig::new();
+    let mut actions = [Action::Drop(DropReason::BadChain)];
+    rig.lookup.decide(&any(0), &[Header::default()], &[0], &mut actions, 0);
+    assert_eq!(actions[0], Action::Drop(DropReason::BadChain));
+}

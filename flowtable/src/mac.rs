@@ -1,0 +1,477 @@
+//! The MAC table: which address is behind which port, for all networks and all cores.
+//!
+//! One fixed block of slots in buckets of eight, two candidate buckets an address. Any core looks up without waiting and
+//! without writing; any core learns with one compare-and-swap; control ages and removes. A slot's *word* holds port, flags
+//! and a sequence number that rises with every change, and works as a sequence lock over the slot's key: a reader that
+//! sees the same valid word before and after the key has read one consistent entry. What was decided from an entry
+//! remembers (slot, sequence) and asks [`MacTable::holds`] later; so a move makes stale just what rested on it.
+//!
+//! [`MacTable::epoch`] changes whenever any entry does. It only saves work: while it stands still, nothing needs asking.
+
+use crate::header::spread;
+use crate::network::{NetworkId, PortId};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+
+const BUCKET: usize = 8;
+/// Stripes of the learn lock; see [`MacTable::learn`].
+const STRIPES: usize = 64;
+
+/// Where an entry lies and how often it had changed when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef {
+    slot: u32,
+    sequence: u32,
+}
+
+impl EntryRef {
+    /// Rests on no entry: a group address, for one.
+    pub const NONE: EntryRef = EntryRef { slot: u32::MAX, sequence: 0 };
+}
+
+/// One address as a look-up found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its entry.
+    pub entry: EntryRef,
+    /// The port behind which it is.
+    pub port: PortId,
+    /// Whether another port may take the address over by sending from it.
+    pub movable: bool,
+}
+
+/// How an entry came to be, and what may happen to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// From the topology: never aged, moved or removed with its guest.
+    Static,
+    /// The first address of a port without `mac:`: stays until the guest disconnects.
+    Sticky,
+    /// Learned: ages, and moves to where it was seen last.
+    Learned,
+}
+
+/// What became of an attempt to learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// The address is in the table now.
+    Yes(EntryRef),
+    /// The port has as many addresses as it may.
+    PortFull,
+    /// No slot was free, or another core was learning at the same place. Nothing is remembered; the next frame tries again.
+    NotNow,
+}
+
+/// A row of [`MacTable::rows`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The address.
+    pub mac: [u8; 6],
+    /// The network it was seen in.
+    pub network: NetworkId,
+    /// The port behind which it is.
+    pub port: PortId,
+    /// How it came to be known.
+    pub kind: Kind,
+    /// When it last sent, in seconds of the switch's clock.
+    pub seen: u32,
+}
+
+/// The table. See the module's text for who may do what.
+#[derive(Debug)]
+pub struct MacTable {
+    keys: Box<[AtomicU64]>,
+    words: Box<[AtomicU64]>,
+    seen: Box<[AtomicU32]>,
+    per_port: Box<[AtomicU32]>,
+    learning: Box<[AtomicBool]>,
+    epoch: AtomicU32,
+    seeds: [u64; 2],
+    bucket_mask: u32,
+}
+
+// A word: sequence in the low half, port above it, then flags.
+const VALID: u64 = 1 << 48;
+const STATIC: u64 = 1 << 49;
+const STICKY: u64 = 1 << 50;
+
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+fn port_of(word: u64) -> PortId {
+    (word >> 32) as u16
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+fn sequence_of(word: u64) -> u32 {
+    word as u32
+}
+
+fn kind_of(word: u64) -> Kind {
+    match word & (STATIC | STICKY) {
+        0 => Kind::Learned,
+        STATIC => Kind::Static,
+        _ => Kind::Sticky,
+    }
+}
+
+/// The word that follows `before`, for an entry of `port`.
+fn next_word(before: u64, port: PortId, kind: Kind) -> u64 {
+    let flags = match kind {
+        Kind::Static => STATIC,
+        Kind::Sticky => STICKY,
+        Kind::Learned => 0,
+    };
+    VALID | flags | u64::from(port) << 32 | u64::from(sequence_of(before).wrapping_add(1))
+}
+
+fn key_of(network: NetworkId, mac: [u8; 6]) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([a, b, c, d, e, f, 0, 0]) | u64::from(network)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "takes a key apart")]
+fn row_of(key: u64, word: u64, seen: u32) -> Row {
+    let [a, b, c, d, e, f, _, _] = key.to_be_bytes();
+    Row { mac: [a, b, c, d, e, f], network: key as u16, port: port_of(word), kind: kind_of(word), seen }
+}
+
+impl MacTable {
+    /// Room for `capacity` addresses (twice as many slots) of at most `n_ports` ports. `seeds` key the hash, so that nobody
+    /// outside can aim at a bucket.
+    pub fn new(capacity: usize, n_ports: usize, seeds: [u64; 2]) -> Self {
+        let n_buckets = (capacity.max(BUCKET) * 2 / BUCKET).next_power_of_two().min(1 << 24);
+        let n_slots = n_buckets * BUCKET;
+        Self {
+            keys: (0..n_slots).map(|_| AtomicU64::new(0)).collect(),
+            words: (0..n_slots).map(|_| AtomicU64::new(0)).collect(),
+            seen: (0..n_slots).map(|_| AtomicU32::new(0)).collect(),
+            per_port: (0..n_ports).map(|_| AtomicU32::new(0)).collect(),
+            learning: (0..STRIPES).map(|_| AtomicBool::new(false)).collect(),
+            epoch: AtomicU32::new(1),
+            seeds: seeds.map(spread),
+            bucket_mask: u32::try_from(n_buckets - 1).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Changes whenever any entry does. Read it *before* the entries that a decision is made from.
+    #[inline(always)]
+    pub fn epoch(&self) -> u32 {
+        // Acquire, with the Release in `changed`: who sees the new epoch sees the change.
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Both candidate buckets, as the first slot of each, and the learn stripe.
+    #[expect(clippy::cast_possible_truncation, reason = "takes a hash apart")]
+    fn places(&self, key: u64) -> ([usize; 2], usize) {
+        let wide = u128::from(key ^ self.seeds[0]) * u128::from(self.seeds[1] | 1);
+        let hash = (wide ^ wide >> 64) as u64;
+        let bucket = |bits: u64| (bits as u32 & self.bucket_mask) as usize * BUCKET;
+        ([bucket(hash), bucket(hash >> 32)], (hash >> 58) as usize % STRIPES)
+    }
+
+    /// The valid word at `slot` if it belongs to `key`: word, key, word again, as a sequence lock.
+    #[inline(always)]
+    fn word_if(&self, slot: usize, key: u64) -> Option<u64> {
+        if self.keys[slot].load(Ordering::Relaxed) != key {
+            return None;
+        }
+        // Acquire with the Release of the writer's last store: a valid word means that its key is in place.
+        let word = self.words[slot].load(Ordering::Acquire);
+        let same = self.keys[slot].load(Ordering::Relaxed) == key;
+        // The fence keeps the second look at the word behind the look at the key.
+        fence(Ordering::Acquire);
+        (same && word & VALID != 0 && self.words[slot].load(Ordering::Relaxed) == word).then_some(word)
+    }
+
+    /// Looks an address up. Writes nothing.
+    #[inline]
+    pub fn find(&self, network: NetworkId, mac: [u8; 6]) -> Option<Found> {
+        let key = key_of(network, mac);
+        let (buckets, _) = self.places(key);
+        self.find_slot(key, buckets).map(|(slot, word)| Found {
+            entry: EntryRef { slot: slot_number(slot), sequence: sequence_of(word) },
+            port: port_of(word),
+            movable: word & (STATIC | STICKY) == 0,
+        })
+    }
+
+    fn find_slot(&self, key: u64, buckets: [usize; 2]) -> Option<(usize, u64)> {
+        buckets.iter().flat_map(|&b| b..b + BUCKET).find_map(|slot| self.word_if(slot, key).map(|word| (slot, word)))
+    }
+
+    /// Whether an entry is still what it was.
+    #[inline(always)]
+    pub fn holds(&self, entry: EntryRef) -> bool {
+        match self.words.get(entry.slot as usize) {
+            Some(word) => {
+                let word = word.load(Ordering::Acquire);
+                word & VALID != 0 && sequence_of(word) == entry.sequence
+            }
+            None => entry == EntryRef::NONE,
+        }
+    }
+
+    /// Notes that the address behind `entry` sent. Called at most once a second and flow.
+    pub fn touch(&self, entry: EntryRef, now: u32) {
+        if let Some(seen) = self.seen.get(entry.slot as usize)
+            && seen.load(Ordering::Relaxed) != now
+        {
+            seen.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Enters an address that [`MacTable::find`] did not find.
+    ///
+    /// Never waits: two cores that learn at the same place at once would enter an address twice, so the second one gives up
+    /// for this frame.
+    pub fn learn(
+        &self,
+        network: NetworkId,
+        mac: [u8; 6],
+        port: PortId,
+        kind: Kind,
+        address_max: u32,
+        now: u32,
+    ) -> Learned {
+        let key = key_of(network, mac);
+        let (buckets, stripe) = self.places(key);
+        // Acquire and Release of this flag order learners of the same key among themselves; readers need none of it.
+        if self.learning[stripe].swap(true, Ordering::Acquire) {
+            return Learned::NotNow;
+        }
+        let learned = self.learn_alone(key, buckets, port, kind, address_max, now);
+        self.learning[stripe].store(false, Ordering::Release);
+        learned
+    }
+
+    fn learn_alone(
+        &self,
+        key: u64,
+        buckets: [usize; 2],
+        port: PortId,
+        kind: Kind,
+        address_max: u32,
+        now: u32,
+    ) -> Learned {
+        if self.find_slot(key, buckets).is_some() {
+            return Learned::NotNow;
+        }
+        let Some(count) = self.per_port.get(usize::from(port)) else { return Learned::NotNow };
+        if count.fetch_add(1, Ordering::Relaxed) >= address_max {
+            count.fetch_sub(1, Ordering::Relaxed);
+            return Learned::PortFull;
+        }
+        for slot in buckets.iter().flat_map(|&b| b..b + BUCKET) {
+            // A key of zero is a free slot: zero is no valid address. AcqRel: behind whoever freed it.
+            if self.keys[slot].compare_exchange(0, key, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.seen[slot].store(now, Ordering::Relaxed);
+                let word = next_word(self.words[slot].load(Ordering::Relaxed), port, kind);
+                // Release, with the Acquire in `word_if`: the key is there before the word is valid.
+                self.words[slot].store(word, Ordering::Release);
+                self.changed();
+                return Learned::Yes(EntryRef { slot: slot_number(slot), sequence: sequence_of(word) });
+            }
+        }
+        count.fetch_sub(1, Ordering::Relaxed);
+        Learned::NotNow
+    }
+
+    /// The address was seen behind another port: rewrites that one entry. False when somebody else changed it meanwhile,
+    /// it may not move, or `port` has as many addresses as it may.
+    pub fn move_to(&self, found: Found, port: PortId, address_max: u32, now: u32) -> bool {
+        let slot = found.entry.slot as usize;
+        let (Some(word), Some(to), Some(from)) =
+            (self.words.get(slot), self.per_port.get(usize::from(port)), self.per_port.get(usize::from(found.port)))
+        else {
+            return false;
+        };
+        let before = word.load(Ordering::Acquire);
+        if !found.movable || before & VALID == 0 || sequence_of(before) != found.entry.sequence {
+            return false;
+        }
+        if to.fetch_add(1, Ordering::Relaxed) >= address_max {
+            to.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        let after = next_word(before, port, Kind::Learned);
+        let moved = word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if moved {
+            from.fetch_sub(1, Ordering::Relaxed);
+            self.seen[slot].store(now, Ordering::Relaxed);
+            self.changed();
+        } else {
+            to.fetch_sub(1, Ordering::Relaxed);
+        }
+        moved
+    }
+
+    /// Removes what `port` learned, its sticky address too; entries from the topology stay. For a guest that disconnected.
+    pub fn forget_port(&self, port: PortId) -> usize {
+        self.remove_where(|word, _| port_of(word) == port && word & STATIC == 0)
+    }
+
+    /// Removes a port with all its entries. For a port that is no longer in the topology.
+    pub fn remove_port(&self, port: PortId) -> usize {
+        self.remove_where(|word, _| port_of(word) == port)
+    }
+
+    /// Removes learned addresses that have not sent for longer than `age_max` seconds.
+    pub fn age(&self, now: u32, age_max: u32) -> usize {
+        self.remove_where(|word, seen| word & (STATIC | STICKY) == 0 && now.saturating_sub(seen) > age_max)
+    }
+
+    fn remove_where(&self, gone: impl Fn(u64, u32) -> bool) -> usize {
+        let mut n_removed = 0;
+        for slot in 0..self.words.len() {
+            let word = self.words[slot].load(Ordering::Acquire);
+            if word & VALID == 0 || !gone(word, self.seen[slot].load(Ordering::Relaxed)) {
+                continue;
+            }
+            let invalid = u64::from(sequence_of(word).wrapping_add(1));
+            // Release: who sees the key gone sees the word invalid before it.
+            if self.words[slot].compare_exchange(word, invalid, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.keys[slot].store(0, Ordering::Release);
+                if let Some(count) = self.per_port.get(usize::from(port_of(word))) {
+                    count.fetch_sub(1, Ordering::Relaxed);
+                }
+                n_removed += 1;
+            }
+        }
+        if n_removed > 0 {
+            self.changed();
+        }
+        n_removed
+    }
+
+    /// Every address, for a report. A snapshot entry by entry, not of one moment.
+    pub fn rows(&self) -> Vec<Row> {
+        (0..self.words.len())
+            .filter_map(|slot| {
+                let key = self.keys[slot].load(Ordering::Acquire);
+                let word = self.word_if(slot, key)?;
+                (key != 0).then(|| row_of(key, word, self.seen[slot].load(Ordering::Relaxed)))
+            })
+            .collect()
+    }
+}
+
+fn slot_number(slot: usize) -> u32 {
+    u32::try_from(slot).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const B: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+    fn table(capacity: usize) -> MacTable {
+        MacTable::new(capacity, 16, [7, 11])
+    }
+
+    fn learn(t: &MacTable, mac: [u8; 6], port: PortId) -> Learned {
+        t.learn(0, mac, port, Kind::Learned, u32::MAX, 0)
+    }
+
+    #[test]
+    fn address_is_found_in_its_own_network_alone() {
+        let t = table(64);
+        assert!(matches!(learn(&t, A, 3), Learned::Yes(_)));
+        assert_eq!(t.find(0, A).map(|f| f.port), Some(3));
+        assert_eq!(t.find(1, A), None);
+        assert_eq!(t.find(0, B), None);
+    }
+
+    #[test]
+    fn move_makes_stale_what_rested_on_the_address_and_nothing_else() {
+        let t = table(64);
+        learn(&t, A, 1);
+        learn(&t, B, 1);
+        let (a, b) = (t.find(0, A).unwrap(), t.find(0, B).unwrap());
+        let epoch = t.epoch();
+        assert!(t.move_to(a, 2, u32::MAX, 0));
+        assert!(!t.holds(a.entry) && t.holds(b.entry));
+        assert_eq!(t.find(0, A).unwrap().port, 2);
+        assert_ne!(t.epoch(), epoch);
+        assert!(!t.move_to(a, 3, u32::MAX, 0), "an old finding moves nothing");
+    }
+
+    #[test]
+    fn static_and_sticky_addresses_cannot_be_taken_over() {
+        let t = table(64);
+        for (mac, kind) in [(A, Kind::Static), (B, Kind::Sticky)] {
+            t.learn(0, mac, 1, kind, 9, 0);
+            let found = t.find(0, mac).unwrap();
+            assert!(!found.movable && !t.move_to(found, 2, u32::MAX, 0));
+        }
+        assert_eq!(t.age(1_000_000, 300), 0, "nor do they age");
+        assert_eq!(t.forget_port(1), 1, "the sticky one goes with its guest");
+        assert_eq!(t.remove_port(1), 1);
+    }
+
+    #[test]
+    fn port_keeps_as_many_addresses_as_it_may() {
+        let t = table(64);
+        assert!(matches!(t.learn(0, A, 1, Kind::Learned, 1, 0), Learned::Yes(_)));
+        assert_eq!(t.learn(0, B, 1, Kind::Learned, 1, 0), Learned::PortFull);
+        t.forget_port(1);
+        assert!(matches!(t.learn(0, B, 1, Kind::Learned, 1, 0), Learned::Yes(_)));
+    }
+
+    #[test]
+    fn silent_address_ages_and_a_speaking_one_stays() {
+        let t = table(64);
+        learn(&t, A, 1);
+        learn(&t, B, 1);
+        t.touch(t.find(0, A).unwrap().entry, 250);
+        assert_eq!(t.age(301, 300), 1);
+        assert!(t.find(0, A).is_some() && t.find(0, B).is_none());
+    }
+
+    #[test]
+    fn slot_used_again_does_not_hold_for_the_old_address() {
+        let t = table(1);
+        learn(&t, A, 1);
+        let old = t.find(0, A).unwrap();
+        t.forget_port(1);
+        for last in 0..=255 {
+            learn(&t, [2, 9, 9, 9, 9, last], 1);
+        }
+        assert!(!t.holds(old.entry));
+    }
+
+    #[test]
+    fn table_fills_to_its_capacity() {
+        let t = table(4096);
+        let learned = (0..4096u16)
+            .filter(|n| {
+                let [hi, lo] = n.to_be_bytes();
+                matches!(learn(&t, [2, 0, 0, 0, hi, lo], 1), Learned::Yes(_))
+            })
+            .count();
+        assert_eq!(learned, 4096);
+        assert_eq!(t.rows().len(), 4096);
+    }
+
+    #[test]
+    fn address_entered_by_two_threads_at_once_is_there_once() {
+        let t = table(1 << 12);
+        std::thread::scope(|s| {
+            for port in 0..2 {
+                let t = &t;
+                s.spawn(move || {
+                    for n in 0..1000u16 {
+                        let [hi, lo] = n.to_be_bytes();
+                        while learn(t, [2, 0, 0, 0, hi, lo], port) == Learned::NotNow
+                            && t.find(0, [2, 0, 0, 0, hi, lo]).is_none()
+                        {}
+                    }
+                });
+            }
+        });
+        assert_eq!(t.rows().len(), 1000);
+    }
+}

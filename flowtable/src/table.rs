@@ -1,0 +1,109 @@
+//! Decisions remembered, one entry a flow, for one core.
+//!
+//! A direct-mapped table of cache lines: a flow's hash is its place, and whoever comes last has it. An entry says on what
+//! it rests (its port's generation, two MAC entries, the MAC table's epoch), so a change makes it stale without anybody
+//! hunting for it.
+
+use crate::action::Action;
+use crate::header::spread;
+use crate::mac::EntryRef;
+use crate::network::PortId;
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+/// What a flow is recognised by: both addresses, whether there is a tag, and the port it came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) lo: u64,
+    pub(crate) hi: u64,
+}
+
+/// Set in `hi` for frames with a VLAN tag.
+pub(crate) const TAGGED: u64 = 1 << 63;
+/// Set in `hi` always, so that an empty entry matches nothing.
+const PRESENT: u64 = 1 << 62;
+
+impl Key {
+    /// From the frame's first two words: the low half of the second is the rest of the source address.
+    #[inline(always)]
+    pub(crate) fn new(words: (u64, u64), is_tagged: bool, port: PortId) -> Self {
+        let tag = if is_tagged { TAGGED } else { 0 };
+        Self { lo: words.0, hi: words.1 & 0xffff_ffff | u64::from(port) << 32 | PRESENT | tag }
+    }
+}
+
+/// A remembered decision. One cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Flow {
+    pub(crate) key: Key,
+    pub(crate) action: Action,
+    /// The MAC table's epoch at which everything below was last known to hold.
+    pub(crate) epoch: u32,
+    /// The ingress port's generation.
+    pub(crate) generation: u32,
+    /// Second in which the source was last reported as alive.
+    pub(crate) seen: u32,
+    pub(crate) src: EntryRef,
+    /// `None`: nobody had the address, which any change of the MAC table may end.
+    pub(crate) dst: Option<EntryRef>,
+}
+
+const EMPTY: Flow = Flow {
+    key: Key { lo: 0, hi: 0 },
+    action: Action::Flood,
+    epoch: 0,
+    generation: 0,
+    seen: 0,
+    src: EntryRef::NONE,
+    dst: None,
+};
+
+/// The table. Belongs to one core.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    flows: Box<[Flow]>,
+    seeds: [u64; 2],
+}
+
+impl FlowTable {
+    /// Room for `capacity` flows, rounded up to a power of two. The memory is touched where flows come to lie.
+    pub(crate) fn new(capacity: usize, seeds: [u64; 2]) -> Self {
+        Self { flows: vec![EMPTY; capacity.max(16).next_power_of_two()].into_boxed_slice(), seeds: seeds.map(spread) }
+    }
+
+    /// The flow's place, asked for from memory already.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "keeps the low bits of a hash")]
+    pub(crate) fn prefetch(&self, key: Key) -> u32 {
+        let wide = u128::from(key.lo ^ self.seeds[0]) * u128::from(key.hi ^ self.seeds[1]);
+        let place = (wide ^ wide >> 64) as u32 & (self.flows.len() - 1) as u32;
+        let line = &raw const self.flows[place as usize];
+        // SAFETY: a prefetch of any address does nothing that can be seen; this one is inside the table.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+        place
+    }
+
+    /// The entry at a place from [`FlowTable::prefetch`].
+    #[inline(always)]
+    pub(crate) fn at(&mut self, place: u32) -> &mut Flow {
+        let mask = self.flows.len() - 1;
+        &mut self.flows[place as usize & mask]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flow_is_one_cache_line() {
+        assert_eq!((size_of::<Flow>(), align_of::<Flow>()), (64, 64));
+    }
+
+    #[test]
+    fn keys_of_two_ports_differ_even_for_the_same_addresses() {
+        assert_ne!(Key::new((1, 2), false, 1), Key::new((1, 2), false, 2));
+        assert_ne!(Key::new((1, 2), false, 1), Key::new((1, 2), true, 1));
+        assert_ne!(Key::new((0, 0), false, 0), EMPTY.key, "an empty entry is no flow");
+    }
+}
