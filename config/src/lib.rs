@@ -7,13 +7,54 @@
 //! In reading order:
 #![forbid(unsafe_code)]
 
+/// Trees to checked values.
+mod check;
+/// Guessing what was meant by a word that isn't known.
+mod nearest;
+/// One NIC's tree to its checked value.
+mod nic;
+/// YAML to a tree whose every node knows where it is written.
+mod node;
+/// Mirror of the file: which keys there are, and which are not supported yet.
+mod raw;
+/// What is wrong with a file, told as a good compiler tells it.
+mod report;
+/// One value of the file to one checked value.
+mod scalar;
+/// Files to trees: the main one and those it includes.
+mod source;
 /// The checked values: what the daemon is given.
 mod topology;
 /// Quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU, a MAC address.
 mod units;
 
+pub use raw::schema;
+pub use report::{Diagnostic, Report};
 pub use topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Listens, MacPolicy, Network,
     Nic, PortKind, Topology, Vm, port_name,
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, MacAddr, PacketsPerSec};
+
+use std::path::Path;
+
+/// Reads the topology in the file at `path` and those it includes.
+///
+/// # Errors
+/// [`Report`]: all mistakes of all these files at once.
+pub fn load(path: &Path) -> Result<Topology, Report> {
+    let mut mistakes = report::Mistakes::default();
+    let topology = source::load(path, &mut mistakes).and_then(|sources| check::topology(&sources, &mut mistakes));
+    mistakes.conclude(topology)
+}
+
+/// Reads the topology in `text`; a report calls it `file_name`. It can't include files: nothing but `text` is read.
+///
+/// # Errors
+/// [`Report`]: all mistakes at once.
+pub fn parse(text: &str, file_name: &str) -> Result<Topology, Report> {
+    let mut mistakes = report::Mistakes::default();
+    let sources = source::parse(text, file_name, &mut mistakes);
+    let topology = sources.and_then(|sources| check::topology(&sources, &mut mistakes));
+    mistakes.conclude(topology)
+}

@@ -1,0 +1,236 @@
+//! Trees to checked values.
+//!
+//! Everything is checked before anything is given up, so that all mistakes come at once: each function notes what is
+//! wrong and returns None only then (or where `raw` has noted it). What must be unique is claimed in [`Claims`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::path::PathBuf;
+
+use crate::nic::NicCheck;
+use crate::node::{Node, Value};
+use crate::report::{At, Mistakes, shown};
+use crate::scalar;
+use crate::source::Sources;
+use crate::topology::{
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Network, Topology, Vm,
+};
+use crate::units::{CoreId, MacAddr};
+
+const FLOWS_MIN: u64 = 1024;
+const FLOWS_MAX: u64 = 1 << 28;
+
+/// The checked values of a file and those it includes. None: it is noted why.
+pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {
+    let mut check = Check { mistakes, claims: Claims::default(), networks: BTreeMap::new() };
+    let main = &sources.main;
+    let cores = check.cores(main);
+    let idle = check.idle(main);
+    let flows = check.flows(main);
+    let control = check.control(main);
+    let networks = check.networks(main);
+    let vms = check.vms(std::iter::once(main).chain(&sources.included));
+    Some(Topology { cores: cores?, idle: idle?, flows: flows?, control: control?, networks: networks?, vms: vms? })
+}
+
+/// A topology being checked.
+pub(crate) struct Check<'a> {
+    pub(crate) mistakes: &'a mut Mistakes,
+    pub(crate) claims: Claims,
+    /// Index of each network in the file, whether it was found to be right or not.
+    pub(crate) networks: BTreeMap<String, usize>,
+}
+
+/// What only one may have, and who has it: a word for people and its place.
+#[derive(Default)]
+pub(crate) struct Claims {
+    vms: HashMap<String, (String, At)>,
+    pub(crate) sockets: HashMap<PathBuf, (String, At)>,
+    pub(crate) macs: HashMap<(usize, MacAddr), (String, At)>,
+    vlans: HashMap<(Option<String>, Option<u16>), (String, At)>,
+    pub(crate) nics_of_network: HashMap<usize, usize>,
+    pub(crate) n_nics: usize,
+}
+
+/// Claims `key` for `who`; or returns who has it.
+pub(crate) fn claim<K: Eq + Hash>(
+    claims: &mut HashMap<K, (String, At)>,
+    key: K,
+    who: String,
+    at: At,
+) -> Option<(String, At)> {
+    if let Some(holder) = claims.get(&key) {
+        return Some(holder.clone());
+    }
+    claims.insert(key, (who, at));
+    None
+}
+
+impl Check<'_> {
+    fn cores(&mut self, main: &Node) -> Option<Vec<CoreId>> {
+        let Some(node) = main.get("cores") else {
+            self.missing(main, "the CPUs to poll on are missing", "add `cores: [2]` with CPUs that nothing else uses");
+            return None;
+        };
+        let items = node.items()?;
+        if items.is_empty() {
+            self.mistakes.add(node.at, "`cores` is empty", "write at least one CPU, as in `cores: [2]`");
+            return None;
+        }
+        let mut first: HashMap<CoreId, At> = HashMap::new();
+        let mut cores = Vec::new();
+        for item in items {
+            let Some(core) = scalar::parsed::<CoreId>(item, self.mistakes) else { continue };
+            if first.insert(core, item.at).is_some() {
+                self.mistakes.add(item.at, format!("CPU {core} is in `cores` twice"), "remove one of them");
+            }
+            cores.push(core);
+        }
+        (cores.len() == items.len()).then_some(cores)
+    }
+
+    fn idle(&mut self, main: &Node) -> Option<Idle> {
+        let choices = [("adaptive", Idle::Adaptive), ("poll", Idle::Poll)];
+        optional(main.get("idle"), Idle::default(), |node| scalar::choice(node, "idle", &choices, self.mistakes))
+    }
+
+    fn flows(&mut self, main: &Node) -> Option<usize> {
+        optional(main.get("flows"), DEFAULT_FLOWS, |node| {
+            let flows = scalar::number(node, "flows", FLOWS_MIN..=FLOWS_MAX, self.mistakes)?;
+            usize::try_from(flows).ok()
+        })
+    }
+
+    fn control(&mut self, main: &Node) -> Option<Control> {
+        let node = main.get("control");
+        let path_node = node.and_then(|node| node.get("path"));
+        let path = optional(path_node, PathBuf::from(DEFAULT_CONTROL_PATH), |path| {
+            scalar::socket_path(path, "path", self.mistakes)
+        });
+        let group = self.group(node);
+        let mode = self.mode(node);
+        if let Some(path) = &path {
+            let at = path_node.map_or(At::file(main.at.file_idx), |node| node.at);
+            claim(&mut self.claims.sockets, path.clone(), "the control socket".to_owned(), at);
+        }
+        Some(Control { path: path?, group: group?, mode: mode? })
+    }
+
+    pub(crate) fn group(&mut self, socket: Option<&Node>) -> Option<Option<String>> {
+        optional(socket.and_then(|node| node.get("group")), None, |node| scalar::group(node, self.mistakes).map(Some))
+    }
+
+    pub(crate) fn mode(&mut self, socket: Option<&Node>) -> Option<u32> {
+        optional(socket.and_then(|node| node.get("mode")), DEFAULT_SOCKET_MODE, |node| {
+            scalar::mode(node, self.mistakes)
+        })
+    }
+
+    fn networks(&mut self, main: &Node) -> Option<Vec<Network>> {
+        let entries = optional(main.get("networks"), None, |node| node.entries().map(Some))?;
+        let mut networks = Some(Vec::new());
+        for (name, _, node) in entries.into_iter().flatten() {
+            if self.networks.contains_key(name) {
+                continue; // noted as a repeated key
+            }
+            self.networks.insert(name.to_owned(), self.networks.len());
+            let network = self.network(name, node);
+            networks = both(networks, network);
+        }
+        networks
+    }
+
+    fn network(&mut self, name: &str, node: &Node) -> Option<Network> {
+        let vlan_node = node.get("vlan");
+        let vlan = optional(vlan_node, None, |node| scalar::small(node, "vlan", 1..=4094, self.mistakes).map(Some));
+        let mtu = optional(node.get("mtu"), DEFAULT_MTU, |node| scalar::small(node, "mtu", 68..=9000, self.mistakes));
+        let uplink = node.get("uplink").and_then(Node::text).map(str::to_owned);
+        if let Some(vlan) = vlan {
+            self.claim_vlan(name, vlan, uplink.clone(), vlan_node.unwrap_or(node).at);
+        }
+        Some(Network { name: name.to_owned(), vlan: vlan?, mtu: mtu?, uplink })
+    }
+
+    /// Two networks that a frame on the wire could belong to alike.
+    fn claim_vlan(&mut self, name: &str, vlan: Option<u16>, uplink: Option<String>, at: At) {
+        if vlan.is_none() && uplink.is_none() {
+            return;
+        }
+        let holder = claim(&mut self.claims.vlans, (uplink, vlan), shown(name), at);
+        let Some((holder, holder_at)) = holder else { return };
+        let place = self.mistakes.place(holder_at, at);
+        let message = match vlan {
+            Some(vlan) => format!("VLAN {vlan} is that of network `{holder}` already, on {place}"),
+            None => format!("network `{holder}` has the uplink's untagged frames already, on {place}"),
+        };
+        self.mistakes.add(at, message, "give each network a VLAN of its own, or make them one network");
+    }
+
+    fn vms<'n>(&mut self, files: impl Iterator<Item = &'n Node>) -> Option<Vec<Vm>> {
+        let mut vms = Some(Vec::new());
+        for (name, name_node, node) in files.filter_map(|file| file.get("vms")?.entries()).flatten() {
+            self.claim_vm(name, name_node.at);
+            let vm = self.vm(name, name_node, node);
+            vms = both(vms, vm);
+        }
+        vms
+    }
+
+    fn claim_vm(&mut self, name: &str, at: At) {
+        let holder = claim(&mut self.claims.vms, name.to_owned(), String::new(), at);
+        // Within one file it is noted as a repeated key.
+        if let Some((_, holder_at)) = holder.filter(|(_, holder_at)| holder_at.file_idx != at.file_idx) {
+            let place = self.mistakes.place(holder_at, at);
+            self.mistakes.add(at, format!("VM `{}` is there already, at {place}", shown(name)), "rename one of them");
+        }
+    }
+
+    fn vm(&mut self, name: &str, name_node: &Node, node: &Node) -> Option<Vm> {
+        if !node.is_map() {
+            return None;
+        }
+        let Some(nics_node) = node.get("nics") else {
+            let help =
+                "add `nics:` with at least one NIC, as in `nics: { net0: { network: …, vhost-user: { path: … } } }`";
+            self.mistakes.add(name_node.at, format!("VM `{}` has no `nics`", shown(name)), help);
+            return None;
+        };
+        let mut nics = Some(Vec::new());
+        for (nic_name, nic_name_node, nic_node) in nics_node.entries()? {
+            let nic = NicCheck { check: self, port: shown(&format!("{name}/{nic_name}")), name_node: nic_name_node };
+            nics = both(nics, nic.nic(nic_name, nic_node));
+        }
+        if nics.as_ref().is_some_and(Vec::is_empty) {
+            let help = "write at least one, as in `net0: { network: …, vhost-user: { path: … } }`";
+            self.mistakes.add(nics_node.at, format!("VM `{}` has no NICs", shown(name)), help);
+            return None;
+        }
+        Some(Vm { name: name.to_owned(), nics: nics? })
+    }
+
+    /// Notes a key that should be there, unless `node` is no mapping, which is noted already.
+    fn missing(&mut self, node: &Node, message: &str, help: &str) {
+        if matches!(node.value, Value::Map(_)) {
+            self.mistakes.add(node.at, message, help);
+        }
+    }
+}
+
+/// The default where there is no node, else what is read from it.
+pub(crate) fn optional<'n, T>(
+    node: Option<&'n Node>,
+    default: T,
+    read: impl FnOnce(&'n Node) -> Option<T>,
+) -> Option<T> {
+    match node {
+        None => Some(default),
+        Some(node) => read(node),
+    }
+}
+
+/// The list with one more, if both are there.
+pub(crate) fn both<T>(list: Option<Vec<T>>, item: Option<T>) -> Option<Vec<T>> {
+    let mut list = list?;
+    list.push(item?);
+    Some(list)
+}

@@ -1,0 +1,197 @@
+//! One NIC's tree to its checked value.
+
+use std::path::PathBuf;
+
+use crate::check::{Check, claim, optional};
+use crate::nearest::nearest;
+use crate::node::Node;
+use crate::report::{At, shown};
+use crate::scalar;
+use crate::topology::{Listens, MacPolicy, Nic, PortKind};
+use crate::units::MacAddr;
+
+/// NICs of one network: a flood makes a copy for each.
+const NETWORK_NICS_MAX: usize = 1024;
+/// NICs of one daemon.
+const NICS_MAX: usize = 4096;
+const MACS_MAX: u64 = 65_536;
+const QUEUES_MAX: u16 = 16;
+/// The kinds of port a NIC can have.
+const PORT_KINDS: [&str; 3] = ["vhost-user", "tap", "afxdp"];
+/// Names looked through for one that is near a misspelt one.
+const NAMES_COMPARED_MAX: usize = 256;
+
+/// One NIC being checked.
+pub(crate) struct NicCheck<'c, 'm> {
+    pub(crate) check: &'c mut Check<'m>,
+    /// Its name for people: `vm/nic`.
+    pub(crate) port: String,
+    pub(crate) name_node: &'c Node,
+}
+
+impl NicCheck<'_, '_> {
+    /// The NIC, or None: it is noted why not.
+    pub(crate) fn nic(mut self, name: &str, node: &Node) -> Option<Nic> {
+        if !node.is_map() {
+            return None;
+        }
+        let network_idx = self.network(node);
+        let mac = self.mac(node, network_idx);
+        let queues =
+            optional(node.get("queues"), 1, |node| scalar::small(node, "queues", 1..=QUEUES_MAX, self.check.mistakes));
+        let port = self.port(node);
+        self.count(network_idx);
+        Some(Nic { name: name.to_owned(), network_idx: network_idx?, mac: mac?, queues: queues?, port: port? })
+    }
+
+    fn network(&mut self, nic: &Node) -> Option<usize> {
+        let Some(node) = nic.get("network") else {
+            return self.wrong(
+                self.name_node.at,
+                format!("NIC `{}` has no `network`", self.port),
+                self.network_help(""),
+            );
+        };
+        let name = node.text()?;
+        if let Some(idx) = self.check.networks.get(name) {
+            return Some(*idx);
+        }
+        self.wrong(node.at, format!("there is no network `{}`", shown(name)), self.network_help(name))
+    }
+
+    fn network_help(&self, name: &str) -> String {
+        let known = || self.check.networks.keys().map(String::as_str).take(NAMES_COMPARED_MAX);
+        match (nearest(name, known()), known().min()) {
+            (Some(meant), _) => format!("did you mean `{meant}`?"),
+            (None, Some(example)) => format!("name one of `networks`, as in `network: {example}`"),
+            (None, None) => "add it to `networks`, as in `networks: { blue: {} }`".to_owned(),
+        }
+    }
+
+    fn mac(&mut self, nic: &Node, network_idx: Option<usize>) -> Option<MacPolicy> {
+        match (nic.get("mac"), nic.get("macs")) {
+            (None, None) => Some(MacPolicy::Sticky),
+            (Some(mac), None) => self.fixed_mac(mac, network_idx),
+            (None, Some(macs)) => self.macs(macs),
+            (Some(_), Some(macs)) => self.wrong(
+                macs.at,
+                format!("NIC `{}` has both `mac` and `macs`", self.port),
+                "keep `mac` for one fixed address, or `macs` for several learned ones",
+            ),
+        }
+    }
+
+    fn fixed_mac(&mut self, node: &Node, network_idx: Option<usize>) -> Option<MacPolicy> {
+        if node.text()? == "any" {
+            return self.wrong(node.at, "`mac` is one address", "write `macs: any` to allow all");
+        }
+        let mac = scalar::parsed::<MacAddr>(node, self.check.mistakes)?;
+        let holder = claim(&mut self.check.claims.macs, (network_idx?, mac), self.port.clone(), node.at);
+        if let Some((holder, holder_at)) = holder {
+            let place = self.check.mistakes.place(holder_at, node.at);
+            let message = format!("`{mac}` is the address of `{holder}` already, on {place}, in the same network");
+            return self.wrong(node.at, message, "give each NIC of a network an address of its own");
+        }
+        Some(MacPolicy::Fixed(mac))
+    }
+
+    fn macs(&mut self, node: &Node) -> Option<MacPolicy> {
+        match node.text()? {
+            "any" => Some(MacPolicy::Any),
+            text if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !text.contains(':') => {
+                let count = scalar::number(node, "macs", 1..=MACS_MAX, self.check.mistakes)?;
+                u32::try_from(count).ok().map(MacPolicy::Learn)
+            }
+            text => {
+                let help = match text.parse::<MacAddr>() {
+                    Ok(mac) => format!("write `mac: \"{mac}\"` for one fixed address"),
+                    Err(_) => "write a number, or `any`".to_owned(),
+                };
+                self.wrong(node.at, format!("`macs` can't be `{}`", shown(text)), help)
+            }
+        }
+    }
+
+    fn port(&mut self, nic: &Node) -> Option<PortKind> {
+        let kinds: Vec<_> = nic.entries()?.filter(|(key, ..)| PORT_KINDS.contains(key)).collect();
+        match kinds.as_slice() {
+            [] => {
+                let help = format!("add `vhost-user: {{ path: /run/weir/{}.sock }}`", self.port.replace('/', "-"));
+                self.wrong(self.name_node.at, format!("NIC `{}` has no kind of port", self.port), help)
+            }
+            [("vhost-user", _, node)] => self.vhost_user(node),
+            [(_, first, _), (key, second, _), ..] if first.text() != Some(key) => self.wrong(
+                second.at,
+                format!("NIC `{}` has two kinds of port", self.port),
+                format!("keep one of them, or make `{key}` another NIC"),
+            ),
+            // Another kind, or one kind twice: noted by `raw`.
+            _ => None,
+        }
+    }
+
+    fn vhost_user(&mut self, node: &Node) -> Option<PortKind> {
+        if !node.is_map() {
+            return None;
+        }
+        let listens = self.listens(node);
+        let path = self.socket(node);
+        let group = self.check.group(Some(node));
+        let mode = self.check.mode(Some(node));
+        if listens == Some(Listens::Guest) {
+            for key in ["group", "mode"] {
+                let Some(value) = node.get(key) else { continue };
+                let message = format!("`{key}` does nothing where the guest makes the socket");
+                self.check.mistakes.add(value.at, message, "remove it, or write `listens: weir`");
+            }
+        }
+        Some(PortKind::VhostUser { path: path?, listens: listens?, group: group?, mode: mode? })
+    }
+
+    fn listens(&mut self, node: &Node) -> Option<Listens> {
+        let choices = [("weir", Listens::Weir), ("guest", Listens::Guest)];
+        optional(node.get("listens"), Listens::default(), |node| {
+            scalar::choice(node, "listens", &choices, self.check.mistakes)
+        })
+    }
+
+    fn socket(&mut self, port: &Node) -> Option<PathBuf> {
+        let Some(node) = port.get("path") else {
+            let help = format!("add `path: /run/weir/{}.sock`", self.port.replace('/', "-"));
+            return self.wrong(port.at, format!("the socket of `{}` has no `path`", self.port), help);
+        };
+        let path = scalar::socket_path(node, "path", self.check.mistakes)?;
+        match claim(&mut self.check.claims.sockets, path.clone(), format!("`{}`", self.port), node.at) {
+            None => Some(path),
+            Some((holder, holder_at)) => {
+                let place = self.check.mistakes.place(holder_at, node.at);
+                let message = match holder_at.line {
+                    0 => "this is where the control socket is, unless `control` says otherwise".to_owned(),
+                    _ => format!("this is the path of {holder} already, on {place}"),
+                };
+                self.wrong(node.at, message, "give each port a socket of its own")
+            }
+        }
+    }
+
+    /// Counts the NIC, and notes the first one that is too many.
+    fn count(&mut self, network_idx: Option<usize>) {
+        self.check.claims.n_nics += 1;
+        if self.check.claims.n_nics == NICS_MAX + 1 {
+            let message = format!("more than {NICS_MAX} NICs");
+            self.check.mistakes.add(self.name_node.at, message, "run a second daemon for the rest");
+        }
+        let Some(network_idx) = network_idx else { return };
+        let n_nics = self.check.claims.nics_of_network.entry(network_idx).or_default();
+        *n_nics += 1;
+        if *n_nics == NETWORK_NICS_MAX + 1 {
+            let message = format!("more than {NETWORK_NICS_MAX} NICs in one network");
+            self.check.mistakes.add(self.name_node.at, message, "split the network");
+        }
+    }
+
+    fn wrong<T>(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
+        self.check.mistakes.add(at, message, help);
+        None
+    }
+}

@@ -1,0 +1,200 @@
+//! Files to trees: the main one and those it includes.
+//!
+//! An include is a path or a glob, relative to the folder of the main file. Included files can't include: what runs is
+//! seen from one file.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::node::{self, Node};
+use crate::raw;
+use crate::report::{At, Mistakes, shown};
+
+/// A file larger than this is no topology.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Files that one topology may include; as many as there may be NICs.
+const INCLUDES_MAX: usize = 4096;
+
+/// What was read: the main file's tree, and those of the included files in the order of their paths.
+pub(crate) struct Sources {
+    pub(crate) main: Node,
+    pub(crate) included: Vec<Node>,
+}
+
+/// Reads a file and what it includes. None: the main file can't be used, and it is noted why.
+pub(crate) fn load(path: &Path, mistakes: &mut Mistakes) -> Option<Sources> {
+    let text = match read_file(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let file_idx = mistakes.add_file(path.display().to_string(), String::new());
+            let message = format!("this file can't be read: {error}");
+            mistakes.add(At::file(file_idx), message, "give the path of a topology file that you may read");
+            return None;
+        }
+    };
+    let main = main_tree(path.display().to_string(), text, mistakes)?;
+    let included = Includes::new(path, mistakes).read(&main);
+    Some(Sources { main, included })
+}
+
+/// Reads a text that is no file, and so can't include any.
+pub(crate) fn parse(text: &str, name: &str, mistakes: &mut Mistakes) -> Option<Sources> {
+    let main = main_tree(name.to_owned(), text.as_bytes().to_vec(), mistakes)?;
+    for entry in main.get("include").and_then(Node::items).unwrap_or_default() {
+        mistakes.add(entry.at, "a text that is not a file can't include files", "put the VMs into the text");
+    }
+    Some(Sources { main, included: Vec::new() })
+}
+
+fn main_tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
+    let main = tree(name, bytes, mistakes)?;
+    raw::walk(&main, &raw::TOPOLOGY, mistakes);
+    Some(main)
+}
+
+/// One file's bytes to a tree that holds something.
+fn tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
+    let (text, bad_byte) = decoded(bytes);
+    let file_idx = mistakes.add_file(name, text.clone());
+    if let Some((byte, line, column)) = bad_byte {
+        let message = format!("this is not UTF-8 text: byte 0x{byte:02x}");
+        mistakes.add(At::char(file_idx, line, column), message, "save the file as UTF-8");
+        return None;
+    }
+    let root = node::read(&text, file_idx, mistakes)?;
+    if matches!(root.value, node::Value::Null) {
+        mistakes.add(At::file(file_idx), "this file is empty", "see examples/quickstart.yaml for what to write");
+        return None;
+    }
+    Some(root)
+}
+
+/// The text without a byte order mark; and, if it is not UTF-8, the first byte that isn't with its line and column.
+fn decoded(bytes: Vec<u8>) -> (String, Option<(u8, usize, usize)>) {
+    let (text, bad_byte) = match String::from_utf8(bytes) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let valid_up_to = error.utf8_error().valid_up_to();
+            let bytes = error.as_bytes();
+            let before = String::from_utf8_lossy(bytes.get(..valid_up_to).unwrap_or_default());
+            let last_line = before.rsplit(['\n', '\r']).next().unwrap_or_default();
+            let place = (before.matches('\n').count() + 1, last_line.chars().count() + 1);
+            let bad_byte = bytes.get(valid_up_to).map(|&byte| (byte, place.0, place.1));
+            (String::from_utf8_lossy(bytes).into_owned(), bad_byte)
+        }
+    };
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => (rest.to_owned(), bad_byte),
+        None => (text, bad_byte),
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::other("it is a folder"));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {} MiB", FILE_BYTES_MAX >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// The includes of one main file.
+struct Includes<'a> {
+    folder: &'a Path,
+    /// Files already read, so that two globs may overlap.
+    seen: HashSet<PathBuf>,
+    /// The main file, which is not to include itself.
+    main: PathBuf,
+    mistakes: &'a mut Mistakes,
+}
+
+impl<'a> Includes<'a> {
+    fn new(main: &'a Path, mistakes: &'a mut Mistakes) -> Self {
+        let folder = main.parent().unwrap_or(Path::new(""));
+        Self { folder, seen: HashSet::new(), main: canonical(main), mistakes }
+    }
+
+    fn read(&mut self, main: &Node) -> Vec<Node> {
+        let mut included = Vec::new();
+        for entry in main.get("include").and_then(Node::items).unwrap_or_default() {
+            let Some(pattern) = entry.text() else { continue };
+            for path in self.expand(pattern, entry.at) {
+                if self.seen.len() >= INCLUDES_MAX {
+                    let message = format!("more than {INCLUDES_MAX} files are included");
+                    self.mistakes.add(entry.at, message, "put several VMs into one file");
+                    return included;
+                }
+                included.extend(self.read_one(&path, entry.at));
+            }
+        }
+        included
+    }
+
+    /// The paths a pattern stands for, sorted. A glob may stand for none; a plain path stands for itself.
+    fn expand(&mut self, pattern: &str, at: At) -> Vec<PathBuf> {
+        if pattern.is_empty() {
+            self.mistakes.add(at, "this include names nothing", "write a path or a glob, as in \"vms.d/*.yaml\"");
+            return Vec::new();
+        }
+        if !pattern.contains(['*', '?', '[']) {
+            return vec![self.folder.join(pattern)];
+        }
+        let full = match self.folder.to_str() {
+            Some(_) if Path::new(pattern).is_absolute() => pattern.to_owned(),
+            Some("") => pattern.to_owned(),
+            Some(folder) => format!("{}/{pattern}", glob::Pattern::escape(folder)),
+            None => {
+                self.mistakes.add(at, "the folder of this file has no UTF-8 name", "include files by an absolute glob");
+                return Vec::new();
+            }
+        };
+        match glob::glob(&full) {
+            // Entries that can't be looked into match nothing, as in a shell.
+            Ok(paths) => paths.flatten().take(INCLUDES_MAX + 1).collect(),
+            Err(error) => {
+                let message = format!("`{}` is no glob: {}", shown(pattern), error.msg);
+                self.mistakes.add(at, message, "write a path or a glob, as in \"vms.d/*.yaml\"");
+                Vec::new()
+            }
+        }
+    }
+
+    fn read_one(&mut self, path: &Path, at: At) -> Option<Node> {
+        let name = path.display().to_string();
+        let unique = canonical(path);
+        if unique == self.main {
+            self.mistakes.add(
+                at,
+                "this file includes itself",
+                "keep included files in a folder of their own, as in \"vms.d/*.yaml\"",
+            );
+            return None;
+        }
+        if !self.seen.insert(unique) {
+            return None;
+        }
+        match read_file(path) {
+            Ok(bytes) => {
+                let root = tree(name, bytes, self.mistakes)?;
+                raw::walk(&root, &raw::INCLUDED, self.mistakes);
+                Some(root)
+            }
+            Err(error) => {
+                let message = format!("{} can't be read: {error}", shown(&name));
+                self.mistakes.add(at, message, "correct the path, or use a glob that may match nothing");
+                None
+            }
+        }
+    }
+}
+
+/// One spelling per file; a file that isn't there keeps its own.
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}

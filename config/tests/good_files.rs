@@ -1,0 +1,148 @@
+//! Files without mistakes, and the values they come to.
+
+use std::path::Path;
+
+use config::{Control, Idle, Listens, MacPolicy, Network, Nic, PortKind, Topology, Vm, load, parse, port_name};
+
+fn parsed(text: &str) -> Topology {
+    parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"))
+}
+
+/// A topology of one VM with one NIC, whose keys besides network and socket are `nic`.
+fn with_nic(nic: &str) -> Nic {
+    let text = format!(
+        "cores: [0]\nnetworks: {{ blue: {{}} }}\n\
+         vms: {{ a: {{ nics: {{ n: {{ network: blue, vhost-user: {{ path: /s }}, {nic} }} }} }} }}\n"
+    );
+    parsed(&text).vms.remove(0).nics.remove(0)
+}
+
+#[test]
+fn quickstart_is_three_vms_on_one_network() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart.yaml"));
+    let topology = load(path).unwrap_or_else(|report| panic!("{report}"));
+    let ports: Vec<_> = topology.nics().map(|(vm, nic)| port_name(vm, nic)).collect();
+    assert_eq!(ports, ["a/net0", "b/net0", "c/net0"]);
+    assert_eq!(topology.networks.len(), 1);
+    assert_eq!(topology.cores.len(), 1);
+    assert_eq!(topology.run_dir(), Path::new("/tmp/weir-demo"));
+}
+
+#[test]
+fn every_supported_key_reaches_its_value() {
+    let topology = parsed(
+        "cores: [2, 3]\n\
+         idle: poll\n\
+         flows: 65536\n\
+         control: { path: /run/weir/ctl.sock, group: kvm, mode: \"0600\" }\n\
+         include: []\n\
+         networks:\n  blue: { vlan: 100, mtu: 9000 }\n  red:\n\
+         vms:\n  web:\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
+         vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 }\n",
+    );
+    let expected = Topology {
+        cores: vec!["2".parse().unwrap(), "3".parse().unwrap()],
+        idle: Idle::Poll,
+        flows: 65_536,
+        control: Control { path: "/run/weir/ctl.sock".into(), group: Some("kvm".into()), mode: 0o600 },
+        networks: vec![
+            Network { name: "blue".into(), vlan: Some(100), mtu: 9000, uplink: None },
+            Network { name: "red".into(), vlan: None, mtu: 1500, uplink: None },
+        ],
+        vms: vec![Vm {
+            name: "web".into(),
+            nics: vec![Nic {
+                name: "net0".into(),
+                network_idx: 1,
+                mac: MacPolicy::Fixed("52:54:00:00:00:01".parse().unwrap()),
+                queues: 4,
+                port: PortKind::VhostUser {
+                    path: "/run/weir/web.sock".into(),
+                    listens: Listens::Weir,
+                    group: Some("36".into()),
+                    mode: 0o666,
+                },
+            }],
+        }],
+    };
+    assert_eq!(topology, expected);
+}
+
+#[test]
+fn cores_alone_are_a_topology() {
+    let topology = parsed("cores: [0]\n");
+    assert_eq!(topology.idle, Idle::Adaptive);
+    assert_eq!(topology.flows, 1_048_576);
+    assert_eq!(topology.control, Control { path: "/run/weir/control.sock".into(), group: None, mode: 0o660 });
+    assert!(topology.networks.is_empty() && topology.vms.is_empty());
+}
+
+#[test]
+fn nic_has_defaults_for_all_but_network_and_port() {
+    let nic = with_nic("");
+    assert_eq!((nic.mac, nic.queues, nic.network_idx), (MacPolicy::Sticky, 1, 0));
+    let PortKind::VhostUser { listens, group, mode, .. } = nic.port;
+    assert_eq!((listens, group, mode), (Listens::Weir, None, 0o660));
+}
+
+#[test]
+fn macs_may_be_learned() {
+    assert_eq!(with_nic("macs: 8").mac, MacPolicy::Learn(8));
+    assert_eq!(with_nic("macs: any").mac, MacPolicy::Any);
+    assert!(matches!(with_nic("mac: 52:54:00:00:00:01").mac, MacPolicy::Fixed(_)));
+}
+
+#[test]
+fn guest_may_listen() {
+    let topology = parsed(
+        "cores: [0]\nnetworks: { blue: {} }\n\
+         vms: { a: { nics: { n: { network: blue, vhost-user: { path: /s, listens: guest } } } } }\n",
+    );
+    let PortKind::VhostUser { listens, .. } = &topology.vms[0].nics[0].port;
+    assert_eq!(*listens, Listens::Guest);
+}
+
+#[test]
+fn same_mac_may_be_in_two_networks() {
+    let topology = parsed(
+        "cores: [0]\nnetworks: { blue: {}, red: {} }\nvms:\n  a:\n    nics:\n      \
+         n0: { network: blue, mac: \"52:54:00:00:00:01\", vhost-user: { path: /s0 } }\n      \
+         n1: { network: red, mac: \"52:54:00:00:00:01\", vhost-user: { path: /s1 } }\n",
+    );
+    assert_eq!(topology.vms[0].nics.len(), 2);
+}
+
+#[test]
+fn anchors_under_x_keys_are_shared_by_merges() {
+    let topology = parsed(
+        "x-nic: &nic { network: blue, queues: 4 }\ncores: [0]\nnetworks: { blue: {} }\nvms:\n  \
+         a: { nics: { n: { <<: *nic, vhost-user: { path: /a } } } }\n  \
+         b: { nics: { n: { <<: *nic, queues: 2, vhost-user: { path: /b } } } }\n",
+    );
+    let queues: Vec<_> = topology.nics().map(|(_, nic)| nic.queues).collect();
+    assert_eq!(queues, [4, 2]);
+}
+
+#[test]
+fn byte_order_mark_and_windows_lines_are_no_mistake() {
+    assert_eq!(parsed("\u{feff}cores: [0]\r\nidle: poll\r\n").idle, Idle::Poll);
+}
+
+#[test]
+fn four_thousand_nics_are_read() {
+    let mut text =
+        "x-nic: &nic { queues: 2, macs: any }\ncores: [0]\nnetworks: { a: {}, b: {}, c: {}, d: {} }\nvms:\n".to_owned();
+    for n in 0..4096 {
+        let network = ["a", "b", "c", "d"][n % 4];
+        text.push_str(&format!(
+            "  vm{n}:\n    nics:\n      net0: {{ <<: *nic, network: {network}, vhost-user: {{ path: /run/{n}.sock, mode: \"0600\" }} }}\n"
+        ));
+    }
+    assert_eq!(parsed(&text).nics().count(), 4096);
+    // One more of each network, and one more in all.
+    text.push_str("  more: { nics: { n: { network: a, vhost-user: { path: /run/more.sock } } } }\n");
+    let report = parse(&text, "weir.yaml").unwrap_err();
+    let messages: Vec<_> = report.diagnostics().iter().map(|d| (d.line(), d.message())).collect();
+    let line = text.lines().count();
+    assert_eq!(messages, [(line, "more than 4096 NICs"), (line, "more than 1024 NICs in one network")]);
+}
