@@ -66,6 +66,23 @@ pub struct Received {
     pub frame: Vec<u8>,
 }
 
+/// A virtqueue without its driver: see [`GuestDriver::take_over`].
+#[derive(Debug)]
+pub struct RawQueue {
+    /// The memory that all addresses are in.
+    pub memory: Arc<GuestMemory>,
+    /// Entries.
+    pub size: u16,
+    /// Guest-physical addresses of the ring's parts, which are zeros.
+    pub at: RingAddresses,
+    /// Guest-physical addresses of the buffers, `size` of them.
+    pub buffers: Vec<u64>,
+    /// Bytes of each.
+    pub buffer_bytes: u64,
+    /// Event index in place of flags.
+    pub event_idx: bool,
+}
+
 #[derive(Debug)]
 struct Side {
     ring: DriverRing,
@@ -304,6 +321,19 @@ impl GuestDriver {
         }
     }
 
+    /// Empties a virtqueue as [`reset_vring`](Self::reset_vring) does and hands it and its buffers over, for good: for the
+    /// lean rings, which do without bookkeeping.
+    pub fn take_over(&mut self, vring: usize) -> RawQueue {
+        self.reset_vring(vring);
+        let side = &mut self.sides[vring];
+        let fixed = guard_bytes(&self.options) + u64::from(self.options.line_offset);
+        let buffers = std::iter::from_fn(|| side.pool.take().map(|b| side.pool.gpa(b) + fixed)).collect();
+        let ring = &side.ring;
+        let buffer_bytes = side.pool.stride() - fixed;
+        let (size, at) = (ring.size(), ring.addresses());
+        RawQueue { memory: self.memory.clone(), size, at, buffers, buffer_bytes, event_idx: self.options.event_idx }
+    }
+
     /// Panics unless every buffer is either free or with the device, and descriptors and avail rings are as written.
     pub fn assert_intact(&self) {
         for (vring, Side { ring, pool }) in self.sides.iter().enumerate() {
@@ -390,23 +420,30 @@ fn place_ring(arena: &mut Arena<'_>, options: &Options, vring: usize) -> RingCon
     }
 }
 
+/// Guards are there to be checked: without checks buffers lie closer.
+fn guard_bytes(options: &Options) -> u64 {
+    if options.checked { GUARD_BYTES } else { 0 }
+}
+
 /// Guard, line offset, then the shape with a guard behind each part; whole cache lines.
 fn rx_stride(options: &Options) -> u64 {
-    let parts: u64 = options.rx_shape.iter().map(|&len| u64::from(len) + GUARD_BYTES).sum();
-    (GUARD_BYTES + u64::from(options.line_offset) + parts).next_multiple_of(64)
+    let guard = guard_bytes(options);
+    let parts: u64 = options.rx_shape.iter().map(|&len| u64::from(len) + guard).sum();
+    (guard + u64::from(options.line_offset) + parts).next_multiple_of(64)
 }
 
 fn tx_stride(options: &Options) -> u64 {
     let bytes = (options.header_bytes() + options.tx_frame_bytes) as u64;
-    let guards = GUARD_BYTES * (options.tx_parts as u64 + 3);
+    let guards = guard_bytes(options) * (options.tx_parts as u64 + 3);
     (u64::from(options.line_offset) + bytes + guards).next_multiple_of(64)
 }
 
 fn rx_parts(options: &Options, buffer: u64) -> Vec<Part> {
-    let mut gpa = buffer + GUARD_BYTES + u64::from(options.line_offset);
+    let guard = guard_bytes(options);
+    let mut gpa = buffer + guard + u64::from(options.line_offset);
     let part = |&len: &u32| {
         let part = Part { gpa, len, writable: true };
-        gpa += u64::from(len) + GUARD_BYTES;
+        gpa += u64::from(len) + guard;
         part
     };
     options.rx_shape.iter().map(part).collect()
@@ -416,7 +453,7 @@ fn rx_parts(options: &Options, buffer: u64) -> Vec<Part> {
 /// it should follow the chain sees other bytes. None if they don't fit.
 fn place_parts(options: &Options, buffer: u64, stride: u64, parts: &[&[u8]]) -> Option<Vec<Part>> {
     let total: u64 = parts.iter().map(|p| p.len() as u64).sum();
-    let fixed = GUARD_BYTES + u64::from(options.line_offset);
+    let fixed = guard_bytes(options) + u64::from(options.line_offset);
     let spare = stride.checked_sub(fixed + total)?;
     let gap = (spare / parts.len() as u64).min(GUARD_BYTES);
     let mut gpa = buffer + fixed;

@@ -17,10 +17,33 @@ pub mod options;
 /// The driver's half of one split virtqueue.
 pub mod ring;
 
+/// Load: flood and sink.
+pub mod flood;
+/// Frames for load, flow by flow.
+pub mod flows;
+/// The vhost-user front-end.
+pub mod frontend;
+/// Driver and connection together.
+pub mod guest;
+/// Rings without bookkeeping.
+#[allow(unsafe_code)]
+pub mod lean;
+/// Latency: one frame there and back.
+pub mod pingpong;
+/// Raw vhost-user messages.
+pub mod raw;
+/// ARP, ping, test frames and their verification.
+pub mod stack;
+/// System calls and the cycle counter.
+#[allow(unsafe_code)]
+pub mod sys;
+
 mod arena;
 mod buffers;
 
 pub use driver::{Counters, GuestDriver, Received};
+pub use frontend::{FrontendError, Manner, Session, Socket};
+pub use guest::Guest;
 pub use header::NetHeader;
 pub use memory::GuestMemory;
 pub use options::{Backing, Indirect, Layout, Options};

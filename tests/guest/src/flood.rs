@@ -1,0 +1,220 @@
+//! Load: a port that sends from lean rings, sinks into lean rings, or both, and counts. One thread drives any number of them.
+
+use std::time::Duration;
+
+use crate::flows::Flows;
+use crate::frontend::FrontendError;
+use crate::guest::Guest;
+use crate::lean::{LeanRx, LeanTx, rx_len};
+use crate::sys::{self, cycles, cycles_per_second};
+
+/// What a port does.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadConfig {
+    /// Send.
+    pub send: bool,
+    /// Receive.
+    pub sink: bool,
+    /// Frames a second and port, at most; 0 is as many as go.
+    pub pps: u64,
+    /// Chains to wait for before any are offered again: fewer cache lines move, at the price of latency.
+    pub burst: u16,
+    /// Add up the bytes received.
+    pub count_bytes: bool,
+    /// Read a word of each frame received.
+    pub touch: bool,
+}
+
+impl Default for LoadConfig {
+    fn default() -> Self {
+        Self { send: true, sink: true, pps: 0, burst: 32, count_bytes: false, touch: false }
+    }
+}
+
+/// Counted from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadCounters {
+    /// Frames that the device took.
+    pub n_sent: u64,
+    /// Frames received.
+    pub n_received: u64,
+    /// Bytes received, headers included, if they are counted.
+    pub n_bytes: u64,
+    /// Cycles spent in turns that did something.
+    pub busy_cycles: u64,
+    /// Kicks.
+    pub n_kicks: u64,
+}
+
+/// A guest under load.
+#[derive(Debug)]
+pub struct LoadPort {
+    guest: Guest,
+    config: LoadConfig,
+    txs: Vec<LeanTx>,
+    rxs: Vec<LeanRx>,
+    pace: Option<Pace>,
+    counters: LoadCounters,
+}
+
+/// So many frames a second, no more.
+#[derive(Debug)]
+struct Pace {
+    cycles_a_frame: f64,
+    since: u64,
+    n_offered: u64,
+}
+
+impl LoadPort {
+    /// Takes the rings of a guest that hasn't started, and starts it. `flows`: what to send, from each transmit queue.
+    ///
+    /// # Errors
+    /// If the back-end refuses the rings.
+    pub fn new(mut guest: Guest, flows: &Flows, config: LoadConfig) -> Result<Self, FrontendError> {
+        let options = guest.driver.options().clone();
+        let (mut txs, mut rxs) = (Vec::new(), Vec::new());
+        for pair in 0..usize::from(options.n_queue_pairs) {
+            if config.sink {
+                let queue = guest.driver.take_over(2 * pair);
+                let len = rx_len(&queue, &options.rx_shape);
+                rxs.push(LeanRx::new(queue, len, config.count_bytes, config.touch));
+            }
+            if config.send {
+                let queue = guest.driver.take_over(2 * pair + 1);
+                txs.push(LeanTx::new(queue, options.header_bytes(), flows.clone()));
+            }
+        }
+        guest.start()?;
+        let pace = (config.pps > 0).then(|| Pace::new(config.pps));
+        Ok(Self { guest, config, txs, rxs, pace, counters: LoadCounters::default() })
+    }
+
+    /// One look at all rings. `now`: the cycle counter; returns what it is afterwards.
+    pub fn turn(&mut self, now: u64) -> u64 {
+        let mut n = 0;
+        for (pair, rx) in self.rxs.iter_mut().enumerate() {
+            n += u64::from(rx.poll());
+            let room = rx.room();
+            if room >= burst_of(self.config.burst, rx.size()) {
+                rx.offer(room);
+                if rx.kick_due() {
+                    self.guest.session().kick(2 * pair);
+                    self.counters.n_kicks += 1;
+                }
+            }
+        }
+        self.counters.n_received += n;
+        n += self.send(now);
+        let end = cycles();
+        if n > 0 {
+            self.counters.busy_cycles += end - now;
+        }
+        end
+    }
+
+    /// What went through.
+    pub fn counters(&self) -> LoadCounters {
+        LoadCounters { n_bytes: self.rxs.iter().map(|rx| rx.n_bytes).sum(), ..self.counters }
+    }
+
+    /// Connects again if the back-end is gone; whether it was. A system call: not in every turn.
+    ///
+    /// # Errors
+    /// If no back-end comes within `timeout`.
+    pub fn mend(&mut self, timeout: Duration) -> Result<bool, FrontendError> {
+        let gone = self.guest.is_gone();
+        if gone {
+            self.guest.reconnect(timeout)?;
+        }
+        Ok(gone)
+    }
+
+    /// The guest, for its connection.
+    pub fn guest(&mut self) -> &mut Guest {
+        &mut self.guest
+    }
+
+    fn send(&mut self, now: u64) -> u64 {
+        let mut n_done = 0;
+        for (pair, tx) in self.txs.iter_mut().enumerate() {
+            let done = tx.poll();
+            n_done += u64::from(done);
+            let room = tx.room();
+            let offer = match &mut self.pace {
+                Some(pace) => pace.take(now, room),
+                None if room >= burst_of(self.config.burst, tx.size()) => room,
+                None => 0,
+            };
+            if offer == 0 {
+                continue;
+            }
+            tx.offer(offer);
+            if tx.kick_due() {
+                self.guest.session().kick(2 * pair + 1);
+                self.counters.n_kicks += 1;
+            }
+        }
+        self.counters.n_sent += n_done;
+        n_done
+    }
+}
+
+/// A burst is at most half a ring, so that the device always has something.
+fn burst_of(burst: u16, ring: u16) -> u16 {
+    burst.min(ring / 2).max(1)
+}
+
+impl Pace {
+    fn new(pps: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
+        let cycles_a_frame = cycles_per_second() as f64 / pps as f64;
+        Self { cycles_a_frame, since: cycles(), n_offered: 0 }
+    }
+
+    /// How many of `room` frames may go now. What couldn't go for want of room isn't made up for.
+    fn take(&mut self, now: u64, room: u16) -> u16 {
+        #[expect(clippy::cast_precision_loss, reason = "as above")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "frames so far fit, and are positive"
+        )]
+        let due = (now.saturating_sub(self.since) as f64 / self.cycles_a_frame) as u64;
+        let owed = due.saturating_sub(self.n_offered);
+        let n = u16::try_from(owed.min(u64::from(room))).expect("at most room");
+        self.n_offered += u64::from(n);
+        if owed > u64::from(room) {
+            self.n_offered = due;
+        }
+        n
+    }
+}
+
+/// Drives ports until `until` (cycles) or a signal, calling `tick` about every `every` cycles with all of them.
+///
+/// # Errors
+/// What `tick` says.
+pub fn drive<E>(
+    ports: &mut [LoadPort],
+    until: u64,
+    every: u64,
+    mut tick: impl FnMut(&mut [LoadPort]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut now = cycles();
+    let mut next = now + every;
+    while now < until && !sys::stopped() {
+        let before = now;
+        for port in ports.iter_mut() {
+            now = port.turn(now);
+        }
+        if now >= next {
+            tick(ports)?;
+            now = cycles();
+            next = now + every;
+        }
+        if now - before < 200 {
+            std::hint::spin_loop();
+        }
+    }
+    Ok(())
+}
