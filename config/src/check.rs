@@ -160,8 +160,8 @@ impl Check<'_> {
         let Some((holder, holder_at)) = holder else { return };
         let place = self.mistakes.place(holder_at, at);
         let message = match vlan {
-            Some(vlan) => format!("VLAN {vlan} is that of network `{holder}` already, on {place}"),
-            None => format!("network `{holder}` has the uplink's untagged frames already, on {place}"),
+            Some(vlan) => format!("VLAN {vlan} is that of network `{holder}` already, {place}"),
+            None => format!("network `{holder}` has the uplink's untagged frames already, {place}"),
         };
         self.mistakes.add(at, message, "give each network a VLAN of its own, or make them one network");
     }
@@ -181,7 +181,7 @@ impl Check<'_> {
         // Within one file it is noted as a repeated key.
         if let Some((_, holder_at)) = holder.filter(|(_, holder_at)| holder_at.file_idx != at.file_idx) {
             let place = self.mistakes.place(holder_at, at);
-            self.mistakes.add(at, format!("VM `{}` is there already, at {place}", shown(name)), "rename one of them");
+            self.mistakes.add(at, format!("VM `{}` is there already, {place}", shown(name)), "rename one of them");
         }
     }
 

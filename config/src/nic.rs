@@ -89,7 +89,7 @@ impl NicCheck<'_, '_> {
         let holder = claim(&mut self.check.claims.macs, (network_idx?, mac), self.port.clone(), node.at);
         if let Some((holder, holder_at)) = holder {
             let place = self.check.mistakes.place(holder_at, node.at);
-            let message = format!("`{mac}` is the address of `{holder}` already, on {place}, in the same network");
+            let message = format!("`{mac}` is the address of `{holder}` already, {place}, in the same network");
             return self.wrong(node.at, message, "give each NIC of a network an address of its own");
         }
         Some(MacPolicy::Fixed(mac))
@@ -167,7 +167,7 @@ impl NicCheck<'_, '_> {
                 let place = self.check.mistakes.place(holder_at, node.at);
                 let message = match holder_at.line {
                     0 => "this is where the control socket is, unless `control` says otherwise".to_owned(),
-                    _ => format!("this is the path of {holder} already, on {place}"),
+                    _ => format!("this is the path of {holder} already, {place}"),
                 };
                 self.wrong(node.at, message, "give each port a socket of its own")
             }

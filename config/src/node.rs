@@ -237,7 +237,11 @@ fn explain(error: &Error, text: &str, file_idx: usize, mistakes: &mut Mistakes) 
     if note_tabs(text, file_idx, mistakes) {
         return;
     }
-    let (message, help) = match error.without_snippet() {
+    let mut cause = error.without_snippet();
+    while let Error::AliasError { error, .. } = cause {
+        cause = error;
+    }
+    let (message, help) = match cause {
         Error::MultipleDocuments { .. } => {
             ("a second document begins here".to_owned(), "remove the `---`; a file holds one topology")
         }
@@ -253,7 +257,7 @@ fn explain(error: &Error, text: &str, file_idx: usize, mistakes: &mut Mistakes) 
             "split it with `include`, use fewer aliases",
         ),
         _ => (
-            format!("this is not valid YAML: {}", bare_message(error)),
+            format!("this is not valid YAML: {}", bare_message(cause)),
             "look at the indentation, colons, quotes and brackets here and on the line above",
         ),
     };
@@ -264,7 +268,7 @@ fn explain(error: &Error, text: &str, file_idx: usize, mistakes: &mut Mistakes) 
 fn bare_message(error: &Error) -> String {
     let message = error.without_snippet().to_string();
     let message = message.lines().next().unwrap_or_default();
-    let end = message.rfind(" at line ").unwrap_or(message.len());
+    let end = message.find(" at line ").unwrap_or(message.len());
     message.get(..end).unwrap_or(message).to_owned()
 }
 

@@ -305,7 +305,7 @@ impl Walk<'_> {
                 let place = self.mistakes.place(first_at, key_node.at);
                 self.mistakes.add(
                     key_node.at,
-                    format!("`{}` is here twice; the first is on {place}", shown(key)),
+                    format!("`{}` is here twice; the first is {place}", shown(key)),
                     "keep one of them, or rename one",
                 );
             }

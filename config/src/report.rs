@@ -180,11 +180,11 @@ impl Mistakes {
         }
     }
 
-    /// How a mistake in `reader`'s file names another place: by its line, and by its file if that is another one.
+    /// How a mistake at `reader` names another place: "on line 5", or "in b.yaml:5" if that is another file.
     pub(crate) fn place(&self, place: At, reader: At) -> String {
         match self.files.get(place.file_idx) {
-            Some(file) if place.file_idx != reader.file_idx => format!("{}:{}", file.name, place.line),
-            _ => format!("line {}", place.line),
+            Some(file) if place.file_idx != reader.file_idx => format!("in {}:{}", file.name, place.line),
+            _ => format!("on line {}", place.line),
         }
     }
 
