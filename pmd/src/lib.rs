@@ -1,1 +1,44 @@
-//! What a polling core does.
+//! What a polling core does: take a burst, decide, send, give back.
+//!
+//! In reading order:
+//!
+//! - [`poll`]: the loop, one turn after another
+//! - [`burst`]: frames on their way, up to 32 together
+//! - [`send`]: reserve at each destination, copy once, publish once
+//! - [`port`]: where frames come and go, one file per kind of port
+//! - [`ring`]: descriptors in memory that others write, one file per kind of ring
+//! - [`shm`]: that memory, and the one copy
+//! - [`offload`]: what a frame's sender wishes to be done to it
+//! - [`hold`]: for how long a blocked frame may hold up those behind it
+//! - [`stats`]: counters; every frame ends in one
+//! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two
+//! - [`idle`]: how a core that finds nothing goes to sleep
+//! - [`time`]: time as a value
+//! - [`error`]: the three kinds of mistakes that never mix
+//! - [`sys`]: every system call and the cycle counter, thinly
+//!
+//! Unsafe code is in `shm`, `ring` and `sys` alone.
+#![deny(unsafe_code)]
+
+pub mod burst;
+pub mod error;
+pub mod fleet;
+pub mod hold;
+pub mod idle;
+pub mod mailbox;
+pub mod offload;
+pub mod poll;
+pub mod port;
+#[allow(unsafe_code)]
+pub mod ring;
+pub mod send;
+#[allow(unsafe_code)]
+pub mod shm;
+pub mod stats;
+#[allow(unsafe_code)]
+pub mod sys;
+pub mod time;
+
+pub use error::{GuestFault, SetupError};
+pub use fleet::Fleet;
+pub use poll::Core;

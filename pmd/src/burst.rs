@@ -1,0 +1,101 @@
+//! Frames on their way: what one receive queue had, up to [`BURST_MAX`], until all of it is sent or left where it was.
+//!
+//! Arrays, one per question, since each stage asks one question of all frames. The payload stays where it arrived; only
+//! the first [`flowtable::HEADER_MAX`] bytes are copied, decided by, and sent from the copy.
+
+use crate::offload::Wishes;
+use crate::ring::chain::Pieces;
+use crate::shm::Piece;
+use arrayvec::ArrayVec;
+use flowtable::{Action, DropReason, HEADER_MAX, Header};
+
+/// Frames in a burst.
+pub const BURST_MAX: usize = 32;
+/// Bytes in a burst; the frame that crosses it is still taken.
+pub const BURST_BYTES_MAX: u32 = 256 << 10;
+/// Copies that a burst may make, beyond its first frame.
+pub const COPIES_MAX: usize = 512;
+
+/// One burst. Valid between a queue's peek and its consume, which happen in one call of the loop; the pieces lead into
+/// memory which that queue keeps.
+#[derive(Debug)]
+pub struct Burst {
+    pub(crate) headers: [Header; BURST_MAX],
+    /// Bytes of the frame, without FCS; 0: refused, the action says why.
+    pub(crate) lens: [u32; BURST_MAX],
+    pub(crate) actions: [Action; BURST_MAX],
+    /// The frame from its first byte on, as far as it lies in one piece.
+    pub(crate) data: [Piece; BURST_MAX],
+    /// Where in `pieces` the rest of it is: start and number.
+    pub(crate) more: [(u16, u16); BURST_MAX],
+    pub(crate) wishes: [Wishes; BURST_MAX],
+    /// What the queue needs to give the frame back.
+    pub(crate) ids: [u16; BURST_MAX],
+    pub(crate) pieces: Pieces,
+    pub(crate) n: usize,
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self {
+            headers: [Header::default(); BURST_MAX],
+            lens: [0; BURST_MAX],
+            actions: [Action::Flood; BURST_MAX],
+            data: [Piece::EMPTY; BURST_MAX],
+            more: [(0, 0); BURST_MAX],
+            wishes: [Wishes::default(); BURST_MAX],
+            ids: [0; BURST_MAX],
+            pieces: ArrayVec::new_const(),
+            n: 0,
+        }
+    }
+}
+
+impl Burst {
+    /// Refuses frame `k`.
+    pub(crate) fn refuse(&mut self, k: usize, reason: DropReason) {
+        self.lens[k] = 0;
+        self.actions[k] = Action::Drop(reason);
+    }
+
+    /// Bytes of the first `n` frames.
+    #[inline(always)]
+    pub(crate) fn n_bytes(&self, n: usize) -> u64 {
+        self.lens[..n].iter().map(|&len| u64::from(len)).sum()
+    }
+
+    /// Copies frame `k`'s header out of the memory it arrived in.
+    #[inline(always)]
+    pub(crate) fn read_header(&mut self, k: usize) {
+        let n = (self.lens[k] as usize).min(HEADER_MAX);
+        if self.data[k].len() as usize >= n {
+            self.data[k].read(&mut self.headers[k].0, n);
+        } else {
+            self.read_header_in_parts(k, n);
+        }
+    }
+
+    #[cold]
+    fn read_header_in_parts(&mut self, k: usize, n: usize) {
+        let mut at = 0;
+        for_each_piece(self.data[k], self.more[k], &self.pieces, |piece| {
+            let here = (piece.len() as usize).min(n - at);
+            piece.read(&mut self.headers[k].0[at..], here);
+            at += here;
+            at < n
+        });
+    }
+
+    /// Calls `visit` for each piece of frame `k`, until it says no.
+    #[inline]
+    pub(crate) fn for_each_piece(&self, k: usize, visit: impl FnMut(Piece) -> bool) {
+        for_each_piece(self.data[k], self.more[k], &self.pieces, visit);
+    }
+}
+
+fn for_each_piece(first: Piece, more: (u16, u16), pieces: &Pieces, mut visit: impl FnMut(Piece) -> bool) {
+    let (start, n) = (usize::from(more.0), usize::from(more.1));
+    if visit(first) {
+        let _ = pieces[start..start + n].iter().all(|&piece| visit(piece));
+    }
+}

@@ -1,0 +1,237 @@
+//! Control's side of all cores: ports come up and go down here, and nothing on a core ever waits for it.
+
+use crate::error::{GuestFault, SetupError};
+use crate::mailbox::{Command, Mailbox, Reply};
+use crate::poll::Core;
+use crate::port::{PortView, RxQueue, TxQueue};
+use crate::stats::{CoreReport, CoreStats, Counters, sum};
+use flowtable::reclaim::Quiet;
+use flowtable::{Ingress, Lookup, MacTable, Networks, PortId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often control looks whether the cores have answered.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
+
+/// What a switch is made of.
+#[derive(Clone, Debug)]
+pub struct FleetOptions {
+    /// Polling cores.
+    pub n_cores: usize,
+    /// Ports, connected or not; their ids are below this.
+    pub n_ports: usize,
+    /// Decisions that each core can remember.
+    pub n_flows: usize,
+    /// Addresses that the MAC table can hold.
+    pub n_macs: usize,
+    /// All networks.
+    pub networks: Arc<Networks>,
+    /// Random numbers that key the hashes.
+    pub seeds: [u64; 2],
+}
+
+/// A port as it comes up.
+#[derive(Debug)]
+pub struct PortUp {
+    /// What decisions about its frames need.
+    pub ingress: Ingress,
+    /// Queues to receive from; each goes to the core that has the fewest.
+    pub rxqs: Vec<RxQueue>,
+    /// Queues to send to.
+    pub txqs: Vec<TxQueue>,
+}
+
+/// A port that went down: all of it, back in one hand.
+#[derive(Debug, Default)]
+pub struct PortDown {
+    /// Its receive queues, at the positions they had reached.
+    pub rxqs: Vec<RxQueue>,
+    /// Its transmit queues.
+    pub txqs: Vec<TxQueue>,
+}
+
+/// All cores, as control sees them. Shared by all control threads.
+#[derive(Debug)]
+pub struct Fleet {
+    mailboxes: Vec<Arc<Mailbox>>,
+    stats: Vec<Arc<CoreStats>>,
+    macs: Arc<MacTable>,
+    books: Mutex<Books>,
+}
+
+/// What control remembers of ports that are up or going down.
+#[derive(Debug, Default)]
+struct Books {
+    /// Receive queues on each core.
+    n_rxqs: Vec<usize>,
+    /// Where each port's receive queues went.
+    placed: HashMap<PortId, Vec<usize>>,
+    leaving: HashMap<PortId, Leaving>,
+}
+
+#[derive(Debug, Default)]
+struct Leaving {
+    n_answered: usize,
+    views: Vec<Arc<PortView>>,
+    rxqs: Vec<RxQueue>,
+}
+
+impl Fleet {
+    /// Control's side, and the cores, each to be run by a thread of its own.
+    ///
+    /// # Errors
+    /// When the process has no more file descriptors.
+    pub fn new(options: &FleetOptions) -> Result<(Self, Vec<Core>), SetupError> {
+        let n_cores = options.n_cores;
+        let macs = Arc::new(MacTable::new(options.n_macs, options.n_ports, options.seeds));
+        let quiet = Arc::new(Quiet::new(n_cores));
+        let mailboxes = (0..n_cores).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let stats: Vec<_> = (0..n_cores).map(|_| Arc::new(CoreStats::new(options.n_ports))).collect();
+        let cores = (0..n_cores)
+            .map(|id| {
+                let networks = options.networks.clone();
+                let lookup = Lookup::new(options.n_flows, options.n_ports, macs.clone(), networks, options.seeds);
+                Core::new(id, lookup, stats[id].clone(), mailboxes[id].clone(), quiet.clone())
+            })
+            .collect();
+        let books = Mutex::new(Books { n_rxqs: vec![0; n_cores], ..Books::default() });
+        Ok((Self { mailboxes, stats, macs, books }, cores))
+    }
+
+    /// Brings a port up. It must be down: never up before, or handed back by [`Fleet::down`].
+    pub fn up(&self, port: PortUp) {
+        let id = port.ingress.port;
+        let mut books = self.books();
+        for stats in &self.stats {
+            stats.port(id).clear_stopped();
+        }
+        let view = Arc::new(PortView::new(port.ingress, port.txqs));
+        for mailbox in &self.mailboxes {
+            post(mailbox, Command::Up(view.clone()));
+        }
+        for rxq in port.rxqs {
+            let core = least(&books.n_rxqs);
+            books.n_rxqs[core] += 1;
+            books.placed.entry(id).or_default().push(core);
+            post(&self.mailboxes[core], Command::Poll(Box::new(rxq)));
+        }
+    }
+
+    /// Takes a port down and waits until no core uses anything of it: micro- to milliseconds, while they run.
+    pub fn down(&self, port: PortId) -> PortDown {
+        self.start_down(port);
+        loop {
+            if let Some(down) = self.try_finish_down(port) {
+                return down;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// The first half of [`Fleet::down`], for who must not wait.
+    pub fn start_down(&self, port: PortId) {
+        let mut books = self.books();
+        books.leaving.insert(port, Leaving::default());
+        for core in books.placed.remove(&port).unwrap_or_default() {
+            books.n_rxqs[core] -= 1;
+        }
+        for mailbox in &self.mailboxes {
+            post(mailbox, Command::Down(port));
+        }
+    }
+
+    /// The second half: the port, once every core has let go of it.
+    pub fn try_finish_down(&self, port: PortId) -> Option<PortDown> {
+        let mut books = self.books();
+        self.collect(&mut books);
+        if books.leaving.get(&port)?.n_answered < self.mailboxes.len() {
+            return None;
+        }
+        let Leaving { mut views, rxqs, .. } = books.leaving.remove(&port)?;
+        // All cores had the same view, so the last of them is the last holder.
+        let view = views.pop();
+        drop(views);
+        let txqs = view.and_then(Arc::into_inner).map_or(Vec::new(), |view| {
+            view.txqs.into_iter().map(|txq| txq.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+        });
+        Some(PortDown { rxqs, txqs })
+    }
+
+    /// Gives every core other networks.
+    pub fn set_networks(&self, networks: &Arc<Networks>) {
+        let mut books = self.books();
+        for mailbox in &self.mailboxes {
+            post(mailbox, Command::Networks(networks.clone()));
+        }
+        self.collect(&mut books);
+    }
+
+    /// Wakes every core, to see that it shall stop.
+    pub fn wake_all(&self) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+    }
+
+    /// The addresses that all cores share.
+    pub fn macs(&self) -> &Arc<MacTable> {
+        &self.macs
+    }
+
+    /// A port's counters over all cores.
+    pub fn counters(&self, port: PortId) -> Counters {
+        sum(self.stats.iter().map(|stats| &**stats), port)
+    }
+
+    /// Faults that stopped queues of a port since it came up.
+    pub fn stopped(&self, port: PortId) -> Vec<(u16, GuestFault)> {
+        self.stats.iter().filter_map(|stats| stats.port(port).stopped()).collect()
+    }
+
+    /// What each core has done.
+    pub fn cores(&self) -> Vec<CoreReport> {
+        self.stats.iter().map(|stats| stats.report()).collect()
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sorts what the cores sent back by the port it belongs to.
+    fn collect(&self, books: &mut Books) {
+        for mailbox in &self.mailboxes {
+            while let Some(reply) = mailbox.reply() {
+                match reply {
+                    Reply::View(view) => {
+                        if let Some(leaving) = books.leaving.get_mut(&view.ingress.port) {
+                            leaving.views.push(view);
+                        }
+                    }
+                    Reply::Queue(rxq) => {
+                        if let Some(leaving) = books.leaving.get_mut(&rxq.port) {
+                            leaving.rxqs.push(*rxq);
+                        }
+                    }
+                    Reply::Down(port) => {
+                        if let Some(leaving) = books.leaving.get_mut(&port) {
+                            leaving.n_answered += 1;
+                        }
+                    }
+                    // Freed here, on a control thread.
+                    Reply::Networks(networks) => drop(networks),
+                }
+            }
+        }
+    }
+}
+
+/// Hands a command over, waiting for room if the core is slow to take the ones before.
+fn post(mailbox: &Mailbox, mut command: Command) {
+    while let Err(back) = mailbox.post(command) {
+        command = back;
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn least(loads: &[usize]) -> usize {
+    (0..loads.len()).min_by_key(|&core| loads[core]).unwrap_or(0)
+}

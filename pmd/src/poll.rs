@@ -1,0 +1,156 @@
+//! The loop of a polling core: peek, decide, reserve, copy, consume; then, between turns, what control wants.
+
+use crate::burst::Burst;
+use crate::mailbox::{Command, Mailbox, Reply};
+use crate::port::{PortView, RxQueue};
+use crate::send::{Sender, TXQS_MAX};
+use crate::stats::CoreStats;
+use crate::sys;
+use crate::time::{Nanos, seconds};
+use flowtable::Lookup;
+use flowtable::reclaim::Quiet;
+use std::sync::Arc;
+
+/// Commands that are applied between two turns at most.
+const COMMANDS_A_TURN: usize = 8;
+
+/// A polling core: all that one thread needs to switch frames. Nothing in it is shared but what stands behind an `Arc`.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) id: usize,
+    pub(crate) rxqs: Vec<Box<RxQueue>>,
+    views: Box<[Option<Arc<PortView>>]>,
+    lookup: Lookup,
+    burst: Box<Burst>,
+    slots: Box<[u16]>,
+    pub(crate) stats: Arc<CoreStats>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) quiet: Arc<Quiet>,
+    /// Counts the queues that ever came, so that a sleeper sees new ones.
+    pub(crate) generation: u64,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Frames dealt with.
+    pub n_frames: usize,
+    /// Queues whose frames had to wait.
+    pub n_held: usize,
+}
+
+impl Core {
+    /// The core with this number. `stats`, `mailbox` and `quiet` are shared with control.
+    pub(crate) fn new(
+        id: usize,
+        lookup: Lookup,
+        stats: Arc<CoreStats>,
+        mailbox: Arc<Mailbox>,
+        quiet: Arc<Quiet>,
+    ) -> Self {
+        let n_ports = stats.n_ports();
+        Self {
+            id,
+            rxqs: Vec::with_capacity(n_ports * TXQS_MAX),
+            views: (0..n_ports).map(|_| None).collect(),
+            lookup,
+            burst: Box::default(),
+            slots: vec![0; n_ports * TXQS_MAX].into(),
+            stats,
+            mailbox,
+            quiet,
+            generation: 0,
+        }
+    }
+
+    /// One turn: every receive queue once, then what control wants.
+    pub fn poll_once(&mut self, now: Nanos) -> Turn {
+        let mut turn = Turn::default();
+        let mut cycles = sys::cycles();
+        for rxq in &mut self.rxqs {
+            let port_stats = self.stats.port(rxq.port);
+            let n = rxq.peek(&mut self.burst, port_stats);
+            if n == 0 {
+                continue;
+            }
+            let Some(view) = self.views[usize::from(rxq.port)].as_deref() else { continue };
+            let burst = &mut *self.burst;
+            self.lookup.decide(
+                &view.ingress,
+                &burst.headers[..n],
+                &burst.lens[..n],
+                &mut burst.actions[..n],
+                seconds(now),
+            );
+            let mut sender = Sender {
+                views: &self.views,
+                networks: self.lookup.networks(),
+                stats: &self.stats,
+                slots: &mut self.slots,
+                now,
+            };
+            let can_hold = rxq.can_hold();
+            let sent = sender.send(burst, view, &mut rxq.hold, can_hold);
+            if sent.n > 0 {
+                rxq.consume(burst, sent.n);
+                port_stats.received(sent.n as u64, burst.n_bytes(sent.n));
+                let then = std::mem::replace(&mut cycles, sys::cycles());
+                self.stats.worked(cycles.wrapping_sub(then), sent.n as u64);
+            }
+            turn.n_frames += sent.n;
+            turn.n_held += usize::from(sent.n < n);
+        }
+        self.between_turns();
+        turn
+    }
+
+    /// Counts the turn, announces the quiet state, applies commands.
+    #[inline(always)]
+    fn between_turns(&mut self) {
+        self.stats.turned();
+        if self.mailbox.has_commands() {
+            self.take_commands();
+        }
+        self.quiet.pass(self.id);
+    }
+
+    #[cold]
+    fn take_commands(&mut self) {
+        for _ in 0..COMMANDS_A_TURN {
+            // A port that goes down answers with a view, its queues and a word.
+            match self.mailbox.command(TXQS_MAX + 2) {
+                Some(command) => self.apply(command),
+                None => break,
+            }
+        }
+        self.stats.has_rxqs(self.rxqs.len());
+    }
+
+    fn apply(&mut self, command: Command) {
+        match command {
+            Command::Up(view) => {
+                let place = usize::from(view.ingress.port);
+                if let Some(before) = self.views[place].replace(view) {
+                    self.mailbox.answer(Reply::View(before));
+                }
+            }
+            Command::Poll(rxq) => {
+                self.rxqs.push(rxq);
+                self.generation += 1;
+            }
+            Command::Down(port) => {
+                if let Some(view) = self.views[usize::from(port)].take() {
+                    self.mailbox.answer(Reply::View(view));
+                }
+                while let Some(at) = self.rxqs.iter().position(|rxq| rxq.port == port) {
+                    self.mailbox.answer(Reply::Queue(self.rxqs.swap_remove(at)));
+                }
+                self.mailbox.answer(Reply::Down(port));
+            }
+            Command::Networks(networks) => {
+                let before = self.lookup.set_networks(networks);
+                self.mailbox.answer(Reply::Networks(before));
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A port in plain memory: frames in a queue on either side. For tests, and as a wire that can't be held back.
+
+use crate::burst::{BURST_MAX, Burst};
+use crate::port::Room;
+use crate::shm::Piece;
+use flowtable::DropReason;
+use flowtable::header::ETHERNET_LEN;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Both directions of a port in memory, for whoever plays the other end.
+#[derive(Clone, Debug)]
+pub struct MemPort {
+    to_switch: Arc<Mutex<VecDeque<Vec<u8>>>>,
+    from_switch: Arc<Mutex<VecDeque<Vec<u8>>>>,
+    capacity: usize,
+    can_hold: bool,
+}
+
+type Frames = VecDeque<Vec<u8>>;
+
+fn lock(frames: &Mutex<Frames>) -> MutexGuard<'_, Frames> {
+    frames.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MemPort {
+    /// `capacity`: frames that the switch may leave there before they are fetched. `can_hold`: whether frames to the switch
+    /// may wait, as in a guest's ring, or not, as on a wire.
+    pub fn new(capacity: usize, can_hold: bool) -> Self {
+        Self { to_switch: Arc::default(), from_switch: Arc::default(), capacity, can_hold }
+    }
+
+    /// Offers a frame to the switch.
+    pub fn send(&self, frame: &[u8]) {
+        lock(&self.to_switch).push_back(frame.to_vec());
+    }
+
+    /// Frames that the switch has not taken yet.
+    pub fn n_waiting(&self) -> usize {
+        lock(&self.to_switch).len()
+    }
+
+    /// The oldest frame that the switch left here.
+    pub fn receive(&self) -> Option<Vec<u8>> {
+        lock(&self.from_switch).pop_front()
+    }
+}
+
+/// The switch's receiving half. Frames it has looked at stay in `burst` until they are consumed.
+#[derive(Debug)]
+pub(crate) struct MemRx {
+    frames: Arc<Mutex<Frames>>,
+    burst: VecDeque<Vec<u8>>,
+    can_hold: bool,
+}
+
+impl MemRx {
+    pub(crate) fn new(ends: &MemPort) -> Self {
+        Self { frames: ends.to_switch.clone(), burst: VecDeque::new(), can_hold: ends.can_hold }
+    }
+
+    pub(crate) fn can_hold(&self) -> bool {
+        self.can_hold
+    }
+
+    pub(crate) fn peek(&mut self, burst: &mut Burst) -> usize {
+        let mut waiting = lock(&self.frames);
+        while self.burst.len() < BURST_MAX
+            && let Some(frame) = waiting.pop_front()
+        {
+            self.burst.push_back(frame);
+        }
+        burst.n = self.burst.len();
+        burst.pieces.clear();
+        for (k, frame) in self.burst.iter_mut().enumerate() {
+            burst.more[k] = (0, 0);
+            burst.data[k] = Piece::of_private(frame);
+            burst.lens[k] = burst.data[k].len();
+            if burst.lens[k] < ETHERNET_LEN {
+                burst.refuse(k, DropReason::Runt);
+            } else {
+                burst.read_header(k);
+            }
+        }
+        burst.n
+    }
+
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.burst.drain(..n);
+    }
+}
+
+/// The switch's sending half.
+#[derive(Debug)]
+pub(crate) struct MemTx {
+    frames: Arc<Mutex<Frames>>,
+    capacity: usize,
+    n_reserved: usize,
+}
+
+impl MemTx {
+    pub(crate) fn new(ends: &MemPort) -> Self {
+        Self { frames: ends.from_switch.clone(), capacity: ends.capacity, n_reserved: 0 }
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        lock(&self.frames).len() + self.n_reserved < self.capacity
+    }
+
+    pub(crate) fn reserve(&mut self) -> Room {
+        if !self.has_room() {
+            return Room::Full;
+        }
+        self.n_reserved += 1;
+        Room::Reserved
+    }
+
+    pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {
+        let mut n_bytes = 0;
+        for k in (0..BURST_MAX).filter(|k| mask >> k & 1 != 0) {
+            let mut frame = vec![0; burst.lens[k] as usize];
+            let mut at = 0;
+            burst.for_each_piece(k, |piece| {
+                piece.read(&mut frame[at..], piece.len() as usize);
+                at += piece.len() as usize;
+                true
+            });
+            let in_header = frame.len().min(flowtable::HEADER_MAX);
+            frame[..in_header].copy_from_slice(&burst.headers[k].0[..in_header]);
+            n_bytes += frame.len() as u64;
+            lock(&self.frames).push_back(frame);
+        }
+        self.n_reserved = 0;
+        n_bytes
+    }
+}

@@ -1,0 +1,201 @@
+//! Where frames come and go: receive queues and transmit queues, as seen from the switch. One file per kind of port.
+
+pub mod mem;
+pub mod vhost;
+
+use crate::burst::Burst;
+use crate::error::SetupError;
+use crate::hold::Hold;
+use crate::ring::QueueSpec;
+use crate::shm::GuestMemory;
+use flowtable::{Ingress, PortId};
+use mem::{MemPort, MemRx, MemTx};
+use std::sync::{Arc, Mutex};
+use vhost::{Features, VhostRx, VhostTx};
+
+/// A queue that frames are taken from. Belongs to one core.
+#[derive(Debug)]
+pub struct RxQueue {
+    /// The port it is part of.
+    pub port: PortId,
+    pub(crate) hold: Hold,
+    pub(crate) kind: RxKind,
+}
+
+#[derive(Debug)]
+pub(crate) enum RxKind {
+    Vhost(VhostRx),
+    Mem(MemRx),
+}
+
+impl RxQueue {
+    /// A guest's transmit virtqueue.
+    ///
+    /// # Errors
+    /// When its rings do not lie in `memory` as they must.
+    pub fn vhost(
+        port: PortId,
+        memory: Arc<GuestMemory>,
+        spec: &QueueSpec,
+        features: Features,
+    ) -> Result<Self, SetupError> {
+        Ok(Self::new(port, RxKind::Vhost(VhostRx::new(memory, spec, features)?)))
+    }
+
+    /// The receiving side of a port in plain memory.
+    pub fn mem(port: PortId, ends: &MemPort) -> Self {
+        Self::new(port, RxKind::Mem(MemRx::new(ends)))
+    }
+
+    fn new(port: PortId, kind: RxKind) -> Self {
+        Self { port, hold: Hold::default(), kind }
+    }
+
+    /// Virtqueue index; a port in memory has one queue, 1.
+    pub fn index(&self) -> u16 {
+        match &self.kind {
+            RxKind::Vhost(queue) => queue.index(),
+            RxKind::Mem(_) => 1,
+        }
+    }
+
+    /// Position in the ring, for a front-end that asks.
+    pub fn base(&self) -> u16 {
+        match &self.kind {
+            RxKind::Vhost(queue) => queue.base(),
+            RxKind::Mem(_) => 0,
+        }
+    }
+
+    /// Looks at what waits, oldest first; nothing is consumed. Gives the number of frames now in `burst`.
+    #[inline(always)]
+    pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &crate::stats::PortStats) -> usize {
+        match &mut self.kind {
+            RxKind::Vhost(queue) => queue.peek(burst, stats),
+            RxKind::Mem(queue) => queue.peek(burst),
+        }
+    }
+
+    /// Gives the first `n` frames of the burst back to where they came from.
+    #[inline(always)]
+    pub(crate) fn consume(&mut self, burst: &Burst, n: usize) {
+        match &mut self.kind {
+            RxKind::Vhost(queue) => queue.consume(burst, n),
+            RxKind::Mem(queue) => queue.consume(n),
+        }
+    }
+
+    /// Whether frames may wait where they are. What came off a wire can't.
+    pub(crate) fn can_hold(&self) -> bool {
+        match &self.kind {
+            RxKind::Vhost(_) => true,
+            RxKind::Mem(queue) => queue.can_hold(),
+        }
+    }
+}
+
+/// A queue that frames are given to. Reached by every core, one at a time.
+#[derive(Debug)]
+pub struct TxQueue {
+    pub(crate) kind: TxKind,
+}
+
+#[derive(Debug)]
+pub(crate) enum TxKind {
+    Vhost(Box<VhostTx>),
+    Mem(MemTx),
+}
+
+/// Whether a frame can go now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Room is set aside for it.
+    Reserved,
+    /// Not now.
+    Full,
+    /// Never: it is longer than what the receiver offers.
+    TooBig,
+    /// The queue was stopped.
+    Stopped,
+}
+
+impl TxQueue {
+    /// A guest's receive virtqueue.
+    ///
+    /// # Errors
+    /// When its rings do not lie in `memory` as they must.
+    pub fn vhost(memory: Arc<GuestMemory>, spec: &QueueSpec, features: Features) -> Result<Self, SetupError> {
+        Ok(Self { kind: TxKind::Vhost(Box::new(VhostTx::new(memory, spec, features)?)) })
+    }
+
+    /// The sending side of a port in plain memory.
+    pub fn mem(ends: &MemPort) -> Self {
+        Self { kind: TxKind::Mem(MemTx::new(ends)) }
+    }
+
+    /// Virtqueue index; a port in memory has one queue, 0.
+    pub fn index(&self) -> u16 {
+        match &self.kind {
+            TxKind::Vhost(queue) => queue.index(),
+            TxKind::Mem(_) => 0,
+        }
+    }
+
+    /// Position in the ring, for a front-end that asks.
+    pub fn base(&self) -> u16 {
+        match &self.kind {
+            TxKind::Vhost(queue) => queue.base(),
+            TxKind::Mem(_) => 0,
+        }
+    }
+
+    /// Sets room aside for a frame of `len` bytes, behind what is reserved already. `hint`: frames that may follow.
+    #[inline(always)]
+    pub(crate) fn reserve(&mut self, len: u32, hint: u16) -> Room {
+        match &mut self.kind {
+            TxKind::Vhost(queue) => queue.reserve(len, hint),
+            TxKind::Mem(queue) => queue.reserve(),
+        }
+    }
+
+    /// Whether a small frame would find room now.
+    pub(crate) fn has_room(&mut self) -> bool {
+        match &mut self.kind {
+            TxKind::Vhost(queue) => queue.has_room(),
+            TxKind::Mem(queue) => queue.has_room(),
+        }
+    }
+
+    /// Copies the frames of `mask` to where room was reserved for them, in the same order, and shows them. Gives their bytes.
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {
+        match &mut self.kind {
+            TxKind::Vhost(queue) => queue.commit(burst, mask),
+            TxKind::Mem(queue) => queue.commit(burst, mask),
+        }
+    }
+
+    /// The fault that stopped it, once.
+    pub(crate) fn take_fault(&mut self) -> Option<crate::error::GuestFault> {
+        match &mut self.kind {
+            TxKind::Vhost(queue) => queue.take_fault(),
+            TxKind::Mem(_) => None,
+        }
+    }
+}
+
+/// What every core knows of a port that is up. Immutable but for the queues behind their locks; replaced as a whole.
+#[derive(Debug)]
+pub struct PortView {
+    /// What decisions about its frames need.
+    pub ingress: Ingress,
+    /// Its transmit queues. `try_lock` only: a core that finds one locked goes on.
+    pub(crate) txqs: Vec<Mutex<TxQueue>>,
+}
+
+impl PortView {
+    /// With all the queues that the guest has enabled.
+    pub fn new(ingress: Ingress, txqs: Vec<TxQueue>) -> Self {
+        Self { ingress, txqs: txqs.into_iter().map(Mutex::new).collect() }
+    }
+}

@@ -1,0 +1,220 @@
+//! Chains of a guest's transmit virtqueue to frames of a burst.
+
+use super::Features;
+use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst};
+use crate::error::{Grade, GuestFault, SetupError};
+use crate::offload::{HEADER_LEN, Wishes};
+use crate::ring::split::read_net_header;
+use crate::ring::{QueueSpec, SplitRing};
+use crate::shm::{GuestMemory, Piece};
+use crate::stats::PortStats;
+use flowtable::DropReason;
+use flowtable::header::ETHERNET_LEN;
+use std::sync::Arc;
+
+/// The longest frame that any network carries: an MTU of 9,000, the Ethernet header and a tag.
+const FRAME_MAX: u32 = 9018;
+
+/// A guest's transmit virtqueue.
+#[derive(Debug)]
+pub struct VhostRx {
+    pub(crate) ring: SplitRing,
+    header_len: u32,
+    stopped: bool,
+}
+
+impl VhostRx {
+    pub(crate) fn new(memory: Arc<GuestMemory>, spec: &QueueSpec, features: Features) -> Result<Self, SetupError> {
+        let ring = SplitRing::new(memory, spec, features.ring)?;
+        Ok(Self { ring, header_len: features.header_len, stopped: false })
+    }
+
+    pub(crate) fn index(&self) -> u16 {
+        self.ring.index()
+    }
+
+    pub(crate) fn base(&self) -> u16 {
+        self.ring.base()
+    }
+
+    /// Looks at chains of the available ring, oldest first, and puts them into `burst` until it is full.
+    ///
+    /// Copies the first [`HEADER_MAX`] bytes of each frame; the payload stays in guest memory, the chain in the ring until
+    /// [`VhostRx::consume`]. A chain that breaks a rule takes a place of its own, refused, so that order is kept.
+    /// Shape: `burst.n` frames in ring order. Cost: an acquire load at most, and one read of each descriptor.
+    ///
+    /// Source: VIRTIO 1.2, 2.7.13 and 5.1.6.2.
+    #[inline]
+    pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &PortStats) -> usize {
+        burst.n = 0;
+        if self.stopped {
+            return 0;
+        }
+        let n = match self.ring.available(0, BURST_MAX as u16) {
+            Ok(0) => return 0,
+            Ok(n) => usize::from(n).min(BURST_MAX),
+            Err(fault) => return self.stop(fault, stats),
+        };
+        let n = self.read_descriptors(burst, n, stats);
+        self.read_headers(burst, n);
+        burst.n = n;
+        n
+    }
+
+    /// First pass: where the frames are. Their first lines are asked for while the next descriptors are read.
+    #[inline(always)]
+    fn read_descriptors(&mut self, burst: &mut Burst, n: usize, stats: &PortStats) -> usize {
+        burst.pieces.clear();
+        self.ring.prefetch_descriptors(0, n as u16);
+        let header_len = self.header_len;
+        let mut n_bytes = 0;
+        for k in 0..n {
+            let head = self.ring.head(k as u16);
+            if head >= self.ring.size() {
+                if k == 0 {
+                    return self.stop(GuestFault::HeadOutOfRange, stats);
+                }
+                // What came before it goes first.
+                return k;
+            }
+            burst.ids[k] = head;
+            let descriptor = self.ring.descriptor(head);
+            let len = descriptor.len.wrapping_sub(header_len);
+            let piece = match descriptor.flags {
+                0 if len <= FRAME_MAX => self.ring.piece(descriptor.addr, descriptor.len),
+                _ => None,
+            };
+            match piece {
+                Some(piece) => {
+                    piece.behind(header_len).prefetch();
+                    burst.data[k] = piece;
+                    burst.lens[k] = len;
+                    burst.more[k] = (0, 0);
+                }
+                None if !self.read_chain(burst, k, head, stats) => return k,
+                None => {}
+            }
+            n_bytes += burst.lens[k];
+            if n_bytes > BURST_BYTES_MAX {
+                return k + 1;
+            }
+        }
+        n
+    }
+
+    /// A chain that is not one plain descriptor. False: the burst has no room for it, it has to be the first of the next.
+    #[cold]
+    #[inline(never)]
+    fn read_chain(&mut self, burst: &mut Burst, k: usize, head: u16, stats: &PortStats) -> bool {
+        let start = burst.pieces.len();
+        let header_len = self.header_len;
+        let walked = self.ring.walk(head, false, &mut burst.pieces).and_then(|n_bytes| {
+            if n_bytes < header_len { Err(GuestFault::TooShort) } else { Ok(n_bytes - header_len) }
+        });
+        burst.data[k] = Piece::EMPTY;
+        burst.more[k] = (0, 0);
+        match walked {
+            // A frame of no bytes at all.
+            Ok(0) => burst.refuse(k, DropReason::Runt),
+            Ok(len) => {
+                burst.lens[k] = len;
+                burst.more[k] = (start as u16, (burst.pieces.len() - start) as u16);
+            }
+            Err(GuestFault::ChainTooLong) if start > 0 => return false,
+            Err(GuestFault::TooShort) => burst.refuse(k, DropReason::Runt),
+            Err(fault) => {
+                stats.faulted(self.ring.index(), fault);
+                burst.refuse(k, DropReason::BadChain);
+            }
+        }
+        true
+    }
+
+    /// Second pass: the virtio-net headers and the private headers, out of lines that are on their way by now.
+    #[inline(always)]
+    fn read_headers(&mut self, burst: &mut Burst, n: usize) {
+        for k in 0..n {
+            if burst.data[k].len() == 0 {
+                self.read_chain_header(burst, k);
+                continue;
+            }
+            let (first, then) = read_net_header(burst.data[k]);
+            burst.data[k] = burst.data[k].behind(self.header_len);
+            if burst.lens[k] < ETHERNET_LEN {
+                burst.refuse(k, DropReason::Runt);
+                continue;
+            }
+            burst.read_header(k);
+            if first & 0xff01 != 0 {
+                Self::read_wishes(burst, k, first, then);
+            }
+        }
+    }
+
+    /// What the sender wishes to be done. Nothing of the kind is negotiated yet, so any wish is a mistake.
+    #[cold]
+    fn read_wishes(burst: &mut Burst, k: usize, first: u64, then: u16) {
+        burst.wishes[k] = Wishes::parse(first, then);
+        if !burst.wishes[k].is_empty() {
+            burst.refuse(k, DropReason::BadOffload);
+        }
+    }
+
+    /// The same for a chain: its virtio-net header may lie in several pieces, and the frame begins behind it.
+    #[cold]
+    #[inline(never)]
+    fn read_chain_header(&mut self, burst: &mut Burst, k: usize) {
+        let (mut start, end) = (usize::from(burst.more[k].0), usize::from(burst.more[k].0 + burst.more[k].1));
+        if burst.lens[k] == 0 || start == end {
+            return;
+        }
+        let mut header = [0u8; HEADER_LEN as usize];
+        let (mut at, header_len) = (0, self.header_len as usize);
+        while at < header_len && start < end {
+            let piece = burst.pieces[start];
+            let n = (piece.len() as usize).min(header_len - at);
+            piece.read(&mut header[at..], n);
+            at += n;
+            burst.pieces[start] = piece.behind(n as u32);
+            if n == piece.len() as usize {
+                start += 1;
+            }
+        }
+        burst.data[k] = burst.pieces[start];
+        burst.more[k] = ((start + 1) as u16, (end - start - 1) as u16);
+        if burst.lens[k] < ETHERNET_LEN {
+            return burst.refuse(k, DropReason::Runt);
+        }
+        burst.read_header(k);
+        let [a, b, c, d, e, f, g, h, i, j, _, _] = header;
+        let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        if first & 0xff01 != 0 {
+            Self::read_wishes(burst, k, first, u16::from_le_bytes([i, j]));
+        }
+    }
+
+    /// Gives the first `n` chains of the burst back, and calls the guest if it asked for that.
+    #[inline]
+    pub(crate) fn consume(&mut self, burst: &Burst, n: usize) {
+        let n = n.min(BURST_MAX);
+        for (at, &id) in burst.ids[..n].iter().enumerate() {
+            self.ring.put_used(at as u16, id, 0);
+        }
+        self.ring.publish(n as u16);
+        self.ring.call_if_wanted();
+    }
+
+    #[cold]
+    fn stop(&mut self, fault: GuestFault, stats: &PortStats) -> usize {
+        debug_assert!(fault.grade() >= Grade::StopQueue);
+        self.stopped = true;
+        self.ring.report_error();
+        stats.faulted(self.ring.index(), fault);
+        0
+    }
+
+    /// Whether chains wait, asked afresh.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.stopped && self.ring.has_more()
+    }
+}

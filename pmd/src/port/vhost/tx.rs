@@ -1,0 +1,273 @@
+//! Frames of a burst into buffers of a guest's receive virtqueue.
+
+use super::Features;
+use crate::burst::{BURST_MAX, Burst};
+use crate::error::{GuestFault, SetupError};
+use crate::port::Room;
+use crate::ring::chain::Pieces;
+use crate::ring::split::{WRITE, write_net_header};
+use crate::ring::{QueueSpec, SplitRing};
+use crate::shm::{GuestMemory, Piece};
+use flowtable::HEADER_MAX;
+use std::sync::Arc;
+
+/// Buffers that are looked at ahead of the frames that go into them.
+const STASH: usize = 256;
+
+/// Receive buffers of a guest: read, checked, and waiting in ring order. Each stands at its ring position modulo
+/// [`STASH`], so that what isn't used by one burst stays where it is for the next.
+#[derive(Debug)]
+pub(super) struct Stash {
+    /// A buffer in one piece, as most are; [`Piece::EMPTY`] when it is a chain, or broken.
+    pub(super) pieces: [Piece; STASH],
+    /// Its bytes; 0: broken, to be given back empty.
+    pub(super) room: [u32; STASH],
+    pub(super) ids: [u16; STASH],
+    /// Where in `chains` a buffer of several pieces is: start and number.
+    pub(super) more: [(u16, u16); STASH],
+    pub(super) chains: Pieces,
+    /// Buffers read.
+    n_ready: u16,
+    /// Of them, promised to frames.
+    n_taken: u16,
+}
+
+/// A guest's receive virtqueue.
+#[derive(Debug)]
+pub struct VhostTx {
+    pub(super) ring: SplitRing,
+    pub(super) header_len: u32,
+    mergeable: bool,
+    pub(super) stash: Stash,
+    stopped: bool,
+    fault: Option<GuestFault>,
+}
+
+impl VhostTx {
+    pub(crate) fn new(memory: Arc<GuestMemory>, spec: &QueueSpec, features: Features) -> Result<Self, SetupError> {
+        let stash = Stash {
+            pieces: [Piece::EMPTY; STASH],
+            room: [0; STASH],
+            ids: [0; STASH],
+            more: [(0, 0); STASH],
+            chains: Pieces::new(),
+            n_ready: 0,
+            n_taken: 0,
+        };
+        let ring = SplitRing::new(memory, spec, features.ring)?;
+        let (header_len, mergeable) = (features.header_len, features.mergeable);
+        Ok(Self { ring, header_len, mergeable, stash, stopped: false, fault: None })
+    }
+
+    pub(crate) fn index(&self) -> u16 {
+        self.ring.index()
+    }
+
+    pub(crate) fn base(&self) -> u16 {
+        self.ring.base()
+    }
+
+    pub(crate) fn take_fault(&mut self) -> Option<GuestFault> {
+        self.fault.take()
+    }
+
+    /// The place in the stash of the buffer that stands `at` buffers after the ring's base.
+    #[inline(always)]
+    pub(super) fn slot(&self, at: u16) -> usize {
+        usize::from(self.ring.base().wrapping_add(at)) % STASH
+    }
+
+    /// Sets buffers aside for a frame of `len` bytes. Most frames fit into the next one.
+    ///
+    /// `hint`: frames that may follow, for which buffers are read ahead.
+    #[inline(always)]
+    pub(crate) fn reserve(&mut self, len: u32, hint: u16) -> Room {
+        let at = self.stash.n_taken;
+        if at < self.stash.n_ready && self.stash.room[self.slot(at)] >= len + self.header_len {
+            self.stash.n_taken += 1;
+            return Room::Reserved;
+        }
+        self.reserve_slowly(len + self.header_len, hint)
+    }
+
+    /// The stash is empty, or the next buffer too small: reads more, skips broken ones, merges several.
+    #[inline(never)]
+    fn reserve_slowly(&mut self, n_bytes: u32, hint: u16) -> Room {
+        let (mut n_buffers, mut room) = (0, 0);
+        loop {
+            let at = self.stash.n_taken + n_buffers;
+            if at == self.stash.n_ready && !self.read_buffers(at + hint.max(1)) {
+                return self.no_more_buffers(n_buffers);
+            }
+            let here = self.stash.room[self.slot(at)];
+            if here == 0 {
+                // A broken one ends what was gathered; all of it goes back empty.
+                self.spoil(n_buffers);
+                self.stash.n_taken = at + 1;
+                (n_buffers, room) = (0, 0);
+                continue;
+            }
+            (n_buffers, room) = (n_buffers + 1, room + here);
+            if room >= n_bytes {
+                self.stash.n_taken += n_buffers;
+                return Room::Reserved;
+            }
+            if !self.mergeable || n_buffers == self.ring.size() {
+                return Room::TooBig;
+            }
+        }
+    }
+
+    /// Whether there is a buffer that is not promised yet.
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.stash.n_taken < self.stash.n_ready || self.read_buffers(self.stash.n_taken + 1)
+    }
+
+    fn no_more_buffers(&mut self, n_gathered: u16) -> Room {
+        if self.stopped {
+            Room::Stopped
+        } else if usize::from(n_gathered) == STASH {
+            // Not even all that can be looked at would do.
+            Room::TooBig
+        } else {
+            Room::Full
+        }
+    }
+
+    /// Turns the next `n` buffers into ones that are given back empty.
+    #[cold]
+    fn spoil(&mut self, n: u16) {
+        for at in self.stash.n_taken..self.stash.n_taken + n {
+            let slot = self.slot(at);
+            self.stash.room[slot] = 0;
+        }
+    }
+
+    /// Reads buffers ahead until `to` of them are there; false when not one could be added.
+    #[inline]
+    fn read_buffers(&mut self, to: u16) -> bool {
+        let from = self.stash.n_ready;
+        let want = to.min(STASH as u16).saturating_sub(from);
+        if self.stopped || want == 0 {
+            return false;
+        }
+        let n = match self.ring.available(from, want) {
+            Ok(n) => n.min(want),
+            Err(fault) => return self.stop(fault),
+        };
+        self.ring.prefetch_descriptors(from, n);
+        for at in from..from + n {
+            let head = self.ring.head(at);
+            if head >= self.ring.size() {
+                // What came before it is still good.
+                return at > from || self.stop(GuestFault::HeadOutOfRange);
+            }
+            if !self.read_buffer(at, head) {
+                return at > from;
+            }
+            self.stash.n_ready = at + 1;
+        }
+        n > 0
+    }
+
+    #[inline(always)]
+    fn read_buffer(&mut self, at: u16, head: u16) -> bool {
+        let descriptor = self.ring.descriptor(head);
+        let slot = self.slot(at);
+        self.stash.ids[slot] = head;
+        let piece = match descriptor.flags {
+            WRITE if descriptor.len > self.header_len => self.ring.piece(descriptor.addr, descriptor.len),
+            _ => None,
+        };
+        let Some(piece) = piece else { return self.read_chain(slot, head) };
+        self.stash.pieces[slot] = piece;
+        self.stash.room[slot] = piece.len();
+        true
+    }
+
+    /// A buffer of several descriptors, or a broken one. False: there is no room for its pieces before those that are
+    /// there have gone.
+    #[cold]
+    #[inline(never)]
+    fn read_chain(&mut self, slot: usize, head: u16) -> bool {
+        let stash = &mut self.stash;
+        stash.pieces[slot] = Piece::EMPTY;
+        stash.room[slot] = 0;
+        let start = stash.chains.len();
+        match self.ring.walk(head, true, &mut stash.chains) {
+            Ok(n_bytes) if n_bytes > self.header_len => {
+                stash.room[slot] = n_bytes;
+                stash.more[slot] = (start as u16, (stash.chains.len() - start) as u16);
+            }
+            Ok(_) => {
+                stash.chains.truncate(start);
+                self.fault = Some(GuestFault::TooShort);
+            }
+            Err(GuestFault::ChainTooLong) if start > 0 => return false,
+            Err(fault) => self.fault = Some(fault),
+        }
+        true
+    }
+
+    #[cold]
+    fn stop(&mut self, fault: GuestFault) -> bool {
+        self.stopped = true;
+        self.fault = Some(fault);
+        self.ring.report_error();
+        false
+    }
+
+    /// Copies the frames of `mask`, lowest first, into the buffers that were set aside for them in the same order, and shows
+    /// them. Gives their bytes, without FCS.
+    #[inline]
+    pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {
+        let (mut at, mut n_bytes, mut rest) = (0, 0, mask);
+        while rest != 0 {
+            let k = rest.trailing_zeros() as usize % BURST_MAX;
+            rest &= rest - 1;
+            n_bytes += u64::from(burst.lens[k]);
+            at = if self.is_plain(burst, k, at) { self.put_plain(burst, k, at) } else { self.put_parts(burst, k, at) };
+        }
+        self.publish(at);
+        n_bytes
+    }
+
+    /// One piece to read from, one to write to.
+    #[inline(always)]
+    fn is_plain(&self, burst: &Burst, k: usize, at: u16) -> bool {
+        self.stash.pieces[self.slot(at)].len() >= burst.lens[k] + self.header_len && burst.more[k].1 == 0
+    }
+
+    #[inline(always)]
+    fn put_plain(&mut self, burst: &Burst, k: usize, at: u16) -> u16 {
+        let (slot, len) = (self.slot(at), burst.lens[k]);
+        let place = self.stash.pieces[slot];
+        write_net_header(place, self.header_len, 1);
+        let data = place.behind(self.header_len);
+        let in_header = len.min(HEADER_MAX as u32);
+        data.write(&burst.headers[k].0[..in_header as usize]);
+        if len > in_header {
+            data.behind(in_header).write_piece(burst.data[k].first(len).behind(in_header));
+        }
+        self.ring.put_used(at, self.stash.ids[slot], len + self.header_len);
+        at + 1
+    }
+
+    #[inline(always)]
+    fn publish(&mut self, mut n: u16) {
+        // What was taken and not filled can only be broken.
+        while n < self.stash.n_taken {
+            self.ring.put_used(n, self.stash.ids[self.slot(n)], 0);
+            n += 1;
+        }
+        if n > 0 {
+            self.stash.n_taken = 0;
+            self.stash.n_ready -= n;
+            if self.stash.n_ready == 0 {
+                self.stash.chains.clear();
+            }
+            self.ring.publish(n);
+            self.ring.call_if_wanted();
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! From decisions to destinations: reserve for each frame in order, cut where one may not go now, then copy and publish,
+//! one visit to each destination.
+
+use crate::burst::{BURST_MAX, Burst, COPIES_MAX};
+use crate::hold::Hold;
+use crate::port::{PortView, Room, TxQueue};
+use crate::stats::CoreStats;
+use crate::time::Nanos;
+use arrayvec::ArrayVec;
+use flowtable::header::symmetric_hash;
+use flowtable::lookup::flood_members;
+use flowtable::{Action, DropReason, Networks, PortId};
+use std::sync::{Arc, MutexGuard};
+
+/// Destinations that one burst may have.
+const OUTS_MAX: usize = 1024;
+/// Transmit queues of one port.
+pub(crate) const TXQS_MAX: usize = 16;
+
+/// What a core knows of every port, by id.
+pub(crate) type Views = [Option<Arc<PortView>>];
+
+/// A destination that this burst has locked, and the frames that go there.
+struct Out<'a> {
+    queue: MutexGuard<'a, TxQueue>,
+    port: PortId,
+    slot: usize,
+    frames: u32,
+}
+
+/// Whether a frame got a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Reserved,
+    /// No room, or locked by another core.
+    Blocked {
+        is_locked: bool,
+    },
+    Lost(DropReason),
+}
+
+/// Everything that sending a burst needs, borrowed from the core for one call.
+pub(crate) struct Sender<'a> {
+    pub(crate) views: &'a Views,
+    pub(crate) networks: &'a Networks,
+    pub(crate) stats: &'a CoreStats,
+    /// By port and queue: which of `outs` it is, and one; 0: none. All zero between bursts.
+    pub(crate) slots: &'a mut [u16],
+    pub(crate) now: Nanos,
+}
+
+/// What became of a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// Frames dealt with, from the first one on; the rest stays where it is.
+    pub(crate) n: usize,
+}
+
+impl Sender<'_> {
+    /// Sends what may go of a burst that came in by `from`.
+    ///
+    /// Frames before the cut are sent or dropped, each copy counted. `can_hold`: whether frames may wait where they are.
+    #[inline]
+    pub(crate) fn send(&mut self, burst: &Burst, from: &PortView, hold: &mut Hold, can_hold: bool) -> Sent {
+        let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
+        let (views, port) = (self.views, from.ingress.port);
+        let (mut n_forwarded, mut n_copied, mut k) = (0, 0, 0);
+        let mut was_held = false;
+        while k < burst.n {
+            let way = match burst.actions[k] {
+                Action::Unicast(to) => match self.reserve(views, &mut outs, burst, k, to) {
+                    Way::Reserved => {
+                        n_forwarded += 1;
+                        k += 1;
+                        continue;
+                    }
+                    way => way,
+                },
+                Action::Drop(reason) => Way::Lost(reason),
+                Action::Flood => {
+                    let members = self.networks.network(from.ingress.network).members.len();
+                    if k > 0 && (n_copied + members > COPIES_MAX || outs.len() + members > OUTS_MAX) {
+                        break;
+                    }
+                    n_copied += members;
+                    n_forwarded += self.flood(views, &mut outs, burst, k, from);
+                    k += 1;
+                    continue;
+                }
+            };
+            match way {
+                Way::Blocked { is_locked } if can_hold && self.may_wait(&mut outs, burst, k, hold, is_locked) => {
+                    was_held = true;
+                    break;
+                }
+                Way::Blocked { .. } => self.lose(port, DropReason::ReceiverFull, burst.actions[k]),
+                Way::Lost(reason) => self.lose(port, reason, burst.actions[k]),
+                Way::Reserved => {}
+            }
+            k += 1;
+        }
+        if was_held {
+            self.stats.port(port).held();
+        } else {
+            hold.release();
+        }
+        self.commit(outs, burst);
+        self.stats.port(port).forwarded(n_forwarded);
+        Sent { n: k }
+    }
+
+    /// Second pass: one visit to each destination.
+    #[inline(always)]
+    fn commit(&mut self, outs: ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst) {
+        for mut out in outs {
+            self.slots[out.slot] = 0;
+            let n_bytes = out.queue.commit(burst, out.frames);
+            if let Some(fault) = out.queue.take_fault() {
+                self.stats.port(out.port).faulted(out.queue.index(), fault);
+            }
+            if out.frames != 0 {
+                self.stats.port(out.port).sent(u64::from(out.frames.count_ones()), n_bytes);
+            }
+        }
+    }
+
+    /// A place for frame `k` at port `to`.
+    #[inline(always)]
+    fn reserve<'v>(
+        &mut self,
+        views: &'v Views,
+        outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
+        burst: &Burst,
+        k: usize,
+        to: PortId,
+    ) -> Way {
+        let Some(view) = views.get(usize::from(to)).and_then(Option::as_deref) else {
+            return Way::Lost(DropReason::PortDown);
+        };
+        let queue = match view.txqs.len() {
+            0 => return Way::Lost(DropReason::PortDown),
+            1 => 0,
+            n => pick_queue(burst, k, n),
+        };
+        let slot = usize::from(to) * TXQS_MAX + queue;
+        let out = match self.slots[slot] {
+            0 => match open(view, queue, outs, to, slot) {
+                Some(out) => {
+                    self.slots[slot] = outs.len() as u16;
+                    out
+                }
+                None => return Way::Blocked { is_locked: true },
+            },
+            n => usize::from(n) - 1,
+        };
+        let out = &mut outs[out];
+        match out.queue.reserve(burst.lens[k], (burst.n - k) as u16) {
+            Room::Reserved => {
+                out.frames |= 1 << k;
+                Way::Reserved
+            }
+            Room::Full => Way::Blocked { is_locked: false },
+            Room::TooBig => Way::Lost(DropReason::TooBig),
+            Room::Stopped => Way::Lost(DropReason::PortDown),
+        }
+    }
+
+    /// Places for the copies of a flooded frame. It never waits: a copy that is blocked is dropped alone.
+    #[cold]
+    #[inline(never)]
+    fn flood<'v>(
+        &mut self,
+        views: &'v Views,
+        outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
+        burst: &Burst,
+        k: usize,
+        from: &PortView,
+    ) -> u64 {
+        let port = from.ingress.port;
+        let (mut n_sent, mut n_tried) = (0, 0);
+        let networks = self.networks;
+        for to in flood_members(networks.network(from.ingress.network), port) {
+            let reason = match self.reserve(views, outs, burst, k, to) {
+                Way::Reserved => {
+                    n_sent += 1;
+                    n_tried += 1;
+                    continue;
+                }
+                // Nobody is there: no copy was due.
+                Way::Lost(DropReason::PortDown) => continue,
+                Way::Blocked { .. } => DropReason::ReceiverFull,
+                Way::Lost(reason) => reason,
+            };
+            n_tried += 1;
+            self.lose(port, reason, Action::Unicast(to));
+        }
+        if n_tried == 0 {
+            self.stats.port(port).dropped(DropReason::NoDestination);
+        } else {
+            self.stats.port(port).copied(n_tried - 1);
+        }
+        n_sent
+    }
+
+    #[cold]
+    fn lose(&self, from: PortId, reason: DropReason, action: Action) {
+        self.stats.port(from).dropped(reason);
+        if let Action::Unicast(to) = action
+            && usize::from(to) < self.stats.n_ports()
+        {
+            self.stats.port(to).missed();
+        }
+    }
+
+    /// Frame `k` is blocked: whether it may wait. It may while nothing behind it could go instead, or for its part of the
+    /// time.
+    #[cold]
+    #[inline(never)]
+    fn may_wait<'v>(
+        &mut self,
+        outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
+        burst: &Burst,
+        k: usize,
+        hold: &mut Hold,
+        is_locked: bool,
+    ) -> bool
+    where
+        Self: 'v,
+    {
+        if is_locked && hold.may_wait_for_lock(self.now) {
+            return true;
+        }
+        !self.another_could_go(outs, burst, k) || hold.may_hold(self.now)
+    }
+
+    /// Whether a frame behind `k` goes elsewhere, to where there seems to be room.
+    fn another_could_go(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) -> bool {
+        let blocked = burst.actions[k];
+        burst.actions[k + 1..burst.n].iter().any(|&action| match action {
+            Action::Unicast(to) if action != blocked => match self.views.get(usize::from(to)) {
+                Some(Some(view)) => has_room(view, to, self.slots, outs),
+                _ => true,
+            },
+            Action::Unicast(_) => false,
+            Action::Flood | Action::Drop(_) => true,
+        })
+    }
+}
+
+/// Locks a transmit queue for the rest of the burst.
+#[inline(always)]
+fn open<'v>(
+    view: &'v PortView,
+    queue: usize,
+    outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
+    port: PortId,
+    slot: usize,
+) -> Option<usize> {
+    let queue = view.txqs[queue].try_lock().ok()?;
+    outs.try_push(Out { queue, port, slot, frames: 0 }).ok()?;
+    Some(outs.len() - 1)
+}
+
+/// Whether any of a port's queues has room for a small frame now.
+fn has_room(view: &PortView, port: PortId, slots: &[u16], outs: &mut ArrayVec<Out<'_>, OUTS_MAX>) -> bool {
+    view.txqs.iter().enumerate().any(|(queue, txq)| match slots[usize::from(port) * TXQS_MAX + queue] {
+        0 => txq.try_lock().is_ok_and(|mut txq| txq.has_room()),
+        n => outs[usize::from(n) - 1].queue.has_room(),
+    })
+}
+
+/// Which queue a flow goes to: the same for all its frames, in both directions.
+#[inline(never)]
+fn pick_queue(burst: &Burst, k: usize, n_queues: usize) -> usize {
+    let hash = symmetric_hash(&burst.headers[k % BURST_MAX], burst.lens[k % BURST_MAX] as usize);
+    // The high half of a product instead of a remainder: as even, and no division.
+    (u64::from(hash) * n_queues as u64 >> 32) as usize
+}

@@ -1,0 +1,258 @@
+//! A guest's memory: the files its front-end shares, mapped, and where in them its addresses lead.
+//!
+//! An immutable value. Control builds a new one when regions come or go (mappings that stay are shared between the two) and
+//! hands it to the cores; the last holder of a mapping unmaps it.
+
+use super::fault::Guard;
+use super::{Piece, prefetch};
+use crate::error::SetupError;
+use crate::sys;
+use std::fs::File;
+use std::sync::Arc;
+
+/// One region as a front-end announces it.
+#[derive(Debug)]
+pub struct RegionSpec {
+    /// First address as the guest's driver writes it into descriptors.
+    pub guest_addr: u64,
+    /// First address in the front-end's own process, in which it gives the rings.
+    pub user_addr: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Where in the file it begins.
+    pub file_offset: u64,
+    /// The file: tmpfs, memfd or hugetlbfs.
+    pub file: File,
+}
+
+/// A file's mapped part. Unmapped when dropped.
+#[derive(Debug)]
+struct Mapping {
+    base: *mut u8,
+    len: usize,
+    guard: Option<Guard>,
+}
+
+// SAFETY: addresses of a mapping that stays until drop; what lies there is only touched by `Piece` and the rings.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; nothing in it changes.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        self.guard = None;
+        // SAFETY: the last region that pointed here is gone, and pieces are not kept longer than their memory.
+        unsafe { sys::unmap(self.base, self.len) };
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Region {
+    guest_addr: u64,
+    user_addr: u64,
+    len: u64,
+    host: *mut u8,
+    mapping: Arc<Mapping>,
+}
+
+// SAFETY: `host` points into `mapping`, which is Send and Sync.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+/// Addresses in a row that one translation found, for those that follow it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    guest_addr: u64,
+    len: u64,
+    host: *mut u8,
+}
+
+// SAFETY: an address, valid as long as the memory it is used with.
+unsafe impl Send for Window {}
+
+impl Window {
+    /// Knows nothing yet.
+    pub(crate) const EMPTY: Window = Window { guest_addr: 0, len: 0, host: std::ptr::null_mut() };
+
+    /// The bytes at `addr` if all of them are in this window.
+    #[inline(always)]
+    pub(crate) fn piece(&self, addr: u64, len: u32) -> Option<Piece> {
+        let at = addr.wrapping_sub(self.guest_addr);
+        if at < self.len && u64::from(len) <= self.len - at {
+            // `at` is below the length of a mapping, so it fits.
+            return Some(Piece { ptr: self.host.wrapping_add(at as usize), len });
+        }
+        None
+    }
+}
+
+/// All regions of one guest.
+#[derive(Debug, Default)]
+pub struct GuestMemory {
+    /// By guest address.
+    regions: Vec<Region>,
+}
+
+impl GuestMemory {
+    /// Maps every region.
+    ///
+    /// # Errors
+    /// When a region wraps, overlaps another, is longer than its file, or its file isn't memory that can be shared.
+    pub fn new(specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
+        specs.into_iter().try_fold(Self::default(), |memory, spec| memory.with(spec))
+    }
+
+    /// The same and one region more; the mappings so far are shared with this value.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::new`].
+    pub fn with(&self, spec: RegionSpec) -> Result<Self, SetupError> {
+        check_range("guest", spec.guest_addr, spec.len)?;
+        check_range("user", spec.user_addr, spec.len)?;
+        for other in &self.regions {
+            let apart = |a: u64, b: u64| a + spec.len <= b || b + other.len <= a;
+            if !apart(spec.guest_addr, other.guest_addr) || !apart(spec.user_addr, other.user_addr) {
+                return Err(SetupError::memory(format!(
+                    "the front-end's memory region at {:#x} overlaps the one at {:#x}",
+                    spec.guest_addr, other.guest_addr
+                )));
+            }
+        }
+        let region = map(&spec)?;
+        let mut regions = self.regions.clone();
+        let place = regions.partition_point(|r| r.guest_addr < region.guest_addr);
+        regions.insert(place, region);
+        Ok(Self { regions })
+    }
+
+    /// The same without one region.
+    ///
+    /// # Errors
+    /// When there is no such region.
+    pub fn without(&self, guest_addr: u64, user_addr: u64, len: u64) -> Result<Self, SetupError> {
+        let is_it = |r: &Region| r.guest_addr == guest_addr && r.user_addr == user_addr && r.len == len;
+        if !self.regions.iter().any(is_it) {
+            return Err(SetupError::memory(format!(
+                "the front-end removes a memory region at {guest_addr:#x} that it never added"
+            )));
+        }
+        Ok(Self { regions: self.regions.iter().filter(|r| !is_it(r)).cloned().collect() })
+    }
+
+    /// How many regions there are.
+    pub fn n_regions(&self) -> usize {
+        self.regions.len()
+    }
+
+    /// Bytes in all regions.
+    pub fn n_bytes(&self) -> u64 {
+        self.regions.iter().map(|r| r.len).sum()
+    }
+
+    /// Whether a file was cut short under us; see [`super::fault`].
+    pub fn is_damaged(&self) -> bool {
+        self.regions.iter().any(|r| r.mapping.guard.as_ref().is_some_and(Guard::is_damaged))
+    }
+
+    /// The window around a guest address.
+    #[inline(never)]
+    pub(crate) fn window(&self, addr: u64) -> Option<Window> {
+        let behind = self.regions.partition_point(|r| r.guest_addr <= addr);
+        let region = &self.regions[behind.checked_sub(1)?];
+        (addr - region.guest_addr < region.len).then_some(Window {
+            guest_addr: region.guest_addr,
+            len: region.len,
+            host: region.host,
+        })
+    }
+
+    /// The bytes at a guest address, in as many pieces as regions they cross; false when some of them are nowhere, or
+    /// `put` says that it has no room.
+    pub(crate) fn pieces(&self, mut addr: u64, mut len: u32, mut put: impl FnMut(Piece) -> bool) -> bool {
+        if addr.checked_add(u64::from(len)).is_none() {
+            return false;
+        }
+        while len > 0 {
+            let Some(window) = self.window(addr) else { return false };
+            let here = u32::try_from(window.len - (addr - window.guest_addr)).unwrap_or(u32::MAX).min(len);
+            match window.piece(addr, here) {
+                Some(piece) if put(piece) => {}
+                _ => return false,
+            }
+            addr += u64::from(here);
+            len -= here;
+        }
+        true
+    }
+
+    /// A ring's place: `len` bytes at a front-end address, all in one region, made present in memory.
+    pub(super) fn ring(&self, user_addr: u64, len: u64, align: u64) -> Option<*mut u8> {
+        let region = self.regions.iter().find(|r| user_addr >= r.user_addr && user_addr - r.user_addr < r.len)?;
+        let at = user_addr - region.user_addr;
+        let host = region.host.wrapping_add(usize::try_from(at).ok()?);
+        if len > region.len - at || !(host as u64).is_multiple_of(align) {
+            return None;
+        }
+        // SAFETY: the range is inside the region's mapping.
+        unsafe { sys::prefault(host, usize::try_from(len).ok()?) };
+        prefetch(host);
+        Some(host)
+    }
+}
+
+impl GuestMemory {
+    /// A ring's place for the ring module; see [`GuestMemory::ring`].
+    pub(crate) fn ring_at(&self, user_addr: u64, len: u64, align: u64) -> Option<*mut u8> {
+        self.ring(user_addr, len, align)
+    }
+}
+
+fn check_range(kind: &str, addr: u64, len: u64) -> Result<(), SetupError> {
+    if len == 0 || addr.checked_add(len).is_none() {
+        return Err(SetupError::memory(format!(
+            "the front-end's memory region at {kind} address {addr:#x} has a length of {len:#x} bytes, which cannot be"
+        )));
+    }
+    Ok(())
+}
+
+fn map(spec: &RegionSpec) -> Result<Region, SetupError> {
+    let say = |what: &str| {
+        SetupError::memory(format!("cannot map the front-end's memory region at {:#x}: {what}", spec.guest_addr))
+    };
+    let facts = sys::file_facts(&spec.file).map_err(|e| say(&e.to_string()))?;
+    if !facts.is_memory {
+        return Err(say(
+            "its file is not memory that can be shared; start the guest with memory-backend-memfd,share=on",
+        ));
+    }
+    let end = spec.file_offset.checked_add(spec.len).ok_or_else(|| say("its end wraps around"))?;
+    if end > facts.len {
+        return Err(say("it is longer than its file"));
+    }
+    // Whole pages, of the file's own size; they end inside the file, since files of huge pages are made of such.
+    let start = spec.file_offset / facts.page * facts.page;
+    let whole_end = end.div_ceil(facts.page) * facts.page;
+    let len = usize::try_from(whole_end - start).map_err(|_| say("it is too long"))?;
+    let base = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
+    // Sealed files can't be cut short; all others are guarded.
+    let guard = if facts.is_sealed { None } else { Guard::new(base, len) };
+    let is_guarded = facts.is_sealed || guard.is_some();
+    let mapping = Arc::new(Mapping { base, len, guard });
+    if !is_guarded {
+        return Err(say("there are too many regions already"));
+    }
+    let skip = usize::try_from(spec.file_offset - start).map_err(|_| say("it is too long"))?;
+    Ok(Region {
+        guest_addr: spec.guest_addr,
+        user_addr: spec.user_addr,
+        len: spec.len,
+        host: base.wrapping_add(skip),
+        mapping,
+    })
+}
+
+#[cfg(all(test, not(miri)))]
+#[path = "guest_tests.rs"]
+mod tests;

@@ -1,0 +1,252 @@
+//! Counters. Every frame that was taken ends in one: at rest, and per ingress port,
+//! `rx + copies = forwarded + drops`, and over all ports `forwarded = tx`.
+//!
+//! Each core has its own, written by it alone with plain stores; a report adds them up.
+
+use crate::error::GuestFault;
+use flowtable::{DropReason, PortId};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// One core's counters of one port, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct PortStats {
+    rx_frames: AtomicU64,
+    rx_bytes: AtomicU64,
+    copies: AtomicU64,
+    forwarded: AtomicU64,
+    tx_frames: AtomicU64,
+    tx_bytes: AtomicU64,
+    missed: AtomicU64,
+    held: AtomicU64,
+    faults: AtomicU64,
+    drops: [AtomicU64; DropReason::COUNT],
+    /// The last fault that stopped a queue: queue index, then the fault's number and one. 0: none.
+    stopped: AtomicU32,
+}
+
+/// The same as plain numbers, of one core or of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames taken from the port.
+    pub rx_frames: u64,
+    /// Their bytes, without FCS.
+    pub rx_bytes: u64,
+    /// Copies beyond the first that floods of its frames made.
+    pub copies: u64,
+    /// Frames of its that reached a destination, each copy counted.
+    pub forwarded: u64,
+    /// Frames given to the port.
+    pub tx_frames: u64,
+    /// Their bytes, without FCS.
+    pub tx_bytes: u64,
+    /// Frames that should have gone to the port and were dropped at its door; they are in their sender's drops.
+    pub missed: u64,
+    /// Turns in which frames of the port's were left in its ring since their destination had no room.
+    pub held: u64,
+    /// Faults of the guest.
+    pub faults: u64,
+    /// Frames of its that were dropped, by reason, in the order of [`DropReason::ALL`].
+    pub drops: [u64; DropReason::COUNT],
+}
+
+impl Counters {
+    /// Drops of all reasons.
+    pub fn n_dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// Whether every frame that came in is accounted for.
+    pub fn is_balanced(&self) -> bool {
+        self.rx_frames + self.copies == self.forwarded + self.n_dropped()
+    }
+
+    fn add(&mut self, more: &PortStats) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.rx_frames += get(&more.rx_frames);
+        self.rx_bytes += get(&more.rx_bytes);
+        self.copies += get(&more.copies);
+        self.forwarded += get(&more.forwarded);
+        self.tx_frames += get(&more.tx_frames);
+        self.tx_bytes += get(&more.tx_bytes);
+        self.missed += get(&more.missed);
+        self.held += get(&more.held);
+        self.faults += get(&more.faults);
+        for (sum, counter) in self.drops.iter_mut().zip(&more.drops) {
+            *sum += get(counter);
+        }
+    }
+}
+
+/// Adds to a counter that only this core writes: a load and a store, no locked instruction.
+#[inline(always)]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+impl PortStats {
+    /// Frames were taken from the port.
+    #[inline(always)]
+    pub(crate) fn received(&self, n_frames: u64, n_bytes: u64) {
+        add(&self.rx_frames, n_frames);
+        add(&self.rx_bytes, n_bytes);
+    }
+
+    /// Frames of the port's reached destinations.
+    #[inline(always)]
+    pub(crate) fn forwarded(&self, n: u64) {
+        add(&self.forwarded, n);
+    }
+
+    /// A flood made this many copies beyond the first.
+    pub(crate) fn copied(&self, n: u64) {
+        add(&self.copies, n);
+    }
+
+    /// Frames were given to the port.
+    #[inline(always)]
+    pub(crate) fn sent(&self, n_frames: u64, n_bytes: u64) {
+        add(&self.tx_frames, n_frames);
+        add(&self.tx_bytes, n_bytes);
+    }
+
+    /// A frame of the port's was dropped.
+    pub(crate) fn dropped(&self, reason: DropReason) {
+        add(&self.drops[reason.index()], 1);
+    }
+
+    /// A frame to the port was dropped at its door.
+    pub(crate) fn missed(&self) {
+        add(&self.missed, 1);
+    }
+
+    /// Frames of the port's were left in its ring.
+    pub(crate) fn held(&self) {
+        add(&self.held, 1);
+    }
+
+    /// The guest broke a rule on one of its queues.
+    pub(crate) fn faulted(&self, queue: u16, fault: GuestFault) {
+        add(&self.faults, 1);
+        if fault.grade() != crate::error::Grade::DropChain {
+            self.stopped.store(u32::from(queue) << 8 | (u32::from(fault.number()) + 1), Ordering::Relaxed);
+        }
+    }
+
+    /// The last fault that stopped a queue, and which.
+    pub fn stopped(&self) -> Option<(u16, GuestFault)> {
+        let [_, high, low, number] = self.stopped.load(Ordering::Relaxed).to_be_bytes();
+        let fault = GuestFault::from_number(number.checked_sub(1)?)?;
+        Some((u16::from_be_bytes([high, low]), fault))
+    }
+
+    /// The queues are set up again.
+    pub fn clear_stopped(&self) {
+        self.stopped.store(0, Ordering::Relaxed);
+    }
+}
+
+/// One core's counters.
+#[derive(Debug)]
+pub struct CoreStats {
+    ports: Box<[PortStats]>,
+    turns: AtomicU64,
+    busy_cycles: AtomicU64,
+    rx_frames: AtomicU64,
+    bursts: AtomicU64,
+    sleeps: AtomicU64,
+    cpu_ns: AtomicU64,
+    n_rxqs: AtomicU64,
+}
+
+/// The same as plain numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreReport {
+    /// Times the core went through its queues.
+    pub turns: u64,
+    /// Cycles of the time-stamp counter spent on bursts that had frames.
+    pub busy_cycles: u64,
+    /// Frames in them.
+    pub rx_frames: u64,
+    /// How many bursts that were.
+    pub bursts: u64,
+    /// Times the core went to sleep.
+    pub sleeps: u64,
+    /// CPU time of its thread in nanoseconds, as of its last nap or report.
+    pub cpu_ns: u64,
+    /// Receive queues it polls.
+    pub n_rxqs: u64,
+}
+
+impl CoreStats {
+    /// For a switch of `n_ports` ports.
+    pub fn new(n_ports: usize) -> Self {
+        Self {
+            ports: (0..n_ports).map(|_| PortStats::default()).collect(),
+            turns: AtomicU64::new(0),
+            busy_cycles: AtomicU64::new(0),
+            rx_frames: AtomicU64::new(0),
+            bursts: AtomicU64::new(0),
+            sleeps: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
+            n_rxqs: AtomicU64::new(0),
+        }
+    }
+
+    /// A port's counters. A port beyond the table has none: the first stands in, which no caller ever asks for.
+    #[inline(always)]
+    pub fn port(&self, port: PortId) -> &PortStats {
+        &self.ports[usize::from(port)]
+    }
+
+    /// How many ports there are.
+    pub fn n_ports(&self) -> usize {
+        self.ports.len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn turned(&self) {
+        add(&self.turns, 1);
+    }
+
+    #[inline(always)]
+    pub(crate) fn worked(&self, n_cycles: u64, n_frames: u64) {
+        add(&self.busy_cycles, n_cycles);
+        add(&self.rx_frames, n_frames);
+        add(&self.bursts, 1);
+    }
+
+    pub(crate) fn slept(&self, cpu_ns: u64) {
+        add(&self.sleeps, 1);
+        self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_rxqs(&self, n: usize) {
+        self.n_rxqs.store(n as u64, Ordering::Relaxed);
+    }
+
+    /// As plain numbers.
+    pub fn report(&self) -> CoreReport {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CoreReport {
+            turns: get(&self.turns),
+            busy_cycles: get(&self.busy_cycles),
+            rx_frames: get(&self.rx_frames),
+            bursts: get(&self.bursts),
+            sleeps: get(&self.sleeps),
+            cpu_ns: get(&self.cpu_ns),
+            n_rxqs: get(&self.n_rxqs),
+        }
+    }
+}
+
+/// One port's counters over all cores.
+pub fn sum<'a>(cores: impl IntoIterator<Item = &'a CoreStats>, port: PortId) -> Counters {
+    let mut counters = Counters::default();
+    for core in cores {
+        if let Some(stats) = core.ports.get(usize::from(port)) {
+            counters.add(stats);
+        }
+    }
+    counters
+}

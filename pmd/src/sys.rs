@@ -1,0 +1,251 @@
+//! Every system call and machine instruction that the rest of the crate needs, thinly. Safe functions outside, the reason
+//! why they are safe inside.
+
+use crate::error::SetupError;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// The time-stamp counter. Cycles of a constant rate, the same on all CPUs of a machine with `constant_tsc`.
+#[inline(always)]
+pub fn cycles() -> u64 {
+    #[cfg(miri)]
+    return 0;
+    #[cfg(not(miri))]
+    // SAFETY: the instruction exists on every x86-64 CPU and has no effect but its result.
+    unsafe {
+        core::arch::x86_64::_rdtsc()
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// CPU time of the calling thread in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Whether the CPU has the instructions that this program was compiled for (x86-64-v3).
+pub fn cpu_is_new_enough() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("fma")
+}
+
+/// Raises the number of files the process may open to what it is allowed; gives the number in force.
+pub fn raise_open_files() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer, and then a valid request.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        }
+    }
+    limit.rlim_cur
+}
+
+/// An eventfd that somebody else made: a guest's kick or call.
+#[derive(Debug)]
+pub struct EventFd(OwnedFd);
+
+impl EventFd {
+    /// Takes a file that a front-end sent.
+    ///
+    /// # Errors
+    /// When it is not an eventfd: a pipe or a socket in its place could block the core, a regular file would fill up.
+    pub fn from_file(file: File) -> Result<Self, SetupError> {
+        let fd = OwnedFd::from(file);
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        if !link.is_ok_and(|path| path.as_os_str() == "anon_inode:[eventfd]") {
+            return Err(SetupError::new("the front-end sent a file as kick or call that is not an eventfd"));
+        }
+        set_nonblocking(fd.as_fd());
+        Ok(Self(fd))
+    }
+
+    /// A new one, for our own wake-ups.
+    ///
+    /// # Errors
+    /// When the process has no more file descriptors.
+    pub fn new() -> Result<Self, SetupError> {
+        // SAFETY: a plain call; its answer is checked.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(SetupError::new(format!("cannot make an eventfd: {}", io::Error::last_os_error())));
+        }
+        // SAFETY: `fd` is open and nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Wakes whoever waits for it. A full counter means that it is signalled already.
+    #[inline]
+    pub fn signal(&self) {
+        let one = 1u64;
+        // SAFETY: eight bytes of `one` are read; the fd does not block.
+        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    /// Takes back what was signalled so far.
+    pub fn clear(&self) {
+        let mut count = 0u64;
+        // SAFETY: eight bytes are written to `count`; the fd does not block.
+        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+}
+
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn set_nonblocking(fd: BorrowedFd<'_>) {
+    // SAFETY: the fd is open; the flags are those it has and one more.
+    unsafe {
+        let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
+        if flags >= 0 {
+            libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK);
+        }
+    }
+}
+
+/// What a core sleeps in.
+#[derive(Debug)]
+pub struct Epoll(OwnedFd);
+
+impl Epoll {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// When the process has no more file descriptors.
+    pub fn new() -> Result<Self, SetupError> {
+        // SAFETY: a plain call; its answer is checked.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(SetupError::new(format!("cannot make an epoll: {}", io::Error::last_os_error())));
+        }
+        // SAFETY: `fd` is open and nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Wakes when `fd` becomes readable from now on (edge-triggered, so that nobody has to read it empty).
+    pub fn add(&self, fd: BorrowedFd<'_>) {
+        let edge = libc::EPOLLIN.cast_unsigned() | libc::EPOLLET.cast_unsigned();
+        let mut event = libc::epoll_event { events: edge, u64: 0 };
+        // SAFETY: both fds are open; `event` is valid for the call.
+        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };
+    }
+
+    /// No longer wakes for `fd`.
+    pub fn remove(&self, fd: BorrowedFd<'_>) {
+        let null = std::ptr::null_mut();
+        // SAFETY: both fds are open; removing takes no event.
+        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd.as_raw_fd(), null) };
+    }
+
+    /// Sleeps until one of them is readable, or `timeout_ns` are over; `None`: without end.
+    pub fn wait(&self, timeout_ns: Option<u64>) {
+        let time = timeout_ns.map(|ns| libc::timespec {
+            tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or(0),
+        });
+        let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
+        // SAFETY: `events` has room for eight; `time` is null or valid for the call.
+        unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len(),
+                time,
+                std::ptr::null::<libc::sigset_t>(),
+                0usize,
+            )
+        };
+    }
+}
+
+/// What is known of a file before it is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileFacts {
+    /// Bytes.
+    pub(crate) len: u64,
+    /// Bytes of a page of its file system.
+    pub(crate) page: u64,
+    /// Whether it lives in memory alone: tmpfs, a memfd, hugetlbfs.
+    pub(crate) is_memory: bool,
+    /// Whether it can't be cut shorter any more.
+    pub(crate) is_sealed: bool,
+}
+
+/// Asks the kernel about a file.
+pub(crate) fn file_facts(file: &File) -> io::Result<FileFacts> {
+    const TMPFS: i64 = 0x0102_1994;
+    const HUGETLBFS: i64 = 0x9584_58f6;
+    let len = file.metadata()?.len();
+    // SAFETY: all-zero is a valid `statfs`.
+    let mut fs: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the fd is open, `fs` is a valid place for the answer.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut fs) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let kind = fs.f_type;
+    let page = if kind == HUGETLBFS { u64::try_from(fs.f_bsize).unwrap_or(4096) } else { 4096 };
+    // SAFETY: the fd is open; the call only reads.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    let is_sealed = seals >= 0 && seals & libc::F_SEAL_SHRINK != 0;
+    Ok(FileFacts { len, page, is_memory: kind == TMPFS || kind == HUGETLBFS, is_sealed })
+}
+
+/// Maps `len` bytes of a file from `offset`, shared and writable, and gives the first address.
+pub(crate) fn map_shared(file: &File, offset: u64, len: usize) -> io::Result<*mut u8> {
+    let offset = i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_NORESERVE,
+            file.as_raw_fd(),
+            offset,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // A guest's memory is worth nothing in our core dump, and is not ours to write down.
+    // SAFETY: advice on the mapping just made.
+    unsafe { libc::madvise(base, len, libc::MADV_DONTDUMP) };
+    Ok(base.cast())
+}
+
+/// Ends a mapping.
+///
+/// # Safety
+/// Nobody uses these addresses any more.
+pub(crate) unsafe fn unmap(base: *mut u8, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { libc::munmap(base.cast(), len) };
+}
+
+/// Makes pages present, off the core, so that the core does not fault on them one by one.
+///
+/// # Safety
+/// The range is mapped.
+pub(crate) unsafe fn prefault(base: *mut u8, len: usize) {
+    let start = base as usize & !4095;
+    let end = (base as usize + len).next_multiple_of(4096);
+    // SAFETY: whole pages of a mapped range; populating changes no byte. Older kernels refuse, which only costs time later.
+    unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_POPULATE_WRITE) };
+}
