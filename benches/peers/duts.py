@@ -12,6 +12,7 @@ The interface that a DUT has to offer:
                "busy_cycles" and "busy_packets" are used where it has them.
     stop()     ends every process it started.
 """
+import json
 import os
 import re
 import shlex
@@ -314,6 +315,17 @@ class WeirDut(CommandDut):
              "--mtu", "9000" if e.load.size > 1514 else "1500"])
         super().start()
         _wait(lambda: os.path.exists(e.dir + "/control.sock"), self.seconds, "weir's control socket")
+
+    def begin(self):
+        self.drops = self._drops()
+        super().begin()
+
+    def end(self):
+        return dict(super().end(), dropped=self._drops() - self.drops)
+
+    def _drops(self):
+        ports = run([WEIR_TOOL, self.env.dir, "show", "ports", "--json"])
+        return sum(port["counters"]["dropped"] for port in json.loads(ports))
 
 
 def _wait(test, seconds, what):
