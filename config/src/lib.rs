@@ -23,6 +23,8 @@ mod report;
 mod scalar;
 /// Files to trees: the main one and those it includes.
 mod source;
+/// Why a file is not YAML that can be used.
+mod syntax;
 /// The checked values: what the daemon is given.
 mod topology;
 /// Quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU, a MAC address.

@@ -62,8 +62,8 @@ impl NicCheck<'_, '_> {
     fn network_help(&self, name: &str) -> String {
         let known = || self.check.networks.keys().map(String::as_str).take(NAMES_COMPARED_MAX);
         match (nearest(name, known()), known().min()) {
-            (Some(meant), _) => format!("did you mean `{meant}`?"),
-            (None, Some(example)) => format!("name one of `networks`, as in `network: {example}`"),
+            (Some(meant), _) => format!("did you mean `{}`?", shown(meant)),
+            (None, Some(example)) => format!("name one of `networks`, as in `network: {}`", shown(example)),
             (None, None) => "add it to `networks`, as in `networks: { blue: {} }`".to_owned(),
         }
     }

@@ -8,9 +8,10 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::{Error, Location, Options, Spanned};
+use serde_saphyr::{Location, Options, Spanned};
 
 use crate::report::{At, Mistakes};
+use crate::syntax;
 
 /// Nesting that is followed; the schema needs a dozen.
 const DEPTH_MAX: usize = 32;
@@ -81,7 +82,8 @@ pub(crate) fn read(text: &str, file_idx: usize, mistakes: &mut Mistakes) -> Opti
     match serde_saphyr::from_str_with_options::<Spanned<Tree>>(text, options()) {
         Ok(tree) => Some(Reading { text, file_idx }.node(tree)),
         Err(error) => {
-            explain(&error, text, file_idx, mistakes);
+            let at = error.location().map_or(At::file(file_idx), |location| place(file_idx, location));
+            syntax::explain(&error, text, at, mistakes);
             None
         }
     }
@@ -99,6 +101,8 @@ fn options() -> Options {
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         leading_zero_numbers_as_strings: true,
         strict_booleans: true,
+        // A tag would be ignored otherwise.
+        reject_unsupported_tags: true,
         emit_comments: false,
         with_snippet: false,
     }
@@ -229,62 +233,6 @@ fn place(file_idx: usize, location: Location) -> At {
 
 fn to_usize(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
-}
-
-/// Notes why a file is not YAML that can be used.
-fn explain(error: &Error, text: &str, file_idx: usize, mistakes: &mut Mistakes) {
-    let at = error.location().map_or(At::file(file_idx), |location| place(file_idx, location));
-    if note_tabs(text, file_idx, mistakes) {
-        return;
-    }
-    let mut cause = error.without_snippet();
-    while let Error::AliasError { error, .. } = cause {
-        cause = error;
-    }
-    let (message, help) = match cause {
-        Error::MultipleDocuments { .. } => {
-            ("a second document begins here".to_owned(), "remove the `---`; a file holds one topology")
-        }
-        Error::UnknownAnchor { .. } => (
-            "this alias refers to an anchor that isn't there".to_owned(),
-            "write `&name` at a value above, or the value",
-        ),
-        Error::MergeValueNotMapOrSeqOfMaps { .. } => {
-            ("`<<` can merge mappings only".to_owned(), "write `<<: *name` where `&name` is at a mapping")
-        }
-        Error::AliasReplayLimitExceeded { .. } | Error::Budget { .. } => (
-            "the file is nested too deeply, or grows too large".to_owned(),
-            "split it with `include`, use fewer aliases",
-        ),
-        _ => (
-            format!("this is not valid YAML: {}", bare_message(cause)),
-            "look at the indentation, colons, quotes and brackets here and on the line above",
-        ),
-    };
-    mistakes.add(at, message, help);
-}
-
-/// The error's sentence without the place, which is shown apart.
-fn bare_message(error: &Error) -> String {
-    let message = error.without_snippet().to_string();
-    let message = message.lines().next().unwrap_or_default();
-    let end = message.find(" at line ").unwrap_or(message.len());
-    message.get(..end).unwrap_or(message).to_owned()
-}
-
-/// Notes every tab that stands in an indentation; the parser would name the first one only.
-fn note_tabs(text: &str, file_idx: usize, mistakes: &mut Mistakes) -> bool {
-    let mut any = false;
-    for (line_idx, line) in text.lines().enumerate() {
-        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let Some(tab_idx) = line.get(..indent).and_then(|indent| indent.find('\t')) else { continue };
-        if indent < line.len() {
-            let at = At::char(file_idx, line_idx + 1, tab_idx + 1);
-            mistakes.add(at, "a tab in the indentation", "indent with spaces; YAML allows nothing else");
-            any = true;
-        }
-    }
-    any
 }
 
 #[cfg(test)]

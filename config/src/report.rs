@@ -209,12 +209,14 @@ impl Mistakes {
             Some(line) => format!("{message} (written on line {line})"),
             None => message.to_owned(),
         };
+        // Here and not by each caller: a message may repeat what another place of the file says.
+        let printable = |text: &str| text.chars().map(printable).collect::<String>();
         Diagnostic {
-            file: file.map_or_else(String::new, |file| file.name.chars().map(printable).collect()),
+            file: file.map_or_else(String::new, |file| printable(&file.name)),
             line: at.line,
             column: at.column,
-            message,
-            help: help.to_owned(),
+            message: printable(&message),
+            help: printable(help),
             excerpt: (at.line > 0).then(|| Excerpt::new(line.unwrap_or_default(), at)),
         }
     }

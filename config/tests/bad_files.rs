@@ -63,15 +63,23 @@ const CASES: &[(In, &[Expected])] = &[
     (Whole("# nothing but a comment\n"), &[(0, 0, "this file is empty", "")]),
     (Whole("- cores\n"), &[(1, 1, "a topology is a mapping of keys to values, not a list", "`cores`, `idle`")]),
     (Whole("hello"), &[(1, 1, "not a single value", "write its keys")]),
-    (Whole("cores: [0\nidle: poll\n"), &[(2, 5, "not valid YAML", "brackets")]),
-    (Whole("cores: [0]\nidle: \"poll\n"), &[(3, 1, "not valid YAML", "quotes")]),
+    (Whole("cores: [0\nidle: poll\n"), &[(2, 5, "not valid YAML: illegal placement of ':'", "brackets")]),
+    (Whole("cores: [0]\nidle: \"poll\n"), &[(3, 1, "quoted text is not closed", "close the quotes")]),
+    (Whole("cores: [0]\nidle: \"p\\oll\"\n"), &[(2, 7, "an unknown escape in quoted text", "`\\\\` for a backslash")]),
+    (Whole("cores: [0]\nvms: { a: {}\n"), &[(2, 6, "this bracket is never closed", "close it")]),
+    (Whole("cores: [0]\nidle: poll: on\n"), &[(2, 11, "a key with a colon can't stand here", "a line of its own")]),
+    (Whole("control:\n  path: /c\n mode: \"0660\"\n"), &[(3, 2, "not indented like its neighbours", "one column")]),
+    (Whole("cores: [0]\nidle poll\nflows: 1\n"), &[(2, 1, "a colon is missing on this line", "`key: value`")]),
+    (Whole("cores: [0]\nidle: @poll\n"), &[(2, 7, "this character can't begin a value", "quotes")]),
+    (Whole("cores: [0]\nidle: !!int poll\n"), &[(2, 13, "this value doesn't fit its tag", "remove the tag")]),
+    (Whole("cores: [0]\nidle: !mode poll\n"), &[(2, 13, "tags are not used here", "remove the tag")]),
     (Whole("cores: [0]\n---\ncores: [1]\n"), &[(3, 1, "a second document begins here", "remove the `---`")]),
     (
         Whole("cores: [0]\nnetworks:\n\tblue: {}\n  \tred: {}\n"),
         &[(3, 1, "a tab in the indentation", "spaces"), (4, 3, "a tab in the indentation", "spaces")],
     ),
     (Whole("cores: *cpus\n"), &[(1, 8, "an anchor that isn't there", "`&name`")]),
-    (Whole("x-a: &a [*a]\n"), &[(1, 10, "not valid YAML: recursive references", "")]),
+    (Whole("x-a: &a [*a]\n"), &[(1, 10, "this alias is inside of what it refers to", "")]),
     (Whole("cores: [0]\n<<: 5\n"), &[(2, 5, "`<<` can merge mappings only", "*name")]),
     // Keys.
     (Top("idel: poll"), &[(2, 1, "unknown key `idel` in a topology", "did you mean `idle`?")]),
@@ -337,6 +345,20 @@ fn mistake_in_a_merged_value_names_both_places() {
     let text = "cores: [0]\nx-n: &n\n  queues: 99\nnetworks: { b: {} }\n\
                 vms: { a: { nics: { n: { <<: *n, network: b, vhost-user: { path: /s } } } } }\n";
     assert_found(text, &[(5, 30, "`queues` is out of range: 99 (written on line 3)", "1 to 16")]);
+}
+
+/// The help for line 3 repeats a name of line 2, which no terminal should get as it is.
+#[test]
+fn name_that_is_offered_is_printable() {
+    let text = "cores: [0]\nnetworks: { \"\\x1b[2Jblu\": {} }\n\
+                vms: { a: { nics: { n: { network: \"x[2Jblu\", vhost-user: { path: /s } } } } }\n";
+    assert_found(
+        text,
+        &[
+            (2, 13, "`\u{fffd}[2Jblu` can't be the name of a network", "letters"),
+            (3, 35, "no network `x[2Jblu`", "did you mean `\u{fffd}[2Jblu`?"),
+        ],
+    );
 }
 
 #[test]

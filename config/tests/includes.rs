@@ -117,7 +117,7 @@ fn mistakes_name_the_right_file_and_come_all_at_once() {
     folder.assert_found(&[
         ("weir.yaml", 4, 7, "`idle` can't be `alway`"),
         ("vms.d/a.yaml", 4, 21, "no network `bleu`"),
-        ("vms.d/b.yaml", 1, 6, "not valid YAML"),
+        ("vms.d/b.yaml", 1, 6, "this bracket is never closed"),
         ("vms.d/c.yaml", 0, 0, "this file is empty"),
         ("vms.d/d.yaml", 4, 7, "has no kind of port"),
         ("vms.d/d.yaml", 4, 27, "unknown key `vhost`"),
