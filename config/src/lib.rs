@@ -5,29 +5,29 @@
 //! over what a user wrote.
 //!
 //! In reading order:
+//! - `topology`: the checked values: what the daemon is given
+//! - `source`: files to trees: the main one and those it includes
+//! - `node`: YAML to a tree whose every node knows where it is written
+//! - `syntax`: why a file is not YAML that can be used
+//! - `raw`: mirror of the file: which keys there are, and which are not supported yet
+//! - `check`: trees to checked values
+//! - `nic`: one NIC's tree to its checked value
+//! - `scalar`: one value of the file to one checked value
+//! - `units`: quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU, a MAC address
+//! - `nearest`: guessing what was meant by a word that isn't known
+//! - `report`: what is wrong with a file, told as a good compiler tells it
 #![forbid(unsafe_code)]
 
-/// Trees to checked values.
 mod check;
-/// Guessing what was meant by a word that isn't known.
 mod nearest;
-/// One NIC's tree to its checked value.
 mod nic;
-/// YAML to a tree whose every node knows where it is written.
 mod node;
-/// Mirror of the file: which keys there are, and which are not supported yet.
 mod raw;
-/// What is wrong with a file, told as a good compiler tells it.
 mod report;
-/// One value of the file to one checked value.
 mod scalar;
-/// Files to trees: the main one and those it includes.
 mod source;
-/// Why a file is not YAML that can be used.
 mod syntax;
-/// The checked values: what the daemon is given.
 mod topology;
-/// Quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU, a MAC address.
 mod units;
 
 pub use raw::schema;
