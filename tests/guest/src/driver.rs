@@ -96,6 +96,7 @@ pub struct GuestDriver {
     memory: Arc<GuestMemory>,
     /// By virtqueue index.
     sides: Vec<Side>,
+    scratch: u64,
     counters: Counters,
 }
 
@@ -110,6 +111,7 @@ impl GuestDriver {
         let n_vrings = 2 * usize::from(options.n_queue_pairs);
         let mut arena = Arena::new(&options.layout);
         let rings: Vec<_> = (0..n_vrings).map(|v| place_ring(&mut arena, &options, v)).collect();
+        let scratch = arena.ring(options.scratch_bytes);
         let strides = [rx_stride(&options), tx_stride(&options)];
         let pools: Vec<Vec<u64>> = (0..n_vrings)
             .map(|v| (0..ring_size(&options, v)).map(|_| arena.buffer(strides[v % 2])).collect())
@@ -120,7 +122,7 @@ impl GuestDriver {
             pool: Pool::new(memory.clone(), at, strides[v % 2], options.is_fifo()),
         });
         let sides = sides.collect();
-        Ok(Self { options, memory, sides, counters: Counters::default() })
+        Ok(Self { options, memory, sides, scratch, counters: Counters::default() })
     }
 
     /// What it was made from.
@@ -166,6 +168,11 @@ impl GuestDriver {
     /// The ring itself, for raw chains, indexes and events.
     pub fn ring(&mut self, vring: usize) -> &mut DriverRing {
         &mut self.sides[vring].ring
+    }
+
+    /// Guest-physical address of `scratch_bytes` that no ring and no buffer uses.
+    pub fn scratch(&self) -> u64 {
+        self.scratch
     }
 
     /// What went through.

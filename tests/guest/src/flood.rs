@@ -8,6 +8,9 @@ use crate::guest::Guest;
 use crate::lean::{LeanRx, LeanTx, rx_len};
 use crate::sys::{self, cycles, cycles_per_second};
 
+/// A turn that takes so long was interrupted by something else on the CPU: its cycles say nothing about this program.
+pub const PREEMPTED_CYCLES: u64 = 100_000;
+
 /// What a port does.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadConfig {
@@ -40,8 +43,10 @@ pub struct LoadCounters {
     pub n_received: u64,
     /// Bytes received, headers included, if they are counted.
     pub n_bytes: u64,
-    /// Cycles spent in turns that did something.
+    /// Cycles spent in turns that did something, but for those over [`PREEMPTED_CYCLES`].
     pub busy_cycles: u64,
+    /// Frames of those turns.
+    pub n_busy: u64,
     /// Kicks.
     pub n_kicks: u64,
 }
@@ -106,8 +111,9 @@ impl LoadPort {
         self.counters.n_received += n;
         n += self.send(now);
         let end = cycles();
-        if n > 0 {
+        if n > 0 && end - now < PREEMPTED_CYCLES {
             self.counters.busy_cycles += end - now;
+            self.counters.n_busy += n;
         }
         end
     }

@@ -25,6 +25,10 @@ pub mod flows;
 pub mod frontend;
 /// Driver and connection together.
 pub mod guest;
+/// Chains, rings and headers that break the rules, by name.
+pub mod hostile;
+/// Messages that break the rules, by name.
+pub mod hostile_messages;
 /// Rings without bookkeeping.
 #[allow(unsafe_code)]
 pub mod lean;

@@ -91,14 +91,13 @@ fn flood(mut ports: Vec<LoadPort>, common: &Common) -> Outcome {
         Ok::<(), guest::FrontendError>(())
     })?;
     let (seconds, sum) = (ticker.seconds(), sum(&ports));
-    let frames = sum.n_sent + sum.n_received;
     Record::default()
         .int("sent", sum.n_sent)
         .int("received", sum.n_received)
         .real("seconds", seconds)
         .real("sent_mpps", per(sum.n_sent, seconds) / 1e6)
         .real("received_mpps", per(sum.n_received, seconds) / 1e6)
-        .real("cycles_a_frame", per(sum.busy_cycles, per(frames, 1.0)))
+        .real("cycles_a_frame", per(sum.busy_cycles, per(sum.n_busy, 1.0)))
         .real("busy_share", per(sum.busy_cycles, seconds * per(hz, 1.0)))
         .int("kicks", sum.n_kicks)
         .int("reconnects", n_mended)
@@ -112,6 +111,7 @@ fn sum(ports: &[LoadPort]) -> LoadCounters {
         n_received: a.n_received + b.n_received,
         n_bytes: a.n_bytes + b.n_bytes,
         busy_cycles: a.busy_cycles + b.busy_cycles,
+        n_busy: a.n_busy + b.n_busy,
         n_kicks: a.n_kicks + b.n_kicks,
     })
 }

@@ -123,6 +123,8 @@ pub struct Options {
     /// Fill buffers with a pattern and check it afterwards: guards, bytes past the used length, transmit buffers. Costs
     /// a pass over each buffer.
     pub checked: bool,
+    /// Bytes of memory beside the rings that nothing uses but tests: for tables and frames of hostile chains.
+    pub scratch_bytes: u64,
     /// Where memory lies.
     pub layout: Layout,
 }
@@ -147,6 +149,7 @@ impl Default for Options {
             tx_frame_bytes: 2048,
             line_offset: 52,
             checked: true,
+            scratch_bytes: 128 << 10,
             layout: Layout::default(),
         }
     }
