@@ -6,31 +6,36 @@
 use crate::time::Nanos;
 
 /// Holding that may be saved up: a receiver's short pause costs nobody a frame.
-const SAVED_MAX: Nanos = 1_000_000;
+const SAVED_MAX: i64 = 1_000_000;
 /// How long another core may have a transmit queue locked before that counts as the receiver's fault.
 const BUSY_MAX: Nanos = 100_000;
+/// How long a receiver that has buffers, but too few for one frame, may take to add more.
+const SHORT_MAX: Nanos = 10_000_000;
 
 /// One receive queue's account.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hold {
-    /// Nanoseconds of holding that are left.
-    left: Nanos,
+    /// Nanoseconds of holding that are left; below zero: to be earned back before the next.
+    left: i64,
     then: Nanos,
     holding: bool,
     /// Since when a transmit queue was found locked, turn after turn.
     busy_since: Option<Nanos>,
+    /// Since when a receiver had some buffers, yet not enough, turn after turn.
+    short_since: Option<Nanos>,
 }
 
 impl Hold {
     /// A frame is blocked and one behind it could go: whether it may hold that one up. A tenth of the time that passes is
     /// earned, all the time that was spent holding is paid.
     pub fn may_hold(&mut self, now: Nanos) -> bool {
-        let passed = now.saturating_sub(self.then);
+        // A second is more than enough to earn all that can be saved.
+        let passed = i64::try_from(now.saturating_sub(self.then)).unwrap_or(i64::MAX).min(1_000_000_000);
         self.then = now;
         // 102 / 1024: a tenth, without a division.
         self.left = (self.left + (passed * 102 >> 10)).min(SAVED_MAX);
         if self.holding {
-            self.left = self.left.saturating_sub(passed);
+            self.left -= passed;
         }
         self.holding = self.left > 0;
         self.holding
@@ -42,12 +47,19 @@ impl Hold {
         now.saturating_sub(*self.busy_since.get_or_insert(now)) < BUSY_MAX
     }
 
+    /// The destination has buffers, but not enough for this one frame: whether more may come. A receiver that was given
+    /// nothing has no reason to add any, so without an end the frame would stand there for ever.
+    pub fn may_wait_for_more(&mut self, now: Nanos) -> bool {
+        now.saturating_sub(*self.short_since.get_or_insert(now)) < SHORT_MAX
+    }
+
     /// Nothing was held up this turn.
     #[inline(always)]
     pub fn release(&mut self) {
-        if self.holding || self.busy_since.is_some() {
+        if self.holding || self.busy_since.is_some() || self.short_since.is_some() {
             self.holding = false;
             self.busy_since = None;
+            self.short_since = None;
         }
     }
 }
@@ -69,7 +81,7 @@ mod tests {
                     hold.release();
                 }
             }
-            assert!((now / 20..=now / 10 + 2 * SAVED_MAX).contains(&held), "step {step}: {held} of {now}");
+            assert!((now / 20..=now / 10 + 2_000_000).contains(&held), "step {step}: {held} of {now}");
         }
     }
 

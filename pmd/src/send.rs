@@ -32,11 +32,19 @@ struct Out<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Reserved,
-    /// No room, or locked by another core.
-    Blocked {
-        is_locked: bool,
-    },
+    Blocked(Block),
     Lost(DropReason),
+}
+
+/// Why a frame can't go now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    /// The receiver has no buffers.
+    Full,
+    /// It has some, but too few for this frame.
+    Short,
+    /// Another core is sending there.
+    Locked,
 }
 
 /// Everything that sending a burst needs, borrowed from the core for one call.
@@ -89,11 +97,12 @@ impl Sender<'_> {
                 }
             };
             match way {
-                Way::Blocked { is_locked } if can_hold && self.may_wait(&mut outs, burst, k, hold, is_locked) => {
+                Way::Blocked(why) if can_hold && self.may_wait(&mut outs, burst, k, hold, why) => {
                     was_held = true;
                     break;
                 }
-                Way::Blocked { .. } => self.lose(port, DropReason::ReceiverFull, burst.actions[k]),
+                Way::Blocked(Block::Short) => self.lose(port, DropReason::TooBig, burst.actions[k]),
+                Way::Blocked(_) => self.lose(port, DropReason::ReceiverFull, burst.actions[k]),
                 Way::Lost(reason) => self.lose(port, reason, burst.actions[k]),
                 Way::Reserved => {}
             }
@@ -149,7 +158,7 @@ impl Sender<'_> {
                     self.slots[slot] = outs.len() as u16;
                     out
                 }
-                None => return Way::Blocked { is_locked: true },
+                None => return Way::Blocked(Block::Locked),
             },
             n => usize::from(n) - 1,
         };
@@ -159,7 +168,8 @@ impl Sender<'_> {
                 out.frames |= 1 << k;
                 Way::Reserved
             }
-            Room::Full => Way::Blocked { is_locked: false },
+            Room::Full => Way::Blocked(Block::Full),
+            Room::Short => Way::Blocked(Block::Short),
             Room::TooBig => Way::Lost(DropReason::TooBig),
             Room::Stopped => Way::Lost(DropReason::PortDown),
         }
@@ -188,7 +198,7 @@ impl Sender<'_> {
                 }
                 // Nobody is there: no copy was due.
                 Way::Lost(DropReason::PortDown) => continue,
-                Way::Blocked { .. } => DropReason::ReceiverFull,
+                Way::Blocked(_) => DropReason::ReceiverFull,
                 Way::Lost(reason) => reason,
             };
             n_tried += 1;
@@ -222,13 +232,15 @@ impl Sender<'_> {
         burst: &Burst,
         k: usize,
         hold: &mut Hold,
-        is_locked: bool,
+        why: Block,
     ) -> bool
     where
         Self: 'v,
     {
-        if is_locked && hold.may_wait_for_lock(self.now) {
-            return true;
+        match why {
+            Block::Locked if hold.may_wait_for_lock(self.now) => return true,
+            Block::Short if !hold.may_wait_for_more(self.now) => return false,
+            _ => {}
         }
         !self.another_could_go(outs, burst, k) || hold.may_hold(self.now)
     }

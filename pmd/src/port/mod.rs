@@ -113,6 +113,8 @@ pub(crate) enum Room {
     Reserved,
     /// Not now.
     Full,
+    /// Not now: there are buffers, but too few for this frame.
+    Short,
     /// Never: it is longer than what the receiver offers.
     TooBig,
     /// The queue was stopped.

@@ -129,6 +129,8 @@ impl VhostTx {
         } else if usize::from(n_gathered) == STASH {
             // Not even all that can be looked at would do.
             Room::TooBig
+        } else if n_gathered > 0 {
+            Room::Short
         } else {
             Room::Full
         }

@@ -1,0 +1,170 @@
+//! Receivers that leave no room: who waits, who doesn't, for how long.
+
+use flowtable::{DropReason, SourcePolicy};
+use guest::Options;
+use pmd::port::mem::MemPort;
+use tests::{ALL, Rig, STEP, frame, id_of, mac, networks, options};
+
+/// Three guests that know each other; the receive ring of port 1 is as small as can be.
+fn rig() -> Rig {
+    let mut rig = Rig::new(1, 3, networks(&[&[0, 1, 2]]));
+    for port in 0..3 {
+        let rx_ring = if port == 1 { 8 } else { 256 };
+        rig.plug(0, SourcePolicy::Learn(u32::MAX), Options { rx_ring, ..options() });
+    }
+    for port in 0..3 {
+        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
+        rig.settle();
+        (0..3).for_each(|port| drop(rig.receive_all(port)));
+    }
+    rig
+}
+
+fn full(rig: &Rig) -> u64 {
+    rig.counters(0).drops[DropReason::ReceiverFull.index()]
+}
+
+#[test]
+fn while_all_goes_to_the_blocked_receiver_it_waits_for_ever_and_nothing_is_lost() {
+    let mut rig = rig();
+    for id in 0..100 {
+        assert!(rig.guests[0].send(0, &frame(mac(1), mac(0), id, 100)));
+    }
+    for _ in 0..100_000 {
+        rig.step();
+    }
+    assert_eq!(rig.counters(0).rx_frames, 1 + 8, "a second later, the rest still stands in the sender's ring");
+    let mut next = 0;
+    while next < 100 {
+        for got in rig.receive_all(1) {
+            assert_eq!(id_of(&got), next);
+            next += 1;
+        }
+        rig.step();
+    }
+    assert_eq!(full(&rig), 0);
+    assert!(rig.counters(0).held > 0);
+    rig.assert_balanced();
+}
+
+#[test]
+fn frame_behind_a_blocked_one_waits_a_tenth_of_the_time_at_most() {
+    let mut rig = rig();
+    // A stream to the receiver that never fetches, and one to another.
+    let (mut n_through, mut steps) = (0, 0);
+    let mut id = 0;
+    while steps < 10_000 {
+        while rig.guests[0].send(0, &frame(mac(if id % 2 == 0 { 1 } else { 2 }), mac(0), id, 60)) {
+            id += 1;
+        }
+        rig.step();
+        steps += 1;
+        n_through += rig.receive_all(2).len();
+    }
+    // A turn takes a burst of 32, half of it for port 2, nine tenths of the time.
+    assert!(n_through as u64 >= 10_000 * 16 * 85 / 100, "{n_through} frames got through");
+    assert!(full(&rig) > 0);
+    assert_eq!(rig.counters(1).missed, full(&rig));
+    rig.settle();
+    rig.assert_balanced();
+}
+
+#[test]
+fn short_pause_of_a_receiver_costs_nobody_a_frame() {
+    let mut rig = rig();
+    // Long enough to have earned a millisecond of holding.
+    rig.now += 1_000_000_000;
+    for id in 0..40 {
+        rig.guests[0].send(0, &frame(mac(if id % 2 == 0 { 1 } else { 2 }), mac(0), id, 60));
+    }
+    for _ in 0..900_000 / STEP {
+        rig.step();
+    }
+    let mut got = 0;
+    while got < 20 {
+        got += rig.receive_all(1).len();
+        rig.step();
+    }
+    rig.settle();
+    assert_eq!(rig.receive_all(2).len(), 20);
+    assert_eq!(full(&rig), 0);
+    rig.assert_balanced();
+}
+
+#[test]
+fn frame_that_all_buffers_together_cannot_hold_does_not_stand_in_the_way_for_ever() {
+    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+    rig.plug(0, SourcePolicy::Learn(u32::MAX), options());
+    rig.plug(0, SourcePolicy::Learn(u32::MAX), Options { rx_ring: 64, rx_shape: vec![7, 60, 33], ..options() });
+    for port in 0..2 {
+        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
+        rig.settle();
+        (0..2).for_each(|port| drop(rig.receive_all(port)));
+    }
+    // 21 chains of 100 bytes are all there is.
+    rig.guests[0].send(0, &frame(mac(1), mac(0), 1, 3000));
+    rig.guests[0].send(0, &frame(mac(1), mac(0), 2, 2000));
+    for _ in 0..20_000_000 / STEP {
+        rig.step();
+    }
+    assert_eq!(rig.receive_all(1).iter().map(|f| id_of(f)).collect::<Vec<_>>(), [2]);
+    assert_eq!(rig.counters(0).drops[DropReason::TooBig.index()], 1);
+    rig.assert_balanced();
+}
+
+#[test]
+fn flood_never_waits_for_a_member_without_room() {
+    let mut rig = rig();
+    for id in 0..50 {
+        rig.guests[0].send(0, &frame(ALL, mac(0), id, 60));
+    }
+    rig.settle();
+    assert_eq!(rig.receive_all(2).len(), 50);
+    assert_eq!(rig.receive_all(1).len(), 8);
+    assert_eq!(full(&rig), 42);
+    assert_eq!(rig.counters(1).missed, 42);
+    rig.assert_balanced();
+}
+
+#[test]
+fn frames_off_a_wire_cannot_wait() {
+    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+    rig.plug(0, SourcePolicy::Learn(u32::MAX), Options { rx_ring: 8, ..options() });
+    let wire = MemPort::new(1000, false);
+    rig.plug_mem(1, 0, &wire);
+    rig.guests[0].send(0, &frame(ALL, mac(0), 0, 60));
+    rig.settle();
+    (0..20).for_each(|id| wire.send(&frame(mac(0), mac(1), id, 60)));
+    rig.settle();
+    assert_eq!(wire.n_waiting(), 0);
+    assert_eq!(rig.receive_all(0).len(), 8);
+    assert_eq!(rig.counters(1).drops[DropReason::ReceiverFull.index()], 12);
+    rig.assert_balanced();
+}
+
+#[test]
+fn neighbours_of_a_blocked_pair_lose_nothing() {
+    let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
+    for port in 0..4 {
+        let rx_ring = if port == 1 { 4 } else { 256 };
+        rig.plug(0, SourcePolicy::Learn(u32::MAX), Options { rx_ring, ..options() });
+    }
+    for port in 0..4 {
+        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
+        rig.settle();
+    }
+    (0..4).for_each(|port| drop(rig.receive_all(port)));
+    let mut next = 0;
+    for id in 0..5_000 {
+        while rig.guests[0].send(0, &frame(mac(1), mac(0), 0, 60)) {}
+        assert!(rig.guests[2].send(0, &frame(mac(3), mac(2), id, 60)));
+        rig.step();
+        for got in rig.receive_all(3) {
+            assert_eq!(id_of(&got), next);
+            next += 1;
+        }
+        rig.guests[2].reclaim_tx(0);
+    }
+    assert_eq!(next, 5_000);
+    rig.assert_balanced();
+}

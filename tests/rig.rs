@@ -1,0 +1,240 @@
+//! A whole switch in one thread: cores that are stepped by hand on virtual time, and software guests on its ports. No root,
+//! no socket, no sleep; everything comes from a seed.
+#![forbid(unsafe_code)]
+
+use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
+use guest::options::{Backing, Layout};
+use guest::{GuestDriver, Options};
+use pmd::fleet::{FleetOptions, PortDown, PortUp};
+use pmd::port::mem::MemPort;
+use pmd::port::vhost::Features;
+use pmd::port::{RxQueue, TxQueue};
+use pmd::ring::QueueSpec;
+use pmd::shm::{GuestMemory, RegionSpec};
+use pmd::stats::Counters;
+use pmd::time::Nanos;
+use pmd::{Core, Fleet};
+use std::sync::Arc;
+
+/// Virtual time that one step takes.
+pub const STEP: Nanos = 10_000;
+
+/// The switch, its clock and its guests.
+pub struct Rig {
+    /// Control's side.
+    pub fleet: Fleet,
+    cores: Vec<Core>,
+    /// Virtual time.
+    pub now: Nanos,
+    /// By port.
+    pub guests: Vec<GuestDriver>,
+    n_ports: usize,
+}
+
+/// Networks by their members; MTU 9,000; tags pass.
+pub fn networks(members: &[&[PortId]]) -> Arc<Networks> {
+    let network = |members: &&[PortId]| Network { members: members.to_vec(), frame_max: 9014, passes_tags: true };
+    Arc::new(Networks { networks: members.iter().map(network).collect() })
+}
+
+/// What guests are by default here: memory that can be shared, every check on.
+pub fn options() -> Options {
+    Options { layout: Layout { backing: Backing::Memfd, ..Layout::default() }, tx_frame_bytes: 9018, ..Options::default() }
+}
+
+impl Rig {
+    /// A switch with `n_cores` cores and no port up yet; ids below `n_ports`.
+    pub fn new(n_cores: usize, n_ports: usize, networks: Arc<Networks>) -> Self {
+        let options = FleetOptions { n_cores, n_ports, n_flows: 1 << 12, n_macs: 1 << 12, networks, seeds: [1, 2] };
+        let (fleet, cores) = Fleet::new(&options).expect("eventfds");
+        Self { fleet, cores, now: 0, guests: Vec::new(), n_ports }
+    }
+
+    /// One core, one network of `n` guests with any addresses.
+    pub fn simple(n: usize, options: &Options) -> Self {
+        let members: Vec<PortId> = (0..n as PortId).collect();
+        let mut rig = Self::new(1, n, networks(&[&members]));
+        for _ in 0..n {
+            rig.plug(0, SourcePolicy::Learn(u32::MAX), options.clone());
+        }
+        rig
+    }
+
+    /// Plugs a guest into the next port, all receive buffers posted.
+    pub fn plug(&mut self, network: u16, source: SourcePolicy, options: Options) -> PortId {
+        let port = self.guests.len() as PortId;
+        let mut guest = GuestDriver::new(options).expect("memory");
+        (0..usize::from(guest.options().n_queue_pairs)).for_each(|pair| {
+            guest.post_rx(pair);
+        });
+        self.guests.push(guest);
+        self.up(port, network, source);
+        self.step();
+        port
+    }
+
+    /// Brings a plugged guest's port up, as its front-end would.
+    pub fn up(&mut self, port: PortId, network: u16, source: SourcePolicy) {
+        let guest = &self.guests[usize::from(port)];
+        let up = port_of(guest, Ingress { port, network, source, generation: 1 });
+        self.fleet.up(up);
+    }
+
+    /// A port in memory, such as a wire, as the next port.
+    pub fn plug_mem(&mut self, port: PortId, network: u16, ends: &MemPort) {
+        let ingress = Ingress { port, network, source: SourcePolicy::Learn(u32::MAX), generation: 1 };
+        let (rxqs, txqs) = (vec![RxQueue::mem(port, ends)], vec![TxQueue::mem(ends)]);
+        self.fleet.up(PortUp { ingress, rxqs, txqs });
+        self.step();
+    }
+
+    /// Takes a port down, turning the cores meanwhile.
+    pub fn down(&mut self, port: PortId) -> PortDown {
+        self.fleet.start_down(port);
+        for _ in 0..1000 {
+            self.step();
+            if let Some(down) = self.fleet.try_finish_down(port) {
+                return down;
+            }
+        }
+        panic!("port {port} did not go down");
+    }
+
+    /// One turn of every core; frames dealt with.
+    pub fn step(&mut self) -> usize {
+        self.now += STEP;
+        let now = self.now;
+        self.cores.iter_mut().map(|core| core.poll_once(now).n_frames).sum()
+    }
+
+    /// Turns until nothing moves any more.
+    pub fn settle(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..100_000 {
+            quiet = if self.step() == 0 { quiet + 1 } else { 0 };
+            if quiet == 3 {
+                return;
+            }
+        }
+        panic!("the switch never came to rest");
+    }
+
+    /// Fetches everything that arrived at a port, on all its queues, and offers the buffers again.
+    pub fn receive_all(&mut self, port: PortId) -> Vec<Vec<u8>> {
+        let guest = &mut self.guests[usize::from(port)];
+        let mut frames = Vec::new();
+        for pair in 0..usize::from(guest.options().n_queue_pairs) {
+            while let Some(frame) = guest.recv(pair) {
+                frames.push(frame);
+            }
+            guest.post_rx(pair);
+            guest.reclaim_tx(pair);
+        }
+        frames
+    }
+
+    /// A port's counters.
+    pub fn counters(&self, port: PortId) -> Counters {
+        self.fleet.counters(port)
+    }
+
+    /// Every frame that was ever taken is in one counter, and each guest has as many as the switch says.
+    pub fn assert_balanced(&self) {
+        let all: Vec<Counters> = (0..self.n_ports as PortId).map(|port| self.counters(port)).collect();
+        for (port, counters) in all.iter().enumerate() {
+            assert!(counters.is_balanced(), "port {port} is out of balance: {counters:?}");
+        }
+        let sum = |of: fn(&Counters) -> u64| all.iter().map(of).sum::<u64>();
+        assert_eq!(sum(|c| c.forwarded), sum(|c| c.tx_frames), "forwarded and sent differ");
+        for guest in &self.guests {
+            guest.assert_intact();
+        }
+    }
+}
+
+/// A guest's queues, as its front-end would announce them.
+pub fn port_of(guest: &GuestDriver, ingress: Ingress) -> PortUp {
+    let memory = Arc::new(memory_of(guest));
+    let features = Features::from_bits(guest.options().features());
+    let (mut rxqs, mut txqs) = (Vec::new(), Vec::new());
+    for vring in 0..guest.n_vrings() {
+        let at = guest.vring_uva(vring);
+        let spec = QueueSpec {
+            index: vring as u16,
+            size: guest.vring_size(vring),
+            desc: at.desc,
+            avail: at.avail,
+            used: at.used,
+            base: None,
+            call: None,
+            kick: None,
+            err: None,
+        };
+        if vring % 2 == 0 {
+            txqs.push(TxQueue::vhost(memory.clone(), &spec, features).expect("ring"));
+        } else {
+            rxqs.push(RxQueue::vhost(ingress.port, memory.clone(), &spec, features).expect("ring"));
+        }
+    }
+    PortUp { ingress, rxqs, txqs }
+}
+
+/// The guest's regions, mapped as the switch maps them.
+pub fn memory_of(guest: &GuestDriver) -> GuestMemory {
+    let file = guest.memory().file().expect("memory that can be shared");
+    let regions = guest.memory().regions().iter().map(|region| {
+        let spec = region.spec();
+        RegionSpec {
+            guest_addr: spec.gpa,
+            user_addr: spec.uva,
+            len: spec.len,
+            file_offset: spec.file_offset,
+            file: file.try_clone().expect("a file"),
+        }
+    });
+    GuestMemory::new(regions.collect()).expect("regions that can be mapped")
+}
+
+/// A station's address.
+pub fn mac(n: u16) -> [u8; 6] {
+    let [hi, lo] = n.to_be_bytes();
+    [2, 0, 0, 0, hi, lo]
+}
+
+/// The broadcast address.
+pub const ALL: [u8; 6] = [0xff; 6];
+
+/// A frame of `len` bytes whose payload says which it is.
+pub fn frame(dst: [u8; 6], src: [u8; 6], id: u64, len: usize) -> Vec<u8> {
+    let mut bytes = [&dst[..], &src, &[0x88, 0xb5], &id.to_be_bytes()].concat();
+    let seed = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    bytes.extend(seed.iter().cycle().take(len.saturating_sub(bytes.len())).enumerate().map(|(i, b)| b ^ i as u8));
+    bytes.truncate(len);
+    bytes
+}
+
+/// Which frame this is, after checking that every byte is as it was sent.
+pub fn id_of(bytes: &[u8]) -> u64 {
+    let id = u64::from_be_bytes(std::array::from_fn(|i| bytes[14 + i]));
+    let (dst, src) = (std::array::from_fn(|i| bytes[i]), std::array::from_fn(|i| bytes[6 + i]));
+    assert_eq!(bytes, frame(dst, src, id, bytes.len()), "frame {id} was changed on its way");
+    id
+}
+
+/// Numbers from a seed (xorshift64*).
+pub struct Dice(u64);
+
+impl Dice {
+    /// The same seed, the same numbers.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
+    }
+}

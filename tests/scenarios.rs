@@ -1,0 +1,8 @@
+//! Scenarios of the whole switch, in memory, on virtual time, from seeds.
+#![forbid(unsafe_code)]
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
+mod blocking;
+mod forwarding;
+mod lifecycle;
+mod random;
