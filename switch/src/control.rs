@@ -1,0 +1,67 @@
+//! Answers operators on the control socket: a few threads, one request each at a time, none for longer than a moment.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tracing::warn;
+
+use crate::http::{Failure, read_get, write_answer};
+use crate::report::{self, Sources};
+use crate::stop::Stop;
+
+/// Threads that answer; so many slow operators don't keep the next one waiting.
+pub(crate) const THREADS: usize = 3;
+/// How long a request may take to come, and an answer to be taken.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// Answers until the end is requested. Several threads share the listener.
+pub(crate) fn run(listener: &UnixListener, sources: &Arc<Sources>, stop: &Stop) {
+    while !stop.is_requested() {
+        stop.wait([listener.as_fd()], None);
+        match listener.accept() {
+            Ok((stream, _)) => answer(&stream, sources),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => {}
+            Err(e) => {
+                warn!("cannot accept on the control socket: {e}");
+                stop.sleep(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+fn answer(stream: &UnixStream, sources: &Sources) {
+    let answered = match read_get(stream, WITHIN) {
+        Ok(None) => return,
+        Ok(Some(path)) => route(&path, sources),
+        Err(failure) => Err(failure),
+    };
+    let (status, json) = match answered {
+        Ok(json) => (200, json),
+        Err(failure) => (failure.status, serde_json::json!({ "error": failure.text }).to_string()),
+    };
+    // Whoever asked is gone, or doesn't read: nobody to tell.
+    let _ = write_answer(stream, WITHIN, status, &json);
+}
+
+fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
+    let path = path.split('?').next().unwrap_or(path);
+    match path.strip_prefix("/v1/") {
+        Some("ports") => json(&report::ports(sources)),
+        Some("macs") => json(&report::macs(sources)),
+        Some("cores") => json(&report::cores(sources)),
+        Some("version") => json(&report::version()),
+        Some(name) if name.starts_with("ports/") => {
+            let name = &name["ports/".len()..];
+            let report = report::port(sources, name);
+            json(&report.ok_or_else(|| Failure::new(404, format!("there is no port {name}")))?)
+        }
+        _ => Err(Failure::new(404, "ask for /v1/ports, /v1/ports/VM/NIC, /v1/macs, /v1/cores or /v1/version")),
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|e| Failure::new(500, e.to_string()))
+}

@@ -1,0 +1,317 @@
+//! From a topology to a running daemon, and back.
+//!
+//! All that can fail is tried before the first guest can connect: folder, CPUs, every socket. Threads: a polling one for
+//! each core, pinned; a control thread for each port; the supervisor; a few for operators. When the end is requested they
+//! go in the opposite order, so that no port is taken down by a thread that waits for a core that is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+use config::{Listens, MacPolicy, Nic, PortKind, Topology};
+use flowtable::mac::Learned;
+use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
+use pmd::Fleet;
+use pmd::fleet::FleetOptions;
+use pmd::time::Clock;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{info, warn};
+
+use crate::cpus::Cpus;
+use crate::plane::FleetPlane;
+use crate::port::{Link, Port};
+use crate::report::{Rates, Sources, SwitchClock};
+use crate::run_dir::RunDir;
+use crate::stop::Stop;
+use crate::vhost_user::attend::attend;
+use crate::vhost_user::socket::Listening;
+use crate::{control, notes, poller, supervisor};
+
+/// Addresses that the MAC table holds beside those that ports are granted, when one of them may have any.
+const MACS_ANY: usize = 1 << 18;
+/// Files that are open whatever the topology.
+const FILES_BASE: u64 = 64;
+/// Stack of a control thread: they are many, and go nowhere deep.
+const CONTROL_STACK: usize = 256 << 10;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A sentence, or one for each thing that is wrong.
+pub(crate) fn run(topology: &Topology) -> Result<(), String> {
+    log_to_stderr();
+    // Before any thread starts, so that none of them is chosen by the kernel to be ended by a signal.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| format!("cannot handle signals: {e}"))?;
+    let daemon = Daemon::start(topology)?;
+    for signal in &mut signals {
+        if signal == SIGHUP {
+            info!("SIGHUP: nothing to do; a changed topology needs a restart in this version");
+            continue;
+        }
+        info!("ending");
+        break;
+    }
+    daemon.end();
+    Ok(())
+}
+
+struct Daemon {
+    stop: Stop,
+    stop_cores: Arc<AtomicBool>,
+    fleet: Arc<Fleet>,
+    clock: Clock,
+    control: Vec<JoinHandle<()>>,
+    cores: Vec<JoinHandle<()>>,
+    ports: Vec<Arc<Port>>,
+    _run_dir: RunDir,
+}
+
+impl Daemon {
+    fn start(topology: &Topology) -> Result<Self, String> {
+        if !pmd::sys::cpu_is_new_enough() {
+            return Err("this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU since 2015 has".into());
+        }
+        let cpus = Cpus::choose(&topology.cores)?;
+        let run_dir = RunDir::take(topology.run_dir())?;
+        provide_files(topology);
+        let operators = &topology.control;
+        let operators = Listening::open("control", &operators.path, operators.group.as_deref(), operators.mode)?;
+        let sockets = open_sockets(topology)?;
+        if !cpus.keep_control_off()? {
+            warn!(
+                "every CPU that this process may use is polled on: guests' connections and operators will be served slowly"
+            );
+        }
+        let (fleet, cores) = new_fleet(topology)?;
+        let fleet = Arc::new(fleet);
+        let stop = Stop::new().map_err(|e| e.to_string())?;
+        let stop_cores = Arc::new(AtomicBool::new(false));
+        let mut daemon = Self {
+            stop,
+            stop_cores,
+            fleet,
+            clock: Clock::calibrate(),
+            control: Vec::new(),
+            cores: Vec::new(),
+            ports: make_ports(topology),
+            _run_dir: run_dir,
+        };
+        // From here on an error ends what has been started.
+        match daemon.start_threads(topology, &cpus, cores, operators, sockets) {
+            Ok(()) => Ok(daemon),
+            Err(why) => {
+                daemon.end();
+                Err(why)
+            }
+        }
+    }
+
+    fn start_threads(
+        &mut self,
+        topology: &Topology,
+        cpus: &Cpus,
+        cores: Vec<pmd::Core>,
+        operators: Listening,
+        sockets: Vec<Option<Listening>>,
+    ) -> Result<(), String> {
+        for (core, cpu) in cores.into_iter().zip(cpus.polling()) {
+            self.cores.push(poller::start(core, *cpu, topology.idle, self.clock, self.stop_cores.clone())?);
+        }
+        set_static_macs(&self.fleet, &self.ports)?;
+        for (port, listening) in self.ports.clone().into_iter().zip(sockets) {
+            self.start_port(port, listening)?;
+        }
+        let sources = Arc::new(Sources {
+            fleet: self.fleet.clone(),
+            ports: self.ports.clone(),
+            networks: topology.networks.iter().map(|network| network.name.clone()).collect(),
+            cpus: cpus.polling().iter().map(|core| core.id).collect(),
+            rates: Rates::default(),
+            clock: SwitchClock(self.clock),
+        });
+        self.start_operators(operators, &sources)?;
+        let stop = self.stop.clone();
+        self.spawn("supervisor".to_owned(), move || supervisor::run(&sources, &stop))?;
+        let (n_cores, n_ports) = (self.cores.len(), self.ports.len());
+        info!("running: {n_ports} ports, {n_cores} cores, control socket {}", topology.control.path.display());
+        Ok(())
+    }
+
+    fn start_port(&mut self, port: Arc<Port>, listening: Option<Listening>) -> Result<(), String> {
+        let (plane, stop) = (FleetPlane::new(self.fleet.clone(), port.ingress), self.stop.clone());
+        let name = port.name.clone();
+        self.spawn(name, move || attend(&port, &plane, listening.as_ref(), &stop))
+    }
+
+    fn start_operators(&mut self, listening: Listening, sources: &Arc<Sources>) -> Result<(), String> {
+        let listening = Arc::new(listening);
+        for _ in 0..control::THREADS {
+            let (listening, sources, stop) = (listening.clone(), sources.clone(), self.stop.clone());
+            self.spawn("control".to_owned(), move || control::run(listening.listener(), &sources, &stop))?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+        let thread = Builder::new().name(name).stack_size(CONTROL_STACK).spawn(work);
+        self.control.push(thread.map_err(|e| format!("cannot start a control thread: {e}"))?);
+        Ok(())
+    }
+
+    /// Ports go down and their sockets away while the cores still run; then the cores.
+    fn end(self) {
+        self.stop.request();
+        for port in &self.ports {
+            port.link.close("the daemon ends");
+        }
+        for thread in self.control {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+        self.stop_cores.store(true, Ordering::Release);
+        self.fleet.wake_all();
+        for thread in self.cores {
+            let _ = thread.join();
+        }
+        info!("ended");
+    }
+}
+
+fn log_to_stderr() {
+    let level = std::env::var("WEIR_LOG").ok().and_then(|level| level.parse().ok());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(tracing::level_filters::LevelFilter::INFO))
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        // A log that nobody can read any more must not end the switch.
+        .log_internal_errors(false);
+    // It fails if there is a subscriber already, which then serves as well.
+    let _ = subscriber.try_init();
+}
+
+/// Sees to it that as many files can be open as the guests may send.
+fn provide_files(topology: &Topology) {
+    let in_force = pmd::sys::raise_open_files();
+    let needed = files_needed(topology);
+    if in_force < needed {
+        warn!(
+            "with all guests connected up to {needed} files are open, {in_force} are allowed: raise the limit \
+             (LimitNOFILE= of the service, or ulimit -n)"
+        );
+    }
+}
+
+/// A socket, a connection with two more handles, and three eventfds for each queue.
+fn files_needed(topology: &Topology) -> u64 {
+    let per_nic = |nic: &Nic| 4 + 2 * 3 * u64::from(nic.queues);
+    FILES_BASE + topology.nics().map(|(_, nic)| per_nic(nic)).sum::<u64>()
+}
+
+/// Every socket that this side makes, by port. All that is wrong is said at once.
+fn open_sockets(topology: &Topology) -> Result<Vec<Option<Listening>>, String> {
+    let (mut sockets, mut wrong) = (Vec::new(), Vec::new());
+    for (vm, nic) in topology.nics() {
+        let PortKind::VhostUser { path, listens, group, mode } = &nic.port;
+        if *listens == Listens::Guest {
+            sockets.push(None);
+            continue;
+        }
+        match Listening::open(&config::port_name(vm, nic), path, group.as_deref(), *mode) {
+            Ok(listening) => sockets.push(Some(listening)),
+            Err(why) => wrong.push(why),
+        }
+    }
+    if wrong.is_empty() { Ok(sockets) } else { Err(wrong.join("\nerror: ")) }
+}
+
+fn new_fleet(topology: &Topology) -> Result<(Fleet, Vec<pmd::Core>), String> {
+    let n_ports = topology.nics().count();
+    let id_max = usize::from(PortId::MAX);
+    if n_ports > id_max || topology.networks.len() > id_max {
+        return Err(format!("{n_ports} NICs in {} networks: {id_max} of each are the most", topology.networks.len()));
+    }
+    let options = FleetOptions {
+        n_cores: topology.cores.len(),
+        n_ports,
+        n_flows: topology.flows,
+        n_macs: n_macs(topology),
+        networks: Arc::new(networks(topology)),
+        seeds: seeds(),
+    };
+    Fleet::new(&options).map_err(|e| e.to_string())
+}
+
+fn n_macs(topology: &Topology) -> usize {
+    let of_nic = |nic: &Nic| match nic.mac {
+        MacPolicy::Fixed(_) | MacPolicy::Sticky => 1,
+        MacPolicy::Learn(n) => usize::try_from(n).unwrap_or(MACS_ANY).min(MACS_ANY),
+        MacPolicy::Any => 0,
+    };
+    let granted: usize = topology.nics().map(|(_, nic)| of_nic(nic)).sum();
+    let has_any = topology.nics().any(|(_, nic)| nic.mac == MacPolicy::Any);
+    (granted + if has_any { MACS_ANY } else { 0 }).max(1024)
+}
+
+fn networks(topology: &Topology) -> Networks {
+    let members = |network_idx: usize| {
+        let of_network = move |(id, (_, nic)): (PortId, (_, &Nic))| (nic.network_idx == network_idx).then_some(id);
+        (0..).zip(topology.nics()).filter_map(of_network).collect()
+    };
+    let network = |(network_idx, network): (usize, &config::Network)| Network {
+        members: members(network_idx),
+        // Ethernet's header is not part of the MTU.
+        frame_max: u32::from(network.mtu) + 14,
+        passes_tags: network.uplink.is_none(),
+    };
+    Networks { networks: topology.networks.iter().enumerate().map(network).collect() }
+}
+
+/// Nobody outside can know them: they are those of the standard library's hash maps.
+fn seeds() -> [u64; 2] {
+    use std::hash::{BuildHasher, RandomState};
+    [0, 1].map(|n: u64| RandomState::new().hash_one(n))
+}
+
+fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
+    let make = |(id, (vm, nic)): (PortId, (&config::Vm, &Nic))| {
+        let PortKind::VhostUser { path, listens, .. } = &nic.port;
+        let name = config::port_name(vm, nic);
+        Arc::new(Port {
+            network: topology.network_of(nic).name.clone(),
+            ingress: ingress(id, nic),
+            n_pairs: nic.queues,
+            path: path.clone(),
+            listens: *listens,
+            link: Link::default(),
+            notes: notes::Notes::new(&name),
+            name,
+        })
+    };
+    (0..).zip(topology.nics()).map(make).collect()
+}
+
+fn ingress(port: PortId, nic: &Nic) -> Ingress {
+    let source = match nic.mac {
+        MacPolicy::Fixed(mac) => SourcePolicy::Fixed(mac.octets()),
+        MacPolicy::Sticky => SourcePolicy::Sticky,
+        MacPolicy::Learn(n) => SourcePolicy::Learn(n),
+        MacPolicy::Any => SourcePolicy::Learn(u32::MAX),
+    };
+    // There are as many networks as fit: see `new_fleet`.
+    let network = u16::try_from(nic.network_idx).unwrap_or(u16::MAX);
+    Ingress { port, network, source, generation: 1 }
+}
+
+/// Addresses of the topology are known before their guests speak.
+fn set_static_macs(fleet: &Fleet, ports: &[Arc<Port>]) -> Result<(), String> {
+    for port in ports {
+        let Ingress { port: id, network, source: SourcePolicy::Fixed(mac), .. } = port.ingress else { continue };
+        let learned = fleet.macs().learn(network, mac, id, flowtable::mac::Kind::Static, 1, 0);
+        if !matches!(learned, Learned::Yes(_)) {
+            return Err(format!("{}: there is no room in the MAC table for its address", port.name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Words on the command line.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use serde::de::DeserializeOwned;
+
+use crate::vhost_user::socket::open_stream;
+use crate::{http, launch, table};
+
+/// How long the daemon may take to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// A host's virtual switch: gives every VM exactly its share.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, arg_required_else_help = true)]
+struct Cli {
+    /// The daemon's control socket, for the commands that ask a running one
+    #[arg(long, value_name = "PATH", global = true, default_value = config::DEFAULT_CONTROL_PATH)]
+    control: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the switch that a topology file describes, until SIGTERM or SIGINT
+    Run {
+        /// The topology
+        file: PathBuf,
+    },
+    /// Say what is wrong with a topology file; exit 0 if nothing is, else 1
+    Check {
+        /// The topology
+        file: PathBuf,
+    },
+    /// Ask the running daemon
+    Show {
+        #[command(subcommand)]
+        what: What,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// All ports: how they stand, rates, and what they wait for
+    Ports {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One port: counters, drops by reason, queues, connection
+    Port {
+        /// VM/NIC, as in web/net0
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The MAC table
+    Macs {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Polling cores
+    Cores {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Print two numbers: TSC cycles of all cores in turns that had packets, and packets received so far
+        #[arg(long, conflicts_with = "json")]
+        busy: bool,
+    },
+}
+
+/// Does what the command line says.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Run { file } => run(file),
+        Command::Check { file } => check(file),
+        Command::Show { what } => show(&cli.control, what).and_then(|text| print(&text)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // Where stderr is closed too, the exit code still says it.
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(file: &Path) -> Result<(), String> {
+    let topology = config::load(file).map_err(|report| report.to_string())?;
+    launch::run(&topology).map_err(|why| format!("error: {why}"))
+}
+
+fn check(file: &Path) -> Result<(), String> {
+    let topology = config::load(file).map_err(|report| report.to_string())?;
+    let n_nics = topology.nics().count();
+    print(&format!(
+        "{}: no errors ({} networks, {} VMs, {n_nics} NICs)\n",
+        file.display(),
+        topology.networks.len(),
+        topology.vms.len()
+    ))
+}
+
+fn show(control: &Path, what: &What) -> Result<String, String> {
+    match what {
+        What::Ports { json } => ask(control, "/v1/ports", *json, |ports: Vec<_>| table::ports(&ports)),
+        What::Port { name, json } => {
+            ask(control, &format!("/v1/ports/{}", plain(name)?), *json, |port| table::port(&port))
+        }
+        What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| table::macs(&macs)),
+        What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| table::cores(&cores)),
+        What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| table::busy(&cores)),
+    }
+}
+
+/// A port's name, which stands in the request's first line as it is.
+fn plain(name: &str) -> Result<&str, String> {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
+    if is_plain && !name.is_empty() {
+        return Ok(name);
+    }
+    Err(format!("error: {name:?} is not a port's name: VM/NIC is, as in web/net0"))
+}
+
+/// Asks the daemon, and gives the answer as it came or as text.
+fn ask<T: DeserializeOwned>(
+    control: &Path,
+    path: &str,
+    is_json: bool,
+    to_text: impl FnOnce(T) -> String,
+) -> Result<String, String> {
+    let stream = open_stream(control).map_err(|e| nobody_answers(control, &e))?;
+    let answered = http::get(&stream, path, ANSWERS_WITHIN);
+    let (status, body) =
+        answered.map_err(|e| format!("error: the daemon on {} does not answer: {e}", control.display()))?;
+    if status != 200 {
+        let error: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+        return Err(format!("error: {}", error["error"].as_str().unwrap_or(&body)));
+    }
+    if is_json {
+        return Ok(body + "\n");
+    }
+    let value = serde_json::from_str(&body);
+    value
+        .map(to_text)
+        .map_err(|e| format!("error: the daemon's answer is not understood ({e}): is it another version?"))
+}
+
+fn nobody_answers(control: &Path, error: &io::Error) -> String {
+    let path = control.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            format!(
+                "error: no daemon answers on {path}: is it running? `weir run FILE` starts it, --control says where it listens"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("error: this user may not use {path}: control: {{ group: …, mode: … }} says who may")
+        }
+        _ => format!("error: no daemon answers on {path}: {error}"),
+    }
+}
+
+/// Prints to standard output; that nobody reads any more is no error.
+fn print(text: &str) -> Result<(), String> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(format!("error: cannot write: {e}")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn control_may_stand_before_and_behind_the_command() {
+        for line in [["weir", "--control", "/x", "show", "ports"], ["weir", "show", "ports", "--control", "/x"]] {
+            assert_eq!(Cli::try_parse_from(line).unwrap().control, Path::new("/x"));
+        }
+    }
+
+    #[test]
+    fn name_cannot_leave_its_line() {
+        assert_eq!(plain("web/net0"), Ok("web/net0"));
+        for name in ["", "a b", "a\r\nHost: x", "a?b", "ü"] {
+            assert!(plain(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn absent_daemon_is_said_plainly() {
+        let why = show(Path::new("/nonexistent/control.sock"), &What::Ports { json: false }).unwrap_err();
+        assert!(why.contains("no daemon answers on /nonexistent/control.sock") && why.contains("weir run"), "{why}");
+    }
+}

@@ -1,0 +1,89 @@
+//! What control needs of the polling cores, as a trait, so that the vhost-user state machine runs in a test without any.
+//!
+//! [`FleetPlane`] is the real one: the only place where queues are built and handed to the cores.
+
+use std::sync::Arc;
+
+use flowtable::{Ingress, PortId};
+use pmd::fleet::{PortDown, PortUp};
+use pmd::port::vhost::Features;
+use pmd::port::{RxQueue, TxQueue};
+use pmd::ring::QueueSpec;
+use pmd::shm::GuestMemory;
+use pmd::{Fleet, SetupError};
+
+/// The polling cores, as one port's control thread sees them.
+pub(crate) trait Plane {
+    /// Lets the cores poll these queues of the port, which is down. Those that can't be built are left out.
+    fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised;
+
+    /// Takes all queues of the port back and waits until no core uses them or their memory. Gives for each its index and
+    /// the position at which it goes on.
+    fn down(&mut self) -> Vec<(u16, u16)>;
+
+    /// The guest is gone: what was learned from it is forgotten.
+    fn forget(&mut self);
+}
+
+/// What came of [`Plane::up`], by queue index, as far as it is worth a word.
+#[derive(Debug, Default)]
+pub(crate) struct Raised {
+    /// Queues that can't be built, and why.
+    pub(crate) failed: Vec<(u16, SetupError)>,
+    /// Queues that go on at another position than their spec says: the used index, which is right after a crash.
+    pub(crate) elsewhere: Vec<(u16, u16)>,
+}
+
+/// One port of the fleet.
+#[derive(Clone, Debug)]
+pub(crate) struct FleetPlane {
+    fleet: Arc<Fleet>,
+    ingress: Ingress,
+}
+
+impl FleetPlane {
+    /// The port that `ingress` describes.
+    pub(crate) fn new(fleet: Arc<Fleet>, ingress: Ingress) -> Self {
+        Self { fleet, ingress }
+    }
+
+    fn port(&self) -> PortId {
+        self.ingress.port
+    }
+}
+
+impl Plane for FleetPlane {
+    fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
+        let (mut rxqs, mut txqs, mut raised) = (Vec::new(), Vec::new(), Raised::default());
+        let features = Features::from_bits(features);
+        for spec in queues {
+            // The guest's transmit virtqueues have the odd numbers: what it transmits, the switch receives.
+            let built = if spec.index % 2 == 1 {
+                RxQueue::vhost(self.port(), memory.clone(), spec, features)
+                    .map(|queue| (queue.base(), rxqs.push(queue)).0)
+            } else {
+                TxQueue::vhost(memory.clone(), spec, features).map(|queue| (queue.base(), txqs.push(queue)).0)
+            };
+            match built {
+                Err(error) => raised.failed.push((spec.index, error)),
+                Ok(base) if spec.base.is_some_and(|said| said != base) => raised.elsewhere.push((spec.index, base)),
+                Ok(_) => {}
+            }
+        }
+        if !rxqs.is_empty() || !txqs.is_empty() {
+            self.fleet.up(PortUp { ingress: self.ingress, rxqs, txqs });
+        }
+        raised
+    }
+
+    fn down(&mut self) -> Vec<(u16, u16)> {
+        let PortDown { rxqs, txqs, .. } = self.fleet.down(self.port());
+        let rx = rxqs.iter().map(|queue| (queue.index(), queue.base()));
+        let tx = txqs.iter().map(|queue| (queue.index(), queue.base()));
+        rx.chain(tx).collect()
+    }
+
+    fn forget(&mut self) {
+        self.fleet.macs().forget_port(self.port());
+    }
+}

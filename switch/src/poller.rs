@@ -1,0 +1,46 @@
+//! A polling thread: pinned, then in the loop until it is told to end.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::sync_channel;
+use std::thread::{Builder, JoinHandle};
+
+use config::Idle;
+use pmd::Core;
+use pmd::time::Clock;
+
+use crate::cpus::pin;
+
+/// Starts it, and comes back when it is where it shall be.
+///
+/// # Errors
+/// A sentence, when the thread can't be started or pinned.
+pub(crate) fn start(
+    core: Core,
+    cpu: core_affinity::CoreId,
+    idle: Idle,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, String> {
+    let (pinned, is_pinned) = sync_channel(1);
+    let work = move || {
+        let result = pin(cpu);
+        let can_run = result.is_ok();
+        // The other end waits for it.
+        let _ = pinned.send(result);
+        if can_run {
+            core.run(mode(idle), clock, &stop);
+        }
+    };
+    let cannot = |why: &str| format!("cannot start the polling thread of CPU {}: {why}", cpu.id);
+    let thread = Builder::new().name(format!("poll-{}", cpu.id)).spawn(work).map_err(|e| cannot(&e.to_string()))?;
+    is_pinned.recv().map_err(|_| cannot("it ended"))??;
+    Ok(thread)
+}
+
+fn mode(idle: Idle) -> pmd::idle::Idle {
+    match idle {
+        Idle::Adaptive => pmd::idle::Idle::Adaptive,
+        Idle::Poll => pmd::idle::Idle::Poll,
+    }
+}

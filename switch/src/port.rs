@@ -1,0 +1,172 @@
+//! A port as all of control shares it: what the topology says of it, and how its guest's connection stands.
+//!
+//! Its control thread writes, the supervisor and operators read. Nothing here is touched by a polling core.
+
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use config::Listens;
+use flowtable::{Ingress, PortId};
+use pmd::shm::GuestMemory;
+
+use crate::lock;
+use crate::notes::Notes;
+use crate::vhost_user::device::{DeviceView, Refusal};
+
+/// A NIC of a VM.
+#[derive(Debug)]
+pub(crate) struct Port {
+    /// `vm/nic`.
+    pub(crate) name: String,
+    /// The network's name.
+    pub(crate) network: String,
+    /// What the cores need to know.
+    pub(crate) ingress: Ingress,
+    /// Queue pairs that the guest may enable.
+    pub(crate) n_pairs: u16,
+    /// The vhost-user socket.
+    pub(crate) path: PathBuf,
+    /// Who makes it.
+    pub(crate) listens: Listens,
+    /// How the connection stands.
+    pub(crate) link: Link,
+    /// Its lines in the log.
+    pub(crate) notes: Notes,
+}
+
+impl Port {
+    /// Its place in every per-port table.
+    pub(crate) fn id(&self) -> PortId {
+        self.ingress.port
+    }
+}
+
+/// A port's connection.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    state: Mutex<LinkState>,
+    n_connects: AtomicU64,
+    n_refused: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct LinkState {
+    stream: Option<UnixStream>,
+    /// Why the connection is being closed from our side.
+    closing: Option<String>,
+    /// A message is being worked on since then.
+    busy_since: Option<Instant>,
+    view: DeviceView,
+    memory: Weak<GuestMemory>,
+    features_since: Option<Instant>,
+    refusal: Option<Refusal>,
+    waits_for: Option<String>,
+    last_end: Option<String>,
+}
+
+impl Link {
+    /// A front-end is there. `stream`: another handle of its connection, by which it can be closed.
+    pub(crate) fn connected(&self, stream: UnixStream) {
+        self.n_connects.fetch_add(1, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        let last_end = state.last_end.take();
+        *state = LinkState { stream: Some(stream), last_end, ..LinkState::default() };
+    }
+
+    /// It is gone. Gives the reason, if it was us who closed.
+    pub(crate) fn disconnected(&self) -> Option<String> {
+        let mut state = lock(&self.state);
+        let closing = state.closing.take();
+        *state = LinkState::default();
+        closing
+    }
+
+    /// Why the last connection was closed from our side, for the operator; none: it was not.
+    pub(crate) fn set_last_end(&self, why: Option<String>) {
+        lock(&self.state).last_end = why;
+    }
+
+    /// What the port waits for while there is no connection, beyond "waiting for guest".
+    pub(crate) fn set_waits_for(&self, why: Option<String>) {
+        lock(&self.state).waits_for = why;
+    }
+
+    /// Another front-end wanted to connect while one was there.
+    pub(crate) fn count_refused(&self) {
+        self.n_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Closes the connection; its thread notices, and cleans up.
+    pub(crate) fn close(&self, why: impl Into<String>) {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        if let Some(stream) = &state.stream {
+            state.closing.get_or_insert(why.into());
+            // It fails if the peer has closed already, which is as good.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// A message is worked on from now.
+    pub(crate) fn begin_message(&self) {
+        lock(&self.state).busy_since = Some(Instant::now());
+    }
+
+    /// The message is done; this is how the device stands.
+    pub(crate) fn end_message(&self, view: DeviceView, memory: Option<&Arc<GuestMemory>>) {
+        let mut state = lock(&self.state);
+        state.busy_since = None;
+        state.features_since = view.features.and(state.features_since.or_else(|| Some(Instant::now())));
+        state.memory = memory.map_or_else(Weak::new, Arc::downgrade);
+        state.view = view;
+    }
+
+    /// A message was refused.
+    pub(crate) fn set_refusal(&self, refusal: Refusal) {
+        lock(&self.state).refusal = Some(refusal);
+    }
+
+    /// For how long the same message has been worked on.
+    pub(crate) fn busy_for(&self) -> Duration {
+        lock(&self.state).busy_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Whether the front-end cut its memory short.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let memory = lock(&self.state).memory.upgrade();
+        memory.is_some_and(|memory| memory.is_damaged())
+    }
+
+    /// What there is to report.
+    pub(crate) fn view(&self) -> LinkView {
+        let state = lock(&self.state);
+        LinkView {
+            is_connected: state.stream.is_some(),
+            n_connects: self.n_connects.load(Ordering::Relaxed),
+            n_refused: self.n_refused.load(Ordering::Relaxed),
+            device: state.view.clone(),
+            negotiated_for: state.features_since.map(|since| since.elapsed()),
+            refusal: state.refusal.clone(),
+            waits_for: state.waits_for.clone(),
+            last_end: state.last_end.clone(),
+        }
+    }
+}
+
+/// A connection as an operator sees it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LinkView {
+    pub(crate) is_connected: bool,
+    pub(crate) n_connects: u64,
+    pub(crate) n_refused: u64,
+    pub(crate) device: DeviceView,
+    /// Since when features are agreed upon.
+    pub(crate) negotiated_for: Option<Duration>,
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) waits_for: Option<String>,
+    pub(crate) last_end: Option<String>,
+}

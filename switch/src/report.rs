@@ -1,0 +1,389 @@
+//! What operators are told: values with a fixed shape in JSON, made from what control and cores know. How they look as text
+//! is in `table`.
+//!
+//! rx and tx are said from the switch's side, as everywhere: rx is what the guest sends.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use flowtable::mac::Kind;
+use flowtable::{DropReason, PortId};
+use pmd::stats::Counters;
+use pmd::time::Clock;
+use pmd::{Fleet, GuestFault};
+use serde::{Deserialize, Serialize};
+
+use crate::lock;
+use crate::port::{LinkView, Port};
+use crate::vhost_user::device::{QueueState, QueueView};
+
+/// After so long without memory, a guest whose features are agreed upon has none to share.
+const MEMORY_WITHIN: Duration = Duration::from_secs(1);
+const NO_MEMORY: &str = "no shared memory: start it with memory-backend-memfd,share=on";
+
+/// Where reports come from.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// Counters and cores.
+    pub(crate) fleet: Arc<Fleet>,
+    /// Ports by id.
+    pub(crate) ports: Vec<Arc<Port>>,
+    /// Names of the networks by id.
+    pub(crate) networks: Vec<String>,
+    /// CPUs that are polled on, by core.
+    pub(crate) cpus: Vec<usize>,
+    /// Frames and bytes a second.
+    pub(crate) rates: Rates,
+    /// The cores' clock.
+    pub(crate) clock: SwitchClock,
+}
+
+/// The clock that the cores go by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SwitchClock(pub(crate) Clock);
+
+impl SwitchClock {
+    /// Whole seconds since the start.
+    pub(crate) fn seconds(self) -> u32 {
+        pmd::time::seconds(self.0.at(pmd::sys::cycles()))
+    }
+}
+
+/// How a port stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum State {
+    /// There is no front-end.
+    Waiting,
+    /// There is one, and no queue runs.
+    Connected,
+    /// Queues run, and one that should doesn't.
+    Impaired,
+    /// Queues run.
+    Up,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PortReport {
+    pub(crate) name: String,
+    pub(crate) network: String,
+    pub(crate) state: State,
+    /// What it waits for, or what is wrong. None: nothing.
+    pub(crate) waits_for: Option<String>,
+    pub(crate) rates: RateReport,
+    pub(crate) counters: CounterReport,
+    /// By reason, all of them.
+    pub(crate) drops: Vec<DropReport>,
+    pub(crate) connection: ConnectionReport,
+    pub(crate) queues: Vec<QueueReport>,
+}
+
+/// Frames and bits a second, over the last second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RateReport {
+    pub(crate) rx_pps: f64,
+    pub(crate) rx_bps: f64,
+    pub(crate) tx_pps: f64,
+    pub(crate) tx_bps: f64,
+}
+
+/// Since the daemon's start. At rest, rx_frames + copies = forwarded + dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CounterReport {
+    pub(crate) rx_frames: u64,
+    pub(crate) rx_bytes: u64,
+    pub(crate) tx_frames: u64,
+    pub(crate) tx_bytes: u64,
+    pub(crate) copies: u64,
+    pub(crate) forwarded: u64,
+    pub(crate) dropped: u64,
+    pub(crate) missed: u64,
+    pub(crate) held: u64,
+    pub(crate) faults: u64,
+}
+
+/// Frames dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DropReport {
+    pub(crate) reason: String,
+    pub(crate) frames: u64,
+    pub(crate) sentence: String,
+}
+
+/// The vhost-user connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConnectionReport {
+    pub(crate) path: String,
+    /// `weir` or `guest`.
+    pub(crate) listens: String,
+    pub(crate) connects: u64,
+    pub(crate) refused_connects: u64,
+    pub(crate) queue_pairs: u16,
+    /// Feature bits in hexadecimal; none: the guest's driver has not chosen yet.
+    pub(crate) features: Option<String>,
+    pub(crate) protocol_features: String,
+    pub(crate) memory_regions: usize,
+    pub(crate) memory_bytes: u64,
+    /// Why the last message that was refused was.
+    pub(crate) refusal: Option<String>,
+    /// Why the last connection was closed by the switch.
+    pub(crate) last_closed_for: Option<String>,
+}
+
+/// A virtqueue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueueReport {
+    pub(crate) index: usize,
+    /// `rx`: what the guest sends; `tx`: what it is sent.
+    pub(crate) direction: String,
+    pub(crate) size: Option<u16>,
+    pub(crate) state: String,
+    pub(crate) has_kick: bool,
+    pub(crate) has_call: bool,
+}
+
+/// An address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MacReport {
+    pub(crate) mac: String,
+    pub(crate) network: String,
+    pub(crate) port: String,
+    /// `static`, `sticky` or `learned`.
+    pub(crate) kind: String,
+    /// Seconds since it last sent; none: it never ages.
+    pub(crate) idle_s: Option<u32>,
+}
+
+/// A polling core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CoreReport {
+    pub(crate) cpu: usize,
+    pub(crate) rx_queues: u64,
+    pub(crate) turns: u64,
+    /// TSC cycles spent in turns that had packets.
+    pub(crate) busy_cycles: u64,
+    pub(crate) rx_frames: u64,
+    pub(crate) bursts: u64,
+    pub(crate) sleeps: u64,
+    pub(crate) cpu_ns: u64,
+}
+
+/// The program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionReport {
+    pub(crate) program: String,
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+}
+
+/// Every port, in the topology's order.
+pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {
+    sources.ports.iter().map(|port| report_port(sources, port)).collect()
+}
+
+/// The port of that name.
+pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
+    sources.ports.iter().find(|port| port.name == name).map(|port| report_port(sources, port))
+}
+
+fn report_port(sources: &Sources, port: &Port) -> PortReport {
+    let link = port.link.view();
+    let faults = sources.fleet.stopped(port.id());
+    let (state, waits_for) = judge(&link, &faults);
+    let counters = sources.fleet.counters(port.id());
+    PortReport {
+        name: port.name.clone(),
+        network: port.network.clone(),
+        state,
+        waits_for,
+        rates: sources.rates.of(port.id()),
+        counters: report_counters(&counters),
+        drops: report_drops(&counters),
+        queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
+        connection: report_connection(port, link),
+    }
+}
+
+/// How a port stands, and the one thing to say about it.
+fn judge(link: &LinkView, faults: &[(u16, GuestFault)]) -> (State, Option<String>) {
+    if !link.is_connected {
+        let more = link.waits_for.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let last = link.last_end.as_ref().map(|why| format!(" (the last connection was closed: {why})"));
+        return (State::Waiting, Some(format!("waiting for guest{more}{}", last.unwrap_or_default())));
+    }
+    let runs = link.device.queues.iter().any(|queue| queue.state == QueueState::Runs);
+    let state = if runs { State::Impaired } else { State::Connected };
+    if let Some((queue, fault)) = faults.first() {
+        return (state, Some(format!("queue {queue} stopped: {fault}")));
+    }
+    let broken = link.device.queues.iter().find_map(|queue| match &queue.state {
+        QueueState::Broken(why) => Some(format!("queue {} stopped: {why}", queue.index)),
+        _ => None,
+    });
+    match broken {
+        Some(broken) => (state, Some(broken)),
+        None if runs => (State::Up, None),
+        None => (State::Connected, Some(not_started(link))),
+    }
+}
+
+/// Why a guest that is connected has no queue that runs.
+fn not_started(link: &LinkView) -> String {
+    match &link.refusal {
+        Some(refusal) if refusal.is_memory => return format!("{NO_MEMORY} ({refusal})"),
+        Some(refusal) => return format!("a message of the front-end was refused: {refusal}"),
+        None => {}
+    }
+    if link.device.n_regions == 0 && link.negotiated_for.is_some_and(|time| time > MEMORY_WITHIN) {
+        return NO_MEMORY.to_owned();
+    }
+    "connected, guest's driver not started".to_owned()
+}
+
+fn report_counters(counters: &Counters) -> CounterReport {
+    CounterReport {
+        rx_frames: counters.rx_frames,
+        rx_bytes: counters.rx_bytes,
+        tx_frames: counters.tx_frames,
+        tx_bytes: counters.tx_bytes,
+        copies: counters.copies,
+        forwarded: counters.forwarded,
+        dropped: counters.n_dropped(),
+        missed: counters.missed,
+        held: counters.held,
+        faults: counters.faults,
+    }
+}
+
+fn report_drops(counters: &Counters) -> Vec<DropReport> {
+    let drop = |(reason, &frames): (&DropReason, &u64)| DropReport {
+        reason: reason.text().to_owned(),
+        frames,
+        sentence: reason.sentence().to_owned(),
+    };
+    DropReason::ALL.iter().zip(&counters.drops).map(drop).collect()
+}
+
+fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport {
+    let fault = faults.iter().find(|(index, _)| usize::from(*index) == queue.index);
+    let state = match (fault, &queue.state) {
+        (Some((_, fault)), _) => format!("stopped: {fault}"),
+        (None, QueueState::Broken(why)) => format!("stopped: {why}"),
+        (None, QueueState::Runs) => "runs".to_owned(),
+        (None, QueueState::Disabled) => "not enabled".to_owned(),
+        (None, QueueState::Stopped) => "not started".to_owned(),
+    };
+    let direction = if queue.index % 2 == 1 { "rx" } else { "tx" }.to_owned();
+    let QueueView { index, size, has_kick, has_call, .. } = *queue;
+    QueueReport { index, direction, size, state, has_kick, has_call }
+}
+
+fn report_connection(port: &Port, link: LinkView) -> ConnectionReport {
+    ConnectionReport {
+        path: port.path.display().to_string(),
+        listens: match port.listens {
+            config::Listens::Weir => "weir".to_owned(),
+            config::Listens::Guest => "guest".to_owned(),
+        },
+        connects: link.n_connects,
+        refused_connects: link.n_refused,
+        queue_pairs: port.n_pairs,
+        features: link.device.features.map(|bits| format!("{bits:#x}")),
+        protocol_features: format!("{:#x}", link.device.protocol),
+        memory_regions: link.device.n_regions,
+        memory_bytes: link.device.memory_bytes,
+        refusal: link.refusal.map(|refusal| refusal.text),
+        last_closed_for: link.last_end,
+    }
+}
+
+/// Every address, by network, port and address.
+pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
+    let now = sources.clock.seconds();
+    let mut rows = sources.fleet.macs().rows();
+    rows.sort_by_key(|row| (row.network, row.port, row.mac));
+    let report = |row: &flowtable::mac::Row| MacReport {
+        mac: mac_text(row.mac),
+        network: sources.networks.get(usize::from(row.network)).cloned().unwrap_or_default(),
+        port: sources.ports.get(usize::from(row.port)).map(|port| port.name.clone()).unwrap_or_default(),
+        kind: kind_text(row.kind).to_owned(),
+        idle_s: (row.kind == Kind::Learned).then(|| now.saturating_sub(row.seen)),
+    };
+    rows.iter().map(report).collect()
+}
+
+fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn kind_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Static => "static",
+        Kind::Sticky => "sticky",
+        Kind::Learned => "learned",
+    }
+}
+
+/// Every polling core, in the topology's order.
+pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
+    let report = |(report, &cpu): (pmd::stats::CoreReport, &usize)| CoreReport {
+        cpu,
+        rx_queues: report.n_rxqs,
+        turns: report.turns,
+        busy_cycles: report.busy_cycles,
+        rx_frames: report.rx_frames,
+        bursts: report.bursts,
+        sleeps: report.sleeps,
+        cpu_ns: report.cpu_ns,
+    };
+    sources.fleet.cores().into_iter().zip(&sources.cpus).map(report).collect()
+}
+
+/// This program.
+pub(crate) fn version() -> VersionReport {
+    VersionReport { program: "weir".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
+}
+
+/// Frames and bytes a second of every port, as of the supervisor's last look.
+#[derive(Debug, Default)]
+pub(crate) struct Rates(Mutex<Vec<Sample>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    counters: Counters,
+    rates: RateReport,
+}
+
+impl Rates {
+    /// Looks at all counters.
+    pub(crate) fn sample(&self, fleet: &Fleet, ports: &[Arc<Port>]) {
+        let at = Instant::now();
+        let mut samples = lock(&self.0);
+        for (idx, port) in ports.iter().enumerate() {
+            let counters = fleet.counters(port.id());
+            match samples.get_mut(idx) {
+                Some(last) => *last = Sample { at, counters, rates: rates_between(last, at, &counters) },
+                None => samples.push(Sample { at, counters, rates: RateReport::default() }),
+            }
+        }
+    }
+
+    fn of(&self, port: PortId) -> RateReport {
+        lock(&self.0).get(usize::from(port)).map_or_else(RateReport::default, |sample| sample.rates)
+    }
+}
+
+fn rates_between(last: &Sample, at: Instant, now: &Counters) -> RateReport {
+    let seconds = at.saturating_duration_since(last.at).as_secs_f64();
+    // Exact up to 2^53 frames, which is more than a daemon lives to see.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = |now: u64, then: u64| if seconds > 0.0 { now.saturating_sub(then) as f64 / seconds } else { 0.0 };
+    RateReport {
+        rx_pps: rate(now.rx_frames, last.counters.rx_frames),
+        rx_bps: rate(now.rx_bytes, last.counters.rx_bytes) * 8.0,
+        tx_pps: rate(now.tx_frames, last.counters.tx_frames),
+        tx_bps: rate(now.tx_bytes, last.counters.tx_bytes) * 8.0,
+    }
+}

@@ -1,0 +1,65 @@
+//! Looks after ports and addresses ten times a second: what the polling cores found out and may not act upon themselves.
+
+use std::time::{Duration, Instant};
+
+use pmd::error::Grade;
+use pmd::{Fleet, GuestFault};
+
+use crate::port::Port;
+use crate::report::Sources;
+use crate::stop::Stop;
+
+const EVERY: Duration = Duration::from_millis(100);
+/// Between two looks at what changes slowly.
+const SLOWLY: Duration = Duration::from_secs(1);
+/// Seconds after which an address that no longer sends is forgotten.
+const MAC_AGE: u32 = 300;
+/// A message that takes longer holds up its port's thread, not just itself.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Looks until the end is requested.
+pub(crate) fn run(sources: &Sources, stop: &Stop) {
+    let Sources { fleet, ports, rates, clock, .. } = sources;
+    let mut looked: Option<Instant> = None;
+    // What was last said of each port, so that a fault that stays is one line.
+    let mut said: Vec<Vec<(u16, GuestFault)>> = vec![Vec::new(); ports.len()];
+    while !stop.sleep(EVERY) {
+        let is_due = looked.is_none_or(|at| at.elapsed() >= SLOWLY);
+        for (port, said) in ports.iter().zip(&mut said) {
+            close_if_hopeless(fleet, port);
+            if is_due {
+                report_faults(fleet, port, said);
+            }
+        }
+        if is_due {
+            looked = Some(Instant::now());
+            // The cores write the same clock's seconds into the table.
+            fleet.macs().age(clock.seconds(), MAC_AGE);
+            rates.sample(fleet, ports);
+        }
+    }
+}
+
+fn close_if_hopeless(fleet: &Fleet, port: &Port) {
+    let faults = fleet.stopped(port.id());
+    if let Some((_, fault)) = faults.iter().find(|(_, fault)| fault.grade() == Grade::CloseConnection) {
+        port.link.close(fault.sentence());
+    }
+    if port.link.is_damaged() {
+        port.link.close("the file behind the guest's memory was cut short");
+    }
+    if port.link.busy_for() > MESSAGE_WITHIN {
+        port.link.close(format!("a message could not be dealt with in {} s", MESSAGE_WITHIN.as_secs()));
+    }
+}
+
+fn report_faults(fleet: &Fleet, port: &Port, said: &mut Vec<(u16, GuestFault)>) {
+    let faults = fleet.stopped(port.id());
+    let mut new = faults.iter().filter(|fault| !said.contains(fault));
+    if let Some((queue, fault)) = new.next() {
+        let more = new.count();
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        port.notes.warn(format_args!("queue {queue} stopped: {fault}{more}"));
+    }
+    *said = faults;
+}

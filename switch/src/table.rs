@@ -1,0 +1,195 @@
+//! Reports as text for a terminal.
+
+use std::fmt::Write as _;
+
+use crate::report::{CoreReport, MacReport, PortReport, RateReport, State};
+
+/// `show ports`.
+pub(crate) fn ports(ports: &[PortReport]) -> String {
+    let mut rows = vec![["PORT", "NETWORK", "STATE", "FROM VM", "TO VM", "DROPPED", ""].map(str::to_owned).to_vec()];
+    rows.extend(ports.iter().map(|port| {
+        vec![
+            port.name.clone(),
+            port.network.clone(),
+            state(port.state).to_owned(),
+            rate(port.rates.rx_pps, port.rates.rx_bps),
+            rate(port.rates.tx_pps, port.rates.tx_bps),
+            port.counters.dropped.to_string(),
+            port.waits_for.clone().unwrap_or_default(),
+        ]
+    }));
+    align(&rows)
+}
+
+/// `show port NAME`.
+pub(crate) fn port(port: &PortReport) -> String {
+    let (counters, connection) = (&port.counters, &port.connection);
+    let frames =
+        |frames: u64, bytes: u64, pps: f64, bps: f64| format!("{frames} frames, {bytes} bytes, {}", rate(pps, bps));
+    let RateReport { rx_pps, rx_bps, tx_pps, tx_bps } = port.rates;
+    let mut rows = vec![
+        ("port", port.name.clone()),
+        ("network", port.network.clone()),
+        ("state", state(port.state).to_owned()),
+        ("waits for", port.waits_for.clone().unwrap_or_else(|| "nothing".to_owned())),
+        ("socket", format!("{} (made by {})", connection.path, connection.listens)),
+        ("connections", format!("{}, and {} refused", connection.connects, connection.refused_connects)),
+        ("features", connection.features.clone().unwrap_or_else(|| "not chosen yet".to_owned())),
+        ("protocol features", connection.protocol_features.clone()),
+        ("memory", format!("{} regions, {} bytes", connection.memory_regions, connection.memory_bytes)),
+        ("from VM", frames(counters.rx_frames, counters.rx_bytes, rx_pps, rx_bps)),
+        ("to VM", frames(counters.tx_frames, counters.tx_bytes, tx_pps, tx_bps)),
+        ("forwarded", format!("{}, {} of them further copies of floods", counters.forwarded, counters.copies)),
+        ("dropped", counters.dropped.to_string()),
+        ("missed", format!("{} frames for this VM, dropped at its door", counters.missed)),
+        ("held", format!("{} turns in which frames stayed in the VM's ring", counters.held)),
+        ("faults", counters.faults.to_string()),
+    ];
+    rows.extend(connection.refusal.clone().map(|why| ("last refusal", why)));
+    rows.extend(connection.last_closed_for.clone().map(|why| ("last closed for", why)));
+    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    format!("{}{}{}", align(&rows), queues(port), drops(port))
+}
+
+fn queues(port: &PortReport) -> String {
+    // Pairs that nothing is known of say nothing.
+    let known = port.queues.iter().filter(|queue| queue.size.is_some() || queue.has_kick || queue.has_call);
+    let mut rows: Vec<_> = known
+        .map(|queue| {
+            let size = queue.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
+            let files = match (queue.has_kick, queue.has_call) {
+                (true, true) => "kick, call",
+                (true, false) => "kick",
+                (false, true) => "call",
+                (false, false) => "polled",
+            };
+            vec![queue.index.to_string(), queue.direction.clone(), size, files.to_owned(), queue.state.clone()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    rows.insert(0, ["QUEUE", "IS", "SIZE", "FILES", "STATE"].map(str::to_owned).to_vec());
+    format!("\n{}", align(&rows))
+}
+
+fn drops(port: &PortReport) -> String {
+    let mut rows: Vec<_> = (port.drops.iter().filter(|drop| drop.frames > 0))
+        .map(|drop| vec![drop.frames.to_string(), drop.reason.clone(), drop.sentence.clone()])
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    rows.insert(0, ["DROPPED", "FOR", ""].map(str::to_owned).to_vec());
+    format!("\n{}", align(&rows))
+}
+
+/// `show macs`.
+pub(crate) fn macs(macs: &[MacReport]) -> String {
+    let mut rows = vec![["MAC", "NETWORK", "PORT", "KIND", "IDLE"].map(str::to_owned).to_vec()];
+    rows.extend(macs.iter().map(|mac| {
+        let idle = mac.idle_s.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s"));
+        vec![mac.mac.clone(), mac.network.clone(), mac.port.clone(), mac.kind.clone(), idle]
+    }));
+    align(&rows)
+}
+
+/// `show cores`.
+pub(crate) fn cores(cores: &[CoreReport]) -> String {
+    let head = ["CPU", "RX QUEUES", "TURNS", "BUSY CYCLES", "FRAMES", "CYCLES/FRAME", "SLEEPS", "CPU TIME"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(cores.iter().map(|core| {
+        let per_frame = core.busy_cycles.checked_div(core.rx_frames);
+        vec![
+            core.cpu.to_string(),
+            core.rx_queues.to_string(),
+            core.turns.to_string(),
+            core.busy_cycles.to_string(),
+            core.rx_frames.to_string(),
+            per_frame.map_or_else(|| "-".to_owned(), |cycles| cycles.to_string()),
+            core.sleeps.to_string(),
+            format!("{} ms", core.cpu_ns / 1_000_000),
+        ]
+    }));
+    align(&rows)
+}
+
+/// `show cores --busy`: cycles of all cores in turns that had packets, and packets received so far.
+pub(crate) fn busy(cores: &[CoreReport]) -> String {
+    let cycles: u64 = cores.iter().map(|core| core.busy_cycles).sum();
+    let frames: u64 = cores.iter().map(|core| core.rx_frames).sum();
+    format!("{cycles} {frames}\n")
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Waiting => "waiting",
+        State::Connected => "connected",
+        State::Impaired => "impaired",
+        State::Up => "up",
+    }
+}
+
+fn rate(pps: f64, bps: f64) -> String {
+    format!("{}pps {}bit/s", scaled(pps), scaled(bps))
+}
+
+fn scaled(value: f64) -> String {
+    match value {
+        v if v >= 1e9 => format!("{:.2} G", v / 1e9),
+        v if v >= 1e6 => format!("{:.2} M", v / 1e6),
+        v if v >= 1e3 => format!("{:.1} k", v / 1e3),
+        v => format!("{v:.0} "),
+    }
+}
+
+/// Columns as wide as their widest cell, two spaces apart, nothing at the end of a line.
+fn align(rows: &[Vec<String>]) -> String {
+    let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..n_columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, &width) in row.iter().zip(&widths) {
+            // Writing to a string can't fail.
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let rows = [["A", "LONG"], ["wide", "x"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(align(&rows), "A     LONG\nwide  x\n");
+        assert_eq!(align(&[]), "");
+    }
+
+    #[test]
+    fn rates_are_short() {
+        assert_eq!(rate(0.0, 0.0), "0 pps 0 bit/s");
+        assert_eq!(rate(12_345_678.0, 9_876_543_210.0), "12.35 Mpps 9.88 Gbit/s");
+    }
+
+    #[test]
+    fn busy_is_two_numbers_over_all_cores() {
+        let core = |busy_cycles, rx_frames| CoreReport {
+            cpu: 0,
+            rx_queues: 0,
+            turns: 0,
+            busy_cycles,
+            rx_frames,
+            bursts: 0,
+            sleeps: 0,
+            cpu_ns: 0,
+        };
+        assert_eq!(busy(&[core(100, 2), core(50, 1)]), "150 3\n");
+        assert_eq!(busy(&[]), "0 0\n");
+    }
+}

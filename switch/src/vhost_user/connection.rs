@@ -1,0 +1,184 @@
+//! One front-end, from connection to disconnection.
+//!
+//! The `vhost` crate reads and writes in calls that may block for ever, and goes on trying where a time-out would end it.
+//! So a message is looked at before it is taken (all of it must have come), and taken only when there is room for an answer.
+//! What still blocks (a message with more files than the crate takes) is ended by the supervisor, which shuts the
+//! socket down.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use vhost::vhost_user::{BackendReqHandler, Error};
+
+use super::envelope::{BODY_MAX, Envelope, HEADER_BYTES};
+use super::message::Handler;
+use crate::lock;
+use crate::plane::Plane;
+use crate::port::Port;
+use crate::stop::Stop;
+
+/// How long the rest of a message may take to come.
+const REST_WITHIN: Duration = Duration::from_secs(2);
+/// How long a front-end may leave its answers unread.
+const READS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The front-end went away.
+    Gone,
+    /// We closed it, and why.
+    Closed(String),
+    /// The daemon ends.
+    Stopping,
+}
+
+/// Serves a front-end until it goes or has to. `listener`: where others may try to connect meanwhile; they are refused.
+/// When this returns, the port is down, its memory unmapped, and every file of the front-end closed.
+pub(crate) fn serve<P: Plane>(
+    stream: UnixStream,
+    plane: P,
+    port: &Port,
+    stop: &Stop,
+    listener: Option<&UnixListener>,
+) -> End {
+    let (Ok(peek), Ok(close)) = (stream.try_clone(), stream.try_clone()) else {
+        return End::Closed("this process has no file descriptors left".to_owned());
+    };
+    let handler = Arc::new(Mutex::new(Handler::new(plane, port.n_pairs)));
+    let requests = BackendReqHandler::from_stream(stream, handler.clone());
+    port.link.connected(close);
+    let mut connection = Connection { peek, handler, requests, port, stop, listener };
+    let end = connection.run();
+    lock(&connection.handler).device.close();
+    match (port.link.disconnected(), end) {
+        (Some(why), End::Gone) => End::Closed(why),
+        (_, end) => end,
+    }
+}
+
+struct Connection<'a, P: Plane> {
+    peek: UnixStream,
+    handler: Arc<Mutex<Handler<P>>>,
+    requests: BackendReqHandler<Mutex<Handler<P>>>,
+    port: &'a Port,
+    stop: &'a Stop,
+    listener: Option<&'a UnixListener>,
+}
+
+impl<P: Plane> Connection<'_, P> {
+    fn run(&mut self) -> End {
+        loop {
+            match self.next_message().and_then(|envelope| self.handle(envelope)) {
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// Waits until a message is there as a whole.
+    fn next_message(&self) -> Result<Envelope, End> {
+        let mut begun: Option<Instant> = None;
+        loop {
+            self.wait(begun.is_some());
+            if self.stop.is_requested() {
+                return Err(End::Stopping);
+            }
+            match self.peek_message()? {
+                Peeked::Nothing => {}
+                Peeked::Whole(envelope) => return Ok(envelope),
+                Peeked::Part if begun.get_or_insert_with(Instant::now).elapsed() < REST_WITHIN => {}
+                Peeked::Part => return Err(End::Closed("half a message came, and no more".to_owned())),
+            }
+        }
+    }
+
+    /// Waits for something to do, and sends others away. A part of a message would end the wait at once, so that its rest
+    /// is waited for by the clock.
+    fn wait(&self, has_part: bool) {
+        let moment = Some(Duration::from_millis(1));
+        let others = match (self.listener, has_part) {
+            (None, true) => self.stop.wait([], moment).first().copied(),
+            (None, false) => self.stop.wait([self.peek.as_fd()], None).get(1).copied(),
+            (Some(listener), true) => self.stop.wait([listener.as_fd()], moment).first().copied(),
+            (Some(listener), false) => self.stop.wait([self.peek.as_fd(), listener.as_fd()], None).get(1).copied(),
+        };
+        if others == Some(true) {
+            self.refuse_others();
+        }
+    }
+
+    /// One port, one guest: who connects beside it is sent away at once.
+    fn refuse_others(&self) {
+        let Some(listener) = self.listener else { return };
+        // The listener does not block: this ends when nobody is left, and is bounded in case somebody never ceases.
+        for _ in 0..64 {
+            if listener.accept().is_err() {
+                return;
+            }
+            self.port.link.count_refused();
+            self.port.notes.warn("another front-end tried to connect, and was refused: the port has its guest");
+        }
+    }
+
+    fn peek_message(&self) -> Result<Peeked, End> {
+        let mut bytes = [0; HEADER_BYTES + BODY_MAX];
+        let n = match recv(&self.peek, &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Err(End::Gone),
+            Ok((n, _)) => n,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(Peeked::Nothing),
+            Err(_) => return Err(End::Gone),
+        };
+        let Some((header, body)) = bytes.get(..n).and_then(|bytes| bytes.split_first_chunk()) else {
+            return Ok(Peeked::Part);
+        };
+        let envelope = Envelope::parse(*header).map_err(End::Closed)?;
+        if n < envelope.total_bytes() {
+            return Ok(Peeked::Part);
+        }
+        envelope.check_body(body).map_err(End::Closed)?;
+        Ok(Peeked::Whole(envelope))
+    }
+
+    fn handle(&mut self, envelope: Envelope) -> Result<(), End> {
+        if !self.stop.wait_writable(self.peek.as_fd(), READS_WITHIN) {
+            let does_not_read = || End::Closed("the front-end does not read its answers".to_owned());
+            return Err(if self.stop.is_requested() { End::Stopping } else { does_not_read() });
+        }
+        self.port.link.begin_message();
+        let result = self.requests.handle_request();
+        let mut handler = lock(&self.handler);
+        self.port.link.end_message(handler.device.view(), handler.device.memory());
+        for note in handler.device.take_notes() {
+            self.port.notes.info(note);
+        }
+        let Some(refusal) = handler.take_refusal() else {
+            return result.map_err(|error| end_of(&error, envelope));
+        };
+        let text = format!("{} refused: {refusal}", envelope.name());
+        self.port.link.set_refusal(refusal);
+        if result.is_err() && !(envelope.can_be_refused() && handler.acknowledges()) {
+            return Err(End::Closed(text));
+        }
+        self.port.notes.warn(text);
+        Ok(())
+    }
+}
+
+enum Peeked {
+    Nothing,
+    Part,
+    Whole(Envelope),
+}
+
+/// What an error of the crate means: the stream is at an end, or can't be understood any more.
+fn end_of(error: &Error, envelope: Envelope) -> End {
+    match error {
+        Error::Disconnected | Error::PartialMessage | Error::SocketBroken(_) => End::Gone,
+        other => End::Closed(format!("{}: {other}", envelope.name())),
+    }
+}

@@ -1,0 +1,461 @@
+//! What a front-end has set up so far, and which queues may run.
+//!
+//! Every change of what a running queue rests on happens between [`Plane::down`] and [`Plane::up`]; a refused message
+//! changes nothing. Old memory is unmapped after no core uses it, by the control thread that owns this value.
+
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+
+use pmd::SetupError;
+use pmd::port::vhost::FEATURES;
+use pmd::ring::QueueSpec;
+use pmd::shm::{GuestMemory, RegionSpec};
+use pmd::sys::EventFd;
+
+use crate::plane::Plane;
+
+/// Feature bit by which a front-end says that it knows protocol features.
+pub(crate) const F_PROTOCOL_FEATURES: u64 = 1 << 30;
+/// Feature bit: several queue pairs.
+const F_MQ: u64 = 1 << 22;
+/// Memory regions a front-end may have at a time.
+pub(crate) const MEMORY_SLOTS: usize = 256;
+/// Entries of the longest split ring.
+const RING_MAX: u32 = 32_768;
+
+/// Why a message is refused, for the log and the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// A sentence.
+    pub(crate) text: String,
+    /// Whether the front-end's memory can't be shared: an operator can mend that.
+    pub(crate) is_memory: bool,
+}
+
+impl Refusal {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_memory: false }
+    }
+}
+
+impl From<SetupError> for Refusal {
+    fn from(error: SetupError) -> Self {
+        Self { text: error.to_string(), is_memory: error.is_memory }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+/// The eventfd by which a guest says that there is something to do.
+#[derive(Clone, Debug, Default)]
+enum Kick {
+    /// Not said yet: the ring is stopped.
+    #[default]
+    Missing,
+    /// There is none: the ring has to be polled.
+    Polled,
+    /// This one.
+    File(Arc<EventFd>),
+}
+
+/// One virtqueue as far as it is set up.
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    size: Option<u16>,
+    rings: Option<Rings>,
+    base: Option<u16>,
+    kick: Kick,
+    call: Option<Arc<EventFd>>,
+    err: Option<Arc<EventFd>>,
+    is_enabled: bool,
+    /// Why it could not be built as it is set up now.
+    broken: Option<String>,
+}
+
+/// Where a ring's parts lie, in the front-end's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rings {
+    pub(crate) desc: u64,
+    pub(crate) avail: u64,
+    pub(crate) used: u64,
+}
+
+/// A front-end's device.
+#[derive(Debug)]
+pub(crate) struct Device<P: Plane> {
+    plane: P,
+    offered: u64,
+    features: Option<u64>,
+    protocol: u64,
+    offered_protocol: u64,
+    memory: Option<Arc<GuestMemory>>,
+    queues: Vec<Queue>,
+    /// Queues that the cores poll, a bit each.
+    live: u32,
+    /// What happened that an operator should read, until it is taken.
+    notes: Vec<String>,
+}
+
+impl<P: Plane> Device<P> {
+    /// Nothing set up; `n_pairs` queue pairs, at most 16.
+    pub(crate) fn new(plane: P, n_pairs: u16, offered_protocol: u64) -> Self {
+        let n_pairs = n_pairs.clamp(1, 16);
+        Self {
+            plane,
+            offered: if n_pairs > 1 { FEATURES } else { FEATURES & !F_MQ },
+            features: None,
+            protocol: 0,
+            offered_protocol,
+            memory: None,
+            queues: vec![Queue::default(); usize::from(n_pairs) * 2],
+            live: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Feature bits a front-end may take.
+    pub(crate) fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// Protocol feature bits it took.
+    pub(crate) fn protocol(&self) -> u64 {
+        self.protocol
+    }
+
+    /// Queue pairs it may use.
+    pub(crate) fn n_pairs(&self) -> u64 {
+        self.queues.len() as u64 / 2
+    }
+
+    /// Takes the features that the guest's driver chose.
+    pub(crate) fn set_features(&mut self, features: u64) -> Result<()> {
+        if features & !self.offered != 0 {
+            return Err(Refusal::new(format!("features {:#x} were not offered", features & !self.offered)));
+        }
+        // A header's length must not change under a ring that is in use.
+        if self.live != 0 && self.features != Some(features) {
+            return Err(Refusal::new("features cannot change while queues run"));
+        }
+        self.features = Some(features);
+        self.settle(None)
+    }
+
+    /// Takes the protocol features that the front-end chose.
+    pub(crate) fn set_protocol_features(&mut self, features: u64) -> Result<()> {
+        if features & !self.offered_protocol != 0 {
+            let beyond = features & !self.offered_protocol;
+            return Err(Refusal::new(format!("protocol features {beyond:#x} were not offered")));
+        }
+        self.protocol = features;
+        Ok(())
+    }
+
+    /// Replaces all memory.
+    pub(crate) fn set_memory(&mut self, regions: Vec<RegionSpec>) -> Result<()> {
+        let memory = GuestMemory::new(regions)?;
+        self.swap_memory(memory)
+    }
+
+    /// Adds a region to the memory.
+    pub(crate) fn add_region(&mut self, region: RegionSpec) -> Result<()> {
+        let memory = match &self.memory {
+            Some(memory) if memory.n_regions() >= MEMORY_SLOTS => {
+                return Err(Refusal::new(format!("a memory region beyond the {MEMORY_SLOTS} that there may be")));
+            }
+            Some(memory) => memory.with(region)?,
+            None => GuestMemory::new(vec![region])?,
+        };
+        self.swap_memory(memory)
+    }
+
+    /// Removes a region from the memory.
+    pub(crate) fn remove_region(&mut self, guest_addr: u64, user_addr: u64, len: u64) -> Result<()> {
+        let memory =
+            self.memory.as_ref().ok_or_else(|| Refusal::new("a memory region is removed, but there is none"))?;
+        let memory = memory.without(guest_addr, user_addr, len)?;
+        self.swap_memory(memory)
+    }
+
+    /// Sets a ring's length.
+    pub(crate) fn set_size(&mut self, index: u32, size: u32) -> Result<()> {
+        match u16::try_from(size) {
+            Ok(fits) if size.is_power_of_two() && size <= RING_MAX => {
+                self.change(index, |queue| queue.size = Some(fits))
+            }
+            _ => Err(Refusal::new(format!("queue {index}: a ring of {size}, not a power of two up to {RING_MAX}"))),
+        }
+    }
+
+    /// Sets where a ring lies.
+    pub(crate) fn set_rings(&mut self, index: u32, rings: Rings) -> Result<()> {
+        if !rings.desc.is_multiple_of(16) || !rings.avail.is_multiple_of(2) || !rings.used.is_multiple_of(4) {
+            return Err(Refusal::new(format!("queue {index}: a ring's address is not aligned")));
+        }
+        self.change(index, |queue| queue.rings = Some(rings))
+    }
+
+    /// Sets where a ring begins.
+    pub(crate) fn set_base(&mut self, index: u32, base: u32) -> Result<()> {
+        let base = u16::try_from(base).map_err(|_| Refusal::new(format!("queue {index}: a base of {base}")))?;
+        self.change(index, |queue| queue.base = Some(base))
+    }
+
+    /// Stops a queue; where it stands.
+    pub(crate) fn stop_queue(&mut self, index: u32) -> Result<u16> {
+        self.change(index, |queue| queue.kick = Kick::Missing)?;
+        Ok(self.queue(index)?.base.unwrap_or(0))
+    }
+
+    /// Takes the kick eventfd, or that there is none. From now on the queue may run.
+    pub(crate) fn set_kick(&mut self, index: u32, file: Option<File>) -> Result<()> {
+        let kick = eventfd(file)?.map_or(Kick::Polled, Kick::File);
+        self.change(index, |queue| queue.kick = kick)
+    }
+
+    /// Takes the call eventfd, or that there is none.
+    pub(crate) fn set_call(&mut self, index: u32, file: Option<File>) -> Result<()> {
+        let call = eventfd(file)?;
+        self.change(index, |queue| queue.call = call)
+    }
+
+    /// Takes the eventfd for errors, or that there is none.
+    pub(crate) fn set_err(&mut self, index: u32, file: Option<File>) -> Result<()> {
+        let err = eventfd(file)?;
+        self.change(index, |queue| queue.err = err)
+    }
+
+    /// Enables or disables a queue.
+    pub(crate) fn set_enabled(&mut self, index: u32, is_enabled: bool) -> Result<()> {
+        if self.queue(index)?.is_enabled == is_enabled {
+            return Ok(());
+        }
+        self.change(index, |queue| queue.is_enabled = is_enabled)
+    }
+
+    /// Disables all queues, as RESET_OWNER is to be read today.
+    pub(crate) fn disable_all(&mut self) {
+        self.park();
+        for queue in &mut self.queues {
+            queue.is_enabled = false;
+            queue.kick = Kick::Missing;
+        }
+    }
+
+    /// Back to the beginning; the memory stays.
+    pub(crate) fn reset(&mut self) {
+        self.park();
+        self.queues.fill(Queue::default());
+        self.features = None;
+    }
+
+    /// The front-end is gone: queues, files and memory are given up, and what was learned from the guest is forgotten.
+    pub(crate) fn close(&mut self) {
+        self.reset();
+        self.memory = None;
+        self.protocol = 0;
+        self.plane.forget();
+    }
+
+    /// What happened since the last time that an operator should read.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// The memory that the front-end shares.
+    pub(crate) fn memory(&self) -> Option<&Arc<GuestMemory>> {
+        self.memory.as_ref()
+    }
+
+    /// What there is to report.
+    pub(crate) fn view(&self) -> DeviceView {
+        let queue = |(index, queue): (usize, &Queue)| QueueView {
+            index,
+            size: queue.size,
+            state: self.queue_state(index, queue),
+            has_kick: matches!(queue.kick, Kick::File(_)),
+            has_call: queue.call.is_some(),
+        };
+        DeviceView {
+            features: self.features,
+            protocol: self.protocol,
+            n_regions: self.memory.as_ref().map_or(0, |memory| memory.n_regions()),
+            memory_bytes: self.memory.as_ref().map_or(0, |memory| memory.n_bytes()),
+            queues: self.queues.iter().enumerate().map(queue).collect(),
+        }
+    }
+
+    fn queue_state(&self, index: usize, queue: &Queue) -> QueueState {
+        match (&queue.broken, &queue.kick) {
+            _ if self.live & 1 << index != 0 => QueueState::Runs,
+            (Some(why), _) => QueueState::Broken(why.clone()),
+            (None, Kick::Missing) => QueueState::Stopped,
+            (None, _) if !self.is_enabled(queue) => QueueState::Disabled,
+            (None, _) => QueueState::Stopped,
+        }
+    }
+
+    fn queue(&mut self, index: u32) -> Result<&mut Queue> {
+        let n = self.queues.len();
+        let queue = usize::try_from(index).ok().and_then(|index| self.queues.get_mut(index));
+        queue.ok_or_else(|| Refusal::new(format!("queue {index} does not exist: there are {n}")))
+    }
+
+    /// Changes one queue, off the cores if it runs, and lets run what may run then.
+    fn change(&mut self, index: u32, change: impl FnOnce(&mut Queue)) -> Result<()> {
+        self.queue(index)?;
+        if self.live & 1 << index != 0 {
+            self.park();
+        }
+        let queue = self.queue(index)?;
+        queue.broken = None;
+        change(queue);
+        self.settle(Some(index))
+    }
+
+    /// The new memory is in force before this returns, and the old one is used by nobody.
+    fn swap_memory(&mut self, memory: GuestMemory) -> Result<()> {
+        self.park();
+        self.memory = (memory.n_regions() > 0).then(|| Arc::new(memory));
+        self.queues.iter_mut().for_each(|queue| queue.broken = None);
+        self.settle(None)
+    }
+
+    /// Takes all queues from the cores; each remembers where it stands.
+    fn park(&mut self) {
+        if self.live == 0 {
+            return;
+        }
+        for (index, base) in self.plane.down() {
+            if let Ok(queue) = self.queue(u32::from(index)) {
+                queue.base = Some(base);
+            }
+        }
+        self.live = 0;
+    }
+
+    /// Gives to the cores what is ready, if that isn't what they have. `asked`: the queue for whose sake this is done; its
+    /// failure is the caller's, another queue's stops that queue.
+    fn settle(&mut self, asked: Option<u32>) -> Result<()> {
+        let ready = self.ready();
+        if ready == self.live {
+            return Ok(());
+        }
+        self.park();
+        let Some(memory) = self.memory.clone() else { return Ok(()) };
+        let specs: Vec<_> = (0..).zip(&self.queues).filter_map(|(index, queue)| spec(ready, index, queue)).collect();
+        if specs.is_empty() {
+            return Ok(());
+        }
+        self.live = ready;
+        let mut result = Ok(());
+        let raised = self.plane.up(&memory, self.features.unwrap_or(0), &specs);
+        for (index, base) in raised.elsewhere {
+            self.note_base(index, base);
+        }
+        for (index, error) in raised.failed {
+            self.live &= !(1 << index);
+            if let Ok(queue) = self.queue(u32::from(index)) {
+                queue.broken = Some(error.to_string());
+            }
+            if asked == Some(u32::from(index)) {
+                result = Err(error.into());
+            }
+        }
+        result
+    }
+
+    /// After a crash of ours the front-end may not know where a queue stood; its used index does.
+    fn note_base(&mut self, index: u16, base: u16) {
+        if let Ok(queue) = self.queue(u32::from(index)) {
+            let said = queue.base.replace(base).unwrap_or(base);
+            self.notes
+                .push(format!("queue {index} goes on at its used index {base}, not at {said} as the front-end says"));
+        }
+    }
+
+    /// Queues that have all they need, a bit each.
+    fn ready(&self) -> u32 {
+        if self.memory.is_none() || self.features.is_none() {
+            return 0;
+        }
+        let is_ready = |queue: &Queue| {
+            let has_rings = queue.size.is_some() && queue.rings.is_some();
+            let is_started = !matches!(queue.kick, Kick::Missing) && self.is_enabled(queue);
+            has_rings && is_started && queue.broken.is_none()
+        };
+        (0..).zip(&self.queues).filter(|(_, queue)| is_ready(queue)).fold(0, |bits, (index, _)| bits | 1 << index)
+    }
+
+    /// Without protocol features, a queue is enabled by its kick.
+    fn is_enabled(&self, queue: &Queue) -> bool {
+        queue.is_enabled || self.features.is_some_and(|features| features & F_PROTOCOL_FEATURES == 0)
+    }
+}
+
+fn spec(ready: u32, index: u16, queue: &Queue) -> Option<QueueSpec> {
+    if ready & 1 << index == 0 {
+        return None;
+    }
+    let rings = queue.rings?;
+    let kick = match &queue.kick {
+        Kick::File(file) => Some(file.clone()),
+        Kick::Missing | Kick::Polled => None,
+    };
+    Some(QueueSpec {
+        index,
+        size: queue.size?,
+        desc: rings.desc,
+        avail: rings.avail,
+        used: rings.used,
+        base: queue.base,
+        call: queue.call.clone(),
+        kick,
+        err: queue.err.clone(),
+    })
+}
+
+fn eventfd(file: Option<File>) -> Result<Option<Arc<EventFd>>> {
+    Ok(file.map(EventFd::from_file).transpose()?.map(Arc::new))
+}
+
+/// A device as an operator sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeviceView {
+    /// None: the guest's driver has not chosen yet.
+    pub(crate) features: Option<u64>,
+    pub(crate) protocol: u64,
+    pub(crate) n_regions: usize,
+    pub(crate) memory_bytes: u64,
+    pub(crate) queues: Vec<QueueView>,
+}
+
+/// A virtqueue as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QueueView {
+    pub(crate) index: usize,
+    pub(crate) size: Option<u16>,
+    pub(crate) state: QueueState,
+    pub(crate) has_kick: bool,
+    pub(crate) has_call: bool,
+}
+
+/// Whether a virtqueue is polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum QueueState {
+    /// A core polls it.
+    Runs,
+    /// Not started by the guest's driver, or not all of it is set up.
+    Stopped,
+    /// Started, but the front-end has not enabled it.
+    Disabled,
+    /// It can't run as it is set up.
+    Broken(String),
+}

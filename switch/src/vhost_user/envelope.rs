@@ -1,0 +1,176 @@
+//! What a message is before it is looked into: the header, and the messages' names.
+//!
+//! Read from bytes that are only peeked at: whether all of a message has come is known before anybody waits for it, and
+//! whether it gets an answer before anybody writes one. What the `vhost` crate cuts off silently is refused here.
+
+/// Bytes of a message's header.
+pub(crate) const HEADER_BYTES: usize = 12;
+/// Bytes that a message's body may have, as in the `vhost` crate.
+pub(crate) const BODY_MAX: usize = 4096;
+
+const VERSION_MASK: u32 = 0x3;
+const VERSION: u32 = 0x1;
+const REPLY: u32 = 0x4;
+const NEED_REPLY: u32 = 0x8;
+
+const SET_VRING_KICK: u32 = 12;
+const SET_VRING_ERR: u32 = 14;
+/// Index and the bit that says that there is no file.
+const VRING_FD_BITS: u64 = 0x1ff;
+
+/// A message's header, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    request: u32,
+    needs_reply: bool,
+    body_bytes: usize,
+}
+
+impl Envelope {
+    /// The header of a message.
+    ///
+    /// # Errors
+    /// A sentence, when it is none that a front-end may send: the connection has to be closed.
+    pub(crate) fn parse(header: [u8; HEADER_BYTES]) -> Result<Self, String> {
+        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (request, flags, size) = (word(0), word(4), word(8));
+        if flags & VERSION_MASK != VERSION || flags & REPLY != 0 {
+            return Err(format!("message {request} with flags {flags:#x}: it does not speak vhost-user 1"));
+        }
+        let body_bytes = usize::try_from(size).unwrap_or(usize::MAX);
+        if body_bytes > BODY_MAX {
+            return Err(format!("message {} of {size} bytes, {BODY_MAX} are the most", name(request)));
+        }
+        Ok(Self { request, needs_reply: flags & NEED_REPLY != 0, body_bytes })
+    }
+
+    /// Bytes of the message, header included.
+    pub(crate) fn total_bytes(&self) -> usize {
+        HEADER_BYTES + self.body_bytes
+    }
+
+    /// The message's name.
+    pub(crate) fn name(&self) -> String {
+        name(self.request)
+    }
+
+    /// Whether a failure can be told to the front-end and the connection goes on: it asked for an answer (and
+    /// REPLY_ACK is in force), and the answer isn't a value, which can't say that something failed.
+    pub(crate) fn can_be_refused(&self) -> bool {
+        const ANSWERED_BY_A_VALUE: [u32; 11] = [1, 6, 11, 15, 17, 24, 31, 36, 40, 41, 44];
+        self.needs_reply && !ANSWERED_BY_A_VALUE.contains(&self.request)
+    }
+
+    /// Looks at the body where the `vhost` crate would take a part of it for the whole.
+    ///
+    /// # Errors
+    /// A sentence; the connection has to be closed.
+    pub(crate) fn check_body(&self, body: &[u8]) -> Result<(), String> {
+        let carries_vring_fd = (SET_VRING_KICK..=SET_VRING_ERR).contains(&self.request);
+        if let (true, Some(word)) = (carries_vring_fd, body.first_chunk()) {
+            let word = u64::from_le_bytes(*word);
+            if word & !VRING_FD_BITS != 0 {
+                return Err(format!("{} for queue {word:#x}", self.name()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name(request: u32) -> String {
+    const NAMES: [&str; 40] = [
+        "GET_FEATURES",
+        "SET_FEATURES",
+        "SET_OWNER",
+        "RESET_OWNER",
+        "SET_MEM_TABLE",
+        "SET_LOG_BASE",
+        "SET_LOG_FD",
+        "SET_VRING_NUM",
+        "SET_VRING_ADDR",
+        "SET_VRING_BASE",
+        "GET_VRING_BASE",
+        "SET_VRING_KICK",
+        "SET_VRING_CALL",
+        "SET_VRING_ERR",
+        "GET_PROTOCOL_FEATURES",
+        "SET_PROTOCOL_FEATURES",
+        "GET_QUEUE_NUM",
+        "SET_VRING_ENABLE",
+        "SEND_RARP",
+        "NET_SET_MTU",
+        "SET_BACKEND_REQ_FD",
+        "IOTLB_MSG",
+        "SET_VRING_ENDIAN",
+        "GET_CONFIG",
+        "SET_CONFIG",
+        "CREATE_CRYPTO_SESSION",
+        "CLOSE_CRYPTO_SESSION",
+        "POSTCOPY_ADVISE",
+        "POSTCOPY_LISTEN",
+        "POSTCOPY_END",
+        "GET_INFLIGHT_FD",
+        "SET_INFLIGHT_FD",
+        "GPU_SET_SOCKET",
+        "RESET_DEVICE",
+        "VRING_KICK",
+        "GET_MAX_MEM_SLOTS",
+        "ADD_MEM_REG",
+        "REM_MEM_REG",
+        "SET_STATUS",
+        "GET_STATUS",
+    ];
+    let idx = usize::try_from(request).ok().and_then(|request| request.checked_sub(1));
+    idx.and_then(|idx| NAMES.get(idx)).map_or_else(|| format!("message {request}"), |name| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(request: u32, flags: u32, size: u32) -> [u8; HEADER_BYTES] {
+        let mut header = [0; HEADER_BYTES];
+        header[..4].copy_from_slice(&request.to_le_bytes());
+        header[4..8].copy_from_slice(&flags.to_le_bytes());
+        header[8..].copy_from_slice(&size.to_le_bytes());
+        header
+    }
+
+    #[test]
+    fn names_are_those_of_the_protocol() {
+        for (request, expected) in
+            [(1, "GET_FEATURES"), (12, "SET_VRING_KICK"), (18, "SET_VRING_ENABLE"), (40, "GET_STATUS")]
+        {
+            assert_eq!(name(request), expected);
+        }
+        assert_eq!(name(0), "message 0");
+        assert_eq!(name(u32::MAX), "message 4294967295");
+    }
+
+    #[test]
+    fn headers_that_no_front_end_sends_are_refused() {
+        for (flags, size) in [(0, 0), (2, 0), (3, 0), (5, 0), (0x1, 4097), (0x1, u32::MAX)] {
+            assert!(Envelope::parse(header(1, flags, size)).is_err(), "{flags:#x} {size}");
+        }
+        assert_eq!(Envelope::parse(header(1, 0x1, 4096)).unwrap().total_bytes(), 4108);
+    }
+
+    #[test]
+    fn only_what_is_acknowledged_can_be_refused() {
+        let can = |request, flags| Envelope::parse(header(request, flags, 0)).unwrap().can_be_refused();
+        assert!(can(2, 0x9), "SET_FEATURES that asks for an answer");
+        assert!(!can(2, 0x1), "it does not ask");
+        assert!(!can(11, 0x9), "GET_VRING_BASE is answered by a value");
+    }
+
+    #[test]
+    fn queue_number_of_an_fd_message_is_not_cut_to_eight_bits() {
+        let kick = Envelope::parse(header(12, 0x1, 8)).unwrap();
+        assert!(kick.check_body(&0x1ff_u64.to_le_bytes()).is_ok());
+        for word in [0x200_u64, 0x1_0001, u64::MAX] {
+            assert!(kick.check_body(&word.to_le_bytes()).is_err(), "{word:#x}");
+        }
+        let other = Envelope::parse(header(2, 0x1, 8)).unwrap();
+        assert!(other.check_body(&u64::MAX.to_le_bytes()).is_ok());
+    }
+}

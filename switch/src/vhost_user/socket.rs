@@ -1,0 +1,150 @@
+//! Unix sockets at a path: made without a moment in which the wrong people could use them, connected to without waiting,
+//! removed only if they are ours.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 64;
+
+/// A socket that we listen on. Its path is removed when it is dropped, if it still leads to this socket.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl Listening {
+    /// Makes the socket `path` for `whom` and listens. A socket that nobody listens on is replaced, nothing else is.
+    ///
+    /// Group and mode are in force before the first connection: nobody can connect to a socket that doesn't listen yet.
+    ///
+    /// # Errors
+    /// A sentence for a person.
+    pub(crate) fn open(whom: &str, path: &Path, group: Option<&str>, mode: u32) -> Result<Self, String> {
+        let say = |why: String| format!("{whom}: cannot listen on {}: {why}", path.display());
+        remove_stale(path).map_err(say)?;
+        let gid = group.map(group_id).transpose().map_err(say)?;
+        let address = address(path).map_err(say)?;
+        let socket = new_socket().map_err(|e| say(explain(e.kind(), path, &e)))?;
+        bind(&socket, &address).map_err(|e| say(explain_errno(e, path)))?;
+        let made = fs::symlink_metadata(path).map_err(|e| say(e.to_string()))?;
+        let identity = (made.dev(), made.ino());
+        // From here on the path is removed again when something fails.
+        let listening = Self { listener: UnixListener::from(socket), path: path.to_owned(), identity };
+        if let Some(gid) = gid {
+            let given = std::os::unix::fs::chown(path, None, Some(gid));
+            let why = |e: io::Error| format!("cannot give it to group {}: {e}", group.unwrap_or_default());
+            given.map_err(|e| say(why(e)))?;
+        }
+        let permitted = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        permitted.map_err(|e| say(format!("cannot set mode {mode:04o}: {e}")))?;
+        listen(&listening.listener, BACKLOG).map_err(|e| say(e.to_string()))?;
+        Ok(listening)
+    }
+
+    /// The socket. It does not block.
+    pub(crate) fn listener(&self) -> &UnixListener {
+        &self.listener
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|at| (at.dev(), at.ino()) == self.identity);
+        if is_ours {
+            // If it can't be removed, the next start replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Connects without waiting for the other side to accept.
+///
+/// # Errors
+/// As of `connect(2)`; a sentence when the path is no address.
+pub(crate) fn open_stream(path: &Path) -> io::Result<UnixStream> {
+    let address = address(path).map_err(io::Error::other)?;
+    let socket = new_socket()?;
+    connect(&socket, &address)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+fn new_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+fn address(path: &Path) -> Result<SocketAddrUnix, String> {
+    let n_bytes = path.as_os_str().len();
+    SocketAddrUnix::new(path).map_err(|_| format!("a socket's path has at most 107 bytes, this one {n_bytes}"))
+}
+
+/// Removes what a daemon that ended without cleaning up left behind.
+fn remove_stale(path: &Path) -> Result<(), String> {
+    let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !there.file_type().is_socket() {
+        let what = if there.is_dir() {
+            "a directory"
+        } else if there.is_symlink() {
+            "a symbolic link"
+        } else {
+            "a file that is no socket"
+        };
+        return Err(format!("there is {what} at this path: remove it, or choose another path"));
+    }
+    match open_stream(path) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .map_err(|e| format!("a socket without a listener is in the way and cannot be removed: {e}")),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            Err("there is a socket of somebody else at this path: remove it, or choose another path".to_owned())
+        }
+        _ => Err("another program listens on it: stop it, or choose another path".to_owned()),
+    }
+}
+
+fn explain_errno(error: Errno, path: &Path) -> String {
+    let error = io::Error::from(error);
+    explain(error.kind(), path, &error)
+}
+
+fn explain(kind: io::ErrorKind, path: &Path, error: &io::Error) -> String {
+    let folder = path.parent().unwrap_or(Path::new("/")).display();
+    match kind {
+        io::ErrorKind::NotFound => format!("there is no folder {folder}: make it, or choose another path"),
+        io::ErrorKind::PermissionDenied => format!("this user may not write to {folder}"),
+        io::ErrorKind::NotADirectory => format!("{folder} is not a folder"),
+        _ => error.to_string(),
+    }
+}
+
+/// The number of a group that is given by name or number.
+fn group_id(group: &str) -> Result<u32, String> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    find_group(&groups, group)
+        .ok_or_else(|| format!("there is no group {group} in /etc/group: make it, or give its number"))
+}
+
+fn find_group(groups: &str, name: &str) -> Option<u32> {
+    let mut fields =
+        groups.lines().map(|line| line.split(':')).find_map(|mut line| (line.next() == Some(name)).then_some(line))?;
+    fields.nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

@@ -1,0 +1,92 @@
+use super::*;
+use std::io::Read;
+use std::os::unix::fs::symlink;
+
+fn open(path: &Path) -> Result<Listening, String> {
+    Listening::open("web/net0", path, None, 0o660)
+}
+
+#[test]
+fn socket_has_its_mode_and_goes_with_its_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let listening = Listening::open("web/net0", &path, None, 0o604).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o604);
+    open_stream(&path).unwrap();
+    drop(listening);
+    assert!(!path.exists());
+}
+
+#[test]
+fn stale_socket_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "a dropped listener of the standard library leaves its path");
+    let listening = open(&path).unwrap();
+    let stream = open_stream(&path).unwrap();
+    listening.listener().accept().unwrap();
+    drop(stream);
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let _live = UnixListener::bind(path("live")).unwrap();
+    drop(UnixListener::bind(path("stale")).unwrap());
+    symlink(path("stale"), path("link")).unwrap();
+    fs::write(path("file"), "precious").unwrap();
+    fs::create_dir(path("dir")).unwrap();
+    for (name, word) in [("live", "listens"), ("link", "symbolic link"), ("file", "no socket"), ("dir", "directory")] {
+        let why = open(&path(name)).unwrap_err();
+        assert!(why.starts_with("web/net0: ") && why.contains(name) && why.contains(word), "{why}");
+        assert!(fs::symlink_metadata(path(name)).is_ok());
+    }
+    assert_eq!(fs::read_to_string(path("file")).unwrap(), "precious");
+}
+
+#[test]
+fn path_that_cannot_be_is_said_plainly() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = dir.path().join("x".repeat(120));
+    let why = open(&long).unwrap_err();
+    assert!(why.contains("at most 107 bytes"), "{why}");
+    let why = open(&dir.path().join("missing/s.sock")).unwrap_err();
+    assert!(why.contains("no folder") && why.contains("missing"), "{why}");
+    let group = Listening::open("web/net0", &dir.path().join("s.sock"), Some("no-such-group"), 0o660);
+    assert!(group.unwrap_err().contains("no group no-such-group"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn socket_that_replaced_ours_is_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let listening = open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let _other = UnixListener::bind(&path).unwrap();
+    drop(listening);
+    assert!(path.exists());
+}
+
+#[test]
+fn groups_are_found_by_name_and_number() {
+    let groups = "root:x:0:\nkvm:x:104:alice,bob\nbroken\n";
+    assert_eq!(find_group(groups, "kvm"), Some(104));
+    assert_eq!(find_group(groups, "broken"), None);
+    assert_eq!(find_group(groups, "x"), None);
+    assert_eq!(group_id("4711"), Ok(4711));
+}
+
+#[test]
+fn stream_that_was_opened_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let listening = open(&path).unwrap();
+    let mut stream = open_stream(&path).unwrap();
+    let (mut served, _) = listening.listener().accept().unwrap();
+    let writing = std::thread::spawn(move || std::io::Write::write_all(&mut served, b"x").unwrap());
+    assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+    writing.join().unwrap();
+}
