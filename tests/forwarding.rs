@@ -27,12 +27,10 @@ fn shapes() -> Vec<(&'static str, Options)> {
         ("legacy mergeable", Options { version_1: false, ..o() }),
         ("one large buffer", Options { mergeable: false, rx_shape: vec![9100], ..o() }),
         ("chain of receive buffers", Options { mergeable: false, rx_shape: vec![12, 500, 1, 700, 8000], ..o() }),
-        ("receive header apart, legacy", Options {
-            version_1: false,
-            mergeable: false,
-            rx_shape: vec![10, 9100],
-            ..o()
-        }),
+        (
+            "receive header apart, legacy",
+            Options { version_1: false, mergeable: false, rx_shape: vec![10, 9100], ..o() },
+        ),
         ("tiny mergeable buffers", Options { rx_shape: vec![100], ..o() }),
         ("mergeable chains", Options { rx_ring: 512, rx_shape: vec![7, 60, 33], ..o() }),
         ("header apart", Options { tx_header_apart: true, ..o() }),
@@ -203,7 +201,9 @@ fn flow_stays_on_one_queue_and_flows_spread_over_all() {
     let mut rig = Rig::simple(2, &Options { n_queue_pairs: 4, ..options() });
     introduce(&mut rig, &[0, 1]);
     let udp = |port: u16| {
-        let mut bytes = [&mac(1)[..], &mac(0), &[8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]].concat();
+        let mut bytes =
+            [&mac(1)[..], &mac(0), &[8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]]
+                .concat();
         bytes.extend(port.to_be_bytes());
         bytes.resize(60, 0);
         bytes
@@ -248,7 +248,9 @@ fn wire_in_memory_and_guest_exchange_frames() {
 #[test]
 fn runts_and_frames_beyond_the_mtu_are_dropped_by_name() {
     let mut rig = Rig::simple(2, &options());
-    for (len, reason) in [(0, DropReason::Runt), (1, DropReason::Runt), (13, DropReason::Runt), (9015, DropReason::TooBig)] {
+    for (len, reason) in
+        [(0, DropReason::Runt), (1, DropReason::Runt), (13, DropReason::Runt), (9015, DropReason::TooBig)]
+    {
         let before = rig.counters(0).drops[reason.index()];
         assert!(rig.guests[0].send(0, &frame(ALL, mac(0), 1, len)));
         rig.settle();

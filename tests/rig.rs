@@ -1,6 +1,7 @@
 //! A whole switch in one thread: cores that are stepped by hand on virtual time, and software guests on its ports. No root,
 //! no socket, no sleep; everything comes from a seed.
 #![forbid(unsafe_code)]
+#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
 use guest::options::{Backing, Layout};
@@ -39,7 +40,11 @@ pub fn networks(members: &[&[PortId]]) -> Arc<Networks> {
 
 /// What guests are by default here: memory that can be shared, every check on.
 pub fn options() -> Options {
-    Options { layout: Layout { backing: Backing::Memfd, ..Layout::default() }, tx_frame_bytes: 9018, ..Options::default() }
+    Options {
+        layout: Layout { backing: Backing::Memfd, ..Layout::default() },
+        tx_frame_bytes: 9018,
+        ..Options::default()
+    }
 }
 
 impl Rig {

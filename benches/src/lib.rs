@@ -1,6 +1,7 @@
 //! What the benches share: two guests and a switch in one thread, so that no cache line travels and what is measured is
 //! the switch's own work.
 #![forbid(unsafe_code)]
+#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use flowtable::SourcePolicy;
 use guest::Options;

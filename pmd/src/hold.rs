@@ -33,7 +33,7 @@ impl Hold {
         let passed = i64::try_from(now.saturating_sub(self.then)).unwrap_or(i64::MAX).min(1_000_000_000);
         self.then = now;
         // 102 / 1024: a tenth, without a division.
-        self.left = (self.left + (passed * 102 >> 10)).min(SAVED_MAX);
+        self.left = (self.left + ((passed * 102) >> 10)).min(SAVED_MAX);
         if self.holding {
             self.left -= passed;
         }

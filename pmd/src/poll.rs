@@ -18,6 +18,7 @@ const COMMANDS_A_TURN: usize = 8;
 #[derive(Debug)]
 pub struct Core {
     pub(crate) id: usize,
+    #[expect(clippy::vec_box, reason = "queues travel between control and cores in their boxes")]
     pub(crate) rxqs: Vec<Box<RxQueue>>,
     views: Box<[Option<Arc<PortView>>]>,
     lookup: Lookup,

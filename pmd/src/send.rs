@@ -1,5 +1,6 @@
 //! From decisions to destinations: reserve for each frame in order, cut where one may not go now, then copy and publish,
 //! one visit to each destination.
+#![expect(clippy::cast_possible_truncation, reason = "places in a burst, and numbers of destinations")]
 
 use crate::burst::{BURST_MAX, Burst, COPIES_MAX};
 use crate::hold::Hold;
@@ -113,15 +114,15 @@ impl Sender<'_> {
         } else {
             hold.release();
         }
-        self.commit(outs, burst);
+        self.commit(&mut outs, burst);
         self.stats.port(port).forwarded(n_forwarded);
         Sent { n: k }
     }
 
     /// Second pass: one visit to each destination.
     #[inline(always)]
-    fn commit(&mut self, outs: ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst) {
-        for mut out in outs {
+    fn commit(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst) {
+        for out in outs.iter_mut() {
             self.slots[out.slot] = 0;
             let n_bytes = out.queue.commit(burst, out.frames);
             if let Some(fault) = out.queue.take_fault() {
@@ -286,5 +287,5 @@ fn has_room(view: &PortView, port: PortId, slots: &[u16], outs: &mut ArrayVec<Ou
 fn pick_queue(burst: &Burst, k: usize, n_queues: usize) -> usize {
     let hash = symmetric_hash(&burst.headers[k % BURST_MAX], burst.lens[k % BURST_MAX] as usize);
     // The high half of a product instead of a remainder: as even, and no division.
-    (u64::from(hash) * n_queues as u64 >> 32) as usize
+    ((u64::from(hash) * n_queues as u64) >> 32) as usize
 }

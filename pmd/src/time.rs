@@ -34,7 +34,7 @@ impl Clock {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "584 years of nanoseconds fit")]
     pub fn at(&self, cycles: u64) -> Nanos {
-        (u128::from(cycles.wrapping_sub(self.start)) * u128::from(self.ns_per_cycle) >> 32) as u64
+        ((u128::from(cycles.wrapping_sub(self.start)) * u128::from(self.ns_per_cycle)) >> 32) as u64
     }
 }
 

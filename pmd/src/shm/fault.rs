@@ -54,15 +54,16 @@ impl Drop for Guard {
 }
 
 fn install() {
-    // SAFETY: all-zero is a valid `sigaction`; both calls get valid places. What is stored in BEFORE is never freed, since a
+    // SAFETY: all-zero is a valid `sigaction`; all calls get valid places. What is stored in BEFORE is never freed, since a
     // signal may come at any time.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_bus_error as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         let before = Box::into_raw(Box::new(std::mem::zeroed()));
-        libc::sigaction(libc::SIGBUS, &raw const action, before);
+        libc::sigaction(libc::SIGBUS, null_mut(), before);
         BEFORE.store(before, Ordering::Release);
+        libc::sigaction(libc::SIGBUS, &raw const action, null_mut());
     }
 }
 
@@ -86,12 +87,6 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _con
         }
     }
     let before = BEFORE.load(Ordering::Acquire);
-    // SAFETY: BEFORE is null or what `install` put there. Returning repeats the access under the old handler.
-    unsafe {
-        if before.is_null() {
-            libc::signal(signal, libc::SIG_DFL) as i32
-        } else {
-            libc::sigaction(signal, before, null_mut())
-        }
-    };
+    // SAFETY: BEFORE was set before this handler was. Returning repeats the access under the old one.
+    unsafe { libc::sigaction(signal, before, null_mut()) };
 }

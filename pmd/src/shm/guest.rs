@@ -77,6 +77,7 @@ impl Window {
 
     /// The bytes at `addr` if all of them are in this window.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "below the length of a mapping")]
     pub(crate) fn piece(&self, addr: u64, len: u32) -> Option<Piece> {
         let at = addr.wrapping_sub(self.guest_addr);
         if at < self.len && u64::from(len) <= self.len - at {

@@ -1,5 +1,7 @@
 //! Regions as front-ends announce them, good and bad.
 
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
 use super::*;
 use std::os::fd::FromRawFd;
 

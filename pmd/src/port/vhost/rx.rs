@@ -1,4 +1,5 @@
 //! Chains of a guest's transmit virtqueue to frames of a burst.
+#![expect(clippy::cast_possible_truncation, reason = "places in a burst, and lengths of 64 KiB at most")]
 
 use super::Features;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst};

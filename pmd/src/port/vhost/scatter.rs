@@ -1,4 +1,5 @@
 //! Frames in several pieces, or into several: whatever is not one buffer to one buffer.
+#![expect(clippy::cast_possible_truncation, reason = "lengths of 64 KiB at most")]
 
 use super::tx::VhostTx;
 use crate::burst::Burst;

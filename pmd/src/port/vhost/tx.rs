@@ -1,4 +1,5 @@
 //! Frames of a burst into buffers of a guest's receive virtqueue.
+#![expect(clippy::cast_possible_truncation, reason = "places in the stash, and lengths of 64 KiB at most")]
 
 use super::Features;
 use crate::burst::{BURST_MAX, Burst};
