@@ -4,5 +4,6 @@
 
 mod blocking;
 mod forwarding;
+mod hostile;
 mod lifecycle;
 mod random;
