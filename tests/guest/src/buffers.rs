@@ -2,7 +2,6 @@
 //! bytes round every part.
 
 use std::collections::VecDeque;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use crate::memory::{GuestMemory, to_usize};
@@ -19,13 +18,19 @@ pub(crate) struct Pool {
     free: VecDeque<u32>,
     fifo: bool,
     /// What a buffer that the device may only read looked like.
-    hashes: Vec<u64>,
+    sealed: Vec<Vec<u8>>,
+    /// The pattern of untouched bytes, from which each buffer takes a stretch.
+    pattern: Vec<u8>,
 }
+
+/// The pattern's period: a prime, so that shifted copies differ.
+const PERIOD: u64 = 251;
 
 impl Pool {
     pub(crate) fn new(memory: Arc<GuestMemory>, at: Vec<u64>, stride: u64, fifo: bool) -> Self {
         let n = u32::try_from(at.len()).expect("at most 32768 buffers a ring");
-        Self { memory, hashes: vec![0; at.len()], at, stride, free: (0..n).collect(), fifo }
+        let pattern = (0..stride + PERIOD).map(|i| u8::try_from(i % PERIOD).expect("below 251") ^ 0xa5).collect();
+        Self { memory, sealed: vec![Vec::new(); at.len()], at, stride, free: (0..n).collect(), fifo, pattern }
     }
 
     /// A free buffer, which is then taken.
@@ -61,46 +66,40 @@ impl Pool {
 
     /// Remembers what a buffer for reading holds.
     pub(crate) fn seal(&mut self, buffer: u32) {
-        self.hashes[buffer as usize] = self.hash(buffer);
+        let mut bytes = std::mem::take(&mut self.sealed[buffer as usize]);
+        bytes.resize(to_usize(self.stride), 0);
+        self.memory.read(self.gpa(buffer), &mut bytes);
+        self.sealed[buffer as usize] = bytes;
     }
 
     /// Panics if a buffer for reading, or a guard of its, has changed since `seal`.
     pub(crate) fn assert_sealed(&self, buffer: u32) {
-        let same = self.hashes[buffer as usize] == self.hash(buffer);
+        let same = self.sealed[buffer as usize] == self.memory.read_vec(self.gpa(buffer), to_usize(self.stride));
         assert!(same, "transmit buffer {buffer} at gpa {:#x} was written to", self.gpa(buffer));
     }
 
     /// Fills a buffer with the pattern of untouched bytes.
     pub(crate) fn prefill(&self, buffer: u32) {
-        self.memory.write(self.gpa(buffer), &self.pattern(buffer));
+        self.memory.write(self.gpa(buffer), self.pattern(buffer));
     }
 
     /// Panics unless all bytes but those in `written` (gpa, length) are as `prefill` left them.
     pub(crate) fn assert_outside(&self, buffer: u32, written: &[(u64, u64)]) {
-        let (gpa, mut want) = (self.gpa(buffer), self.pattern(buffer));
-        let have = self.memory.read_vec(gpa, want.len());
+        let (gpa, want) = (self.gpa(buffer), self.pattern(buffer));
+        let mut have = self.memory.read_vec(gpa, want.len());
         for &(at, len) in written {
-            let from = to_usize(at - gpa);
-            want[from..from + to_usize(len)].copy_from_slice(&have[from..from + to_usize(len)]);
+            let used = to_usize(at - gpa)..to_usize(at - gpa + len);
+            have[used.clone()].copy_from_slice(&want[used]);
         }
-        if let Some(i) = (0..want.len()).find(|&i| want[i] != have[i]) {
-            let (w, h) = (want[i], have[i]);
-            panic!(
-                "receive buffer {buffer}: byte {i} of {} is {h:#x}, not {w:#x}; offered and used: {written:x?}",
-                want.len()
-            );
+        if have != want {
+            let i = (0..want.len()).find(|&i| want[i] != have[i]).expect("they differ");
+            let (w, h, n) = (want[i], have[i], want.len());
+            panic!("receive buffer {buffer}: byte {i} of {n} is {h:#x}, not {w:#x}; written: {written:x?}");
         }
     }
 
-    fn pattern(&self, buffer: u32) -> Vec<u8> {
-        // A period of 251, a prime, so that shifted copies differ.
-        let start = u64::from(buffer) * 17;
-        (start..start + self.stride).map(|i| u8::try_from(i % 251).expect("below 251") ^ 0xa5).collect()
-    }
-
-    fn hash(&self, buffer: u32) -> u64 {
-        let mut hasher = std::hash::DefaultHasher::new();
-        hasher.write(&self.memory.read_vec(self.gpa(buffer), to_usize(self.stride)));
-        hasher.finish()
+    fn pattern(&self, buffer: u32) -> &[u8] {
+        let from = to_usize(u64::from(buffer) * 17 % PERIOD);
+        &self.pattern[from..from + to_usize(self.stride)]
     }
 }

@@ -128,6 +128,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore)]
     fn flows_differ_in_the_source_alone_and_come_round_again() {
         for (vary, source) in [(Vary::Ip, 24..36), (Vary::Mac, 6..12)] {
             let all = frames(70_000, vary, 70_003);

@@ -17,12 +17,12 @@ mod report;
 
 /// A software guest on a vhost-user socket.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    one: Option<One>,
+    one: One,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,8 +35,8 @@ enum Command {
 #[derive(Debug, Args)]
 struct One {
     /// Socket of the switch, or to listen on.
-    #[arg(long)]
-    socket: PathBuf,
+    #[arg(long, required = true)]
+    socket: Option<PathBuf>,
     /// Listen on the socket, the switch connects.
     #[arg(long)]
     listen: bool,
@@ -229,8 +229,7 @@ fn main() -> ExitCode {
     sys::stop_on_signals();
     let result = match (cli.command, cli.one) {
         (Some(Command::Pair(pair)), _) => modes::run_pair(&pair),
-        (None, Some(one)) => modes::run_one(&one),
-        (None, None) => Err("--socket is needed; see --help".into()),
+        (None, one) => modes::run_one(&one),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

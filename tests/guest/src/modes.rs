@@ -17,7 +17,8 @@ pub(crate) fn run_one(one: &One) -> Outcome {
     pin(common)?;
     let (here, there) = ((one.mac, one.ip), (one.peer_mac, one.peer_ip));
     let load = matches!(one.mode, Mode::Flood | Mode::Sink | Mode::Pingpong | Mode::Reflect);
-    let guest = common.guest(&one.socket, one.listen, load)?;
+    let socket = one.socket.as_deref().ok_or("--socket is needed")?;
+    let guest = common.guest(socket, one.listen, load)?;
     match one.mode {
         Mode::Echo => echo(guest, common, here),
         Mode::Ping => ping(guest, common, here, there),
