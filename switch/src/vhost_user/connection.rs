@@ -10,9 +10,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use vhost::vhost_user::{BackendReqHandler, Error};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
 
 use super::envelope::{BODY_MAX, Envelope, HEADER_BYTES};
 use super::message::Handler;
@@ -91,6 +92,7 @@ impl<P: Plane> Connection<'_, P> {
             match self.peek_message()? {
                 Peeked::Nothing => {}
                 Peeked::Whole(envelope) => return Ok(envelope),
+                Peeked::Part if is_hung_up(&self.peek) => return Err(End::Gone),
                 Peeked::Part if begun.get_or_insert_with(Instant::now).elapsed() < REST_WITHIN => {}
                 Peeked::Part => return Err(End::Closed("half a message came, and no more".to_owned())),
             }
@@ -107,7 +109,8 @@ impl<P: Plane> Connection<'_, P> {
             (Some(listener), true) => self.stop.wait([listener.as_fd()], moment).first().copied(),
             (Some(listener), false) => self.stop.wait([self.peek.as_fd(), listener.as_fd()], None).get(1).copied(),
         };
-        if others == Some(true) {
+        // Whoever comes after a front-end that has just gone is not beside it.
+        if others == Some(true) && !is_hung_up(&self.peek) {
             self.refuse_others();
         }
     }
@@ -150,7 +153,8 @@ impl<P: Plane> Connection<'_, P> {
             return Err(if self.stop.is_requested() { End::Stopping } else { does_not_read() });
         }
         self.port.link.begin_message();
-        let result = self.requests.handle_request();
+        let result =
+            if envelope.is_vring_enable() { self.take_vring_enable(envelope) } else { self.requests.handle_request() };
         let mut handler = lock(&self.handler);
         self.port.link.end_message(handler.device.view(), handler.device.memory());
         for note in handler.device.take_notes() {
@@ -167,6 +171,38 @@ impl<P: Plane> Connection<'_, P> {
         self.port.notes.warn(text);
         Ok(())
     }
+}
+
+impl<P: Plane> Connection<'_, P> {
+    /// SET_VRING_ENABLE, past the `vhost` crate: it takes it only behind a SET_FEATURES that acknowledges the protocol
+    /// features, and QEMU enables a device's first queues before its driver has chosen any.
+    fn take_vring_enable(&mut self, envelope: Envelope) -> Result<(), Error> {
+        let mut bytes = [0; HEADER_BYTES + Envelope::VRING_STATE_BYTES];
+        // All of it has come, as `next_message` saw. Files that came with it, which none should, are closed by the kernel.
+        let n = recv(&self.peek, &mut bytes, RecvFlags::DONTWAIT).map_or(0, |(n, _)| n);
+        if n < bytes.len() || envelope.total_bytes() != bytes.len() {
+            return Err(Error::PartialMessage);
+        }
+        let result = match Envelope::vring_state(&bytes) {
+            (index, 0) => lock(&self.handler).set_vring_enable(index, false),
+            (index, 1) => lock(&self.handler).set_vring_enable(index, true),
+            _ => Err(Error::InvalidParam),
+        };
+        if envelope.needs_reply() && lock(&self.handler).acknowledges() {
+            let answer = envelope.acknowledgement(result.is_ok());
+            let n_sent = send(&self.peek, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            if n_sent != Ok(answer.len()) {
+                return Err(Error::Disconnected);
+            }
+        }
+        result
+    }
+}
+
+fn is_hung_up(stream: &UnixStream) -> bool {
+    let gone = PollFlags::HUP | PollFlags::RDHUP;
+    let mut fds = [PollFd::new(stream, gone)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)
 }
 
 enum Peeked {

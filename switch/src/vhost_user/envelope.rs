@@ -15,6 +15,7 @@ const NEED_REPLY: u32 = 0x8;
 
 const SET_VRING_KICK: u32 = 12;
 const SET_VRING_ERR: u32 = 14;
+const SET_VRING_ENABLE: u32 = 18;
 /// Index and the bit that says that there is no file.
 const VRING_FD_BITS: u64 = 0x1ff;
 
@@ -52,6 +53,35 @@ impl Envelope {
     /// The message's name.
     pub(crate) fn name(&self) -> String {
         name(self.request)
+    }
+
+    /// Bytes of the body of a message about one queue: its index and a number.
+    pub(crate) const VRING_STATE_BYTES: usize = 8;
+
+    /// Whether this is SET_VRING_ENABLE.
+    pub(crate) fn is_vring_enable(&self) -> bool {
+        self.request == SET_VRING_ENABLE
+    }
+
+    /// Whether the front-end wants an answer.
+    pub(crate) fn needs_reply(&self) -> bool {
+        self.needs_reply
+    }
+
+    /// Index and number of a message about one queue.
+    pub(crate) fn vring_state(message: &[u8; HEADER_BYTES + Self::VRING_STATE_BYTES]) -> (u32, u32) {
+        let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| message[at + i]));
+        (word(HEADER_BYTES), word(HEADER_BYTES + 4))
+    }
+
+    /// The answer to this message that says whether it was carried out.
+    pub(crate) fn acknowledgement(&self, is_done: bool) -> [u8; HEADER_BYTES + 8] {
+        let mut answer = [0; HEADER_BYTES + 8];
+        answer[..4].copy_from_slice(&self.request.to_le_bytes());
+        answer[4..8].copy_from_slice(&(VERSION | REPLY).to_le_bytes());
+        answer[8..12].copy_from_slice(&8u32.to_le_bytes());
+        answer[12] = u8::from(!is_done);
+        answer
     }
 
     /// Whether a failure can be told to the front-end and the connection goes on: it asked for an answer (and
@@ -153,6 +183,18 @@ mod tests {
             assert!(Envelope::parse(header(1, flags, size)).is_err(), "{flags:#x} {size}");
         }
         assert_eq!(Envelope::parse(header(1, 0x1, 4096)).unwrap().total_bytes(), 4108);
+    }
+
+    #[test]
+    fn acknowledgement_is_a_reply_of_eight_bytes_that_says_zero_for_done() {
+        let enable = Envelope::parse(header(18, 0x9, 8)).unwrap();
+        assert!(enable.is_vring_enable() && enable.needs_reply());
+        let expected = |done: u8| [18, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, done, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(enable.acknowledgement(true), expected(0));
+        assert_eq!(enable.acknowledgement(false), expected(1));
+        let mut message = [0; 20];
+        (message[12], message[16]) = (3, 1);
+        assert_eq!(Envelope::vring_state(&message), (3, 1));
     }
 
     #[test]
