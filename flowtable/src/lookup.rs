@@ -77,7 +77,7 @@ impl Lookup {
         let mut keys = [Key { lo: 0, hi: 0 }; BURST_MAX];
         let mut places = [0; BURST_MAX];
         for ((header, key), place) in headers.iter().zip(&mut keys).zip(&mut places) {
-            *key = Key::new(header.words(), header.is_tagged(), from.port);
+            *key = Key::new(header.words(), from.port);
             *place = self.flows.prefetch(*key);
         }
         let epoch = self.macs.epoch();

@@ -23,12 +23,19 @@ pub(crate) const TAGGED: u64 = 1 << 63;
 const PRESENT: u64 = 1 << 62;
 
 impl Key {
-    /// From the frame's first two words: the low half of the second is the rest of the source address.
+    /// From the frame's first two words: the second begins with the rest of the source address, then come EtherType or tag.
     #[inline(always)]
-    pub(crate) fn new(words: (u64, u64), is_tagged: bool, port: PortId) -> Self {
-        let tag = if is_tagged { TAGGED } else { 0 };
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub(crate) fn new(words: (u64, u64), port: PortId) -> Self {
+        let tag = if is_tag((words.1 >> 32) as u16) { TAGGED } else { 0 };
         Self { lo: words.0, hi: words.1 & 0xffff_ffff | u64::from(port) << 32 | PRESENT | tag }
     }
+}
+
+/// Whether the two bytes behind the addresses, in the order they lie in memory, begin a VLAN tag.
+#[inline(always)]
+fn is_tag(kind: u16) -> bool {
+    kind == u16::from_le_bytes([0x81, 0x00]) || kind == u16::from_le_bytes([0x88, 0xa8])
 }
 
 /// A remembered decision. One cache line.
@@ -102,8 +109,9 @@ mod tests {
 
     #[test]
     fn keys_of_two_ports_differ_even_for_the_same_addresses() {
-        assert_ne!(Key::new((1, 2), false, 1), Key::new((1, 2), false, 2));
-        assert_ne!(Key::new((1, 2), false, 1), Key::new((1, 2), true, 1));
-        assert_ne!(Key::new((0, 0), false, 0), EMPTY.key, "an empty entry is no flow");
+        assert_ne!(Key::new((1, 2), 1), Key::new((1, 2), 2));
+        assert_ne!(Key::new((1, 2), 1), Key::new((1, 2 | 0x81 << 32), 1), "one has a tag");
+        assert_eq!(Key::new((1, 2), 1), Key::new((1, 2 | 0x08 << 32), 1), "the other is IPv4");
+        assert_ne!(Key::new((0, 0), 0), EMPTY.key, "an empty entry is no flow");
     }
 }

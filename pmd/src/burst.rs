@@ -26,9 +26,14 @@ pub struct Burst {
     pub(crate) actions: [Action; BURST_MAX],
     /// The frame from its first byte on, as far as it lies in one piece.
     pub(crate) data: [Piece; BURST_MAX],
-    /// Where in `pieces` the rest of it is: start and number.
+    /// Where in `pieces` the rest of it is: start and number. Means something only in a burst that is not plain.
     pub(crate) more: [(u16, u16); BURST_MAX],
+    /// Every frame lies in one piece, as most do.
+    pub(crate) is_plain: bool,
+    /// Means something only for frames that are in `wishing`.
     pub(crate) wishes: [Wishes; BURST_MAX],
+    /// Frames whose sender wishes something, a bit each.
+    pub(crate) wishing: u32,
     /// What the queue needs to give the frame back.
     pub(crate) ids: [u16; BURST_MAX],
     pub(crate) pieces: Pieces,
@@ -43,7 +48,9 @@ impl Default for Burst {
             actions: [Action::Flood; BURST_MAX],
             data: [Piece::EMPTY; BURST_MAX],
             more: [(0, 0); BURST_MAX],
+            is_plain: true,
             wishes: [Wishes::default(); BURST_MAX],
+            wishing: 0,
             ids: [0; BURST_MAX],
             pieces: ArrayVec::new_const(),
             n: 0,
@@ -52,6 +59,30 @@ impl Default for Burst {
 }
 
 impl Burst {
+    /// Empties it for the next queue.
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        (self.n, self.wishing) = (0, 0);
+        if !self.is_plain {
+            self.is_plain = true;
+            self.pieces.clear();
+        }
+    }
+
+    /// Some frames may lie in several pieces from now on.
+    pub(crate) fn set_not_plain(&mut self) {
+        if self.is_plain {
+            self.is_plain = false;
+            self.more = [(0, 0); BURST_MAX];
+        }
+    }
+
+    /// Where in `pieces` the rest of frame `k` is.
+    #[inline(always)]
+    pub(crate) fn more(&self, k: usize) -> (u16, u16) {
+        if self.is_plain { (0, 0) } else { self.more[k] }
+    }
+
     /// Refuses frame `k`.
     pub(crate) fn refuse(&mut self, k: usize, reason: DropReason) {
         self.lens[k] = 0;
@@ -78,7 +109,7 @@ impl Burst {
     #[cold]
     fn read_header_in_parts(&mut self, k: usize, n: usize) {
         let mut at = 0;
-        for_each_piece(self.data[k], self.more[k], &self.pieces, |piece| {
+        for_each_piece(self.data[k], self.more(k), &self.pieces, |piece| {
             let here = (piece.len() as usize).min(n - at);
             piece.read(&mut self.headers[k].0[at..], here);
             at += here;
@@ -89,7 +120,7 @@ impl Burst {
     /// Calls `visit` for each piece of frame `k`, until it says no.
     #[inline]
     pub(crate) fn for_each_piece(&self, k: usize, visit: impl FnMut(Piece) -> bool) {
-        for_each_piece(self.data[k], self.more[k], &self.pieces, visit);
+        for_each_piece(self.data[k], self.more(k), &self.pieces, visit);
     }
 }
 

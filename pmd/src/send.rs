@@ -77,14 +77,16 @@ impl Sender<'_> {
         let mut was_held = false;
         while k < burst.n {
             let way = match burst.actions[k] {
-                Action::Unicast(to) => match self.reserve(views, &mut outs, burst, k, to) {
-                    Way::Reserved => {
-                        n_forwarded += 1;
-                        k += 1;
+                Action::Unicast(to) => {
+                    let n_alike = alike(&burst.actions[k..burst.n]);
+                    let (n, way) = self.reserve(views, &mut outs, burst, k, n_alike, to);
+                    n_forwarded += n as u64;
+                    k += n;
+                    if n == n_alike || way == Way::Reserved {
                         continue;
                     }
-                    way => way,
-                },
+                    way
+                }
                 Action::Drop(reason) => Way::Lost(reason),
                 Action::Flood => {
                     let members = self.networks.network(from.ingress.network).members.len();
@@ -134,7 +136,8 @@ impl Sender<'_> {
         }
     }
 
-    /// A place for frame `k` at port `to`.
+    /// Places for the `n` frames from `k` on at port `to`, as many as go to one queue; gives how many got one, and what
+    /// became of the next.
     #[inline(always)]
     fn reserve<'v>(
         &mut self,
@@ -142,15 +145,16 @@ impl Sender<'_> {
         outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
         burst: &Burst,
         k: usize,
+        n: usize,
         to: PortId,
-    ) -> Way {
+    ) -> (usize, Way) {
         let Some(view) = views.get(usize::from(to)).and_then(Option::as_deref) else {
-            return Way::Lost(DropReason::PortDown);
+            return (0, Way::Lost(DropReason::PortDown));
         };
-        let queue = match view.txqs.len() {
-            0 => return Way::Lost(DropReason::PortDown),
-            1 => 0,
-            n => pick_queue(burst, k, n),
+        let (queue, n) = match view.txqs.len() {
+            0 => return (0, Way::Lost(DropReason::PortDown)),
+            1 => (0, n),
+            n_queues => (pick_queue(burst, k, n_queues), 1),
         };
         let slot = usize::from(to) * TXQS_MAX + queue;
         let out = match self.slots[slot] {
@@ -159,21 +163,21 @@ impl Sender<'_> {
                     self.slots[slot] = outs.len() as u16;
                     out
                 }
-                None => return Way::Blocked(Block::Locked),
+                None => return (0, Way::Blocked(Block::Locked)),
             },
             n => usize::from(n) - 1,
         };
         let out = &mut outs[out];
-        match out.queue.reserve(burst.lens[k], (burst.n - k) as u16) {
-            Room::Reserved => {
-                out.frames |= 1 << k;
-                Way::Reserved
-            }
+        let (n, room) = out.queue.reserve(&burst.lens[k..k + n], (burst.n - k) as u16);
+        out.frames |= (((1u64 << n) - 1) << k) as u32;
+        let way = match room {
+            Room::Reserved => Way::Reserved,
             Room::Full => Way::Blocked(Block::Full),
             Room::Short => Way::Blocked(Block::Short),
             Room::TooBig => Way::Lost(DropReason::TooBig),
             Room::Stopped => Way::Lost(DropReason::PortDown),
-        }
+        };
+        (n, way)
     }
 
     /// Places for the copies of a flooded frame. It never waits: a copy that is blocked is dropped alone.
@@ -191,7 +195,7 @@ impl Sender<'_> {
         let (mut n_sent, mut n_tried) = (0, 0);
         let networks = self.networks;
         for to in flood_members(networks.network(from.ingress.network), port) {
-            let reason = match self.reserve(views, outs, burst, k, to) {
+            let reason = match self.reserve(views, outs, burst, k, 1, to).1 {
                 Way::Reserved => {
                     n_sent += 1;
                     n_tried += 1;
@@ -258,6 +262,13 @@ impl Sender<'_> {
             Action::Flood | Action::Drop(_) => true,
         })
     }
+}
+
+/// How many actions at the beginning are the same.
+#[inline(always)]
+fn alike(actions: &[Action]) -> usize {
+    let first = actions[0];
+    actions.iter().position(|&action| action != first).unwrap_or(actions.len())
 }
 
 /// Locks a transmit queue for the rest of the burst.

@@ -70,10 +70,9 @@ impl MemRx {
         {
             self.burst.push_back(frame);
         }
+        burst.clear();
         burst.n = self.burst.len();
-        burst.pieces.clear();
         for (k, frame) in self.burst.iter_mut().enumerate() {
-            burst.more[k] = (0, 0);
             burst.data[k] = Piece::of_private(frame);
             burst.lens[k] = burst.data[k].len();
             if burst.lens[k] < ETHERNET_LEN {
@@ -107,12 +106,10 @@ impl MemTx {
         lock(&self.frames).len() + self.n_reserved < self.capacity
     }
 
-    pub(crate) fn reserve(&mut self) -> Room {
-        if !self.has_room() {
-            return Room::Full;
-        }
-        self.n_reserved += 1;
-        Room::Reserved
+    pub(crate) fn reserve(&mut self, n: usize) -> (usize, Room) {
+        let n_free = self.capacity.saturating_sub(lock(&self.frames).len() + self.n_reserved);
+        self.n_reserved += n.min(n_free);
+        (n.min(n_free), if n > n_free { Room::Full } else { Room::Reserved })
     }
 
     pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {

@@ -151,12 +151,13 @@ impl TxQueue {
         }
     }
 
-    /// Sets room aside for a frame of `len` bytes, behind what is reserved already. `hint`: frames that may follow.
+    /// Sets room aside for frames of these lengths, behind what is reserved already; gives how many got theirs, and what
+    /// became of the next. `hint`: frames that may come in all.
     #[inline(always)]
-    pub(crate) fn reserve(&mut self, len: u32, hint: u16) -> Room {
+    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16) -> (usize, Room) {
         match &mut self.kind {
-            TxKind::Vhost(queue) => queue.reserve(len, hint),
-            TxKind::Mem(queue) => queue.reserve(),
+            TxKind::Vhost(queue) => queue.reserve(lens, hint),
+            TxKind::Mem(queue) => queue.reserve(lens.len()),
         }
     }
 

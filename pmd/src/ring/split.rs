@@ -6,7 +6,9 @@
 
 use crate::error::{GuestFault, SetupError};
 use crate::shm::guest::Window;
-use crate::shm::{GuestMemory, Piece, load_u16, load_u32, load_u64, prefetch, store_u32, store_u64};
+use crate::shm::{
+    GuestMemory, Piece, load_u16, load_u32, load_u64, prefetch, store_four_if_different, store_u32, store_u64,
+};
 use crate::sys::EventFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering, fence};
@@ -269,6 +271,30 @@ impl SplitRing {
             if load_u64(place) != entry {
                 store_u64(place, entry);
             }
+        }
+    }
+
+    /// The same for entries in a row; `ids` and `lens` are of one length.
+    #[inline(always)]
+    pub(crate) fn put_used_run(&mut self, at: u16, ids: &[u16], lens: &[u32]) {
+        let mut at = at;
+        let (ids, later_ids) = ids.as_chunks::<4>();
+        let (lens, later_lens) = lens.as_chunks::<4>();
+        for (ids, lens) in ids.iter().zip(lens) {
+            let slot = usize::from(self.next.wrapping_add(at) & self.mask);
+            if slot + 4 <= usize::from(self.mask) + 1 {
+                // SAFETY: four entries from `slot` on are inside the used ring.
+                unsafe { store_four_if_different(self.used.add(4 + 8 * slot), ids, lens) };
+            } else {
+                for (i, (&id, &len)) in (0..).zip(ids.iter().zip(lens)) {
+                    self.put_used(at.wrapping_add(i), id, len);
+                }
+            }
+            at = at.wrapping_add(4);
+        }
+        for (&id, &len) in later_ids.iter().zip(later_lens) {
+            self.put_used(at, id, len);
+            at = at.wrapping_add(1);
         }
     }
 

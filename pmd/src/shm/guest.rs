@@ -7,6 +7,7 @@ use super::fault::Guard;
 use super::{Piece, prefetch};
 use crate::error::SetupError;
 use crate::sys;
+use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -25,12 +26,27 @@ pub struct RegionSpec {
     pub file: File,
 }
 
+/// One region that is this process's own memory: a guest in the same process, as in tests.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnRegion {
+    /// First address as the guest's driver writes it into descriptors.
+    pub guest_addr: u64,
+    /// First address as the guest names its rings.
+    pub user_addr: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Where they are.
+    pub host: *mut u8,
+}
+
 /// A file's mapped part. Unmapped when dropped.
 #[derive(Debug)]
 struct Mapping {
     base: *mut u8,
     len: usize,
     guard: Option<Guard>,
+    /// Who keeps the bytes there, if they are no mapping but this process's own memory.
+    owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 // SAFETY: addresses of a mapping that stays until drop; what lies there is only touched by `Piece` and the rings.
@@ -41,6 +57,9 @@ unsafe impl Sync for Mapping {}
 impl Drop for Mapping {
     fn drop(&mut self) {
         self.guard = None;
+        if self.owner.is_some() {
+            return;
+        }
         // SAFETY: the last region that pointed here is gone, and pieces are not kept longer than their memory.
         unsafe { sys::unmap(self.base, self.len) };
     }
@@ -104,27 +123,55 @@ impl GuestMemory {
         specs.into_iter().try_fold(Self::default(), |memory, spec| memory.with(spec))
     }
 
+    /// Regions of this process's own memory: both ends of a ring without a file between them, where nothing can be mapped.
+    ///
+    /// # Safety
+    /// As long as `owner` is kept, the bytes of every region can be read and written, and nobody makes a reference to them.
+    ///
+    /// # Errors
+    /// When a region wraps, or overlaps another.
+    pub unsafe fn of_this_process(
+        regions: &[OwnRegion],
+        owner: &Arc<dyn Any + Send + Sync>,
+    ) -> Result<Self, SetupError> {
+        regions.iter().try_fold(Self::default(), |memory, own| {
+            let &OwnRegion { guest_addr, user_addr, len, host } = own;
+            memory.check_apart(guest_addr, user_addr, len)?;
+            let mapping = Arc::new(Mapping { base: host, len: 0, guard: None, owner: Some(owner.clone()) });
+            Ok(memory.insert(Region { guest_addr, user_addr, len, host, mapping }))
+        })
+    }
+
     /// The same and one region more; the mappings so far are shared with this value.
     ///
     /// # Errors
     /// As [`GuestMemory::new`].
     pub fn with(&self, spec: RegionSpec) -> Result<Self, SetupError> {
-        check_range("guest", spec.guest_addr, spec.len)?;
-        check_range("user", spec.user_addr, spec.len)?;
+        self.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
+        Ok(self.insert(map(&spec)?))
+    }
+
+    /// Whether a region there would be a range, and apart from all others.
+    fn check_apart(&self, guest_addr: u64, user_addr: u64, len: u64) -> Result<(), SetupError> {
+        check_range("guest", guest_addr, len)?;
+        check_range("user", user_addr, len)?;
         for other in &self.regions {
-            let apart = |a: u64, b: u64| a + spec.len <= b || b + other.len <= a;
-            if !apart(spec.guest_addr, other.guest_addr) || !apart(spec.user_addr, other.user_addr) {
+            let apart = |a: u64, b: u64| a + len <= b || b + other.len <= a;
+            if !apart(guest_addr, other.guest_addr) || !apart(user_addr, other.user_addr) {
                 return Err(SetupError::memory(format!(
-                    "the front-end's memory region at {:#x} overlaps the one at {:#x}",
-                    spec.guest_addr, other.guest_addr
+                    "the front-end's memory region at {guest_addr:#x} overlaps the one at {:#x}",
+                    other.guest_addr
                 )));
             }
         }
-        let region = map(&spec)?;
+        Ok(())
+    }
+
+    fn insert(&self, region: Region) -> Self {
         let mut regions = self.regions.clone();
         let place = regions.partition_point(|r| r.guest_addr < region.guest_addr);
         regions.insert(place, region);
-        Ok(Self { regions })
+        Self { regions }
     }
 
     /// The same without one region.
@@ -240,7 +287,7 @@ fn map(spec: &RegionSpec) -> Result<Region, SetupError> {
     // Sealed files can't be cut short; all others are guarded.
     let guard = if facts.is_sealed { None } else { Guard::new(base, len) };
     let is_guarded = facts.is_sealed || guard.is_some();
-    let mapping = Arc::new(Mapping { base, len, guard });
+    let mapping = Arc::new(Mapping { base, len, guard, owner: None });
     if !is_guarded {
         return Err(say("there are too many regions already"));
     }

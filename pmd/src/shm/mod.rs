@@ -7,7 +7,7 @@
 pub mod fault;
 pub mod guest;
 
-pub use guest::{GuestMemory, RegionSpec};
+pub use guest::{GuestMemory, OwnRegion, RegionSpec};
 
 /// Bytes in guest memory: checked when made, valid for as long as the [`GuestMemory`] it came from.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +128,30 @@ mod machine {
     word!(load_u32 store_u32 u32, reg, "e");
     word!(load_u16 store_u16 u16, reg, "x");
 
+    /// Four used-ring entries (an id, then a length, 32 bits each) by one compare and, where they differ, one store.
+    ///
+    /// # Safety
+    /// 32 bytes are mapped and writable.
+    #[inline(always)]
+    pub(crate) unsafe fn store_four_if_different(to: *mut u8, ids: &[u16; 4], lens: &[u32; 4]) {
+        use core::arch::x86_64::{
+            __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_cmpeq_epi64, _mm256_cvtepu16_epi64, _mm256_cvtepu32_epi64,
+            _mm256_movemask_epi8, _mm256_or_si256, _mm256_slli_epi64,
+        };
+        let there: __m256i;
+        // SAFETY: the arrays are as long as what is loaded of them; `to` is the caller's promise. Every CPU that this is
+        // compiled for has AVX2.
+        unsafe {
+            let ids = _mm256_cvtepu16_epi64(_mm_loadl_epi64(ids.as_ptr().cast()));
+            let lens = _mm256_cvtepu32_epi64(_mm_loadu_si128(lens.as_ptr().cast()));
+            let entries = _mm256_or_si256(ids, _mm256_slli_epi64::<32>(lens));
+            asm!("vmovdqu {v}, [{p}]", v = out(ymm_reg) there, p = in(reg) to, options(nostack, preserves_flags, readonly));
+            if _mm256_movemask_epi8(_mm256_cmpeq_epi64(entries, there)) != -1 {
+                asm!("vmovdqu [{p}], {v}", v = in(ymm_reg) entries, p = in(reg) to, options(nostack, preserves_flags));
+            }
+        }
+    }
+
     macro_rules! two_halves {
         ($name:ident, $register:ident, $load:literal, $width:literal) => {
             /// `n` bytes by two loads and two stores that may overlap in the middle; `n` is between one and two widths.
@@ -204,6 +228,12 @@ mod machine {
     word!(load_u32 store_u32 u32);
     word!(load_u16 store_u16 u16);
 
+    pub(crate) unsafe fn store_four_if_different(to: *mut u8, ids: &[u16; 4], lens: &[u32; 4]) {
+        for (at, (&id, &len)) in ids.iter().zip(lens).enumerate() {
+            unsafe { store_u64(to.add(8 * at), u64::from(id) | u64::from(len) << 32) }
+        }
+    }
+
     pub(crate) unsafe fn few(to: *mut u8, from: *const u8, n: usize) {
         unsafe { std::ptr::copy(from, to, n) }
     }
@@ -213,7 +243,7 @@ mod machine {
     }
 }
 
-pub(crate) use machine::{load_u16, load_u32, load_u64, store_u32, store_u64};
+pub(crate) use machine::{load_u16, load_u32, load_u64, store_four_if_different, store_u32, store_u64};
 
 /// Copies `n` bytes, reading and writing nothing outside them. A byte may be read twice where two loads overlap; nothing is
 /// decided by what this copies.

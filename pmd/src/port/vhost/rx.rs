@@ -47,7 +47,6 @@ impl VhostRx {
     /// Source: VIRTIO 1.2, 2.7.13 and 5.1.6.2.
     #[inline]
     pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &PortStats) -> usize {
-        burst.n = 0;
         if self.stopped {
             return 0;
         }
@@ -65,7 +64,7 @@ impl VhostRx {
     /// First pass: where the frames are. Their first lines are asked for while the next descriptors are read.
     #[inline(always)]
     fn read_descriptors(&mut self, burst: &mut Burst, n: usize, stats: &PortStats) -> usize {
-        burst.pieces.clear();
+        burst.clear();
         self.ring.prefetch_descriptors(0, n as u16);
         let header_len = self.header_len;
         let mut n_bytes = 0;
@@ -90,7 +89,6 @@ impl VhostRx {
                     piece.behind(header_len).prefetch();
                     burst.data[k] = piece;
                     burst.lens[k] = len;
-                    burst.more[k] = (0, 0);
                 }
                 None if !self.read_chain(burst, k, head, stats) => return k,
                 None => {}
@@ -107,6 +105,7 @@ impl VhostRx {
     #[cold]
     #[inline(never)]
     fn read_chain(&mut self, burst: &mut Burst, k: usize, head: u16, stats: &PortStats) -> bool {
+        burst.set_not_plain();
         let start = burst.pieces.len();
         let header_len = self.header_len;
         let walked = self.ring.walk(head, false, &mut burst.pieces).and_then(|n_bytes| {
@@ -156,6 +155,7 @@ impl VhostRx {
     #[cold]
     fn read_wishes(burst: &mut Burst, k: usize, first: u64, then: u16) {
         burst.wishes[k] = Wishes::parse(first, then);
+        burst.wishing |= 1 << k;
         if !burst.wishes[k].is_empty() {
             burst.refuse(k, DropReason::BadOffload);
         }
@@ -198,9 +198,7 @@ impl VhostRx {
     #[inline]
     pub(crate) fn consume(&mut self, burst: &Burst, n: usize) {
         let n = n.min(BURST_MAX);
-        for (at, &id) in burst.ids[..n].iter().enumerate() {
-            self.ring.put_used(at as u16, id, 0);
-        }
+        self.ring.put_used_run(0, &burst.ids[..n], &[0; BURST_MAX][..n]);
         self.ring.publish(n as u16);
         self.ring.call_if_wanted();
     }

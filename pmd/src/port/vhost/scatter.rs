@@ -68,8 +68,9 @@ impl VhostTx {
     /// Puts frame `k` into the buffers from `at` on, the broken ones before them given back empty; gives the place behind.
     #[inline(never)]
     pub(super) fn put_parts(&mut self, burst: &Burst, k: usize, mut at: u16) -> u16 {
-        while self.stash.room[self.slot(at)] == 0 {
-            self.ring.put_used(at, self.stash.ids[self.slot(at)], 0);
+        while self.room(self.slot(at)) == 0 {
+            let slot = self.slot(at);
+            self.stash.written[slot] = 0;
             at += 1;
         }
         let mut left = burst.lens[k] + self.header_len;
@@ -79,9 +80,9 @@ impl VhostTx {
         let mut gather = Gather::new(&net_header[..self.header_len as usize], burst, k);
         for at in at..at + n_buffers {
             let slot = self.slot(at);
-            let here = self.stash.room[slot].min(left);
+            let here = self.room(slot).min(left);
             self.fill_buffer(slot, here, &mut gather);
-            self.ring.put_used(at, self.stash.ids[slot], here);
+            self.stash.written[slot] = here;
             left -= here;
         }
         at + n_buffers
@@ -91,7 +92,7 @@ impl VhostTx {
     fn n_buffers(&self, at: u16, n_bytes: u32) -> u16 {
         let (mut n, mut room) = (0, 0);
         while room < n_bytes {
-            room += self.stash.room[self.slot(at + n)];
+            room += self.room(self.slot(at + n));
             n += 1;
         }
         n

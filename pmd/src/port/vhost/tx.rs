@@ -21,8 +21,10 @@ const STASH: usize = 256;
 pub(super) struct Stash {
     /// A buffer in one piece, as most are; [`Piece::EMPTY`] when it is a chain, or broken.
     pub(super) pieces: [Piece; STASH],
-    /// Its bytes; 0: broken, to be given back empty.
-    pub(super) room: [u32; STASH],
+    /// Bytes of a buffer that is no such piece; 0: broken, to be given back empty.
+    room: [u32; STASH],
+    /// Bytes that were written into it.
+    pub(super) written: [u32; STASH],
     pub(super) ids: [u16; STASH],
     /// Where in `chains` a buffer of several pieces is: start and number.
     pub(super) more: [(u16, u16); STASH],
@@ -49,6 +51,7 @@ impl VhostTx {
         let stash = Stash {
             pieces: [Piece::EMPTY; STASH],
             room: [0; STASH],
+            written: [0; STASH],
             ids: [0; STASH],
             more: [(0, 0); STASH],
             chains: Pieces::new(),
@@ -78,17 +81,34 @@ impl VhostTx {
         usize::from(self.ring.base().wrapping_add(at)) % STASH
     }
 
-    /// Sets buffers aside for a frame of `len` bytes. Most frames fit into the next one.
-    ///
-    /// `hint`: frames that may follow, for which buffers are read ahead.
-    #[inline(always)]
-    pub(crate) fn reserve(&mut self, len: u32, hint: u16) -> Room {
-        let at = self.stash.n_taken;
-        if at < self.stash.n_ready && self.stash.room[self.slot(at)] >= len + self.header_len {
-            self.stash.n_taken += 1;
-            return Room::Reserved;
+    /// Bytes of the buffer at a place of the stash; 0: broken.
+    pub(super) fn room(&self, slot: usize) -> u32 {
+        match self.stash.pieces[slot].len() {
+            0 => self.stash.room[slot],
+            len => len,
         }
-        self.reserve_slowly(len + self.header_len, hint)
+    }
+
+    /// Sets buffers aside for frames of these lengths, in order; gives how many got theirs, and what became of the next.
+    /// Most frames fit into the next buffer.
+    ///
+    /// `hint`: frames that may come in all, for which buffers are read ahead.
+    #[inline(always)]
+    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16) -> (usize, Room) {
+        let mut n = 0;
+        while n < lens.len() {
+            let at = self.stash.n_taken;
+            if at < self.stash.n_ready && self.stash.pieces[self.slot(at)].len() >= lens[n] + self.header_len {
+                self.stash.n_taken += 1;
+            } else {
+                match self.reserve_slowly(lens[n] + self.header_len, hint) {
+                    Room::Reserved => {}
+                    other => return (n, other),
+                }
+            }
+            n += 1;
+        }
+        (n, Room::Reserved)
     }
 
     /// The stash is empty, or the next buffer too small: reads more, skips broken ones, merges several.
@@ -100,7 +120,7 @@ impl VhostTx {
             if at == self.stash.n_ready && !self.read_buffers(at + hint.max(1)) {
                 return self.no_more_buffers(n_buffers);
             }
-            let here = self.stash.room[self.slot(at)];
+            let here = self.room(self.slot(at));
             if here == 0 {
                 // A broken one ends what was gathered; all of it goes back empty.
                 self.spoil(n_buffers);
@@ -142,6 +162,7 @@ impl VhostTx {
     fn spoil(&mut self, n: u16) {
         for at in self.stash.n_taken..self.stash.n_taken + n {
             let slot = self.slot(at);
+            self.stash.pieces[slot] = Piece::EMPTY;
             self.stash.room[slot] = 0;
         }
     }
@@ -184,7 +205,6 @@ impl VhostTx {
         };
         let Some(piece) = piece else { return self.read_chain(slot, head) };
         self.stash.pieces[slot] = piece;
-        self.stash.room[slot] = piece.len();
         true
     }
 
@@ -228,23 +248,25 @@ impl VhostTx {
         while rest != 0 {
             let k = rest.trailing_zeros() as usize % BURST_MAX;
             rest &= rest - 1;
-            n_bytes += u64::from(burst.lens[k]);
-            at = if self.is_plain(burst, k, at) { self.put_plain(burst, k, at) } else { self.put_parts(burst, k, at) };
+            let (slot, len) = (self.slot(at), burst.lens[k]);
+            n_bytes += u64::from(len);
+            let place = self.stash.pieces[slot];
+            // One piece to read from, one to write to.
+            if place.len() >= len + self.header_len && burst.more(k).1 == 0 {
+                self.put_plain(burst, k, place);
+                self.stash.written[slot] = len + self.header_len;
+                at += 1;
+            } else {
+                at = self.put_parts(burst, k, at);
+            }
         }
         self.publish(at);
         n_bytes
     }
 
-    /// One piece to read from, one to write to.
     #[inline(always)]
-    fn is_plain(&self, burst: &Burst, k: usize, at: u16) -> bool {
-        self.stash.pieces[self.slot(at)].len() >= burst.lens[k] + self.header_len && burst.more[k].1 == 0
-    }
-
-    #[inline(always)]
-    fn put_plain(&mut self, burst: &Burst, k: usize, at: u16) -> u16 {
-        let (slot, len) = (self.slot(at), burst.lens[k]);
-        let place = self.stash.pieces[slot];
+    fn put_plain(&self, burst: &Burst, k: usize, place: Piece) {
+        let len = burst.lens[k];
         write_net_header(place, self.header_len, 1);
         let data = place.behind(self.header_len);
         let in_header = len.min(HEADER_MAX as u32);
@@ -252,18 +274,31 @@ impl VhostTx {
         if len > in_header {
             data.behind(in_header).write_piece(burst.data[k].first(len).behind(in_header));
         }
-        self.ring.put_used(at, self.stash.ids[slot], len + self.header_len);
-        at + 1
+    }
+
+    /// Writes the used entries of the first `n` buffers, which may go round the end of the stash.
+    #[inline(always)]
+    fn put_used(&mut self, n: u16) {
+        let start = self.slot(0);
+        let here = usize::from(n).min(STASH - start);
+        let stash = &self.stash;
+        self.ring.put_used_run(0, &stash.ids[start..start + here], &stash.written[start..start + here]);
+        let later = usize::from(n) - here;
+        if later > 0 {
+            self.ring.put_used_run(here as u16, &stash.ids[..later], &stash.written[..later]);
+        }
     }
 
     #[inline(always)]
     fn publish(&mut self, mut n: u16) {
         // What was taken and not filled can only be broken.
         while n < self.stash.n_taken {
-            self.ring.put_used(n, self.stash.ids[self.slot(n)], 0);
+            let slot = self.slot(n);
+            self.stash.written[slot] = 0;
             n += 1;
         }
         if n > 0 {
+            self.put_used(n);
             self.stash.n_taken = 0;
             self.stash.n_ready -= n;
             if self.stash.n_ready == 0 {
