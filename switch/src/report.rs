@@ -387,3 +387,7 @@ fn rates_between(last: &Sample, at: Instant, now: &Counters) -> RateReport {
         tx_bps: rate(now.tx_bytes, last.counters.tx_bytes) * 8.0,
     }
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -32,7 +32,12 @@ fn attend_listening<P: Plane + Clone>(port: &Port, plane: &P, listening: &Listen
     while !stop.is_requested() {
         stop.wait([listener.as_fd()], None);
         match listener.accept() {
-            Ok((stream, _)) => converse(port, plane, stream, Some(listening), stop),
+            Ok((stream, _)) => {
+                let mut next = Some(stream);
+                while let Some(stream) = next {
+                    next = converse(port, plane, stream, Some(listening), stop);
+                }
+            }
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(e) => {
                 // No file descriptors left, as a rule: it gets better when somebody else closes some.
@@ -76,17 +81,26 @@ fn nobody_there(port: &Port, error: &io::Error) -> String {
     }
 }
 
-fn converse<P: Plane + Clone>(port: &Port, plane: &P, stream: UnixStream, listening: Option<&Listening>, stop: &Stop) {
+/// One front-end from beginning to end; the one that came after it, if it came already.
+fn converse<P: Plane + Clone>(
+    port: &Port,
+    plane: &P,
+    stream: UnixStream,
+    listening: Option<&Listening>,
+    stop: &Stop,
+) -> Option<UnixStream> {
     // Accepted from a listener that doesn't block, but not blocking isn't inherited; said anyway, the crate needs it.
     if let Err(e) = stream.set_nonblocking(false) {
-        return port.notes.warn(format_args!("cannot use a connection: {e}"));
+        port.notes.warn(format_args!("cannot use a connection: {e}"));
+        return None;
     }
     port.notes.info("a front-end connected");
-    let end = serve(stream, plane.clone(), port, stop, listening.map(Listening::listener));
+    let (end, next) = serve(stream, plane.clone(), port, stop, listening.map(Listening::listener));
     match &end {
         End::Gone => port.notes.info("the front-end disconnected"),
         End::Closed(why) => port.notes.warn(format_args!("connection closed: {why}")),
         End::Stopping => {}
     }
     port.link.set_last_end(if let End::Closed(why) = end { Some(why) } else { None });
+    next
 }

@@ -38,28 +38,30 @@ pub(crate) enum End {
     Stopping,
 }
 
-/// Serves a front-end until it goes or has to. `listener`: where others may try to connect meanwhile; they are refused.
-/// When this returns, the port is down, its memory unmapped, and every file of the front-end closed.
+/// Serves a front-end until it goes or has to. `listener`: where others may try to connect meanwhile; they are refused,
+/// and who came after this one had gone is given back, to be served next. When this returns, the port is down, its memory
+/// unmapped, and every file of the front-end closed.
 pub(crate) fn serve<P: Plane>(
     stream: UnixStream,
     plane: P,
     port: &Port,
     stop: &Stop,
     listener: Option<&UnixListener>,
-) -> End {
+) -> (End, Option<UnixStream>) {
     let (Ok(peek), Ok(close)) = (stream.try_clone(), stream.try_clone()) else {
-        return End::Closed("this process has no file descriptors left".to_owned());
+        return (End::Closed("this process has no file descriptors left".to_owned()), None);
     };
     let handler = Arc::new(Mutex::new(Handler::new(plane, port.n_pairs)));
     let requests = BackendReqHandler::from_stream(stream, handler.clone());
     port.link.connected(close);
-    let mut connection = Connection { peek, handler, requests, port, stop, listener };
+    let mut connection = Connection { peek, handler, requests, port, stop, listener, successor: None };
     let end = connection.run();
     lock(&connection.handler).device.close();
-    match (port.link.disconnected(), end) {
+    let end = match (port.link.disconnected(), end) {
         (Some(why), End::Gone) => End::Closed(why),
         (_, end) => end,
-    }
+    };
+    (end, connection.successor)
 }
 
 struct Connection<'a, P: Plane> {
@@ -69,6 +71,7 @@ struct Connection<'a, P: Plane> {
     port: &'a Port,
     stop: &'a Stop,
     listener: Option<&'a UnixListener>,
+    successor: Option<UnixStream>,
 }
 
 impl<P: Plane> Connection<'_, P> {
@@ -82,7 +85,7 @@ impl<P: Plane> Connection<'_, P> {
     }
 
     /// Waits until a message is there as a whole.
-    fn next_message(&self) -> Result<Envelope, End> {
+    fn next_message(&mut self) -> Result<Envelope, End> {
         let mut begun: Option<Instant> = None;
         loop {
             self.wait(begun.is_some());
@@ -101,26 +104,30 @@ impl<P: Plane> Connection<'_, P> {
 
     /// Waits for something to do, and sends others away. A part of a message would end the wait at once, so that its rest
     /// is waited for by the clock.
-    fn wait(&self, has_part: bool) {
+    fn wait(&mut self, has_part: bool) {
         let moment = Some(Duration::from_millis(1));
-        let others = match (self.listener, has_part) {
+        // Once there is a successor, this front-end is gone, and what it said last is all there is to do.
+        let listener = self.listener.filter(|_| self.successor.is_none());
+        let others = match (listener, has_part) {
             (None, true) => self.stop.wait([], moment).first().copied(),
             (None, false) => self.stop.wait([self.peek.as_fd()], None).get(1).copied(),
             (Some(listener), true) => self.stop.wait([listener.as_fd()], moment).first().copied(),
             (Some(listener), false) => self.stop.wait([self.peek.as_fd(), listener.as_fd()], None).get(1).copied(),
         };
-        // Whoever comes after a front-end that has just gone is not beside it.
-        if others == Some(true) && !is_hung_up(&self.peek) {
+        if others == Some(true) {
             self.refuse_others();
         }
     }
 
     /// One port, one guest: who connects beside it is sent away at once.
-    fn refuse_others(&self) {
+    fn refuse_others(&mut self) {
         let Some(listener) = self.listener else { return };
         // The listener does not block: this ends when nobody is left, and is bounded in case somebody never ceases.
         for _ in 0..64 {
-            if listener.accept().is_err() {
+            let Ok((other, _)) = listener.accept() else { return };
+            // Looked at after the other had come: a front-end that is here now was here then.
+            if is_hung_up(&self.peek) {
+                self.successor = Some(other);
                 return;
             }
             self.port.link.count_refused();

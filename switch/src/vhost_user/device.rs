@@ -459,3 +459,7 @@ pub(crate) enum QueueState {
     /// It can't run as it is set up.
     Broken(String),
 }
+
+#[cfg(test)]
+#[path = "device_tests.rs"]
+mod tests;

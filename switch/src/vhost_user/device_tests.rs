@@ -1,0 +1,333 @@
+use super::*;
+use crate::plane::Raised;
+use proptest::prelude::*;
+use rustix::event::{EventfdFlags, eventfd as new_eventfd};
+use rustix::fs::{MemfdFlags, memfd_create};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const SLOTS: u64 = 0x20;
+/// Offered as protocol features.
+const OFFERED: u64 = 0x8009;
+const REGION: u64 = 1 << 20;
+const VERSION_1: u64 = 1 << 32;
+
+/// What the cores would have.
+#[derive(Debug, Default)]
+struct Cores {
+    /// Index and position of each queue that is polled, each poll having moved it on by one.
+    up: Vec<(u16, u16)>,
+    memory: Option<Arc<GuestMemory>>,
+    features: u64,
+    n_downs: usize,
+    n_forgotten: usize,
+}
+
+/// Cores that poll nothing. Rings in the upper half of user memory can't be built.
+#[derive(Clone, Debug, Default)]
+struct FakePlane(Rc<RefCell<Cores>>);
+
+impl Plane for FakePlane {
+    fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
+        let mut cores = self.0.borrow_mut();
+        assert!(cores.up.is_empty(), "a port that is up was brought up");
+        assert!(!queues.is_empty());
+        let mut raised = Raised::default();
+        for spec in queues {
+            assert!(spec.size.is_power_of_two());
+            if spec.desc >= REGION / 2 {
+                raised.failed.push((spec.index, SetupError::new("outside")));
+            } else {
+                cores.up.push((spec.index, spec.base.unwrap_or(7)));
+            }
+        }
+        cores.memory = (!cores.up.is_empty()).then(|| memory.clone());
+        cores.features = features;
+        raised
+    }
+
+    fn down(&mut self) -> Vec<(u16, u16)> {
+        let mut cores = self.0.borrow_mut();
+        cores.n_downs += 1;
+        cores.memory = None;
+        std::mem::take(&mut cores.up).into_iter().map(|(index, base)| (index, base.wrapping_add(1))).collect()
+    }
+
+    fn forget(&mut self) {
+        self.0.borrow_mut().n_forgotten += 1;
+    }
+}
+
+fn device(n_pairs: u16) -> (Device<FakePlane>, FakePlane) {
+    let plane = FakePlane::default();
+    (Device::new(plane.clone(), n_pairs, OFFERED), plane)
+}
+
+fn memfd(len: u64) -> File {
+    let file = File::from(memfd_create("test", MemfdFlags::CLOEXEC).unwrap());
+    file.set_len(len).unwrap();
+    file
+}
+
+fn region(slot: u64) -> RegionSpec {
+    RegionSpec { guest_addr: slot * REGION, user_addr: slot * REGION, len: REGION, file_offset: 0, file: memfd(REGION) }
+}
+
+fn event() -> File {
+    File::from(new_eventfd(0, EventfdFlags::CLOEXEC).unwrap())
+}
+
+fn rings(desc: u64) -> Rings {
+    Rings { desc, avail: desc + 0x4000, used: desc + 0x8000 }
+}
+
+/// All that a queue needs but its kick and to be enabled.
+fn set_up(device: &mut Device<FakePlane>, index: u32) {
+    device.set_size(index, 256).unwrap();
+    device.set_base(index, 100).unwrap();
+    device.set_rings(index, rings(0)).unwrap();
+}
+
+/// A device with features, memory, and one pair that runs.
+fn running() -> (Device<FakePlane>, FakePlane) {
+    let (mut device, plane) = device(1);
+    device.set_features(VERSION_1 | F_PROTOCOL_FEATURES).unwrap();
+    device.add_region(region(0)).unwrap();
+    for index in 0..2 {
+        set_up(&mut device, index);
+        device.set_kick(index, Some(event())).unwrap();
+        device.set_enabled(index, true).unwrap();
+    }
+    assert_eq!(plane.0.borrow().up.len(), 2);
+    (device, plane)
+}
+
+#[test]
+fn queue_runs_when_all_of_it_is_there_and_not_before() {
+    let (mut device, plane) = device(1);
+    let is_up = |plane: &FakePlane| !plane.0.borrow().up.is_empty();
+    device.set_enabled(1, true).unwrap();
+    device.set_kick(1, None).unwrap();
+    device.set_features(VERSION_1 | F_PROTOCOL_FEATURES).unwrap();
+    device.set_size(1, 256).unwrap();
+    device.set_rings(1, rings(0)).unwrap();
+    assert!(!is_up(&plane), "memory is missing");
+    device.add_region(region(0)).unwrap();
+    assert_eq!(plane.0.borrow().up, [(1, 7)], "without a base it is where its used index says");
+}
+
+#[test]
+fn queue_without_protocol_features_is_enabled_by_its_kick() {
+    let (mut device, plane) = device(1);
+    device.set_features(VERSION_1).unwrap();
+    device.set_memory(vec![region(0)]).unwrap();
+    set_up(&mut device, 0);
+    device.set_kick(0, None).unwrap();
+    assert_eq!(plane.0.borrow().up, [(0, 100)]);
+}
+
+#[test]
+fn stopped_queue_says_where_it_stands_and_the_other_goes_on_there() {
+    let (mut device, plane) = running();
+    // Queue 0 was moved once when queue 1 joined it, and once more now.
+    assert_eq!(device.stop_queue(1).unwrap(), 101);
+    assert_eq!(plane.0.borrow().up, [(0, 102)]);
+    assert_eq!(device.stop_queue(1).unwrap(), 101, "stopped already");
+    device.set_kick(1, None).unwrap();
+    assert_eq!(plane.0.borrow().up, [(0, 103), (1, 101)]);
+}
+
+#[test]
+fn memory_is_swapped_while_nothing_runs_and_the_old_is_let_go() {
+    let (mut device, plane) = running();
+    let old = Arc::downgrade(device.memory().unwrap());
+    let n_downs = plane.0.borrow().n_downs;
+    device.add_region(region(1)).unwrap();
+    assert!(old.upgrade().is_none(), "nobody holds the old memory");
+    assert_eq!(plane.0.borrow().n_downs, n_downs + 1);
+    assert_eq!(plane.0.borrow().memory.as_ref().unwrap().n_regions(), 2);
+    device.remove_region(REGION, REGION, REGION).unwrap();
+    assert_eq!(plane.0.borrow().memory.as_ref().unwrap().n_regions(), 1);
+    device.remove_region(0, 0, REGION).unwrap();
+    assert!(plane.0.borrow().up.is_empty(), "without memory nothing runs");
+    device.add_region(region(0)).unwrap();
+    assert_eq!(plane.0.borrow().up.len(), 2);
+}
+
+#[test]
+fn refused_memory_changes_nothing() {
+    let (mut device, plane) = running();
+    let n_downs = plane.0.borrow().n_downs;
+    let short = RegionSpec { file: memfd(4096), ..region(1) };
+    assert!(device.add_region(short).unwrap_err().is_memory);
+    assert!(device.add_region(region(0)).is_err(), "it overlaps");
+    assert!(device.set_memory(vec![region(0), region(0)]).is_err());
+    assert!(device.remove_region(REGION, REGION, REGION).is_err());
+    assert_eq!(plane.0.borrow().n_downs, n_downs, "the queues were not even stopped");
+    assert_eq!(plane.0.borrow().up.len(), 2);
+}
+
+#[test]
+fn ring_that_does_not_fit_is_refused_and_stops_that_queue_alone() {
+    let (mut device, plane) = running();
+    let why = device.set_rings(1, rings(REGION / 2)).unwrap_err();
+    assert_eq!(why.text, "outside");
+    assert_eq!(plane.0.borrow().up.iter().map(|up| up.0).collect::<Vec<_>>(), [0]);
+    assert_eq!(device.view().queues[1].state, QueueState::Broken("outside".to_owned()));
+    // It isn't tried again for another queue's sake, but once it is set up anew.
+    device.set_call(0, Some(event())).unwrap();
+    device.set_rings(1, rings(0)).unwrap();
+    assert_eq!(plane.0.borrow().up.len(), 2);
+    assert_eq!(device.view().queues[1].state, QueueState::Runs);
+}
+
+#[test]
+fn numbers_that_cannot_be_are_refused() {
+    let (mut device, _) = device(2);
+    for size in [0, 3, 255, 32_769, 65_536, 65_536 + 256, u32::MAX] {
+        assert!(device.set_size(0, size).is_err(), "{size}");
+    }
+    assert!(device.set_size(0, 32_768).is_ok() && device.set_size(0, 1).is_ok());
+    for index in [4, 255, 256, 65_537, u32::MAX] {
+        assert!(device.set_size(index, 256).is_err() && device.set_base(index, 0).is_err());
+        assert!(device.set_rings(index, rings(0)).is_err() && device.set_enabled(index, true).is_err());
+        assert!(device.set_kick(index, None).is_err() && device.stop_queue(index).is_err());
+    }
+    assert!(device.set_base(0, 65_536).is_err());
+    for (desc, avail, used) in [(8, 0, 0), (0, 1, 0), (0, 0, 2)] {
+        assert!(device.set_rings(0, Rings { desc, avail, used }).is_err());
+    }
+}
+
+#[test]
+fn only_what_is_offered_is_taken() {
+    let (mut one, _) = device(1);
+    let (mut several, _) = device(2);
+    assert_eq!(one.offered() & F_MQ, 0);
+    assert!(one.set_features(F_MQ).is_err() && several.set_features(F_MQ).is_ok());
+    assert!(one.set_features(1 << 63).is_err());
+    assert!(one.set_protocol_features(OFFERED | SLOTS).is_err());
+    assert_eq!(one.protocol(), 0);
+    assert!(one.set_protocol_features(OFFERED).is_ok());
+}
+
+#[test]
+fn features_cannot_change_under_a_queue_that_runs() {
+    let (mut device, plane) = running();
+    assert!(device.set_features(F_PROTOCOL_FEATURES).is_err());
+    device.set_features(VERSION_1 | F_PROTOCOL_FEATURES).unwrap();
+    device.disable_all();
+    device.set_features(F_PROTOCOL_FEATURES).unwrap();
+    assert!(plane.0.borrow().up.is_empty());
+}
+
+#[test]
+fn file_that_is_no_eventfd_is_refused() {
+    let (mut device, _) = device(1);
+    assert!(device.set_kick(0, Some(memfd(4096))).is_err());
+    assert!(device.set_call(0, Some(File::open("/dev/null").unwrap())).is_err());
+    assert!(device.set_err(0, Some(File::open("/").unwrap())).is_err());
+}
+
+#[test]
+fn closed_device_keeps_nothing() {
+    let (mut device, plane) = running();
+    let memory = Arc::downgrade(device.memory().unwrap());
+    device.close();
+    assert!(memory.upgrade().is_none());
+    assert!(plane.0.borrow().up.is_empty());
+    assert_eq!(plane.0.borrow().n_forgotten, 1);
+    assert_eq!(device.view().features, None);
+}
+
+/// A message, well-formed or not.
+#[derive(Clone, Debug)]
+enum Step {
+    Features(u64),
+    Add(u64),
+    Remove(u64),
+    Table(Vec<u64>),
+    Size(u32, u32),
+    Rings(u32, u64),
+    Base(u32, u32),
+    Stop(u32),
+    Kick(u32, bool),
+    Call(u32, bool),
+    Enable(u32, bool),
+    DisableAll,
+    Reset,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = || 0..5_u32;
+    prop_oneof![
+        prop::sample::select(vec![0, VERSION_1, VERSION_1 | F_PROTOCOL_FEATURES, 1 << 50]).prop_map(Step::Features),
+        (0..3_u64).prop_map(Step::Add),
+        (0..3_u64).prop_map(Step::Remove),
+        prop::collection::vec(0..3_u64, 0..3).prop_map(Step::Table),
+        (index(), prop::sample::select(vec![0, 1, 3, 256, 40_000])).prop_map(|(i, n)| Step::Size(i, n)),
+        (index(), prop::sample::select(vec![0, 1, REGION / 2])).prop_map(|(i, at)| Step::Rings(i, at)),
+        (index(), 0..70_000_u32).prop_map(|(i, n)| Step::Base(i, n)),
+        index().prop_map(Step::Stop),
+        (index(), any::<bool>()).prop_map(|(i, on)| Step::Kick(i, on)),
+        (index(), any::<bool>()).prop_map(|(i, on)| Step::Call(i, on)),
+        (index(), any::<bool>()).prop_map(|(i, on)| Step::Enable(i, on)),
+        Just(Step::DisableAll),
+        Just(Step::Reset),
+    ]
+}
+
+fn take(device: &mut Device<FakePlane>, step: Step) -> Result<()> {
+    match step {
+        Step::Features(bits) => device.set_features(bits),
+        Step::Add(slot) => device.add_region(region(slot)),
+        Step::Remove(slot) => device.remove_region(slot * REGION, slot * REGION, REGION),
+        Step::Table(slots) => device.set_memory(slots.into_iter().map(region).collect()),
+        Step::Size(index, size) => device.set_size(index, size),
+        Step::Rings(index, at) => device.set_rings(index, rings(at)),
+        Step::Base(index, base) => device.set_base(index, base),
+        Step::Stop(index) => device.stop_queue(index).map(drop),
+        Step::Kick(index, has_file) => device.set_kick(index, has_file.then(event)),
+        Step::Call(index, has_file) => device.set_call(index, has_file.then(event)),
+        Step::Enable(index, on) => device.set_enabled(index, on),
+        Step::DisableAll => {
+            device.disable_all();
+            Ok(())
+        }
+        Step::Reset => {
+            device.reset();
+            Ok(())
+        }
+    }
+}
+
+proptest! {
+    /// Whatever is said in whatever order: the cores have exactly the queues that the device says run, with its memory
+    /// and features; and in the end nothing is left.
+    #[test]
+    fn any_order_of_messages_leaves_a_defined_state(steps in prop::collection::vec(step(), 0..60)) {
+        let (mut device, plane) = device(2);
+        for step in steps {
+            let _ = take(&mut device, step);
+            let _ = device.take_notes();
+            let cores = plane.0.borrow();
+            let view = device.view();
+            let runs: Vec<_> = (0..4_u16).filter(|&index| view.queues[usize::from(index)].state == QueueState::Runs).collect();
+            let mut up: Vec<_> = cores.up.iter().map(|up| up.0).collect();
+            up.sort_unstable();
+            prop_assert_eq!(&runs, &up);
+            if !up.is_empty() {
+                prop_assert!(Arc::ptr_eq(cores.memory.as_ref().unwrap(), device.memory().unwrap()));
+                prop_assert_eq!(Some(cores.features), view.features);
+            }
+            // What is held: the device's handle and, if something runs, the cores'.
+            if let Some(memory) = device.memory() {
+                prop_assert_eq!(Arc::strong_count(memory), 1 + usize::from(cores.memory.is_some()));
+            }
+        }
+        let memory = device.memory().map(Arc::downgrade);
+        device.close();
+        prop_assert!(plane.0.borrow().up.is_empty());
+        prop_assert!(memory.is_none_or(|memory| memory.upgrade().is_none()));
+    }
+}

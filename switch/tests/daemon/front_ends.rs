@@ -1,0 +1,184 @@
+//! Front-ends that misbehave, or are too many.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use guest::hostile_messages::{MESSAGE_FAULTS, Messenger};
+use guest::raw::{self, Message, request};
+use guest::{Manner, Options, Session, Socket};
+
+use crate::rig::{Daemon, PATIENCE, exchange, introduce, topology};
+
+fn connect(daemon: &Daemon, name: &str) -> UnixStream {
+    let stream = UnixStream::connect(daemon.path(name)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Whether the other side closes; whatever it sends before is read.
+fn is_closed(mut stream: &UnixStream) -> bool {
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::ConnectionReset, "{e}");
+                return true;
+            }
+        }
+    }
+}
+
+#[test]
+fn every_message_that_breaks_the_rules_is_answered_as_it_should_be() {
+    let mut daemon = Daemon::start(&topology(&["a", "b", "x"], "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    let n_files = daemon.n_files();
+    let socket = Socket::Connect(daemon.path("x.sock"));
+    let mut wrong = Vec::new();
+    for fault in MESSAGE_FAULTS {
+        let answer = Messenger::connect(&socket, Duration::from_secs(10)).unwrap().run(fault);
+        if !fault.expect.allows(answer) {
+            wrong.push(format!("{} {}: {answer:?}, expected {:?}", fault.row, fault.name, fault.expect));
+        }
+        // The neighbours notice nothing.
+        exchange((1, &mut a), (2, &mut b), 1);
+        daemon.until_state("x/net0", "waiting");
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), daemon.log());
+    daemon.until("every file is closed", |daemon| daemon.n_files() == n_files);
+    daemon.until("all memory is unmapped", |daemon| daemon.n_shared_mappings() == 2);
+}
+
+#[test]
+fn a_hundred_connections_leave_nothing_behind() {
+    let mut daemon = Daemon::start(&topology(&["a"], "weir"));
+    let n_files = daemon.n_files();
+    for n in 0..100 {
+        match n % 4 {
+            // All the way, part of the way, not a word, half a word.
+            0 => drop(daemon.guest("a.sock", Options { n_queue_pairs: 4, ..Options::default() })),
+            1 => {
+                let stream = Socket::Connect(daemon.path("a.sock")).open(PATIENCE).unwrap();
+                drop(Session::negotiate(stream, &Options::default(), Manner::default()));
+            }
+            2 => drop(connect(&daemon, "a.sock")),
+            _ => connect(&daemon, "a.sock").write_all(&[1, 0, 0]).unwrap(),
+        }
+        daemon.until_state("a/net0", "waiting");
+    }
+    daemon.until("every file is closed", |daemon| daemon.n_files() == n_files);
+    daemon.until("all memory is unmapped", |daemon| daemon.n_shared_mappings() == 0);
+    let n_lines = daemon.log().lines().count();
+    assert!(n_lines < 100, "{n_lines} lines in the log for 100 connections");
+}
+
+#[test]
+fn second_front_end_is_refused_at_once_and_counted() {
+    let mut daemon = Daemon::start(&topology(&["a"], "weir"));
+    let mut guest = daemon.guest("a.sock", Options::default());
+    let n_files = daemon.n_files();
+    for _ in 0..20 {
+        assert!(is_closed(&connect(&daemon, "a.sock")), "it should be closed");
+    }
+    daemon.until("they are counted", |daemon| daemon.port("a/net0")["connection"]["refused_connects"] == 20);
+    assert_eq!(daemon.n_files(), n_files);
+    assert!(!guest.is_gone());
+    guest.stop().unwrap();
+}
+
+#[test]
+fn connections_by_the_thousand_end_and_the_port_still_serves() {
+    let mut daemon = Daemon::start(&topology(&["a"], "weir"));
+    let n_files = daemon.n_files();
+    let mut kept = Vec::new();
+    for _ in 0..2000 {
+        let stream = UnixStream::connect(daemon.path("a.sock")).unwrap();
+        kept.push(stream);
+        if kept.len() > 100 {
+            kept.remove(0);
+        }
+    }
+    drop(kept);
+    let mut guest = daemon.guest("a.sock", Options::default());
+    guest.stop().unwrap();
+    drop(guest);
+    daemon.until("every file is closed", |daemon| daemon.n_files() == n_files);
+}
+
+#[test]
+fn front_end_that_never_reads_is_closed() {
+    let mut daemon = Daemon::start(&topology(&["a"], "weir"));
+    let stream = connect(&daemon, "a.sock");
+    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let question = Message::new(request::GET_FEATURES, &[]);
+    let begin = Instant::now();
+    while question.send(&stream).is_ok_and(|()| true) || !daemon.log().contains("does not read") {
+        assert!(begin.elapsed() < PATIENCE, "it is not closed:\n{}", daemon.log());
+    }
+    daemon.until_state("a/net0", "waiting");
+    assert!(daemon.port("a/net0")["waits_for"].as_str().unwrap().contains("does not read its answers"));
+}
+
+#[test]
+fn half_a_message_holds_up_nobody_for_long() {
+    let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
+    let mut stream = connect(&daemon, "a.sock");
+    stream.write_all(&Message::with_u64(request::SET_FEATURES, 0).to_bytes()[..15]).unwrap();
+    // Meanwhile others are refused, and other ports served.
+    daemon.until_state("a/net0", "connected");
+    assert!(is_closed(&connect(&daemon, "a.sock")));
+    daemon.guest("b.sock", Options::default()).stop().unwrap();
+    assert!(is_closed(&stream));
+    daemon.until("it says why", |daemon| daemon.log().contains("half a message"));
+}
+
+#[test]
+fn guest_without_shared_memory_is_told_what_to_do() {
+    let mut daemon = Daemon::start(&topology(&["a"], "weir"));
+    let stream = Socket::Connect(daemon.path("a.sock")).open(PATIENCE).unwrap();
+    let waits_for = |daemon: &Daemon| daemon.port("a/net0")["waits_for"].as_str().unwrap_or_default().to_owned();
+    daemon.until("it is connected", |daemon| waits_for(daemon).contains("driver not started"));
+    let _session = Session::negotiate(stream, &Options::default(), Manner::default()).unwrap();
+    daemon.until("it misses memory", |daemon| waits_for(daemon).contains("memory-backend-memfd,share=on"));
+}
+
+#[test]
+fn memory_that_cannot_be_shared_is_said_so() {
+    let mut daemon = Daemon::start(&topology(&["a"], "weir"));
+    let stream = connect(&daemon, "a.sock");
+    raw::ask_u64(&stream, request::GET_FEATURES).unwrap();
+    let file = tempfile::tempfile_in("/proc/self/..").or_else(|_| std::fs::File::open("/proc/version")).unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+    Message::mem_table(1, &[([0, 4096, 0x1000, 0], fd)]).send(&stream).unwrap();
+    assert!(is_closed(&stream), "without acknowledgements a refusal ends the connection");
+    daemon.until("it says why", |daemon| daemon.log().contains("memory-backend-memfd,share=on"));
+}
+
+#[test]
+fn files_cut_short_close_their_port_and_no_other() {
+    let mut daemon = Daemon::start(&topology(&["a", "b", "c"], "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    let c = daemon.guest("c.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    c.driver.memory().file().unwrap().set_len(0).unwrap();
+    // A flood makes the switch write into what is gone.
+    daemon.until("the port is closed", |daemon| {
+        let broadcast = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1], &[0x88, 0xb5], &[0; 50]].concat();
+        a.send(0, &broadcast);
+        while b.recv(0).is_some() {}
+        daemon.port("c/net0")["state"] == "waiting"
+    });
+    let last = crate::rig::frame(1, 2, 77, 1);
+    crate::rig::send(&mut a, &last);
+    while crate::rig::receive(&mut b) != last {}
+    exchange((1, &mut a), (2, &mut b), 10);
+    // The guest's memory is gone for itself as well; it must not be looked at again.
+    std::mem::forget(c);
+}
