@@ -7,7 +7,7 @@
 pub mod fault;
 pub mod guest;
 
-pub use guest::{GuestMemory, OwnRegion, RegionSpec};
+pub use guest::{GuestMemory, RegionSpec};
 
 /// Bytes in guest memory: checked when made, valid for as long as the [`GuestMemory`] it came from.
 #[derive(Clone, Copy, Debug)]
@@ -256,12 +256,13 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, n: usize) {
     // more, or for fewer than 64 bytes two halves of the next smaller power of two.
     unsafe {
         if n >= 64 {
-            let mut at = 0;
-            while at + 64 <= n {
-                machine::line(to.add(at), from.add(at));
-                at += 64;
-            }
-            if at < n {
+            machine::line(to, from);
+            if n > 64 {
+                let mut at = 64;
+                while at + 64 < n {
+                    machine::line(to.add(at), from.add(at));
+                    at += 64;
+                }
                 machine::line(to.add(n - 64), from.add(n - 64));
             }
         } else {

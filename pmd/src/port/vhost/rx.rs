@@ -86,6 +86,8 @@ impl VhostRx {
             };
             match piece {
                 Some(piece) => {
+                    // Two lines where the virtio-net header ends one, as DPDK lays it out, else the same one twice.
+                    piece.prefetch();
                     piece.behind(header_len).prefetch();
                     burst.data[k] = piece;
                     burst.lens[k] = len;
