@@ -32,6 +32,11 @@ impl Cpus {
         &self.polling
     }
 
+    /// The same as the kernel writes them: `0-3,8`.
+    pub(crate) fn polled(&self) -> String {
+        ranges(&self.polling.iter().map(|core| core.id).collect::<Vec<_>>())
+    }
+
     /// Keeps the calling thread, and those it will start, off the polling CPUs. False: there are no others.
     ///
     /// # Errors

@@ -133,8 +133,8 @@ impl Daemon {
         self.start_operators(operators, &sources)?;
         let stop = self.stop.clone();
         self.spawn("supervisor".to_owned(), move || supervisor::run(&sources, &stop))?;
-        let (n_cores, n_ports) = (self.cores.len(), self.ports.len());
-        info!("running: {n_ports} ports, {n_cores} cores, control socket {}", topology.control.path.display());
+        let (n_ports, polled) = (self.ports.len(), cpus.polled());
+        info!("running: ports {n_ports}, polling on CPU {polled}, control socket {}", topology.control.path.display());
         Ok(())
     }
 
@@ -179,9 +179,8 @@ impl Daemon {
 }
 
 fn log_to_stderr() {
-    let level = std::env::var("WEIR_LOG").ok().and_then(|level| level.parse().ok());
     let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level.unwrap_or(tracing::level_filters::LevelFilter::INFO))
+        .with_max_level(tracing::level_filters::LevelFilter::INFO)
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)

@@ -21,8 +21,7 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) fn run(sources: &Sources, stop: &Stop) {
     let Sources { fleet, ports, rates, clock, .. } = sources;
     let mut looked: Option<Instant> = None;
-    // What was last said of each port, so that a fault that stays is one line.
-    let mut said: Vec<Vec<(u16, GuestFault)>> = vec![Vec::new(); ports.len()];
+    let mut said = vec![Said::default(); ports.len()];
     while !stop.sleep(EVERY) {
         let is_due = looked.is_none_or(|at| at.elapsed() >= SLOWLY);
         for (port, said) in ports.iter().zip(&mut said) {
@@ -53,13 +52,24 @@ fn close_if_hopeless(fleet: &Fleet, port: &Port) {
     }
 }
 
-fn report_faults(fleet: &Fleet, port: &Port, said: &mut Vec<(u16, GuestFault)>) {
+/// What was last said of a port, so that a fault that stays is one line.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    stopped: Vec<(u16, GuestFault)>,
+    n_faults: u64,
+}
+
+fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
     let faults = fleet.stopped(port.id());
-    let mut new = faults.iter().filter(|fault| !said.contains(fault));
+    let mut new = faults.iter().filter(|fault| !said.stopped.contains(fault));
+    let n_faults = fleet.counters(port.id()).faults;
     if let Some((queue, fault)) = new.next() {
         let more = new.count();
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         port.notes.warn(format_args!("queue {queue} stopped: {fault}{more}"));
+    } else if n_faults > said.n_faults {
+        let n = n_faults - said.n_faults;
+        port.notes.warn(format_args!("{n} descriptor chains of the guest broke the rules and were given back"));
     }
-    *said = faults;
+    *said = Said { stopped: faults, n_faults };
 }

@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::socket_peercred;
+
 use super::connection::{End, serve};
 use super::socket::{Listening, open_stream};
 use crate::plane::Plane;
@@ -94,7 +96,8 @@ fn converse<P: Plane + Clone>(
         port.notes.warn(format_args!("cannot use a connection: {e}"));
         return None;
     }
-    port.notes.info("a front-end connected");
+    let process = socket_peercred(&stream).map(|peer| format!(" (process {})", peer.pid.as_raw_nonzero()));
+    port.notes.info(format_args!("a front-end connected{}", process.unwrap_or_default()));
     let (end, next) = serve(stream, plane.clone(), port, stop, listening.map(Listening::listener));
     match &end {
         End::Gone => port.notes.info("the front-end disconnected"),

@@ -185,9 +185,12 @@ impl<P: Plane> Connection<'_, P> {
     /// features, and QEMU enables a device's first queues before its driver has chosen any.
     fn take_vring_enable(&mut self, envelope: Envelope) -> Result<(), Error> {
         let mut bytes = [0; HEADER_BYTES + Envelope::VRING_STATE_BYTES];
+        if envelope.total_bytes() != bytes.len() {
+            return Err(Error::InvalidMessage);
+        }
         // All of it has come, as `next_message` saw. Files that came with it, which none should, are closed by the kernel.
         let n = recv(&self.peek, &mut bytes, RecvFlags::DONTWAIT).map_or(0, |(n, _)| n);
-        if n < bytes.len() || envelope.total_bytes() != bytes.len() {
+        if n < bytes.len() {
             return Err(Error::PartialMessage);
         }
         let result = match Envelope::vring_state(&bytes) {
