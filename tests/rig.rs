@@ -1,6 +1,6 @@
 //! A whole switch in one thread: cores that are stepped by hand on virtual time, and software guests on its ports. No root,
 //! no socket, no sleep; everything comes from a seed.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
@@ -11,10 +11,12 @@ use pmd::port::mem::MemPort;
 use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;
+use pmd::shm::guest::OwnRegion;
 use pmd::shm::{GuestMemory, RegionSpec};
 use pmd::stats::Counters;
 use pmd::time::Nanos;
 use pmd::{Core, Fleet};
+use std::any::Any;
 use std::sync::Arc;
 
 /// Virtual time that one step takes.
@@ -38,13 +40,10 @@ pub fn networks(members: &[&[PortId]]) -> Arc<Networks> {
     Arc::new(Networks { networks: members.iter().map(network).collect() })
 }
 
-/// What guests are by default here: memory that can be shared, every check on.
+/// What guests are by default here: memory that can be shared (under Miri, which maps no files, the heap), every check on.
 pub fn options() -> Options {
-    Options {
-        layout: Layout { backing: Backing::Memfd, ..Layout::default() },
-        tx_frame_bytes: 9018,
-        ..Options::default()
-    }
+    let backing = if cfg!(miri) { Backing::Heap } else { Backing::Memfd };
+    Options { layout: Layout { backing, ..Layout::default() }, tx_frame_bytes: 9018, ..Options::default() }
 }
 
 impl Rig {
@@ -184,9 +183,9 @@ pub fn port_of(guest: &GuestDriver, ingress: Ingress) -> PortUp {
     PortUp { ingress, rxqs, txqs }
 }
 
-/// The guest's regions, mapped as the switch maps them.
+/// The guest's regions, mapped as the switch maps them; those on the heap as they are.
 pub fn memory_of(guest: &GuestDriver) -> GuestMemory {
-    let file = guest.memory().file().expect("memory that can be shared");
+    let Some(file) = guest.memory().file() else { return heap_of(guest) };
     let regions = guest.memory().regions().iter().map(|region| {
         let spec = region.spec();
         RegionSpec {
@@ -198,6 +197,18 @@ pub fn memory_of(guest: &GuestDriver) -> GuestMemory {
         }
     });
     GuestMemory::new(regions.collect()).expect("regions that can be mapped")
+}
+
+#[allow(unsafe_code)]
+fn heap_of(guest: &GuestDriver) -> GuestMemory {
+    let own = |region: &guest::memory::Region| {
+        let spec = region.spec();
+        OwnRegion { guest_addr: spec.gpa, user_addr: spec.uva, len: spec.len, host: region.host() }
+    };
+    let regions: Vec<_> = guest.memory().regions().iter().map(own).collect();
+    let owner: Arc<dyn Any + Send + Sync> = guest.memory().clone();
+    // SAFETY: the regions live as long as the guest's memory, which `owner` is, and it makes no reference to their bytes.
+    unsafe { GuestMemory::of_this_process(&regions, &owner) }.expect("regions that are apart")
 }
 
 /// A station's address.

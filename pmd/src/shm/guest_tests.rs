@@ -124,3 +124,22 @@ fn ring_must_lie_in_one_region_and_be_aligned() {
     assert!(memory.ring((1 << 40) + 8, 64, 16).is_none(), "not aligned");
     assert!(memory.ring((1 << 40) - 8, 64, 1).is_none());
 }
+
+#[test]
+fn memory_of_this_process_is_reached_where_it_is_and_kept_as_long_as_its_owner() {
+    let owner: Arc<dyn Any + Send + Sync> = Arc::new(());
+    let mut bytes_there = [7u8; 64];
+    let host = bytes_there.as_mut_ptr();
+    let own = |guest_addr, user_addr| OwnRegion { guest_addr, user_addr, len: 32, host };
+    let (first, second) = (own(0x1000, 0x9000), own(0x1020, 0x8000));
+    // SAFETY: the array outlives the memory, and nothing else looks at it meanwhile.
+    let memory = unsafe { GuestMemory::of_this_process(&[first, second], &owner) }.unwrap();
+    assert_eq!(bytes(&memory, 0x1000, 64), Some(2));
+    assert_eq!(bytes(&memory, 0x1000, 65), None);
+    assert_eq!(Arc::strong_count(&owner), 3);
+    drop(memory);
+    assert_eq!(Arc::strong_count(&owner), 1);
+    // SAFETY: as above.
+    let overlapping = unsafe { GuestMemory::of_this_process(&[first, own(0x101f, 0x8000)], &owner) };
+    assert!(overlapping.is_err());
+}
