@@ -261,3 +261,39 @@ fn runts_and_frames_beyond_the_mtu_are_dropped_by_name() {
     assert_eq!(rig.receive_all(1).len(), 1, "an Ethernet header alone is a frame");
     rig.assert_balanced();
 }
+
+#[test]
+fn burst_of_floods_is_cut_before_it_makes_more_copies_than_a_turn_may() {
+    let members: Vec<u16> = (0..100).collect();
+    let mut rig = Rig::new(1, 100, networks(&[&members]));
+    (0..100).for_each(|_| {
+        rig.plug(0, ANY, Options { checked: false, ..options() });
+    });
+    for id in 0..20 {
+        assert!(rig.guests[0].send(0, &frame(ALL, mac(0), id, 60)));
+    }
+    let mut most = 0;
+    while rig.counters(0).rx_frames < 20 {
+        let before: u64 = rig.counters(0).forwarded;
+        rig.step();
+        most = most.max(rig.counters(0).forwarded - before);
+    }
+    assert!((99..=512).contains(&most), "{most} copies in a turn");
+    assert!((1..100).all(|port| rig.receive_all(port).len() == 20));
+    rig.assert_balanced();
+}
+
+#[test]
+fn silent_station_is_forgotten_and_found_again() {
+    let mut rig = Rig::simple(3, &options());
+    introduce(&mut rig, &[0, 1, 2]);
+    rig.now += 301_000_000_000;
+    rig.guests[0].send(0, &frame(mac(2), mac(0), 0, 60));
+    rig.settle();
+    assert_eq!((rig.receive_all(1).len(), rig.receive_all(2).len()), (0, 1), "still known before anybody looks");
+    assert_eq!(rig.fleet.macs().age(pmd::time::seconds(rig.now), 300), 2, "0 has just spoken, 1 and 2 have not");
+    rig.guests[0].send(0, &frame(mac(2), mac(0), 1, 60));
+    rig.settle();
+    assert_eq!((rig.receive_all(1).len(), rig.receive_all(2).len()), (1, 1), "flooded");
+    rig.assert_balanced();
+}

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod blocking;
+mod cores;
 mod forwarding;
 mod hostile;
 mod lifecycle;

@@ -1,0 +1,187 @@
+//! Cores on threads of their own, in real time: several at one receiver, and asleep until somebody kicks.
+
+use flowtable::{Ingress, PortId, SourcePolicy};
+use guest::{GuestDriver, Options};
+use pmd::fleet::{FleetOptions, PortUp};
+use pmd::idle::Idle;
+use pmd::port::vhost::Features;
+use pmd::port::{RxQueue, TxQueue};
+use pmd::ring::QueueSpec;
+use pmd::sys::EventFd;
+use pmd::time::Clock;
+use pmd::{Core, Fleet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tests::{ALL, frame, id_of, mac, memory_of, networks, options};
+
+/// Long enough for the slowest machine; a test that waits for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A switch on threads. Stopped when dropped.
+struct Threads {
+    fleet: Arc<Fleet>,
+    stop: Arc<AtomicBool>,
+    cores: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn new(n_cores: usize, n_ports: PortId, idle: Idle) -> Self {
+        let members: Vec<PortId> = (0..n_ports).collect();
+        let options = FleetOptions {
+            n_cores,
+            n_ports: usize::from(n_ports),
+            n_flows: 1 << 10,
+            n_macs: 1 << 10,
+            networks: networks(&[&members]),
+            seeds: [1, 2],
+        };
+        let (fleet, cores) = Fleet::new(&options).expect("eventfds");
+        let stop = Arc::new(AtomicBool::new(false));
+        let clock = Clock::calibrate();
+        let run = |core: Core| {
+            let stop = stop.clone();
+            std::thread::spawn(move || core.run(idle, clock, &stop))
+        };
+        let cores = cores.into_iter().map(run).collect();
+        Self { fleet: Arc::new(fleet), stop, cores }
+    }
+
+    /// Plugs a guest in; what it kicks.
+    fn plug(&self, port: PortId, options: &Options) -> (GuestDriver, Vec<Arc<EventFd>>) {
+        let mut guest = GuestDriver::new(options.clone()).expect("memory");
+        (0..usize::from(options.n_queue_pairs)).for_each(|pair| {
+            guest.post_rx(pair);
+        });
+        let memory = Arc::new(memory_of(&guest));
+        let features = Features::from_bits(guest.options().features());
+        let (mut rxqs, mut txqs, mut kicks) = (Vec::new(), Vec::new(), Vec::new());
+        for vring in 0..guest.n_vrings() {
+            let kick = Arc::new(EventFd::new().expect("an eventfd"));
+            kicks.push(kick.clone());
+            let (at, size) = (guest.vring_uva(vring), guest.vring_size(vring));
+            let (desc, avail, used) = (at.desc, at.avail, at.used);
+            let index = vring as u16;
+            let spec = QueueSpec { index, size, desc, avail, used, base: None, call: None, kick: Some(kick), err: None };
+            if vring % 2 == 0 {
+                txqs.push(TxQueue::vhost(memory.clone(), &spec, features).expect("ring"));
+            } else {
+                rxqs.push(RxQueue::vhost(port, memory.clone(), &spec, features).expect("ring"));
+            }
+        }
+        let ingress = Ingress { port, network: 0, source: SourcePolicy::Learn(u32::MAX), generation: 1 };
+        self.fleet.up(PortUp { ingress, rxqs, txqs });
+        (guest, kicks)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.fleet.wake_all();
+        for core in self.cores.drain(..) {
+            let ended = core.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "a core panicked");
+        }
+    }
+}
+
+/// Kicks as a driver does: where the device asked for it.
+fn kick_if_due(guest: &mut GuestDriver, kicks: &[Arc<EventFd>], vring: usize) {
+    if guest.kick_due(vring) {
+        kicks[vring].signal();
+    }
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn two_cores_that_send_to_one_receiver_lose_and_disorder_nothing() {
+    const N: u64 = 30_000;
+    for idle in [Idle::Poll, Idle::Adaptive] {
+        let switch = Threads::new(2, 3, idle);
+        // The senders' queues go to different cores.
+        let (mut sink, sink_kicks) = switch.plug(2, &options());
+        let mut senders: Vec<_> = (0..2).map(|port| switch.plug(port, &options())).collect();
+        assert!(sink.send(0, &frame(ALL, mac(2), 0, 60)));
+        kick_if_due(&mut sink, &sink_kicks, 1);
+        wait_for("an introduction", || senders.iter_mut().all(|(guest, _)| guest.recv(0).is_some()));
+        let (mut sent, mut got) = ([0; 2], [0; 2]);
+        wait_for("all frames", || {
+            for (port, (guest, kicks)) in senders.iter_mut().enumerate() {
+                while sent[port] < N && guest.send(0, &frame(mac(2), mac(port as u16), sent[port], 60)) {
+                    sent[port] += 1;
+                }
+                kick_if_due(guest, kicks, 1);
+            }
+            while let Some(bytes) = sink.recv(0) {
+                let port = usize::from(bytes[11]);
+                assert_eq!(id_of(&bytes), got[port], "out of order from {port}");
+                got[port] += 1;
+            }
+            sink.post_rx(0);
+            got == [N; 2]
+        });
+        let busy = switch.fleet.cores();
+        assert!(busy.iter().all(|core| core.rx_frames > 0), "both cores had work: {busy:?}");
+        for port in 0..3 {
+            let down = switch.fleet.down(port);
+            assert_eq!((down.rxqs.len(), down.txqs.len()), (1, 1));
+            assert!(switch.fleet.counters(port).is_balanced());
+        }
+    }
+}
+
+#[test]
+fn core_asleep_misses_no_kick() {
+    for event_idx in [false, true] {
+        let switch = Threads::new(1, 2, Idle::Adaptive);
+        let options = Options { event_idx, ..options() };
+        let (mut a, a_kicks) = switch.plug(0, &options);
+        let (mut b, _b_kicks) = switch.plug(1, &options);
+        let mut slept = 0;
+        for id in 0..400 {
+            // Every other frame is sent to a core that is asleep for sure, the others whenever it may be.
+            if id % 2 == 0 {
+                wait_for("sleep", || switch.fleet.cores()[0].sleeps > slept);
+            }
+            slept = switch.fleet.cores()[0].sleeps;
+            assert!(a.send(0, &frame(ALL, mac(0), id, 60)));
+            kick_if_due(&mut a, &a_kicks, 1);
+            let mut got = None;
+            wait_for("a frame sent to a core asleep", || {
+                got = b.recv(0);
+                got.is_some()
+            });
+            assert_eq!(got.map(|bytes| id_of(&bytes)), Some(id));
+            b.post_rx(0);
+        }
+    }
+}
+
+#[test]
+fn port_comes_and_goes_while_cores_run() {
+    let switch = Threads::new(2, 3, Idle::Adaptive);
+    let (mut a, kicks) = switch.plug(0, &options());
+    let (mut b, _) = switch.plug(1, &options());
+    let mut next = 0;
+    for round in 0..50 {
+        let (_c, _) = switch.plug(2, &options());
+        for _ in 0..40 {
+            assert!(a.send(0, &frame(ALL, mac(0), next, 60)));
+            kick_if_due(&mut a, &kicks, 1);
+            wait_for("a frame", || b.recv(0).map(|bytes| assert_eq!(id_of(&bytes), next)).is_some());
+            b.post_rx(0);
+            next += 1;
+        }
+        let down = switch.fleet.down(2);
+        assert_eq!(down.txqs.len(), 1, "round {round}");
+    }
+}
