@@ -94,7 +94,7 @@ impl Fleet {
                 let lookup = Lookup::new(options.n_flows, options.n_ports, macs.clone(), networks, options.seeds);
                 Core::new(id, lookup, stats[id].clone(), mailboxes[id].clone(), quiet.clone())
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         let books = Mutex::new(Books { n_rxqs: vec![0; n_cores], ..Books::default() });
         Ok((Self { mailboxes, stats, macs, books }, cores))
     }

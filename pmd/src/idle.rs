@@ -5,9 +5,8 @@
 
 use crate::poll::Core;
 use crate::port::RxKind;
-use crate::sys::{self, Epoll};
+use crate::sys;
 use crate::time::{Clock, Nanos};
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a core does when it finds nothing.
@@ -23,16 +22,12 @@ pub enum Idle {
 const PATIENCE: Nanos = 100_000;
 /// The longest sleep while some queue has no way to wake the core.
 const NAP: Nanos = 1_000_000;
-/// The longest sleep while frames wait for a receiver.
+/// The first sleep while frames wait for a receiver.
 const NAP_HELD: Nanos = 50_000;
 
 impl Core {
     /// Polls until `stop`. The caller has pinned the thread.
     pub fn run(mut self, idle: Idle, clock: Clock, stop: &AtomicBool) {
-        let mut sleeper = match idle {
-            Idle::Poll => None,
-            Idle::Adaptive => Sleeper::new(&self),
-        };
         self.quiet.online(self.id);
         let mut busy_at = clock.at(sys::cycles());
         while !stop.load(Ordering::Relaxed) {
@@ -40,12 +35,13 @@ impl Core {
             let turn = self.poll_once(now);
             if turn.n_frames > 0 {
                 busy_at = now;
-            } else if let Some(sleeper) = &mut sleeper {
-                if now.saturating_sub(busy_at) > PATIENCE {
-                    sleeper.sleep(&mut self, turn.n_held > 0);
-                    if turn.n_held == 0 {
-                        busy_at = clock.at(sys::cycles());
-                    }
+            } else if idle == Idle::Adaptive && now.saturating_sub(busy_at) > PATIENCE {
+                if turn.n_held > 0 {
+                    // The last look would find the frames that wait; so there is none, and the naps grow from short to long.
+                    self.doze(Some(((now - busy_at) / 8).clamp(NAP_HELD, NAP)));
+                } else {
+                    self.sleep();
+                    busy_at = clock.at(sys::cycles());
                 }
             } else {
                 std::hint::spin_loop();
@@ -69,55 +65,21 @@ impl Core {
         }
         (has_more, all_wake)
     }
-}
 
-/// What a core sleeps in. Kick fds are entered at the first sleep after a queue came, and leave it when they are closed.
-#[derive(Debug)]
-struct Sleeper {
-    epoll: Epoll,
-    n_entered: usize,
-    generation: u64,
-}
-
-impl Sleeper {
-    fn new(core: &Core) -> Option<Self> {
-        let epoll = Epoll::new().ok()?;
-        epoll.add(core.mailbox.wake_fd().as_fd());
-        Some(Self { epoll, n_entered: 0, generation: 0 })
+    fn sleep(&mut self) {
+        let (has_more, all_wake) = self.arm(true);
+        if !has_more && !self.mailbox.has_commands() {
+            self.stats.slept(sys::thread_cpu_ns());
+            self.doze(if all_wake { None } else { Some(NAP) });
+            self.mailbox.wake_fd().clear();
+        }
+        self.arm(false);
     }
 
-    fn sleep(&mut self, core: &mut Core, is_holding: bool) {
-        if is_holding {
-            // The frames that wait would be found at once by the last look; so there is none, and the nap is short.
-            core.quiet.offline(core.id);
-            self.epoll.wait(Some(NAP_HELD));
-            core.quiet.online(core.id);
-            return;
-        }
-        self.enter(core);
-        let (has_more, all_wake) = core.arm(true);
-        if !has_more && !core.mailbox.has_commands() {
-            core.stats.slept(sys::thread_cpu_ns());
-            core.quiet.offline(core.id);
-            self.epoll.wait(if all_wake { None } else { Some(NAP) });
-            core.quiet.online(core.id);
-            core.mailbox.wake_fd().clear();
-        }
-        core.arm(false);
-    }
-
-    /// Enters the kick fds of queues that are new. Entering one twice does no harm.
-    fn enter(&mut self, core: &Core) {
-        if self.generation == core.generation && self.n_entered == core.rxqs.len() {
-            return;
-        }
-        for rxq in &core.rxqs {
-            if let RxKind::Vhost(queue) = &rxq.kind
-                && let Some(kick) = &queue.ring.spec().kick
-            {
-                self.epoll.add(kick.as_fd());
-            }
-        }
-        (self.generation, self.n_entered) = (core.generation, core.rxqs.len());
+    /// Waits, and counts as quiet meanwhile.
+    fn doze(&self, time: Option<Nanos>) {
+        self.quiet.offline(self.id);
+        self.epoll.wait(time);
+        self.quiet.online(self.id);
     }
 }

@@ -1,14 +1,16 @@
 //! The loop of a polling core: peek, decide, reserve, copy, consume; then, between turns, what control wants.
 
 use crate::burst::Burst;
+use crate::error::SetupError;
 use crate::mailbox::{Command, Mailbox, Reply};
 use crate::port::{PortView, RxQueue};
 use crate::send::{Sender, TXQS_MAX};
 use crate::stats::CoreStats;
-use crate::sys;
+use crate::sys::{self, Epoll};
 use crate::time::{Nanos, seconds};
 use flowtable::Lookup;
 use flowtable::reclaim::Quiet;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Commands that are applied between two turns at most.
@@ -27,8 +29,8 @@ pub struct Core {
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) quiet: Arc<Quiet>,
-    /// Counts the queues that ever came, so that a sleeper sees new ones.
-    pub(crate) generation: u64,
+    /// What the core sleeps in: control's wake-up, and the kicks of its queues.
+    pub(crate) epoll: Epoll,
 }
 
 /// What a turn came to.
@@ -42,15 +44,20 @@ pub struct Turn {
 
 impl Core {
     /// The core with this number. `stats`, `mailbox` and `quiet` are shared with control.
+    ///
+    /// # Errors
+    /// When the process has no more file descriptors.
     pub(crate) fn new(
         id: usize,
         lookup: Lookup,
         stats: Arc<CoreStats>,
         mailbox: Arc<Mailbox>,
         quiet: Arc<Quiet>,
-    ) -> Self {
+    ) -> Result<Self, SetupError> {
         let n_ports = stats.n_ports();
-        Self {
+        let epoll = Epoll::new()?;
+        epoll.add(mailbox.wake_fd().as_fd());
+        Ok(Self {
             id,
             rxqs: Vec::with_capacity(n_ports * TXQS_MAX),
             views: (0..n_ports).map(|_| None).collect(),
@@ -60,8 +67,8 @@ impl Core {
             stats,
             mailbox,
             quiet,
-            generation: 0,
-        }
+            epoll,
+        })
     }
 
     /// One turn: every receive queue once, then what control wants.
@@ -136,15 +143,22 @@ impl Core {
                 }
             }
             Command::Poll(rxq) => {
+                if let Some(kick) = rxq.kick() {
+                    self.epoll.add(kick.as_fd());
+                }
                 self.rxqs.push(rxq);
-                self.generation += 1;
             }
             Command::Down(port) => {
                 if let Some(view) = self.views[usize::from(port)].take() {
                     self.mailbox.answer(Reply::View(view));
                 }
                 while let Some(at) = self.rxqs.iter().position(|rxq| rxq.port == port) {
-                    self.mailbox.answer(Reply::Queue(self.rxqs.swap_remove(at)));
+                    let rxq = self.rxqs.swap_remove(at);
+                    // The guest may keep its end open for ever, and with it what was entered here.
+                    if let Some(kick) = rxq.kick() {
+                        self.epoll.remove(kick.as_fd());
+                    }
+                    self.mailbox.answer(Reply::Queue(rxq));
                 }
                 self.mailbox.answer(Reply::Down(port));
             }

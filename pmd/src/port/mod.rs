@@ -8,6 +8,7 @@ use crate::error::SetupError;
 use crate::hold::Hold;
 use crate::ring::QueueSpec;
 use crate::shm::GuestMemory;
+use crate::sys::EventFd;
 use flowtable::{Ingress, PortId};
 use mem::{MemPort, MemRx, MemTx};
 use std::sync::{Arc, Mutex};
@@ -64,6 +65,14 @@ impl RxQueue {
         match &self.kind {
             RxKind::Vhost(queue) => queue.base(),
             RxKind::Mem(_) => 0,
+        }
+    }
+
+    /// Where its guest kicks, if it does.
+    pub(crate) fn kick(&self) -> Option<&EventFd> {
+        match &self.kind {
+            RxKind::Vhost(queue) => queue.ring.spec().kick.as_deref(),
+            RxKind::Mem(_) => None,
         }
     }
 

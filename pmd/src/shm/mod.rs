@@ -135,8 +135,8 @@ mod machine {
     #[inline(always)]
     pub(crate) unsafe fn store_four_if_different(to: *mut u8, ids: &[u16; 4], lens: &[u32; 4]) {
         use core::arch::x86_64::{
-            __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_cmpeq_epi64, _mm256_cvtepu16_epi64, _mm256_cvtepu32_epi64,
-            _mm256_movemask_epi8, _mm256_or_si256, _mm256_slli_epi64,
+            __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_cmpeq_epi64, _mm256_cvtepu16_epi64,
+            _mm256_cvtepu32_epi64, _mm256_movemask_epi8, _mm256_or_si256, _mm256_slli_epi64,
         };
         let there: __m256i;
         // SAFETY: the arrays are as long as what is loaded of them; `to` is the caller's promise. Every CPU that this is
