@@ -228,6 +228,13 @@ fn judge(link: &LinkView, faults: &[(u16, GuestFault)]) -> (State, Option<String
     }
 }
 
+/// What to say of a port whose guest has had its time to share memory, and has not.
+pub(crate) fn lacks_memory(link: &LinkView) -> Option<String> {
+    let runs = link.device.queues.iter().any(|queue| queue.state == QueueState::Runs);
+    let why = (link.is_connected && !runs).then(|| not_started(link))?;
+    why.starts_with(NO_MEMORY).then_some(why)
+}
+
 /// Why a guest that is connected has no queue that runs.
 fn not_started(link: &LinkView) -> String {
     match &link.refusal {

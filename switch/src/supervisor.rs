@@ -6,7 +6,7 @@ use pmd::error::Grade;
 use pmd::{Fleet, GuestFault};
 
 use crate::port::Port;
-use crate::report::Sources;
+use crate::report::{self, Sources};
 use crate::stop::Stop;
 
 const EVERY: Duration = Duration::from_millis(100);
@@ -57,6 +57,7 @@ fn close_if_hopeless(fleet: &Fleet, port: &Port) {
 struct Said {
     stopped: Vec<(u16, GuestFault)>,
     n_faults: u64,
+    lacks_memory: Option<String>,
 }
 
 fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
@@ -71,5 +72,9 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
         let n = n_faults - said.n_faults;
         port.notes.warn(format_args!("{n} descriptor chains of the guest broke the rules and were given back"));
     }
-    *said = Said { stopped: faults, n_faults };
+    let lacks_memory = report::lacks_memory(&port.link.view());
+    if let (Some(why), true) = (&lacks_memory, lacks_memory != said.lacks_memory) {
+        port.notes.warn(why);
+    }
+    *said = Said { stopped: faults, n_faults, lacks_memory };
 }

@@ -1,14 +1,19 @@
 //! Front-ends that misbehave, or are too many.
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use guest::hostile_messages::{MESSAGE_FAULTS, Messenger};
 use guest::raw::{self, Message, request};
 use guest::{Guest, Manner, Options, Session, Socket};
 
-use crate::rig::{Daemon, PATIENCE, exchange, introduce, topology};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+use crate::rig::{Daemon, PATIENCE, exchange, frame, introduce, receive, send, topology};
 
 fn connect(daemon: &Daemon, name: &str) -> UnixStream {
     let stream = UnixStream::connect(daemon.path(name)).unwrap();
@@ -168,6 +173,7 @@ fn guest_without_shared_memory_is_told_what_to_do() {
     daemon.until("it is connected", |daemon| waits_for(daemon).contains("driver not started"));
     let _session = Session::negotiate(stream, &Options::default(), Manner::default()).unwrap();
     daemon.until("it misses memory", |daemon| waits_for(daemon).contains("memory-backend-memfd,share=on"));
+    daemon.until("the log says so", |daemon| daemon.log().contains("memory-backend-memfd,share=on"));
 }
 
 #[test]
@@ -176,7 +182,7 @@ fn memory_that_cannot_be_shared_is_said_so() {
     let stream = connect(&daemon, "a.sock");
     raw::ask_u64(&stream, request::GET_FEATURES).unwrap();
     let file = std::fs::File::open("/proc/version").unwrap();
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+    let fd = file.as_raw_fd();
     Message::mem_table(1, &[([0, 4096, 0x1000, 0], fd)]).send(&stream).unwrap();
     assert!(is_closed(&stream), "without acknowledgements a refusal ends the connection");
     daemon.until("it says why", |daemon| daemon.log().contains("memory-backend-memfd,share=on"));
@@ -197,10 +203,75 @@ fn files_cut_short_close_their_port_and_no_other() {
         while b.recv(0).is_some() {}
         daemon.port("c/net0")["state"] == "waiting"
     });
-    let last = crate::rig::frame(1, 2, 77, 1);
-    crate::rig::send(&mut a, &last);
-    while crate::rig::receive(&mut b) != last {}
+    let last = frame(1, 2, 77, 1);
+    send(&mut a, &last);
+    while receive(&mut b) != last {}
     exchange((1, &mut a), (2, &mut b), 10);
     // The guest's memory is gone for itself as well; it must not be looked at again.
     std::mem::forget(c);
+}
+
+#[test]
+fn storms_of_messages_disturb_nobody() {
+    let mut daemon = Daemon::start(&topology(&["a", "b", "x", "y"], "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    let n_files = daemon.n_files();
+    let is_over = Arc::new(AtomicBool::new(false));
+    // One turns its queues off and on, one asks, both without a pause.
+    let (mut x, over) = (daemon.guest("x.sock", Options::default()), is_over.clone());
+    let toggling = std::thread::spawn(move || {
+        let mut n = 0;
+        while !over.load(Ordering::Relaxed) {
+            x.session().enable(1, false).unwrap();
+            x.session().enable(1, true).unwrap();
+            n += 2;
+        }
+        n
+    });
+    let (y, over) = (connect(&daemon, "y.sock"), is_over.clone());
+    let asking = std::thread::spawn(move || {
+        let mut n = 0;
+        while !over.load(Ordering::Relaxed) {
+            raw::ask_u64(&y, request::GET_FEATURES).unwrap();
+            n += 1;
+        }
+        n
+    });
+    exchange((1, &mut a), (2, &mut b), 3000);
+    is_over.store(true, Ordering::Relaxed);
+    let counts = (toggling.join().unwrap(), asking.join().unwrap());
+    assert!(counts.0 > 10 && counts.1 > 10, "{counts:?} messages are no storm");
+    daemon.until("every file is closed", |daemon| daemon.n_files() == n_files);
+    let dropped: u64 =
+        ["a", "b"].iter().map(|vm| daemon.port(&format!("{vm}/net0"))["counters"]["missed"].as_u64().unwrap()).sum();
+    assert_eq!(dropped, 0);
+}
+
+#[test]
+fn memory_comes_and_goes_in_traffic() {
+    let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    let file = memfd_create("more", MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&file, 1 << 20).unwrap();
+    let region = [0x7000_0000_0000, 1 << 20, 0x7100_0000_0000, 0];
+    for _ in 0..200 {
+        for (what, fd) in [(request::ADD_MEM_REG, Some(file.as_raw_fd())), (request::REM_MEM_REG, None)] {
+            Message::mem_region(what, region, fd).need_reply(true).send(a.session().stream()).unwrap();
+            // Frames on their way while the regions are swapped.
+            let sent = [frame(1, 2, 900, 1), frame(2, 1, 901, 2)];
+            send(&mut a, &sent[0]);
+            send(&mut b, &sent[1]);
+            assert_eq!(raw::read_reply(a.session().stream()).unwrap(), (what, vec![0; 8]));
+            // The port is down for a moment: a frame to it may be missed then, never one from it.
+            assert_eq!(receive(&mut b), sent[0]);
+            while a.recv(0).is_some() {}
+        }
+    }
+    exchange((1, &mut a), (2, &mut b), 20);
+    a.driver.assert_intact();
+    daemon.until("the region is gone", |daemon| daemon.n_shared_mappings() == 2);
 }
