@@ -156,6 +156,30 @@ fn every_fault_gets_its_answer_and_nobody_else_notices() {
 }
 
 #[test]
+fn available_index_that_goes_back_stops_the_queue_wherever_it_lands() {
+    // Of 16 buffers two are used and twelve read ahead when the index goes back to before those.
+    for back in [3, 7, 13, 15] {
+        let mut rig = rig(&Options { rx_ring: 16, ..options() });
+        for to in [OFFENDER, OFFENDER].into_iter().chain(std::iter::repeat_n(3, 12)) {
+            rig.guests[1].send(0, &frame(mac(to), mac(VICTIM), 1, 60));
+        }
+        rig.settle();
+        rig.receive_all(3);
+        let avail = rig.guests[0].vring_gpa(0).avail + 2;
+        let memory = rig.guests[0].memory().clone();
+        memory.store_u16(avail, memory.load_u16(avail).wrapping_sub(back));
+        for id in 0..20 {
+            rig.guests[1].send(0, &frame(mac(OFFENDER), mac(VICTIM), id, 60));
+        }
+        rig.settle();
+        let stopped = rig.fleet.stopped(OFFENDER);
+        assert_eq!(stopped.first().map(|(queue, _)| *queue), Some(0), "{back} back: {stopped:?}");
+        assert!(rig.counters(VICTIM).drops[DropReason::PortDown.index()] > 0);
+        run_with_canaries(&mut rig, "an index that goes back");
+    }
+}
+
+#[test]
 fn misleading_frames_are_switched_by_their_addresses_to_one_queue() {
     let several = Options { n_queue_pairs: 4, ..options() };
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
@@ -170,8 +194,9 @@ fn misleading_frames_are_switched_by_their_addresses_to_one_queue() {
             assert!(rig.guests[0].send(0, &bytes), "{name}");
         }
         rig.settle();
-        let by_queue: Vec<usize> =
-            (0..4).map(|pair| std::iter::from_fn(|| rig.guests[1].recv(pair)).filter(|f| *f == bytes).count()).collect();
+        let by_queue: Vec<usize> = (0..4)
+            .map(|pair| std::iter::from_fn(|| rig.guests[1].recv(pair)).filter(|f| *f == bytes).count())
+            .collect();
         assert_eq!(by_queue.iter().max(), Some(&3), "{name}: {by_queue:?}");
         rig.receive_all(1);
         rig.guests[0].reclaim_tx(0);

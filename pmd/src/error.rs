@@ -75,7 +75,7 @@ faults! {
     TooShort DropChain "a chain is shorter than the virtio-net header";
     BadIndirect DropChain "an indirect table is malformed, or was not negotiated";
     HeadOutOfRange StopQueue "descriptor out of range in the available ring";
-    AvailTooFar StopQueue "the available index is further ahead than the ring is long";
+    AvailTooFar StopQueue "the available index is further ahead than the ring is long, or went back";
     MemoryGone CloseConnection "the file behind the guest's memory was cut short";
 }
 

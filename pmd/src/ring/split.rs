@@ -200,10 +200,12 @@ impl SplitRing {
         // SAFETY: the index is two bytes into the available ring.
         // Acquire, with the driver's release of the index: the entries and descriptors behind it are written.
         self.seen = unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire);
-        if self.seen.wrapping_sub(self.next) > self.size() {
+        let waiting = self.seen.wrapping_sub(self.next);
+        // Further ahead than the ring is long; or behind what was seen, and looked at, before.
+        if waiting > self.size() || waiting < behind {
             return Err(GuestFault::AvailTooFar);
         }
-        Ok(self.seen.wrapping_sub(from))
+        Ok(waiting - behind)
     }
 
     /// Whether something waits, asked afresh. For the last look before sleeping.
