@@ -189,7 +189,7 @@ pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
 
 fn report_port(sources: &Sources, port: &Port) -> PortReport {
     let link = port.link.view();
-    let faults = sources.fleet.stopped(port.id());
+    let faults = faults(&sources.fleet, port, &link);
     let (state, waits_for) = judge(&link, &faults);
     let counters = sources.fleet.counters(port.id());
     PortReport {
@@ -203,6 +203,17 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
         connection: report_connection(port, link),
     }
+}
+
+/// Faults that stopped queues of the guest that is there now. The cores keep a fault until the port comes up again, which
+/// may be in the hands of another guest.
+pub(crate) fn faults(fleet: &Fleet, port: &Port, link: &LinkView) -> Vec<(u16, GuestFault)> {
+    let mut faults = fleet.stopped(port.id());
+    faults.retain(|(index, _)| {
+        let queue = link.device.queues.get(usize::from(*index));
+        queue.is_some_and(|queue| queue.state == QueueState::Runs)
+    });
+    faults
 }
 
 /// How a port stands, and the one thing to say about it.

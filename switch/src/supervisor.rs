@@ -40,16 +40,26 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
 }
 
 fn close_if_hopeless(fleet: &Fleet, port: &Port) {
-    let faults = fleet.stopped(port.id());
-    if let Some((_, fault)) = faults.iter().find(|(_, fault)| fault.grade() == Grade::CloseConnection) {
+    if let Some(fault) = hopeless_fault(fleet, port) {
         port.link.close(fault.sentence());
     }
     if port.link.is_damaged() {
-        port.link.close("the file behind the guest's memory was cut short");
+        port.link.close(GuestFault::MemoryGone.sentence());
     }
     if port.link.busy_for() > MESSAGE_WITHIN {
         port.link.close(format!("a message could not be dealt with in {} s", MESSAGE_WITHIN.as_secs()));
     }
+}
+
+fn hopeless_fault(fleet: &Fleet, port: &Port) -> Option<GuestFault> {
+    // Nearly always there is none, and the rest costs more.
+    if fleet.stopped(port.id()).is_empty() {
+        return None;
+    }
+    // The view first: a fault that is seen with it can't be older than the queues that it says run.
+    let link = port.link.view();
+    let faults = report::faults(fleet, port, &link);
+    faults.into_iter().map(|(_, fault)| fault).find(|fault| fault.grade() == Grade::CloseConnection)
 }
 
 /// What was last said of a port, so that a fault that stays is one line.
@@ -61,7 +71,8 @@ struct Said {
 }
 
 fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
-    let faults = fleet.stopped(port.id());
+    let link = port.link.view();
+    let faults = report::faults(fleet, port, &link);
     let mut new = faults.iter().filter(|fault| !said.stopped.contains(fault));
     let n_faults = fleet.counters(port.id()).faults;
     if let Some((queue, fault)) = new.next() {
@@ -72,7 +83,7 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
         let n = n_faults - said.n_faults;
         port.notes.warn(format_args!("{n} descriptor chains of the guest broke the rules and were given back"));
     }
-    let lacks_memory = report::lacks_memory(&port.link.view());
+    let lacks_memory = report::lacks_memory(&link);
     if let (Some(why), true) = (&lacks_memory, lacks_memory != said.lacks_memory) {
         port.notes.warn(why);
     }

@@ -207,6 +207,11 @@ fn files_cut_short_close_their_port_and_no_other() {
     send(&mut a, &last);
     while receive(&mut b) != last {}
     exchange((1, &mut a), (2, &mut b), 10);
+    // Its successor doesn't pay for it.
+    let mut d = daemon.guest("c.sock", Options::default());
+    introduce((1, &mut a), (4, &mut d));
+    exchange((4, &mut d), (1, &mut a), 10);
+    assert!(!d.is_gone());
     // The guest's memory is gone for itself as well; it must not be looked at again.
     std::mem::forget(c);
 }
