@@ -18,7 +18,7 @@ pub mod lookup;
 pub mod mac;
 pub mod network;
 pub mod reclaim;
-#[allow(unsafe_code)] // one prefetch instruction
+#[allow(unsafe_code)] // one prefetch instruction, and a place that is cut to the table's size
 pub mod table;
 
 pub use action::{Action, DropReason};

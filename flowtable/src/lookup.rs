@@ -81,15 +81,13 @@ impl Lookup {
             *place = self.flows.prefetch(*key);
         }
         let epoch = self.macs.epoch();
-        let network = self.networks.network(from.network);
-        let (frame_max, frame_max_tagged) = (network.frame_max, network.frame_max + 4);
+        let frame_max = self.networks.network(from.network).frame_max;
+        // One look at all lengths saves two at each: zero, for frames refused before, counts as the longest there is.
+        let longest = lens.iter().fold(0, |most, len| most.max(len.wrapping_sub(1)));
+        let all_fit = longest < frame_max;
         for k in 0..n {
-            let (key, len) = (keys[k], lens[k]);
-            if len > frame_max && (len > frame_max_tagged || key.hi & TAGGED == 0) {
-                actions[k] = Action::Drop(DropReason::TooBig);
-                continue;
-            }
-            if len == 0 {
+            let key = keys[k];
+            if !all_fit && !fits(lens[k], frame_max, key, &mut actions[k]) {
                 continue;
             }
             let flow = self.flows.at(places[k]);
@@ -203,6 +201,16 @@ impl Lookup {
         }
         Some(budget)
     }
+}
+
+/// Whether a frame is to be decided at all: it was not refused before, and is no longer than its network allows.
+#[cold]
+fn fits(len: u32, frame_max: u32, key: Key, action: &mut Action) -> bool {
+    let tag_len = if key.hi & TAGGED == 0 { 0 } else { 4 };
+    if len > frame_max + tag_len {
+        *action = Action::Drop(DropReason::TooBig);
+    }
+    (1..=frame_max + tag_len).contains(&len)
 }
 
 /// Who gets a flooded frame: every member but the ingress port.

@@ -84,9 +84,8 @@ impl FlowTable {
     pub(crate) fn prefetch(&self, key: Key) -> u32 {
         let wide = u128::from(key.lo ^ self.seeds[0]) * u128::from(key.hi ^ self.seeds[1]);
         let place = (wide ^ wide >> 64) as u32 & (self.flows.len() - 1) as u32;
-        let line = &raw const self.flows[place as usize];
         // SAFETY: a prefetch of any address does nothing that can be seen; this one is inside the table.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(self.flows.as_ptr().add(place as usize).cast()) };
         place
     }
 
@@ -94,7 +93,9 @@ impl FlowTable {
     #[inline(always)]
     pub(crate) fn at(&mut self, place: u32) -> &mut Flow {
         let mask = self.flows.len() - 1;
-        &mut self.flows[place as usize & mask]
+        debug_assert!(self.flows.len().is_power_of_two());
+        // SAFETY: the length is a power of two (see `new`), so whatever is cut by the mask is below it.
+        unsafe { self.flows.get_unchecked_mut(place as usize & mask) }
     }
 }
 
