@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// Commands that are applied between two turns at most.
 const COMMANDS_A_TURN: usize = 8;
+/// A port that is changed (other memory, other call fds) goes down and comes up again within this; frames to it wait as for
+/// a receiver without room. After that it is gone, and they are dropped.
+const CHANGE_MAX: Nanos = 10_000_000;
 
 /// A polling core: all that one thread needs to switch frames. Nothing in it is shared but what stands behind an `Arc`.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Core {
     #[expect(clippy::vec_box, reason = "queues travel between control and cores in their boxes")]
     pub(crate) rxqs: Vec<Box<RxQueue>>,
     views: Box<[Option<Arc<PortView>>]>,
+    /// By port: until when one that has just gone down is taken to be changing, not gone.
+    changing: Box<[Nanos]>,
     lookup: Lookup,
     burst: Box<Burst>,
     slots: Box<[u16]>,
@@ -61,6 +66,7 @@ impl Core {
             id,
             rxqs: Vec::with_capacity(n_ports * TXQS_MAX),
             views: (0..n_ports).map(|_| None).collect(),
+            changing: vec![0; n_ports].into(),
             lookup,
             burst: Box::default(),
             slots: vec![0; n_ports * TXQS_MAX].into(),
@@ -92,6 +98,7 @@ impl Core {
             );
             let mut sender = Sender {
                 views: &self.views,
+                changing: &self.changing,
                 networks: self.lookup.networks(),
                 stats: &self.stats,
                 slots: &mut self.slots,
@@ -108,33 +115,33 @@ impl Core {
             turn.n_frames += sent.n;
             turn.n_held += usize::from(sent.n < n);
         }
-        self.between_turns();
+        self.between_turns(now);
         turn
     }
 
     /// Counts the turn, announces the quiet state, applies commands.
     #[inline(always)]
-    fn between_turns(&mut self) {
+    fn between_turns(&mut self, now: Nanos) {
         self.stats.turned();
         if self.mailbox.has_commands() {
-            self.take_commands();
+            self.take_commands(now);
         }
         self.quiet.pass(self.id);
     }
 
     #[cold]
-    fn take_commands(&mut self) {
+    fn take_commands(&mut self, now: Nanos) {
         for _ in 0..COMMANDS_A_TURN {
             // A port that goes down answers with a view, its queues and a word.
             match self.mailbox.command(TXQS_MAX + 2) {
-                Some(command) => self.apply(command),
+                Some(command) => self.apply(command, now),
                 None => break,
             }
         }
         self.stats.has_rxqs(self.rxqs.len());
     }
 
-    fn apply(&mut self, command: Command) {
+    fn apply(&mut self, command: Command, now: Nanos) {
         match command {
             Command::Up(view) => {
                 let place = usize::from(view.ingress.port);
@@ -150,6 +157,7 @@ impl Core {
             }
             Command::Down(port) => {
                 if let Some(view) = self.views[usize::from(port)].take() {
+                    self.changing[usize::from(port)] = now + CHANGE_MAX;
                     self.mailbox.answer(Reply::View(view));
                 }
                 while let Some(at) = self.rxqs.iter().position(|rxq| rxq.port == port) {

@@ -51,6 +51,8 @@ enum Block {
 /// Everything that sending a burst needs, borrowed from the core for one call.
 pub(crate) struct Sender<'a> {
     pub(crate) views: &'a Views,
+    /// By port: until when one that isn't there is only being changed.
+    pub(crate) changing: &'a [Nanos],
     pub(crate) networks: &'a Networks,
     pub(crate) stats: &'a CoreStats,
     /// By port and queue: which of `outs` it is, and one; 0: none. All zero between bursts.
@@ -149,7 +151,7 @@ impl Sender<'_> {
         to: PortId,
     ) -> (usize, Way) {
         let Some(view) = views.get(usize::from(to)).and_then(Option::as_deref) else {
-            return (0, Way::Lost(DropReason::PortDown));
+            return (0, self.absent(to));
         };
         let (queue, n) = match view.txqs.len() {
             0 => return (0, Way::Lost(DropReason::PortDown)),
@@ -178,6 +180,15 @@ impl Sender<'_> {
             Room::Stopped => Way::Lost(DropReason::PortDown),
         };
         (n, way)
+    }
+
+    /// What becomes of a frame to a port that isn't there.
+    #[cold]
+    fn absent(&self, port: PortId) -> Way {
+        match self.changing.get(usize::from(port)) {
+            Some(&until) if self.now < until => Way::Blocked(Block::Full),
+            _ => Way::Lost(DropReason::PortDown),
+        }
     }
 
     /// Places for the copies of a flooded frame. It never waits: a copy that is blocked is dropped alone.
