@@ -150,3 +150,21 @@ fn many_ports_and_several_cores_flood_and_forward_in_balance() {
         rig.assert_balanced();
     }
 }
+
+#[test]
+fn network_of_as_many_ports_as_one_may_have_is_flooded_whole() {
+    let members: Vec<u16> = (0..1024).collect();
+    let mut rig = Rig::new(1, 1024, networks(&[&members]));
+    for _ in 0..1024 {
+        rig.plug(0, SourcePolicy::Sticky, Options { checked: false, rx_ring: 8, tx_ring: 8, ..options() });
+    }
+    for id in 0..3 {
+        assert!(rig.guests[7].send(0, &frame(ALL, mac(7), id, 60)));
+    }
+    rig.settle();
+    for port in 0..1024 {
+        assert_eq!(rig.receive_all(port).len(), if port == 7 { 0 } else { 3 }, "port {port}");
+    }
+    assert_eq!(rig.counters(7).copies, 3 * 1022);
+    rig.assert_balanced();
+}

@@ -252,3 +252,50 @@ pub(crate) unsafe fn prefault(base: *mut u8, len: usize) {
     // SAFETY: whole pages of a mapped range; populating changes no byte. Older kernels refuse, which only costs time later.
     unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_POPULATE_WRITE) };
 }
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn eventfd(flags: i32) -> File {
+        // SAFETY: a plain call; the new fd is nobody else's.
+        unsafe { File::from_raw_fd(libc::eventfd(0, flags)) }
+    }
+
+    #[test]
+    fn full_counter_of_a_guest_blocks_nobody() {
+        let file = eventfd(0);
+        (&file).write_all(&0xffff_ffff_ffff_fffe_u64.to_ne_bytes()).unwrap();
+        let call = EventFd::from_file(file).unwrap();
+        // This would wait for ever.
+        call.signal();
+        call.clear();
+        call.signal();
+    }
+
+    #[test]
+    fn other_files_are_no_eventfds() {
+        for path in ["/dev/null", "/proc/self/exe", "/"] {
+            let error = EventFd::from_file(File::open(path).unwrap()).unwrap_err();
+            assert!(error.to_string().contains("eventfd"), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn epoll_wakes_once_for_each_signal_and_not_for_what_left() {
+        let (epoll, event) = (Epoll::new().unwrap(), EventFd::new().unwrap());
+        epoll.add(event.as_fd());
+        let wakes = |epoll: &Epoll| {
+            let begin = monotonic_ns();
+            epoll.wait(Some(20_000_000));
+            monotonic_ns() - begin < 20_000_000
+        };
+        event.signal();
+        assert!(wakes(&epoll));
+        assert!(!wakes(&epoll), "the same signal again");
+        event.signal();
+        epoll.remove(event.as_fd());
+        assert!(!wakes(&epoll));
+    }
+}
