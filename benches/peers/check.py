@@ -21,7 +21,7 @@ import time
 import compare
 import proc
 from duts import make, takes
-from generator import Generator, Load, read_pcap, write_pcap
+from generator import GENERATORS, Load, read_pcap, write_pcap
 
 # What must come through byte for byte. The sizes lie on both sides of the places where
 # a device may change its ways: one cache line, a parsed header, one buffer, one page.
@@ -69,7 +69,7 @@ class Both:
         self.dut, self.gen = make(name, env, commands), None
         try:
             self.dut.start()
-            self.gen = Generator(load, env.socks, not self.dut.serves, args.gen_cpu,
+            self.gen = GENERATORS[args.generator](load, env.socks, not self.dut.serves, args.gen_cpu,
                                  args.nice, self.dir, not args.no_huge)
             self.gen.ready()
             self.dut.go()
@@ -96,7 +96,7 @@ class Both:
 
 def device(name, args, commands, top):
     for what, load in CONTENTS.items():
-        if not takes(name, load):
+        if not takes(name, load) or GENERATORS[args.generator].can(load):
             continue
         with Both(name, load, args, commands, top) as b:
             time.sleep(args.warmup + 0.5)

@@ -25,7 +25,7 @@ import time
 
 import proc
 from duts import BUILT_IN, make
-from generator import Generator, Load
+from generator import GENERATORS, Load
 from proc import Failed
 
 Env = collections.namedtuple("Env", "socks dir cpu nice load")
@@ -45,7 +45,7 @@ class Pair:
         try:
             t0 = time.monotonic()
             self.dut.start()
-            self.gen = Generator(load, env.socks, not self.dut.serves, args.gen_cpu,
+            self.gen = GENERATORS[args.generator](load, env.socks, not self.dut.serves, args.gen_cpu,
                                  args.nice, self.dir)
             self.gen.ready()
             self.dut.go()
@@ -282,6 +282,7 @@ def summarise(runs, duts, base, hz):
                     lost=share(lambda w: 1 - w["received"] / w["sent"] if w["sent"] else 0),
                     refused=share(lambda w: w["refused"] / (
                         (w["sent"] + w["refused"]) or 1)),
+                    dry=share(lambda w: w["dry"]) if "dry" in ws[0] else None,
                     gen_busy=share(lambda w: w["gen_busy_cycles"] / (w["seconds"] * hz)),
                     dut_busy=share(lambda w: w.get("busy_cycles", 0) / (
                         w.get("own_seconds", w["seconds"]) * hz
@@ -299,12 +300,17 @@ def limit(row, label):
         return "device" if row["dut_busy"] > 0.9 else "partly generator"
     if label.startswith("loop"):
         return "?"
+    if row["dry"] is not None:
+        return "device" if row["dry"] < 0.1 else "partly generator"
     return "device" if row["refused"] > 0.1 else "partly generator"
 
 
 def table(cases):
+    # What tells whether the DUT kept up: testpmd counts refused frames, the guest a dry ring.
+    dry = any(r.get("dry") is not None for case in cases for r in case["rows"])
+    input = "dry" if dry else "refused"
     head = ("device", "Mpps", "min..max", "ratio", "min..max", "best", "cyc/pkt", "busy c/p",
-            "refused", "lost", "limit", "windows")
+            input, "lost", "limit", "windows")
     f = lambda v, d=2: "-" if v is None else "%.*f" % (d, v)
     lines = []
     for case in cases:
@@ -317,7 +323,7 @@ def table(cases):
             rows.append((r["dut"], f(r["mpps"]), f(r["mpps_min"]) + ".." + f(r["mpps_max"]),
                          f(r["ratio"]), f(r["ratio_min"]) + ".." + f(r["ratio_max"]),
                          f(r["ratio_best"]), f(r["cpp"], 0), f(r["busy_cpp"], 0),
-                         f(100 * r["refused"], 0) + "%", f(100 * r["lost"], 1) + "%",
+                         f(100 * r[input], 0) + "%", f(100 * r["lost"], 1) + "%",
                          r["limit"], count))
         widths = [max(len(x[i]) for x in rows) for i in range(len(head))]
         lines.append("\n%s, CPUs %s" % (case["case"], case["state"]))
@@ -381,6 +387,9 @@ def parser(text):
                    help="what a command prints when it is ready (else: its sockets exist)")
     p.add_argument("--stats", action="append", default=[], metavar="NAME=COMMAND LINE",
                    help="prints a command's busy TSC cycles and packets so far, two numbers")
+    p.add_argument("--generator", default="testpmd", choices=sorted(GENERATORS),
+                   help="what loads the devices: dpdk-testpmd (default), or the leaner software guest: "
+                        "target/release/guest, or the program that GUEST names")
     p.add_argument("--base", default=None, help="device that ratios refer to (default: the first)")
     p.add_argument("--mode", default="flood", help="flood, flood2, loop; several with commas")
     p.add_argument("--size", default="64", help="frame sizes without FCS, comma separated")
@@ -448,9 +457,11 @@ def main(args):
                         loads.append(Load(
                             mode, int(size), number(flows), args.vary, args.ring,
                             int(packed), int(mrg), args.in_order, args.queues, args.inflight))
+    kind = GENERATORS[args.generator]
+    for why in filter(None, map(kind.can, loads)):
+        raise Failed(why)
     hz = proc.tsc_hz()
-    worst = max(l.flows * (2 if l.mode == "flood2" else 1) for l in loads)
-    memory, pages = len(duts) * (900 + worst * 2496 // (1 << 20)), None
+    memory, pages = len(duts) * (900 + max(map(kind.megabytes, loads))), None
     top = tempfile.mkdtemp(prefix="peers-")
     runs, started = [], time.monotonic()
     info = machine(hz)
@@ -476,8 +487,9 @@ def main(args):
     cases = summarise(runs, duts, base, hz)
     print("%(cpu)s, %(cpus)s CPUs, TSC %%.0f MHz, kernel %(kernel)s, DPDK %(dpdk)s, %(ovs)s"
           % info % (hz / 1e6))
-    print("%d rounds (fresh starts), %d windows of %g s in each, ratios to %s of the same round%s"
-          % (args.rounds, args.windows, args.seconds, base, "; " + ended if ended else ""))
+    print("%d rounds (fresh starts), %d windows of %g s in each, ratios to %s of the same round, "
+          "generator %s%s" % (args.rounds, args.windows, args.seconds, base, args.generator,
+                              "; " + ended if ended else ""))
     print(table(cases))
     if args.json:
         with open(args.json, "w") as f:

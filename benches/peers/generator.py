@@ -1,7 +1,12 @@
-"""The load: one dpdk-testpmd on one core that is both source and sink.
+"""The load: one process on one core that is both source and sink.
 
 It is the guest side of the device under test (DUT): an independent vhost-user
-front end (net_virtio_user) on two sockets, port A (socket 0) and B (socket 1).
+front end on two sockets, port A (socket 0) and B (socket 1). Either is behind the
+same interface:
+
+Testpmd     dpdk-testpmd with net_virtio_user: all loads.
+Guest       the software guest of tests/guest, whose rings are without bookkeeping:
+            flood and flood2 over split rings.
 
 flood   open loop, one way. A pcap of distinct flows is replayed for ever into
         A, whether the DUT keeps up or not; what B receives is counted and
@@ -14,14 +19,18 @@ loop    closed loop, both ways. A fixed number of frames circulates
         least work for the generator (no copy, no allocation), but each side
         waits for the other, so it says less about the DUT alone.
 """
+import json
 import os
 import re
 import struct
+import time
 
-from proc import Failed, Testpmd
+import proc
+from proc import Failed, Proc
 
 MAC = ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
 GEN = "dpdk-testpmd"
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 
 
 def _mac(text):
@@ -129,7 +138,17 @@ def _count(n):
     return str(n)
 
 
-class Generator:
+class Testpmd:
+    @staticmethod
+    def can(load):
+        """Why it can't make this load, or None."""
+        return None
+
+    @staticmethod
+    def megabytes(load):
+        """Huge pages for the frames of a load, over those that any testpmd takes."""
+        return load.flows * (2 if load.mode == "flood2" else 1) * 2496 // (1 << 20)
+
     def __init__(self, load, socks, serve, cpu, nice, dir, huge=True):
         """`serve`: the generator listens on the sockets and the DUT connects."""
         self.load = load
@@ -170,7 +189,7 @@ class Generator:
                  "--rxq=%d" % load.queues, "--txq=%d" % load.queues,
                  "--eth-peer=%d,%s" % (self.tx_port, MAC[1]),
                  "--eth-peer=%d,%s" % (self.rx_port, MAC[0])]
-        self.p = Testpmd(argv, os.path.join(dir, "generator.log"), {cpu}, nice)
+        self.p = proc.Testpmd(argv, os.path.join(dir, "generator.log"), {cpu}, nice)
         self.pid = self.p.pid
 
     def _pcap(self, dir, queue, reverse=False):
@@ -254,3 +273,95 @@ class Generator:
 
     def stop(self):
         self.p.stop()
+
+
+class Guest:
+    """`guest pair`: it is asked for counts on its standard input and answers with a line of JSON.
+
+    It offers a frame as soon as there is room and never has one refused. Instead it tells how
+    often, when it offered frames, the DUT had taken all earlier ones already: "dry".
+    """
+    tx_port, rx_port = 0, 1
+
+    @staticmethod
+    def can(load):
+        for on, what in ((load.mode == "loop", "--mode loop"), (load.packed, "--packed 1"),
+                         (load.once, "frames that are sent once")):
+            if on:
+                return "the software guest can't do %s" % what
+
+    @staticmethod
+    def megabytes(load):
+        return 0
+
+    @staticmethod
+    def program():
+        path = os.environ.get("GUEST") or os.path.join(ROOT, "target/release/guest")
+        if not os.access(path, os.X_OK):
+            raise Failed("no %s: build it with  cargo build --release -p guest" % path)
+        return path
+
+    def __init__(self, load, socks, serve, cpu, nice, dir, huge=True):
+        why = self.can(load)
+        if why:
+            raise Failed(why)
+        self.load = load
+        argv = [self.program(), "pair", "--commands", "--a", socks[0], "--b", socks[1],
+                "--mac-a", MAC[0], "--mac-b", MAC[1], "--cpu", str(cpu), "--patience", "60",
+                "--size", str(load.size), "--flows", str(load.flows), "--by", load.vary,
+                "--queues", str(load.queues), "--ring", str(load.ring)]
+        for on, option in ((serve, "--listen"), (load.mode == "flood2", "--both"),
+                           (not load.mrg, "--no-merge"), (load.in_order, "--in-order")):
+            if on:
+                argv.append(option)
+        self.p = Proc(argv, os.path.join(dir, "generator.log"), {cpu}, nice)
+        self.pid = self.p.pid
+
+    def ready(self):
+        self._answer("ready", 0, 60)
+
+    def start(self):
+        """B first sends a broadcast, from which a switch can learn."""
+        self._ask("start")
+
+    def begin(self):
+        self.first = self._ask("stats")
+
+    def end(self):
+        """Frames sent and received, and rates, since begin()."""
+        last = self._ask("stats")
+        d = {k: last[k] - v for k, v in self.first.items() if k != "at"}
+        both = self.load.mode == "flood2"
+        if d["reconnects"]:
+            raise Failed("the device left the generator %d times" % d["reconnects"])
+        seconds = d["ns"] / 1e9
+        sent = d["a_sent"] + (d["b_sent"] if both else 0)
+        received = d["b_received"] + (d["a_received"] if both else 0)
+        return {"pps": received / seconds, "sent": sent, "received": received,
+                "sent_pps": sent / seconds, "not_taken": 0, "gen_seconds": seconds,
+                "gen_busy_cycles": d["busy_cycles"], "gen_busy_frames": d["busy_frames"],
+                "dry": d["dry"] / d["offers"] if d["offers"] else 0}
+
+    def halt(self):
+        """Stops sending; the totals of the ports then."""
+        self._ask("stop")
+        time.sleep(0.1)
+        last = self._ask("stats")
+        return {i: {"tx": last[p + "_sent"], "rx": last[p + "_received"]}
+                for i, p in enumerate("ab")}
+
+    def _ask(self, command):
+        while self.p.pump():
+            pass
+        at = len(self.p.text)
+        self.p.write(command)
+        return self._answer(command, at, 5)
+
+    def _answer(self, to, at, seconds):
+        return json.loads(self.p.wait_for(r'\{"at": "%s".*\}(?=\n)' % to, seconds, at).group())
+
+    def stop(self):
+        self.p.stop()
+
+
+GENERATORS = {"testpmd": Testpmd, "guest": Guest}

@@ -1,5 +1,6 @@
 //! Load: a port that sends from lean rings, sinks into lean rings, or both, and counts. One thread drives any number of them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::flows::Flows;
@@ -49,6 +50,10 @@ pub struct LoadCounters {
     pub n_busy: u64,
     /// Kicks.
     pub n_kicks: u64,
+    /// Times that frames were offered.
+    pub n_offers: u64,
+    /// Those of them at which the device had taken all offered before: it may have waited for frames.
+    pub n_dry: u64,
 }
 
 /// A guest under load.
@@ -56,6 +61,7 @@ pub struct LoadCounters {
 pub struct LoadPort {
     guest: Guest,
     config: LoadConfig,
+    sending: bool,
     txs: Vec<LeanTx>,
     rxs: Vec<LeanRx>,
     pace: Option<Pace>,
@@ -75,7 +81,18 @@ impl LoadPort {
     ///
     /// # Errors
     /// If the back-end refuses the rings.
-    pub fn new(mut guest: Guest, flows: &Flows, config: LoadConfig) -> Result<Self, FrontendError> {
+    pub fn new(guest: Guest, flows: &Flows, config: LoadConfig) -> Result<Self, FrontendError> {
+        let mut port = Self::set_up(guest, flows, config)?;
+        port.guest.enable()?;
+        Ok(port)
+    }
+
+    /// As [`new`](Self::new), without enabling the rings. A back-end may be busy with itself once a port is up, so several
+    /// ports are best set up before the first is enabled.
+    ///
+    /// # Errors
+    /// If the back-end refuses the rings.
+    pub fn set_up(mut guest: Guest, flows: &Flows, config: LoadConfig) -> Result<Self, FrontendError> {
         let options = guest.driver.options().clone();
         let (mut txs, mut rxs) = (Vec::new(), Vec::new());
         for pair in 0..usize::from(options.n_queue_pairs) {
@@ -89,9 +106,9 @@ impl LoadPort {
                 txs.push(LeanTx::new(queue, options.header_bytes(), flows.clone()));
             }
         }
-        guest.start()?;
+        guest.set_up()?;
         let pace = (config.pps > 0).then(|| Pace::new(config.pps));
-        Ok(Self { guest, config, txs, rxs, pace, counters: LoadCounters::default() })
+        Ok(Self { guest, config, sending: config.send, txs, rxs, pace, counters: LoadCounters::default() })
     }
 
     /// One look at all rings. `now`: the cycle counter; returns what it is afterwards.
@@ -118,6 +135,11 @@ impl LoadPort {
         end
     }
 
+    /// Starts or stops to send, if the port is one that sends. What is in the ring by then still goes.
+    pub fn set_sending(&mut self, sending: bool) {
+        self.sending = sending && self.config.send;
+    }
+
     /// What went through.
     pub fn counters(&self) -> LoadCounters {
         LoadCounters { n_bytes: self.rxs.iter().map(|rx| rx.n_bytes).sum(), ..self.counters }
@@ -135,6 +157,11 @@ impl LoadPort {
         Ok(gone)
     }
 
+    /// What the port does.
+    pub fn config(&self) -> LoadConfig {
+        self.config
+    }
+
     /// The guest, for its connection.
     pub fn guest(&mut self) -> &mut Guest {
         &mut self.guest
@@ -147,6 +174,7 @@ impl LoadPort {
             n_done += u64::from(done);
             let room = tx.room();
             let offer = match &mut self.pace {
+                _ if !self.sending => 0,
                 Some(pace) => pace.take(now, room),
                 None if room >= burst_of(self.config.burst, tx.size()) => room,
                 None => 0,
@@ -154,6 +182,8 @@ impl LoadPort {
             if offer == 0 {
                 continue;
             }
+            self.counters.n_offers += 1;
+            self.counters.n_dry += u64::from(room == tx.size());
             tx.offer(offer);
             if tx.kick_due() {
                 self.guest.session().kick(2 * pair + 1);
@@ -196,7 +226,8 @@ impl Pace {
     }
 }
 
-/// Drives ports until `until` (cycles) or a signal, calling `tick` about every `every` cycles with all of them.
+/// Drives ports until `until` (cycles) or a signal, calling `tick` with all of them about every `every` cycles, and between
+/// two turns whenever `asked` is set (which `tick` clears).
 ///
 /// # Errors
 /// What `tick` says.
@@ -204,6 +235,7 @@ pub fn drive<E>(
     ports: &mut [LoadPort],
     until: u64,
     every: u64,
+    asked: &AtomicBool,
     mut tick: impl FnMut(&mut [LoadPort]) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut now = cycles();
@@ -213,7 +245,7 @@ pub fn drive<E>(
         for port in ports.iter_mut() {
             now = port.turn(now);
         }
-        if now >= next {
+        if now >= next || asked.load(Ordering::Relaxed) {
             tick(ports)?;
             now = cycles();
             next = now + every;

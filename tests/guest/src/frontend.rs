@@ -195,13 +195,30 @@ impl Session {
     /// # Errors
     /// As for [`negotiate`](Self::negotiate).
     pub fn start(&mut self, driver: &GuestDriver) -> Result<()> {
+        self.set_up(driver)?;
+        self.enable_all(driver)
+    }
+
+    /// The first half of [`start`](Self::start): hands over memory and rings.
+    ///
+    /// # Errors
+    /// As for [`negotiate`](Self::negotiate).
+    pub fn set_up(&mut self, driver: &GuestDriver) -> Result<()> {
         let n = driver.n_vrings();
         self.guarded(|s| {
             s.share_memory(driver.memory())?;
             s.make_eventfds(n)?;
-            (0..n).try_for_each(|vring| s.set_up_vring(driver, vring, driver.vring_base(vring)))?;
-            (0..n).try_for_each(|vring| s.enable(vring, true))
+            (0..n).try_for_each(|vring| s.set_up_vring(driver, vring, driver.vring_base(vring)))
         })
+    }
+
+    /// The second half of [`start`](Self::start): enables the rings.
+    ///
+    /// # Errors
+    /// As for [`negotiate`](Self::negotiate).
+    pub fn enable_all(&mut self, driver: &GuestDriver) -> Result<()> {
+        let n = driver.n_vrings();
+        self.guarded(|s| (0..n).try_for_each(|vring| s.enable(vring, true)))
     }
 
     /// Hands over memory: one message a region, or one for all.

@@ -58,6 +58,22 @@ impl Guest {
         self.session.start(&self.driver)
     }
 
+    /// The first half of [`start`](Self::start): hands memory and rings over.
+    ///
+    /// # Errors
+    /// If the back-end refuses.
+    pub fn set_up(&mut self) -> Result<(), FrontendError> {
+        self.session.set_up(&self.driver)
+    }
+
+    /// The second half of [`start`](Self::start): enables the rings.
+    ///
+    /// # Errors
+    /// If the back-end refuses.
+    pub fn enable(&mut self) -> Result<(), FrontendError> {
+        self.session.enable_all(&self.driver)
+    }
+
     /// The connection.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session

@@ -12,6 +12,7 @@ use guest::options::Indirect;
 use guest::stack::Mac;
 use guest::{FrontendError, Guest, Manner, Options, Socket, sys};
 
+mod commands;
 mod modes;
 mod report;
 
@@ -28,6 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Two ports in one thread: A sends to B.
+    #[command(after_help = COMMANDS_HELP)]
     Pair(Pair),
 }
 
@@ -86,9 +88,24 @@ struct Pair {
     /// Frames with sequence numbers and checksums, through the checking driver.
     #[arg(long)]
     verify: bool,
+    /// Obey commands on standard input (see below); nothing is sent before `start`.
+    #[arg(long, conflicts_with_all = ["pingpong", "verify"])]
+    commands: bool,
     #[command(flatten)]
     common: Common,
 }
+
+const COMMANDS_HELP: &str = "\
+With --commands, lines on standard input are commands, each answered with one line, a JSON object:
+  start  B announces its address, then frames are sent
+  stop   no more frames are sent; what comes is still counted
+  stats  nothing but the answer
+The end of the input ends the program. The first line printed is of the same form, once both ports are connected.
+An answer has: at (the command, or \"ready\"), ns (a monotonic clock, since the program's start) and tsc at the moment of
+counting, tsc_hz, and totals: a_sent, b_sent (frames the switch took), a_received, b_received, busy_cycles and busy_frames
+(of turns that did something), offers (times that frames were offered), dry (those of them at which the switch had taken all
+offered before, so that it may have waited), kicks, reconnects. A thread of its own reads: the load is not disturbed but by
+writing the answer.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {

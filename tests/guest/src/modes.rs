@@ -1,5 +1,6 @@
 //! What the program does, mode by mode. Each returns whether all went well.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use guest::flood::{LoadConfig, LoadCounters, LoadPort, drive};
@@ -7,6 +8,7 @@ use guest::pingpong::{Histogram, PingPort, round};
 use guest::stack::{Event, Host, Stamp, TEST_FRAME_LEAST, Verifier, test_frame};
 use guest::{Guest, sys};
 
+use crate::commands::{Command, Commands};
 use crate::report::{Record, Ticker, per};
 use crate::{Common, End, Mode, One, Pair};
 
@@ -22,8 +24,8 @@ pub(crate) fn run_one(one: &One) -> Outcome {
     match one.mode {
         Mode::Echo => echo(guest, common, here),
         Mode::Ping => ping(guest, common, here, there),
-        Mode::Flood => flood(vec![load_port(guest, common, here, there, true)?], common),
-        Mode::Sink => flood(vec![load_port(guest, common, here, there, false)?], common),
+        Mode::Flood => flood(vec![enabled(load_port(guest, common, here, there, true)?, here)?], common),
+        Mode::Sink => flood(vec![enabled(load_port(guest, common, here, there, false)?, here)?], common),
         Mode::Pingpong => ping_pong(PingPort::new(guest, common.flows(here, there))?, None, common),
         Mode::Reflect => reflect(PingPort::new(guest, common.flows(here, there))?, common),
         Mode::VerifySend => verify(Some(started(guest)?), None, common, here, there),
@@ -44,8 +46,10 @@ pub(crate) fn run_pair(pair: &Pair) -> Outcome {
         let (a, b) = (PingPort::new(a, common.flows(here, there))?, PingPort::new(b, common.flows(there, here))?);
         return ping_pong(a, Some(b), common);
     }
-    let b = load_port(b, common, there, here, pair.both)?;
-    flood(vec![load_port(a, common, here, there, true)?, b], common)
+    let (a, b) = (load_port(a, common, here, there, true)?, load_port(b, common, there, here, pair.both)?);
+    let b = enabled(b, there)?;
+    let ports = vec![enabled(a, here)?, b];
+    if pair.commands { obey(ports, common, there) } else { flood(ports, common) }
 }
 
 fn pin(common: &Common) -> std::io::Result<()> {
@@ -61,6 +65,7 @@ fn started(mut guest: Guest) -> Result<Guest, guest::FrontendError> {
     Ok(guest)
 }
 
+/// Set up, and not enabled yet.
 fn load_port(
     guest: Guest,
     common: &Common,
@@ -70,11 +75,13 @@ fn load_port(
 ) -> Result<LoadPort, guest::FrontendError> {
     let config =
         LoadConfig { send, sink: true, pps: common.pps, burst: common.burst, count_bytes: false, touch: common.touch };
-    let mut port = LoadPort::new(guest, &common.flows(here, there), config)?;
-    if !send {
-        // So that a switch that learns knows where to send.
-        port.guest().send(0, &Host::new(here.0, here.1).arp_request(here.1));
-    }
+    LoadPort::set_up(guest, &common.flows(here, there), config)
+}
+
+/// Enables the rings.
+fn enabled(mut port: LoadPort, here: End) -> Result<LoadPort, guest::FrontendError> {
+    port.guest().enable()?;
+    announce(&mut port, here);
     Ok(port)
 }
 
@@ -83,7 +90,7 @@ fn flood(mut ports: Vec<LoadPort>, common: &Common) -> Outcome {
     let mut ticker = Ticker::new(common.quiet);
     let mut n_mended = 0;
     let until = common.seconds.map_or(u64::MAX, |s| sys::cycles() + scale(hz, s));
-    drive(&mut ports, until, hz / 50, |ports| {
+    drive(&mut ports, until, hz / 50, &AtomicBool::new(false), |ports| {
         let sum = sum(ports);
         ticker.tick([sum.n_sent, sum.n_received]);
         for port in ports {
@@ -106,6 +113,66 @@ fn flood(mut ports: Vec<LoadPort>, common: &Common) -> Outcome {
     Ok(true)
 }
 
+/// The flood of a pair as commands tell; `b` is the second port's address.
+fn obey(mut ports: Vec<LoadPort>, common: &Common, b: End) -> Outcome {
+    let (hz, start) = (sys::cycles_per_second(), Instant::now());
+    let until = common.seconds.map_or(u64::MAX, |s| sys::cycles() + scale(hz, s));
+    let mut n_mended = 0;
+    let answer = |at: &str, ports: &[LoadPort], n_mended: u64| {
+        let (tsc, ns) = (sys::cycles(), u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let (a, b, both) = (ports[0].counters(), ports[1].counters(), sum(ports));
+        Record::default()
+            .text("at", at)
+            .int("ns", ns)
+            .int("tsc", tsc)
+            .int("tsc_hz", hz)
+            .int("a_sent", a.n_sent)
+            .int("a_received", a.n_received)
+            .int("b_sent", b.n_sent)
+            .int("b_received", b.n_received)
+            .int("busy_cycles", both.busy_cycles)
+            .int("busy_frames", both.n_busy)
+            .int("offers", both.n_offers)
+            .int("dry", both.n_dry)
+            .int("kicks", both.n_kicks)
+            .int("reconnects", n_mended)
+            .print(true);
+    };
+    let commands = Commands::read(std::io::stdin())?;
+    ports.iter_mut().for_each(|port| port.set_sending(false));
+    answer("ready", &ports, n_mended);
+    drive(&mut ports, until, hz / 50, commands.asked(), |ports| {
+        for command in commands.take() {
+            match command {
+                Command::Start => {
+                    announce(&mut ports[1], b);
+                    ports.iter_mut().for_each(|port| port.set_sending(true));
+                    answer("start", ports, n_mended);
+                }
+                Command::Stop => {
+                    ports.iter_mut().for_each(|port| port.set_sending(false));
+                    answer("stop", ports, n_mended);
+                }
+                Command::Stats => answer("stats", ports, n_mended),
+                Command::Unknown(line) => Record::default().text("unknown", &line).print(true),
+                Command::End => sys::stop(),
+            }
+        }
+        for port in ports {
+            n_mended += u64::from(port.mend(common.patience())?);
+        }
+        Ok::<(), guest::FrontendError>(())
+    })?;
+    Ok(true)
+}
+
+/// A broadcast, unless the port's lean rings send: so that a switch that learns knows where to send.
+fn announce(port: &mut LoadPort, here: End) {
+    if !port.config().send {
+        port.guest().send(0, &Host::new(here.0, here.1).arp_request(here.1));
+    }
+}
+
 fn sum(ports: &[LoadPort]) -> LoadCounters {
     ports.iter().map(LoadPort::counters).fold(LoadCounters::default(), |a, b| LoadCounters {
         n_sent: a.n_sent + b.n_sent,
@@ -114,6 +181,8 @@ fn sum(ports: &[LoadPort]) -> LoadCounters {
         busy_cycles: a.busy_cycles + b.busy_cycles,
         n_busy: a.n_busy + b.n_busy,
         n_kicks: a.n_kicks + b.n_kicks,
+        n_offers: a.n_offers + b.n_offers,
+        n_dry: a.n_dry + b.n_dry,
     })
 }
 

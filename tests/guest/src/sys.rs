@@ -58,6 +58,11 @@ pub fn stop_on_signals() {
     }
 }
 
+/// Asks to stop, as a signal does.
+pub fn stop() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
 /// Whether a signal asked to stop.
 pub fn stopped() -> bool {
     STOP.load(Ordering::Relaxed)

@@ -3,9 +3,11 @@
 
 mod backend;
 
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use backend::{Served, serve};
@@ -193,6 +195,88 @@ fn paced_flood_keeps_its_pace() {
     let n = port.counters().n_sent;
     assert!((100..=501).contains(&n), "{n} frames in half a second");
     drop(served);
+}
+
+/// The program with `--commands`, both ports on back-ends that echo.
+struct Obeying {
+    child: Child,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Obeying {
+    fn start(a: &Rig, b: &Rig) -> Self {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_guest"));
+        command.args(["pair", "--commands", "--a"]).arg(&a.path).arg("--b").arg(&b.path);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, answers }
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{command}").unwrap();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> String {
+        self.answers.next().expect("an answer").unwrap()
+    }
+
+    /// Asks for counts until they are as wanted.
+    fn stats_until(&mut self, good: impl Fn(&str) -> bool) -> String {
+        let start = Instant::now();
+        loop {
+            let stats = self.ask("stats");
+            if good(&stats) {
+                return stats;
+            }
+            assert!(start.elapsed() < PATIENCE, "{stats}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Obeying {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn field(answer: &str, name: &str) -> u64 {
+    let at = answer.find(&format!("\"{name}\": ")).unwrap_or_else(|| panic!("no {name} in {answer}")) + name.len() + 4;
+    answer[at..].split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn pair_starts_counts_and_stops_on_command() {
+    let (a, b) = (Rig::new(), Rig::new());
+    std::thread::scope(|scope| {
+        let served = [&a, &b].map(|rig| scope.spawn(|| serve(rig.listener.accept().unwrap().0)));
+        let mut pair = Obeying::start(&a, &b);
+        assert!(pair.answer().starts_with("{\"at\": \"ready\", "));
+        let served = served.map(|thread| thread.join().unwrap());
+
+        let first = pair.ask("stats");
+        assert_eq!([field(&first, "a_sent"), field(&first, "offers")], [0, 0], "{first}");
+        assert_eq!(pair.ask("fly"), "{\"unknown\": \"fly\"}");
+
+        assert!(pair.ask("start").starts_with("{\"at\": \"start\", "));
+        let running = pair.stats_until(|stats| field(stats, "a_received") > 1000);
+        assert!(field(&running, "ns") > field(&first, "ns") && field(&running, "tsc") > field(&first, "tsc"));
+        assert!(field(&running, "dry") <= field(&running, "offers"), "{running}");
+        // B's announcements come back to it: before the start and at the start.
+        pair.stats_until(|stats| field(stats, "b_received") == 2);
+
+        let stopped = pair.ask("stop");
+        // What was under way comes back; nothing new is offered.
+        let later = pair.stats_until(|stats| field(stats, "a_sent") == field(stats, "a_received"));
+        assert_eq!(field(&later, "offers"), field(&stopped, "offers"));
+        assert_eq!([field(&later, "b_sent"), field(&later, "reconnects")], [0, 0], "{later}");
+
+        drop(pair.child.stdin.take());
+        assert!(pair.child.wait().unwrap().success(), "the end of the input is the end");
+        drop(served);
+    });
 }
 
 #[test]
