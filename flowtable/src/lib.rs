@@ -10,6 +10,7 @@
 //! - [`table`]: decisions remembered, one entry a flow
 //! - [`lookup`]: the order in which all that is asked
 //! - [`reclaim`]: quiet states, by which control knows what no core uses any more
+//! - `sync`: core's atomics, or loom's
 #![deny(unsafe_code)]
 
 pub mod action;
@@ -18,6 +19,7 @@ pub mod lookup;
 pub mod mac;
 pub mod network;
 pub mod reclaim;
+mod sync;
 #[allow(unsafe_code)] // one prefetch instruction, and a place that is cut to the table's size
 pub mod table;
 

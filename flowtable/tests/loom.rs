@@ -1,0 +1,248 @@
+//! Every interleaving of small programs over the lock-free parts, and every value that their loads may return. Only under
+//! `--cfg loom`: see `fuzz/loom`.
+#![cfg(loom)]
+#![allow(missing_docs)]
+
+use flowtable::mac::{Found, Kind, Learned, MacTable};
+use flowtable::reclaim::Quiet;
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use std::sync::Mutex;
+
+const ANY: u32 = u32::MAX;
+
+/// More switches from one thread to another than a mistake has ever needed; without a bound the longer ones take hours.
+fn check(program: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(program);
+}
+
+fn mac(last: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 0, last]
+}
+
+/// The smallest table: two buckets of two.
+fn table() -> MacTable {
+    MacTable::new(1, 6, [7, 11])
+}
+
+fn learn(table: &MacTable, mac: [u8; 6], port: u16) -> Learned {
+    table.learn(0, mac, port, Kind::Learned, ANY, 0)
+}
+
+fn find(table: &MacTable, mac: [u8; 6]) -> Option<Found> {
+    table.find(0, mac)
+}
+
+/// An address that comes to lie in the slot where `mac(1)` would.
+fn rival() -> [u8; 6] {
+    static FOUND: Mutex<Option<[u8; 6]>> = Mutex::new(None);
+    loom::model(|| {
+        let first = learn(&table(), mac(1), 1);
+        let rival = (2..).map(mac).find(|&other| learn(&table(), other, 1) == first);
+        *FOUND.lock().unwrap() = rival;
+    });
+    FOUND.lock().unwrap().expect("there are only four slots")
+}
+
+#[test]
+fn reader_never_takes_a_word_that_was_written_for_another_key() {
+    let (a, b) = (mac(1), rival());
+    check(move || {
+        let table = Arc::new(table());
+        learn(&table, a, 1);
+        let writer = {
+            let table = table.clone();
+            thread::spawn(move || {
+                table.forget_port(1);
+                learn(&table, b, 2);
+                table.forget_port(2);
+                learn(&table, a, 3);
+            })
+        };
+        let found = find(&table, a).map(|found| found.port);
+        assert!(matches!(found, None | Some(1 | 3)), "A behind {found:?}");
+        writer.join().unwrap();
+        assert_eq!(find(&table, a).map(|found| found.port), Some(3));
+    });
+}
+
+#[test]
+fn reader_of_the_address_in_between_sees_it_or_nothing() {
+    let (a, b) = (mac(1), rival());
+    check(move || {
+        let table = Arc::new(table());
+        learn(&table, a, 1);
+        let writer = {
+            let table = table.clone();
+            thread::spawn(move || {
+                table.forget_port(1);
+                learn(&table, b, 2);
+                table.forget_port(2);
+                learn(&table, a, 3);
+            })
+        };
+        let found = find(&table, b);
+        assert!(matches!(found.map(|found| found.port), None | Some(2)), "B behind {found:?}");
+        writer.join().unwrap();
+        assert!(found.is_none_or(|found| !table.holds(found.entry)), "what rested on B holds for A");
+    });
+}
+
+#[test]
+fn move_is_seen_by_whoever_sees_the_new_epoch() {
+    check(|| {
+        let table = Arc::new(table());
+        learn(&table, mac(1), 1);
+        let (found, before) = (find(&table, mac(1)).unwrap(), table.epoch());
+        let mover = {
+            let table = table.clone();
+            thread::spawn(move || assert!(table.move_to(found, 2, ANY, 0)))
+        };
+        let (epoch, now) = (table.epoch(), find(&table, mac(1)).expect("a move takes nothing away"));
+        assert!(epoch == before || now.port == 2, "the new epoch, and the old port");
+        assert!(epoch == before || !table.holds(found.entry), "the new epoch, and the old entry holds");
+        mover.join().unwrap();
+        assert!(table.epoch() != before && !table.holds(found.entry));
+    });
+}
+
+#[test]
+fn of_two_movers_one_wins_and_the_ports_count_right() {
+    check(|| {
+        let table = Arc::new(table());
+        learn(&table, mac(1), 1);
+        let found = find(&table, mac(1)).unwrap();
+        let mover = {
+            let table = table.clone();
+            thread::spawn(move || table.move_to(found, 2, ANY, 0))
+        };
+        let first = table.move_to(found, 3, ANY, 0);
+        let second = mover.join().unwrap();
+        assert!(first != second);
+        assert_eq!(find(&table, mac(1)).unwrap().port, if first { 3 } else { 2 });
+        assert_counts_are_right(&table);
+    });
+}
+
+#[test]
+fn address_that_moves_while_its_port_is_forgotten_goes_or_stays_whole() {
+    check(|| {
+        let table = Arc::new(table());
+        learn(&table, mac(1), 1);
+        let found = find(&table, mac(1)).unwrap();
+        let mover = {
+            let table = table.clone();
+            thread::spawn(move || table.move_to(found, 2, ANY, 0))
+        };
+        let n_gone = table.forget_port(1);
+        let moved = mover.join().unwrap();
+        assert_eq!(n_gone, usize::from(!moved));
+        assert_eq!(find(&table, mac(1)).map(|found| found.port), moved.then_some(2));
+        assert_counts_are_right(&table);
+    });
+}
+
+#[test]
+fn address_learned_by_two_cores_at_once_is_there_once() {
+    check(|| {
+        let table = Arc::new(table());
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || learn(&table, mac(1), 2))
+        };
+        let learned = [learn(&table, mac(1), 1), other.join().unwrap()];
+        assert_eq!(learned.iter().filter(|learned| matches!(learned, Learned::Yes(_))).count(), 1, "{learned:?}");
+        assert_eq!(table.rows().len(), 1);
+        assert_counts_are_right(&table);
+    });
+}
+
+/// With all addresses gone, each port has room for one again, and for no more.
+fn assert_counts_are_right(table: &MacTable) {
+    (0..6).for_each(|port| {
+        table.forget_port(port);
+    });
+    for port in 1..4 {
+        let learned = table.learn(0, mac(9), port, Kind::Learned, 1, 0);
+        assert!(matches!(learned, Learned::Yes(_)), "port {port} is counted wrongly: {learned:?}");
+        table.forget_port(port);
+    }
+}
+
+/// A value that control replaces while a core looks at it. Which of the two it is now stands in `current`.
+struct Shared {
+    quiet: Quiet,
+    current: AtomicUsize,
+    values: [UnsafeCell<()>; 2],
+}
+
+// SAFETY: the cells hold nothing; loom notes who looks at them and who frees them, and reports both at once as a race.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        let values = [UnsafeCell::new(()), UnsafeCell::new(())];
+        Arc::new(Self { quiet: Quiet::new(1), current: AtomicUsize::new(0), values })
+    }
+
+    /// Core: a turn, in which it looks at the value twice.
+    fn turn(&self) {
+        let value = &self.values[self.current.load(Ordering::Acquire)];
+        value.with(|_| ());
+        value.with(|_| ());
+    }
+
+    /// Control: puts the other value in place, and frees the old one if it may.
+    fn replace(&self) {
+        self.current.store(1, Ordering::Release);
+        let asked = self.quiet.ask();
+        thread::yield_now();
+        if self.quiet.passed(asked) {
+            self.values[0].with_mut(|_| ());
+        }
+    }
+}
+
+#[test]
+fn value_that_was_replaced_is_freed_when_no_core_looks_at_it_any_more() {
+    check(|| {
+        let shared = Shared::new();
+        let core = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.quiet.online(0);
+                for _ in 0..2 {
+                    shared.turn();
+                    shared.quiet.pass(0);
+                }
+                shared.turn();
+            })
+        };
+        shared.replace();
+        core.join().unwrap();
+    });
+}
+
+#[test]
+fn value_that_was_replaced_is_freed_while_the_core_sleeps_or_when_it_is_awake() {
+    check(|| {
+        let shared = Shared::new();
+        let core = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.quiet.online(0);
+                shared.turn();
+                shared.quiet.offline(0);
+                shared.quiet.online(0);
+                shared.turn();
+                shared.quiet.offline(0);
+            })
+        };
+        shared.replace();
+        core.join().unwrap();
+    });
+}
