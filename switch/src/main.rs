@@ -1,47 +1,6 @@
-//! The weir daemon and its commands: the control plane. A polling core never waits for anything in here.
-//!
-//! In reading order:
-//! - `operator`: words on the command line
-//! - `launch`: from a topology to a running daemon, and back
-//! - `poller`: a polling thread
-//! - `cpus`: which CPUs there are, who runs where
-//! - `run_dir`: the daemon's folder, and that it is the only one there
-//! - `port`: a port as all of control shares it
-//! - `plane`: what control needs of the polling cores
-//! - `vhost_user`: ports of the one kind there is: messages, connections, sockets
-//! - `supervisor`: looks after ports and addresses, ten times a second
-//! - `control`: answers operators on the control socket
-//! - `http`: HTTP/1.1, as little as operators need of it
-//! - `report`: what operators are told
-//! - `table`: the same as text
-//! - `notes`: log lines that a guest can cause
-//! - `stop`: how threads are told to end
+//! The program `weir`; all of it is in the library, where tests and fuzz targets reach it.
 #![forbid(unsafe_code)]
 
-mod control;
-mod cpus;
-mod http;
-mod launch;
-mod notes;
-mod operator;
-mod plane;
-mod poller;
-mod port;
-mod report;
-mod run_dir;
-mod stop;
-mod supervisor;
-mod table;
-mod vhost_user;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 fn main() -> std::process::ExitCode {
-    operator::main()
-}
-
-/// The value behind a lock. A thread that panicked while it held the lock has left a value that is whole: every change
-/// under a lock here is a plain store.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    switch::main()
 }

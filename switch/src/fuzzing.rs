@@ -1,0 +1,109 @@
+//! A front-end's connection without a daemon, for the fuzz targets: everything from the socket to the queues that would be
+//! handed to the cores, in the calling thread.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+
+use config::Listens;
+use flowtable::{Ingress, SourcePolicy};
+use pmd::port::vhost::Features;
+use pmd::port::{RxQueue, TxQueue};
+use pmd::ring::QueueSpec;
+use pmd::shm::GuestMemory;
+
+use crate::lock;
+use crate::notes::Notes;
+use crate::plane::{Plane, Raised};
+use crate::port::{Link, Port};
+use crate::stop::Stop;
+use crate::vhost_user::connection::{self, End};
+
+/// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon would have broken a
+/// promise: queues come up on a port that is down and in memory that is there, and nothing is left at the end.
+pub fn serve(stream: UnixStream, n_pairs: u16) {
+    let cores = Cores::default();
+    let ingress = Ingress { port: 0, network: 0, source: SourcePolicy::Sticky, generation: 1 };
+    let port = Port {
+        name: "vm/nic".to_owned(),
+        network: "net".to_owned(),
+        ingress,
+        n_pairs,
+        path: PathBuf::from("/nowhere"),
+        listens: Listens::Weir,
+        link: Link::default(),
+        notes: Notes::new("vm/nic"),
+    };
+    let stop = Stop::new().expect("an eventfd");
+    let (end, _) = connection::serve(stream, cores.clone(), &port, &stop, None);
+    assert_ne!(end, End::Stopping, "nobody asked for that");
+    let view = port.link.view();
+    assert!(!view.is_connected && view.n_connects == 1);
+    let all = lock(&cores.0);
+    assert!(all.queues.is_empty(), "queues are left");
+    assert_eq!(all.n_forgotten, 1, "the guest is forgotten once");
+    assert!(all.memories.iter().all(|memory| memory.strong_count() == 0), "memory is left");
+}
+
+/// Polling cores that hold queues and do not poll.
+#[derive(Clone, Debug, Default)]
+struct Cores(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    queues: Vec<Queue>,
+    memories: Vec<Weak<GuestMemory>>,
+    n_forgotten: usize,
+}
+
+#[derive(Debug)]
+enum Queue {
+    Rx(RxQueue),
+    Tx(TxQueue),
+}
+
+impl Queue {
+    fn place(&self) -> (u16, u16) {
+        match self {
+            Queue::Rx(queue) => (queue.index(), queue.base()),
+            Queue::Tx(queue) => (queue.index(), queue.base()),
+        }
+    }
+}
+
+impl Plane for Cores {
+    fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
+        let mut held = lock(&self.0);
+        assert!(held.queues.is_empty() && !queues.is_empty(), "up, and not down before");
+        assert!(queues.is_sorted_by(|a, b| a.index < b.index), "a queue twice");
+        held.memories.push(Arc::downgrade(memory));
+        let features = Features::from_bits(features);
+        let mut raised = Raised::default();
+        for spec in queues {
+            let built = if spec.index % 2 == 1 {
+                RxQueue::vhost(0, memory.clone(), spec, features).map(Queue::Rx)
+            } else {
+                TxQueue::vhost(memory.clone(), spec, features).map(Queue::Tx)
+            };
+            match built {
+                Ok(queue) => {
+                    let (index, base) = queue.place();
+                    if spec.base.is_some_and(|said| said != base) {
+                        raised.elsewhere.push((index, base));
+                    }
+                    held.queues.push(queue);
+                }
+                Err(error) => raised.failed.push((spec.index, error)),
+            }
+        }
+        raised
+    }
+
+    fn down(&mut self) -> Vec<(u16, u16)> {
+        std::mem::take(&mut lock(&self.0).queues).iter().map(Queue::place).collect()
+    }
+
+    fn forget(&mut self) {
+        lock(&self.0).n_forgotten += 1;
+    }
+}
