@@ -88,7 +88,7 @@ pub(crate) fn prefetch(at: *const u8) {
     unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast()) };
 }
 
-#[cfg(not(miri))]
+#[cfg(not(any(miri, fuzzing)))]
 mod machine {
     use core::arch::asm;
 
@@ -211,9 +211,9 @@ mod machine {
     }
 }
 
-#[cfg(miri)]
+#[cfg(any(miri, fuzzing))]
 mod machine {
-    //! The same by bytes, for an interpreter that knows no machine instructions.
+    //! The same by bytes, for Miri, which knows no machine instructions, and AddressSanitizer, which does not see into them.
     macro_rules! word {
         ($load:ident $store:ident $type:ty) => {
             pub(crate) unsafe fn $load(from: *const u8) -> $type {
