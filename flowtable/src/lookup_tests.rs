@@ -137,6 +137,7 @@ fn what_a_bridge_must_not_forward_is_dropped_by_name() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
 fn flow_that_goes_on_keeps_its_source_from_ageing() {
     let mut rig = Rig::new();
     rig.send(&any(1), ALL, B, 0);
@@ -147,6 +148,7 @@ fn flow_that_goes_on_keeps_its_source_from_ageing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
 fn port_that_flaps_addresses_is_forwarded_without_being_believed() {
     let mut rig = Rig::new();
     let mut moved = 0;

@@ -446,6 +446,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
     fn table_fills_to_its_capacity() {
         let t = table(4096);
         let learned = (0..4096u16)
@@ -459,6 +460,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
     fn address_entered_by_two_threads_at_once_is_there_once() {
         let t = table(1 << 12);
         std::thread::scope(|s| {
