@@ -168,3 +168,48 @@ fn neighbours_of_a_blocked_pair_lose_nothing() {
     assert_eq!(next, 5_000);
     rig.assert_balanced();
 }
+
+/// A UDP datagram to port 1 from one of many ports, so that it has a flow of its own.
+fn udp(port: u16) -> Vec<u8> {
+    let ip = [8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let mut bytes = [&mac(1)[..], &mac(0), &ip, &port.to_be_bytes(), &[0, 53, 0, 26, 0, 0]].concat();
+    bytes.resize(60, 0);
+    bytes
+}
+
+#[test]
+fn queue_that_its_guest_does_not_serve_holds_up_its_other_queues_no_more_than_a_tenth_of_the_time() {
+    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+    rig.plug(0, SourcePolicy::Learn(u32::MAX), options());
+    rig.plug(0, SourcePolicy::Learn(u32::MAX), Options { n_queue_pairs: 2, rx_ring: 64, ..options() });
+    rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
+    rig.settle();
+    rig.receive_all(0);
+    let (mut n, mut got, mut last) = (0u16, 0u32, 0);
+    for step in 0..10_000 {
+        while rig.guests[0].send(0, &udp(n % 64)) {
+            n = n.wrapping_add(1);
+        }
+        rig.step();
+        while rig.guests[1].recv(0).is_some() {
+            (got, last) = (got + 1, step);
+        }
+        rig.guests[1].post_rx(0);
+    }
+    assert!(last > 9_900 && got > 100_000, "{got} frames, the last in step {last}");
+    rig.settle();
+    rig.assert_balanced();
+}
+
+#[test]
+fn frame_that_will_be_dropped_anyway_ends_no_wait() {
+    let mut rig = rig();
+    for id in 0..100 {
+        let dst = if id == 38 { [1, 0x80, 0xc2, 0, 0, 14] } else { mac(1) };
+        assert!(rig.guests[0].send(0, &frame(dst, mac(0), id, 60)));
+    }
+    for _ in 0..20_000 {
+        rig.step();
+    }
+    assert_eq!(full(&rig), 0);
+}

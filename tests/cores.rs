@@ -111,9 +111,17 @@ fn two_cores_that_send_to_one_receiver_lose_and_disorder_nothing() {
         // The senders' queues go to different cores.
         let (mut sink, sink_kicks) = switch.plug(2, &options());
         let mut senders: Vec<_> = (0..2).map(|port| switch.plug(port, &options())).collect();
-        assert!(sink.send(0, &frame(ALL, mac(2), 0, 60)));
-        kick_if_due(&mut sink, &sink_kicks, 1);
-        wait_for("an introduction", || senders.iter_mut().all(|(guest, _)| guest.recv(0).is_some()));
+        // Until all of them are up on the sink's core.
+        let mut knows = [false; 2];
+        wait_for("an introduction", || {
+            sink.send(0, &frame(ALL, mac(2), 0, 60));
+            kick_if_due(&mut sink, &sink_kicks, 1);
+            for ((guest, _), knows) in senders.iter_mut().zip(&mut knows) {
+                *knows |= guest.recv(0).is_some();
+                guest.post_rx(0);
+            }
+            knows == [true; 2]
+        });
         let (mut sent, mut got) = ([0; 2], [0; 2]);
         wait_for("all frames", || {
             for (port, (guest, kicks)) in senders.iter_mut().enumerate() {
@@ -147,6 +155,8 @@ fn core_asleep_misses_no_kick() {
         let options = Options { event_idx, ..options() };
         let (mut a, a_kicks) = switch.plug(0, &options);
         let (mut b, _b_kicks) = switch.plug(1, &options);
+        // Asleep for the first time, it has taken up both ports.
+        wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 2);
         let mut slept = 0;
         for id in 0..400 {
             // Every other frame is sent to a core that is asleep for sure, the others whenever it may be.
@@ -172,6 +182,7 @@ fn port_comes_and_goes_while_cores_run() {
     let switch = Threads::new(2, 3, Idle::Adaptive);
     let (mut a, kicks) = switch.plug(0, &options());
     let (mut b, _) = switch.plug(1, &options());
+    wait_for("the ports", || switch.fleet.cores().iter().all(|core| core.n_rxqs == 1));
     let mut next = 0;
     for round in 0..50 {
         let (_c, _) = switch.plug(2, &options());

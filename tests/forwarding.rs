@@ -297,3 +297,47 @@ fn silent_station_is_forgotten_and_found_again() {
     assert_eq!((rig.receive_all(1).len(), rig.receive_all(2).len()), (1, 1), "flooded");
     rig.assert_balanced();
 }
+
+#[test]
+fn burst_of_long_floods_is_cut_before_it_copies_more_bytes_than_a_turn_may() {
+    let members: Vec<u16> = (0..16).collect();
+    let mut rig = Rig::new(1, 16, networks(&[&members]));
+    for _ in 0..16 {
+        rig.plug(0, ANY, Options { rx_shape: vec![9100], ..options() });
+    }
+    for id in 0..32 {
+        assert!(rig.guests[0].stage(0, guest::NetHeader::default(), &frame(ALL, mac(0), id, 9000)));
+    }
+    rig.guests[0].publish(1);
+    let n_bytes = |rig: &Rig| (0..16).map(|port| rig.counters(port).tx_bytes).sum::<u64>();
+    let mut most = 0;
+    while rig.counters(0).rx_frames < 32 {
+        let before = n_bytes(&rig);
+        rig.step();
+        most = most.max(n_bytes(&rig) - before);
+    }
+    assert!(most <= 256 << 10, "{most} bytes copied in a turn");
+    assert!((1..16).all(|port| rig.receive_all(port).len() == 32));
+    rig.assert_balanced();
+}
+
+#[test]
+fn mergeable_buffers_of_several_descriptors_never_run_into_a_wall() {
+    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+    rig.plug(0, ANY, options());
+    rig.plug(0, ANY, Options { rx_ring: 1024, rx_shape: vec![300, 300], ..options() });
+    introduce(&mut rig, &[0, 1]);
+    let (mut id, mut next) = (0, 0);
+    while next < 3000 {
+        while id < 3000 && rig.guests[0].send(0, &frame(mac(1), mac(0), id, 700 + id as usize * 611 % 4000)) {
+            id += 1;
+        }
+        rig.step();
+        for got in rig.receive_all(1) {
+            assert_eq!(id_of(&got), next, "{:?}", rig.counters(0).drops);
+            next += 1;
+        }
+    }
+    rig.settle();
+    rig.assert_balanced();
+}

@@ -242,3 +242,68 @@ fn nobody_sends_from_a_neighbours_address() {
     assert_eq!([1, 2].map(|n| rig.fleet.macs().find(0, mac(n)).map(|f| f.port)), [Some(1), Some(2)]);
     rig.assert_balanced();
 }
+
+/// Descriptors that the switch may read of one ring in a turn; a few more start the chain that is one too many.
+const DESCRIPTORS_A_TURN: usize = 1024 + 32;
+
+/// A chain of empty descriptors round the whole ring, and as many heads as there are that lead into it.
+fn offer_loops(rig: &mut Rig, vring: usize, n_heads: usize, flags: u16) {
+    let addr = rig.guests[0].scratch();
+    let ring = rig.guests[0].ring(vring);
+    let empty = |next| guest::ring::Desc { addr, len: 0, flags: flags | guest::ring::NEXT, next };
+    let n = usize::from(ring.size()) - n_heads;
+    assert!(ring.add_raw(n, |ids| (0..n).map(|i| empty(ids[(i + 1) % n])).collect()));
+    for _ in 0..n_heads {
+        assert!(ring.add_raw(1, |_| vec![empty(500)]));
+    }
+    ring.publish();
+}
+
+#[test]
+fn endless_chains_of_empty_descriptors_take_many_turns_and_none_takes_long() {
+    let large = Options { rx_ring: 32768, tx_ring: 32768, checked: false, scratch_bytes: 4096, ..options() };
+    for vring in [0, 1] {
+        let mut rig = rig(&large);
+        rig.down(OFFENDER);
+        rig.guests[0].reset_vring(vring);
+        rig.up(OFFENDER, 0, ANY);
+        rig.step();
+        offer_loops(&mut rig, vring, 300, if vring == 0 { guest::ring::WRITE } else { 0 });
+        if vring == 0 {
+            for id in 0..50 {
+                assert!(rig.guests[1].send(0, &frame(mac(OFFENDER), mac(VICTIM), id, 60)));
+            }
+        }
+        let (mut n_turns, mut used) = (0, 0);
+        let mut most = 0;
+        while used < 301 {
+            rig.step();
+            let now = rig.guests[0].vring_base(vring);
+            most = most.max(now.wrapping_sub(used));
+            used = now;
+            n_turns += 1;
+            assert!(n_turns < 100_000, "chains come back: {used}");
+        }
+        // Each chain is longer than a turn's descriptors, so that no turn can have walked two of them.
+        assert!(usize::from(most) * DESCRIPTORS_A_TURN <= 2 * DESCRIPTORS_A_TURN, "{most} chains in one turn");
+        assert!(rig.counters(OFFENDER).faults >= 300, "{}", rig.counters(OFFENDER).faults);
+        run_with_canaries(&mut rig, "endless chains");
+    }
+}
+
+#[test]
+fn address_of_a_port_that_keeps_its_first_is_taken_back_from_who_was_quicker() {
+    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+    rig.plug(0, ANY, options());
+    rig.plug(0, SourcePolicy::Sticky, options());
+    rig.guests[0].send(0, &frame(ALL, mac(1), 0, 60));
+    rig.settle();
+    rig.guests[1].send(0, &frame(ALL, mac(1), 1, 60));
+    rig.settle();
+    assert_eq!(rig.fleet.macs().find(0, mac(1)).map(|found| (found.port, found.movable)), Some((1, false)));
+    rig.guests[0].send(0, &frame(ALL, mac(1), 2, 60));
+    rig.guests[1].send(0, &frame(ALL, mac(5), 3, 60));
+    rig.settle();
+    let spoofed = [0, 1].map(|port| rig.counters(port).drops[DropReason::Spoofed.index()]);
+    assert_eq!(spoofed, [1, 1], "nobody takes it again, and it has no second one");
+}

@@ -50,7 +50,8 @@ impl Rig {
     /// A switch with `n_cores` cores and no port up yet; ids below `n_ports`.
     pub fn new(n_cores: usize, n_ports: usize, networks: Arc<Networks>) -> Self {
         let options = FleetOptions { n_cores, n_ports, n_flows: 1 << 12, n_macs: 1 << 12, networks, seeds: [1, 2] };
-        let (fleet, cores) = Fleet::new(&options).expect("eventfds");
+        let (fleet, mut cores) = Fleet::new(&options).expect("eventfds");
+        cores.iter_mut().for_each(Core::make_room);
         Self { fleet, cores, now: 0, guests: Vec::new(), n_ports }
     }
 

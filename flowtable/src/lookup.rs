@@ -3,7 +3,7 @@
 
 use crate::action::{Action, DropReason};
 use crate::header::Header;
-use crate::mac::{EntryRef, Kind, Learned, MacTable};
+use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
 use crate::network::{Ingress, Network, Networks, PortId, SourcePolicy};
 use crate::table::{Flow, FlowTable, Key, TAGGED};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ const MOVES_PER_SECOND: u32 = 1 << 10;
 #[derive(Debug)]
 pub struct Lookup {
     flows: FlowTable,
+    n_flows: usize,
+    seeds: [u64; 2],
     macs: Arc<MacTable>,
     networks: Arc<Networks>,
     budgets: Box<[Budget]>,
@@ -49,9 +51,16 @@ impl Composed {
 }
 
 impl Lookup {
-    /// `n_flows`: room for this many remembered decisions. `n_ports`: as the MAC table has.
+    /// `n_flows`: room for this many remembered decisions, once [`Lookup::make_room`] was called. `n_ports`: as the MAC table has.
     pub fn new(n_flows: usize, n_ports: usize, macs: Arc<MacTable>, networks: Arc<Networks>, seeds: [u64; 2]) -> Self {
-        Self { flows: FlowTable::new(n_flows, seeds), macs, networks, budgets: vec![Budget::default(); n_ports].into() }
+        let flows = FlowTable::new(0, seeds);
+        Self { flows, n_flows, seeds, macs, networks, budgets: vec![Budget::default(); n_ports].into() }
+    }
+
+    /// Takes up the memory for all the decisions that may be remembered; until then it is just a few. For the thread that
+    /// will use it, so that it lies near its CPU.
+    pub fn make_room(&mut self) {
+        self.flows = FlowTable::new(self.n_flows, self.seeds);
     }
 
     /// Swaps the networks between bursts; the old value goes back to control, which frees it.
@@ -160,17 +169,29 @@ impl Lookup {
             self.macs.touch(found.entry, now);
             return Ok(Some(found.entry));
         }
-        if !found.movable || !matches!(from.source, SourcePolicy::Learn(_)) {
-            return Err(DropReason::Spoofed);
+        match from.source {
+            _ if !found.movable => return Err(DropReason::Spoofed),
+            SourcePolicy::Fixed(_) => return Err(DropReason::Spoofed),
+            // Its first address, which somebody who may have any was quicker to use.
+            SourcePolicy::Sticky => return self.take_over(from, found, src, now),
+            SourcePolicy::Learn(_) => {}
         }
         let in_budget = self.budget(from.port, now).is_some_and(|budget| {
             budget.n_moved += 1;
             budget.n_moved <= MOVES_PER_SECOND
         });
-        if in_budget && self.macs.move_to(found, from.port, from.source.address_max(), now) {
+        if in_budget && self.macs.move_to(found, from.port, Kind::Learned, from.source.address_max(), now) {
             return Ok(self.macs.find(from.network, src).map(|found| found.entry));
         }
         Ok(None)
+    }
+
+    fn take_over(&self, from: &Ingress, found: Found, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
+        if self.macs.move_to(found, from.port, Kind::Sticky, 1, now) {
+            Ok(self.macs.find(from.network, src).map(|found| found.entry))
+        } else {
+            Err(DropReason::Spoofed)
+        }
     }
 
     fn learn(&mut self, from: &Ingress, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {

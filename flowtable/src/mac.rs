@@ -282,7 +282,7 @@ impl MacTable {
 
     /// The address was seen behind another port: rewrites that one entry. False when somebody else changed it meanwhile,
     /// it may not move, or `port` has as many addresses as it may.
-    pub fn move_to(&self, found: Found, port: PortId, address_max: u32, now: u32) -> bool {
+    pub fn move_to(&self, found: Found, port: PortId, kind: Kind, address_max: u32, now: u32) -> bool {
         let slot = found.entry.slot as usize;
         let (Some(word), Some(to), Some(from)) =
             (self.words.get(slot), self.per_port.get(usize::from(port)), self.per_port.get(usize::from(found.port)))
@@ -297,7 +297,7 @@ impl MacTable {
             to.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        let after = next_word(before, port, Kind::Learned);
+        let after = next_word(before, port, kind);
         let moved = word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if moved {
             from.fetch_sub(1, Ordering::Relaxed);
@@ -394,11 +394,11 @@ mod tests {
         learn(&t, B, 1);
         let (a, b) = (t.find(0, A).unwrap(), t.find(0, B).unwrap());
         let epoch = t.epoch();
-        assert!(t.move_to(a, 2, u32::MAX, 0));
+        assert!(t.move_to(a, 2, Kind::Learned, u32::MAX, 0));
         assert!(!t.holds(a.entry) && t.holds(b.entry));
         assert_eq!(t.find(0, A).unwrap().port, 2);
         assert_ne!(t.epoch(), epoch);
-        assert!(!t.move_to(a, 3, u32::MAX, 0), "an old finding moves nothing");
+        assert!(!t.move_to(a, 3, Kind::Learned, u32::MAX, 0), "an old finding moves nothing");
     }
 
     #[test]
@@ -407,7 +407,7 @@ mod tests {
         for (mac, kind) in [(A, Kind::Static), (B, Kind::Sticky)] {
             t.learn(0, mac, 1, kind, 9, 0);
             let found = t.find(0, mac).unwrap();
-            assert!(!found.movable && !t.move_to(found, 2, u32::MAX, 0));
+            assert!(!found.movable && !t.move_to(found, 2, Kind::Learned, u32::MAX, 0));
         }
         assert_eq!(t.age(1_000_000, 300), 0, "nor do they age");
         assert_eq!(t.forget_port(1), 1, "the sticky one goes with its guest");

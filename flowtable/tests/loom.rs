@@ -100,7 +100,7 @@ fn move_is_seen_by_whoever_sees_the_new_epoch() {
         let (found, before) = (find(&table, mac(1)).unwrap(), table.epoch());
         let mover = {
             let table = table.clone();
-            thread::spawn(move || assert!(table.move_to(found, 2, ANY, 0)))
+            thread::spawn(move || assert!(table.move_to(found, 2, Kind::Learned, ANY, 0)))
         };
         let (epoch, now) = (table.epoch(), find(&table, mac(1)).expect("a move takes nothing away"));
         assert!(epoch == before || now.port == 2, "the new epoch, and the old port");
@@ -118,9 +118,9 @@ fn of_two_movers_one_wins_and_the_ports_count_right() {
         let found = find(&table, mac(1)).unwrap();
         let mover = {
             let table = table.clone();
-            thread::spawn(move || table.move_to(found, 2, ANY, 0))
+            thread::spawn(move || table.move_to(found, 2, Kind::Learned, ANY, 0))
         };
-        let first = table.move_to(found, 3, ANY, 0);
+        let first = table.move_to(found, 3, Kind::Learned, ANY, 0);
         let second = mover.join().unwrap();
         assert!(first != second);
         assert_eq!(find(&table, mac(1)).unwrap().port, if first { 3 } else { 2 });
@@ -136,7 +136,7 @@ fn address_that_moves_while_its_port_is_forgotten_goes_or_stays_whole() {
         let found = find(&table, mac(1)).unwrap();
         let mover = {
             let table = table.clone();
-            thread::spawn(move || table.move_to(found, 2, ANY, 0))
+            thread::spawn(move || table.move_to(found, 2, Kind::Learned, ANY, 0))
         };
         let n_gone = table.forget_port(1);
         let moved = mover.join().unwrap();

@@ -4,7 +4,7 @@
 //! the first [`flowtable::HEADER_MAX`] bytes are copied, decided by, and sent from the copy.
 
 use crate::offload::Wishes;
-use crate::ring::chain::Pieces;
+use crate::ring::chain::{Budget, Pieces};
 use crate::shm::Piece;
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, HEADER_MAX, Header};
@@ -13,6 +13,8 @@ use flowtable::{Action, DropReason, HEADER_MAX, Header};
 pub const BURST_MAX: usize = 32;
 /// Bytes in a burst; the frame that crosses it is still taken.
 pub const BURST_BYTES_MAX: u32 = 256 << 10;
+/// Bytes that the floods of a burst may copy, beyond its first frame.
+pub const COPIED_BYTES_MAX: usize = 256 << 10;
 /// Copies that a burst may make, beyond its first frame.
 pub const COPIES_MAX: usize = 512;
 
@@ -37,6 +39,7 @@ pub struct Burst {
     /// What the queue needs to give the frame back.
     pub(crate) ids: [u16; BURST_MAX],
     pub(crate) pieces: Pieces,
+    pub(crate) budget: Budget,
     pub(crate) n: usize,
 }
 
@@ -53,6 +56,7 @@ impl Default for Burst {
             wishing: 0,
             ids: [0; BURST_MAX],
             pieces: ArrayVec::new_const(),
+            budget: Budget::default(),
             n: 0,
         }
     }
@@ -66,6 +70,7 @@ impl Burst {
         if !self.is_plain {
             self.is_plain = true;
             self.pieces.clear();
+            self.budget = Budget::default();
         }
     }
 

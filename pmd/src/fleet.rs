@@ -108,13 +108,13 @@ impl Fleet {
         }
         let view = Arc::new(PortView::new(port.ingress, port.txqs));
         for mailbox in &self.mailboxes {
-            post(mailbox, Command::Up(view.clone()));
+            self.post(&mut books, mailbox, Command::Up(view.clone()));
         }
         for rxq in port.rxqs {
             let core = least(&books.n_rxqs);
             books.n_rxqs[core] += 1;
             books.placed.entry(id).or_default().push(core);
-            post(&self.mailboxes[core], Command::Poll(Box::new(rxq)));
+            self.post(&mut books, &self.mailboxes[core], Command::Poll(Box::new(rxq)));
         }
     }
 
@@ -137,7 +137,7 @@ impl Fleet {
             books.n_rxqs[core] -= 1;
         }
         for mailbox in &self.mailboxes {
-            post(mailbox, Command::Down(port));
+            self.post(&mut books, mailbox, Command::Down(port));
         }
     }
 
@@ -162,7 +162,7 @@ impl Fleet {
     pub fn set_networks(&self, networks: &Arc<Networks>) {
         let mut books = self.books();
         for mailbox in &self.mailboxes {
-            post(mailbox, Command::Networks(networks.clone()));
+            self.post(&mut books, mailbox, Command::Networks(networks.clone()));
         }
         self.collect(&mut books);
     }
@@ -196,6 +196,16 @@ impl Fleet {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Hands a command over. Waits for room if the core is slow to take those before, and takes its answers meanwhile: it
+    /// takes no command that it has no room to answer.
+    fn post(&self, books: &mut Books, mailbox: &Mailbox, mut command: Command) {
+        while let Err(back) = mailbox.post(command) {
+            command = back;
+            self.collect(books);
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     /// Sorts what the cores sent back by the port it belongs to.
     fn collect(&self, books: &mut Books) {
         for mailbox in &self.mailboxes {
@@ -221,14 +231,6 @@ impl Fleet {
                 }
             }
         }
-    }
-}
-
-/// Hands a command over, waiting for room if the core is slow to take the ones before.
-fn post(mailbox: &Mailbox, mut command: Command) {
-    while let Err(back) = mailbox.post(command) {
-        command = back;
-        std::thread::sleep(LOOK_AGAIN);
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::poll::Core;
 use crate::port::RxKind;
 use crate::sys;
-use crate::time::{Clock, Nanos};
+use crate::time::{Clock, Nanos, seconds};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a core does when it finds nothing.
@@ -29,18 +29,23 @@ impl Core {
     /// Polls until `stop`. The caller has pinned the thread.
     pub fn run(mut self, idle: Idle, clock: Clock, stop: &AtomicBool) {
         self.quiet.online(self.id);
+        self.make_room();
         let mut busy_at = clock.at(sys::cycles());
+        let mut second = seconds(busy_at);
         while !stop.load(Ordering::Relaxed) {
             let now = clock.at(sys::cycles());
             let turn = self.poll_once(now);
+            if seconds(now) != second {
+                second = seconds(now);
+                self.stats.has_used(sys::thread_cpu_ns());
+            }
             if turn.n_frames > 0 {
                 busy_at = now;
             } else if idle == Idle::Adaptive && now.saturating_sub(busy_at) > PATIENCE {
-                if turn.n_held > 0 {
-                    // The last look would find the frames that wait; so there is none, and the naps grow from short to long.
-                    self.doze(Some(((now - busy_at) / 8).clamp(NAP_HELD, NAP)));
-                } else {
-                    self.sleep();
+                // While frames wait for a receiver, who wakes nobody, naps grow from short to long.
+                let nap = (turn.n_held > 0).then(|| ((now - busy_at) / 8).clamp(NAP_HELD, NAP));
+                self.sleep(nap);
+                if nap.is_none() {
                     busy_at = clock.at(sys::cycles());
                 }
             } else {
@@ -50,10 +55,11 @@ impl Core {
         self.quiet.offline(self.id);
     }
 
-    /// Asks every guest to kick, or not to; gives whether some queue has frames now, and whether all can wake the core.
+    /// Asks every guest to kick, or not to, but for those whose frames have to wait anyway; gives whether some queue has
+    /// frames now, and whether all can wake the core.
     fn arm(&mut self, wanted: bool) -> (bool, bool) {
         let (mut has_more, mut all_wake) = (false, true);
-        for rxq in &mut self.rxqs {
+        for rxq in self.rxqs.iter_mut().filter(|rxq| !(wanted && rxq.is_held)) {
             match &mut rxq.kind {
                 RxKind::Vhost(queue) => {
                     queue.ring.want_kicks(wanted);
@@ -66,11 +72,12 @@ impl Core {
         (has_more, all_wake)
     }
 
-    fn sleep(&mut self) {
+    fn sleep(&mut self, nap: Option<Nanos>) {
         let (has_more, all_wake) = self.arm(true);
         if !has_more && !self.mailbox.has_commands() {
-            self.stats.slept(sys::thread_cpu_ns());
-            self.doze(if all_wake { None } else { Some(NAP) });
+            self.stats.slept();
+            self.stats.has_used(sys::thread_cpu_ns());
+            self.doze(nap.or(if all_wake { None } else { Some(NAP) }));
             self.mailbox.wake_fd().clear();
         }
         self.arm(false);

@@ -77,6 +77,12 @@ impl Core {
         })
     }
 
+    /// Takes up the memory that only this core uses. Called on the core's own thread, so that it lies near its CPU; until
+    /// then few decisions are remembered.
+    pub fn make_room(&mut self) {
+        self.lookup.make_room();
+    }
+
     /// One turn: every receive queue once, then what control wants.
     pub fn poll_once(&mut self, now: Nanos) -> Turn {
         let mut turn = Turn::default();
@@ -85,6 +91,7 @@ impl Core {
             let port_stats = self.stats.port(rxq.port);
             let n = rxq.peek(&mut self.burst, port_stats);
             if n == 0 {
+                rxq.is_held = false;
                 continue;
             }
             let Some(view) = self.views[usize::from(rxq.port)].as_deref() else { continue };
@@ -113,7 +120,8 @@ impl Core {
                 self.stats.worked(cycles.wrapping_sub(then), sent.n as u64);
             }
             turn.n_frames += sent.n;
-            turn.n_held += usize::from(sent.n < n);
+            rxq.is_held = sent.n < n;
+            turn.n_held += usize::from(rxq.is_held);
         }
         self.between_turns(now);
         turn

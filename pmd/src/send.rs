@@ -2,7 +2,7 @@
 //! one visit to each destination.
 #![expect(clippy::cast_possible_truncation, reason = "places in a burst, and numbers of destinations")]
 
-use crate::burst::{BURST_MAX, Burst, COPIES_MAX};
+use crate::burst::{BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
 use crate::hold::Hold;
 use crate::port::{PortView, Room, TxQueue};
 use crate::stats::CoreStats;
@@ -46,6 +46,8 @@ enum Block {
     Short,
     /// Another core is sending there.
     Locked,
+    /// The burst has used up what it may look at.
+    Later,
 }
 
 /// Everything that sending a burst needs, borrowed from the core for one call.
@@ -75,7 +77,7 @@ impl Sender<'_> {
     pub(crate) fn send(&mut self, burst: &Burst, from: &PortView, hold: &mut Hold, can_hold: bool) -> Sent {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, port) = (self.views, from.ingress.port);
-        let (mut n_forwarded, mut n_copied, mut k) = (0, 0, 0);
+        let (mut n_forwarded, mut n_copied, mut n_copied_bytes, mut k) = (0, 0, 0, 0);
         let mut was_held = false;
         while k < burst.n {
             let way = match burst.actions[k] {
@@ -92,16 +94,21 @@ impl Sender<'_> {
                 Action::Drop(reason) => Way::Lost(reason),
                 Action::Flood => {
                     let members = self.networks.network(from.ingress.network).members.len();
-                    if k > 0 && (n_copied + members > COPIES_MAX || outs.len() + members > OUTS_MAX) {
+                    let n_bytes = burst.lens[k] as usize * members;
+                    let is_much = n_copied + members > COPIES_MAX || n_copied_bytes + n_bytes > COPIED_BYTES_MAX;
+                    if k > 0 && (is_much || outs.len() + members > OUTS_MAX) {
                         break;
                     }
                     n_copied += members;
+                    n_copied_bytes += n_bytes;
                     n_forwarded += self.flood(views, &mut outs, burst, k, from);
                     k += 1;
                     continue;
                 }
             };
             match way {
+                // Frames of this burst are on their way already, so the next turn gets further, wherever they wait.
+                Way::Blocked(Block::Later) => break,
                 Way::Blocked(why) if can_hold && self.may_wait(&mut outs, burst, k, hold, why) => {
                     was_held = true;
                     break;
@@ -129,8 +136,8 @@ impl Sender<'_> {
         for out in outs.iter_mut() {
             self.slots[out.slot] = 0;
             let n_bytes = out.queue.commit(burst, out.frames);
-            if let Some(fault) = out.queue.take_fault() {
-                self.stats.port(out.port).faulted(out.queue.index(), fault);
+            if let Some((fault, n)) = out.queue.take_fault() {
+                self.stats.port(out.port).faulted(out.queue.index(), fault, n);
             }
             if out.frames != 0 {
                 self.stats.port(out.port).sent(u64::from(out.frames.count_ones()), n_bytes);
@@ -176,6 +183,7 @@ impl Sender<'_> {
             Room::Reserved => Way::Reserved,
             Room::Full => Way::Blocked(Block::Full),
             Room::Short => Way::Blocked(Block::Short),
+            Room::Later => Way::Blocked(Block::Later),
             Room::TooBig => Way::Lost(DropReason::TooBig),
             Room::Stopped => Way::Lost(DropReason::PortDown),
         };
@@ -261,17 +269,26 @@ impl Sender<'_> {
         !self.another_could_go(outs, burst, k) || hold.may_hold(self.now)
     }
 
-    /// Whether a frame behind `k` goes elsewhere, to where there seems to be room.
+    /// Whether a frame behind `k` goes elsewhere, to where there seems to be room. One that will be dropped waits as well as
+    /// any other.
     fn another_could_go(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) -> bool {
-        let blocked = burst.actions[k];
-        burst.actions[k + 1..burst.n].iter().any(|&action| match action {
-            Action::Unicast(to) if action != blocked => match self.views.get(usize::from(to)) {
-                Some(Some(view)) => has_room(view, to, self.slots, outs),
-                _ => true,
+        let blocked = self.slot_of(burst, k);
+        (k + 1..burst.n).any(|later| match burst.actions[later] {
+            Action::Unicast(to) => match (self.slot_of(burst, later), &self.views[usize::from(to)]) {
+                (Some(slot), Some(view)) if Some(slot) != blocked => has_room(view, slot, self.slots, outs),
+                _ => false,
             },
-            Action::Unicast(_) => false,
-            Action::Flood | Action::Drop(_) => true,
+            Action::Flood => true,
+            Action::Drop(_) => false,
         })
+    }
+
+    /// The transmit queue that a unicast frame goes to, by its place in `slots`.
+    fn slot_of(&self, burst: &Burst, k: usize) -> Option<usize> {
+        let Action::Unicast(to) = burst.actions[k] else { return None };
+        let n_queues = self.views.get(usize::from(to))?.as_ref().map_or(0, |view| view.txqs.len());
+        let queue = if n_queues > 1 { pick_queue(burst, k, n_queues) } else { 0 };
+        Some(usize::from(to) * TXQS_MAX + queue)
     }
 }
 
@@ -296,12 +313,12 @@ fn open<'v>(
     Some(outs.len() - 1)
 }
 
-/// Whether any of a port's queues has room for a small frame now.
-fn has_room(view: &PortView, port: PortId, slots: &[u16], outs: &mut ArrayVec<Out<'_>, OUTS_MAX>) -> bool {
-    view.txqs.iter().enumerate().any(|(queue, txq)| match slots[usize::from(port) * TXQS_MAX + queue] {
-        0 => txq.try_lock().is_ok_and(|mut txq| txq.has_room()),
+/// Whether a transmit queue has room for a small frame now.
+fn has_room(view: &PortView, slot: usize, slots: &[u16], outs: &mut ArrayVec<Out<'_>, OUTS_MAX>) -> bool {
+    match slots[slot] {
+        0 => view.txqs.get(slot % TXQS_MAX).is_some_and(|txq| txq.try_lock().is_ok_and(|mut txq| txq.has_room())),
         n => outs[usize::from(n) - 1].queue.has_room(),
-    })
+    }
 }
 
 /// Which queue a flow goes to: the same for all its frames, in both directions.

@@ -125,9 +125,9 @@ impl PortStats {
         add(&self.held, 1);
     }
 
-    /// The guest broke a rule on one of its queues.
-    pub(crate) fn faulted(&self, queue: u16, fault: GuestFault) {
-        add(&self.faults, 1);
+    /// The guest broke rules on one of its queues, `n` times; this was the last.
+    pub(crate) fn faulted(&self, queue: u16, fault: GuestFault, n: u64) {
+        add(&self.faults, n);
         if fault.grade() != crate::error::Grade::DropChain {
             self.stopped.store(u32::from(queue) << 8 | (u32::from(fault.number()) + 1), Ordering::Relaxed);
         }
@@ -172,7 +172,7 @@ pub struct CoreReport {
     pub bursts: u64,
     /// Times the core went to sleep.
     pub sleeps: u64,
-    /// CPU time of its thread in nanoseconds, as of its last nap or report.
+    /// CPU time of its thread in nanoseconds, as of its last nap or second.
     pub cpu_ns: u64,
     /// Receive queues it polls.
     pub n_rxqs: u64,
@@ -216,8 +216,11 @@ impl CoreStats {
         add(&self.bursts, 1);
     }
 
-    pub(crate) fn slept(&self, cpu_ns: u64) {
+    pub(crate) fn slept(&self) {
         add(&self.sleeps, 1);
+    }
+
+    pub(crate) fn has_used(&self, cpu_ns: u64) {
         self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
     }
 

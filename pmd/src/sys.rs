@@ -184,8 +184,6 @@ pub(crate) struct FileFacts {
     pub(crate) page: u64,
     /// Whether it lives in memory alone: tmpfs, a memfd, hugetlbfs.
     pub(crate) is_memory: bool,
-    /// Whether it can't be cut shorter any more.
-    pub(crate) is_sealed: bool,
 }
 
 /// Asks the kernel about a file.
@@ -201,10 +199,7 @@ pub(crate) fn file_facts(file: &File) -> io::Result<FileFacts> {
     }
     let kind = fs.f_type;
     let page = if kind == HUGETLBFS { u64::try_from(fs.f_bsize).unwrap_or(4096) } else { 4096 };
-    // SAFETY: the fd is open; the call only reads.
-    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
-    let is_sealed = seals >= 0 && seals & libc::F_SEAL_SHRINK != 0;
-    Ok(FileFacts { len, page, is_memory: kind == TMPFS || kind == HUGETLBFS, is_sealed })
+    Ok(FileFacts { len, page, is_memory: kind == TMPFS || kind == HUGETLBFS })
 }
 
 /// Maps `len` bytes of a file from `offset`, shared and writable, and gives the first address.

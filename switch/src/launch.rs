@@ -28,12 +28,15 @@ use crate::vhost_user::attend::attend;
 use crate::vhost_user::socket::Listening;
 use crate::{control, notes, poller, supervisor};
 
-/// Addresses that the MAC table holds beside those that ports are granted, when one of them may have any.
-const MACS_ANY: usize = 1 << 18;
+/// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
+/// were granted: whoever uses up its own takes nobody's. Many such NICs share [`MACS_ANY_ALL`].
+const MACS_ANY: usize = 1 << 17;
+/// Addresses that all such NICs together may have.
+const MACS_ANY_ALL: usize = 1 << 21;
 /// Files that are open whatever the topology.
 const FILES_BASE: u64 = 64;
 /// Stack of a control thread: they are many, and go nowhere deep.
-const CONTROL_STACK: usize = 256 << 10;
+const CONTROL_STACK: usize = 1 << 20;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -234,7 +237,8 @@ fn new_fleet(topology: &Topology) -> Result<(Fleet, Vec<pmd::Core>), String> {
     let options = FleetOptions {
         n_cores: topology.cores.len(),
         n_ports,
-        n_flows: topology.flows,
+        // The topology's number is the switch's; each core remembers its part.
+        n_flows: topology.flows / topology.cores.len().max(1),
         n_macs: n_macs(topology),
         networks: Arc::new(networks(topology)),
         seeds: seeds(),
@@ -249,8 +253,17 @@ fn n_macs(topology: &Topology) -> usize {
         MacPolicy::Any => 0,
     };
     let granted: usize = topology.nics().map(|(_, nic)| of_nic(nic)).sum();
-    let has_any = topology.nics().any(|(_, nic)| nic.mac == MacPolicy::Any);
-    (granted + if has_any { MACS_ANY } else { 0 }).max(1024)
+    (granted + n_any(topology) * any_max(topology)).max(1024)
+}
+
+/// NICs with `macs: any`.
+fn n_any(topology: &Topology) -> usize {
+    topology.nics().filter(|(_, nic)| nic.mac == MacPolicy::Any).count()
+}
+
+/// What "any" comes to for one of them.
+fn any_max(topology: &Topology) -> usize {
+    (MACS_ANY_ALL / n_any(topology).max(1)).min(MACS_ANY)
 }
 
 fn networks(topology: &Topology) -> Networks {
@@ -274,12 +287,13 @@ fn seeds() -> [u64; 2] {
 }
 
 fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
+    let any_max = u32::try_from(any_max(topology)).unwrap_or(u32::MAX);
     let make = |(id, (vm, nic)): (PortId, (&config::Vm, &Nic))| {
         let PortKind::VhostUser { path, listens, .. } = &nic.port;
         let name = config::port_name(vm, nic);
         Arc::new(Port {
             network: topology.network_of(nic).name.clone(),
-            ingress: ingress(id, nic),
+            ingress: ingress(id, nic, any_max),
             n_pairs: nic.queues,
             path: path.clone(),
             listens: *listens,
@@ -291,12 +305,12 @@ fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
     (0..).zip(topology.nics()).map(make).collect()
 }
 
-fn ingress(port: PortId, nic: &Nic) -> Ingress {
+fn ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
     let source = match nic.mac {
         MacPolicy::Fixed(mac) => SourcePolicy::Fixed(mac.octets()),
         MacPolicy::Sticky => SourcePolicy::Sticky,
         MacPolicy::Learn(n) => SourcePolicy::Learn(n),
-        MacPolicy::Any => SourcePolicy::Learn(u32::MAX),
+        MacPolicy::Any => SourcePolicy::Learn(any_max),
     };
     // There are as many networks as fit: see `new_fleet`.
     let network = u16::try_from(nic.network_idx).unwrap_or(u16::MAX);

@@ -27,7 +27,7 @@ impl RunDir {
         let say = |e: io::Error| format!("cannot make {}: {e}", lock.display());
         let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(nofollow);
+        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
         let mut file = open.open(&lock).map_err(say)?;
         match file.try_lock() {
             Ok(()) => {}

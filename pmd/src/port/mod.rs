@@ -19,6 +19,8 @@ use vhost::{Features, VhostRx, VhostTx};
 pub struct RxQueue {
     /// The port it is part of.
     pub port: PortId,
+    /// Whether frames had to wait in it in the last turn.
+    pub(crate) is_held: bool,
     pub(crate) hold: Hold,
     pub(crate) kind: RxKind,
 }
@@ -49,7 +51,7 @@ impl RxQueue {
     }
 
     fn new(port: PortId, kind: RxKind) -> Self {
-        Self { port, hold: Hold::default(), kind }
+        Self { port, is_held: false, hold: Hold::default(), kind }
     }
 
     /// Virtqueue index; a port in memory has one queue, 1.
@@ -124,6 +126,8 @@ pub(crate) enum Room {
     Full,
     /// Not now: there are buffers, but too few for this frame.
     Short,
+    /// Not in this burst, which has used up what it may look at; perhaps in the next.
+    Later,
     /// Never: it is longer than what the receiver offers.
     TooBig,
     /// The queue was stopped.
@@ -187,8 +191,8 @@ impl TxQueue {
         }
     }
 
-    /// The fault that stopped it, once.
-    pub(crate) fn take_fault(&mut self) -> Option<crate::error::GuestFault> {
+    /// The last fault since this was asked before, and how many there were.
+    pub(crate) fn take_fault(&mut self) -> Option<(crate::error::GuestFault, u64)> {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.take_fault(),
             TxKind::Mem(_) => None,

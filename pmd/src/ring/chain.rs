@@ -5,18 +5,38 @@ use crate::error::GuestFault;
 use crate::shm::{GuestMemory, Piece};
 use arrayvec::ArrayVec;
 
-/// Pieces, hence descriptors, that one burst or one chain may have.
+/// Pieces that one burst or one chain may have.
 pub const PIECES_MAX: usize = 1024;
+/// Descriptors that one burst or one chain may have, those of tables and empty ones counted.
+pub const DESCRIPTORS_MAX: usize = 1024;
 /// Bytes of a chain: the largest segmentation offload frame and a header.
 pub const CHAIN_MAX: u64 = 65_536 + 64;
 
 /// Pieces of the frames of a burst, one after another.
 pub(crate) type Pieces = ArrayVec<Piece, PIECES_MAX>;
 
+/// Descriptors that a burst may still read, of [`DESCRIPTORS_MAX`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(DESCRIPTORS_MAX)
+    }
+}
+
+impl Budget {
+    /// Whether nothing was read of it yet.
+    pub(crate) fn is_whole(self) -> bool {
+        self.0 == DESCRIPTORS_MAX
+    }
+}
+
 /// What a walk has found so far.
 struct Walk<'a> {
     memory: &'a GuestMemory,
     pieces: &'a mut Pieces,
+    budget: &'a mut Budget,
     n_bytes: u64,
     n_descriptors: usize,
     direction: u16,
@@ -48,10 +68,13 @@ impl Walk<'_> {
         }
     }
 
-    /// Counts a descriptor against what one chain may have: no more than `size`, so a loop ends.
-    fn count(&mut self, size: usize) -> Result<(), GuestFault> {
-        self.n_descriptors += 1;
-        if self.n_descriptors > size { Err(GuestFault::ChainTooLong) } else { Ok(()) }
+    /// Counts descriptors against what one chain may have, no more than `size`, so that a loop ends; and against what the
+    /// burst may have.
+    fn count(&mut self, n: usize, size: usize) -> Result<(), GuestFault> {
+        self.n_descriptors += n;
+        let left = self.budget.0.checked_sub(n);
+        self.budget.0 = left.unwrap_or(0);
+        if left.is_none() || self.n_descriptors > size { Err(GuestFault::ChainTooLong) } else { Ok(()) }
     }
 }
 
@@ -62,31 +85,47 @@ impl SplitRing {
     /// indirect table is copied first. On a fault nothing is appended.
     ///
     /// # Errors
-    /// The first rule that the chain breaks.
+    /// The first rule that the chain breaks. [`GuestFault::ChainTooLong`] may also say that there is not enough left of
+    /// `pieces` or `budget`: with both whole, it is the chain's fault.
     #[cold]
     #[inline(never)]
-    pub(crate) fn walk(&mut self, head: u16, writable: bool, pieces: &mut Pieces) -> Result<u32, GuestFault> {
+    pub(crate) fn walk(
+        &mut self,
+        head: u16,
+        writable: bool,
+        pieces: &mut Pieces,
+        budget: &mut Budget,
+    ) -> Result<u32, GuestFault> {
         let before = pieces.len();
-        let walked = self.walk_to(head, writable, pieces);
+        // Taken out for the walk, which also reads the ring it belongs to.
+        let mut table = std::mem::take(&mut self.table);
+        let walked = self.walk_to(head, writable, pieces, budget, &mut table);
+        self.table = table;
         if walked.is_err() {
             pieces.truncate(before);
         }
         walked
     }
 
-    fn walk_to(&mut self, head: u16, writable: bool, pieces: &mut Pieces) -> Result<u32, GuestFault> {
-        let memory = self.memory.clone();
+    fn walk_to(
+        &self,
+        head: u16,
+        writable: bool,
+        pieces: &mut Pieces,
+        budget: &mut Budget,
+        table: &mut [[u64; 2]],
+    ) -> Result<u32, GuestFault> {
         let direction = if writable { WRITE } else { 0 };
         let size = usize::from(self.size());
-        let mut walk = Walk { memory: &memory, pieces, n_bytes: 0, n_descriptors: 0, direction };
+        let mut walk = Walk { memory: &self.memory, pieces, budget, n_bytes: 0, n_descriptors: 0, direction };
         let mut id = head;
         loop {
             let descriptor = self.descriptor(id);
-            walk.count(size)?;
             if descriptor.flags & INDIRECT != 0 {
-                self.walk_table(descriptor, &mut walk)?;
+                self.walk_table(descriptor, &mut walk, table)?;
                 break;
             }
+            walk.count(1, size)?;
             walk.take(descriptor)?;
             if descriptor.flags & NEXT == 0 {
                 break;
@@ -100,16 +139,23 @@ impl SplitRing {
     }
 
     /// Goes through an indirect table. The write flag of the descriptor that leads here says nothing (2.7.5.3.2).
-    fn walk_table(&mut self, leads_here: Descriptor, walk: &mut Walk<'_>) -> Result<(), GuestFault> {
+    fn walk_table(
+        &self,
+        leads_here: Descriptor,
+        walk: &mut Walk<'_>,
+        table: &mut [[u64; 2]],
+    ) -> Result<(), GuestFault> {
         let n_entries = (leads_here.len / 16) as usize;
-        let fits = leads_here.len.is_multiple_of(16) && (1..=self.table.len()).contains(&n_entries);
+        let fits = leads_here.len.is_multiple_of(16) && (1..=table.len()).contains(&n_entries);
         if !self.has_indirect() || !fits || leads_here.flags & NEXT != 0 {
             return Err(GuestFault::BadIndirect);
         }
-        copy_table(walk.memory, leads_here, &mut self.table[..n_entries])?;
+        // All of it is copied, so all of it counts.
+        walk.count(n_entries, DESCRIPTORS_MAX)?;
+        copy_table(walk.memory, leads_here, &mut table[..n_entries])?;
         let mut at = 0;
         for _ in 0..n_entries {
-            let [addr, word] = self.table[at];
+            let [addr, word] = table[at];
             let descriptor = Descriptor::new(addr, word);
             if descriptor.flags & INDIRECT != 0 {
                 return Err(GuestFault::BadIndirect);

@@ -284,9 +284,9 @@ fn map(spec: &RegionSpec) -> Result<Region, SetupError> {
     let whole_end = end.div_ceil(facts.page) * facts.page;
     let len = usize::try_from(whole_end - start).map_err(|_| say("it is too long"))?;
     let base = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
-    // Sealed files can't be cut short; all others are guarded.
-    let guard = if facts.is_sealed { None } else { Guard::new(base, len) };
-    let is_guarded = facts.is_sealed || guard.is_some();
+    // Always: a file that is sealed against shrinking may still have no page behind it, as in an empty pool of huge ones.
+    let guard = Guard::new(base, len);
+    let is_guarded = guard.is_some();
     let mapping = Arc::new(Mapping { base, len, guard, owner: None });
     if !is_guarded {
         return Err(say("there are too many regions already"));

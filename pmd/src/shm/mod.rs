@@ -219,6 +219,7 @@ mod machine {
             pub(crate) unsafe fn $load(from: *const u8) -> $type {
                 unsafe { from.cast::<$type>().read_unaligned() }
             }
+            #[allow(dead_code, reason = "not every width is stored")]
             pub(crate) unsafe fn $store(to: *mut u8, value: $type) {
                 unsafe { to.cast::<$type>().write_unaligned(value) }
             }

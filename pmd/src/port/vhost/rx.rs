@@ -110,7 +110,8 @@ impl VhostRx {
         burst.set_not_plain();
         let start = burst.pieces.len();
         let header_len = self.header_len;
-        let walked = self.ring.walk(head, false, &mut burst.pieces).and_then(|n_bytes| {
+        let is_first = start == 0 && burst.budget.is_whole();
+        let walked = self.ring.walk(head, false, &mut burst.pieces, &mut burst.budget).and_then(|n_bytes| {
             if n_bytes < header_len { Err(GuestFault::TooShort) } else { Ok(n_bytes - header_len) }
         });
         burst.data[k] = Piece::EMPTY;
@@ -122,10 +123,10 @@ impl VhostRx {
                 burst.lens[k] = len;
                 burst.more[k] = (start as u16, (burst.pieces.len() - start) as u16);
             }
-            Err(GuestFault::ChainTooLong) if start > 0 => return false,
+            Err(GuestFault::ChainTooLong) if !is_first => return false,
             Err(GuestFault::TooShort) => burst.refuse(k, DropReason::Runt),
             Err(fault) => {
-                stats.faulted(self.ring.index(), fault);
+                stats.faulted(self.ring.index(), fault, 1);
                 burst.refuse(k, DropReason::BadChain);
             }
         }
@@ -210,7 +211,7 @@ impl VhostRx {
         debug_assert!(fault.grade() >= Grade::StopQueue);
         self.stopped = true;
         self.ring.report_error();
-        stats.faulted(self.ring.index(), fault);
+        stats.faulted(self.ring.index(), fault, 1);
         0
     }
 

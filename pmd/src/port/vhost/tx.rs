@@ -5,7 +5,7 @@ use super::Features;
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::{GuestFault, SetupError};
 use crate::port::Room;
-use crate::ring::chain::Pieces;
+use crate::ring::chain::{Budget, PIECES_MAX, Pieces};
 use crate::ring::split::{WRITE, write_net_header};
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, Piece};
@@ -29,6 +29,10 @@ pub(super) struct Stash {
     /// Where in `chains` a buffer of several pieces is: start and number.
     pub(super) more: [(u16, u16); STASH],
     pub(super) chains: Pieces,
+    /// Descriptors that may still be read before the next commit.
+    budget: Budget,
+    /// `chains` or `budget` had no room for a buffer: those that are not promised are forgotten and read again later.
+    is_crowded: bool,
     /// Buffers read.
     n_ready: u16,
     /// Of them, promised to frames.
@@ -44,6 +48,7 @@ pub struct VhostTx {
     pub(super) stash: Stash,
     stopped: bool,
     fault: Option<GuestFault>,
+    n_faults: u64,
 }
 
 impl VhostTx {
@@ -55,12 +60,14 @@ impl VhostTx {
             ids: [0; STASH],
             more: [(0, 0); STASH],
             chains: Pieces::new(),
+            budget: Budget::default(),
+            is_crowded: false,
             n_ready: 0,
             n_taken: 0,
         };
         let ring = SplitRing::new(memory, spec, features.ring)?;
         let (header_len, mergeable) = (features.header_len, features.mergeable);
-        Ok(Self { ring, header_len, mergeable, stash, stopped: false, fault: None })
+        Ok(Self { ring, header_len, mergeable, stash, stopped: false, fault: None, n_faults: 0 })
     }
 
     pub(crate) fn index(&self) -> u16 {
@@ -71,8 +78,9 @@ impl VhostTx {
         self.ring.base()
     }
 
-    pub(crate) fn take_fault(&mut self) -> Option<GuestFault> {
-        self.fault.take()
+    /// The last fault and how many there were since this was asked before.
+    pub(crate) fn take_fault(&mut self) -> Option<(GuestFault, u64)> {
+        self.fault.take().map(|fault| (fault, std::mem::take(&mut self.n_faults)))
     }
 
     /// The place in the stash of the buffer that stands `at` buffers after the ring's base.
@@ -147,6 +155,9 @@ impl VhostTx {
     fn no_more_buffers(&mut self, n_gathered: u16) -> Room {
         if self.stopped {
             Room::Stopped
+        } else if self.stash.n_taken > 0 && (self.stash.is_crowded || usize::from(self.stash.n_ready) == STASH) {
+            // This burst has used up what may be looked at ahead; the next one starts afresh.
+            Room::Later
         } else if usize::from(n_gathered) == STASH {
             // Not even all that can be looked at would do.
             Room::TooBig
@@ -217,25 +228,35 @@ impl VhostTx {
         stash.pieces[slot] = Piece::EMPTY;
         stash.room[slot] = 0;
         let start = stash.chains.len();
-        match self.ring.walk(head, true, &mut stash.chains) {
+        let is_first = start == 0 && stash.budget.is_whole();
+        match self.ring.walk(head, true, &mut stash.chains, &mut stash.budget) {
             Ok(n_bytes) if n_bytes > self.header_len => {
                 stash.room[slot] = n_bytes;
                 stash.more[slot] = (start as u16, (stash.chains.len() - start) as u16);
             }
             Ok(_) => {
                 stash.chains.truncate(start);
-                self.fault = Some(GuestFault::TooShort);
+                self.note(GuestFault::TooShort);
             }
-            Err(GuestFault::ChainTooLong) if start > 0 => return false,
-            Err(fault) => self.fault = Some(fault),
+            Err(GuestFault::ChainTooLong) if !is_first => {
+                stash.is_crowded = true;
+                return false;
+            }
+            Err(fault) => self.note(fault),
         }
         true
     }
 
     #[cold]
+    fn note(&mut self, fault: GuestFault) {
+        self.fault = Some(fault);
+        self.n_faults += 1;
+    }
+
+    #[cold]
     fn stop(&mut self, fault: GuestFault) -> bool {
         self.stopped = true;
-        self.fault = Some(fault);
+        self.note(fault);
         self.ring.report_error();
         false
     }
@@ -301,11 +322,26 @@ impl VhostTx {
             self.put_used(n);
             self.stash.n_taken = 0;
             self.stash.n_ready -= n;
-            if self.stash.n_ready == 0 {
-                self.stash.chains.clear();
-            }
             self.ring.publish(n);
             self.ring.call_if_wanted();
         }
+        if !self.stash.chains.is_empty() || self.stash.is_crowded {
+            self.tidy();
+        }
+        self.stash.budget = Budget::default();
+    }
+
+    /// Pieces of buffers that are gone stay in `chains` until all of them can go. Before they crowd out new ones, what
+    /// was read ahead is forgotten, and read again when it is needed: nothing rests on it yet.
+    #[cold]
+    fn tidy(&mut self) {
+        let stash = &mut self.stash;
+        if stash.is_crowded || stash.chains.len() > PIECES_MAX / 2 {
+            stash.n_ready = 0;
+        }
+        if stash.n_ready == 0 {
+            stash.chains.clear();
+        }
+        stash.is_crowded = false;
     }
 }
