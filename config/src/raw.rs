@@ -89,7 +89,7 @@ static UPLINK: Shape = Shape {
 static NETWORK: Shape = Shape {
     what: "a network",
     keys: &[
-        Key("vlan", Scalar, "tag on the uplink, 1 to 4094; none: untagged"),
+        Key("vlan", Scalar, "tag on the uplink, 1 to 4094: guests send none of their own; none: untagged"),
         Key("uplink", Scalar, "name of the uplink; none: frames stay on this host"),
         Key("mtu", Scalar, "largest payload of a frame, 68 to 9000 bytes"),
     ],

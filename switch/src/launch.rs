@@ -275,7 +275,8 @@ fn networks(topology: &Topology) -> Networks {
         members: members(network_idx),
         // Ethernet's header is not part of the MTU.
         frame_max: u32::from(network.mtu) + 14,
-        passes_tags: network.uplink.is_none(),
+        // One with a VLAN of its own is an access network, where a guest's own tags have no business.
+        passes_tags: network.vlan.is_none() && network.uplink.is_none(),
     };
     Networks { networks: topology.networks.iter().enumerate().map(network).collect() }
 }
