@@ -49,7 +49,12 @@ pub fn options() -> Options {
 impl Rig {
     /// A switch with `n_cores` cores and no port up yet; ids below `n_ports`.
     pub fn new(n_cores: usize, n_ports: usize, networks: Arc<Networks>) -> Self {
-        let options = FleetOptions { n_cores, n_ports, n_flows: 1 << 12, n_macs: 1 << 12, networks, seeds: [1, 2] };
+        Self::with_room(n_cores, n_ports, networks, 1 << 12)
+    }
+
+    /// The same with room for so many flows on each core, and so many addresses: a small switch is made sooner.
+    pub fn with_room(n_cores: usize, n_ports: usize, networks: Arc<Networks>, n_flows: usize) -> Self {
+        let options = FleetOptions { n_cores, n_ports, n_flows, n_macs: n_flows, networks, seeds: [1, 2] };
         let (fleet, mut cores) = Fleet::new(&options).expect("eventfds");
         cores.iter_mut().for_each(Core::make_room);
         Self { fleet, cores, now: 0, guests: Vec::new(), n_ports }
