@@ -10,13 +10,15 @@ use crate::input::Input;
 use flowtable::SourcePolicy;
 use guest::ring::{Desc, INDIRECT, NEXT, WRITE};
 use guest::{GuestDriver, Indirect, Layout, Options};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use tests::{ALL, Rig, frame, id_of, mac, networks};
 
 /// What one input may do.
 const OPERATIONS_MAX: usize = 200;
 const TURNS_MAX: usize = 8;
 const SCRATCH_BYTES: u64 = 8 << 10;
+/// Bytes that are compared at once.
+const LINE: usize = 4096;
 const OFFENDERS: [usize; 2] = [0, 1];
 /// They send to each other, from addresses of their own that nobody else may use.
 const CANARIES: [u16; 2] = [2, 3];
@@ -39,6 +41,8 @@ pub fn run(data: &[u8]) {
 struct World {
     rig: Rig,
     offered: [Offered; 2],
+    /// The offenders' memory before a turn.
+    before: [Image; 2],
     /// Of the next canary, from 1 on, and of the last.
     next_id: u64,
     n_rxqs: usize,
@@ -47,7 +51,7 @@ struct World {
 impl World {
     fn new(input: &mut Input<'_>) -> Self {
         let n_cores = 1 + usize::from(input.byte() & 1);
-        let mut rig = Rig::new(n_cores, 4, networks(&[&[0, 1, 2, 3]]));
+        let mut rig = Rig::with_room(n_cores, 4, networks(&[&[0, 1, 2, 3]]), 1 << 6);
         let mut n_rxqs = 2;
         for _ in OFFENDERS {
             let options = offender(input);
@@ -63,7 +67,8 @@ impl World {
         }
         (0..4).for_each(|port| drop(rig.receive_all(port)));
         let offered = OFFENDERS.map(|g| Offered::new(&rig.guests[g]));
-        Self { rig, offered, next_id: 1, n_rxqs }
+        let before = OFFENDERS.map(|g| Image::of(&rig.guests[g]));
+        Self { rig, offered, before, next_id: 1, n_rxqs }
     }
 
     fn operate(&mut self, input: &mut Input<'_>) {
@@ -91,25 +96,25 @@ impl World {
     /// Turns of the switch, each looked at.
     fn turn(&mut self, n: usize) {
         for _ in 0..n {
-            let before = self.watch();
+            self.watch();
             let n_frames = self.rig.step();
             assert!(n_frames <= 32 * self.n_rxqs, "{n_frames} frames in a turn of {} queues", self.n_rxqs);
-            self.check(&before);
+            self.check();
         }
     }
 
-    fn watch(&mut self) -> [Vec<Vec<u8>>; 2] {
-        OFFENDERS.map(|g| {
+    fn watch(&mut self) {
+        for g in OFFENDERS {
             self.offered[g].note(&self.rig.guests[g]);
-            image(&self.rig.guests[g])
-        })
+            self.before[g].take(&self.rig.guests[g]);
+        }
     }
 
-    fn check(&mut self, before: &[Vec<Vec<u8>>; 2]) {
+    fn check(&mut self) {
         for g in OFFENDERS {
             // What the switch wrote may have been a descriptor, too.
             self.offered[g].note(&self.rig.guests[g]);
-            self.offered[g].check(&self.rig.guests[g], &before[g]);
+            self.offered[g].check(&self.rig.guests[g], &self.before[g]);
         }
         let all = [0, 1, 2, 3].map(|port| self.rig.counters(port));
         for (port, counters) in all.iter().enumerate() {
@@ -151,9 +156,9 @@ impl World {
     /// Down and up again, with rings as they are or as new.
     fn restart(&mut self, g: usize, afresh: bool) {
         let port = u16::try_from(g).expect("0 or 1");
-        let before = self.watch();
+        self.watch();
         self.rig.down(port);
-        self.check(&before);
+        self.check();
         if afresh {
             let guest = &mut self.rig.guests[g];
             (0..guest.n_vrings()).for_each(|vring| guest.reset_vring(vring));
@@ -202,8 +207,8 @@ fn offender(input: &mut Input<'_>) -> Options {
         mergeable,
         event_idx: has(3),
         indirect: if has(4) { Indirect::Always } else { Indirect::Off },
-        rx_ring: input.one_of(&[16, 1, 2, 4, 64]),
-        tx_ring: input.one_of(&[16, 1, 2, 4, 64]),
+        rx_ring: input.one_of(&[16, 1, 2, 4, 8]),
+        tx_ring: input.one_of(&[16, 1, 2, 4, 8]),
         rx_shape: if mergeable { vec![input.one_of(&[1600, 80, 200])] } else { vec![1600] },
         tx_frame_bytes: 256,
         checked: false,
@@ -372,10 +377,12 @@ fn offer_buffers(guest: &GuestDriver, vring: usize, input: &mut Input<'_>) {
 #[derive(Debug)]
 struct Offered {
     /// First byte and the one behind the last.
-    ranges: HashSet<(u64, u64)>,
+    ranges: BTreeSet<(u64, u64)>,
     /// Where its descriptors are.
-    tables: HashSet<(u64, u64)>,
+    tables: BTreeSet<(u64, u64)>,
     used: Vec<(u64, u64)>,
+    /// Each receive ring's descriptors as last seen, if none of them leads to a table.
+    seen: Vec<Vec<u8>>,
 }
 
 impl Offered {
@@ -385,15 +392,23 @@ impl Offered {
             (at, at + 6 + 8 * u64::from(guest.vring_size(vring)))
         };
         let used = (0..guest.n_vrings()).map(used_of).collect();
-        Self { ranges: HashSet::new(), tables: HashSet::new(), used }
+        let seen = vec![Vec::new(); guest.n_vrings()];
+        Self { ranges: BTreeSet::new(), tables: BTreeSet::new(), used, seen }
     }
 
     /// Looks at the descriptors as they are now.
     fn note(&mut self, guest: &GuestDriver) {
         for vring in (0..guest.n_vrings()).step_by(2) {
             let (at, size) = (guest.vring_gpa(vring).desc, u64::from(guest.vring_size(vring)));
+            let bytes = guest.memory().read_vec(at, usize::try_from(16 * size).expect("small"));
+            if self.seen[vring] == bytes {
+                continue;
+            }
             self.tables.insert((at, at + 16 * size));
-            for desc in descs(guest, at, size) {
+            let descs_here = descs(&bytes);
+            let has_tables = descs_here.iter().any(|desc| desc.flags & INDIRECT != 0);
+            self.seen[vring] = if has_tables { Vec::new() } else { bytes };
+            for desc in descs_here {
                 if desc.flags & INDIRECT == 0 {
                     self.note_one(desc);
                     continue;
@@ -401,7 +416,8 @@ impl Offered {
                 let n = u64::from(desc.len / 16).min(size);
                 if n > 0 && guest.memory().contains(desc.addr, 16 * n) {
                     self.tables.insert((desc.addr, desc.addr + 16 * n));
-                    descs(guest, desc.addr, n).into_iter().for_each(|desc| self.note_one(desc));
+                    let bytes = guest.memory().read_vec(desc.addr, usize::try_from(16 * n).expect("small"));
+                    descs(&bytes).into_iter().for_each(|desc| self.note_one(desc));
                 }
             }
         }
@@ -415,41 +431,60 @@ impl Offered {
 
     /// Panics if a byte changed that it had not offered. A guest that offers its own descriptors gets other ones in the
     /// middle of a turn, by its own fault: nothing is known about its memory then.
-    fn check(&self, guest: &GuestDriver, before: &[Vec<u8>]) {
+    fn check(&self, guest: &GuestDriver, before: &Image) {
         let written: Vec<(u64, u64)> = self.ranges.iter().chain(&self.used).copied().collect();
         let meets = |&(a, b): &(u64, u64)| written.iter().any(|&(c, d)| a < d && c < b);
         if self.tables.iter().any(meets) {
             return;
         }
-        for ((region, old), new) in guest.memory().regions().iter().zip(before).zip(image(guest)) {
-            if *old == new {
-                continue;
-            }
-            for (gpa, _) in (region.spec().gpa..).zip(old.iter().zip(&new)).filter(|(_, (old, new))| old != new) {
-                let is_offered = written.iter().any(|&(from, end)| (from..end).contains(&gpa));
-                assert!(is_offered, "byte {gpa:#x} was written to, which nobody offered: {self:x?}");
-            }
-        }
+        before.for_each_change(guest, |gpa| {
+            let is_offered = written.iter().any(|&(from, end)| (from..end).contains(&gpa));
+            assert!(is_offered, "byte {gpa:#x} was written to, which nobody offered: {self:x?}");
+        });
     }
 }
 
-fn descs(guest: &GuestDriver, at: u64, n: u64) -> Vec<Desc> {
-    let mut bytes = vec![0; usize::try_from(16 * n).expect("small")];
-    guest.memory().read(at, &mut bytes);
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, &byte| sum << 8 | u64::from(byte));
+fn descs(bytes: &[u8]) -> Vec<Desc> {
     let desc = |bytes: &[u8]| {
-        let rest = bytes[8..].chunks_exact(2).map(word).map(|w| u16::try_from(w).expect("two bytes"));
-        let [low, high, flags, next] = <[u16; 4]>::try_from(rest.collect::<Vec<_>>()).expect("eight bytes");
-        Desc { addr: word(&bytes[..8]), len: u32::from(low) | u32::from(high) << 16, flags, next }
+        let word = u128::from_le_bytes(std::array::from_fn(|i| bytes[i]));
+        let part = |shift: u32| u64::try_from(word >> shift & u128::from(u64::MAX)).expect("masked");
+        let short = |shift: u32| u16::try_from(part(shift) & 0xffff).expect("masked");
+        let len = u32::try_from(part(64) & 0xffff_ffff).expect("masked");
+        Desc { addr: part(0), len, flags: short(96), next: short(112) }
     };
     bytes.chunks_exact(16).map(desc).collect()
 }
 
 /// All bytes of a guest's memory, by region.
-fn image(guest: &GuestDriver) -> Vec<Vec<u8>> {
-    let of = |region: &guest::memory::Region| {
-        let spec = region.spec();
-        guest.memory().read_vec(spec.gpa, usize::try_from(spec.len).expect("a region"))
-    };
-    guest.memory().regions().iter().map(of).collect()
+struct Image(Vec<(u64, Vec<u8>)>);
+
+impl Image {
+    fn of(guest: &GuestDriver) -> Self {
+        let of = |region: &guest::memory::Region| {
+            let spec = region.spec();
+            (spec.gpa, vec![0; usize::try_from(spec.len).expect("a region")])
+        };
+        Self(guest.memory().regions().iter().map(of).collect())
+    }
+
+    fn take(&mut self, guest: &GuestDriver) {
+        self.0.iter_mut().for_each(|(gpa, bytes)| guest.memory().read(*gpa, bytes));
+    }
+
+    /// Calls `changed` for the address of each byte that is not as it was.
+    fn for_each_change(&self, guest: &GuestDriver, mut changed: impl FnMut(u64)) {
+        let mut now = [0; LINE];
+        for (gpa, bytes) in &self.0 {
+            for (first, was) in (*gpa..).step_by(LINE).zip(bytes.chunks(LINE)) {
+                let now = &mut now[..was.len()];
+                guest.memory().read(first, now);
+                if now != was {
+                    (first..)
+                        .zip(was.iter().zip(&*now))
+                        .filter(|(_, (was, now))| was != now)
+                        .for_each(|(gpa, _)| changed(gpa));
+                }
+            }
+        }
+    }
 }
