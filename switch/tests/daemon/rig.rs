@@ -215,7 +215,9 @@ pub(crate) fn exchange(a: (u8, &mut Guest), b: (u8, &mut Guest), n: u64) {
         let len = lens[usize::try_from(seed).unwrap() % lens.len()];
         let sent = frame(a.0, b.0, len, seed);
         send(a.1, &sent);
-        assert_eq!(receive(b.1), sent, "frame {seed} of {len} bytes");
+        // What goes to a station that has left is flooded, and may come in between.
+        let got = std::iter::repeat_with(|| receive(b.1)).find(|got| got[..6] == sent[..6]);
+        assert_eq!(got.as_ref(), Some(&sent), "frame {seed} of {len} bytes");
     }
 }
 
