@@ -183,16 +183,24 @@ impl World {
         self.rig.settle();
         (0..4).for_each(|port| drop(self.rig.receive_all(port)));
         assert!(self.rig.guests[0].send(0, &bytes(1, 0, 2)));
-        self.rig.settle();
-        assert_eq!(self.rig.receive_all(1), [bytes(1, 0, 2)], "not served again");
+        assert_eq!(self.received_from(1, 0), [bytes(1, 0, 2)], "not served again");
         assert!(self.rig.guests[1].send(0, &bytes(0, 1, 3)));
-        self.rig.settle();
-        assert_eq!(self.rig.receive_all(0), [bytes(0, 1, 3)], "receives nothing any more");
+        assert_eq!(self.received_from(0, 1), [bytes(0, 1, 3)], "receives nothing any more");
         for port in [0, 1] {
             assert!(self.rig.fleet.stopped(port).is_empty(), "a queue of port {port} is stopped");
         }
         self.canary();
         self.rig.assert_balanced();
+    }
+
+    /// What arrives at a port from one sender. A canary's frames may have waited for room there all the time, and come first.
+    fn received_from(&mut self, port: u16, from: u16) -> Vec<Vec<u8>> {
+        let mut got = Vec::new();
+        for _ in 0..50 {
+            self.rig.settle();
+            got.extend(self.rig.receive_all(port).into_iter().filter(|bytes| bytes[6..12] == mac(from)));
+        }
+        got
     }
 }
 
