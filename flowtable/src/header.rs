@@ -62,12 +62,21 @@ impl Header {
         (word(0), word(8))
     }
 
-    fn be16(&self, at: usize, len: usize) -> Option<u16> {
+    /// What stands at a place of a frame of `len` bytes; None beyond its end, or the header's.
+    pub(crate) fn byte(&self, at: usize, len: usize) -> Option<u8> {
+        (at < len.min(HEADER_MAX)).then(|| self.0[at])
+    }
+
+    pub(crate) fn be16(&self, at: usize, len: usize) -> Option<u16> {
         (at + 2 <= len.min(HEADER_MAX)).then(|| u16::from_be_bytes([self.0[at], self.0[at + 1]]))
     }
 
-    fn be32(&self, at: usize, len: usize) -> Option<u32> {
+    pub(crate) fn be32(&self, at: usize, len: usize) -> Option<u32> {
         Some(u32::from(self.be16(at, len)?) << 16 | u32::from(self.be16(at + 2, len)?))
+    }
+
+    pub(crate) fn be64(&self, at: usize, len: usize) -> Option<u64> {
+        Some(u64::from(self.be32(at, len)?) << 32 | u64::from(self.be32(at + 4, len)?))
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! - [`action`]: what a decision can be, and every reason to drop
 //! - [`header`]: the private header of a frame, and what is parsed of it
+//! - [`tuple`]: what rules can ask of a frame, and how much of it a flow must hold
 //! - [`network`]: broadcast domains, and what an ingress port may do
 //! - [`mac`]: the MAC table, shared by all cores
 //! - [`table`]: decisions remembered, one entry a flow
@@ -22,9 +23,11 @@ pub mod reclaim;
 mod sync;
 #[allow(unsafe_code)] // one prefetch instruction, and a place that is cut to the table's size
 pub mod table;
+pub mod tuple;
 
 pub use action::{Action, DropReason};
 pub use header::{HEADER_MAX, Header};
 pub use lookup::Lookup;
 pub use mac::MacTable;
 pub use network::{Ingress, Network, NetworkId, Networks, PortId, SourcePolicy};
+pub use tuple::{KeyFields, Tuple};
