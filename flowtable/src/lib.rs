@@ -6,6 +6,7 @@
 //! - [`action`]: what a decision can be, and every reason to drop
 //! - [`header`]: the private header of a frame, and what is parsed of it
 //! - [`tuple`]: what rules can ask of a frame, and how much of it a flow must hold
+//! - [`policy`]: a NIC's rules, compiled, and what they say of a frame
 //! - [`network`]: broadcast domains, and what an ingress port may do
 //! - [`mac`]: the MAC table, shared by all cores
 //! - [`table`]: decisions remembered, one entry a flow
@@ -19,6 +20,7 @@ pub mod header;
 pub mod lookup;
 pub mod mac;
 pub mod network;
+pub mod policy;
 pub mod reclaim;
 mod sync;
 #[allow(unsafe_code)] // one prefetch instruction, and a place that is cut to the table's size
@@ -30,4 +32,5 @@ pub use header::{HEADER_MAX, Header};
 pub use lookup::Lookup;
 pub use mac::MacTable;
 pub use network::{Ingress, Network, NetworkId, Networks, PortId, SourcePolicy};
+pub use policy::{Direction, Policy, Verdict};
 pub use tuple::{KeyFields, Tuple};

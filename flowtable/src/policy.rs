@@ -1,0 +1,263 @@
+//! Rules of a NIC, compiled: which frames may leave its VM, and which may come to it.
+//!
+//! Stateless and in order: the first rule that fits a frame decides it, and what no rule fits passes. A rule that fits as
+//! far as the frame can be read, and asks for something that can't be, denies: whoever sends headers that a filter can't
+//! follow doesn't get past it. What that means frame by frame:
+//!
+//! - A later fragment has no port, so a rule with ports or ICMP types doesn't fit it, neither to allow nor to deny. The
+//!   first fragment is judged by its port, and without it nobody puts the datagram together. No later fragment can put
+//!   another port over it: it begins eight bytes further at least, behind both ports. (A first fragment too short to hold
+//!   its port can't be read, and is denied.)
+//! - IPv6 extension headers are passed over as far as the private header reaches. A port behind that can't be read.
+//! - What isn't IP is fitted by rules that name it alone: `arp`, `non-ip`.
+//!
+//! Source: RFC 1858 and RFC 3128 (tiny and overlapping fragments), RFC 7112.
+
+use crate::tuple::{Address, ICMP, ICMP6, KeyFields, Kind, Reach, Tuple};
+use std::net::IpAddr;
+
+/// Which way a frame goes, seen from the VM that has the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The VM sends it.
+    FromVm,
+    /// The VM gets it.
+    ToVm,
+}
+
+/// What rules say of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes.
+    Allow,
+    /// It is dropped.
+    Deny,
+}
+
+/// Which frames a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proto {
+    /// IPv4 and IPv6, whatever is in it.
+    Ip,
+    /// This IP protocol, in either family.
+    Number(u8),
+    /// ICMP, in IPv4.
+    Icmp,
+    /// ICMPv6, in IPv6.
+    Icmp6,
+    /// ARP.
+    Arp,
+    /// All that is neither IPv4 nor IPv6, ARP among it.
+    NonIp,
+}
+
+/// Addresses that begin alike. Bits behind the first `len` mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    /// One of them.
+    pub addr: IpAddr,
+    /// Bits that are the same in all of them.
+    pub len: u8,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Frames of this direction.
+    pub direction: Direction,
+    /// What becomes of those that fit.
+    pub verdict: Verdict,
+    /// Which frames.
+    pub proto: Proto,
+    /// Address of the other side: the destination of what the VM sends, the source of what it gets. None: any.
+    pub cidr: Option<Cidr>,
+    /// Destination ports, or ICMP types, first and last of each range. Empty: any, and none.
+    pub numbers: Vec<(u16, u16)>,
+}
+
+/// A NIC's rules. Immutable: other rules are another policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    from_vm: Chain,
+    to_vm: Chain,
+}
+
+impl Policy {
+    /// Compiles the rules, which keep their order.
+    pub fn new(rules: &[Rule]) -> Self {
+        let chain = |direction| Chain::new(rules, direction);
+        Self { from_vm: chain(Direction::FromVm), to_vm: chain(Direction::ToVm) }
+    }
+
+    /// What the rules of a direction depend upon. `NONE`: they let all pass.
+    #[inline(always)]
+    pub fn fields(&self, direction: Direction) -> KeyFields {
+        self.chain(direction).fields
+    }
+
+    /// What the rules of a direction say of a frame. Costs a few instructions a rule.
+    pub fn decide(&self, direction: Direction, tuple: &Tuple) -> Verdict {
+        let chain = self.chain(direction);
+        let other = match direction {
+            Direction::FromVm => tuple.dst,
+            Direction::ToVm => tuple.src,
+        };
+        for test in &chain.tests {
+            match test.fits(other, tuple) {
+                Fit::No => {}
+                Fit::Yes => return test.verdict,
+                Fit::Unknown => return Verdict::Deny,
+            }
+        }
+        Verdict::Allow
+    }
+
+    #[inline(always)]
+    fn chain(&self, direction: Direction) -> &Chain {
+        match direction {
+            Direction::FromVm => &self.from_vm,
+            Direction::ToVm => &self.to_vm,
+        }
+    }
+}
+
+/// The rules of one direction, up to the last that denies: those behind it only allow what passes anyway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Chain {
+    tests: Vec<Test>,
+    fields: KeyFields,
+}
+
+impl Chain {
+    fn new(rules: &[Rule], direction: Direction) -> Self {
+        let mut rules: Vec<&Rule> = rules.iter().filter(|rule| rule.direction == direction).collect();
+        while rules.last().is_some_and(|rule| rule.verdict == Verdict::Allow) {
+            rules.pop();
+        }
+        let fields = |all, rule: &&Rule| all | fields_of(rule);
+        Self {
+            fields: rules.iter().fold(KeyFields::NONE, fields),
+            tests: rules.iter().map(|rule| Test::new(rule)).collect(),
+        }
+    }
+}
+
+fn fields_of(rule: &Rule) -> KeyFields {
+    let address = match (rule.cidr, rule.direction) {
+        (None, _) => KeyFields::KIND,
+        (Some(_), Direction::FromVm) => KeyFields::DST,
+        (Some(_), Direction::ToVm) => KeyFields::SRC,
+    };
+    let proto = match rule.proto {
+        Proto::Ip | Proto::Arp | Proto::NonIp => KeyFields::KIND,
+        Proto::Number(_) | Proto::Icmp | Proto::Icmp6 => KeyFields::PROTO,
+    };
+    address | proto | if rule.numbers.is_empty() { KeyFields::KIND } else { KeyFields::NUMBER }
+}
+
+/// Whether a rule is about a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    No,
+    Yes,
+    /// It can't be told.
+    Unknown,
+}
+
+/// A rule as it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Test {
+    /// By [`Kind`].
+    kinds: [bool; 4],
+    proto: Option<u8>,
+    net: Option<Net>,
+    numbers: Box<[(u16, u16)]>,
+    verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Net {
+    value: Address,
+    mask: Address,
+}
+
+impl Test {
+    fn new(rule: &Rule) -> Self {
+        let (kinds, proto): (&[Kind], _) = match rule.proto {
+            Proto::Ip => (&[Kind::V4, Kind::V6], None),
+            Proto::Number(number) => (&[Kind::V4, Kind::V6], Some(number)),
+            Proto::Icmp => (&[Kind::V4], Some(ICMP)),
+            Proto::Icmp6 => (&[Kind::V6], Some(ICMP6)),
+            Proto::Arp => (&[Kind::Arp], None),
+            Proto::NonIp => (&[Kind::Arp, Kind::Other], None),
+        };
+        let family = |kind: Kind| match rule.cidr.map(|cidr| cidr.addr) {
+            None => true,
+            Some(IpAddr::V4(_)) => kind == Kind::V4,
+            Some(IpAddr::V6(_)) => kind == Kind::V6,
+        };
+        let mut is_kind = [false; 4];
+        for &kind in kinds.iter().filter(|&&kind| family(kind)) {
+            is_kind[kind as usize] = true;
+        }
+        let numbers = rule.numbers.clone().into();
+        Self { kinds: is_kind, proto, net: rule.cidr.map(Net::new), numbers, verdict: rule.verdict }
+    }
+
+    /// What certainly doesn't fit comes before what can't be told.
+    fn fits(&self, other: Address, tuple: &Tuple) -> Fit {
+        let is_unreadable = tuple.reach == Reach::Broken;
+        if is_unreadable && tuple.kind == Kind::Other {
+            return Fit::Unknown;
+        }
+        if !self.kinds[tuple.kind as usize] {
+            return Fit::No;
+        }
+        let (is_any, has_proto) = (self.net.is_none() && self.proto.is_none(), tuple.reach != Reach::Addresses);
+        match self.proto {
+            _ if is_any => return Fit::Yes,
+            _ if is_unreadable => return Fit::Unknown,
+            _ if self.net.is_some_and(|net| !net.holds(other)) => return Fit::No,
+            None => return Fit::Yes,
+            Some(_) if !has_proto => return Fit::Unknown,
+            Some(proto) if proto != tuple.proto => return Fit::No,
+            Some(_) if self.numbers.is_empty() => return Fit::Yes,
+            Some(_) => {}
+        }
+        match tuple.reach {
+            Reach::LaterFragment => Fit::No,
+            Reach::Whole if self.numbers.iter().any(|&(first, last)| (first..=last).contains(&tuple.number)) => {
+                Fit::Yes
+            }
+            Reach::Whole => Fit::No,
+            _ => Fit::Unknown,
+        }
+    }
+}
+
+impl Net {
+    fn new(cidr: Cidr) -> Self {
+        let (addr, width) = match cidr.addr {
+            IpAddr::V4(addr) => (u128::from(addr.to_bits()), 32),
+            IpAddr::V6(addr) => (addr.to_bits(), 128),
+        };
+        let all = u128::MAX >> (128 - width);
+        // All bits of the address but its last ones; a shift by all of them leaves none.
+        let last = u32::from(width - cidr.len.min(width));
+        let mask = all & u128::MAX.checked_shl(last).unwrap_or(0);
+        Self { value: words(addr & mask), mask: words(mask) }
+    }
+
+    fn holds(self, addr: Address) -> bool {
+        addr[0] & self.mask[0] == self.value[0] && addr[1] & self.mask[1] == self.value[1]
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "takes an address apart")]
+fn words(addr: u128) -> Address {
+    [(addr >> 64) as u64, addr as u64]
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;
