@@ -36,8 +36,13 @@ pub struct Rig {
 
 /// Networks by their members; MTU 9,000; tags pass.
 pub fn networks(members: &[&[PortId]]) -> Arc<Networks> {
-    let network = |members: &&[PortId]| Network { members: members.to_vec(), frame_max: 9014, passes_tags: true };
-    Arc::new(Networks { networks: members.iter().map(network).collect() })
+    let network = |members: &&[PortId]| Network {
+        members: members.to_vec(),
+        frame_max: 9014,
+        passes_tags: true,
+        ..Network::default()
+    };
+    Arc::new(Networks { networks: members.iter().map(network).collect(), ..Networks::default() })
 }
 
 /// What guests are by default here: memory that can be shared (under Miri, which maps no files, the heap), every check on.

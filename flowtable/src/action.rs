@@ -11,6 +11,8 @@ pub enum Action {
     Flood,
     /// To nobody, and counted under this reason.
     Drop(DropReason),
+    /// To nobody: the rules of the port it was for don't let it come there. Counted as [`DropReason::Denied`].
+    Refused(PortId),
 }
 
 macro_rules! reasons {
@@ -48,6 +50,7 @@ reasons! {
     BadSource "bad-source" "The source address was zero or a group address.";
     Spoofed "spoofed" "The source address is not one that this port may send from.";
     Tagged "tagged" "The guest sent a VLAN tag into a network that carries none.";
+    Denied "denied" "The rules of the NIC that sent it, or of the one it was for, don't let it pass.";
     SamePort "same-port" "The destination is behind the port that the frame came from.";
     NoDestination "no-destination" "Nobody else is in the network, or nobody of them is connected.";
     PortDown "port-down" "The destination's port is not connected.";

@@ -6,6 +6,7 @@ use crate::header::Header;
 use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
 use crate::network::{Ingress, Network, Networks, PortId, SourcePolicy};
 use crate::table::{Flow, FlowTable, Key, TAGGED};
+use crate::tuple::Tuple;
 use std::sync::Arc;
 
 /// Frames that [`Lookup::decide`] takes at once.
@@ -104,6 +105,17 @@ impl Lookup {
                 flow.key == key && flow.generation == from.generation && flow.epoch == epoch && flow.seen == now;
             actions[k] =
                 if fresh { flow.action } else { self.decide_slowly(from, &headers[k], key, places[k], epoch, now) };
+        }
+        if !self.networks.key_fields(from.port, from.network).is_none() {
+            self.ask_rules(from, headers, lens, actions);
+        }
+    }
+
+    /// What rules say of frames that would be sent on otherwise.
+    #[inline(never)]
+    fn ask_rules(&self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action]) {
+        for ((header, &len), action) in headers.iter().zip(lens).zip(actions).filter(|((_, len), _)| **len > 0) {
+            *action = self.networks.judge(from.port, *action, &Tuple::parse(header, len as usize));
         }
     }
 

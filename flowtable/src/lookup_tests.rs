@@ -16,9 +16,10 @@ impl Rig {
     fn new() -> Self {
         let networks = Arc::new(Networks {
             networks: vec![
-                Network { members: vec![0, 1, 2], frame_max: 1514, passes_tags: true },
-                Network { members: vec![3, 4], frame_max: 9014, passes_tags: false },
+                Network { members: vec![0, 1, 2], frame_max: 1514, passes_tags: true, ..Network::default() },
+                Network { members: vec![3, 4], frame_max: 9014, passes_tags: false, ..Network::default() },
             ],
+            ..Networks::default()
         });
         let macs = Arc::new(MacTable::new(1024, 8, [3, 5]));
         Self { lookup: Lookup::new(1024, 8, macs.clone(), networks, [1, 2]), macs }
@@ -176,4 +177,43 @@ fn refused_frame_keeps_its_reason() {
     let mut actions = [Action::Drop(DropReason::BadChain)];
     rig.lookup.decide(&any(0), &[Header::default()], &[0], &mut actions, 0);
     assert_eq!(actions[0], Action::Drop(DropReason::BadChain));
+}
+
+/// A frame to TCP's port 25.
+fn mail(dst: [u8; 6], src: [u8; 6]) -> Header {
+    let mut header = Header::default();
+    let ip = [8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x13, 0x88, 0, 25];
+    header.0[..38].copy_from_slice(&[&dst[..], &src, &ip].concat());
+    header
+}
+
+#[test]
+fn rules_of_both_ends_are_part_of_the_answer_from_the_next_frame_on() {
+    use crate::policy::{Direction, Policy, Proto, Rule, Verdict};
+    let deny = |direction| {
+        let numbers = vec![(25, 25)];
+        let rule = Rule { direction, verdict: Verdict::Deny, proto: Proto::Number(6), cidr: None, numbers };
+        Some(Arc::new(Policy::new(&[rule])))
+    };
+    let mut rig = Rig::new();
+    rig.send(&any(1), ALL, B, 0);
+    let mut send = |rules: Vec<Option<Arc<Policy>>>, dst| {
+        let networks = rig.lookup.networks().clone().with_policies(rules, 2);
+        rig.lookup.set_networks(Arc::new(networks));
+        let mut actions = [Action::Flood; 2];
+        // The second one isn't TCP.
+        let mut other = mail(dst, A);
+        other.0[23] = 17;
+        rig.lookup.decide(&any(0), &[mail(dst, A), other], &[64, 64], &mut actions, 0);
+        actions
+    };
+    for _ in 0..3 {
+        let [to_b, denied] = [Action::Unicast(1), Action::Drop(DropReason::Denied)];
+        assert_eq!(send(vec![], B), [to_b, to_b]);
+        assert_eq!(send(vec![deny(Direction::FromVm)], B), [denied, to_b]);
+        assert_eq!(send(vec![None, deny(Direction::ToVm)], B), [Action::Refused(1), to_b]);
+        assert_eq!(send(vec![deny(Direction::ToVm), deny(Direction::FromVm)], B), [to_b, to_b], "the other way");
+        assert_eq!(send(vec![deny(Direction::FromVm)], ALL), [denied, Action::Flood]);
+        assert_eq!(send(vec![None, deny(Direction::ToVm)], ALL), [Action::Flood; 2], "each copy is asked for");
+    }
 }

@@ -1,12 +1,17 @@
 //! Broadcast domains, and what a port may send into one. Immutable values: control builds new ones and hands them over.
 
+use crate::action::{Action, DropReason};
+use crate::policy::{Direction, Policy, Verdict};
+use crate::tuple::{KeyFields, Tuple};
+use std::sync::Arc;
+
 /// A port of the switch: its place in every per-port table.
 pub type PortId = u16;
 /// A network: its place in [`Networks`].
 pub type NetworkId = u16;
 
 /// One broadcast domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
     /// Every port configured into it, connected or not.
     pub members: Vec<PortId>,
@@ -14,21 +19,83 @@ pub struct Network {
     pub frame_max: u32,
     /// Whether guests' own VLAN tags pass. They do where no wire carries a tag that could be imitated.
     pub passes_tags: bool,
+    /// What the rules of its members for what comes to them depend upon; see [`Networks::with_policies`].
+    pub fields: KeyFields,
+    /// Number of the last change of its members or of their rules: what was decided at an earlier one is stale.
+    pub generation: u32,
 }
 
-/// All networks, by [`NetworkId`].
+/// All networks, by [`NetworkId`], and the rules of all ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     /// The networks, in the order of their ids.
     pub networks: Vec<Network>,
+    /// Rules by port; a port beyond the list has none.
+    pub policies: Vec<Option<Arc<Policy>>>,
 }
 
 impl Networks {
     /// The network with this id; an unknown one is empty, so nothing leaves it.
     pub fn network(&self, id: NetworkId) -> &Network {
-        const NOWHERE: &Network = &Network { members: Vec::new(), frame_max: 0, passes_tags: false };
+        const NOWHERE: &Network =
+            &Network { members: Vec::new(), frame_max: 0, passes_tags: false, fields: KeyFields::NONE, generation: 0 };
         self.networks.get(usize::from(id)).unwrap_or(NOWHERE)
     }
+
+    /// The same networks with these rules, by port. Networks of which a member's rules are other ones than before, get
+    /// `generation`: a number that no change had before.
+    #[must_use]
+    pub fn with_policies(mut self, policies: Vec<Option<Arc<Policy>>>, generation: u32) -> Self {
+        let before = std::mem::replace(&mut self.policies, policies);
+        let policies = &self.policies;
+        for network in &mut self.networks {
+            network.fields = KeyFields::NONE;
+            for &port in &network.members {
+                let policy = policy_of(policies, port);
+                network.fields = network.fields | policy.map_or(KeyFields::NONE, |p| p.fields(Direction::ToVm));
+                if policy != policy_of(&before, port) {
+                    network.generation = generation;
+                }
+            }
+        }
+        self
+    }
+
+    /// A port's rules; none: all may pass.
+    #[inline(always)]
+    pub fn policy(&self, port: PortId) -> Option<&Policy> {
+        policy_of(&self.policies, port)
+    }
+
+    /// What the rules that a frame of this port may meet depend upon.
+    #[inline(always)]
+    pub fn key_fields(&self, from: PortId, network: NetworkId) -> KeyFields {
+        let own = self.policy(from).map_or(KeyFields::NONE, |policy| policy.fields(Direction::FromVm));
+        own | self.network(network).fields
+    }
+
+    /// What becomes of a frame that would be sent on: the sender's rules are asked, then those of the port it goes to. Of a
+    /// flood the sender's alone: each copy is asked for by [`Networks::may_reach`].
+    pub fn judge(&self, from: PortId, action: Action, tuple: &Tuple) -> Action {
+        if matches!(action, Action::Drop(_) | Action::Refused(_)) {
+            return action;
+        }
+        let denies = |policy: &Policy| policy.decide(Direction::FromVm, tuple) == Verdict::Deny;
+        match action {
+            _ if self.policy(from).is_some_and(denies) => Action::Drop(DropReason::Denied),
+            Action::Unicast(to) if !self.may_reach(to, tuple) => Action::Refused(to),
+            action => action,
+        }
+    }
+
+    /// Whether a port's rules let a frame come to it.
+    pub fn may_reach(&self, to: PortId, tuple: &Tuple) -> bool {
+        self.policy(to).is_none_or(|policy| policy.decide(Direction::ToVm, tuple) == Verdict::Allow)
+    }
+}
+
+fn policy_of(policies: &[Option<Arc<Policy>>], port: PortId) -> Option<&Policy> {
+    policies.get(usize::from(port))?.as_deref()
 }
 
 /// Which source addresses a port may send from.
@@ -63,4 +130,39 @@ pub struct Ingress {
     pub source: SourcePolicy,
     /// Changes whenever anything above does, so that remembered decisions of before are stale.
     pub generation: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Proto, Rule};
+
+    fn deny(direction: Direction) -> Option<Arc<Policy>> {
+        let rule = Rule { direction, verdict: Verdict::Deny, proto: Proto::Arp, cidr: None, numbers: Vec::new() };
+        Some(Arc::new(Policy::new(&[rule])))
+    }
+
+    fn networks() -> Networks {
+        let network = |members: &[PortId]| Network { members: members.to_vec(), ..Network::default() };
+        Networks { networks: vec![network(&[0, 1]), network(&[2, 3])], ..Networks::default() }
+    }
+
+    #[test]
+    fn keys_hold_what_rules_of_the_sender_and_of_all_it_may_reach_ask_for() {
+        let networks = networks().with_policies(vec![deny(Direction::FromVm), None, None, deny(Direction::ToVm)], 1);
+        let is_needed = |from, network| !networks.key_fields(from, network).is_none();
+        assert_eq!([is_needed(0, 0), is_needed(1, 0), is_needed(2, 1), is_needed(9, 1)], [true, false, true, true]);
+    }
+
+    #[test]
+    fn change_of_rules_is_noted_where_it_counts_and_nowhere_else() {
+        let first = networks().with_policies(vec![deny(Direction::ToVm)], 1);
+        let generations = |networks: &Networks| [networks.networks[0].generation, networks.networks[1].generation];
+        assert_eq!(generations(&first), [1, 0]);
+        let same = first.clone().with_policies(vec![deny(Direction::ToVm), None], 2);
+        assert_eq!(generations(&same), [1, 0], "the same rules, though another value");
+        let other = same.with_policies(vec![deny(Direction::ToVm), None, deny(Direction::FromVm)], 3);
+        assert_eq!(generations(&other), [1, 3]);
+        assert_eq!(generations(&other.with_policies(Vec::new(), 4)), [4, 4]);
+    }
 }

@@ -203,6 +203,11 @@ fn other_frames_are_told_apart_by_their_type_alone() {
 /// What etherparse says of a frame, as far as it says anything: addresses, protocol, port or type. It takes AH for an
 /// extension header, so frames that hold one are left out; and it reads on where the private header has ended.
 fn oracle(bytes: &[u8]) -> Option<Tuple> {
+    // Tags of other kinds, and MACsec, are no tags here: a host that isn't told otherwise doesn't look into them either.
+    let is_other_tag = |at: usize| matches!(bytes.get(at..at + 2), Some([0x91, 0x00] | [0x88, 0xe5]));
+    if [12, 16, 20].into_iter().any(is_other_tag) {
+        return None;
+    }
     let packet = SlicedPacket::from_ethernet(bytes).ok()?;
     let (kind, src, dst, payload) = match packet.net.as_ref()? {
         NetSlice::Ipv4(ip) => {

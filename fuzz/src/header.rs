@@ -21,10 +21,10 @@ struct Switch {
 impl Switch {
     fn new(n_flows: usize) -> Self {
         let network =
-            |members: &[u16], frame_max, passes_tags| Network { members: members.into(), frame_max, passes_tags };
+            |members: &[u16], frame_max, passes_tags| Network { members: members.into(), frame_max, passes_tags, ..Network::default() };
         let networks = vec![network(&[0, 1, 2, 3], 1514, false), network(&[4, 5], 9014, true)];
         let macs = Arc::new(MacTable::new(64, usize::from(N_PORTS), [3, 5]));
-        let lookup = Lookup::new(n_flows, usize::from(N_PORTS), macs.clone(), Arc::new(Networks { networks }), [7, 11]);
+        let lookup = Lookup::new(n_flows, usize::from(N_PORTS), macs.clone(), Arc::new(Networks { networks, ..Networks::default() }), [7, 11]);
         Self { lookup, macs }
     }
 }

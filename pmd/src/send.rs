@@ -10,7 +10,7 @@ use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::header::symmetric_hash;
 use flowtable::lookup::flood_members;
-use flowtable::{Action, DropReason, Networks, PortId};
+use flowtable::{Action, DropReason, Networks, PortId, Tuple};
 use std::sync::{Arc, MutexGuard};
 
 /// Destinations that one burst may have.
@@ -92,6 +92,7 @@ impl Sender<'_> {
                     way
                 }
                 Action::Drop(reason) => Way::Lost(reason),
+                Action::Refused(_) => Way::Lost(DropReason::Denied),
                 Action::Flood => {
                     let members = self.networks.network(from.ingress.network).members.len();
                     let n_bytes = burst.lens[k] as usize * members;
@@ -213,7 +214,19 @@ impl Sender<'_> {
         let port = from.ingress.port;
         let (mut n_sent, mut n_tried) = (0, 0);
         let networks = self.networks;
-        for to in flood_members(networks.network(from.ingress.network), port) {
+        let network = networks.network(from.ingress.network);
+        // Read once for all members, and only where one of them has rules.
+        let has_rules = !network.fields.is_none();
+        let tuple = has_rules.then(|| Tuple::parse(&burst.headers[k], burst.lens[k] as usize));
+        for to in flood_members(network, port) {
+            if tuple.is_some_and(|tuple| !networks.may_reach(to, &tuple)) {
+                // Where nobody is, no copy was due.
+                if self.views.get(usize::from(to)).is_some_and(Option::is_some) {
+                    n_tried += 1;
+                    self.lose(port, DropReason::Denied, Action::Refused(to));
+                }
+                continue;
+            }
             let reason = match self.reserve(views, outs, burst, k, 1, to).1 {
                 Way::Reserved => {
                     n_sent += 1;
@@ -239,10 +252,12 @@ impl Sender<'_> {
     #[cold]
     fn lose(&self, from: PortId, reason: DropReason, action: Action) {
         self.stats.port(from).dropped(reason);
-        if let Action::Unicast(to) = action
-            && usize::from(to) < self.stats.n_ports()
-        {
+        let (Action::Unicast(to) | Action::Refused(to)) = action else { return };
+        if usize::from(to) < self.stats.n_ports() {
             self.stats.port(to).missed();
+            if action == Action::Refused(to) {
+                self.stats.port(to).refused();
+            }
         }
     }
 
@@ -279,7 +294,7 @@ impl Sender<'_> {
                 _ => false,
             },
             Action::Flood => true,
-            Action::Drop(_) => false,
+            Action::Drop(_) | Action::Refused(_) => false,
         })
     }
 

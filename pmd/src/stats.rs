@@ -18,6 +18,7 @@ pub struct PortStats {
     tx_frames: AtomicU64,
     tx_bytes: AtomicU64,
     missed: AtomicU64,
+    refused: AtomicU64,
     held: AtomicU64,
     faults: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
@@ -42,6 +43,8 @@ pub struct Counters {
     pub tx_bytes: u64,
     /// Frames that should have gone to the port and were dropped at its door; they are in their sender's drops.
     pub missed: u64,
+    /// Those of them that the port's own rules didn't let come to it.
+    pub refused: u64,
     /// Turns in which frames of the port's were left in its ring since their destination had no room.
     pub held: u64,
     /// Faults of the guest.
@@ -70,6 +73,7 @@ impl Counters {
         self.tx_frames += get(&more.tx_frames);
         self.tx_bytes += get(&more.tx_bytes);
         self.missed += get(&more.missed);
+        self.refused += get(&more.refused);
         self.held += get(&more.held);
         self.faults += get(&more.faults);
         for (sum, counter) in self.drops.iter_mut().zip(&more.drops) {
@@ -118,6 +122,11 @@ impl PortStats {
     /// A frame to the port was dropped at its door.
     pub(crate) fn missed(&self) {
         add(&self.missed, 1);
+    }
+
+    /// It was the port's rules that kept the frame away.
+    pub(crate) fn refused(&self) {
+        add(&self.refused, 1);
     }
 
     /// Frames of the port's were left in its ring.

@@ -277,8 +277,9 @@ fn networks(topology: &Topology) -> Networks {
         frame_max: u32::from(network.mtu) + 14,
         // One with a VLAN of its own is an access network, where a guest's own tags have no business.
         passes_tags: network.vlan.is_none() && network.uplink.is_none(),
+        ..Network::default()
     };
-    Networks { networks: topology.networks.iter().enumerate().map(network).collect() }
+    Networks { networks: topology.networks.iter().enumerate().map(network).collect(), ..Networks::default() }
 }
 
 /// Nobody outside can know them: they are those of the standard library's hash maps.
