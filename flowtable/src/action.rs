@@ -15,6 +15,31 @@ pub enum Action {
     Refused(PortId),
 }
 
+impl Action {
+    /// As a number, for the flow table.
+    #[inline(always)]
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Action::Flood => 0,
+            Action::Unicast(port) => 1 << 16 | u32::from(port),
+            Action::Drop(reason) => 2 << 16 | reason as u32,
+            Action::Refused(port) => 3 << 16 | u32::from(port),
+        }
+    }
+
+    /// Back from a number; one that is none of them is a flood, which decides nothing.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        match bits >> 16 {
+            1 => Action::Unicast(bits as u16),
+            2 => Action::Drop(DropReason::ALL[usize::from(bits as u16) % DropReason::COUNT]),
+            3 => Action::Refused(bits as u16),
+            _ => Action::Flood,
+        }
+    }
+}
+
 macro_rules! reasons {
     ($($name:ident $text:literal $sentence:literal;)*) => {
         /// Why a frame was dropped. Each has one counter per port; see [`DropReason::text`] for its name on the outside.
@@ -71,6 +96,16 @@ mod tests {
     #[test]
     fn action_is_small_enough_to_be_copied_freely() {
         assert!(size_of::<Action>() <= 4);
+    }
+
+    #[test]
+    fn action_comes_back_from_its_bits() {
+        let drops = DropReason::ALL.iter().map(|&reason| Action::Drop(reason));
+        for action in
+            [Action::Flood, Action::Unicast(0), Action::Unicast(u16::MAX), Action::Refused(7)].into_iter().chain(drops)
+        {
+            assert_eq!(Action::from_bits(action.bits()), action);
+        }
     }
 
     #[test]

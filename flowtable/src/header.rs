@@ -52,7 +52,7 @@ impl Header {
     /// Whether the frame carries a VLAN tag (802.1Q or 802.1ad).
     #[inline(always)]
     pub fn is_tagged(&self) -> bool {
-        matches!(self.ethertype(), VLAN | QINQ)
+        is_tag(self.ethertype())
     }
 
     /// The first sixteen bytes as two words: both addresses, then what follows them.
@@ -80,6 +80,12 @@ impl Header {
     }
 }
 
+/// Whether this is a VLAN tag's protocol (802.1Q or 802.1ad).
+#[inline(always)]
+pub(crate) fn is_tag(kind: u16) -> bool {
+    matches!(kind, VLAN | QINQ)
+}
+
 /// A number that is the same for both directions of a flow and differs between flows: addresses and ports of IPv4 or
 /// IPv6, behind up to two VLAN tags; of anything else the MAC addresses. Fragments hash by their addresses alone, so
 /// that all of a datagram goes one way.
@@ -96,7 +102,7 @@ fn tuple(header: &Header, len: usize) -> Option<u32> {
     let mut at = 12;
     let mut kind = header.be16(at, len)?;
     for _ in 0..2 {
-        if matches!(kind, VLAN | QINQ) {
+        if is_tag(kind) {
             at += 4;
             kind = header.be16(at, len)?;
         }

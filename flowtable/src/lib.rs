@@ -9,28 +9,43 @@
 //! - [`policy`]: a NIC's rules, compiled, and what they say of a frame
 //! - [`network`]: broadcast domains, and what an ingress port may do
 //! - [`mac`]: the MAC table, shared by all cores
-//! - [`table`]: decisions remembered, one entry a flow
+//! - [`budget`]: how much a port may change of it in a second
+//! - [`key`]: what a flow is recognised by
+//! - [`table`]: decisions remembered, one entry a flow, shared by all cores; `slab` holds its entries, `quota` says whose they are
+//! - `front`: those that one core has used most lately
+//! - [`tally`]: how often which of them was asked, and what became of it
 //! - [`lookup`]: the order in which all that is asked
 //! - [`reclaim`]: quiet states, by which control knows what no core uses any more
-//! - `sync`: core's atomics, or loom's
+//! - `lines`, `sync`: cache lines of atomics, which are core's or loom's
 #![deny(unsafe_code)]
 
 pub mod action;
+pub mod budget;
+#[allow(unsafe_code)] // a prefetch, and a place that is cut to the table's size
+mod front;
 pub mod header;
+pub mod key;
+#[allow(unsafe_code)] // memory that is zero, and a prefetch
+mod lines;
 pub mod lookup;
 pub mod mac;
 pub mod network;
 pub mod policy;
+mod quota;
 pub mod reclaim;
+mod slab;
 mod sync;
-#[allow(unsafe_code)] // one prefetch instruction, and a place that is cut to the table's size
 pub mod table;
+pub mod tally;
 pub mod tuple;
 
 pub use action::{Action, DropReason};
 pub use header::{HEADER_MAX, Header};
+pub use key::Key;
 pub use lookup::Lookup;
 pub use mac::MacTable;
 pub use network::{Ingress, Network, NetworkId, Networks, PortId, SourcePolicy};
 pub use policy::{Direction, Policy, Verdict};
+pub use table::FlowTable;
+pub use tally::{FlowReport, Tally};
 pub use tuple::{KeyFields, Tuple};

@@ -2,43 +2,71 @@
 //! the whole question.
 
 use crate::action::{Action, DropReason};
+use crate::front::{Front, When};
 use crate::header::Header;
+use crate::key::Key;
 use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
 use crate::network::{Ingress, Network, Networks, PortId, SourcePolicy};
-use crate::table::{Flow, FlowTable, Key, TAGGED};
-use crate::tuple::Tuple;
+use crate::table::{Decision, FlowTable, Hit};
+use crate::tally::Tally;
+use crate::tuple::{KeyFields, Tuple};
 use std::sync::Arc;
 
 /// Frames that [`Lookup::decide`] takes at once.
 pub const BURST_MAX: usize = 32;
+/// Decisions that a core has at hand: a quarter of a usual second-level cache.
+const FRONT_FLOWS: usize = 1 << 12;
 
-/// New addresses and moves that one port may cause in a second on one core; the rest is forwarded without being learned.
-const LEARNS_PER_SECOND: u32 = 1 << 17;
-const MOVES_PER_SECOND: u32 = 1 << 10;
-
-/// What one core decides with: its own table of flows, and the addresses and networks it shares with all others.
+/// What one core decides with: flows, addresses and networks, which it shares with all others, and what it has at hand.
 #[derive(Debug)]
 pub struct Lookup {
-    flows: FlowTable,
-    n_flows: usize,
-    seeds: [u64; 2],
+    front: Front,
+    flows: Arc<FlowTable>,
     macs: Arc<MacTable>,
     networks: Arc<Networks>,
-    budgets: Box<[Budget]>,
+    tally: Arc<Tally>,
+    keys: Box<[(Key, u64); BURST_MAX]>,
 }
 
-/// What a port has used up of this second's budget.
-#[derive(Clone, Copy, Debug, Default)]
-struct Budget {
-    second: u32,
-    n_learned: u32,
-    n_moved: u32,
+/// A burst on its way through the table.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    from: &'a Ingress,
+    headers: &'a [Header],
+    lens: &'a [u32],
+    fields: KeyFields,
+    /// Longest frame without tag.
+    frame_max: u32,
+    /// The greatest generation that an answer of now rests on.
+    stamp: u32,
+    /// Of the MAC table, before anything of it was looked at.
+    epoch: u32,
+    now: u32,
+}
+
+impl Asked<'_> {
+    /// Whether all frames are to be decided, and none of them is too long. One look at all lengths saves two at each: zero,
+    /// for frames refused before, counts as the longest there is.
+    #[inline(always)]
+    fn all_fit(&self) -> bool {
+        self.lens.iter().fold(0, |most, len| most.max(len.wrapping_sub(1))) < self.frame_max
+    }
+
+    /// Whether a frame is to be decided: it was not refused before, and is no longer than its network allows.
+    #[cold]
+    fn fits(&self, k: usize, action: &mut Action) -> bool {
+        let most = self.frame_max + if self.headers[k].is_tagged() { 4 } else { 0 };
+        if self.lens[k] > most {
+            *action = Action::Drop(DropReason::TooBig);
+        }
+        (1..=most).contains(&self.lens[k])
+    }
 }
 
 /// A decision and what it rests on. `None`: not worth remembering.
 struct Composed {
     action: Action,
-    rests_on: Option<(EntryRef, Option<EntryRef>)>,
+    rests_on: Option<(EntryRef, EntryRef)>,
 }
 
 impl Composed {
@@ -52,16 +80,15 @@ impl Composed {
 }
 
 impl Lookup {
-    /// `n_flows`: room for this many remembered decisions, once [`Lookup::make_room`] was called. `n_ports`: as the MAC table has.
-    pub fn new(n_flows: usize, n_ports: usize, macs: Arc<MacTable>, networks: Arc<Networks>, seeds: [u64; 2]) -> Self {
-        let flows = FlowTable::new(0, seeds);
-        Self { flows, n_flows, seeds, macs, networks, budgets: vec![Budget::default(); n_ports].into() }
+    /// With nothing at hand yet but a few; see [`Lookup::make_room`].
+    pub fn new(flows: Arc<FlowTable>, macs: Arc<MacTable>, networks: Arc<Networks>) -> Self {
+        let keys = Box::new([Default::default(); BURST_MAX]);
+        Self { front: Front::new(0), flows, macs, networks, tally: Arc::default(), keys }
     }
 
-    /// Takes up the memory for all the decisions that may be remembered; until then it is just a few. For the thread that
-    /// will use it, so that it lies near its CPU.
+    /// Takes up the memory for what a core has at hand. For the thread that will use it, so that it lies near its CPU.
     pub fn make_room(&mut self) {
-        self.flows = FlowTable::new(self.n_flows, self.seeds);
+        self.front = Front::new(FRONT_FLOWS);
     }
 
     /// Swaps the networks between bursts; the old value goes back to control, which frees it.
@@ -75,75 +102,180 @@ impl Lookup {
         &self.networks
     }
 
+    /// What this core counts of its decisions.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
     /// Decides a burst of one ingress port.
     ///
     /// `headers[k]` and `lens[k]` (bytes of the frame without FCS) say what came, `actions[k]` receives the answer; a frame
     /// of length zero was refused before and keeps its action. `now`: seconds of the switch's clock.
-    /// Shapes: all three of the same length, [`BURST_MAX`] at most. Two passes: hash and prefetch all, then compare.
+    /// Shapes: all three of the same length, [`BURST_MAX`] at most. Two passes: hash and prefetch all, then compare; what
+    /// this core doesn't have at hand goes through the shared table in the same way.
     #[inline]
     pub fn decide(&mut self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action], now: u32) {
         let n = headers.len().min(lens.len()).min(actions.len()).min(BURST_MAX);
         let (headers, lens, actions) = (&headers[..n], &lens[..n], &mut actions[..n]);
-        let mut keys = [Key { lo: 0, hi: 0 }; BURST_MAX];
+        let network = self.networks.network(from.network);
+        let stamp = from.generation.max(network.generation);
+        let fields = self.networks.key_fields(from.port, from.network);
+        let epoch = self.macs.epoch(from.network);
+        let asked = Asked { from, headers, lens, fields, frame_max: network.frame_max, stamp, epoch, now };
+        if fields.is_none() { self.decide_by_addresses(&asked, actions) } else { self.decide_by_rules(&asked, actions) }
+    }
+
+    /// Where no rules ask for more, two words are the key. Its other words can't differ: what is at hand with another kind of
+    /// key has another stamp, since rules have changed.
+    #[inline(always)]
+    fn decide_by_addresses(&mut self, asked: &Asked<'_>, actions: &mut [Action]) {
+        let n = asked.headers.len();
+        let mut keys = [[0; 2]; BURST_MAX];
         let mut places = [0; BURST_MAX];
-        for ((header, key), place) in headers.iter().zip(&mut keys).zip(&mut places) {
-            *key = Key::new(header.words(), from.port);
-            *place = self.flows.prefetch(*key);
+        for ((header, key), place) in asked.headers.iter().zip(&mut keys).zip(&mut places) {
+            *key = Key::words_of(header, asked.from.port);
+            *place = self.front.prefetch(self.flows.hash_of(*key));
         }
-        let epoch = self.macs.epoch();
-        let frame_max = self.networks.network(from.network).frame_max;
-        // One look at all lengths saves two at each: zero, for frames refused before, counts as the longest there is.
-        let longest = lens.iter().fold(0, |most, len| most.max(len.wrapping_sub(1)));
-        let all_fit = longest < frame_max;
+        let all_fit = asked.all_fit();
+        let (known, when) = (self.macs.known(), When::new(asked.stamp, asked.now));
+        let mut missed = 0u32;
         for k in 0..n {
-            let key = keys[k];
-            if !all_fit && !fits(lens[k], frame_max, key, &mut actions[k]) {
+            if !all_fit && !asked.fits(k, &mut actions[k]) {
                 continue;
             }
-            let flow = self.flows.at(places[k]);
-            let fresh =
-                flow.key == key && flow.generation == from.generation && flow.epoch == epoch && flow.seen == now;
-            actions[k] =
-                if fresh { flow.action } else { self.decide_slowly(from, &headers[k], key, places[k], epoch, now) };
-        }
-        if !self.networks.key_fields(from.port, from.network).is_none() {
-            self.ask_rules(from, headers, lens, actions);
-        }
-    }
-
-    /// What rules say of frames that would be sent on otherwise.
-    #[inline(never)]
-    fn ask_rules(&self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action]) {
-        for ((header, &len), action) in headers.iter().zip(lens).zip(actions).filter(|((_, len), _)| **len > 0) {
-            *action = self.networks.judge(from.port, *action, &Tuple::parse(header, len as usize));
-        }
-    }
-
-    /// The entry was not there, or not quite fresh: what it rests on is asked for, and only then everything.
-    #[cold]
-    #[inline(never)]
-    fn decide_slowly(&mut self, from: &Ingress, header: &Header, key: Key, place: u32, epoch: u32, now: u32) -> Action {
-        let flow = self.flows.at(place);
-        if flow.key == key && flow.generation == from.generation {
-            let holds = flow.epoch == epoch
-                || self.macs.holds(flow.src) && flow.dst.is_some_and(|entry| self.macs.holds(entry));
-            if holds {
-                flow.epoch = epoch;
-                flow.seen = now;
-                self.macs.touch(flow.src, now);
-                return flow.action;
+            let flow = self.front.at(places[k]);
+            if [flow.key[0], flow.key[1]] == keys[k] && flow.is_fresh(when, asked.epoch, known) {
+                actions[k] = flow.action;
+            } else {
+                missed |= 1 << k;
             }
         }
-        let Composed { action, rests_on } = self.compose(from, header, key.hi & TAGGED != 0, now);
-        if let Some((src, dst)) = rests_on {
-            // The epoch of before the look at the entries: a change since then makes this one be asked for again.
-            *self.flows.at(place) = Flow { key, action, epoch, generation: from.generation, seen: now, src, dst };
+        self.tally.front_hits.add(n as u64 - u64::from(missed.count_ones()));
+        if missed != 0 {
+            for k in bits(missed) {
+                let key = Key::from_words(keys[k]);
+                self.keys[k] = (key, self.flows.hash(&key));
+            }
+            self.decide_missed(asked, actions, missed, &places);
+        }
+    }
+
+    /// The same where rules ask for more.
+    #[inline(never)]
+    fn decide_by_rules(&mut self, asked: &Asked<'_>, actions: &mut [Action]) {
+        let n = asked.headers.len();
+        let mut places = [0; BURST_MAX];
+        let frames = asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()).zip(&mut places);
+        for (((header, &len), (key, hash)), place) in frames {
+            *key = Key::new(header, asked.from.port).with(&Tuple::parse(header, len as usize).cut(asked.fields));
+            *hash = self.flows.hash(key);
+            *place = self.front.prefetch(*hash);
+        }
+        let all_fit = asked.all_fit();
+        let (known, when) = (self.macs.known(), When::new(asked.stamp, asked.now));
+        let mut missed = 0u32;
+        for k in 0..n {
+            if !all_fit && !asked.fits(k, &mut actions[k]) {
+                continue;
+            }
+            let flow = self.front.at(places[k]);
+            if flow.key == self.keys[k].0.short() && flow.is_fresh(when, asked.epoch, known) {
+                actions[k] = flow.action;
+            } else {
+                missed |= 1 << k;
+            }
+        }
+        self.tally.front_hits.add(n as u64 - u64::from(missed.count_ones()));
+        if missed != 0 {
+            self.decide_missed(asked, actions, missed, &places);
+        }
+    }
+
+    /// The frames whose bit is set in `missed`, through the shared table: buckets, then entries, then what they rest on, each for all
+    /// frames before the next.
+    #[inline(never)]
+    fn decide_missed(&mut self, asked: &Asked<'_>, actions: &mut [Action], missed: u32, places: &[u32; BURST_MAX]) {
+        for k in bits(missed) {
+            self.flows.prefetch(self.keys[k].1);
+        }
+        let mut entries = [None; BURST_MAX];
+        for k in bits(missed) {
+            let (key, hash) = &self.keys[k];
+            entries[k] = self.flows.candidate(*hash, key);
+        }
+        let mut hits = [None; BURST_MAX];
+        for k in bits(missed) {
+            let hit = entries[k].and_then(|entry| self.flows.get(entry, &self.keys[k].0));
+            if let Some(hit) = &hit {
+                self.macs.prefetch(hit.decision.src);
+                self.macs.prefetch(hit.decision.dst);
+            }
+            hits[k] = hit;
+        }
+        let mut n_hits = 0;
+        for k in bits(missed) {
+            match hits[k] {
+                Some(hit) if self.is_fresh(&hit, asked) => {
+                    n_hits += 1;
+                    self.found(asked, k, places[k], &hit);
+                    actions[k] = hit.decision.action;
+                }
+                _ => actions[k] = self.decide_slowly(asked, k, places[k]),
+            }
+        }
+        self.tally.hits.add(n_hits);
+    }
+
+    #[inline(always)]
+    fn is_fresh(&self, hit: &Hit, asked: &Asked<'_>) -> bool {
+        let Decision { stamp, src, dst, .. } = hit.decision;
+        stamp == asked.stamp && self.macs.holds(src) && self.macs.holds(dst)
+    }
+
+    /// A flow of the table is in use: that is noted, and it is kept at hand.
+    #[inline(always)]
+    fn found(&mut self, asked: &Asked<'_>, k: usize, place: u32, hit: &Hit) {
+        let now = asked.now;
+        if hit.seen != now {
+            self.flows.touch(hit, now);
+            self.macs.touch(hit.decision.src, now);
+        }
+        self.front.offer(place, &self.keys[k].0, &hit.decision, asked.epoch, now);
+    }
+
+    /// The flow was not there, or rests on something that changed, when the burst's were looked for: it may be there by now,
+    /// entered by a frame before this one. If not, the whole question is asked.
+    #[cold]
+    #[inline(never)]
+    fn decide_slowly(&mut self, asked: &Asked<'_>, k: usize, place: u32) -> Action {
+        let (key, hash) = self.keys[k];
+        let hit = self.flows.find(hash, &key);
+        if let Some(hit) = hit.filter(|hit| self.is_fresh(hit, asked)) {
+            self.tally.hits.add(1);
+            self.found(asked, k, place, &hit);
+            return hit.decision.action;
+        }
+        self.tally.misses.add(1);
+        let Composed { action, rests_on } = self.compose(asked, k, key.is_tagged());
+        let Some((src, dst)) = rests_on else {
+            self.tally.not_remembered();
+            return action;
+        };
+        let decision = Decision { action, stamp: asked.stamp, src, dst };
+        let now = asked.now;
+        match hit {
+            Some(hit) => self.tally.updated(self.flows.update(&hit, &decision, now)),
+            None => {
+                let generation = asked.from.generation;
+                self.tally.entered(self.flows.insert(hash, &key, &decision, generation, &self.macs, now));
+            }
         }
         action
     }
 
-    /// The whole question.
-    fn compose(&mut self, from: &Ingress, header: &Header, is_tagged: bool, now: u32) -> Composed {
+    /// The whole question: may the frame be sent from here, where does its address lead to, and what do rules say.
+    fn compose(&mut self, asked: &Asked<'_>, k: usize, is_tagged: bool) -> Composed {
+        let (from, header) = (asked.from, &asked.headers[k]);
         let (src, dst) = (header.src(), header.dst());
         if is_tagged && !self.networks.network(from.network).passes_tags {
             return Composed::drop(DropReason::Tagged);
@@ -154,22 +286,30 @@ impl Lookup {
         if dst[..5] == [0x01, 0x80, 0xc2, 0, 0] && dst[5] < 0x10 {
             return Composed::drop(DropReason::LinkLocal);
         }
-        let src_entry = match self.source(from, src, now) {
+        let src_entry = match self.source(from, src, asked.now) {
             Ok(entry) => entry,
             Err(reason) => return Composed::drop(reason),
         };
-        let (action, dst_entry) = self.destination(from, dst);
+        let (mut action, dst_entry) = self.destination(from, dst);
+        if !asked.fields.is_none() {
+            action = self.networks.judge(from.port, action, &Tuple::parse(header, asked.lens[k] as usize));
+        }
         Composed { action, rests_on: src_entry.map(|entry| (entry, dst_entry)) }
     }
 
-    fn destination(&self, from: &Ingress, dst: [u8; 6]) -> (Action, Option<EntryRef>) {
+    fn destination(&self, from: &Ingress, dst: [u8; 6]) -> (Action, EntryRef) {
         if dst[0] & 1 != 0 {
-            return (Action::Flood, Some(EntryRef::NONE));
+            return (Action::Flood, EntryRef::NONE);
         }
-        match self.macs.find(from.network, dst) {
-            Some(found) if found.port == from.port => (Action::Drop(DropReason::SamePort), Some(found.entry)),
-            Some(found) => (Action::Unicast(found.port), Some(found.entry)),
-            None => (Action::Flood, None),
+        let found =
+            self.macs.find(from.network, dst).ok_or(()).or_else(|()| match self.macs.absent(from.network, dst) {
+                Ok(absence) => Err(absence),
+                Err(found) => Ok(found),
+            });
+        match found {
+            Ok(found) if found.port == from.port => (Action::Drop(DropReason::SamePort), found.entry),
+            Ok(found) => (Action::Unicast(found.port), found.entry),
+            Err(absence) => (Action::Flood, absence),
         }
     }
 
@@ -188,11 +328,9 @@ impl Lookup {
             SourcePolicy::Sticky => return self.take_over(from, found, src, now),
             SourcePolicy::Learn(_) => {}
         }
-        let in_budget = self.budget(from.port, now).is_some_and(|budget| {
-            budget.n_moved += 1;
-            budget.n_moved <= MOVES_PER_SECOND
-        });
-        if in_budget && self.macs.move_to(found, from.port, Kind::Learned, from.source.address_max(), now) {
+        if self.macs.may_move(from.port, now)
+            && self.macs.move_to(found, from.port, Kind::Learned, from.source.address_max(), now)
+        {
             return Ok(self.macs.find(from.network, src).map(|found| found.entry));
         }
         Ok(None)
@@ -213,11 +351,7 @@ impl Lookup {
             SourcePolicy::Sticky => Kind::Sticky,
             SourcePolicy::Learn(_) => Kind::Learned,
         };
-        let in_budget = self.budget(from.port, now).is_some_and(|budget| {
-            budget.n_learned += 1;
-            budget.n_learned <= LEARNS_PER_SECOND
-        });
-        if !in_budget {
+        if !self.macs.may_learn(from.port, now) {
             return Ok(None);
         }
         match self.macs.learn(from.network, src, from.port, kind, from.source.address_max(), now) {
@@ -226,24 +360,18 @@ impl Lookup {
             Learned::NotNow => Ok(None),
         }
     }
-
-    fn budget(&mut self, port: PortId, now: u32) -> Option<&mut Budget> {
-        let budget = self.budgets.get_mut(usize::from(port))?;
-        if budget.second != now {
-            *budget = Budget { second: now, ..Budget::default() };
-        }
-        Some(budget)
-    }
 }
 
-/// Whether a frame is to be decided at all: it was not refused before, and is no longer than its network allows.
-#[cold]
-fn fits(len: u32, frame_max: u32, key: Key, action: &mut Action) -> bool {
-    let tag_len = if key.hi & TAGGED == 0 { 0 } else { 4 };
-    if len > frame_max + tag_len {
-        *action = Action::Drop(DropReason::TooBig);
-    }
-    (1..=frame_max + tag_len).contains(&len)
+/// The numbers of the bits that are set, from the lowest on.
+#[inline(always)]
+fn bits(mut set: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = set.trailing_zeros() as usize;
+        (set != 0).then(|| {
+            set &= set - 1;
+            bit
+        })
+    })
 }
 
 /// Who gets a flooded frame: every member but the ingress port.

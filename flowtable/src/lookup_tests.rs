@@ -22,7 +22,8 @@ impl Rig {
             ..Networks::default()
         });
         let macs = Arc::new(MacTable::new(1024, 8, [3, 5]));
-        Self { lookup: Lookup::new(1024, 8, macs.clone(), networks, [1, 2]), macs }
+        let flows = Arc::new(FlowTable::new(1024, 8, [1, 2]));
+        Self { lookup: Lookup::new(flows, macs.clone(), networks), macs }
     }
 
     fn send(&mut self, from: &Ingress, dst: [u8; 6], src: [u8; 6], now: u32) -> Action {
@@ -197,8 +198,10 @@ fn rules_of_both_ends_are_part_of_the_answer_from_the_next_frame_on() {
     };
     let mut rig = Rig::new();
     rig.send(&any(1), ALL, B, 0);
+    let mut generation = 1;
     let mut send = |rules: Vec<Option<Arc<Policy>>>, dst| {
-        let networks = rig.lookup.networks().clone().with_policies(rules, 2);
+        generation += 1;
+        let networks = rig.lookup.networks().clone().with_policies(rules, generation);
         rig.lookup.set_networks(Arc::new(networks));
         let mut actions = [Action::Flood; 2];
         // The second one isn't TCP.

@@ -6,9 +6,15 @@
 //! sees the same valid word before and after the key has read one consistent entry. What was decided from an entry
 //! remembers (slot, sequence) and asks [`MacTable::holds`] later; so a move makes stale just what rested on it.
 //!
-//! [`MacTable::epoch`] changes whenever any entry does. It only saves work: while it stands still, nothing needs asking.
+//! What was decided because nobody had an address rests on that too: each bucket has one more word, behind those of all
+//! slots, whose sequence rises when an address that would be looked for there first is entered ([`MacTable::absent`]).
+//!
+//! [`MacTable::epoch`] changes whenever anything in its networks does. It makes nothing stale, it only saves work: while it
+//! stands still, nothing needs asking whether it holds.
 
+use crate::budget::Budget;
 use crate::header::spread;
+use crate::lines::{Apart, prefetch};
 use crate::network::{NetworkId, PortId};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -16,6 +22,11 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 const BUCKET: usize = if cfg!(loom) { 2 } else { 8 };
 /// Stripes of the learn lock; see [`MacTable::learn`].
 const STRIPES: usize = if cfg!(loom) { 1 } else { 64 };
+/// Networks whose changes are told apart.
+const EPOCHS: usize = if cfg!(loom) { 1 } else { 64 };
+/// New addresses and moves that one port may cause in a second; its frames beyond that are forwarded, and nothing is learned.
+const LEARNS_PER_SECOND: u32 = 1 << 17;
+const MOVES_PER_SECOND: u32 = 1 << 10;
 
 /// Where an entry lies and how often it had changed when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +38,18 @@ pub struct EntryRef {
 impl EntryRef {
     /// Rests on no entry: a group address, for one.
     pub const NONE: EntryRef = EntryRef { slot: u32::MAX, sequence: 0 };
+
+    /// As one word, for the flow table.
+    #[inline(always)]
+    pub(crate) fn bits(self) -> u64 {
+        u64::from(self.slot) << 32 | u64::from(self.sequence)
+    }
+
+    /// Back from a word.
+    #[inline(always)]
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self { slot: sequence_of(bits >> 32), sequence: sequence_of(bits) }
+    }
 }
 
 /// One address as a look-up found it.
@@ -81,13 +104,39 @@ pub struct Row {
 #[derive(Debug)]
 pub struct MacTable {
     keys: Box<[AtomicU64]>,
+    /// By slot; then one for each bucket.
     words: Box<[AtomicU64]>,
     seen: Box<[AtomicU32]>,
     per_port: Box<[AtomicU32]>,
+    budgets: Box<[Apart<Budgets>]>,
+    /// By network, as far as they go; those beyond share them.
+    epochs: [Apart<AtomicU32>; EPOCHS],
     learning: Box<[AtomicBool]>,
-    epoch: AtomicU32,
     seeds: [u64; 2],
     bucket_mask: u32,
+}
+
+/// See [`MacTable::known`].
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a>(&'a [AtomicU64]);
+
+impl Known<'_> {
+    /// As [`MacTable::holds`].
+    #[inline(always)]
+    pub(crate) fn holds(self, entry: EntryRef) -> bool {
+        match self.0.get(entry.slot as usize) {
+            // Acquire: who sees a change by this sees all that came before it.
+            Some(word) => sequence_of(word.load(Ordering::Acquire)) == entry.sequence,
+            None => entry == EntryRef::NONE,
+        }
+    }
+}
+
+/// What a port may change in a second.
+#[derive(Debug, Default)]
+struct Budgets {
+    learns: Budget,
+    moves: Budget,
 }
 
 // A word: sequence in the low half, port above it, then flags.
@@ -129,9 +178,13 @@ fn key_of(network: NetworkId, mac: [u8; 6]) -> u64 {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "takes a key apart")]
+fn network_of(key: u64) -> NetworkId {
+    key as u16
+}
+
 fn row_of(key: u64, word: u64, seen: u32) -> Row {
     let [a, b, c, d, e, f, _, _] = key.to_be_bytes();
-    Row { mac: [a, b, c, d, e, f], network: key as u16, port: port_of(word), kind: kind_of(word), seen }
+    Row { mac: [a, b, c, d, e, f], network: network_of(key), port: port_of(word), kind: kind_of(word), seen }
 }
 
 impl MacTable {
@@ -142,25 +195,27 @@ impl MacTable {
         let n_slots = n_buckets * BUCKET;
         Self {
             keys: (0..n_slots).map(|_| AtomicU64::new(0)).collect(),
-            words: (0..n_slots).map(|_| AtomicU64::new(0)).collect(),
+            words: (0..n_slots + n_buckets).map(|_| AtomicU64::new(0)).collect(),
             seen: (0..n_slots).map(|_| AtomicU32::new(0)).collect(),
             per_port: (0..n_ports).map(|_| AtomicU32::new(0)).collect(),
+            budgets: (0..n_ports).map(|_| Apart::default()).collect(),
+            epochs: std::array::from_fn(|_| Apart(AtomicU32::new(1))),
             learning: (0..STRIPES).map(|_| AtomicBool::new(false)).collect(),
-            epoch: AtomicU32::new(1),
             seeds: seeds.map(spread),
             bucket_mask: u32::try_from(n_buckets - 1).unwrap_or(u32::MAX),
         }
     }
 
-    /// Changes whenever any entry does. Read it *before* the entries that a decision is made from.
+    /// Changes whenever anything that belongs to the network does. Read it *before* what is to be remembered with it.
     #[inline(always)]
-    pub fn epoch(&self) -> u32 {
+    pub fn epoch(&self, network: NetworkId) -> u32 {
         // Acquire, with the Release in `changed`: who sees the new epoch sees the change.
-        self.epoch.load(Ordering::Acquire)
+        self.epochs[usize::from(network) % EPOCHS].0.load(Ordering::Acquire)
     }
 
-    fn changed(&self) {
-        self.epoch.fetch_add(1, Ordering::Release);
+    /// `key`: of the address that came, moved or went.
+    fn changed(&self, key: u64) {
+        self.epochs[usize::from(network_of(key)) % EPOCHS].0.fetch_add(1, Ordering::Release);
     }
 
     /// Both candidate buckets, as the first slot of each, and the learn stripe.
@@ -198,20 +253,59 @@ impl MacTable {
         })
     }
 
+    /// What a decision rests on that nobody has an address: it holds until somebody may have. The address, if there is one now.
+    ///
+    /// # Errors
+    /// Who has the address, since it was entered meanwhile.
+    pub fn absent(&self, network: NetworkId, mac: [u8; 6]) -> Result<EntryRef, Found> {
+        let (buckets, _) = self.places(key_of(network, mac));
+        let at = self.arrivals(buckets[0]);
+        // Acquire, with the Release in `learn_alone`: who sees an arrival sees the address. Before the look, so that an
+        // address which the look misses changes the word afterwards.
+        let sequence = sequence_of(self.words[at].load(Ordering::Acquire));
+        match self.find(network, mac) {
+            Some(found) => Err(found),
+            None => Ok(EntryRef { slot: slot_number(at), sequence }),
+        }
+    }
+
+    /// Place of the word that says of the bucket with this first slot when addresses came to it.
+    fn arrivals(&self, bucket: usize) -> usize {
+        self.keys.len() + bucket / BUCKET
+    }
+
     fn find_slot(&self, key: u64, buckets: [usize; 2]) -> Option<(usize, u64)> {
         buckets.iter().flat_map(|&b| b..b + BUCKET).find_map(|slot| self.word_if(slot, key).map(|word| (slot, word)))
     }
 
-    /// Whether an entry is still what it was.
+    /// Whether an entry is still what it was. Its sequence alone says so: it rises with every change, removal among them.
     #[inline(always)]
     pub fn holds(&self, entry: EntryRef) -> bool {
-        match self.words.get(entry.slot as usize) {
-            Some(word) => {
-                let word = word.load(Ordering::Acquire);
-                word & VALID != 0 && sequence_of(word) == entry.sequence
-            }
-            None => entry == EntryRef::NONE,
+        self.known().holds(entry)
+    }
+
+    /// The part that [`MacTable::holds`] looks at, for who asks often.
+    #[inline(always)]
+    pub(crate) fn known(&self) -> Known<'_> {
+        Known(&self.words)
+    }
+
+    /// Asks for what [`MacTable::holds`] will look at from memory.
+    #[inline(always)]
+    pub fn prefetch(&self, entry: EntryRef) {
+        if let Some(word) = self.words.get(entry.slot as usize) {
+            prefetch(word);
         }
+    }
+
+    /// Whether the port may have one more address entered in this second, on whichever core.
+    pub fn may_learn(&self, port: PortId, now: u32) -> bool {
+        self.budgets.get(usize::from(port)).is_some_and(|port| port.0.learns.take(now, LEARNS_PER_SECOND))
+    }
+
+    /// Whether the port may take one more address over from another one in this second.
+    pub fn may_move(&self, port: PortId, now: u32) -> bool {
+        self.budgets.get(usize::from(port)).is_some_and(|port| port.0.moves.take(now, MOVES_PER_SECOND))
     }
 
     /// Notes that the address behind `entry` sent. Called at most once a second and flow.
@@ -272,7 +366,9 @@ impl MacTable {
                 let word = next_word(self.words[slot].load(Ordering::Relaxed), port, kind);
                 // Release, with the Acquire in `word_if`: the key is there before the word is valid.
                 self.words[slot].store(word, Ordering::Release);
-                self.changed();
+                // Release, with the Acquire in `absent` and `holds`: behind the address itself.
+                self.words[self.arrivals(buckets[0])].fetch_add(1, Ordering::Release);
+                self.changed(key);
                 return Learned::Yes(EntryRef { slot: slot_number(slot), sequence: sequence_of(word) });
             }
         }
@@ -302,7 +398,8 @@ impl MacTable {
         if moved {
             from.fetch_sub(1, Ordering::Relaxed);
             self.seen[slot].store(now, Ordering::Relaxed);
-            self.changed();
+            // The key can't be another's: an entry that goes, goes with its word.
+            self.changed(self.keys[slot].load(Ordering::Relaxed));
         } else {
             to.fetch_sub(1, Ordering::Relaxed);
         }
@@ -326,7 +423,7 @@ impl MacTable {
 
     fn remove_where(&self, gone: impl Fn(u64, u32) -> bool) -> usize {
         let mut n_removed = 0;
-        for slot in 0..self.words.len() {
+        for slot in 0..self.keys.len() {
             let word = self.words[slot].load(Ordering::Acquire);
             if word & VALID == 0 || !gone(word, self.seen[slot].load(Ordering::Relaxed)) {
                 continue;
@@ -334,22 +431,21 @@ impl MacTable {
             let invalid = u64::from(sequence_of(word).wrapping_add(1));
             // Release: who sees the key gone sees the word invalid before it.
             if self.words[slot].compare_exchange(word, invalid, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                let key = self.keys[slot].load(Ordering::Relaxed);
                 self.keys[slot].store(0, Ordering::Release);
+                self.changed(key);
                 if let Some(count) = self.per_port.get(usize::from(port_of(word))) {
                     count.fetch_sub(1, Ordering::Relaxed);
                 }
                 n_removed += 1;
             }
         }
-        if n_removed > 0 {
-            self.changed();
-        }
         n_removed
     }
 
     /// Every address, for a report. A snapshot entry by entry, not of one moment.
     pub fn rows(&self) -> Vec<Row> {
-        (0..self.words.len())
+        (0..self.keys.len())
             .filter_map(|slot| {
                 let key = self.keys[slot].load(Ordering::Acquire);
                 let word = self.word_if(slot, key)?;
@@ -393,12 +489,33 @@ mod tests {
         learn(&t, A, 1);
         learn(&t, B, 1);
         let (a, b) = (t.find(0, A).unwrap(), t.find(0, B).unwrap());
-        let epoch = t.epoch();
         assert!(t.move_to(a, 2, Kind::Learned, u32::MAX, 0));
         assert!(!t.holds(a.entry) && t.holds(b.entry));
         assert_eq!(t.find(0, A).unwrap().port, 2);
-        assert_ne!(t.epoch(), epoch);
         assert!(!t.move_to(a, 3, Kind::Learned, u32::MAX, 0), "an old finding moves nothing");
+    }
+
+    #[test]
+    fn absence_holds_until_the_address_is_entered() {
+        let t = table(64);
+        let absent = t.absent(0, A).unwrap();
+        assert!(t.holds(absent) && t.holds(EntryRef::from_bits(absent.bits())));
+        learn(&t, A, 1);
+        assert!(!t.holds(absent));
+        assert_eq!(t.absent(0, A).unwrap_err().port, 1);
+        t.forget_port(1);
+        let again = t.absent(0, A).unwrap();
+        assert!(t.holds(again) && !t.holds(absent));
+    }
+
+    #[test]
+    fn what_others_learn_leaves_most_absences_alone() {
+        let t = table(1 << 14);
+        let absent: Vec<_> = (0..100).map(|n| t.absent(0, [2, 1, 0, 0, 0, n]).unwrap()).collect();
+        (0..20).for_each(|n| {
+            learn(&t, [2, 0, 0, 0, 0, n], 1);
+        });
+        assert!(absent.iter().filter(|&&absent| !t.holds(absent)).count() < 10);
     }
 
     #[test]

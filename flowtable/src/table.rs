@@ -1,118 +1,340 @@
-//! Decisions remembered, one entry a flow, for one core.
+//! Decisions remembered, one entry a flow, for all cores.
 //!
-//! A direct-mapped table of cache lines: a flow's hash is its place, and whoever comes last has it. An entry says on what
-//! it rests (its port's generation, two MAC entries, the MAC table's epoch), so a change makes it stale without anybody
-//! hunting for it.
+//! Buckets of a cache line hold slots, and a slot an entry's number beside 32 bits of its key's hash, so that whoever looks
+//! touches two lines: a bucket and the entry. A key has two candidate buckets. Readers write nothing and wait for nobody.
+//! A core enters a flow with one compare-and-swap on a slot; the entry was filled before (`slab.rs` says what keeps readers
+//! and writers of one entry apart).
+//!
+//! The capacity is fixed. When a flow finds no room, or its port may have no more of it (`quota.rs`), an entry of its two buckets gives
+//! way: one that is outdated, else the port's own oldest, else the oldest of a port beyond its share. If there is none, the frame is decided
+//! and not remembered.
+//!
+//! Two cores that enter one flow at the same moment may enter it twice. Each entry is right by itself, and the one that
+//! is found less will be the oldest one day.
 
-use crate::action::Action;
 use crate::header::spread;
-use crate::mac::EntryRef;
+use crate::key::Key;
+use crate::lines::{Apart, Lines, WORDS};
+use crate::mac::MacTable;
 use crate::network::PortId;
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use crate::quota::Quota;
+use crate::slab::Slab;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// What a flow is recognised by: both addresses, whether there is a tag, and the port it came in by.
+pub use crate::slab::{Decision, Hit};
+
+/// Slots of a bucket that are used. (A checker that tries everything needs small ones.)
+const BUCKET: usize = if cfg!(loom) { 2 } else { WORDS };
+/// Seconds without a frame after which a flow's entry is free to be taken.
+pub const SILENT_MAX: u32 = 60;
+/// [`FlowTable::sweep`] looks at this part of the table.
+const SWEEP_PART: usize = 64;
+
+/// What became of a flow that was to be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) lo: u64,
-    pub(crate) hi: u64,
+pub enum Entered {
+    /// It got a free entry.
+    Free,
+    /// It got the entry of one that was outdated, or silent for long.
+    OverStale,
+    /// It got the oldest of its own port's.
+    OverOwn,
+    /// It got the oldest of a port that had more than its share.
+    OverGreedy,
+    /// It is not remembered: no entry gives way to it, or another core was at the same place.
+    No,
 }
 
-/// Set in `hi` for frames with a VLAN tag.
-pub(crate) const TAGGED: u64 = 1 << 63;
-/// Set in `hi` always, so that an empty entry matches nothing.
-const PRESENT: u64 = 1 << 62;
-
-impl Key {
-    /// From the frame's first two words: the second begins with the rest of the source address, then come EtherType or tag.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-    pub(crate) fn new(words: (u64, u64), port: PortId) -> Self {
-        let tag = if is_tag((words.1 >> 32) as u16) { TAGGED } else { 0 };
-        Self { lo: words.0, hi: words.1 & 0xffff_ffff | u64::from(port) << 32 | PRESENT | tag }
-    }
-}
-
-/// Whether the two bytes behind the addresses, in the order they lie in memory, begin a VLAN tag.
-#[inline(always)]
-fn is_tag(kind: u16) -> bool {
-    kind == u16::from_le_bytes([0x81, 0x00]) || kind == u16::from_le_bytes([0x88, 0xa8])
-}
-
-/// A remembered decision. One cache line.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Flow {
-    pub(crate) key: Key,
-    pub(crate) action: Action,
-    /// The MAC table's epoch at which everything below was last known to hold.
-    pub(crate) epoch: u32,
-    /// The ingress port's generation.
-    pub(crate) generation: u32,
-    /// Second in which the source was last reported as alive.
-    pub(crate) seen: u32,
-    pub(crate) src: EntryRef,
-    /// `None`: nobody had the address, which any change of the MAC table may end.
-    pub(crate) dst: Option<EntryRef>,
-}
-
-const EMPTY: Flow = Flow {
-    key: Key { lo: 0, hi: 0 },
-    action: Action::Flood,
-    epoch: 0,
-    generation: 0,
-    seen: 0,
-    src: EntryRef::NONE,
-    dst: None,
-};
-
-/// The table. Belongs to one core.
+/// The table.
 #[derive(Debug)]
-pub(crate) struct FlowTable {
-    flows: Box<[Flow]>,
-    seeds: [u64; 2],
+pub struct FlowTable {
+    buckets: Lines,
+    slab: Slab,
+    quota: Quota,
+    seeds: [u64; 8],
+    bucket_mask: u32,
+    /// Where the next sweep begins.
+    swept: Apart<AtomicU32>,
+}
+
+/// A slot's content: half of the hash, the entry's number and one. Zero: free.
+#[inline(always)]
+fn slot(hash: u64, entry: u32) -> u64 {
+    hash & !0xffff_ffff | (u64::from(entry) + 1)
+}
+
+/// The entry of a slot that is not free.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+fn entry_of(slot: u64) -> u32 {
+    (slot as u32).wrapping_sub(1)
 }
 
 impl FlowTable {
-    /// Room for `capacity` flows, rounded up to a power of two. The memory is touched where flows come to lie.
-    pub(crate) fn new(capacity: usize, seeds: [u64; 2]) -> Self {
-        Self { flows: vec![EMPTY; capacity.max(16).next_power_of_two()].into_boxed_slice(), seeds: seeds.map(spread) }
+    /// Room for `capacity` flows of at most `n_ports` ports. `seeds` key the hash, so that nobody outside can aim at a bucket.
+    pub fn new(capacity: usize, n_ports: usize, seeds: [u64; 2]) -> Self {
+        let capacity = u32::try_from(capacity.max(1)).unwrap_or(u32::MAX).min(1 << 28);
+        let n_buckets = (capacity as usize * 2).div_ceil(BUCKET).next_power_of_two();
+        Self {
+            buckets: Lines::new(n_buckets),
+            slab: Slab::new(capacity),
+            quota: Quota::new(capacity, n_ports),
+            seeds: std::array::from_fn(|n| spread(seeds[n % 2] ^ (n as u64) << 56)),
+            bucket_mask: u32::try_from(n_buckets - 1).unwrap_or(u32::MAX),
+            swept: Apart(AtomicU32::new(0)),
+        }
     }
 
-    /// The flow's place, asked for from memory already.
+    /// The key's hash. Its lower half leads to the buckets, its upper half is kept in the slot.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "keeps the low bits of a hash")]
-    pub(crate) fn prefetch(&self, key: Key) -> u32 {
-        let wide = u128::from(key.lo ^ self.seeds[0]) * u128::from(key.hi ^ self.seeds[1]);
-        let place = (wide ^ wide >> 64) as u32 & (self.flows.len() - 1) as u32;
-        // SAFETY: a prefetch of any address does nothing that can be seen; this one is inside the table.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(self.flows.as_ptr().add(place as usize).cast()) };
-        place
+    pub fn hash(&self, key: &Key) -> u64 {
+        let [a, b, c, d, e, f, g] = key.0;
+        let s = &self.seeds;
+        let mut hash = self.hash_of([a, b]);
+        if c != 0 {
+            hash ^= fold(c ^ s[2], d ^ s[3]);
+            if key.is_long() {
+                hash ^= fold(e ^ s[4], f ^ s[5]) ^ fold(g ^ s[6], s[7]);
+            }
+        }
+        hash
     }
 
-    /// The entry at a place from [`FlowTable::prefetch`].
+    /// The hash of a key that holds no more than these words.
     #[inline(always)]
-    pub(crate) fn at(&mut self, place: u32) -> &mut Flow {
-        let mask = self.flows.len() - 1;
-        debug_assert!(self.flows.len().is_power_of_two());
-        // SAFETY: the length is a power of two (see `new`), so whatever is cut by the mask is below it.
-        unsafe { self.flows.get_unchecked_mut(place as usize & mask) }
+    pub(crate) fn hash_of(&self, [first, second]: [u64; 2]) -> u64 {
+        fold(first ^ self.seeds[0], second ^ self.seeds[1])
+    }
+
+    /// Asks for the key's first bucket from memory.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        self.buckets.prefetch(self.places(hash)[0]);
+    }
+
+    /// Looks for an entry that may be the key's, and asks for it from memory.
+    #[inline(always)]
+    pub fn candidate(&self, hash: u64, key: &Key) -> Option<u32> {
+        let entry = self.places(hash).into_iter().find_map(|bucket| self.entry_in(bucket, hash))?;
+        self.slab.prefetch(entry);
+        if key.is_long() {
+            self.slab.prefetch_rest(entry);
+        }
+        Some(entry)
+    }
+
+    /// The entry of [`FlowTable::candidate`], if it is the key's.
+    #[inline(always)]
+    pub fn get(&self, entry: u32, key: &Key) -> Option<Hit> {
+        self.slab.get(entry, key)
+    }
+
+    /// The key's entry. Writes nothing.
+    #[inline]
+    pub fn find(&self, hash: u64, key: &Key) -> Option<Hit> {
+        let slots = self.places(hash).into_iter().flat_map(|bucket| self.slots(bucket));
+        // Acquire, with the Release of who published the entry: it is filled.
+        slots.map(|slot| slot.load(Ordering::Acquire)).find_map(|word| {
+            (word != 0 && (word ^ hash) >> 32 == 0).then(|| self.slab.get(entry_of(word), key)).flatten()
+        })
+    }
+
+    /// Notes that a flow is in use.
+    pub fn touch(&self, hit: &Hit, now: u32) {
+        self.slab.touch(hit, now);
+    }
+
+    /// Replaces the decision of a flow that was found. False when another core was quicker.
+    pub fn update(&self, hit: &Hit, decision: &Decision, now: u32) -> bool {
+        self.slab.update(hit, decision, now)
+    }
+
+    /// Remembers a flow that was not found. `generation`: the ingress port's; what rests on an earlier one is outdated.
+    pub fn insert(
+        &self,
+        hash: u64,
+        key: &Key,
+        decision: &Decision,
+        generation: u32,
+        macs: &MacTable,
+        now: u32,
+    ) -> Entered {
+        let port = key.port();
+        self.quota.announce(port, generation);
+        let places = self.places(hash);
+        if places.iter().any(|&bucket| self.entry_in(bucket, hash).is_some()) {
+            return Entered::No;
+        }
+        if self.quota.may_grow(port)
+            && let Some(free) = self.free_slot(places)
+            && let Some(entry) = self.slab.take()
+        {
+            return if self.publish(free, entry, hash, key, decision, now) { Entered::Free } else { Entered::No };
+        }
+        let Some((victim, word, entered)) = self.victim(places, port, macs, now) else { return Entered::No };
+        match self.vacate(victim, word) {
+            Some(entry) if self.publish(victim, entry, hash, key, decision, now) => entered,
+            _ => Entered::No,
+        }
+    }
+
+    /// Fills an entry that the caller owns, and names it in a free slot; gives it back if that fails.
+    fn publish(&self, slot_at: &AtomicU64, entry: u32, hash: u64, key: &Key, decision: &Decision, now: u32) -> bool {
+        if self.slab.fill(entry, key, decision, now) {
+            // Counted first, since it may be gone the moment it is there.
+            self.quota.grew(key.port());
+            // Release, with the Acquire of who looks: the entry is filled.
+            if slot_at.compare_exchange(0, slot(hash, entry), Ordering::Release, Ordering::Relaxed).is_ok() {
+                return true;
+            }
+            self.quota.shrank(key.port());
+        }
+        self.slab.give(entry);
+        false
+    }
+
+    /// Takes an entry out of its slot; it is the caller's then.
+    fn vacate(&self, slot_at: &AtomicU64, word: u64) -> Option<u32> {
+        // Acquire: behind whoever filled it.
+        slot_at.compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let entry = entry_of(word);
+        self.quota.shrank(self.slab.port(entry));
+        Some(entry)
+    }
+
+    /// Which entry of the two buckets gives way, by its slot and what stood there.
+    #[cold]
+    fn victim(
+        &self,
+        places: [usize; 2],
+        port: PortId,
+        macs: &MacTable,
+        now: u32,
+    ) -> Option<(&AtomicU64, u64, Entered)> {
+        let slots = || places.into_iter().flat_map(|bucket| self.slots(bucket));
+        slots()
+            .map(|slot| slot.load(Ordering::Relaxed))
+            .filter(|&word| word != 0)
+            .for_each(|word| self.slab.prefetch(entry_of(word)));
+        let may_take_others = self.quota.may_grow(port);
+        let (mut own, mut greedy) = (None, None);
+        for slot in slots() {
+            let word = slot.load(Ordering::Acquire);
+            let Some((of, hit)) = (word != 0).then(|| self.slab.peek(entry_of(word))).flatten() else { continue };
+            let silent = now.saturating_sub(hit.seen);
+            if self.is_stale(of, &hit, macs, silent) {
+                return Some((slot, word, Entered::OverStale));
+            }
+            let oldest = match of {
+                _ if of == port => &mut own,
+                _ if may_take_others && self.quota.is_over(of, port) => &mut greedy,
+                _ => continue,
+            };
+            if oldest.is_none_or(|(most, _, _)| silent > most) {
+                *oldest = Some((silent, slot, word));
+            }
+        }
+        let own = own.map(|(_, slot, word)| (slot, word, Entered::OverOwn));
+        own.or(greedy.map(|(_, slot, word)| (slot, word, Entered::OverGreedy)))
+    }
+
+    fn is_stale(&self, port: PortId, hit: &Hit, macs: &MacTable, silent: u32) -> bool {
+        let Decision { stamp, src, dst, .. } = hit.decision;
+        silent > SILENT_MAX || self.quota.is_outdated(port, stamp) || !macs.holds(src) || !macs.holds(dst)
+    }
+
+    /// Frees entries of a part of the table that are outdated or silent for long; how many. Control calls it once a second,
+    /// so that all of it is seen in about a minute.
+    pub fn sweep(&self, macs: &MacTable, now: u32) -> usize {
+        let n_buckets = self.buckets.len();
+        let part = n_buckets.div_ceil(SWEEP_PART);
+        let begin = self.swept.0.load(Ordering::Relaxed) as usize;
+        let mut n_freed = 0;
+        for bucket in (begin..begin + part).map(|bucket| bucket % n_buckets) {
+            for slot in self.slots(bucket) {
+                let word = slot.load(Ordering::Acquire);
+                let Some((of, hit)) = (word != 0).then(|| self.slab.peek(entry_of(word))).flatten() else { continue };
+                if self.is_stale(of, &hit, macs, now.saturating_sub(hit.seen))
+                    && let Some(entry) = self.vacate(slot, word)
+                {
+                    self.slab.give(entry);
+                    n_freed += 1;
+                }
+            }
+        }
+        self.swept.0.store(u32::try_from((begin + part) % n_buckets).unwrap_or(0), Ordering::Relaxed);
+        n_freed
+    }
+
+    /// Flows that can be remembered.
+    pub fn capacity(&self) -> u32 {
+        self.slab.capacity()
+    }
+
+    /// Flows that are remembered.
+    pub fn n_used(&self) -> u32 {
+        self.quota.n_used()
+    }
+
+    /// Flows of one port that are remembered.
+    pub fn n_used_by(&self, port: PortId) -> u32 {
+        self.quota.n_used_by(port)
+    }
+
+    /// What each port may have of it when three quarters are in use.
+    pub fn share(&self) -> u32 {
+        self.quota.share()
+    }
+
+    /// Where its memory lies: addresses and bytes. For who can make it lie in large pages.
+    pub fn spans(&self) -> [(usize, usize); 3] {
+        let [entries, long] = self.slab.spans();
+        [self.buckets.span(), entries, long]
+    }
+
+    /// Both candidate buckets.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a hash apart")]
+    fn places(&self, hash: u64) -> [usize; 2] {
+        let first = hash as u32 & self.bucket_mask;
+        // The other half of the hash, spread, since its bits stand in the slots of one bucket already.
+        let second = ((hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & self.bucket_mask;
+        [first as usize, second as usize]
+    }
+
+    #[inline(always)]
+    fn slots(&self, bucket: usize) -> &[AtomicU64] {
+        &self.buckets.line(bucket)[..BUCKET]
+    }
+
+    /// The first entry of a bucket that has the hash. Looks at all slots, since where it is found can't be foreseen.
+    #[inline(always)]
+    fn entry_in(&self, bucket: usize, hash: u64) -> Option<u32> {
+        let mut found = 0;
+        for slot in self.slots(bucket).iter().rev() {
+            // Acquire, with the Release of who published the entry: it is filled.
+            let word = slot.load(Ordering::Acquire);
+            // A slot with the same upper half, and not free: what is left is below one and above zero.
+            if (word ^ hash) >> 32 == 0 && word != 0 {
+                found = word;
+            }
+        }
+        (found != 0).then(|| entry_of(found))
+    }
+
+    fn free_slot(&self, places: [usize; 2]) -> Option<&AtomicU64> {
+        places.into_iter().flat_map(|bucket| self.slots(bucket)).find(|slot| slot.load(Ordering::Relaxed) == 0)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flow_is_one_cache_line() {
-        assert_eq!((size_of::<Flow>(), align_of::<Flow>()), (64, 64));
-    }
-
-    #[test]
-    fn keys_of_two_ports_differ_even_for_the_same_addresses() {
-        assert_ne!(Key::new((1, 2), 1), Key::new((1, 2), 2));
-        assert_ne!(Key::new((1, 2), 1), Key::new((1, 2 | 0x81 << 32), 1), "one has a tag");
-        assert_eq!(Key::new((1, 2), 1), Key::new((1, 2 | 0x08 << 32), 1), "the other is IPv4");
-        assert_ne!(Key::new((0, 0), 0), EMPTY.key, "an empty entry is no flow");
-    }
+/// Both halves of a product.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+fn fold(a: u64, b: u64) -> u64 {
+    let wide = u128::from(a) * u128::from(b);
+    (wide ^ wide >> 64) as u64
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "table_tests.rs"]
+mod tests;

@@ -97,16 +97,16 @@ fn move_is_seen_by_whoever_sees_the_new_epoch() {
     check(|| {
         let table = Arc::new(table());
         learn(&table, mac(1), 1);
-        let (found, before) = (find(&table, mac(1)).unwrap(), table.epoch());
+        let (found, before) = (find(&table, mac(1)).unwrap(), table.epoch(0));
         let mover = {
             let table = table.clone();
             thread::spawn(move || assert!(table.move_to(found, 2, Kind::Learned, ANY, 0)))
         };
-        let (epoch, now) = (table.epoch(), find(&table, mac(1)).expect("a move takes nothing away"));
+        let (epoch, now) = (table.epoch(0), find(&table, mac(1)).expect("a move takes nothing away"));
         assert!(epoch == before || now.port == 2, "the new epoch, and the old port");
         assert!(epoch == before || !table.holds(found.entry), "the new epoch, and the old entry holds");
         mover.join().unwrap();
-        assert!(table.epoch() != before && !table.holds(found.entry));
+        assert!(table.epoch(0) != before && !table.holds(found.entry));
     });
 }
 

@@ -4,7 +4,9 @@
 use crate::input::Input;
 use flowtable::header::symmetric_hash;
 use flowtable::lookup::BURST_MAX;
-use flowtable::{Action, DropReason, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network, Networks, SourcePolicy};
+use flowtable::{
+    Action, DropReason, FlowTable, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network, Networks, SourcePolicy,
+};
 use std::sync::Arc;
 
 const N_PORTS: u16 = 6;
@@ -24,7 +26,8 @@ impl Switch {
             |members: &[u16], frame_max, passes_tags| Network { members: members.into(), frame_max, passes_tags, ..Network::default() };
         let networks = vec![network(&[0, 1, 2, 3], 1514, false), network(&[4, 5], 9014, true)];
         let macs = Arc::new(MacTable::new(64, usize::from(N_PORTS), [3, 5]));
-        let lookup = Lookup::new(n_flows, usize::from(N_PORTS), macs.clone(), Arc::new(Networks { networks, ..Networks::default() }), [7, 11]);
+        let flows = Arc::new(FlowTable::new(n_flows, usize::from(N_PORTS), [7, 11]));
+        let lookup = Lookup::new(flows, macs.clone(), Arc::new(Networks { networks, ..Networks::default() }));
         Self { lookup, macs }
     }
 }
@@ -70,7 +73,8 @@ fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], now: u32) {
         lens.push(u32::try_from(len).expect("a frame's length"));
     }
     let mut answers = Vec::new();
-    let epoch = switches[0].macs.epoch();
+    let epochs = |switch: &Switch| [0, 1].map(|network| switch.macs.epoch(network));
+    let before = epochs(&switches[0]);
     for (switch, headers) in switches.iter_mut().zip([&clean, &dirty, &clean]) {
         let mut actions = vec![Action::Drop(DropReason::Runt); n];
         switch.lookup.decide(&from, headers, &lens, &mut actions, now);
@@ -78,7 +82,7 @@ fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], now: u32) {
     }
     assert_eq!(answers[0], answers[1], "what lay behind the frames counted: {from:?} {lens:?} {clean:02x?}");
     // A burst that changes the table of addresses may decide by what was true before it; all others may not.
-    let is_settled = n == 1 || switches[0].macs.epoch() == epoch;
+    let is_settled = n == 1 || epochs(&switches[0]) == before;
     assert!(
         !is_settled || answers[0] == answers[2],
         "what was remembered was wrong: {answers:?} {from:?} {lens:?} {clean:02x?}"

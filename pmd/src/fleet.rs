@@ -6,7 +6,7 @@ use crate::poll::Core;
 use crate::port::{PortView, RxQueue, TxQueue};
 use crate::stats::{CoreReport, CoreStats, Counters, sum};
 use flowtable::reclaim::Quiet;
-use flowtable::{Ingress, Lookup, MacTable, Networks, PortId};
+use flowtable::{FlowReport, FlowTable, Ingress, Lookup, MacTable, Networks, PortId, Tally};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct FleetOptions {
     pub n_cores: usize,
     /// Ports, connected or not; their ids are below this.
     pub n_ports: usize,
-    /// Decisions that each core can remember.
+    /// Decisions that can be remembered, by all cores together.
     pub n_flows: usize,
     /// Addresses that the MAC table can hold.
     pub n_macs: usize,
@@ -57,6 +57,8 @@ pub struct Fleet {
     mailboxes: Vec<Arc<Mailbox>>,
     stats: Vec<Arc<CoreStats>>,
     macs: Arc<MacTable>,
+    flows: Arc<FlowTable>,
+    tallies: Vec<Arc<Tally>>,
     books: Mutex<Books>,
 }
 
@@ -85,18 +87,20 @@ impl Fleet {
     pub fn new(options: &FleetOptions) -> Result<(Self, Vec<Core>), SetupError> {
         let n_cores = options.n_cores;
         let macs = Arc::new(MacTable::new(options.n_macs, options.n_ports, options.seeds));
+        let flows = Arc::new(FlowTable::new(options.n_flows, options.n_ports, options.seeds));
         let quiet = Arc::new(Quiet::new(n_cores));
         let mailboxes = (0..n_cores).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let stats: Vec<_> = (0..n_cores).map(|_| Arc::new(CoreStats::new(options.n_ports))).collect();
+        let mut tallies = Vec::new();
         let cores = (0..n_cores)
             .map(|id| {
-                let networks = options.networks.clone();
-                let lookup = Lookup::new(options.n_flows, options.n_ports, macs.clone(), networks, options.seeds);
+                let lookup = Lookup::new(flows.clone(), macs.clone(), options.networks.clone());
+                tallies.push(lookup.tally().clone());
                 Core::new(id, lookup, stats[id].clone(), mailboxes[id].clone(), quiet.clone())
             })
             .collect::<Result<_, _>>()?;
         let books = Mutex::new(Books { n_rxqs: vec![0; n_cores], ..Books::default() });
-        Ok((Self { mailboxes, stats, macs, books }, cores))
+        Ok((Self { mailboxes, stats, macs, flows, tallies, books }, cores))
     }
 
     /// Brings a port up. It must be down: never up before, or handed back by [`Fleet::down`].
@@ -175,6 +179,19 @@ impl Fleet {
     /// The addresses that all cores share.
     pub fn macs(&self) -> &Arc<MacTable> {
         &self.macs
+    }
+
+    /// What is remembered of flows, and how often it was asked for.
+    pub fn flows(&self) -> FlowReport {
+        let n_ports = self.stats.first().map_or(0, |stats| stats.n_ports());
+        FlowReport::new(&self.flows, n_ports, self.tallies.iter().map(|tally| &**tally))
+    }
+
+    /// Forgets addresses that were silent for longer than `age_max` seconds, and flows that rest on what is gone or were
+    /// silent themselves. Once a second, `now`: of the switch's clock.
+    pub fn age(&self, now: u32, age_max: u32) {
+        self.macs.age(now, age_max);
+        self.flows.sweep(&self.macs, now);
     }
 
     /// A port's counters over all cores.

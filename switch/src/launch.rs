@@ -238,7 +238,7 @@ fn new_fleet(topology: &Topology) -> Result<(Fleet, Vec<pmd::Core>), String> {
         n_cores: topology.cores.len(),
         n_ports,
         // The topology's number is the switch's; each core remembers its part.
-        n_flows: topology.flows / topology.cores.len().max(1),
+        n_flows: topology.flows,
         n_macs: n_macs(topology),
         networks: Arc::new(networks(topology)),
         seeds: seeds(),

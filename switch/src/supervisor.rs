@@ -33,7 +33,7 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
         if is_due {
             looked = Some(Instant::now());
             // The cores write the same clock's seconds into the table.
-            fleet.macs().age(clock.seconds(), MAC_AGE);
+            fleet.age(clock.seconds(), MAC_AGE);
             rates.sample(fleet, ports);
         }
     }

@@ -1,0 +1,170 @@
+//! What a flow is recognised by, cut to what its decision can depend upon.
+//!
+//! A port without rules has its frames told apart by their MAC addresses alone, so a scan of hosts or ports makes no new
+//! flows there. Where rules ask for more, the key holds just what they ask for ([`Tuple::cut`]), and holds it exactly.
+
+use crate::header::{Header, is_tag};
+use crate::network::PortId;
+use crate::tuple::{Kind, Tuple};
+
+/// Words of a key. What is not of an IPv6 flow fits into the first [`SHORT`] of them.
+pub(crate) const LONG: usize = 7;
+/// Words of a key that is not of an IPv6 flow; the rest are zero.
+pub(crate) const SHORT: usize = 4;
+
+/// A flow's key: both MAC addresses, the port it came in by, whether there is a tag; behind them, if rules ask for it, what
+/// they ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Key(pub(crate) [u64; LONG]);
+
+/// Set in the second word for frames with a VLAN tag.
+const TAGGED: u64 = 1 << 63;
+/// Set in the second word always, so that an empty entry matches nothing.
+const PRESENT: u64 = 1 << 62;
+/// In the second word: the ingress port.
+const PORT_SHIFT: u32 = 32;
+/// In the third word: the tuple's kind.
+const KIND_SHIFT: u32 = 24;
+
+impl Key {
+    /// From the frame's first two words: the second begins with the rest of the source address, then come EtherType or tag.
+    #[inline(always)]
+    pub fn new(header: &Header, port: PortId) -> Self {
+        Self::from_words(Self::words_of(header, port))
+    }
+
+    /// The words of a key that holds no more than the addresses: there are no others then.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub(crate) fn words_of(header: &Header, port: PortId) -> [u64; 2] {
+        let words = header.words();
+        let tag = if is_tag(u16::from_be((words.1 >> 32) as u16)) { TAGGED } else { 0 };
+        [words.0, words.1 & 0xffff_ffff | u64::from(port) << PORT_SHIFT | PRESENT | tag]
+    }
+
+    /// The key with these words.
+    #[inline(always)]
+    pub(crate) fn from_words([first, second]: [u64; 2]) -> Self {
+        Self([first, second, 0, 0, 0, 0, 0])
+    }
+
+    /// The same with what rules can depend upon.
+    #[inline(always)]
+    #[must_use]
+    pub fn with(self, tuple: &Tuple) -> Self {
+        let [first, second, ..] = self.0;
+        let [src_hi, src_lo, dst_hi, dst_lo, rest] = tuple.words();
+        match tuple.kind {
+            Kind::V6 => Self([first, second, rest, src_hi, src_lo, dst_hi, dst_lo]),
+            // Addresses of half a word, or none.
+            Kind::V4 | Kind::Arp | Kind::Other => Self([first, second, rest, src_lo << 32 | dst_lo, 0, 0, 0]),
+        }
+    }
+
+    /// Whether the frame had a VLAN tag.
+    #[inline(always)]
+    pub fn is_tagged(&self) -> bool {
+        self.0[1] & TAGGED != 0
+    }
+
+    /// The port that the flow comes in by.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub fn port(&self) -> PortId {
+        (self.0[1] >> PORT_SHIFT) as u16
+    }
+
+    /// Whether it takes more than [`SHORT`] words.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub(crate) fn is_long(&self) -> bool {
+        (self.0[2] >> KIND_SHIFT) as u8 == Kind::V6 as u8
+    }
+
+    /// The first words.
+    #[inline(always)]
+    pub(crate) fn short(&self) -> [u64; SHORT] {
+        let [a, b, c, d, ..] = self.0;
+        [a, b, c, d]
+    }
+
+    /// The other words.
+    #[inline(always)]
+    pub(crate) fn long(&self) -> [u64; LONG - SHORT] {
+        let [.., e, f, g] = self.0;
+        [e, f, g]
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::tuple::KeyFields;
+    use proptest::prelude::*;
+
+    fn header(bytes: &[u8]) -> Header {
+        let mut header = Header::default();
+        header.0[..bytes.len()].copy_from_slice(bytes);
+        header
+    }
+
+    const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+
+    fn udp(src: [u8; 4], port: u8) -> Header {
+        let ip = [8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
+        header(&[&MACS[..], &ip, &src, &[10, 0, 0, 2], &[0, 1, 0, port]].concat())
+    }
+
+    #[test]
+    fn keys_of_two_ports_differ_even_for_the_same_addresses() {
+        let frame = udp([10, 0, 0, 1], 2);
+        assert_ne!(Key::new(&frame, 1), Key::new(&frame, 2));
+        assert_eq!(Key::new(&frame, 513).port(), 513);
+        assert_ne!(Key::new(&Header::default(), 0), Key::default(), "an empty entry is no flow");
+    }
+
+    #[test]
+    fn tag_tells_flows_apart_and_the_type_behind_the_addresses_does_not() {
+        let kinds = [[0x81, 0], [0x88, 0xa8], [8, 0], [0x86, 0xdd]];
+        let keys = kinds.map(|kind| Key::new(&header(&[&MACS[..], &kind].concat()), 1));
+        assert!(keys[0].is_tagged() && keys[1].is_tagged() && !keys[2].is_tagged());
+        assert!(keys[0] == keys[1] && keys[2] == keys[3] && keys[0] != keys[2]);
+    }
+
+    #[test]
+    fn scan_makes_flows_only_where_rules_ask_for_it() {
+        let flows = |fields| {
+            let frames = (0..10).flat_map(|host| (0..10).map(move |port| udp([10, 0, 0, host], port)));
+            let keys = frames.map(|frame| Key::new(&frame, 1).with(&Tuple::parse(&frame, 60).cut(fields)));
+            keys.collect::<std::collections::HashSet<_>>().len()
+        };
+        let fields =
+            [KeyFields::NONE, KeyFields::KIND, KeyFields::SRC, KeyFields::NUMBER, KeyFields::SRC | KeyFields::NUMBER];
+        assert_eq!(fields.map(flows), [1, 1, 10, 10, 100]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn different_tuples_make_different_keys(
+            words in any::<[[u64; 2]; 4]>(), numbers in any::<[(u16, u8); 2]>(), kinds in [0usize..4, 0..4], few in any::<bool>(),
+        ) {
+            let tuple = |at: usize| {
+                let kind = [Kind::Other, Kind::Arp, Kind::V4, Kind::V6][kinds[at]];
+                let address = |[hi, lo]: [u64; 2]| match kind {
+                    Kind::V6 if few => [hi % 2, lo % 2],
+                    Kind::V6 => [hi, lo],
+                    Kind::V4 => [0, lo & if few { 1 } else { 0xffff_ffff }],
+                    Kind::Arp | Kind::Other => [0, 0],
+                };
+                let (src, dst) = (address(words[at]), address(words[at + 2]));
+                let (number, proto) = if few { (numbers[at].0 % 2, numbers[at].1 % 2) } else { numbers[at] };
+                Tuple { src, dst, number, proto, kind, ..Tuple::default() }
+            };
+            let keys = [0, 1].map(|at| Key::new(&header(&MACS), 1).with(&tuple(at)));
+            prop_assert_eq!(tuple(0) == tuple(1), keys[0] == keys[1]);
+            prop_assert_eq!(keys[0].is_long(), kinds[0] == 3);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Entries of the flow table: a cache line each, as many as the table may hold, all there from the start.
+//!
+//! An entry's first word holds a version, which makes it a sequence lock: odd while somebody writes. Readers copy and then
+//! see whether the version stood still; they never wait and write nothing. A writer takes the lock with one
+//! compare-and-swap, and goes without when somebody else has it. So nobody ever looks at an entry that is freed: there is
+//! no such thing, only entries that hold another flow by now, whose key says so.
+//!
+//! An entry belongs to one slot of the table, to one core that is about to fill it, or to the list of free ones.
+
+use crate::action::Action;
+use crate::key::{Key, LONG, SHORT};
+use crate::lines::{Apart, Line, Lines, prefetch, zeroed};
+use crate::mac::EntryRef;
+use crate::network::PortId;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// A decision and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What is done.
+    pub action: Action,
+    /// The greatest of the generations that it rests on.
+    pub stamp: u32,
+    /// The source address's entry in the MAC table.
+    pub src: EntryRef,
+    /// The destination's, or the word by which its absence is known.
+    pub dst: EntryRef,
+}
+
+/// An entry as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit {
+    /// Which one it is.
+    pub(crate) entry: u32,
+    version: u32,
+    /// Second in which it was last known to be in use.
+    pub seen: u32,
+    /// What it says.
+    pub decision: Decision,
+}
+
+/// All entries. The words of each: version and second last seen; the key's first four; action and stamp; source; destination.
+#[derive(Debug)]
+pub(crate) struct Slab {
+    lines: Lines,
+    /// The rest of long keys, untouched until there are any.
+    long: Box<[AtomicU64]>,
+    free: Free,
+}
+
+const KEY: usize = 1;
+const ACTION: usize = KEY + SHORT;
+const SRC: usize = ACTION + 1;
+const DST: usize = SRC + 1;
+const REST: usize = LONG - SHORT;
+
+impl Slab {
+    pub(crate) fn new(capacity: u32) -> Self {
+        let n = capacity as usize;
+        Self { lines: Lines::new(n), long: zeroed(n * REST), free: Free::new(capacity) }
+    }
+
+    pub(crate) fn capacity(&self) -> u32 {
+        self.free.capacity
+    }
+
+    pub(crate) fn spans(&self) -> [(usize, usize); 2] {
+        [self.lines.span(), (self.long.as_ptr().addr(), size_of_val(&*self.long))]
+    }
+
+    /// Asks for an entry from memory.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, entry: u32) {
+        self.lines.prefetch(entry as usize);
+    }
+
+    /// Takes a free entry, if there is one.
+    pub(crate) fn take(&self) -> Option<u32> {
+        self.free.take()
+    }
+
+    /// Gives one back that no slot names any more.
+    pub(crate) fn give(&self, entry: u32) {
+        self.free.give(entry);
+    }
+
+    /// The entry if it is this key's, and nobody is writing it.
+    #[inline(always)]
+    pub(crate) fn get(&self, entry: u32, key: &Key) -> Option<Hit> {
+        let line = self.lines.line(entry as usize);
+        let before = Stable::begin(line)?;
+        let short = key.short();
+        let mut differs = 0;
+        for (word, wanted) in line[KEY..ACTION].iter().zip(short) {
+            differs |= word.load(Ordering::Relaxed) ^ wanted;
+        }
+        if key.is_long() {
+            for (word, wanted) in self.rest(entry).iter().zip(key.long()) {
+                differs |= word.load(Ordering::Relaxed) ^ wanted;
+            }
+        }
+        if differs != 0 {
+            return None;
+        }
+        before.finish(line, entry)
+    }
+
+    /// The entry, whose ever it is.
+    pub(crate) fn peek(&self, entry: u32) -> Option<(PortId, Hit)> {
+        let line = self.lines.line(entry as usize);
+        let before = Stable::begin(line)?;
+        let port = self.port(entry);
+        Some((port, before.finish(line, entry)?))
+    }
+
+    /// The ingress port of the flow in it. Right for the owner; for others, a hint.
+    pub(crate) fn port(&self, entry: u32) -> PortId {
+        let second = self.lines.line(entry as usize)[KEY + 1].load(Ordering::Relaxed);
+        Key([0, second, 0, 0, 0, 0, 0]).port()
+    }
+
+    /// Fills an entry that the caller owns. False when somebody who had found it before is just writing to it.
+    pub(crate) fn fill(&self, entry: u32, key: &Key, decision: &Decision, now: u32) -> bool {
+        let line = self.lines.line(entry as usize);
+        let Some(lock) = Lock::take(line, line[0].load(Ordering::Relaxed)) else { return false };
+        for (word, value) in line[KEY..ACTION].iter().zip(key.short()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        if key.is_long() {
+            for (word, value) in self.rest(entry).iter().zip(key.long()) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+        lock.write(line, decision, now);
+        true
+    }
+
+    /// Writes another decision into an entry that was found. False when anybody has written to it since.
+    pub(crate) fn update(&self, hit: &Hit, decision: &Decision, now: u32) -> bool {
+        let line = self.lines.line(hit.entry as usize);
+        match Lock::take(line, head(hit.version, hit.seen)) {
+            Some(lock) => {
+                lock.write(line, decision, now);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Notes that the flow is in use. At most once a second and flow; that it fails now and then does no harm.
+    pub(crate) fn touch(&self, hit: &Hit, now: u32) {
+        let (before, after) = (head(hit.version, hit.seen), head(hit.version, now));
+        // Relaxed: nothing is published by it, and whoever writes compares the whole word.
+        let _ = self.lines.line(hit.entry as usize)[0].compare_exchange(
+            before,
+            after,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    #[inline(always)]
+    fn rest(&self, entry: u32) -> &[AtomicU64] {
+        &self.long[entry as usize * REST..][..REST]
+    }
+
+    /// Asks for the rest of a long key from memory.
+    #[inline(always)]
+    pub(crate) fn prefetch_rest(&self, entry: u32) {
+        prefetch(&self.rest(entry)[0]);
+    }
+}
+
+/// An entry's first word.
+#[inline(always)]
+fn head(version: u32, seen: u32) -> u64 {
+    u64::from(version) << 32 | u64::from(seen)
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+fn halves(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
+}
+
+/// A reader's half of the sequence lock.
+struct Stable {
+    version: u32,
+    seen: u32,
+}
+
+impl Stable {
+    #[inline(always)]
+    fn begin(line: &Line) -> Option<Self> {
+        // Acquire, with the Release at the end of `Lock::write`: what was written before is seen.
+        let (version, seen) = halves(line[0].load(Ordering::Acquire));
+        (version & 1 == 0).then_some(Self { version, seen })
+    }
+
+    #[inline(always)]
+    fn finish(self, line: &Line, entry: u32) -> Option<Hit> {
+        let [action, src, dst] = [ACTION, SRC, DST].map(|at| line[at].load(Ordering::Relaxed));
+        // Pairs with the Release fence in `Lock::take`: who has read a word of a later writer sees the later version too.
+        fence(Ordering::Acquire);
+        let (version, _) = halves(line[0].load(Ordering::Relaxed));
+        let (action, stamp) = halves(action);
+        let decision = Decision {
+            action: Action::from_bits(action),
+            stamp,
+            src: EntryRef::from_bits(src),
+            dst: EntryRef::from_bits(dst),
+        };
+        (version == self.version).then_some(Hit { entry, version, seen: self.seen, decision })
+    }
+}
+
+/// A writer's half: held while the version is odd.
+struct Lock {
+    version: u32,
+}
+
+impl Lock {
+    #[inline(always)]
+    fn take(line: &Line, before: u64) -> Option<Self> {
+        let (version, seen) = halves(before);
+        if version & 1 != 0 {
+            return None;
+        }
+        let odd = head(version.wrapping_add(1), seen);
+        // Acquire: behind what the writer before this one wrote.
+        line[0].compare_exchange(before, odd, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        // Keeps the words below behind the odd version; pairs with the Acquire fence in `Stable::finish`.
+        fence(Ordering::Release);
+        Some(Self { version })
+    }
+
+    #[inline(always)]
+    fn write(self, line: &Line, decision: &Decision, now: u32) {
+        line[ACTION].store(head(decision.action.bits(), decision.stamp), Ordering::Relaxed);
+        line[SRC].store(decision.src.bits(), Ordering::Relaxed);
+        line[DST].store(decision.dst.bits(), Ordering::Relaxed);
+        // Release, with the Acquire in `Stable::begin`.
+        line[0].store(head(self.version.wrapping_add(2), now), Ordering::Release);
+    }
+}
+
+/// Entries that nobody has: those never used yet, and a stack of those given back.
+#[derive(Debug)]
+struct Free {
+    capacity: u32,
+    n_fresh: Apart<AtomicU32>,
+    /// How often the stack was changed, and the topmost entry and one. The count tells a top from the same one later.
+    top: Apart<AtomicU64>,
+    /// By entry: the one below it on the stack, and one.
+    below: Box<[AtomicU64]>,
+}
+
+impl Free {
+    fn new(capacity: u32) -> Self {
+        let below = zeroed(capacity as usize);
+        Self { capacity, n_fresh: Apart(AtomicU32::new(0)), top: Apart(AtomicU64::new(0)), below }
+    }
+
+    fn take(&self) -> Option<u32> {
+        if let Some(entry) = self.pop() {
+            return Some(entry);
+        }
+        if self.n_fresh.0.load(Ordering::Relaxed) >= self.capacity {
+            return None;
+        }
+        let n = self.n_fresh.0.fetch_add(1, Ordering::Relaxed);
+        if n < self.capacity {
+            return Some(n);
+        }
+        // So that the count never gets far enough beyond to wrap.
+        self.n_fresh.0.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    fn pop(&self) -> Option<u32> {
+        // Acquire, with the Release in `give`: what lies below the top is there.
+        let mut top = self.top.0.load(Ordering::Acquire);
+        loop {
+            let (n, entry) = halves(top);
+            let entry = entry.checked_sub(1)?;
+            let (_, below) = halves(self.below[entry as usize].load(Ordering::Relaxed));
+            let after = head(n.wrapping_add(1), below);
+            match self.top.0.compare_exchange_weak(top, after, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return Some(entry),
+                Err(other) => top = other,
+            }
+        }
+    }
+
+    fn give(&self, entry: u32) {
+        let mut top = self.top.0.load(Ordering::Relaxed);
+        loop {
+            let (n, below) = halves(top);
+            self.below[entry as usize].store(u64::from(below), Ordering::Relaxed);
+            let after = head(n.wrapping_add(1), entry + 1);
+            match self.top.0.compare_exchange_weak(top, after, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(other) => top = other,
+            }
+        }
+    }
+}
