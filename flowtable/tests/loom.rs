@@ -11,6 +11,9 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use std::sync::Mutex;
 
+#[path = "loom/flows.rs"]
+mod flows;
+
 const ANY: u32 = u32::MAX;
 
 /// More switches from one thread to another than a mistake has ever needed; without a bound the longer ones take hours.
@@ -158,6 +161,24 @@ fn address_learned_by_two_cores_at_once_is_there_once() {
         assert_eq!(learned.iter().filter(|learned| matches!(learned, Learned::Yes(_))).count(), 1, "{learned:?}");
         assert_eq!(table.rows().len(), 1);
         assert_counts_are_right(&table);
+    });
+}
+
+#[test]
+fn absence_that_was_seen_ends_when_the_address_is_seen() {
+    check(|| {
+        let table = Arc::new(table());
+        let learner = {
+            let table = table.clone();
+            thread::spawn(move || learn(&table, mac(1), 1))
+        };
+        let absent = table.absent(0, mac(1));
+        let is_known = find(&table, mac(1)).is_some();
+        if let Ok(entry) = absent {
+            assert!(!is_known || find(&table, mac(1)).is_some());
+            learner.join().unwrap();
+            assert!(!table.holds(entry), "what was decided without the address holds, and it is there");
+        }
     });
 }
 
