@@ -12,6 +12,8 @@
 //! - `raw`: mirror of the file: which keys there are, and which are not supported yet
 //! - `check`: trees to checked values
 //! - `nic`: one NIC's tree to its checked value
+//! - `rules`: a NIC's rules to checked values
+//! - `rule`: one of them as a value
 //! - `scalar`: one value of the file to one checked value
 //! - `units`: quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU, a MAC address
 //! - `nearest`: guessing what was meant by a word that isn't known
@@ -24,6 +26,8 @@ mod nic;
 mod node;
 mod raw;
 mod report;
+mod rule;
+mod rules;
 mod scalar;
 mod source;
 mod syntax;
@@ -32,6 +36,7 @@ mod units;
 
 pub use raw::schema;
 pub use report::{Diagnostic, Report};
+pub use rule::{Cidr, Direction, Proto, Rule, Verdict};
 pub use topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Listens, MacPolicy, Network,
     Nic, PortKind, Topology, Vm, port_name,

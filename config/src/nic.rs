@@ -6,6 +6,7 @@ use crate::check::{Check, claim, optional};
 use crate::nearest::nearest;
 use crate::node::Node;
 use crate::report::{At, shown};
+use crate::rules::rules;
 use crate::scalar;
 use crate::topology::{Listens, MacPolicy, Nic, PortKind};
 use crate::units::MacAddr;
@@ -40,8 +41,16 @@ impl NicCheck<'_, '_> {
         let queues =
             optional(node.get("queues"), 1, |node| scalar::small(node, "queues", 1..=QUEUES_MAX, self.check.mistakes));
         let port = self.port(node);
+        let rules = optional(node.get("rules"), Vec::new(), |node| rules(node, self.check.mistakes));
         self.count(network_idx);
-        Some(Nic { name: name.to_owned(), network_idx: network_idx?, mac: mac?, queues: queues?, port: port? })
+        Some(Nic {
+            name: name.to_owned(),
+            network_idx: network_idx?,
+            mac: mac?,
+            queues: queues?,
+            port: port?,
+            rules: rules?,
+        })
     }
 
     fn network(&mut self, nic: &Node) -> Option<usize> {

@@ -19,7 +19,6 @@ static NOT_YET: &[(&Shape, &str)] = &[
     (&VM, "share"),
     (&NIC, "tap"),
     (&NIC, "afxdp"),
-    (&NIC, "rules"),
 ];
 
 /// A mapping with fixed keys.
@@ -35,13 +34,15 @@ struct Key(&'static str, Kind, &'static str);
 /// What stands behind a key.
 enum Kind {
     Scalar,
+    /// One, or a list of them.
+    Scalars,
     List(&'static Kind),
     Map(&'static Shape),
     /// A mapping whose keys are names that the user chooses.
     Names(&'static Shape),
 }
 
-use Kind::{List, Map, Names, Scalar};
+use Kind::{List, Map, Names, Scalar, Scalars};
 
 /// The file.
 pub(crate) static TOPOLOGY: Shape = Shape {
@@ -133,7 +134,7 @@ static NIC: Shape = Shape {
         Key("vhost-user", Map(&VHOST_USER), "a vhost-user socket"),
         Key("tap", Map(&TAP), "a tap device"),
         Key("afxdp", Map(&AFXDP), "a device, by AF_XDP"),
-        Key("rules", List(&Map(&RULE)), "what it may send and get, the first that fits"),
+        Key("rules", List(&Map(&RULE)), "what it may send and get: the first that fits decides, the rest passes"),
     ],
 };
 
@@ -163,9 +164,10 @@ static DIRECTION: Shape = Shape {
 static MATCH: Shape = Shape {
     what: "a match",
     keys: &[
-        Key("proto", Scalar, "tcp | udp | icmp | …"),
-        Key("cidr", Scalar, "addresses of the other side"),
-        Key("port", Scalar, "destination port"),
+        Key("proto", Scalar, "tcp | udp | sctp | icmp | icmp6 | arp | non-ip | an IP protocol's number; none: all IP"),
+        Key("cidr", Scalar, "addresses of the other side, as in 10.0.0.0/8; none: any"),
+        Key("port", Scalars, "destination ports, as in 25, 8000-8100 or [ 25, 8000-8100 ]; none: any"),
+        Key("icmp-type", Scalars, "types of icmp or icmp6, as in 8 or [ 8, 11 ]; none: any"),
     ],
 };
 
@@ -197,7 +199,7 @@ fn describe(shape: &Shape, depth: usize, text: &mut String) {
         // Writing to a String doesn't fail.
         let _ = writeln!(text, "{:32}# {about}{not_yet}", format!("{indent}{name}:"));
         match kind {
-            Scalar | List(Scalar) => {}
+            Scalar | Scalars | List(Scalar) => {}
             Map(inner) | List(Map(inner)) => describe(inner, depth + 1, text),
             Names(inner) => {
                 let _ = writeln!(text, "{indent}  NAME:");
@@ -221,6 +223,10 @@ impl Walk<'_> {
     fn value(&mut self, key: &str, node: &Node, kind: &'static Kind) {
         match kind {
             Scalar => self.scalar(key, node),
+            Scalars => match &node.value {
+                Value::List(items) => items.iter().for_each(|item| self.scalar(key, item)),
+                _ => self.scalar(key, node),
+            },
             List(kind) => self.list(key, node, kind),
             Map(shape) => self.map(node, shape, false),
             Names(shape) => self.names(key, node, shape),
@@ -348,7 +354,7 @@ fn owner(shape: &'static Shape, key: &str) -> Option<&'static Shape> {
     }
     shape.keys.iter().find_map(|Key(_, kind, _)| match kind {
         Map(inner) | Names(inner) | List(Map(inner)) => owner(inner, key),
-        Scalar | List(_) => None,
+        Scalar | Scalars | List(_) => None,
     })
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::rule::{Rule, without_effect};
 use crate::units::{CoreId, MacAddr};
 
 /// Where the control socket is when the file doesn't say.
@@ -47,6 +48,17 @@ impl Topology {
     /// Every NIC with its VM, in order.
     pub fn nics(&self) -> impl Iterator<Item = (&Vm, &Nic)> {
         self.vms.iter().flat_map(|vm| vm.nics.iter().map(move |nic| (vm, nic)))
+    }
+
+    /// What is no mistake, and perhaps not meant: a sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        let of_nic = |(vm, nic): (&Vm, &Nic)| {
+            let port = port_name(vm, nic);
+            let remark =
+                |rule| format!("rule `{rule}` of {port} has no effect: no rule below it denies what it allows");
+            without_effect(&nic.rules).map(remark).collect::<Vec<_>>()
+        };
+        self.nics().flat_map(of_nic).collect()
     }
 }
 
@@ -106,6 +118,8 @@ pub struct Nic {
     pub queues: u16,
     /// How the guest is reached.
     pub port: PortKind,
+    /// What it may send and get: the first rule that fits decides, what none fits passes. No rule is covered by one before it.
+    pub rules: Vec<Rule>,
 }
 
 /// Addresses that a NIC may send from.
@@ -168,6 +182,7 @@ mod tests {
                 group: None,
                 mode: DEFAULT_SOCKET_MODE,
             },
+            rules: Vec::new(),
         };
         let network = |name: &str| Network { name: name.into(), vlan: None, mtu: DEFAULT_MTU, uplink: None };
         Topology {

@@ -155,7 +155,6 @@ const CASES: &[(In, &[Expected])] = &[
         ],
     ),
     (Top("networks: { blue: { uplink: up0 } }"), &[(2, 21, "`uplink` is not supported", "remove")]),
-    (Nic("rules: []"), &[(8, 9, "`rules` is not supported by this version", "remove `rules`")]),
     (
         Nic("tap: { name: tap7 }"),
         &[(8, 9, "`tap` is not supported", "remove"), (8, 9, "NIC `a/n` has two kinds of port", "keep one")],

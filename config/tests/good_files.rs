@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use config::{Control, Idle, Listens, MacPolicy, Network, Nic, PortKind, Topology, Vm, load, parse, port_name};
+use config::{
+    Control, Direction, Idle, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology, Verdict, Vm, load,
+    parse, port_name,
+};
 
 fn parsed(text: &str) -> Topology {
     parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"))
@@ -38,7 +41,8 @@ fn every_supported_key_reaches_its_value() {
          include: []\n\
          networks:\n  blue: { vlan: 100, mtu: 9000 }\n  red:\n\
          vms:\n  web:\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
-         vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 }\n",
+         vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 }\n        \
+         rules: [ { deny: { to-vm: { proto: tcp, port: 25 } } } ]\n",
     );
     let expected = Topology {
         cores: vec!["2".parse().unwrap(), "3".parse().unwrap()],
@@ -62,6 +66,13 @@ fn every_supported_key_reaches_its_value() {
                     group: Some("36".into()),
                     mode: 0o666,
                 },
+                rules: vec![Rule {
+                    verdict: Verdict::Deny,
+                    direction: Direction::ToVm,
+                    proto: Proto::Number(6),
+                    cidr: None,
+                    numbers: vec![(25, 25)],
+                }],
             }],
         }],
     };

@@ -201,7 +201,8 @@ fn other_frames_are_told_apart_by_their_type_alone() {
 }
 
 /// What etherparse says of a frame, as far as it says anything: addresses, protocol, port or type. It takes AH for an
-/// extension header, so frames that hold one are left out; and it reads on where the private header has ended.
+/// extension header, and a length of zero for that of the frame, so such frames are left out; and it reads on where the
+/// private header has ended.
 fn oracle(bytes: &[u8]) -> Option<Tuple> {
     // Tags of other kinds, and MACsec, are no tags here: a host that isn't told otherwise doesn't look into them either.
     let is_other_tag = |at: usize| matches!(bytes.get(at..at + 2), Some([0x91, 0x00] | [0x88, 0xe5]));
@@ -213,7 +214,7 @@ fn oracle(bytes: &[u8]) -> Option<Tuple> {
         NetSlice::Ipv4(ip) => {
             let address = |a: [u8; 4]| [0, u64::from(u32::from_be_bytes(a))];
             let (src, dst) = (ip.header().source(), ip.header().destination());
-            if ip.extensions().auth.is_some() {
+            if ip.extensions().auth.is_some() || ip.header().total_len() == 0 {
                 return None;
             }
             (Kind::V4, address(src), address(dst), ip.payload())
@@ -222,12 +223,8 @@ fn oracle(bytes: &[u8]) -> Option<Tuple> {
             let half = |a: &[u8]| a.iter().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
             let address = |a: [u8; 16]| [half(&a[..8]), half(&a[8..])];
             let (src, dst) = (ip.header().source(), ip.header().destination());
-            if ip
-                .extensions()
-                .clone()
-                .into_iter()
-                .any(|e| matches!(e, etherparse::Ipv6ExtensionSlice::Authentication(_)))
-            {
+            let is_ah = |e| matches!(e, etherparse::Ipv6ExtensionSlice::Authentication(_));
+            if ip.header().payload_length() == 0 || ip.extensions().clone().into_iter().any(is_ah) {
                 return None;
             }
             (Kind::V6, address(src), address(dst), ip.payload())

@@ -31,6 +31,7 @@ pub fn serve(stream: UnixStream, n_pairs: u16) {
         n_pairs,
         path: PathBuf::from("/nowhere"),
         listens: Listens::Weir,
+        rules: Vec::new(),
         link: Link::default(),
         notes: Notes::new("vm/nic"),
     };

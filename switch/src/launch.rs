@@ -26,7 +26,7 @@ use crate::run_dir::RunDir;
 use crate::stop::Stop;
 use crate::vhost_user::attend::attend;
 use crate::vhost_user::socket::Listening;
-use crate::{control, notes, poller, supervisor};
+use crate::{control, notes, poller, rules, supervisor};
 
 /// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
 /// were granted: whoever uses up its own takes nobody's. Many such NICs share [`MACS_ANY_ALL`].
@@ -240,7 +240,7 @@ fn new_fleet(topology: &Topology) -> Result<(Fleet, Vec<pmd::Core>), String> {
         // The topology's number is the switch's; each core remembers its part.
         n_flows: topology.flows,
         n_macs: n_macs(topology),
-        networks: Arc::new(networks(topology)),
+        networks: Arc::new(networks(topology).with_policies(rules::policies(topology), 1)),
         seeds: seeds(),
     };
     Fleet::new(&options).map_err(|e| e.to_string())
@@ -299,6 +299,7 @@ fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
             n_pairs: nic.queues,
             path: path.clone(),
             listens: *listens,
+            rules: nic.rules.iter().map(ToString::to_string).collect(),
             link: Link::default(),
             notes: notes::Notes::new(&name),
             name,

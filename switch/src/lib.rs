@@ -7,6 +7,7 @@
 //! - `cpus`: which CPUs there are, who runs where
 //! - `run_dir`: the daemon's folder, and that it is the only one there
 //! - `port`: a port as all of control shares it
+//! - `rules`: NICs' rules, from the file's values to what cores decide by
 //! - `plane`: what control needs of the polling cores
 //! - `vhost_user`: ports of the one kind there is: messages, connections, sockets
 //! - `supervisor`: looks after ports and addresses, ten times a second
@@ -31,6 +32,7 @@ mod plane;
 mod poller;
 mod port;
 mod report;
+mod rules;
 mod run_dir;
 mod stop;
 mod supervisor;

@@ -103,8 +103,9 @@ fn run(file: &Path) -> Result<(), String> {
 fn check(file: &Path) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
     let n_nics = topology.nics().count();
+    let remarks: String = topology.remarks().iter().map(|remark| format!("note: {remark}\n")).collect();
     print(&format!(
-        "{}: no errors ({} networks, {} VMs, {n_nics} NICs)\n",
+        "{remarks}{}: no errors ({} networks, {} VMs, {n_nics} NICs)\n",
         file.display(),
         topology.networks.len(),
         topology.vms.len()

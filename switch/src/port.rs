@@ -32,6 +32,8 @@ pub(crate) struct Port {
     pub(crate) path: PathBuf,
     /// Who makes it.
     pub(crate) listens: Listens,
+    /// What it may send and get, as operators read it.
+    pub(crate) rules: Vec<String>,
     /// How the connection stands.
     pub(crate) link: Link,
     /// Its lines in the log.

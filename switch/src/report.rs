@@ -75,6 +75,8 @@ pub(crate) struct PortReport {
     pub(crate) counters: CounterReport,
     /// By reason, all of them.
     pub(crate) drops: Vec<DropReport>,
+    /// In the order in which they are asked.
+    pub(crate) rules: Vec<String>,
     pub(crate) connection: ConnectionReport,
     pub(crate) queues: Vec<QueueReport>,
 }
@@ -99,6 +101,8 @@ pub(crate) struct CounterReport {
     pub(crate) forwarded: u64,
     pub(crate) dropped: u64,
     pub(crate) missed: u64,
+    /// Those of them that this port's rules kept away.
+    pub(crate) refused: u64,
     pub(crate) held: u64,
     pub(crate) faults: u64,
 }
@@ -200,6 +204,7 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         rates: sources.rates.of(port.id()),
         counters: report_counters(&counters),
         drops: report_drops(&counters),
+        rules: port.rules.clone(),
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
         connection: report_connection(port, link),
     }
@@ -269,6 +274,7 @@ fn report_counters(counters: &Counters) -> CounterReport {
         forwarded: counters.forwarded,
         dropped: counters.n_dropped(),
         missed: counters.missed,
+        refused: counters.refused,
         held: counters.held,
         faults: counters.faults,
     }

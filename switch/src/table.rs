@@ -42,13 +42,31 @@ pub(crate) fn port(port: &PortReport) -> String {
         ("forwarded", format!("{}, {} of them further copies of floods", counters.forwarded, counters.copies)),
         ("dropped", counters.dropped.to_string()),
         ("missed", format!("{} frames for this VM, dropped at its door", counters.missed)),
+        (
+            "denied",
+            format!("{} of these by its rules; of those it sent, {}", counters.refused, dropped(port, "denied")),
+        ),
         ("held", format!("{} turns in which frames stayed in the VM's ring", counters.held)),
         ("faults", counters.faults.to_string()),
     ];
     rows.extend(connection.refusal.clone().map(|why| ("last refusal", why)));
     rows.extend(connection.last_closed_for.clone().map(|why| ("last closed for", why)));
     let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    format!("{}{}{}", align(&rows), queues(port), drops(port))
+    format!("{}{}{}{}", align(&rows), queues(port), rules(port), drops(port))
+}
+
+/// Frames of the port that were dropped for a reason.
+fn dropped(port: &PortReport, reason: &str) -> u64 {
+    port.drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.frames).sum()
+}
+
+fn rules(port: &PortReport) -> String {
+    if port.rules.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![["RULE", "THE FIRST THAT FITS DECIDES, THE REST PASSES"].map(str::to_owned).to_vec()];
+    rows.extend((1..).zip(&port.rules).map(|(number, rule): (usize, _)| vec![number.to_string(), rule.clone()]));
+    format!("\n{}", align(&rows))
 }
 
 fn queues(port: &PortReport) -> String {
