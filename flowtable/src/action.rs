@@ -1,14 +1,14 @@
 //! What a decision can be, and the table of reasons to drop.
 
-use crate::network::PortId;
+use crate::network::{NetworkId, PortId};
 
 /// What is done with one frame. Four bytes, copied freely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// To one port.
     Unicast(PortId),
-    /// To every port of the network but the one it came from.
-    Flood,
+    /// To every port of this network but the one it came from.
+    Flood(NetworkId),
     /// To nobody, and counted under this reason.
     Drop(DropReason),
     /// To nobody: the rules of the port it was for don't let it come there. Counted as [`DropReason::Denied`].
@@ -20,14 +20,14 @@ impl Action {
     #[inline(always)]
     pub(crate) fn bits(self) -> u32 {
         match self {
-            Action::Flood => 0,
+            Action::Flood(network) => u32::from(network),
             Action::Unicast(port) => 1 << 16 | u32::from(port),
             Action::Drop(reason) => 2 << 16 | reason as u32,
             Action::Refused(port) => 3 << 16 | u32::from(port),
         }
     }
 
-    /// Back from a number; one that is none of them is a flood, which decides nothing.
+    /// Back from a number.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     pub(crate) fn from_bits(bits: u32) -> Self {
@@ -35,7 +35,7 @@ impl Action {
             1 => Action::Unicast(bits as u16),
             2 => Action::Drop(DropReason::ALL[usize::from(bits as u16) % DropReason::COUNT]),
             3 => Action::Refused(bits as u16),
-            _ => Action::Flood,
+            _ => Action::Flood(bits as u16),
         }
     }
 }
@@ -76,10 +76,12 @@ reasons! {
     Spoofed "spoofed" "The source address is not one that this port may send from.";
     Tagged "tagged" "The guest sent a VLAN tag into a network that carries none.";
     Denied "denied" "The rules of the NIC that sent it, or of the one it was for, don't let it pass.";
+    UnknownVlan "unknown-vlan" "The frame's VLAN, or its lack of a tag, belongs to no network of the uplink it came in by.";
     SamePort "same-port" "The destination is behind the port that the frame came from.";
     NoDestination "no-destination" "Nobody else is in the network, or nobody of them is connected.";
     PortDown "port-down" "The destination's port is not connected.";
     ReceiverFull "receiver-full" "The receiver left no buffers, for longer than frames behind this one could be held back.";
+    UplinkFull "uplink-full" "The uplink's transmit ring was full, for longer than frames behind this one could be held back.";
 }
 
 impl DropReason {
@@ -101,8 +103,15 @@ mod tests {
     #[test]
     fn action_comes_back_from_its_bits() {
         let drops = DropReason::ALL.iter().map(|&reason| Action::Drop(reason));
-        for action in
-            [Action::Flood, Action::Unicast(0), Action::Unicast(u16::MAX), Action::Refused(7)].into_iter().chain(drops)
+        for action in [
+            Action::Flood(0),
+            Action::Flood(u16::MAX),
+            Action::Unicast(0),
+            Action::Unicast(u16::MAX),
+            Action::Refused(7),
+        ]
+        .into_iter()
+        .chain(drops)
         {
             assert_eq!(Action::from_bits(action.bits()), action);
         }

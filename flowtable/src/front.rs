@@ -56,7 +56,7 @@ impl Flow {
 }
 
 const EMPTY: Flow =
-    Flow { key: [0; SHORT], action: Action::Flood, when: 0, epoch: 0, src: EntryRef::NONE, dst: EntryRef::NONE };
+    Flow { key: [0; SHORT], action: Action::Flood(0), when: 0, epoch: 0, src: EntryRef::NONE, dst: EntryRef::NONE };
 
 /// The table. Belongs to one core.
 #[derive(Debug)]

@@ -7,6 +7,8 @@
 pub const HEADER_MAX: usize = 128;
 /// Bytes of an Ethernet header.
 pub const ETHERNET_LEN: u32 = 14;
+/// Bytes of a VLAN tag.
+pub const TAG_LEN: u32 = 4;
 
 const VLAN: u16 = 0x8100;
 const QINQ: u16 = 0x88a8;
@@ -53,6 +55,18 @@ impl Header {
     #[inline(always)]
     pub fn is_tagged(&self) -> bool {
         is_tag(self.ethertype())
+    }
+
+    /// The VLAN id of the outer tag; 0: no tag, or one that says its priority alone.
+    #[inline(always)]
+    pub(crate) fn vlan(&self) -> u16 {
+        if self.is_tagged() { u16::from_be_bytes([self.0[14], self.0[15]]) & 0xfff } else { 0 }
+    }
+
+    /// How many VLAN tags the frame of `len` bytes carries, two being the most that are looked for.
+    pub(crate) fn n_tags(&self, len: usize) -> u32 {
+        let has_tag = |at: usize| self.be16(at, len).is_some_and(is_tag);
+        if !has_tag(12) { 0 } else { 1 + u32::from(has_tag(16)) }
     }
 
     /// The first sixteen bytes as two words: both addresses, then what follows them.

@@ -12,7 +12,7 @@ pub(crate) const LONG: usize = 7;
 /// Words of a key that is not of an IPv6 flow; the rest are zero.
 pub(crate) const SHORT: usize = 4;
 
-/// A flow's key: both MAC addresses, the port it came in by, whether there is a tag; behind them, if rules ask for it, what
+/// A flow's key: both MAC addresses, the port it came in by, whether there is a tag, of a trunk's frames the VLAN id; behind them, if rules ask for it, what
 /// they ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(pub(crate) [u64; LONG]);
@@ -23,6 +23,8 @@ const TAGGED: u64 = 1 << 63;
 const PRESENT: u64 = 1 << 62;
 /// In the second word: the ingress port.
 const PORT_SHIFT: u32 = 32;
+/// In the second word: the VLAN id, of a trunk's frames.
+const VLAN_SHIFT: u32 = 48;
 /// In the third word: the tuple's kind.
 const KIND_SHIFT: u32 = 24;
 
@@ -40,6 +42,13 @@ impl Key {
         let words = header.words();
         let tag = if is_tag(u16::from_be((words.1 >> 32) as u16)) { TAGGED } else { 0 };
         [words.0, words.1 & 0xffff_ffff | u64::from(port) << PORT_SHIFT | PRESENT | tag]
+    }
+
+    /// The same for a frame that came in by a trunk: with its VLAN id.
+    #[inline(always)]
+    pub(crate) fn words_of_trunk(header: &Header, port: PortId) -> [u64; 2] {
+        let [first, second] = Self::words_of(header, port);
+        [first, second | u64::from(header.vlan()) << VLAN_SHIFT]
     }
 
     /// The key with these words.

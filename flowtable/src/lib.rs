@@ -44,7 +44,7 @@ pub use header::{HEADER_MAX, Header};
 pub use key::Key;
 pub use lookup::Lookup;
 pub use mac::MacTable;
-pub use network::{Ingress, Network, NetworkId, Networks, PortId, SourcePolicy};
+pub use network::{Exit, Ingress, Network, NetworkId, Networks, PortId, SourcePolicy, Trunk, TrunkId};
 pub use policy::{Direction, Policy, Verdict};
 pub use table::FlowTable;
 pub use tally::{FlowReport, Tally};

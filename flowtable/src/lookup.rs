@@ -3,10 +3,10 @@
 
 use crate::action::{Action, DropReason};
 use crate::front::{Front, When};
-use crate::header::Header;
+use crate::header::{ETHERNET_LEN, Header, TAG_LEN};
 use crate::key::Key;
 use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
-use crate::network::{Ingress, Network, Networks, PortId, SourcePolicy};
+use crate::network::{Ingress, Network, Networks, PortId, SourcePolicy, TrunkId};
 use crate::table::{Decision, FlowTable, Hit};
 use crate::tally::Tally;
 use crate::tuple::{KeyFields, Tuple};
@@ -45,22 +45,51 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Whether all frames are to be decided, and none of them is too long. One look at all lengths saves two at each: zero,
-    /// for frames refused before, counts as the longest there is.
+    /// The words that every frame's key holds: a trunk's say the VLAN too.
     #[inline(always)]
-    fn all_fit(&self) -> bool {
-        self.lens.iter().fold(0, |most, len| most.max(len.wrapping_sub(1))) < self.frame_max
+    fn words(&self, header: &Header) -> [u64; 2] {
+        let port = self.from.port;
+        if self.from.trunk.is_some() { Key::words_of_trunk(header, port) } else { Key::words_of(header, port) }
     }
 
-    /// Whether a frame is to be decided: it was not refused before, and is no longer than its network allows.
+    /// Whether all frames are to be decided, and none of them is too long. One look at all lengths saves two at each: zero,
+    /// for frames refused before, counts as the longest there is. Of a trunk's frames each is looked at.
+    #[inline(always)]
+    fn all_fit(&self) -> bool {
+        let longest = self.lens.iter().fold(0, |most, len| most.max(len.wrapping_sub(1)));
+        longest < self.frame_max && self.from.trunk.is_none()
+    }
+
+    /// Whether a frame is to be decided: it was not refused before, and is no longer than its network allows. A trunk's tag
+    /// goes before the frame is sent on, so it counts for no length.
     #[cold]
     fn fits(&self, k: usize, action: &mut Action) -> bool {
-        let most = self.frame_max + if self.headers[k].is_tagged() { 4 } else { 0 };
-        if self.lens[k] > most {
-            *action = Action::Drop(DropReason::TooBig);
-        }
-        (1..=most).contains(&self.lens[k])
+        let (header, len) = (&self.headers[k], self.lens[k]);
+        let n_tags = match self.from.trunk {
+            Some(_) => header.n_tags(len as usize),
+            None => u32::from(header.is_tagged()),
+        };
+        let refusal = match len {
+            0 => return false,
+            _ if self.from.trunk.is_some() && is_cut_tag(header, len) => DropReason::Runt,
+            _ if len > self.frame_max + TAG_LEN * n_tags => DropReason::TooBig,
+            _ => return true,
+        };
+        *action = Action::Drop(refusal);
+        false
     }
+}
+
+/// Frames of a VLAN that is no network's.
+fn refuse_vlan(headers: &[Header], lens: &[u32], actions: &mut [Action]) {
+    for ((header, &len), action) in headers.iter().zip(lens).zip(actions).filter(|((_, len), _)| **len > 0) {
+        *action = Action::Drop(if is_cut_tag(header, len) { DropReason::Runt } else { DropReason::UnknownVlan });
+    }
+}
+
+/// Whether the frame ends within its tag.
+fn is_cut_tag(header: &Header, len: u32) -> bool {
+    header.is_tagged() && len < ETHERNET_LEN + TAG_LEN
 }
 
 /// A decision and what it rests on. `None`: not worth remembering.
@@ -117,6 +146,38 @@ impl Lookup {
     pub fn decide(&mut self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action], now: u32) {
         let n = headers.len().min(lens.len()).min(actions.len()).min(BURST_MAX);
         let (headers, lens, actions) = (&headers[..n], &lens[..n], &mut actions[..n]);
+        if let Some(trunk) = from.trunk {
+            return self.decide_trunk(from, trunk, headers, lens, actions, now);
+        }
+        self.decide_network(from, headers, lens, actions, now);
+    }
+
+    /// For a port whose frames say by their outer tag to which network they belong: frames of one network that follow each
+    /// other are decided as a burst.
+    #[inline(never)]
+    fn decide_trunk(
+        &mut self,
+        from: &Ingress,
+        trunk: TrunkId,
+        headers: &[Header],
+        lens: &[u32],
+        actions: &mut [Action],
+        now: u32,
+    ) {
+        let mut begin = 0;
+        for alike in headers.chunk_by(|one, other| one.vlan() == other.vlan()) {
+            let all = begin..begin + alike.len();
+            begin = all.end;
+            let (lens, actions) = (&lens[all.clone()], &mut actions[all]);
+            match self.networks.of_vlan(trunk, alike[0].vlan()) {
+                Some(network) => self.decide_network(&Ingress { network, ..*from }, alike, lens, actions, now),
+                None => refuse_vlan(alike, lens, actions),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn decide_network(&mut self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action], now: u32) {
         let network = self.networks.network(from.network);
         let stamp = from.generation.max(network.generation);
         let fields = self.networks.key_fields(from.port, from.network);
@@ -133,7 +194,7 @@ impl Lookup {
         let mut keys = [[0; 2]; BURST_MAX];
         let mut places = [0; BURST_MAX];
         for ((header, key), place) in asked.headers.iter().zip(&mut keys).zip(&mut places) {
-            *key = Key::words_of(header, asked.from.port);
+            *key = asked.words(header);
             *place = self.front.prefetch(self.flows.hash_of(*key));
         }
         let all_fit = asked.all_fit();
@@ -167,7 +228,7 @@ impl Lookup {
         let mut places = [0; BURST_MAX];
         let frames = asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()).zip(&mut places);
         for (((header, &len), (key, hash)), place) in frames {
-            *key = Key::new(header, asked.from.port).with(&Tuple::parse(header, len as usize).cut(asked.fields));
+            *key = Key::from_words(asked.words(header)).with(&Tuple::parse(header, len as usize).cut(asked.fields));
             *hash = self.flows.hash(key);
             *place = self.front.prefetch(*hash);
         }
@@ -277,7 +338,7 @@ impl Lookup {
     fn compose(&mut self, asked: &Asked<'_>, k: usize, is_tagged: bool) -> Composed {
         let (from, header) = (asked.from, &asked.headers[k]);
         let (src, dst) = (header.src(), header.dst());
-        if is_tagged && !self.networks.network(from.network).passes_tags {
+        if is_tagged && from.trunk.is_none() && !self.networks.network(from.network).passes_tags {
             return Composed::drop(DropReason::Tagged);
         }
         if src[0] & 1 != 0 || src == [0; 6] {
@@ -299,7 +360,7 @@ impl Lookup {
 
     fn destination(&self, from: &Ingress, dst: [u8; 6]) -> (Action, EntryRef) {
         if dst[0] & 1 != 0 {
-            return (Action::Flood, EntryRef::NONE);
+            return (Action::Flood(from.network), EntryRef::NONE);
         }
         let found =
             self.macs.find(from.network, dst).ok_or(()).or_else(|()| match self.macs.absent(from.network, dst) {
@@ -309,7 +370,7 @@ impl Lookup {
         match found {
             Ok(found) if found.port == from.port => (Action::Drop(DropReason::SamePort), found.entry),
             Ok(found) => (Action::Unicast(found.port), found.entry),
-            Err(absence) => (Action::Flood, absence),
+            Err(absence) => (Action::Flood(from.network), absence),
         }
     }
 

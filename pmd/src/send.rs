@@ -10,7 +10,7 @@ use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::header::symmetric_hash;
 use flowtable::lookup::flood_members;
-use flowtable::{Action, DropReason, Networks, PortId, Tuple};
+use flowtable::{Action, DropReason, NetworkId, Networks, PortId, Tuple};
 use std::sync::{Arc, MutexGuard};
 
 /// Destinations that one burst may have.
@@ -93,8 +93,8 @@ impl Sender<'_> {
                 }
                 Action::Drop(reason) => Way::Lost(reason),
                 Action::Refused(_) => Way::Lost(DropReason::Denied),
-                Action::Flood => {
-                    let members = self.networks.network(from.ingress.network).members.len();
+                Action::Flood(network) => {
+                    let members = self.networks.network(network).members.len();
                     let n_bytes = burst.lens[k] as usize * members;
                     let is_much = n_copied + members > COPIES_MAX || n_copied_bytes + n_bytes > COPIED_BYTES_MAX;
                     if k > 0 && (is_much || outs.len() + members > OUTS_MAX) {
@@ -102,7 +102,7 @@ impl Sender<'_> {
                     }
                     n_copied += members;
                     n_copied_bytes += n_bytes;
-                    n_forwarded += self.flood(views, &mut outs, burst, k, from);
+                    n_forwarded += self.flood(views, &mut outs, burst, k, port, network);
                     k += 1;
                     continue;
                 }
@@ -209,12 +209,12 @@ impl Sender<'_> {
         outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
         burst: &Burst,
         k: usize,
-        from: &PortView,
+        port: PortId,
+        network: NetworkId,
     ) -> u64 {
-        let port = from.ingress.port;
         let (mut n_sent, mut n_tried) = (0, 0);
         let networks = self.networks;
-        let network = networks.network(from.ingress.network);
+        let network = networks.network(network);
         // Read once for all members, and only where one of them has rules.
         let has_rules = !network.fields.is_none();
         let tuple = has_rules.then(|| Tuple::parse(&burst.headers[k], burst.lens[k] as usize));
@@ -293,7 +293,7 @@ impl Sender<'_> {
                 (Some(slot), Some(view)) if Some(slot) != blocked => has_room(view, slot, self.slots, outs),
                 _ => false,
             },
-            Action::Flood => true,
+            Action::Flood(_) => true,
             Action::Drop(_) | Action::Refused(_) => false,
         })
     }

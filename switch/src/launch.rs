@@ -317,7 +317,7 @@ fn ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
     };
     // There are as many networks as fit: see `new_fleet`.
     let network = u16::try_from(nic.network_idx).unwrap_or(u16::MAX);
-    Ingress { port, network, source, generation: 1 }
+    Ingress { port, network, trunk: None, source, generation: 1 }
 }
 
 /// Addresses of the topology are known before their guests speak.
