@@ -7,5 +7,6 @@ mod cores;
 mod forwarding;
 mod hostile;
 mod lifecycle;
+mod neighbours;
 mod random;
 mod rules;
