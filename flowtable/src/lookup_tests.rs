@@ -197,8 +197,10 @@ fn rules_of_both_ends_are_part_of_the_answer_from_the_next_frame_on() {
     };
     let mut rig = Rig::new();
     rig.send(&any(1), ALL, B, 0);
+    let mut generation = 1;
     let mut send = |rules: Vec<Option<Arc<Policy>>>, dst| {
-        let networks = rig.lookup.networks().clone().with_policies(rules, 2);
+        generation += 1;
+        let networks = rig.lookup.networks().clone().with_policies(rules, generation);
         rig.lookup.set_networks(Arc::new(networks));
         let mut actions = [Action::Flood; 2];
         // The second one isn't TCP.

@@ -21,8 +21,7 @@ struct Switch {
     macs: Arc<MacTable>,
 }
 
-/// Every port's rules, and how often they were changed.
-#[derive(Default)]
+/// Every port's rules, and the number of their last change; ports have the first.
 struct Rules {
     policies: Vec<Option<Arc<Policy>>>,
     n_changes: u32,
@@ -65,7 +64,7 @@ impl Switch {
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let mut switches = [Switch::new(1 << 8), Switch::new(1 << 8), Switch::new(1)];
-    let (mut now, mut rules) = (0, Rules::default());
+    let (mut now, mut rules) = (0, Rules { policies: Vec::new(), n_changes: 1 });
     for _ in 0..BURSTS_MAX {
         if input.is_empty() {
             break;
