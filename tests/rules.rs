@@ -27,6 +27,7 @@ fn deny_port(direction: Direction, port: u16) -> Vec<Rule> {
 struct Ruled {
     rig: Rig,
     networks: Networks,
+    /// Ports come up with the first.
     n_changes: u32,
 }
 
@@ -44,7 +45,7 @@ impl Ruled {
         for _ in 0..n {
             rig.plug(0, ANY, options());
         }
-        let mut ruled = Self { rig, networks: (*networks).clone(), n_changes: 0 };
+        let mut ruled = Self { rig, networks: (*networks).clone(), n_changes: 1 };
         for port in 0..n {
             ruled.send(port, &tcp(80).frame(ALL, mac(port as u16), false, 0));
         }

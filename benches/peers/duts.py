@@ -302,15 +302,19 @@ class WeirDut(CommandDut):
     program itself is started here, so that it is pinned and measured like any other.
     """
 
-    def __init__(self, name, env, listens="weir"):
+    # They deny nothing of the load, and make each address and each port a flow of its own.
+    RULES = "[ { deny: { to-vm: { proto: udp, port: 53, cidr: 192.0.2.0/24 } } } ]"
+
+    def __init__(self, name, env, listens="weir", rules="[]"):
         weir = run([WEIR_TOOL, env.dir, "program"]).strip()
         super().__init__(name, env, weir + " run {dir}/weir.yaml", listens == "weir",
                          stats=weir + " --control {dir}/control.sock show cores --busy")
-        self.listens = listens
+        self.listens, self.rules = listens, rules
 
     def start(self):
         e = self.env
         run([WEIR_TOOL, e.dir, "topology", "--listens", self.listens, "--idle", "poll",
+             "--rules", self.rules,
              "--cores", str(e.cpu), "--queues", str(e.load.queues),
              "--mtu", "9000" if e.load.size > 1514 else "1500"])
         super().start()
@@ -345,6 +349,7 @@ BUILT_IN = {
     "linux-bridge": (BridgeDut, {}),
     "weir": (WeirDut, {}),
     "weir-client": (WeirDut, {"listens": "guest"}),
+    "weir-rules": (WeirDut, {"rules": WeirDut.RULES}),
     # Not switches: they show what the harness itself can do or must notice.
     "stopped": (TestpmdDut, {"forward": False}),
     "swallow": (TestpmdDut, {"fwd": "rxonly"}),

@@ -67,6 +67,16 @@ fn every_form_is_understood() {
 }
 
 #[test]
+fn example_of_the_documentation_is_understood() {
+    let text = include_str!("../../docs/rules.md");
+    let example = text.split("```").nth(1).and_then(|block| block.strip_prefix("yaml")).expect("an example");
+    let text = format!("cores: [0]\nnetworks: {{ blue: {{}} }}\n{example}");
+    let topology = parse(&text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(topology.vms[0].nics[0].rules.len(), 6);
+    assert!(topology.remarks().is_empty());
+}
+
+#[test]
 fn rules_may_be_shared_by_an_anchor() {
     let text = "x-rules: &r [ { deny: { to-vm: { proto: tcp } } } ]\ncores: [0]\nnetworks: { b: {} }\nvms:\n  \
                 a: { nics: { n: { network: b, vhost-user: { path: /a }, rules: *r } } }\n  \

@@ -2,11 +2,12 @@
 //! was remembered must never be answered otherwise than the whole question would be.
 
 use crate::input::Input;
+use crate::rules;
 use flowtable::header::symmetric_hash;
 use flowtable::lookup::BURST_MAX;
 use flowtable::{
-    Action, DropReason, FlowTable, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network, Networks, SourcePolicy,
-    Trunk,
+    Action, DropReason, FlowTable, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network, Networks, Policy,
+    SourcePolicy, Trunk,
 };
 use std::sync::Arc;
 
@@ -23,10 +24,32 @@ struct Switch {
     macs: Arc<MacTable>,
 }
 
+/// Every port's rules, and the number of their last change; ports have the first.
+struct Rules {
+    policies: Vec<Option<Arc<Policy>>>,
+    n_changes: u32,
+}
+
+impl Rules {
+    /// Other rules for all ports, in force with the next burst.
+    fn change(&mut self, input: &mut Input<'_>, switches: &mut [Switch; 3]) {
+        self.policies = (0..N_PORTS).map(|_| input.flag().then(|| Arc::new(rules::policy(input)))).collect();
+        self.n_changes += 1;
+        for switch in switches {
+            let networks = switch.lookup.networks().clone().with_policies(self.policies.clone(), self.n_changes);
+            switch.lookup.set_networks(Arc::new(networks));
+        }
+    }
+}
+
 impl Switch {
     fn new(n_flows: usize) -> Self {
-        let network =
-            |members: &[u16], frame_max, passes_tags| Network { members: members.into(), frame_max, passes_tags, ..Network::default() };
+        let network = |members: &[u16], frame_max, passes_tags| Network {
+            members: members.into(),
+            frame_max,
+            passes_tags,
+            ..Network::default()
+        };
         let networks = vec![network(&[0, 1, 2, 3, UPLINK], 1514, false), network(&[4, 5, UPLINK], 9014, true)];
         let trunks = vec![Trunk::new([(Some(1), 0), (None, 1)])];
         let macs = Arc::new(MacTable::new(64, usize::from(N_PORTS), [3, 5]));
@@ -40,7 +63,7 @@ impl Switch {
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let mut switches = [Switch::new(1 << 8), Switch::new(1 << 8), Switch::new(1)];
-    let mut now = 0;
+    let (mut now, mut rules) = (0, Rules { policies: Vec::new(), n_changes: 1 });
     for _ in 0..BURSTS_MAX {
         if input.is_empty() {
             break;
@@ -57,7 +80,8 @@ pub fn run(data: &[u8]) {
                 let n_gone = switches.each_ref().map(|switch| switch.macs.forget_port(port));
                 assert!(n_gone.iter().all(|&n| n == n_gone[0]), "{n_gone:?}");
             }
-            _ => decide(&mut input, &mut switches, now),
+            3 => rules.change(&mut input, &mut switches),
+            _ => decide(&mut input, &mut switches, &rules, now),
         }
     }
     let rows = switches[0].macs.rows();
@@ -65,7 +89,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// One burst of one port, by all three.
-fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], now: u32) {
+fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], rules: &Rules, now: u32) {
     let from = ingress(input);
     let n = 1 + usize::from(input.byte()) % BURST_MAX;
     let (mut lens, mut clean, mut dirty) = (Vec::new(), Vec::new(), Vec::new());
@@ -74,6 +98,9 @@ fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], now: u32) {
         check_hash(&header, len, behind);
         clean.push(filled_behind(&header, len, 0));
         dirty.push(filled_behind(&header, len, behind));
+        for policy in rules.policies.iter().flatten() {
+            rules::check(policy, &clean[clean.len() - 1], &dirty[dirty.len() - 1], len);
+        }
         lens.push(u32::try_from(len).expect("a frame's length"));
     }
     let mut answers = Vec::new();
@@ -93,7 +120,10 @@ fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], now: u32) {
     );
     for (&action, &len) in answers[0].iter().zip(&lens) {
         assert!(len > 0 || action == Action::Drop(DropReason::Runt), "a refused frame was decided");
-        assert!(!matches!(action, Action::Unicast(to) if to == from.port || to >= N_PORTS), "{action:?} of {from:?}");
+        assert!(
+            !matches!(action, Action::Unicast(to) | Action::Refused(to) if to == from.port || to >= N_PORTS),
+            "{action:?} of {from:?}"
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 //! - [`rings`]: two guests that write what they like into their memory, beside two that must not notice
 //! - [`messages`]: a front-end's messages, right and wrong, with files, right and wrong
 //! - [`config_text`]: the topology file
+//! - `rules`: rules, and what is read of a frame for them: a part of [`header`]
 //! - [`input`]: a program in bytes; [`replay`]: inputs that are kept, and any number of others
 #![forbid(unsafe_code)]
 
@@ -14,3 +15,4 @@ pub mod input;
 pub mod messages;
 pub mod replay;
 pub mod rings;
+mod rules;
