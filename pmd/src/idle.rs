@@ -64,7 +64,7 @@ impl Core {
                 RxKind::Vhost(queue) => {
                     queue.ring.want_kicks(wanted);
                     has_more |= queue.has_more();
-                    all_wake &= queue.ring.spec().kick.is_some();
+                    all_wake &= rxq.can_wake;
                 }
                 RxKind::Mem(_) => all_wake = false,
             }

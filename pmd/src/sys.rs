@@ -136,12 +136,14 @@ impl Epoll {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Wakes when `fd` becomes readable from now on (edge-triggered, so that nobody has to read it empty).
-    pub fn add(&self, fd: BorrowedFd<'_>) {
+    /// Wakes when `fd` becomes readable from now on (edge-triggered, so that nobody has to read it empty). False: the kernel
+    /// has no room for one more, and it will not wake.
+    #[must_use]
+    pub fn add(&self, fd: BorrowedFd<'_>) -> bool {
         let edge = libc::EPOLLIN.cast_unsigned() | libc::EPOLLET.cast_unsigned();
         let mut event = libc::epoll_event { events: edge, u64: 0 };
         // SAFETY: both fds are open; `event` is valid for the call.
-        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };
+        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) == 0 }
     }
 
     /// No longer wakes for `fd`.
@@ -294,7 +296,7 @@ mod tests {
     #[test]
     fn epoll_wakes_once_for_each_signal_and_not_for_what_left() {
         let (epoll, event) = (Epoll::new().unwrap(), EventFd::new().unwrap());
-        epoll.add(event.as_fd());
+        assert!(epoll.add(event.as_fd()));
         let wakes = |epoll: &Epoll| {
             let begin = monotonic_ns();
             epoll.wait(Some(20_000_000));
