@@ -111,6 +111,11 @@ impl EventFd {
     }
 }
 
+/// Makes what signalling shared eventfds needs on this thread: one file, and memory of the kernel's.
+pub fn prepare_signals() {
+    signal::prepare();
+}
+
 impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -5,12 +5,13 @@
 //! kernel itself signals eventfds without waiting: when an asynchronous request (`io_submit(2)`) with `IOCB_FLAG_RESFD` is
 //! done. So a request that is done at once, a byte of `/dev/zero`, is the signal: one system call, as before.
 //!
-//! Each thread has a context of its own, made with its first signal. Where the kernel has no such requests (or the limit
+//! Each polling thread has a context of its own ([`prepare`]), all others share one. Where the kernel has no such requests (or the limit
 //! `fs.aio-max-nr` is used up), `poll(2)` and `write(2)` stand in, and leave a front-end a window of a microsecond.
 
 use std::cell::OnceCell;
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 
 /// Requests that may be done before their answers have to be fetched.
 const PENDING_MAX: i64 = 256;
@@ -19,22 +20,33 @@ const FLAG_RESFD: u32 = 1;
 /// `IOCB_CMD_PREAD`.
 const PREAD: u16 = 0;
 
+/// What the requests read.
+static ZERO: OnceLock<Option<File>> = OnceLock::new();
+static SHARED: OnceLock<Option<Context>> = OnceLock::new();
 thread_local! {
-    static CONTEXT: OnceCell<Option<Context>> = const { OnceCell::new() };
+    static OWN: OnceCell<Option<Context>> = const { OnceCell::new() };
+}
+
+/// Makes a context for the calling thread alone.
+pub(super) fn prepare() {
+    OWN.with(|context| context.get_or_init(Context::new).is_some());
 }
 
 /// Adds one to the counter of `fd`, an eventfd, and wakes whoever waits for it; a full counter stays as it is.
 pub(super) fn by_kernel(fd: BorrowedFd<'_>) {
-    let done = CONTEXT.with(|context| context.get_or_init(Context::new).as_ref().is_some_and(|it| it.signal(fd)));
+    let done = OWN.with(|own| {
+        let context = own.get().unwrap_or_else(|| SHARED.get_or_init(Context::new));
+        context.as_ref().is_some_and(|context| context.signal(fd))
+    });
     if !done {
         by_write(fd);
     }
 }
 
-/// A thread's way to the kernel's asynchronous requests.
+/// A way to the kernel's asynchronous requests. Any thread may use it.
 struct Context {
     id: libc::c_ulong,
-    zero: File,
+    zero: &'static File,
 }
 
 impl Context {
@@ -42,7 +54,7 @@ impl Context {
         if cfg!(miri) {
             return None; // it has no such call
         }
-        let zero = File::open("/dev/zero").ok()?;
+        let zero = ZERO.get_or_init(|| File::open("/dev/zero").ok()).as_ref()?;
         let mut id: libc::c_ulong = 0;
         // SAFETY: `id` is a valid place for the answer, and zero as it must be.
         let made = unsafe { libc::syscall(libc::SYS_io_setup, PENDING_MAX, &raw mut id) };
@@ -68,7 +80,7 @@ impl Context {
         request.aio_flags = FLAG_RESFD;
         request.aio_resfd = fd.as_raw_fd().cast_unsigned();
         let mut requests = [&raw mut request];
-        // SAFETY: the context is this thread's; request and byte live until the call is over, and a read of /dev/zero is
+        // SAFETY: the context lives as long as `self`; request and byte live until the call is over, and a read of /dev/zero is
         // done by then: the kernel finishes it inside the call.
         unsafe { libc::syscall(libc::SYS_io_submit, self.id, 1, requests.as_mut_ptr()) == 1 }
     }
@@ -79,7 +91,7 @@ impl Context {
         let mut events = [[0u64; 4]; 64];
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
-            // SAFETY: the context is this thread's, `events` has room for 64, `now` is valid: nothing is waited for.
+            // SAFETY: the context lives as long as `self`, `events` has room for 64, `now` is valid: nothing is waited for.
             let n = unsafe {
                 libc::syscall(libc::SYS_io_getevents, self.id, 0, events.len(), events.as_mut_ptr(), &raw const now)
             };
