@@ -2,6 +2,7 @@
 
 use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
+use guest::hostile::{Attack, FAULTS, Fault, Grade};
 use pmd::port::mem::MemPort;
 use tests::{ALL, Rig, STEP, frame, id_of, mac, networks, options};
 
@@ -212,4 +213,95 @@ fn frame_that_will_be_dropped_anyway_ends_no_wait() {
         rig.step();
     }
     assert_eq!(full(&rig), 0);
+}
+
+#[test]
+fn senders_to_a_slow_receiver_get_the_same_part_of_it() {
+    for n_cores in [1, 2] {
+        let mut rig = Rig::new(n_cores, 5, networks(&[&[0, 1, 2, 3, 4]]));
+        for port in 0..5 {
+            let rx_ring = if port == 1 { 16 } else { 256 };
+            rig.plug(0, SourcePolicy::Learn(u32::MAX), Options { rx_ring, ..options() });
+        }
+        rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
+        rig.settle();
+        (0..5).for_each(|port| drop(rig.receive_all(port)));
+        let (senders, mut got) = ([0u16, 2, 3, 4], [0u64; 5]);
+        for _ in 0..4_000 {
+            for from in senders {
+                while rig.guests[usize::from(from)].send(0, &frame(mac(1), mac(from), 7, 60)) {}
+            }
+            rig.step();
+            for from in senders {
+                rig.guests[usize::from(from)].reclaim_tx(0);
+            }
+            rig.receive_all(1).iter().for_each(|bytes| got[usize::from(bytes[11])] += 1);
+        }
+        let all: u64 = got.iter().sum();
+        for from in senders {
+            let part = got[usize::from(from)] * 4;
+            assert!(part * 10 >= all * 9 && part * 10 <= all * 11, "{n_cores} cores: {got:?}");
+            assert_eq!(rig.counters(from).n_dropped(), 0);
+        }
+    }
+}
+
+#[test]
+fn broken_chain_that_waits_behind_a_blocked_frame_is_one_fault() {
+    let mut rig = rig();
+    for id in 0..12 {
+        assert!(rig.guests[0].send(0, &frame(mac(1), mac(0), id, 60)));
+    }
+    rig.step();
+    let is_one = |fault: &&Fault| fault.grade == Grade::DropChain && fault.row.starts_with("S4");
+    let good = frame(mac(1), mac(0), 7, 64);
+    let mut attack = Attack::new(&mut rig.guests[0], 0, &good);
+    assert!(attack.run(FAULTS.iter().find(is_one).expect("such a case")));
+    let n_chains = attack.n_chains() as u64;
+    drop(attack);
+    for _ in 0..1000 {
+        rig.step();
+    }
+    assert!((1..=n_chains).contains(&rig.counters(0).faults), "{} of {n_chains}", rig.counters(0).faults);
+}
+
+#[test]
+fn frames_that_fill_several_buffers_of_a_slow_receiver_are_not_lost() {
+    let mut rig = rig();
+    let merging = Options { rx_ring: 16, rx_shape: vec![2048], mergeable: true, ..options() };
+    rig.down(1);
+    rig.guests[1] = guest::GuestDriver::new(merging).expect("memory");
+    rig.guests[1].post_rx(0);
+    rig.up(1, 0, SourcePolicy::Learn(u32::MAX));
+    rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
+    rig.settle();
+    drop(rig.receive_all(0));
+    let (mut id, mut next) = (0, 0);
+    for _ in 0..100_000_000 / STEP {
+        while rig.guests[0].send(0, &frame(mac(1), mac(0), id, 9000)) {
+            id += 1;
+        }
+        rig.step();
+        rig.guests[0].reclaim_tx(0);
+        for bytes in rig.receive_all(1) {
+            assert_eq!(id_of(&bytes), next, "one was lost");
+            next += 1;
+        }
+    }
+    assert!(next > 10_000);
+    assert_eq!(rig.counters(0).n_dropped(), 0);
+}
+
+#[test]
+fn flood_of_frames_that_fill_many_small_buffers_reaches_a_receiver_that_has_them() {
+    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+    rig.plug(0, SourcePolicy::Learn(u32::MAX), options());
+    let small = Options { rx_ring: 2048, rx_shape: vec![300], mergeable: true, ..options() };
+    rig.plug(0, SourcePolicy::Learn(u32::MAX), small);
+    for id in 0..32 {
+        assert!(rig.guests[0].send(0, &frame(ALL, mac(0), id, 9000)));
+    }
+    rig.settle();
+    assert_eq!(rig.receive_all(1).iter().map(|bytes| id_of(bytes)).collect::<Vec<_>>(), (0..32).collect::<Vec<_>>());
+    rig.assert_balanced();
 }

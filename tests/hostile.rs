@@ -105,6 +105,8 @@ fn attack(fault: &Fault, kind: &str, offender: &Options) -> bool {
     if fault.grade != Grade::StopQueue && vring == 1 && !fault.name.starts_with("used index") {
         assert_eq!(usize::from(used), n_chains, "{what}: chains that came back");
     }
+    let n_faults = after.faults - before.faults;
+    assert!(n_faults <= n_chains as u64 + 1, "{what}: {n_faults} faults counted for {n_chains} chains");
     assert_law_9(&rig, &what);
     recover(&mut rig, &what);
     true

@@ -1,6 +1,6 @@
 //! Whole switches with traffic of all kinds, from seeds, against a model of who may get what.
 
-use flowtable::SourcePolicy;
+use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
 use guest::options::Indirect;
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ struct World {
     rig: Rig,
     dice: Dice,
     network_of: Vec<u16>,
+    /// Whether each guest's receive ring holds the longest frame that is sent here.
+    all_fit: bool,
     sent: HashMap<u64, Sent>,
     copies: HashMap<(u64, u16), usize>,
     last: HashMap<(u16, u16, Option<u16>), u64>,
@@ -50,12 +52,14 @@ impl World {
             .collect();
         let members: Vec<&[u16]> = members.iter().map(Vec::as_slice).collect();
         let mut rig = Rig::new(n_cores, n_ports, networks(&members));
+        let mut all_fit = true;
         for &network in &network_of {
             let n_queue_pairs = 1 + dice.below(3) as u16;
             let options = any_options(&mut dice, n_queue_pairs);
+            all_fit &= u32::from(options.rx_ring) * options.rx_shape[0] >= 5012;
             rig.plug(network, SourcePolicy::Learn(u32::MAX), options);
         }
-        Self { rig, dice, network_of, sent: HashMap::new(), copies: HashMap::new(), last: HashMap::new() }
+        Self { rig, dice, network_of, all_fit, sent: HashMap::new(), copies: HashMap::new(), last: HashMap::new() }
     }
 
     fn send_some(&mut self) {
@@ -103,6 +107,8 @@ impl World {
             self.receive_some(true);
         }
         self.rig.assert_balanced();
+        let too_big = |port| self.rig.counters(port).drops[DropReason::TooBig.index()];
+        assert!(!self.all_fit || (0..self.network_of.len() as u16).all(|port| too_big(port) == 0), "too big for whom?");
         assert!(self.copies.values().all(|&n| n == 1), "a frame came twice");
         let n_ports = self.network_of.len() as u16;
         let all: Vec<_> = (0..n_ports).map(|port| self.rig.counters(port)).collect();

@@ -68,7 +68,7 @@ macro_rules! faults {
 
 faults! {
     NextOutOfRange DropChain "a descriptor's next field is beyond the ring";
-    ChainTooLong DropChain "a chain has more descriptors than the ring";
+    ChainTooLong DropChain "a chain has more descriptors than the ring, or more than 1,024";
     OutsideMemory DropChain "a buffer lies outside the memory that the guest shares";
     WrongDirection DropChain "a buffer is writable where it must be readable, or the other way round";
     TooLong DropChain "a chain holds more bytes than any frame";

@@ -199,6 +199,11 @@ impl Fleet {
         sum(self.stats.iter().map(|stats| &**stats), port)
     }
 
+    /// Ports, connected or not.
+    pub fn n_ports(&self) -> usize {
+        self.stats.first().map_or(0, |stats| stats.n_ports())
+    }
+
     /// Faults that stopped queues of a port since it came up.
     pub fn stopped(&self, port: PortId) -> Vec<(u16, GuestFault)> {
         self.stats.iter().filter_map(|stats| stats.port(port).stopped()).collect()

@@ -41,15 +41,23 @@ impl Hold {
         self.holding
     }
 
+    /// Another frame is blocked than before, or for another reason: the waits for a lock and for more buffers begin anew.
+    #[inline(always)]
+    pub fn begin_anew(&mut self) {
+        (self.busy_since, self.short_since) = (None, None);
+    }
+
     /// The destination is locked by another core, which is over in a burst unless that core was preempted: whether to wait
     /// for it without it counting.
     pub fn may_wait_for_lock(&mut self, now: Nanos) -> bool {
+        self.short_since = None;
         now.saturating_sub(*self.busy_since.get_or_insert(now)) < BUSY_MAX
     }
 
     /// The destination has buffers, but not enough for this one frame: whether more may come. A receiver that was given
     /// nothing has no reason to add any, so without an end the frame would stand there for ever.
     pub fn may_wait_for_more(&mut self, now: Nanos) -> bool {
+        self.busy_since = None;
         now.saturating_sub(*self.short_since.get_or_insert(now)) < SHORT_MAX
     }
 

@@ -28,6 +28,7 @@ const NAP_HELD: Nanos = 50_000;
 impl Core {
     /// Polls until `stop`. The caller has pinned the thread.
     pub fn run(mut self, idle: Idle, clock: Clock, stop: &AtomicBool) {
+        sys::prepare_signals();
         self.quiet.online(self.id);
         self.make_room();
         let mut busy_at = clock.at(sys::cycles());
@@ -64,7 +65,7 @@ impl Core {
                 RxKind::Vhost(queue) => {
                     queue.ring.want_kicks(wanted);
                     has_more |= queue.has_more();
-                    all_wake &= queue.ring.spec().kick.is_some();
+                    all_wake &= rxq.can_wake;
                 }
                 RxKind::Mem(_) => all_wake = false,
             }

@@ -9,6 +9,7 @@
 //! - [`ring`]: descriptors in memory that others write, one file per kind of ring
 //! - [`shm`]: that memory, and the one copy
 //! - [`offload`]: what a frame's sender wishes to be done to it
+//! - `claim`: whose turn it is at a receiver that can't take all
 //! - [`hold`]: for how long a blocked frame may hold up those behind it
 //! - [`stats`]: counters; every frame ends in one
 //! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two
@@ -21,6 +22,7 @@
 #![deny(unsafe_code)]
 
 pub mod burst;
+mod claim;
 pub mod error;
 pub mod fleet;
 pub mod hold;

@@ -61,7 +61,9 @@ impl Core {
     ) -> Result<Self, SetupError> {
         let n_ports = stats.n_ports();
         let epoll = Epoll::new()?;
-        epoll.add(mailbox.wake_fd().as_fd());
+        if !epoll.add(mailbox.wake_fd().as_fd()) {
+            return Err(SetupError::new("the kernel lets this user watch no more files (fs.epoll.max_user_watches)"));
+        }
         Ok(Self {
             id,
             rxqs: Vec::with_capacity(n_ports * TXQS_MAX),
@@ -109,6 +111,7 @@ impl Core {
                 networks: self.lookup.networks(),
                 stats: &self.stats,
                 slots: &mut self.slots,
+                who: rxq.who,
                 now,
             };
             let can_hold = rxq.can_hold();
@@ -116,9 +119,9 @@ impl Core {
             if sent.n > 0 {
                 rxq.consume(burst, sent.n);
                 port_stats.received(sent.n as u64, burst.n_bytes(sent.n));
-                let then = std::mem::replace(&mut cycles, sys::cycles());
-                self.stats.worked(cycles.wrapping_sub(then), sent.n as u64);
             }
+            let then = std::mem::replace(&mut cycles, sys::cycles());
+            self.stats.worked(cycles.wrapping_sub(then), sent.n as u64);
             turn.n_frames += sent.n;
             rxq.is_held = sent.n < n;
             turn.n_held += usize::from(rxq.is_held);
@@ -157,10 +160,8 @@ impl Core {
                     self.mailbox.answer(Reply::View(before));
                 }
             }
-            Command::Poll(rxq) => {
-                if let Some(kick) = rxq.kick() {
-                    self.epoll.add(kick.as_fd());
-                }
+            Command::Poll(mut rxq) => {
+                rxq.can_wake = rxq.kick().is_some_and(|kick| self.epoll.add(kick.as_fd()));
                 self.rxqs.push(rxq);
             }
             Command::Down(port) => {

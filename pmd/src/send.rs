@@ -59,6 +59,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) stats: &'a CoreStats,
     /// By port and queue: which of `outs` it is, and one; 0: none. All zero between bursts.
     pub(crate) slots: &'a mut [u16],
+    /// The receive queue that the burst is from, as receivers know it; 0: it takes no turns at a receiver.
+    pub(crate) who: u32,
     pub(crate) now: Nanos,
 }
 
@@ -97,7 +99,8 @@ impl Sender<'_> {
                     let members = self.networks.network(network).members.len();
                     let n_bytes = burst.lens[k] as usize * members;
                     let is_much = n_copied + members > COPIES_MAX || n_copied_bytes + n_bytes > COPIED_BYTES_MAX;
-                    if k > 0 && (is_much || outs.len() + members > OUTS_MAX) {
+                    let is_used_up = outs.iter().any(|out| out.queue.is_nearly_used_up());
+                    if k > 0 && (is_much || is_used_up || outs.len() + members > OUTS_MAX) {
                         break;
                     }
                     n_copied += members;
@@ -110,12 +113,20 @@ impl Sender<'_> {
             match way {
                 // Frames of this burst are on their way already, so the next turn gets further, wherever they wait.
                 Way::Blocked(Block::Later) => break,
-                Way::Blocked(why) if can_hold && self.may_wait(&mut outs, burst, k, hold, why) => {
-                    was_held = true;
-                    break;
+                Way::Blocked(why) => {
+                    let verdict = if can_hold {
+                        self.wait(&mut outs, burst, k, hold, why)
+                    } else {
+                        Err(DropReason::ReceiverFull)
+                    };
+                    match verdict {
+                        Ok(()) => {
+                            was_held = true;
+                            break;
+                        }
+                        Err(reason) => self.lose(port, reason, burst.actions[k]),
+                    }
                 }
-                Way::Blocked(Block::Short) => self.lose(port, DropReason::TooBig, burst.actions[k]),
-                Way::Blocked(_) => self.lose(port, DropReason::ReceiverFull, burst.actions[k]),
                 Way::Lost(reason) => self.lose(port, reason, burst.actions[k]),
                 Way::Reserved => {}
             }
@@ -178,7 +189,13 @@ impl Sender<'_> {
             n => usize::from(n) - 1,
         };
         let out = &mut outs[out];
+        if out.queue.claim.bars(self.who, self.now) {
+            return (0, Way::Blocked(Block::Full));
+        }
         let (n, room) = out.queue.reserve(&burst.lens[k..k + n], (burst.n - k) as u16);
+        if n > 0 {
+            out.queue.claim.redeem(self.who);
+        }
         out.frames |= (((1u64 << n) - 1) << k) as u32;
         let way = match room {
             Room::Reserved => Way::Reserved,
@@ -213,6 +230,8 @@ impl Sender<'_> {
         network: NetworkId,
     ) -> u64 {
         let (mut n_sent, mut n_tried) = (0, 0);
+        // Copies that can't wait take no turns with those that can.
+        let who = std::mem::take(&mut self.who);
         let networks = self.networks;
         let network = networks.network(network);
         // Read once for all members, and only where one of them has rules.
@@ -241,6 +260,7 @@ impl Sender<'_> {
             n_tried += 1;
             self.lose(port, reason, Action::Unicast(to));
         }
+        self.who = who;
         if n_tried == 0 {
             self.stats.port(port).dropped(DropReason::NoDestination);
         } else {
@@ -261,27 +281,45 @@ impl Sender<'_> {
         }
     }
 
-    /// Frame `k` is blocked: whether it may wait. It may while nothing behind it could go instead, or for its part of the
-    /// time.
+    /// Frame `k` is blocked: it waits while nothing behind it could go instead, or for its part of the time.
+    ///
+    /// # Errors
+    /// When it may not wait any longer: the reason to drop it.
     #[cold]
     #[inline(never)]
-    fn may_wait<'v>(
+    fn wait<'v>(
         &mut self,
         outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
         burst: &Burst,
         k: usize,
         hold: &mut Hold,
         why: Block,
-    ) -> bool
+    ) -> Result<(), DropReason>
     where
         Self: 'v,
     {
+        if k > 0 || why == Block::Full {
+            hold.begin_anew();
+        }
         match why {
-            Block::Locked if hold.may_wait_for_lock(self.now) => return true,
-            Block::Short if !hold.may_wait_for_more(self.now) => return false,
+            Block::Locked if hold.may_wait_for_lock(self.now) => return Ok(()),
+            Block::Short if !hold.may_wait_for_more(self.now) => return Err(DropReason::TooBig),
             _ => {}
         }
-        !self.another_could_go(outs, burst, k) || hold.may_hold(self.now)
+        if self.another_could_go(outs, burst, k) && !hold.may_hold(self.now) {
+            return Err(DropReason::ReceiverFull);
+        }
+        self.claim(outs, burst, k);
+        Ok(())
+    }
+
+    /// Frame `k` waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
+    #[cold]
+    fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) {
+        let place = self.slot_of(burst, k).map_or(0, |slot| usize::from(self.slots[slot]));
+        if let Some(out) = place.checked_sub(1).and_then(|place| outs.get_mut(place)).filter(|out| out.frames == 0) {
+            out.queue.claim.lay(self.who, self.now);
+        }
     }
 
     /// Whether a frame behind `k` goes elsewhere, to where there seems to be room. One that will be dropped waits as well as

@@ -161,6 +161,7 @@ pub struct CoreStats {
     ports: Box<[PortStats]>,
     turns: AtomicU64,
     busy_cycles: AtomicU64,
+    held_cycles: AtomicU64,
     rx_frames: AtomicU64,
     bursts: AtomicU64,
     sleeps: AtomicU64,
@@ -173,9 +174,11 @@ pub struct CoreStats {
 pub struct CoreReport {
     /// Times the core went through its queues.
     pub turns: u64,
-    /// Cycles of the time-stamp counter spent on bursts that had frames.
+    /// Cycles of the time-stamp counter spent on bursts of which frames went on.
     pub busy_cycles: u64,
-    /// Frames in them.
+    /// Cycles spent on bursts of which no frame could go.
+    pub held_cycles: u64,
+    /// Frames dealt with.
     pub rx_frames: u64,
     /// How many bursts that were.
     pub bursts: u64,
@@ -194,6 +197,7 @@ impl CoreStats {
             ports: (0..n_ports).map(|_| PortStats::default()).collect(),
             turns: AtomicU64::new(0),
             busy_cycles: AtomicU64::new(0),
+            held_cycles: AtomicU64::new(0),
             rx_frames: AtomicU64::new(0),
             bursts: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
@@ -220,6 +224,9 @@ impl CoreStats {
 
     #[inline(always)]
     pub(crate) fn worked(&self, n_cycles: u64, n_frames: u64) {
+        if n_frames == 0 {
+            return add(&self.held_cycles, n_cycles);
+        }
         add(&self.busy_cycles, n_cycles);
         add(&self.rx_frames, n_frames);
         add(&self.bursts, 1);
@@ -243,6 +250,7 @@ impl CoreStats {
         CoreReport {
             turns: get(&self.turns),
             busy_cycles: get(&self.busy_cycles),
+            held_cycles: get(&self.held_cycles),
             rx_frames: get(&self.rx_frames),
             bursts: get(&self.bursts),
             sleeps: get(&self.sleeps),

@@ -1,6 +1,8 @@
 //! Every system call and machine instruction that the rest of the crate needs, thinly. Safe functions outside, the reason
 //! why they are safe inside.
 
+mod signal;
+
 use crate::error::SetupError;
 use std::fs::File;
 use std::io;
@@ -53,9 +55,13 @@ pub fn raise_open_files() -> u64 {
     limit.rlim_cur
 }
 
-/// An eventfd that somebody else made: a guest's kick or call.
+/// An eventfd: a guest's kick or call, which a front-end made, or one of our own.
 #[derive(Debug)]
-pub struct EventFd(OwnedFd);
+pub struct EventFd {
+    fd: OwnedFd,
+    /// A front-end has it too, and may fill it up and make it block.
+    is_shared: bool,
+}
 
 impl EventFd {
     /// Takes a file that a front-end sent.
@@ -68,8 +74,7 @@ impl EventFd {
         if !link.is_ok_and(|path| path.as_os_str() == "anon_inode:[eventfd]") {
             return Err(SetupError::new("the front-end sent a file as kick or call that is not an eventfd"));
         }
-        set_nonblocking(fd.as_fd());
-        Ok(Self(fd))
+        Ok(Self { fd, is_shared: true })
     }
 
     /// A new one, for our own wake-ups.
@@ -83,38 +88,37 @@ impl EventFd {
             return Err(SetupError::new(format!("cannot make an eventfd: {}", io::Error::last_os_error())));
         }
         // SAFETY: `fd` is open and nobody else's.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, is_shared: false })
     }
 
-    /// Wakes whoever waits for it. A full counter means that it is signalled already.
+    /// Wakes whoever waits for it, and never waits itself. A full counter means that it is signalled already.
     #[inline]
     pub fn signal(&self) {
+        if self.is_shared {
+            return signal::by_kernel(self.fd.as_fd());
+        }
         let one = 1u64;
         // SAFETY: eight bytes of `one` are read; the fd does not block.
-        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+        unsafe { libc::write(self.fd.as_raw_fd(), (&raw const one).cast(), 8) };
     }
 
-    /// Takes back what was signalled so far.
+    /// Takes back what was signalled so far. Only for one of our own: another's could block.
     pub fn clear(&self) {
+        debug_assert!(!self.is_shared);
         let mut count = 0u64;
         // SAFETY: eight bytes are written to `count`; the fd does not block.
-        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+        unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut count).cast(), 8) };
     }
+}
+
+/// Makes what signalling shared eventfds needs on this thread: one file, and memory of the kernel's.
+pub fn prepare_signals() {
+    signal::prepare();
 }
 
 impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-fn set_nonblocking(fd: BorrowedFd<'_>) {
-    // SAFETY: the fd is open; the flags are those it has and one more.
-    unsafe {
-        let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
-        if flags >= 0 {
-            libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK);
-        }
+        self.fd.as_fd()
     }
 }
 
@@ -137,12 +141,14 @@ impl Epoll {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Wakes when `fd` becomes readable from now on (edge-triggered, so that nobody has to read it empty).
-    pub fn add(&self, fd: BorrowedFd<'_>) {
+    /// Wakes when `fd` becomes readable from now on (edge-triggered, so that nobody has to read it empty). False: the kernel
+    /// has no room for one more, and it will not wake.
+    #[must_use]
+    pub fn add(&self, fd: BorrowedFd<'_>) -> bool {
         let edge = libc::EPOLLIN.cast_unsigned() | libc::EPOLLET.cast_unsigned();
         let mut event = libc::epoll_event { events: edge, u64: 0 };
         // SAFETY: both fds are open; `event` is valid for the call.
-        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };
+        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) == 0 }
     }
 
     /// No longer wakes for `fd`.
@@ -259,14 +265,29 @@ mod tests {
     }
 
     #[test]
-    fn full_counter_of_a_guest_blocks_nobody() {
+    fn full_counter_that_its_owner_lets_block_stops_nobody() {
+        // Whoever made it can take O_NONBLOCK back at any time, so that flag is no protection.
         let file = eventfd(0);
         (&file).write_all(&0xffff_ffff_ffff_fffe_u64.to_ne_bytes()).unwrap();
         let call = EventFd::from_file(file).unwrap();
-        // This would wait for ever.
-        call.signal();
-        call.clear();
-        call.signal();
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            (0..3).for_each(|_| call.signal());
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits in the kernel");
+    }
+
+    #[test]
+    fn each_signal_of_a_shared_eventfd_is_counted_however_many_there_are() {
+        let file = eventfd(0);
+        let call = EventFd::from_file(file.try_clone().unwrap()).unwrap();
+        for _ in 0..5000 {
+            call.signal();
+        }
+        let mut count = [0; 8];
+        std::io::Read::read_exact(&mut &file, &mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 5000);
     }
 
     #[test]
@@ -280,7 +301,7 @@ mod tests {
     #[test]
     fn epoll_wakes_once_for_each_signal_and_not_for_what_left() {
         let (epoll, event) = (Epoll::new().unwrap(), EventFd::new().unwrap());
-        epoll.add(event.as_fd());
+        assert!(epoll.add(event.as_fd()));
         let wakes = |epoll: &Epoll| {
             let begin = monotonic_ns();
             epoll.wait(Some(20_000_000));

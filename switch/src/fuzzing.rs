@@ -14,7 +14,7 @@ use pmd::shm::GuestMemory;
 
 use crate::lock;
 use crate::notes::Notes;
-use crate::plane::{Plane, Raised};
+use crate::plane::{Parked, Plane, Raised};
 use crate::port::{Link, Port};
 use crate::stop::Stop;
 use crate::vhost_user::connection::{self, End};
@@ -100,8 +100,13 @@ impl Plane for Cores {
         raised
     }
 
-    fn down(&mut self) -> Vec<(u16, u16)> {
-        std::mem::take(&mut lock(&self.0).queues).iter().map(Queue::place).collect()
+    fn down(&mut self) -> Vec<Parked> {
+        let parked = |(index, base)| Parked { index, base, fault: None };
+        std::mem::take(&mut lock(&self.0).queues).iter().map(Queue::place).map(parked).collect()
+    }
+
+    fn memory_slots(&self) -> usize {
+        256
     }
 
     fn forget(&mut self) {

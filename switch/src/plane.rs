@@ -10,19 +10,31 @@ use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;
 use pmd::shm::GuestMemory;
-use pmd::{Fleet, SetupError};
+use pmd::{Fleet, GuestFault, SetupError};
 
 /// The polling cores, as one port's control thread sees them.
 pub(crate) trait Plane {
     /// Lets the cores poll these queues of the port, which is down. Those that can't be built are left out.
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised;
 
-    /// Takes all queues of the port back and waits until no core uses them or their memory. Gives for each its index and
-    /// the position at which it goes on.
-    fn down(&mut self) -> Vec<(u16, u16)>;
+    /// Takes all queues of the port back and waits until no core uses them or their memory.
+    fn down(&mut self) -> Vec<Parked>;
+
+    /// Memory regions that the port's front-end may have at a time.
+    fn memory_slots(&self) -> usize;
 
     /// The guest is gone: what was learned from it is forgotten.
     fn forget(&mut self);
+}
+
+/// A queue that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parked {
+    pub(crate) index: u16,
+    /// The position at which it goes on.
+    pub(crate) base: u16,
+    /// The fault for which it stood still: it does not go on before it is set up anew.
+    pub(crate) fault: Option<GuestFault>,
 }
 
 /// What came of [`Plane::up`], by queue index, as far as it is worth a word.
@@ -76,11 +88,16 @@ impl Plane for FleetPlane {
         raised
     }
 
-    fn down(&mut self) -> Vec<(u16, u16)> {
+    fn down(&mut self) -> Vec<Parked> {
         let PortDown { rxqs, txqs, .. } = self.fleet.down(self.port());
-        let rx = rxqs.iter().map(|queue| (queue.index(), queue.base()));
-        let tx = txqs.iter().map(|queue| (queue.index(), queue.base()));
+        let parked = |index, base, fault| Parked { index, base, fault };
+        let rx = rxqs.iter().map(|queue| parked(queue.index(), queue.base(), queue.stopped_for()));
+        let tx = txqs.iter().map(|queue| parked(queue.index(), queue.base(), queue.stopped_for()));
         rx.chain(tx).collect()
+    }
+
+    fn memory_slots(&self) -> usize {
+        pmd::shm::mappings_of_a_port(self.fleet.n_ports())
     }
 
     fn forget(&mut self) {

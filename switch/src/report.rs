@@ -167,6 +167,8 @@ pub(crate) struct CoreReport {
     pub(crate) turns: u64,
     /// TSC cycles spent in turns that had packets.
     pub(crate) busy_cycles: u64,
+    /// TSC cycles spent on packets none of which could go.
+    pub(crate) held_cycles: u64,
     pub(crate) rx_frames: u64,
     pub(crate) bursts: u64,
     pub(crate) sleeps: u64,
@@ -356,6 +358,7 @@ pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
         rx_queues: report.n_rxqs,
         turns: report.turns,
         busy_cycles: report.busy_cycles,
+        held_cycles: report.held_cycles,
         rx_frames: report.rx_frames,
         bursts: report.bursts,
         sleeps: report.sleeps,

@@ -114,7 +114,8 @@ pub(crate) fn macs(macs: &[MacReport]) -> String {
 
 /// `show cores`.
 pub(crate) fn cores(cores: &[CoreReport]) -> String {
-    let head = ["CPU", "RX QUEUES", "TURNS", "BUSY CYCLES", "FRAMES", "CYCLES/FRAME", "SLEEPS", "CPU TIME"];
+    let head =
+        ["CPU", "RX QUEUES", "TURNS", "BUSY CYCLES", "HELD CYCLES", "FRAMES", "CYCLES/FRAME", "SLEEPS", "CPU TIME"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(cores.iter().map(|core| {
         let per_frame = core.busy_cycles.checked_div(core.rx_frames);
@@ -123,6 +124,7 @@ pub(crate) fn cores(cores: &[CoreReport]) -> String {
             core.rx_queues.to_string(),
             core.turns.to_string(),
             core.busy_cycles.to_string(),
+            core.held_cycles.to_string(),
             core.rx_frames.to_string(),
             per_frame.map_or_else(|| "-".to_owned(), |cycles| cycles.to_string()),
             core.sleeps.to_string(),
@@ -202,6 +204,7 @@ mod tests {
             rx_queues: 0,
             turns: 0,
             busy_cycles,
+            held_cycles: 7,
             rx_frames,
             bursts: 0,
             sleeps: 0,

@@ -4,7 +4,8 @@ pub mod mem;
 pub mod vhost;
 
 use crate::burst::Burst;
-use crate::error::SetupError;
+use crate::claim::Claim;
+use crate::error::{GuestFault, SetupError};
 use crate::hold::Hold;
 use crate::ring::QueueSpec;
 use crate::shm::GuestMemory;
@@ -21,6 +22,10 @@ pub struct RxQueue {
     pub port: PortId,
     /// Whether frames had to wait in it in the last turn.
     pub(crate) is_held: bool,
+    /// What receivers know it by: no two of a switch have the same, and none has 0.
+    pub(crate) who: u32,
+    /// Whether its kicks wake the core that polls it.
+    pub(crate) can_wake: bool,
     pub(crate) hold: Hold,
     pub(crate) kind: RxKind,
 }
@@ -51,7 +56,9 @@ impl RxQueue {
     }
 
     fn new(port: PortId, kind: RxKind) -> Self {
-        Self { port, is_held: false, hold: Hold::default(), kind }
+        let mut queue = Self { port, is_held: false, who: 0, can_wake: false, hold: Hold::default(), kind };
+        queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
+        queue
     }
 
     /// Virtqueue index; a port in memory has one queue, 1.
@@ -67,6 +74,14 @@ impl RxQueue {
         match &self.kind {
             RxKind::Vhost(queue) => queue.base(),
             RxKind::Mem(_) => 0,
+        }
+    }
+
+    /// The fault for which it was stopped; only setting it up anew lets it run again.
+    pub fn stopped_for(&self) -> Option<GuestFault> {
+        match &self.kind {
+            RxKind::Vhost(queue) => queue.stopped_for(),
+            RxKind::Mem(_) => None,
         }
     }
 
@@ -108,6 +123,7 @@ impl RxQueue {
 /// A queue that frames are given to. Reached by every core, one at a time.
 #[derive(Debug)]
 pub struct TxQueue {
+    pub(crate) claim: Claim,
     pub(crate) kind: TxKind,
 }
 
@@ -140,12 +156,16 @@ impl TxQueue {
     /// # Errors
     /// When its rings do not lie in `memory` as they must.
     pub fn vhost(memory: Arc<GuestMemory>, spec: &QueueSpec, features: Features) -> Result<Self, SetupError> {
-        Ok(Self { kind: TxKind::Vhost(Box::new(VhostTx::new(memory, spec, features)?)) })
+        Ok(Self::new(TxKind::Vhost(Box::new(VhostTx::new(memory, spec, features)?))))
     }
 
     /// The sending side of a port in plain memory.
     pub fn mem(ends: &MemPort) -> Self {
-        Self { kind: TxKind::Mem(MemTx::new(ends)) }
+        Self::new(TxKind::Mem(MemTx::new(ends)))
+    }
+
+    fn new(kind: TxKind) -> Self {
+        Self { claim: Claim::default(), kind }
     }
 
     /// Virtqueue index; a port in memory has one queue, 0.
@@ -161,6 +181,22 @@ impl TxQueue {
         match &self.kind {
             TxKind::Vhost(queue) => queue.base(),
             TxKind::Mem(_) => 0,
+        }
+    }
+
+    /// The fault for which it was stopped, as for a receive queue.
+    pub fn stopped_for(&self) -> Option<GuestFault> {
+        match &self.kind {
+            TxKind::Vhost(queue) => queue.stopped_for(),
+            TxKind::Mem(_) => None,
+        }
+    }
+
+    /// Whether this burst has promised so much of what can be looked at ahead that another frame may find nothing more.
+    pub(crate) fn is_nearly_used_up(&self) -> bool {
+        match &self.kind {
+            TxKind::Vhost(queue) => queue.is_nearly_used_up(),
+            TxKind::Mem(_) => false,
         }
     }
 
@@ -192,7 +228,7 @@ impl TxQueue {
     }
 
     /// The last fault since this was asked before, and how many there were.
-    pub(crate) fn take_fault(&mut self) -> Option<(crate::error::GuestFault, u64)> {
+    pub(crate) fn take_fault(&mut self) -> Option<(GuestFault, u64)> {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.take_fault(),
             TxKind::Mem(_) => None,

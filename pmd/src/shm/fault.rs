@@ -8,8 +8,18 @@ use std::ptr::null_mut;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-/// Mappings at a time, of all guests together.
-const N_SLOTS: usize = 8192;
+/// Mappings at a time, of all guests together. A slot that was never used is a page that was never touched.
+const N_SLOTS: usize = 1 << 16;
+/// Mappings that a front-end may have where there is room: as many as hypervisors have memory slots.
+const OF_A_PORT_MAX: usize = 256;
+/// Mappings that every front-end needs (VHOST_MEMORY_BASELINE_NREGIONS).
+const OF_A_PORT_MIN: usize = 8;
+
+/// Mappings that each of so many ports may have at a time, so that no front-end can use up another's: new memory is mapped
+/// before the old one goes, so each may need twice that for a moment.
+pub fn mappings_of_a_port(n_ports: usize) -> usize {
+    (N_SLOTS / 2 / n_ports.max(1)).clamp(OF_A_PORT_MIN, OF_A_PORT_MAX)
+}
 
 struct Slot {
     /// 0: free. 1: being entered.
@@ -89,4 +99,18 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _con
     let before = BEFORE.load(Ordering::Acquire);
     // SAFETY: BEFORE was set before this handler was. Returning repeats the access under the old one.
     unsafe { libc::sigaction(signal, before, null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_every_port_of_the_largest_switch_twice() {
+        for n_ports in [1, 16, 100, 4096] {
+            let of_a_port = mappings_of_a_port(n_ports);
+            assert!(of_a_port >= OF_A_PORT_MIN && of_a_port * 2 * n_ports <= N_SLOTS, "{n_ports}: {of_a_port}");
+        }
+        assert_eq!(mappings_of_a_port(16), OF_A_PORT_MAX);
+    }
 }

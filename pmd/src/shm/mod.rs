@@ -7,6 +7,7 @@
 pub mod fault;
 pub mod guest;
 
+pub use fault::mappings_of_a_port;
 pub use guest::{GuestMemory, RegionSpec};
 
 /// Bytes in guest memory: checked when made, valid for as long as the [`GuestMemory`] it came from.

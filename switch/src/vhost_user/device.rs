@@ -7,20 +7,18 @@ use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 
-use pmd::SetupError;
 use pmd::port::vhost::FEATURES;
 use pmd::ring::QueueSpec;
 use pmd::shm::{GuestMemory, RegionSpec};
 use pmd::sys::EventFd;
+use pmd::{GuestFault, SetupError};
 
-use crate::plane::Plane;
+use crate::plane::{Parked, Plane};
 
 /// Feature bit by which a front-end says that it knows protocol features.
 pub(crate) const F_PROTOCOL_FEATURES: u64 = 1 << 30;
 /// Feature bit: several queue pairs.
 const F_MQ: u64 = 1 << 22;
-/// Memory regions a front-end may have at a time.
-pub(crate) const MEMORY_SLOTS: usize = 256;
 /// Entries of the longest split ring.
 const RING_MAX: u32 = 32_768;
 
@@ -77,6 +75,8 @@ struct Queue {
     is_enabled: bool,
     /// Why it could not be built as it is set up now.
     broken: Option<String>,
+    /// The guest's fault for which it was stopped. It stays so until it is set up anew, whatever happens to other queues.
+    stopped: Option<GuestFault>,
 }
 
 /// Where a ring's parts lie, in the front-end's addresses.
@@ -160,15 +160,25 @@ impl<P: Plane> Device<P> {
 
     /// Replaces all memory.
     pub(crate) fn set_memory(&mut self, regions: Vec<RegionSpec>) -> Result<()> {
+        let n_max = self.memory_slots();
+        if regions.len() > n_max {
+            return Err(Refusal::new(format!("{} memory regions: {n_max} are the most here", regions.len())));
+        }
         let memory = GuestMemory::new(regions)?;
         self.swap_memory(memory)
     }
 
+    /// Memory regions that the front-end may have at a time.
+    pub(crate) fn memory_slots(&self) -> usize {
+        self.plane.memory_slots()
+    }
+
     /// Adds a region to the memory.
     pub(crate) fn add_region(&mut self, region: RegionSpec) -> Result<()> {
+        let n_max = self.memory_slots();
         let memory = match &self.memory {
-            Some(memory) if memory.n_regions() >= MEMORY_SLOTS => {
-                return Err(Refusal::new(format!("a memory region beyond the {MEMORY_SLOTS} that there may be")));
+            Some(memory) if memory.n_regions() >= n_max => {
+                return Err(Refusal::new(format!("a memory region beyond the {n_max} that there may be")));
             }
             Some(memory) => memory.with(region)?,
             None => GuestMemory::new(vec![region])?,
@@ -223,13 +233,13 @@ impl<P: Plane> Device<P> {
     /// Takes the call eventfd, or that there is none.
     pub(crate) fn set_call(&mut self, index: u32, file: Option<File>) -> Result<()> {
         let call = eventfd(file)?;
-        self.change(index, |queue| queue.call = call)
+        self.change_slightly(index, |queue| queue.call = call)
     }
 
     /// Takes the eventfd for errors, or that there is none.
     pub(crate) fn set_err(&mut self, index: u32, file: Option<File>) -> Result<()> {
         let err = eventfd(file)?;
-        self.change(index, |queue| queue.err = err)
+        self.change_slightly(index, |queue| queue.err = err)
     }
 
     /// Enables or disables a queue.
@@ -293,9 +303,10 @@ impl<P: Plane> Device<P> {
     }
 
     fn queue_state(&self, index: usize, queue: &Queue) -> QueueState {
-        match (&queue.broken, &queue.kick) {
+        let broken = queue.broken.clone().or_else(|| queue.stopped.map(|fault| fault.sentence().to_owned()));
+        match (broken, &queue.kick) {
             _ if self.live & 1 << index != 0 => QueueState::Runs,
-            (Some(why), _) => QueueState::Broken(why.clone()),
+            (Some(why), _) => QueueState::Broken(why),
             (None, Kick::Missing) => QueueState::Stopped,
             (None, _) if !self.is_enabled(queue) => QueueState::Disabled,
             (None, _) => QueueState::Stopped,
@@ -308,8 +319,16 @@ impl<P: Plane> Device<P> {
         queue.ok_or_else(|| Refusal::new(format!("queue {index} does not exist: there are {n}")))
     }
 
-    /// Changes one queue, off the cores if it runs, and lets run what may run then.
+    /// Sets something of a queue up anew: what it was stopped for is over.
     fn change(&mut self, index: u32, change: impl FnOnce(&mut Queue)) -> Result<()> {
+        self.change_slightly(index, |queue| {
+            queue.stopped = None;
+            change(queue);
+        })
+    }
+
+    /// Changes one queue, off the cores if it runs, and lets run what may run then.
+    fn change_slightly(&mut self, index: u32, change: impl FnOnce(&mut Queue)) -> Result<()> {
         self.queue(index)?;
         if self.live & 1 << index != 0 {
             self.park();
@@ -333,9 +352,10 @@ impl<P: Plane> Device<P> {
         if self.live == 0 {
             return;
         }
-        for (index, base) in self.plane.down() {
+        for Parked { index, base, fault } in self.plane.down() {
             if let Ok(queue) = self.queue(u32::from(index)) {
                 queue.base = Some(base);
+                queue.stopped = fault;
             }
         }
         self.live = 0;
@@ -389,7 +409,7 @@ impl<P: Plane> Device<P> {
         let is_ready = |queue: &Queue| {
             let has_rings = queue.size.is_some() && queue.rings.is_some();
             let is_started = !matches!(queue.kick, Kick::Missing) && self.is_enabled(queue);
-            has_rings && is_started && queue.broken.is_none()
+            has_rings && is_started && queue.broken.is_none() && queue.stopped.is_none()
         };
         (0..).zip(&self.queues).filter(|(_, queue)| is_ready(queue)).fold(0, |bits, (index, _)| bits | 1 << index)
     }

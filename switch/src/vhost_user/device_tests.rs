@@ -19,6 +19,8 @@ struct Cores {
     up: Vec<(u16, u16)>,
     memory: Option<Arc<GuestMemory>>,
     features: u64,
+    /// A queue that breaks a rule, and which.
+    faulty: Option<(u16, GuestFault)>,
     n_downs: usize,
     n_forgotten: usize,
 }
@@ -46,11 +48,19 @@ impl Plane for FakePlane {
         raised
     }
 
-    fn down(&mut self) -> Vec<(u16, u16)> {
+    fn down(&mut self) -> Vec<Parked> {
         let mut cores = self.0.borrow_mut();
         cores.n_downs += 1;
         cores.memory = None;
-        std::mem::take(&mut cores.up).into_iter().map(|(index, base)| (index, base.wrapping_add(1))).collect()
+        let fault = |index| cores.faulty.filter(|(faulty, _)| *faulty == index).map(|(_, fault)| fault);
+        let parked = |&(index, base): &(u16, u16)| Parked { index, base: base.wrapping_add(1), fault: fault(index) };
+        let all = cores.up.iter().map(parked).collect();
+        cores.up.clear();
+        all
+    }
+
+    fn memory_slots(&self) -> usize {
+        16
     }
 
     fn forget(&mut self) {
@@ -135,6 +145,36 @@ fn stopped_queue_says_where_it_stands_and_the_other_goes_on_there() {
     assert_eq!(device.stop_queue(1).unwrap(), 101, "stopped already");
     device.set_kick(1, None).unwrap();
     assert_eq!(plane.0.borrow().up, [(0, 103), (1, 101)]);
+}
+
+#[test]
+fn queue_that_was_stopped_for_a_fault_runs_again_only_when_it_is_set_up_anew() {
+    let (mut device, plane) = running();
+    plane.0.borrow_mut().faulty = Some((1, GuestFault::AvailTooFar));
+    let runs = |plane: &FakePlane| plane.0.borrow().up.iter().map(|(index, _)| *index).collect::<Vec<_>>();
+    device.set_call(0, Some(event())).unwrap();
+    assert_eq!(runs(&plane), [0], "the other queue's change brought the port up anew");
+    plane.0.borrow_mut().faulty = None;
+    device.add_region(region(1)).unwrap();
+    device.set_call(1, Some(event())).unwrap();
+    assert_eq!(runs(&plane), [0]);
+    let state = device.view().queues[1].state.clone();
+    assert!(matches!(&state, QueueState::Broken(why) if why.contains("available index")), "{state:?}");
+    device.stop_queue(1).unwrap();
+    device.set_base(1, 0).unwrap();
+    device.set_kick(1, Some(event())).unwrap();
+    assert_eq!(runs(&plane), [0, 1]);
+}
+
+#[test]
+fn front_end_has_no_more_memory_regions_than_its_part() {
+    let (mut device, _) = device(1);
+    let n_max = device.memory_slots() as u64;
+    assert!(device.set_memory((0..=n_max).map(region).collect()).is_err());
+    device.set_memory((0..n_max).map(region).collect()).unwrap();
+    assert!(device.add_region(region(n_max)).is_err());
+    device.remove_region(0, 0, REGION).unwrap();
+    device.add_region(region(n_max)).unwrap();
 }
 
 #[test]

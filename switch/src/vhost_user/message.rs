@@ -15,7 +15,7 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 
 use pmd::shm::RegionSpec;
 
-use super::device::{Device, MEMORY_SLOTS, Refusal, Rings};
+use super::device::{Device, Refusal, Rings};
 use crate::plane::Plane;
 
 /// A device behind the `vhost` crate.
@@ -194,7 +194,7 @@ impl<P: Plane> VhostUserBackendReqHandlerMut for Handler<P> {
     }
 
     fn get_max_mem_slots(&mut self) -> Result<u64> {
-        Ok(MEMORY_SLOTS as u64)
+        Ok(self.device.memory_slots() as u64)
     }
 
     fn add_mem_region(

@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, chownat, fchmod, fstat, openat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use rustix::process::geteuid;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -26,7 +28,9 @@ pub(crate) struct Listening {
 impl Listening {
     /// Makes the socket `path` for `whom` and listens. A socket that nobody listens on is replaced, nothing else is.
     ///
-    /// Group and mode are in force before the first connection: nobody can connect to a socket that doesn't listen yet.
+    /// Group and mode are in force before the first connection: nobody can connect to a socket that doesn't listen yet. They
+    /// are given to the socket itself, not to whatever stands at its path by then: where guests' users may write to the
+    /// folder, one of them could have put a link to another file there.
     ///
     /// # Errors
     /// A sentence for a person.
@@ -36,17 +40,29 @@ impl Listening {
         let gid = group.map(group_id).transpose().map_err(say)?;
         let address = address(path).map_err(say)?;
         let socket = new_socket().map_err(|e| say(explain(e.kind(), path, &e)))?;
+        // The path gets the permissions that the socket has before it is bound: at first, none.
+        fchmod(&socket, Mode::empty()).map_err(|e| say(e.to_string()))?;
         bind(&socket, &address).map_err(|e| say(explain_errno(e, path)))?;
-        let made = fs::symlink_metadata(path).map_err(|e| say(e.to_string()))?;
-        let identity = (made.dev(), made.ino());
+        let handle = openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        let handle = handle.map_err(|e| say(explain_errno(e, path)))?;
+        let made = fstat(&handle).map_err(|e| say(e.to_string()))?;
+        let kind = FileType::from_raw_mode(made.st_mode);
+        if kind != FileType::Socket || made.st_mode & 0o777 != 0 || made.st_uid != geteuid().as_raw() {
+            return Err(
+                say("somebody else put another file there meanwhile: who may write to this folder?".to_owned()),
+            );
+        }
+        let identity = (made.st_dev, made.st_ino);
         // From here on the path is removed again when something fails.
         let listening = Self { listener: UnixListener::from(socket), path: path.to_owned(), identity };
         if let Some(gid) = gid {
-            let given = std::os::unix::fs::chown(path, None, Some(gid));
-            let why = |e: io::Error| format!("cannot give it to group {}: {e}", group.unwrap_or_default());
+            let given = chownat(&handle, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH);
+            let why = |e: Errno| format!("cannot give it to group {}: {e}", group.unwrap_or_default());
             given.map_err(|e| say(why(e)))?;
         }
-        let permitted = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        // A handle that was opened as a path is changed by its own name alone.
+        let own_name = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let permitted = fs::set_permissions(own_name, fs::Permissions::from_mode(mode));
         permitted.map_err(|e| say(format!("cannot set mode {mode:04o}: {e}")))?;
         listen(&listening.listener, BACKLOG).map_err(|e| say(e.to_string()))?;
         Ok(listening)

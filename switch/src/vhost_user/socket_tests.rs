@@ -18,6 +18,18 @@ fn socket_has_its_mode_and_goes_with_its_owner() {
 }
 
 #[test]
+fn socket_is_given_to_a_group_and_to_everybody_if_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let own = rustix::process::getgid().as_raw();
+    let listening = Listening::open("web/net0", &path, Some(&own.to_string()), 0o777).unwrap();
+    let made = fs::metadata(&path).unwrap();
+    assert_eq!((made.permissions().mode() & 0o7777, made.gid()), (0o777, own));
+    drop(listening);
+    assert!(!path.exists());
+}
+
+#[test]
 fn stale_socket_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sock");

@@ -217,6 +217,23 @@ fn files_cut_short_close_their_port_and_no_other() {
 }
 
 #[test]
+fn call_that_would_block_stops_nobody() {
+    let mut daemon = Daemon::start(&topology(&["a", "b", "x"], "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    let mut x = daemon.guest("x.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    introduce((3, &mut x), (1, &mut a));
+    // Its file is shared with the daemon, which has to signal it for the next frame.
+    x.session().clog_call(0).unwrap();
+    send(&mut a, &frame(1, 3, 100, 1));
+    daemon.until("the frame is with x", |_| x.recv(0).is_some());
+    exchange((1, &mut a), (2, &mut b), 50);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert!(daemon.ended().success(), "{}", daemon.log());
+}
+
+#[test]
 fn storms_of_messages_disturb_nobody() {
     let mut daemon = Daemon::start(&topology(&["a", "b", "x", "y"], "weir"));
     let mut a = daemon.guest("a.sock", Options::default());

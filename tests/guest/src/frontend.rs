@@ -344,6 +344,17 @@ impl Session {
         self.calls[vring].read().unwrap_or(0)
     }
 
+    /// Misbehaves: fills the counter of a virtqueue's call eventfd and makes that file block whoever writes to it.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn clog_call(&self, vring: usize) -> io::Result<()> {
+        let call = &self.calls[vring];
+        let _ = call.read();
+        call.write(u64::MAX - 1)?;
+        sys::make_blocking(call.as_raw_fd())
+    }
+
     /// Whether the back-end has closed the connection.
     pub fn is_gone(&self) -> bool {
         sys::is_hung_up(&self.stream)

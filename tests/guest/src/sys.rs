@@ -46,6 +46,16 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     if failed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Takes `O_NONBLOCK` from an open file, for all who share it.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn make_blocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: flags of a file; memory isn't touched.
+    let done = unsafe { libc::fcntl(fd, libc::F_SETFL, libc::fcntl(fd, libc::F_GETFL) & !libc::O_NONBLOCK) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Makes SIGTERM and SIGINT set the flag that [`stopped`] reads.
 pub fn stop_on_signals() {
     extern "C" fn stop(_: libc::c_int) {

@@ -21,13 +21,19 @@ const FRAME_MAX: u32 = 9018;
 pub struct VhostRx {
     pub(crate) ring: SplitRing,
     header_len: u32,
-    stopped: bool,
+    stopped: Option<GuestFault>,
+    /// Chains from the ring's base on whose faults are counted: one that waits is looked at more than once.
+    n_counted: u16,
 }
 
 impl VhostRx {
     pub(crate) fn new(memory: Arc<GuestMemory>, spec: &QueueSpec, features: Features) -> Result<Self, SetupError> {
         let ring = SplitRing::new(memory, spec, features.ring)?;
-        Ok(Self { ring, header_len: features.header_len, stopped: false })
+        Ok(Self { ring, header_len: features.header_len, stopped: None, n_counted: 0 })
+    }
+
+    pub(crate) fn stopped_for(&self) -> Option<GuestFault> {
+        self.stopped
     }
 
     pub(crate) fn index(&self) -> u16 {
@@ -47,7 +53,7 @@ impl VhostRx {
     /// Source: VIRTIO 1.2, 2.7.13 and 5.1.6.2.
     #[inline]
     pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &PortStats) -> usize {
-        if self.stopped {
+        if self.stopped.is_some() {
             return 0;
         }
         let n = match self.ring.available(0, BURST_MAX as u16) {
@@ -126,7 +132,10 @@ impl VhostRx {
             Err(GuestFault::ChainTooLong) if !is_first => return false,
             Err(GuestFault::TooShort) => burst.refuse(k, DropReason::Runt),
             Err(fault) => {
-                stats.faulted(self.ring.index(), fault, 1);
+                if k as u16 >= self.n_counted {
+                    self.n_counted = k as u16 + 1;
+                    stats.faulted(self.ring.index(), fault, 1);
+                }
                 burst.refuse(k, DropReason::BadChain);
             }
         }
@@ -201,6 +210,7 @@ impl VhostRx {
     #[inline]
     pub(crate) fn consume(&mut self, burst: &Burst, n: usize) {
         let n = n.min(BURST_MAX);
+        self.n_counted = self.n_counted.saturating_sub(n as u16);
         self.ring.put_used_run(0, &burst.ids[..n], &[0; BURST_MAX][..n]);
         self.ring.publish(n as u16);
         self.ring.call_if_wanted();
@@ -209,7 +219,7 @@ impl VhostRx {
     #[cold]
     fn stop(&mut self, fault: GuestFault, stats: &PortStats) -> usize {
         debug_assert!(fault.grade() >= Grade::StopQueue);
-        self.stopped = true;
+        self.stopped = Some(fault);
         self.ring.report_error();
         stats.faulted(self.ring.index(), fault, 1);
         0
@@ -217,6 +227,6 @@ impl VhostRx {
 
     /// Whether chains wait, asked afresh.
     pub(crate) fn has_more(&self) -> bool {
-        !self.stopped && self.ring.has_more()
+        self.stopped.is_none() && self.ring.has_more()
     }
 }

@@ -92,7 +92,7 @@ impl VhostTx {
     fn n_buffers(&self, at: u16, n_bytes: u32) -> u16 {
         let (mut n, mut room) = (0, 0);
         while room < n_bytes {
-            room += self.room(self.slot(at + n));
+            room = self.room(self.slot(at + n)).saturating_add(room);
             n += 1;
         }
         n

@@ -46,7 +46,9 @@ pub struct VhostTx {
     pub(super) header_len: u32,
     mergeable: bool,
     pub(super) stash: Stash,
-    stopped: bool,
+    stopped: Option<GuestFault>,
+    /// Buffers from the ring's base on whose faults are counted: what was read ahead may be forgotten and read again.
+    n_counted: u16,
     fault: Option<GuestFault>,
     n_faults: u64,
 }
@@ -67,7 +69,15 @@ impl VhostTx {
         };
         let ring = SplitRing::new(memory, spec, features.ring)?;
         let (header_len, mergeable) = (features.header_len, features.mergeable);
-        Ok(Self { ring, header_len, mergeable, stash, stopped: false, fault: None, n_faults: 0 })
+        Ok(Self { ring, header_len, mergeable, stash, stopped: None, n_counted: 0, fault: None, n_faults: 0 })
+    }
+
+    pub(crate) fn stopped_for(&self) -> Option<GuestFault> {
+        self.stopped
+    }
+
+    pub(crate) fn is_nearly_used_up(&self) -> bool {
+        usize::from(self.stash.n_taken) > STASH / 2 || self.stash.is_crowded
     }
 
     pub(crate) fn index(&self) -> u16 {
@@ -136,7 +146,7 @@ impl VhostTx {
                 (n_buffers, room) = (0, 0);
                 continue;
             }
-            (n_buffers, room) = (n_buffers + 1, room + here);
+            (n_buffers, room) = (n_buffers + 1, here.saturating_add(room));
             if room >= n_bytes {
                 self.stash.n_taken += n_buffers;
                 return Room::Reserved;
@@ -153,7 +163,7 @@ impl VhostTx {
     }
 
     fn no_more_buffers(&mut self, n_gathered: u16) -> Room {
-        if self.stopped {
+        if self.stopped.is_some() {
             Room::Stopped
         } else if self.stash.n_taken > 0 && (self.stash.is_crowded || usize::from(self.stash.n_ready) == STASH) {
             // This burst has used up what may be looked at ahead; the next one starts afresh.
@@ -183,7 +193,7 @@ impl VhostTx {
     fn read_buffers(&mut self, to: u16) -> bool {
         let from = self.stash.n_ready;
         let want = to.min(STASH as u16).saturating_sub(from);
-        if self.stopped || want == 0 {
+        if self.stopped.is_some() || want == 0 {
             return false;
         }
         let n = match self.ring.available(from, want) {
@@ -214,7 +224,7 @@ impl VhostTx {
             WRITE if descriptor.len > self.header_len => self.ring.piece(descriptor.addr, descriptor.len),
             _ => None,
         };
-        let Some(piece) = piece else { return self.read_chain(slot, head) };
+        let Some(piece) = piece else { return self.read_chain(at, slot, head) };
         self.stash.pieces[slot] = piece;
         true
     }
@@ -223,7 +233,7 @@ impl VhostTx {
     /// there have gone.
     #[cold]
     #[inline(never)]
-    fn read_chain(&mut self, slot: usize, head: u16) -> bool {
+    fn read_chain(&mut self, at: u16, slot: usize, head: u16) -> bool {
         let stash = &mut self.stash;
         stash.pieces[slot] = Piece::EMPTY;
         stash.room[slot] = 0;
@@ -236,15 +246,24 @@ impl VhostTx {
             }
             Ok(_) => {
                 stash.chains.truncate(start);
-                self.note(GuestFault::TooShort);
+                self.count(at, GuestFault::TooShort);
             }
             Err(GuestFault::ChainTooLong) if !is_first => {
                 stash.is_crowded = true;
                 return false;
             }
-            Err(fault) => self.note(fault),
+            Err(fault) => self.count(at, fault),
         }
         true
+    }
+
+    /// Notes a fault of the buffer `at` places behind the ring's base, once.
+    #[cold]
+    fn count(&mut self, at: u16, fault: GuestFault) {
+        if at >= self.n_counted {
+            self.n_counted = at + 1;
+            self.note(fault);
+        }
     }
 
     #[cold]
@@ -255,7 +274,7 @@ impl VhostTx {
 
     #[cold]
     fn stop(&mut self, fault: GuestFault) -> bool {
-        self.stopped = true;
+        self.stopped = Some(fault);
         self.note(fault);
         self.ring.report_error();
         false
@@ -320,6 +339,7 @@ impl VhostTx {
         }
         if n > 0 {
             self.put_used(n);
+            self.n_counted = self.n_counted.saturating_sub(n);
             self.stash.n_taken = 0;
             self.stash.n_ready -= n;
             self.ring.publish(n);

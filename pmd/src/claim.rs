@@ -1,0 +1,66 @@
+//! Whose turn it is at a receiver that can't take all that is sent to it.
+//!
+//! Whoever comes first in a turn would take every buffer that the receiver frees, and those behind would never get one. So a
+//! sender that got nothing lays claim to the receiver's next buffers; until it has got some, or a moment is over, the
+//! others' frames wait. Claims go round: who has been served has none, and who is refused meanwhile lays the next.
+
+use crate::time::Nanos;
+
+/// How long a claim stands after its holder's last visit. A sender that waits comes back with its core's next turn, at most
+/// a nap of a millisecond later; one that left must not hold up others.
+const STANDS: Nanos = 2_000_000;
+
+/// The claim on one transmit queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Claim {
+    /// Who laid it; 0: nobody.
+    holder: u32,
+    until: Nanos,
+}
+
+impl Claim {
+    /// Whether `who` has to wait since it is another's turn. 0, who takes no turns, never has to.
+    #[inline(always)]
+    pub(crate) fn bars(&self, who: u32, now: Nanos) -> bool {
+        self.holder != 0 && self.holder != who && who != 0 && now < self.until
+    }
+
+    /// `who` got nothing: its turn is next, or still is, unless another's is.
+    pub(crate) fn lay(&mut self, who: u32, now: Nanos) {
+        if !self.bars(who, now) {
+            *self = Self { holder: who, until: now + STANDS };
+        }
+    }
+
+    /// `who` got some.
+    #[inline(always)]
+    pub(crate) fn redeem(&mut self, who: u32) {
+        if self.holder == who {
+            self.holder = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_who_got_nothing_is_next_and_only_for_a_moment() {
+        let mut claim = Claim::default();
+        assert!(!claim.bars(1, 0) && !claim.bars(2, 0));
+        claim.lay(2, 0);
+        claim.lay(3, 10);
+        assert!(claim.bars(1, 20) && claim.bars(3, 20) && !claim.bars(2, 20));
+        claim.redeem(1);
+        assert!(claim.bars(1, 20), "it was not its own");
+        claim.redeem(2);
+        assert!(!claim.bars(1, 20) && !claim.bars(3, 20));
+        claim.lay(3, 30);
+        claim.lay(3, 40);
+        assert!(claim.bars(1, 39 + STANDS), "3 came again");
+        assert!(!claim.bars(1, 40 + STANDS), "3 did not come any more");
+        claim.lay(1, 40 + STANDS);
+        assert!(claim.bars(3, 41 + STANDS));
+    }
+}
