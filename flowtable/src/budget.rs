@@ -23,7 +23,7 @@ impl Budget {
             }
             let after = if is_new { u64::from(now) << 32 | 1 } else { word + 1 };
             // Relaxed: a count, which orders nothing.
-            match self.0.compare_exchange_weak(word, after, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.0.compare_exchange(word, after, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(other) => word = other,
             }
