@@ -71,7 +71,7 @@ impl Threads {
                 rxqs.push(RxQueue::vhost(port, memory.clone(), &spec, features).expect("ring"));
             }
         }
-        let ingress = Ingress { port, network: 0, source: SourcePolicy::Learn(u32::MAX), generation: 1 };
+        let ingress = Ingress { port, network: 0, trunk: None, source: SourcePolicy::Learn(u32::MAX), generation: 1 };
         self.fleet.up(PortUp { ingress, rxqs, txqs });
         (guest, kicks)
     }

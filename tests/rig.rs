@@ -36,8 +36,9 @@ pub struct Rig {
 
 /// Networks by their members; MTU 9,000; tags pass.
 pub fn networks(members: &[&[PortId]]) -> Arc<Networks> {
-    let network = |members: &&[PortId]| Network { members: members.to_vec(), frame_max: 9014, passes_tags: true };
-    Arc::new(Networks { networks: members.iter().map(network).collect() })
+    let network =
+        |members: &&[PortId]| Network { members: members.to_vec(), frame_max: 9014, passes_tags: true, uplink: None };
+    Arc::new(Networks { networks: members.iter().map(network).collect(), trunks: Vec::new() })
 }
 
 /// What guests are by default here: memory that can be shared (under Miri, which maps no files, the heap), every check on.
@@ -86,13 +87,13 @@ impl Rig {
     /// Brings a plugged guest's port up, as its front-end would.
     pub fn up(&mut self, port: PortId, network: u16, source: SourcePolicy) {
         let guest = &self.guests[usize::from(port)];
-        let up = port_of(guest, Ingress { port, network, source, generation: 1 });
+        let up = port_of(guest, Ingress { port, network, trunk: None, source, generation: 1 });
         self.fleet.up(up);
     }
 
     /// A port in memory, such as a wire, as the next port.
     pub fn plug_mem(&mut self, port: PortId, network: u16, ends: &MemPort) {
-        let ingress = Ingress { port, network, source: SourcePolicy::Learn(u32::MAX), generation: 1 };
+        let ingress = Ingress { port, network, trunk: None, source: SourcePolicy::Learn(u32::MAX), generation: 1 };
         let (rxqs, txqs) = (vec![RxQueue::mem(port, ends)], vec![TxQueue::mem(ends)]);
         self.fleet.up(PortUp { ingress, rxqs, txqs });
         self.step();

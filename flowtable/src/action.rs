@@ -1,14 +1,14 @@
 //! What a decision can be, and the table of reasons to drop.
 
-use crate::network::PortId;
+use crate::network::{NetworkId, PortId};
 
 /// What is done with one frame. Four bytes, copied freely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// To one port.
     Unicast(PortId),
-    /// To every port of the network but the one it came from.
-    Flood,
+    /// To every port of this network but the one it came from.
+    Flood(NetworkId),
     /// To nobody, and counted under this reason.
     Drop(DropReason),
 }
@@ -48,10 +48,12 @@ reasons! {
     BadSource "bad-source" "The source address was zero or a group address.";
     Spoofed "spoofed" "The source address is not one that this port may send from.";
     Tagged "tagged" "The guest sent a VLAN tag into a network that carries none.";
+    UnknownVlan "unknown-vlan" "The frame's VLAN, or its lack of a tag, belongs to no network of the uplink it came in by.";
     SamePort "same-port" "The destination is behind the port that the frame came from.";
     NoDestination "no-destination" "Nobody else is in the network, or nobody of them is connected.";
     PortDown "port-down" "The destination's port is not connected.";
     ReceiverFull "receiver-full" "The receiver left no buffers, for longer than frames behind this one could be held back.";
+    UplinkFull "uplink-full" "The uplink's transmit ring was full, for longer than frames behind this one could be held back.";
 }
 
 impl DropReason {

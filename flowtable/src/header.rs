@@ -7,6 +7,8 @@
 pub const HEADER_MAX: usize = 128;
 /// Bytes of an Ethernet header.
 pub const ETHERNET_LEN: u32 = 14;
+/// Bytes of a VLAN tag.
+pub const TAG_LEN: u32 = 4;
 
 const VLAN: u16 = 0x8100;
 const QINQ: u16 = 0x88a8;
@@ -53,6 +55,12 @@ impl Header {
     #[inline(always)]
     pub fn is_tagged(&self) -> bool {
         matches!(self.ethertype(), VLAN | QINQ)
+    }
+
+    /// How many VLAN tags the frame of `len` bytes carries, two being the most that are looked for.
+    pub(crate) fn n_tags(&self, len: usize) -> u32 {
+        let is_tag = |at: usize| self.be16(at, len).is_some_and(|kind| matches!(kind, VLAN | QINQ));
+        if !is_tag(12) { 0 } else { 1 + u32::from(is_tag(16)) }
     }
 
     /// The first sixteen bytes as two words: both addresses, then what follows them.

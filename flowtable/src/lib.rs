@@ -27,4 +27,4 @@ pub use action::{Action, DropReason};
 pub use header::{HEADER_MAX, Header};
 pub use lookup::Lookup;
 pub use mac::MacTable;
-pub use network::{Ingress, Network, NetworkId, Networks, PortId, SourcePolicy};
+pub use network::{Exit, Ingress, Network, NetworkId, Networks, PortId, SourcePolicy, Trunk, TrunkId};

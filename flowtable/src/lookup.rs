@@ -2,9 +2,9 @@
 //! the whole question.
 
 use crate::action::{Action, DropReason};
-use crate::header::Header;
+use crate::header::{ETHERNET_LEN, Header, TAG_LEN};
 use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
-use crate::network::{Ingress, Network, Networks, PortId, SourcePolicy};
+use crate::network::{Ingress, Network, Networks, PortId, SourcePolicy, TrunkId};
 use crate::table::{Flow, FlowTable, Key, TAGGED};
 use std::sync::Arc;
 
@@ -83,6 +83,9 @@ impl Lookup {
     pub fn decide(&mut self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action], now: u32) {
         let n = headers.len().min(lens.len()).min(actions.len()).min(BURST_MAX);
         let (headers, lens, actions) = (&headers[..n], &lens[..n], &mut actions[..n]);
+        if let Some(trunk) = from.trunk {
+            return self.decide_trunk(from, trunk, headers, lens, actions, now);
+        }
         let mut keys = [Key { lo: 0, hi: 0 }; BURST_MAX];
         let mut places = [0; BURST_MAX];
         for ((header, key), place) in headers.iter().zip(&mut keys).zip(&mut places) {
@@ -104,6 +107,54 @@ impl Lookup {
                 flow.key == key && flow.generation == from.generation && flow.epoch == epoch && flow.seen == now;
             actions[k] =
                 if fresh { flow.action } else { self.decide_slowly(from, &headers[k], key, places[k], epoch, now) };
+        }
+    }
+
+    /// The same for a port whose frames say by their outer tag to which network they belong. That tag goes before they are
+    /// sent on, so it counts for no length.
+    #[inline(never)]
+    fn decide_trunk(
+        &mut self,
+        from: &Ingress,
+        trunk: TrunkId,
+        headers: &[Header],
+        lens: &[u32],
+        actions: &mut [Action],
+        now: u32,
+    ) {
+        let mut keys = [Key { lo: 0, hi: 0 }; BURST_MAX];
+        let mut places = [0; BURST_MAX];
+        for ((header, key), place) in headers.iter().zip(&mut keys).zip(&mut places) {
+            *key = Key::of_trunk(header.words(), from.port);
+            *place = self.flows.prefetch(*key);
+        }
+        let epoch = self.macs.epoch();
+        for k in 0..headers.len() {
+            let key = keys[k];
+            if lens[k] == 0 {
+                continue;
+            }
+            if key.hi & TAGGED != 0 && lens[k] < ETHERNET_LEN + TAG_LEN {
+                actions[k] = Action::Drop(DropReason::Runt);
+                continue;
+            }
+            let Some(network) = self.networks.of_vlan(trunk, key.vlan()) else {
+                actions[k] = Action::Drop(DropReason::UnknownVlan);
+                continue;
+            };
+            let tags_len = TAG_LEN * headers[k].n_tags(lens[k] as usize);
+            if lens[k] > self.networks.network(network).frame_max + tags_len {
+                actions[k] = Action::Drop(DropReason::TooBig);
+                continue;
+            }
+            let flow = self.flows.at(places[k]);
+            let fresh =
+                flow.key == key && flow.generation == from.generation && flow.epoch == epoch && flow.seen == now;
+            actions[k] = if fresh {
+                flow.action
+            } else {
+                self.decide_slowly(&Ingress { network, ..*from }, &headers[k], key, places[k], epoch, now)
+            };
         }
     }
 
@@ -133,7 +184,7 @@ impl Lookup {
     /// The whole question.
     fn compose(&mut self, from: &Ingress, header: &Header, is_tagged: bool, now: u32) -> Composed {
         let (src, dst) = (header.src(), header.dst());
-        if is_tagged && !self.networks.network(from.network).passes_tags {
+        if is_tagged && from.trunk.is_none() && !self.networks.network(from.network).passes_tags {
             return Composed::drop(DropReason::Tagged);
         }
         if src[0] & 1 != 0 || src == [0; 6] {
@@ -152,12 +203,12 @@ impl Lookup {
 
     fn destination(&self, from: &Ingress, dst: [u8; 6]) -> (Action, Option<EntryRef>) {
         if dst[0] & 1 != 0 {
-            return (Action::Flood, Some(EntryRef::NONE));
+            return (Action::Flood(from.network), Some(EntryRef::NONE));
         }
         match self.macs.find(from.network, dst) {
             Some(found) if found.port == from.port => (Action::Drop(DropReason::SamePort), Some(found.entry)),
             Some(found) => (Action::Unicast(found.port), Some(found.entry)),
-            None => (Action::Flood, None),
+            None => (Action::Flood(from.network), None),
         }
     }
 
@@ -227,7 +278,7 @@ impl Lookup {
 /// Whether a frame is to be decided at all: it was not refused before, and is no longer than its network allows.
 #[cold]
 fn fits(len: u32, frame_max: u32, key: Key, action: &mut Action) -> bool {
-    let tag_len = if key.hi & TAGGED == 0 { 0 } else { 4 };
+    let tag_len = if key.hi & TAGGED == 0 { 0 } else { TAG_LEN };
     if len > frame_max + tag_len {
         *action = Action::Drop(DropReason::TooBig);
     }

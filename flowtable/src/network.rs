@@ -4,6 +4,13 @@
 pub type PortId = u16;
 /// A network: its place in [`Networks`].
 pub type NetworkId = u16;
+/// What an uplink carries: its place in [`Networks`].
+pub type TrunkId = u16;
+
+/// Places of a trunk: one for each VLAN id, the first of which, 0, means none.
+const VLANS: usize = 1 << 12;
+/// No network.
+const NOWHERE: NetworkId = NetworkId::MAX;
 
 /// One broadcast domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +21,46 @@ pub struct Network {
     pub frame_max: u32,
     /// Whether guests' own VLAN tags pass. They do where no wire carries a tag that could be imitated.
     pub passes_tags: bool,
+    /// The way to the wire, if there is one: the only member that may be a trunk.
+    pub uplink: Option<Exit>,
+}
+
+/// Where a network's frames leave for a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The uplink, which is among the network's members too.
+    pub port: PortId,
+    /// The tag that they carry out there; those that come in by the uplink's trunk have it taken off.
+    pub vlan: Option<u16>,
+}
+
+/// What an uplink carries: to which network a frame from the wire belongs, by its outer tag.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Trunk(Box<[NetworkId; VLANS]>);
+
+impl Trunk {
+    /// From all networks of an uplink and the VLAN id (1 to 4094) of each; `None` for the one whose frames carry no tag.
+    pub fn new(networks: impl IntoIterator<Item = (Option<u16>, NetworkId)>) -> Self {
+        let mut places = Box::new([NOWHERE; VLANS]);
+        for (vlan, network) in networks {
+            places[usize::from(vlan.unwrap_or(0)) % VLANS] = network;
+        }
+        Self(places)
+    }
+
+    /// The network of a frame whose outer tag has this VLAN id. 0: it has no tag, or one that says its priority alone.
+    #[inline(always)]
+    pub fn network(&self, vlan: u16) -> Option<NetworkId> {
+        let network = self.0[usize::from(vlan) % VLANS];
+        (network != NOWHERE).then_some(network)
+    }
+}
+
+impl std::fmt::Debug for Trunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let carried = (0..).zip(self.0.iter()).filter(|&(_, &network)| network != NOWHERE);
+        f.debug_map().entries(carried.map(|(vlan, network): (u16, _)| (vlan, network))).finish()
+    }
 }
 
 /// All networks, by [`NetworkId`].
@@ -21,13 +68,21 @@ pub struct Network {
 pub struct Networks {
     /// The networks, in the order of their ids.
     pub networks: Vec<Network>,
+    /// What each uplink carries, in the order of their ids.
+    pub trunks: Vec<Trunk>,
 }
 
 impl Networks {
     /// The network with this id; an unknown one is empty, so nothing leaves it.
     pub fn network(&self, id: NetworkId) -> &Network {
-        const NOWHERE: &Network = &Network { members: Vec::new(), frame_max: 0, passes_tags: false };
-        self.networks.get(usize::from(id)).unwrap_or(NOWHERE)
+        const EMPTY: &Network = &Network { members: Vec::new(), frame_max: 0, passes_tags: false, uplink: None };
+        self.networks.get(usize::from(id)).unwrap_or(EMPTY)
+    }
+
+    /// The network of a frame that came in by a trunk with this VLAN id; see [`Trunk::network`].
+    #[inline(always)]
+    pub fn of_vlan(&self, trunk: TrunkId, vlan: u16) -> Option<NetworkId> {
+        self.trunks.get(usize::from(trunk))?.network(vlan)
     }
 }
 
@@ -57,10 +112,29 @@ impl SourcePolicy {
 pub struct Ingress {
     /// The port.
     pub port: PortId,
-    /// The network it belongs to.
+    /// The network it belongs to. Of an uplink with a trunk: nothing, its frames say themselves.
     pub network: NetworkId,
+    /// What an uplink carries; `None` for a port of one network.
+    pub trunk: Option<TrunkId>,
     /// Which addresses it may send from.
     pub source: SourcePolicy,
-    /// Changes whenever anything above does, so that remembered decisions of before are stale.
+    /// Changes whenever anything above does, or what the trunk carries, so that remembered decisions of before are stale.
     pub generation: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trunk_leads_each_vlan_to_its_network_and_others_nowhere() {
+        let networks =
+            Networks { networks: Vec::new(), trunks: vec![Trunk::new([(Some(100), 3), (None, 0), (Some(4094), 7)])] };
+        assert_eq!(networks.of_vlan(0, 100), Some(3));
+        assert_eq!(networks.of_vlan(0, 0), Some(0));
+        assert_eq!(networks.of_vlan(0, 4094), Some(7));
+        assert_eq!(networks.of_vlan(0, 99), None);
+        assert_eq!(networks.of_vlan(1, 100), None, "there is no such trunk");
+        assert_eq!(format!("{:?}", networks.trunks[0]), "{0: 0, 100: 3, 4094: 7}");
+    }
 }

@@ -10,7 +10,8 @@ use crate::mac::EntryRef;
 use crate::network::PortId;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-/// What a flow is recognised by: both addresses, whether there is a tag, and the port it came in by.
+/// What a flow is recognised by: both addresses, whether there is a tag, and the port it came in by; of a trunk's frame also
+/// the VLAN id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) lo: u64,
@@ -21,6 +22,8 @@ pub(crate) struct Key {
 pub(crate) const TAGGED: u64 = 1 << 63;
 /// Set in `hi` always, so that an empty entry matches nothing.
 const PRESENT: u64 = 1 << 62;
+/// Where in `hi` the VLAN id of a trunk's frame begins.
+const VLAN_AT: u32 = 48;
 
 impl Key {
     /// From the frame's first two words: the second begins with the rest of the source address, then come EtherType or tag.
@@ -29,6 +32,20 @@ impl Key {
     pub(crate) fn new(words: (u64, u64), port: PortId) -> Self {
         let tag = if is_tag((words.1 >> 32) as u16) { TAGGED } else { 0 };
         Self { lo: words.0, hi: words.1 & 0xffff_ffff | u64::from(port) << 32 | PRESENT | tag }
+    }
+
+    /// The same for a frame that came in by a trunk: with its VLAN id.
+    #[inline(always)]
+    pub(crate) fn of_trunk(words: (u64, u64), port: PortId) -> Self {
+        let key = Self::new(words, port);
+        let vlan = if key.hi & TAGGED == 0 { 0 } else { u16::from_be((words.1 >> 48) as u16) & 0xfff };
+        Self { lo: key.lo, hi: key.hi | u64::from(vlan) << VLAN_AT }
+    }
+
+    /// The VLAN id in the key of a trunk's frame; 0: no tag, or one that says its priority alone.
+    #[inline(always)]
+    pub(crate) fn vlan(self) -> u16 {
+        (self.hi >> VLAN_AT) as u16 & 0xfff
     }
 }
 
@@ -57,7 +74,7 @@ pub(crate) struct Flow {
 
 const EMPTY: Flow = Flow {
     key: Key { lo: 0, hi: 0 },
-    action: Action::Flood,
+    action: Action::Flood(0),
     epoch: 0,
     generation: 0,
     seen: 0,
@@ -114,5 +131,19 @@ mod tests {
         assert_ne!(Key::new((1, 2), 1), Key::new((1, 2 | 0x81 << 32), 1), "one has a tag");
         assert_eq!(Key::new((1, 2), 1), Key::new((1, 2 | 0x08 << 32), 1), "the other is IPv4");
         assert_ne!(Key::new((0, 0), 0), EMPTY.key, "an empty entry is no flow");
+    }
+
+    #[test]
+    fn key_of_a_trunks_frame_holds_its_vlan_and_nothing_else_of_the_tag() {
+        let tagged = |kind: [u8; 2], tag: [u8; 2]| {
+            let word = u64::from_le_bytes([0, 0, 0, 0, kind[0], kind[1], tag[0], tag[1]]);
+            Key::of_trunk((1, word), u16::MAX)
+        };
+        assert_eq!(tagged([0x81, 0], [0x0f, 0xff]).vlan(), 4095);
+        assert_eq!(tagged([0x88, 0xa8], [0xe1, 0x23]).vlan(), 0x123);
+        assert_eq!(tagged([0x81, 0], [0x01, 0x23]), tagged([0x81, 0], [0xf1, 0x23]), "priority is no part of it");
+        assert_ne!(tagged([0x81, 0], [0x01, 0x23]), tagged([0x81, 0], [0x01, 0x24]));
+        assert_eq!(tagged([0x08, 0], [0x45, 0]).vlan(), 0);
+        assert_ne!(tagged([0x81, 0], [0, 0]), tagged([0x08, 0], [0, 0]), "one has a tag to be taken off");
     }
 }

@@ -4,10 +4,12 @@
 use crate::input::Input;
 use flowtable::header::symmetric_hash;
 use flowtable::lookup::BURST_MAX;
-use flowtable::{Action, DropReason, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network, Networks, SourcePolicy};
+use flowtable::{Action, DropReason, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network, Networks, SourcePolicy, Trunk};
 use std::sync::Arc;
 
-const N_PORTS: u16 = 6;
+const N_PORTS: u16 = 7;
+/// The port that carries both networks, the one in VLAN 1, the other without a tag.
+const UPLINK: u16 = 6;
 /// Bursts of one input.
 const BURSTS_MAX: usize = 64;
 const ETHERNET_LEN: usize = 14;
@@ -21,10 +23,11 @@ struct Switch {
 impl Switch {
     fn new(n_flows: usize) -> Self {
         let network =
-            |members: &[u16], frame_max, passes_tags| Network { members: members.into(), frame_max, passes_tags };
-        let networks = vec![network(&[0, 1, 2, 3], 1514, false), network(&[4, 5], 9014, true)];
+            |members: &[u16], frame_max, passes_tags| Network { members: members.into(), frame_max, passes_tags, uplink: None };
+        let networks = vec![network(&[0, 1, 2, 3, UPLINK], 1514, false), network(&[4, 5, UPLINK], 9014, true)];
+        let trunks = vec![Trunk::new([(Some(1), 0), (None, 1)])];
         let macs = Arc::new(MacTable::new(64, usize::from(N_PORTS), [3, 5]));
-        let lookup = Lookup::new(n_flows, usize::from(N_PORTS), macs.clone(), Arc::new(Networks { networks }), [7, 11]);
+        let lookup = Lookup::new(n_flows, usize::from(N_PORTS), macs.clone(), Arc::new(Networks { networks, trunks }), [7, 11]);
         Self { lookup, macs }
     }
 }
@@ -90,14 +93,17 @@ fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], now: u32) {
 }
 
 fn ingress(input: &mut Input<'_>) -> Ingress {
-    let port = u16::from(input.byte()) % N_PORTS;
+    let port = match input.byte() {
+        252.. => UPLINK,
+        byte => u16::from(byte) % UPLINK,
+    };
     let source = match port {
         0 => SourcePolicy::Fixed(address(0)),
         1 => SourcePolicy::Sticky,
         2 => SourcePolicy::Learn(3),
         _ => SourcePolicy::Learn(u32::MAX),
     };
-    Ingress { port, network: port / 4, source, generation: 1 }
+    Ingress { port, network: port / 4, trunk: (port == UPLINK).then_some(0), source, generation: 1 }
 }
 
 /// Header, length (0: refused before; never between that and an Ethernet header's), and what else may lie behind it.

@@ -48,7 +48,7 @@ impl Default for Burst {
         Self {
             headers: [Header::default(); BURST_MAX],
             lens: [0; BURST_MAX],
-            actions: [Action::Flood; BURST_MAX],
+            actions: [Action::Flood(0); BURST_MAX],
             data: [Piece::EMPTY; BURST_MAX],
             more: [(0, 0); BURST_MAX],
             is_plain: true,

@@ -10,7 +10,7 @@ use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::header::symmetric_hash;
 use flowtable::lookup::flood_members;
-use flowtable::{Action, DropReason, Networks, PortId};
+use flowtable::{Action, DropReason, NetworkId, Networks, PortId};
 use std::sync::{Arc, MutexGuard};
 
 /// Destinations that one burst may have.
@@ -94,8 +94,8 @@ impl Sender<'_> {
                     way
                 }
                 Action::Drop(reason) => Way::Lost(reason),
-                Action::Flood => {
-                    let members = self.networks.network(from.ingress.network).members.len();
+                Action::Flood(network) => {
+                    let members = self.networks.network(network).members.len();
                     let n_bytes = burst.lens[k] as usize * members;
                     let is_much = n_copied + members > COPIES_MAX || n_copied_bytes + n_bytes > COPIED_BYTES_MAX;
                     let is_used_up = outs.iter().any(|out| out.queue.is_nearly_used_up());
@@ -104,7 +104,7 @@ impl Sender<'_> {
                     }
                     n_copied += members;
                     n_copied_bytes += n_bytes;
-                    n_forwarded += self.flood(views, &mut outs, burst, k, from);
+                    n_forwarded += self.flood(views, &mut outs, burst, k, port, network);
                     k += 1;
                     continue;
                 }
@@ -225,14 +225,14 @@ impl Sender<'_> {
         outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
         burst: &Burst,
         k: usize,
-        from: &PortView,
+        port: PortId,
+        network: NetworkId,
     ) -> u64 {
-        let port = from.ingress.port;
         let (mut n_sent, mut n_tried) = (0, 0);
         // Copies that can't wait take no turns with those that can.
         let who = std::mem::take(&mut self.who);
         let networks = self.networks;
-        for to in flood_members(networks.network(from.ingress.network), port) {
+        for to in flood_members(networks.network(network), port) {
             let reason = match self.reserve(views, outs, burst, k, 1, to).1 {
                 Way::Reserved => {
                     n_sent += 1;
@@ -316,7 +316,7 @@ impl Sender<'_> {
                 (Some(slot), Some(view)) if Some(slot) != blocked => has_room(view, slot, self.slots, outs),
                 _ => false,
             },
-            Action::Flood => true,
+            Action::Flood(_) => true,
             Action::Drop(_) => false,
         })
     }

@@ -23,7 +23,7 @@ use crate::vhost_user::connection::{self, End};
 /// promise: queues come up on a port that is down and in memory that is there, and nothing is left at the end.
 pub fn serve(stream: UnixStream, n_pairs: u16) {
     let cores = Cores::default();
-    let ingress = Ingress { port: 0, network: 0, source: SourcePolicy::Sticky, generation: 1 };
+    let ingress = Ingress { port: 0, network: 0, trunk: None, source: SourcePolicy::Sticky, generation: 1 };
     let port = Port {
         name: "vm/nic".to_owned(),
         network: "net".to_owned(),

@@ -277,8 +277,9 @@ fn networks(topology: &Topology) -> Networks {
         frame_max: u32::from(network.mtu) + 14,
         // One with a VLAN of its own is an access network, where a guest's own tags have no business.
         passes_tags: network.vlan.is_none() && network.uplink.is_none(),
+        uplink: None,
     };
-    Networks { networks: topology.networks.iter().enumerate().map(network).collect() }
+    Networks { networks: topology.networks.iter().enumerate().map(network).collect(), trunks: Vec::new() }
 }
 
 /// Nobody outside can know them: they are those of the standard library's hash maps.
@@ -315,7 +316,7 @@ fn ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
     };
     // There are as many networks as fit: see `new_fleet`.
     let network = u16::try_from(nic.network_idx).unwrap_or(u16::MAX);
-    Ingress { port, network, source, generation: 1 }
+    Ingress { port, network, trunk: None, source, generation: 1 }
 }
 
 /// Addresses of the topology are known before their guests speak.
