@@ -223,6 +223,11 @@ impl CoreStats {
         add(&self.bursts, 1);
     }
 
+    /// Cycles that the kernel, and the way to it, took for frames that are counted already.
+    pub(crate) fn flushed(&self, n_cycles: u64) {
+        add(&self.busy_cycles, n_cycles);
+    }
+
     pub(crate) fn slept(&self) {
         add(&self.sleeps, 1);
     }
