@@ -3,7 +3,7 @@
 use crate::burst::Burst;
 use crate::error::SetupError;
 use crate::mailbox::{Command, Mailbox, Reply};
-use crate::port::{Flushed, PortView, RxQueue};
+use crate::port::{Flushed, PortView, RxQueue, TxQueue};
 use crate::send::{Sender, TXQS_MAX};
 use crate::stats::CoreStats;
 use crate::sys::{self, Epoll};
@@ -153,7 +153,7 @@ impl Core {
             let txq = views[usize::from(port)].as_ref().and_then(|view| view.txqs.get(usize::from(queue)));
             // One that went down takes what is left along.
             let Some(txq) = txq else { return false };
-            let flushed = txq.try_lock().map_or(Flushed::Unsent, |mut txq| txq.flush());
+            let flushed = TxQueue::flush(txq);
             n_unsent += usize::from(flushed == Flushed::Unsent);
             flushed != Flushed::All
         });

@@ -223,7 +223,7 @@ impl CoreStats {
         add(&self.bursts, 1);
     }
 
-    /// Cycles that the kernel, and the way to it, took for frames that are counted already.
+    /// Cycles that went into handing frames, which are counted already, to the kernel.
     pub(crate) fn flushed(&self, n_cycles: u64) {
         add(&self.busy_cycles, n_cycles);
     }

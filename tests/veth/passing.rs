@@ -1,6 +1,7 @@
 //! What has to pass between two namespaces, with the offloads that the kernel sets.
 
 use crate::world::{Manner, NATIVE, Switch, World, can_run, open};
+use pmd::port::afxdp::{self, XskMode, XskOptions};
 use pmd::port::tap::open_tap;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::sys::bpf::Attach;
@@ -153,6 +154,16 @@ fn what_cannot_be_opened_says_why_and_what_to_do() {
     world.run("ip link set eth0 mtu 9000", "b");
     world.run("ip link set up-b mtu 9000", "sw");
     says("up-b", NATIVE, "3,498 is the most");
+    let options = XskOptions {
+        device: "up-a".into(),
+        queue: 0,
+        mode: XskMode::ZeroCopy,
+        attach: Attach::Native,
+        is_veth: true,
+        n_frames: 256,
+    };
+    let error = world.inside("sw", || afxdp::open(&options).map(|_| ())).expect_err("a veth copies").to_string();
+    assert!(error.contains("without a copy") && error.contains("mode: copy works with any"), "{error}");
     assert!(open_tap("a-name-that-is-too-long").unwrap_err().to_string().contains("15 bytes"));
 }
 

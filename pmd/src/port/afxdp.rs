@@ -8,7 +8,7 @@ use crate::burst::{BURST_MAX, Burst};
 use crate::checksum;
 use crate::error::SetupError;
 use crate::port::{Flushed, Room};
-use crate::ring::xsk::{self, Ledger, PACKET_MAX, RxFrame, SocketSpec, XskRx, XskTx};
+use crate::ring::xsk::{self, Ledger, PACKET_MAX, RxFrame, SocketSpec, TxWaker, XskRx, XskTx};
 use crate::ring::xsk_peer::XskPeer;
 use crate::shm::Piece;
 use crate::sys::bpf::Attach;
@@ -297,30 +297,55 @@ impl AfXdpTx {
         self.has_put = self.ring.n_out() > 0;
     }
 
-    /// Wakes the kernel if it has to be, and takes back the frames that are out. Until it says [`Flushed::All`], it has to be
-    /// called again each turn.
-    pub(crate) fn flush(&mut self) -> Flushed {
-        let mut n_unsent = self.ring.n_unsent();
-        for _ in 0..WAKES_MAX {
-            if n_unsent == 0 || !self.ring.wants_wake() {
-                break;
-            }
-            self.ring.wake();
-            let before = std::mem::replace(&mut n_unsent, self.ring.n_unsent());
-            if n_unsent == before {
-                break;
-            }
-        }
+    /// Takes back the frames that are out, and says what is left. Until that is [`Flushed::All`], whoever was told by
+    /// [`AfXdpTx::wants_flush`] has to call this again each turn.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Look {
         self.ring.complete();
-        if n_unsent > 0 {
-            Flushed::Unsent
-        } else if self.ring.n_out() > 0 {
-            Flushed::Sent
-        } else {
-            self.is_listed = false;
-            Flushed::All
+        let n_unsent = self.ring.n_unsent();
+        let state = match self.ring.n_out() {
+            0 => Flushed::All,
+            _ if n_unsent == 0 => Flushed::Sent,
+            _ => Flushed::Unsent,
+        };
+        self.is_listed &= state != Flushed::All;
+        let waker = (n_unsent > 0 && self.ring.wants_wake()).then(|| self.ring.waker());
+        Look { state, n_unsent, waker }
+    }
+}
+
+/// What a look at a sending half shows.
+#[derive(Debug)]
+pub(crate) struct Look {
+    state: Flushed,
+    n_unsent: usize,
+    /// The kernel has to be woken.
+    waker: Option<TxWaker>,
+}
+
+impl Look {
+    /// There is nothing to flush.
+    pub(crate) const NOTHING: Look = Look { state: Flushed::All, n_unsent: 0, waker: None };
+}
+
+/// Wakes the kernel if it has to be, as often as that brings anything.
+///
+/// `look`: takes the queue's lock for a look; `None` while somebody else has it. It is free while the kernel sends, so that
+/// nobody has to wait for that.
+#[inline]
+pub(crate) fn flush(mut look: impl FnMut() -> Option<Look>) -> Flushed {
+    let mut before = usize::MAX;
+    for _ in 0..=WAKES_MAX {
+        match look() {
+            None => break,
+            Some(Look { waker: Some(waker), n_unsent, .. }) if n_unsent < before => {
+                before = n_unsent;
+                waker.wake();
+            }
+            Some(Look { state, .. }) => return state,
         }
     }
+    Flushed::Unsent
 }
 
 #[cfg(test)]

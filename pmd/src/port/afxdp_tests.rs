@@ -38,6 +38,11 @@ fn send(tx: &mut AfXdpTx, burst: &mut Burst, frames: &mut [Vec<u8>], tag: Option
     n
 }
 
+/// Nobody else has the queue.
+fn flush(tx: &mut AfXdpTx) -> Flushed {
+    super::flush(|| Some(tx.look()))
+}
+
 /// Numbers from a seed.
 fn dice(mut state: u64) -> impl FnMut(usize) -> usize {
     move |n| {
@@ -110,11 +115,11 @@ fn one_wake_up_sends_what_several_bursts_of_a_turn_put_there() {
         assert_eq!(queue.tx.wants_flush(), n == 0, "it is said once");
     }
     assert_eq!(peer.n_wakes(), 0);
-    assert_eq!(queue.tx.flush(), Flushed::All);
+    assert_eq!(flush(&mut queue.tx), Flushed::All);
     assert_eq!(peer.n_wakes(), 1);
     let sent: Vec<_> = std::iter::from_fn(|| peer.receive()).collect();
     assert_eq!(sent, [0, 1, 2, 3, 4, 5].map(|n| packet(n, if n % 2 == 0 { 60 } else { 1514 })));
-    assert_eq!(queue.tx.flush(), Flushed::All);
+    assert_eq!(flush(&mut queue.tx), Flushed::All);
     assert_eq!(peer.n_wakes(), 1, "nothing was there to wake for");
 }
 
@@ -125,7 +130,7 @@ fn tag_is_pushed_behind_the_addresses_of_frames_of_any_length() {
     for len in [14, 18, 60, 123, 124, 125, 127, 128, 129, 131, 132, 133, 1514, 3836] {
         let frame: Vec<u8> = (0..len).map(|at| at as u8 ^ (at / 256) as u8).collect();
         assert_eq!(send(&mut queue.tx, &mut burst, &mut [frame.clone()], Some(4094)), 1);
-        queue.tx.flush();
+        flush(&mut queue.tx);
         let tagged = [&frame[..12], &[0x81, 0, 0x0f, 0xfe], &frame[12..]].concat();
         assert_eq!(peer.receive().unwrap(), tagged, "{len} bytes");
     }
@@ -140,7 +145,7 @@ fn stalled_peer_fills_the_ring_and_nothing_is_lost() {
     let mut n = 0;
     while send(&mut queue.tx, &mut burst, &mut [packet(n, 60)], None) == 1 {
         n += 1;
-        assert_eq!(queue.tx.flush(), Flushed::Unsent);
+        assert_eq!(flush(&mut queue.tx), Flushed::Unsent);
     }
     assert_eq!(n as usize, PER_HALF);
     assert_eq!(queue.tx.reserve(&[60]), (0, Room::Full));
@@ -150,7 +155,7 @@ fn stalled_peer_fills_the_ring_and_nothing_is_lost() {
     peer.stall(false);
     // Two wake-ups, since one takes 32; in one flush.
     let before = peer.n_wakes();
-    assert_eq!(queue.tx.flush(), Flushed::All);
+    assert_eq!(flush(&mut queue.tx), Flushed::All);
     assert_eq!(peer.n_wakes() - before, 2);
     assert_eq!(queue.tx.ledger().n_free, PER_HALF);
     assert!((0..n).all(|n| peer.receive() == Some(packet(n, 60))) && peer.receive().is_none());
@@ -167,7 +172,7 @@ fn completions_in_any_order_bring_every_frame_back_exactly_once() {
         let mut frames: Vec<_> = (0..1 + dice(32) as u32).map(|n| packet(n_sent + n, 60 + dice(1400))).collect();
         n_sent += send(&mut queue.tx, &mut burst, &mut frames, None) as u32;
         peer.stall(dice(4) == 0);
-        queue.tx.flush();
+        flush(&mut queue.tx);
         peer.complete(dice(40), &mut dice);
         while let Some(packet) = peer.receive() {
             assert_eq!(u32::from_le_bytes(packet[..4].try_into().unwrap()), n_seen);
@@ -177,10 +182,10 @@ fn completions_in_any_order_bring_every_frame_back_exactly_once() {
     }
     assert!(n_sent > 1000, "{n_sent}");
     peer.stall(false);
-    queue.tx.flush();
+    flush(&mut queue.tx);
     peer.complete(usize::MAX, |n| n - 1);
     // Also when nothing is sent, completions are taken.
-    assert_eq!(queue.tx.flush(), Flushed::All);
+    assert_eq!(flush(&mut queue.tx), Flushed::All);
     assert_eq!(queue.tx.ledger().n_free, PER_HALF);
 }
 
@@ -192,7 +197,7 @@ fn frame_that_the_kernel_did_not_have_gets_no_second_owner() {
     for stray in [0, PER_HALF as u32 + 5, u32::MAX] {
         peer.complete_stray(stray);
     }
-    queue.tx.flush();
+    flush(&mut queue.tx);
     let ledger = queue.tx.ledger();
     assert_eq!((ledger.n_free, ledger.n_strays), (PER_HALF, 3));
     assert!(!ledger.is_balanced(), "and it shows");
@@ -205,4 +210,23 @@ fn socket_that_is_closed_has_no_statistics() {
     drop(queue);
     assert_eq!(watch.statistics().unwrap_err().kind(), io::ErrorKind::NotConnected);
     assert!(watch.is_zero_copy().is_err());
+}
+
+#[test]
+fn queue_that_another_core_has_is_flushed_another_time() {
+    let (mut queue, peer) = queue(false);
+    let mut burst = Box::<Burst>::default();
+    send(&mut queue.tx, &mut burst, &mut [packet(1, 60)], None);
+    assert!(queue.tx.wants_flush());
+    assert_eq!(super::flush(|| None), Flushed::Unsent);
+    let mut n_looks = 0;
+    // Another core takes it between the wake-up and the look behind it.
+    let look = || {
+        n_looks += 1;
+        (n_looks == 1).then(|| queue.tx.look())
+    };
+    assert_eq!(super::flush(look), Flushed::Unsent);
+    assert_eq!(peer.n_wakes(), 1);
+    assert!(!queue.tx.wants_flush(), "who knew of it still does");
+    assert_eq!(flush(&mut queue.tx), Flushed::All);
 }

@@ -317,12 +317,13 @@ impl TxQueue {
         }
     }
 
-    /// Tells the kernel of frames that it has not seen, and takes back the memory of those that are out.
-    pub(crate) fn flush(&mut self) -> Flushed {
-        match &mut self.kind {
-            TxKind::AfXdp(queue) => queue.flush(),
-            TxKind::Vhost(_) | TxKind::Tap(_) | TxKind::Mem(_) => Flushed::All,
-        }
+    /// Tells the kernel of frames that it has not seen, and takes back the memory of those that are out. The queue is locked
+    /// for moments only.
+    pub(crate) fn flush(this: &Mutex<Self>) -> Flushed {
+        afxdp::flush(|| match &mut this.try_lock().ok()?.kind {
+            TxKind::AfXdp(queue) => Some(queue.look()),
+            TxKind::Vhost(_) | TxKind::Tap(_) | TxKind::Mem(_) => Some(afxdp::Look::NOTHING),
+        })
     }
 
     /// The last fault since this was asked before, and how many there were.

@@ -363,12 +363,12 @@ impl XskTx {
         }
     }
 
-    /// Wakes it. It may leave some of the ring for another time.
+    /// What wakes it.
     #[inline]
-    pub(crate) fn wake(&mut self) {
+    pub(crate) fn waker(&self) -> TxWaker {
         match &self.rings {
-            TxRings::Kernel(kernel) => xdp::wake_tx(kernel.fd),
-            TxRings::Peer(rings) => lock(rings).wake(),
+            TxRings::Kernel(kernel) => TxWaker::Kernel(kernel.fd),
+            TxRings::Peer(rings) => TxWaker::Peer(rings.clone()),
         }
     }
 
@@ -376,6 +376,25 @@ impl XskTx {
     pub(crate) fn ledger(&self, n_burst: usize) -> Ledger {
         let (n_frames, n_free) = (self.is_out.len(), self.free.len());
         Ledger { n_frames, n_kernel: self.n_out, n_burst, n_free, n_strays: self.n_strays }
+    }
+}
+
+/// Wakes the kernel to send. It works by copy for a microsecond a packet in that call, so whoever has the ring behind a lock
+/// lets go of that first. Not to be kept longer than the ring.
+#[derive(Debug)]
+pub(crate) enum TxWaker {
+    Kernel(RawFd),
+    Peer(Arc<Mutex<PeerRings>>),
+}
+
+impl TxWaker {
+    /// Wakes it. It may leave some of the ring for another time.
+    #[inline]
+    pub(crate) fn wake(self) {
+        match self {
+            TxWaker::Kernel(fd) => xdp::wake_tx(fd),
+            TxWaker::Peer(rings) => lock(&rings).wake(),
+        }
     }
 }
 
