@@ -157,8 +157,8 @@ impl Sender<'_> {
     fn commit(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &mut Burst, exit: Option<Exit>) {
         for out in outs.iter_mut() {
             self.slots[out.slot] = 0;
-            if burst.wishing & out.frames != 0 && !out.queue.takes_wishes() {
-                fulfil(burst, out.frames);
+            if burst.wishing & out.frames != 0 {
+                fulfil(burst, out);
             }
             let tag = exit.filter(|exit| exit.port == out.port).and_then(|exit| exit.vlan);
             let n_bytes = out.queue.commit(burst, out.frames, tag);
@@ -373,8 +373,8 @@ impl Sender<'_> {
 /// Does what the senders of these frames left to do, for a receiver that would not.
 #[cold]
 #[inline(never)]
-fn fulfil(burst: &mut Burst, frames: u32) {
-    let mut rest = burst.wishing & frames;
+fn fulfil(burst: &mut Burst, out: &Out<'_>) {
+    let mut rest = if out.queue.takes_wishes() { 0 } else { burst.wishing & out.frames };
     while rest != 0 {
         checksum::complete(burst, rest.trailing_zeros() as usize);
         rest &= rest - 1;

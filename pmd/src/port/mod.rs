@@ -128,9 +128,7 @@ impl RxQueue {
     pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &crate::stats::PortStats) -> usize {
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.peek(burst, stats),
-            RxKind::AfXdp(queue) => queue.peek(burst),
-            RxKind::Tap(queue) => queue.peek(burst),
-            RxKind::Mem(queue) => queue.peek(burst),
+            other => other.peek(burst),
         }
     }
 
@@ -139,18 +137,41 @@ impl RxQueue {
     pub(crate) fn consume(&mut self, burst: &Burst, n: usize) {
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.consume(burst, n),
-            RxKind::AfXdp(queue) => queue.consume(n),
-            RxKind::Tap(queue) => queue.consume(n),
-            RxKind::Mem(queue) => queue.consume(n),
+            other => other.consume(n),
         }
     }
 
     /// Whether frames may wait where they are. What came off a wire can't.
+    #[inline(always)]
     pub(crate) fn can_hold(&self) -> bool {
         match &self.kind {
             RxKind::Vhost(_) | RxKind::Tap(_) => true,
             RxKind::AfXdp(_) => false,
             RxKind::Mem(queue) => queue.can_hold(),
+        }
+    }
+}
+
+/// All kinds but a guest's, out of its way: a burst between guests is a hundred instructions, and each further kind among
+/// them would cost some.
+impl RxKind {
+    #[inline(never)]
+    fn peek(&mut self, burst: &mut Burst) -> usize {
+        match self {
+            RxKind::AfXdp(queue) => queue.peek(burst),
+            RxKind::Tap(queue) => queue.peek(burst),
+            RxKind::Mem(queue) => queue.peek(burst),
+            RxKind::Vhost(_) => 0,
+        }
+    }
+
+    #[inline(never)]
+    fn consume(&mut self, n: usize) {
+        match self {
+            RxKind::AfXdp(queue) => queue.consume(n),
+            RxKind::Tap(queue) => queue.consume(n),
+            RxKind::Mem(queue) => queue.consume(n),
+            RxKind::Vhost(_) => {}
         }
     }
 }
@@ -270,9 +291,7 @@ impl TxQueue {
     pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16) -> (usize, Room) {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.reserve(lens, hint),
-            TxKind::AfXdp(queue) => queue.reserve(lens),
-            TxKind::Tap(queue) => queue.reserve(lens),
-            TxKind::Mem(queue) => queue.reserve(lens.len()),
+            other => other.reserve(lens),
         }
     }
 
@@ -293,13 +312,12 @@ impl TxQueue {
     pub(crate) fn commit(&mut self, burst: &Burst, mask: u32, tag: Option<u16>) -> u64 {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.commit(burst, mask),
-            TxKind::AfXdp(queue) => queue.commit(burst, mask, tag),
-            TxKind::Tap(queue) => queue.commit(burst, mask, tag),
-            TxKind::Mem(queue) => queue.commit(burst, mask, tag),
+            other => other.commit(burst, mask, tag),
         }
     }
 
     /// Whether the receiver does itself what a frame's sender left to do.
+    #[cold]
     pub(crate) fn takes_wishes(&self) -> bool {
         match &self.kind {
             TxKind::Vhost(queue) => queue.takes_checksums(),
@@ -331,6 +349,29 @@ impl TxQueue {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.take_fault(),
             TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => None,
+        }
+    }
+}
+
+/// As for receiving: all kinds but a guest's.
+impl TxKind {
+    #[inline(never)]
+    fn reserve(&mut self, lens: &[u32]) -> (usize, Room) {
+        match self {
+            TxKind::AfXdp(queue) => queue.reserve(lens),
+            TxKind::Tap(queue) => queue.reserve(lens),
+            TxKind::Mem(queue) => queue.reserve(lens.len()),
+            TxKind::Vhost(_) => (0, Room::Stopped),
+        }
+    }
+
+    #[inline(never)]
+    fn commit(&mut self, burst: &Burst, mask: u32, tag: Option<u16>) -> u64 {
+        match self {
+            TxKind::AfXdp(queue) => queue.commit(burst, mask, tag),
+            TxKind::Tap(queue) => queue.commit(burst, mask, tag),
+            TxKind::Mem(queue) => queue.commit(burst, mask, tag),
+            TxKind::Vhost(_) => 0,
         }
     }
 }
