@@ -15,7 +15,7 @@ use crate::claim::Claim;
 use crate::error::{GuestFault, SetupError};
 use crate::hold::Hold;
 use crate::ring::QueueSpec;
-use crate::ring::xsk::Ledger;
+use crate::ring::frames::Ledger;
 use crate::shm::GuestMemory;
 use afxdp::{AfXdpRx, AfXdpTx};
 use flowtable::{DropReason, Ingress, PortId};

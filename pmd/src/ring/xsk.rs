@@ -1,92 +1,45 @@
-//! The four rings of an AF_XDP socket, and who owns the frames of its UMEM.
-//!
-//! Half of the frames are for receiving, half for sending, so that a queue's two halves share nothing: the receiving one
-//! belongs to a core, the sending one stands behind a lock. A frame is owned by exactly one of: the kernel (it stands in one
-//! of the rings), a burst ([`RxFrame`], [`TxFrame`]: values that can't be copied), or the free list. [`Ledger`] counts them.
-//!
-//! The rings are those of libxdp by way of the crate `xsk-rs`, which is known in this file alone; in tests the kernel's half
-//! is played by [`super::xsk_peer`].
+//! The four rings of an AF_XDP socket. They are those of libxdp by way of the crate `xsk-rs`, which is known in this file
+//! alone; in tests the kernel's half is played by [`super::xsk_peer`].
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames, and places in a UMEM of some MiB")]
 
+use super::frames::{FRAME_BYTES, TxFrame, XskRx, XskTx};
 use super::xsk_peer::PeerRings;
 use crate::burst::BURST_MAX;
 use crate::error::SetupError;
-use crate::shm::Piece;
 use crate::shm::umem::UmemArea;
 use crate::sys::xdp;
 use arrayvec::ArrayVec;
 use std::error::Error;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use xsk_rs::config::{BindFlags, FrameSize, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 
-/// Bytes of a frame of UMEM.
-pub(crate) const FRAME_BYTES: usize = 4096;
-/// Bytes in front of the packet, which the kernel wants for itself (`XDP_PACKET_HEADROOM`).
-pub(crate) const HEADROOM: usize = 256;
-/// The longest packet that fits.
-pub(crate) const PACKET_MAX: u32 = (FRAME_BYTES - HEADROOM) as u32;
 /// Frames that one wake-up sends by copy, where the kernel can be told.
 const TX_BUDGET: u32 = 256;
 /// How long a queue is waited for that somebody has just let go of: the kernel takes some tens of milliseconds.
 const BUSY_MAX: Duration = Duration::from_secs(1);
 const BUSY_LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Where the frames of one half of a queue are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
-    /// Frames that there are.
-    pub n_frames: usize,
-    /// With the kernel, in one of the rings.
-    pub n_kernel: usize,
-    /// In a burst, on their way.
-    pub n_burst: usize,
-    /// With nobody.
-    pub n_free: usize,
-    /// Descriptors that the kernel gave for frames which it did not have. They were ignored.
-    pub n_strays: u64,
-}
-
-impl Ledger {
-    /// Whether every frame is at exactly one place.
-    pub fn is_balanced(&self) -> bool {
-        self.n_kernel + self.n_burst + self.n_free == self.n_frames && self.n_strays == 0
-    }
-}
-
-/// A received packet, from the receive ring until it is given back. Whoever has it owns its frame.
+/// Receive ring and fill ring.
 #[derive(Debug)]
-pub(crate) struct RxFrame {
-    number: u32,
-    at: usize,
-    len: u32,
-}
-
-/// A frame to be sent, from the free list until it is put into the transmit ring. Whoever has it owns it.
-#[derive(Debug)]
-#[must_use = "a frame that is dropped is lost"]
-pub(crate) struct TxFrame {
-    number: u32,
-}
-
-#[derive(Debug)]
-enum RxRings {
+pub(super) enum RxRings {
     Kernel(Box<KernelRx>),
     Peer(Arc<Mutex<PeerRings>>),
 }
 
+/// Transmit ring and completion ring.
 #[derive(Debug)]
-enum TxRings {
+pub(super) enum TxRings {
     Kernel(Box<KernelTx>),
     Peer(Arc<Mutex<PeerRings>>),
 }
 
 #[derive(Debug)]
-struct KernelRx {
+pub(super) struct KernelRx {
     rx: RxQueue,
     fill: FillQueue,
     /// A descriptor of every frame, since they can't be made, only copied.
@@ -96,7 +49,7 @@ struct KernelRx {
 }
 
 #[derive(Debug)]
-struct KernelTx {
+pub(super) struct KernelTx {
     tx: TxQueue,
     completion: CompQueue,
     umem: Umem,
@@ -110,107 +63,10 @@ fn lock(rings: &Mutex<PeerRings>) -> MutexGuard<'_, PeerRings> {
     rings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The receiving half: receive ring and fill ring.
-#[derive(Debug)]
-pub(crate) struct XskRx {
-    rings: RxRings,
-    area: UmemArea,
-    /// By frame: whether the kernel has it.
-    is_out: Box<[bool]>,
-    n_out: usize,
-    /// Those that the fill ring had no room for.
-    free: Vec<u32>,
-    n_strays: u64,
-}
-
-impl XskRx {
-    /// `n_frames`: the first of the UMEM, which all go to the kernel at once.
-    fn new(rings: RxRings, area: UmemArea, n_frames: usize) -> Self {
-        let free = (0..n_frames as u32).rev().collect();
-        let mut half = Self { rings, area, is_out: vec![false; n_frames].into(), n_out: 0, free, n_strays: 0 };
-        half.refill();
-        half
-    }
-
-    pub(crate) fn of_peer(rings: Arc<Mutex<PeerRings>>, area: UmemArea, n_frames: usize) -> Self {
-        Self::new(RxRings::Peer(rings), area, n_frames)
-    }
-
-    /// Takes packets off the receive ring, oldest first, until there are [`BURST_MAX`] in `to`.
-    #[inline]
-    pub(crate) fn take(&mut self, to: &mut ArrayVec<RxFrame, BURST_MAX>) {
-        let mut packets = ArrayVec::new();
-        self.rings.take(to.remaining_capacity(), &mut packets);
-        for (at, len) in packets {
-            let number = at / FRAME_BYTES;
-            // The kernel's word, yet nothing is gained by trusting it: twice the same frame would be two owners.
-            match self.is_out.get_mut(number) {
-                Some(is_out) if *is_out && self.area.piece(at, len).is_some() => {
-                    *is_out = false;
-                    self.n_out -= 1;
-                    to.push(RxFrame { number: number as u32, at, len });
-                }
-                _ => self.n_strays += 1,
-            }
-        }
-    }
-
-    /// The packet, where it arrived.
-    #[inline(always)]
-    pub(crate) fn piece(&self, frame: &RxFrame) -> Piece {
-        self.area.piece(frame.at, frame.len).unwrap_or(Piece::EMPTY)
-    }
-
-    /// Gives frames back to the kernel, which wakes up for them if it waits for any.
-    #[inline]
-    pub(crate) fn give(&mut self, frames: impl Iterator<Item = RxFrame>) {
-        self.free.extend(frames.map(|frame| frame.number));
-        self.refill();
-        self.rings.wake_if_wanted();
-    }
-
-    fn refill(&mut self) {
-        while !self.free.is_empty() {
-            let from = self.free.len().saturating_sub(BURST_MAX);
-            let n = self.rings.fill(&self.free[from..]);
-            for number in self.free.drain(from..from + n) {
-                self.is_out[number as usize] = true;
-            }
-            self.n_out += n;
-            if n == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Whether packets wait, asked afresh. Before a sleep: the kernel is told of frames too.
-    pub(crate) fn has_more(&mut self) -> bool {
-        self.rings.wake_if_wanted();
-        self.rings.has_more()
-    }
-
-    /// The socket; `None` in memory.
-    pub(crate) fn fd(&self) -> Option<RawFd> {
-        if let RxRings::Kernel(kernel) = &self.rings { Some(kernel.fd) } else { None }
-    }
-
-    /// The same, for who borrows it from here.
-    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
-        // SAFETY: the rings keep the socket open, and they are borrowed.
-        self.fd().map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
-    }
-
-    /// `n_burst`: frames that the caller owns.
-    pub(crate) fn ledger(&self, n_burst: usize) -> Ledger {
-        let (n_frames, n_free) = (self.is_out.len(), self.free.len());
-        Ledger { n_frames, n_kernel: self.n_out, n_burst, n_free, n_strays: self.n_strays }
-    }
-}
-
 impl RxRings {
     /// Address and length of the next packets, `n` at most.
     #[inline]
-    fn take(&mut self, n: usize, to: &mut ArrayVec<(usize, u32), BURST_MAX>) {
+    pub(super) fn take(&mut self, n: usize, to: &mut ArrayVec<(usize, u32), BURST_MAX>) {
         match self {
             RxRings::Kernel(kernel) => {
                 let scratch = &mut kernel.scratch[..n];
@@ -224,7 +80,7 @@ impl RxRings {
 
     /// Offers frames to the kernel, a burst at most; gives how many of the first of them it took.
     #[inline]
-    fn fill(&mut self, numbers: &[u32]) -> usize {
+    pub(super) fn fill(&mut self, numbers: &[u32]) -> usize {
         match self {
             RxRings::Kernel(kernel) => {
                 for (desc, &number) in kernel.scratch.iter_mut().zip(numbers) {
@@ -239,143 +95,23 @@ impl RxRings {
     }
 
     #[inline]
-    fn wake_if_wanted(&self) {
+    pub(super) fn wake_if_wanted(&self) {
         match self {
             RxRings::Kernel(kernel) if kernel.fill.needs_wakeup() => xdp::wake_rx(kernel.fd),
             _ => {}
         }
     }
 
-    fn has_more(&mut self) -> bool {
+    pub(super) fn has_more(&mut self) -> bool {
         match self {
             RxRings::Kernel(kernel) => kernel.rx.nb_avail_exact() > 0,
             RxRings::Peer(rings) => lock(rings).has_received(),
         }
     }
-}
 
-/// The sending half: transmit ring and completion ring.
-#[derive(Debug)]
-pub(crate) struct XskTx {
-    rings: TxRings,
-    area: UmemArea,
-    /// Number of its first frame.
-    first: u32,
-    /// By frame from there: whether the kernel has it.
-    is_out: Box<[bool]>,
-    n_out: usize,
-    free: Vec<u32>,
-    n_strays: u64,
-}
-
-impl XskTx {
-    /// `n_frames`: those of the UMEM from `first` on, which is as many as its rings have places.
-    fn new(rings: TxRings, area: UmemArea, first: usize, n_frames: usize) -> Self {
-        let first = first as u32;
-        let free = (first..first + n_frames as u32).rev().collect();
-        Self { rings, area, first, is_out: vec![false; n_frames].into(), n_out: 0, free, n_strays: 0 }
-    }
-
-    pub(crate) fn of_peer(rings: Arc<Mutex<PeerRings>>, area: UmemArea, first: usize, n_frames: usize) -> Self {
-        Self::new(TxRings::Peer(rings), area, first, n_frames)
-    }
-
-    /// Frames that are free now.
-    #[inline(always)]
-    pub(crate) fn n_free(&self) -> usize {
-        self.free.len()
-    }
-
-    /// A frame of the free list.
-    #[inline(always)]
-    pub(crate) fn frame(&mut self) -> Option<TxFrame> {
-        Some(TxFrame { number: self.free.pop()? })
-    }
-
-    /// Where its packet goes.
-    #[inline(always)]
-    pub(crate) fn piece(&self, frame: &TxFrame) -> Piece {
-        let at = frame.number as usize * FRAME_BYTES + HEADROOM;
-        self.area.piece(at, PACKET_MAX).unwrap_or(Piece::EMPTY)
-    }
-
-    /// Puts packets into the transmit ring, a burst at most, and shows them; they are not on their way before a wake-up. Each
-    /// comes with its length. There is room: the ring has a place for every frame of this half.
-    #[inline]
-    pub(crate) fn put(&mut self, frames: ArrayVec<(TxFrame, u32), BURST_MAX>) {
-        let n = self.rings.put(&frames);
-        debug_assert_eq!(n, frames.len(), "the transmit ring has no place for a frame of its own");
-        for (at, (frame, _)) in frames.into_iter().enumerate() {
-            if at < n {
-                self.is_out[(frame.number - self.first) as usize] = true;
-                self.n_out += 1;
-            } else {
-                self.free.push(frame.number);
-                self.n_strays += 1;
-            }
-        }
-    }
-
-    /// Takes back the frames whose packets are out.
-    #[inline]
-    pub(crate) fn complete(&mut self) {
-        let mut done = ArrayVec::<u32, BURST_MAX>::new();
-        while self.n_out > 0 {
-            done.clear();
-            self.rings.complete(&mut done);
-            for &number in &done {
-                match self.is_out.get_mut(number.wrapping_sub(self.first) as usize) {
-                    Some(is_out) if *is_out => {
-                        *is_out = false;
-                        self.n_out -= 1;
-                        self.free.push(number);
-                    }
-                    _ => self.n_strays += 1,
-                }
-            }
-            if done.len() < BURST_MAX {
-                break;
-            }
-        }
-    }
-
-    /// Frames that the kernel has, in the transmit ring or behind it.
-    #[inline(always)]
-    pub(crate) fn n_out(&self) -> usize {
-        self.n_out
-    }
-
-    /// Packets in the transmit ring that the kernel has not taken yet.
-    #[inline]
-    pub(crate) fn n_unsent(&mut self) -> usize {
-        match &mut self.rings {
-            TxRings::Kernel(kernel) => (kernel.size - kernel.tx.nb_free_exact()) as usize,
-            TxRings::Peer(rings) => lock(rings).n_unsent(),
-        }
-    }
-
-    /// Whether the kernel has to be woken to see the transmit ring.
-    #[inline]
-    pub(crate) fn wants_wake(&self) -> bool {
-        match &self.rings {
-            TxRings::Kernel(kernel) => kernel.tx.needs_wakeup(),
-            TxRings::Peer(_) => true,
-        }
-    }
-
-    /// What wakes it.
-    #[inline]
-    pub(crate) fn waker(&self) -> TxWaker {
-        match &self.rings {
-            TxRings::Kernel(kernel) => TxWaker::Kernel(kernel.fd),
-            TxRings::Peer(rings) => TxWaker::Peer(rings.clone()),
-        }
-    }
-
-    /// `n_burst`: frames that the caller owns.
-    pub(crate) fn ledger(&self, n_burst: usize) -> Ledger {
-        let (n_frames, n_free) = (self.is_out.len(), self.free.len());
-        Ledger { n_frames, n_kernel: self.n_out, n_burst, n_free, n_strays: self.n_strays }
+    /// The socket; `None` in memory.
+    pub(super) fn fd(&self) -> Option<RawFd> {
+        if let RxRings::Kernel(kernel) = self { Some(kernel.fd) } else { None }
     }
 }
 
@@ -400,7 +136,7 @@ impl TxWaker {
 
 impl TxRings {
     #[inline]
-    fn put(&mut self, frames: &[(TxFrame, u32)]) -> usize {
+    pub(super) fn put(&mut self, frames: &[(TxFrame, u32)]) -> usize {
         match self {
             TxRings::Kernel(kernel) => {
                 for (desc, (frame, len)) in kernel.scratch.iter_mut().zip(frames) {
@@ -418,7 +154,7 @@ impl TxRings {
 
     /// Numbers of frames that are out, as many as fit.
     #[inline]
-    fn complete(&mut self, done: &mut ArrayVec<u32, BURST_MAX>) {
+    pub(super) fn complete(&mut self, done: &mut ArrayVec<u32, BURST_MAX>) {
         match self {
             TxRings::Kernel(kernel) => {
                 // SAFETY: the descriptors are overwritten; frames that they stood for are not touched through them.
@@ -426,6 +162,33 @@ impl TxRings {
                 done.extend(kernel.scratch[..n].iter().map(|desc| (desc.addr() / FRAME_BYTES) as u32));
             }
             TxRings::Peer(rings) => lock(rings).take_completed(done),
+        }
+    }
+
+    /// Packets in the transmit ring that the kernel has not taken yet.
+    #[inline]
+    pub(super) fn n_unsent(&mut self) -> usize {
+        match self {
+            TxRings::Kernel(kernel) => (kernel.size - kernel.tx.nb_free_exact()) as usize,
+            TxRings::Peer(rings) => lock(rings).n_unsent(),
+        }
+    }
+
+    /// Whether the kernel has to be woken to see the transmit ring.
+    #[inline]
+    pub(super) fn wants_wake(&self) -> bool {
+        match self {
+            TxRings::Kernel(kernel) => kernel.tx.needs_wakeup(),
+            TxRings::Peer(_) => true,
+        }
+    }
+
+    /// What wakes it.
+    #[inline]
+    pub(super) fn waker(&self) -> TxWaker {
+        match self {
+            TxRings::Kernel(kernel) => TxWaker::Kernel(kernel.fd),
+            TxRings::Peer(rings) => TxWaker::Peer(rings.clone()),
         }
     }
 }

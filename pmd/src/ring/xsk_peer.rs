@@ -2,7 +2,8 @@
 //! unprivileged and on virtual time; it can stall, leave rings full and complete in any order.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames")]
 
-use super::xsk::{FRAME_BYTES, HEADROOM, PACKET_MAX, XskRx, XskTx};
+use super::frames::{FRAME_BYTES, HEADROOM, PACKET_MAX, XskRx, XskTx};
+use super::xsk::{RxRings, TxRings};
 use crate::burst::BURST_MAX;
 use crate::shm::umem::UmemArea;
 use arrayvec::ArrayVec;
@@ -56,8 +57,8 @@ impl XskPeer {
             n_lost: 0,
         };
         let rings = Arc::new(Mutex::new(rings));
-        let rx = XskRx::of_peer(rings.clone(), area.clone(), size);
-        let tx = XskTx::of_peer(rings.clone(), area, size, size);
+        let rx = XskRx::new(RxRings::Peer(rings.clone()), area.clone(), size);
+        let tx = XskTx::new(TxRings::Peer(rings.clone()), area, size, size);
         (Self { rings }, rx, tx)
     }
 

@@ -1,7 +1,7 @@
 //! UMEM: the memory that a device's queue and this process share, in frames of one size.
 //!
 //! It is the switch's own, yet the kernel writes to frames that it was given, so it is reached as a guest's memory is: by
-//! [`Piece`], never by reference. Who may touch which frame when is kept by [`crate::ring::xsk`].
+//! [`Piece`], never by reference. Who may touch which frame when is kept by [`crate::ring::frames`].
 
 use super::Piece;
 use std::any::Any;
