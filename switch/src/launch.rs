@@ -214,8 +214,12 @@ fn files_needed(topology: &Topology) -> u64 {
 /// Every socket that this side makes, by port. All that is wrong is said at once.
 fn open_sockets(topology: &Topology) -> Result<Vec<Option<Listening>>, String> {
     let (mut sockets, mut wrong) = (Vec::new(), Vec::new());
+    wrong.extend(topology.uplinks.iter().map(|uplink| format!("{}: weir can't run uplinks yet", uplink.name)));
     for (vm, nic) in topology.nics() {
-        let PortKind::VhostUser { path, listens, group, mode } = &nic.port;
+        let PortKind::VhostUser { path, listens, group, mode } = &nic.port else {
+            wrong.push(format!("{}: weir can't run this kind of port yet", config::port_name(vm, nic)));
+            continue;
+        };
         if *listens == Listens::Guest {
             sockets.push(None);
             continue;
@@ -276,7 +280,7 @@ fn networks(topology: &Topology) -> Networks {
         // Ethernet's header is not part of the MTU.
         frame_max: u32::from(network.mtu) + 14,
         // One with a VLAN of its own is an access network, where a guest's own tags have no business.
-        passes_tags: network.vlan.is_none() && network.uplink.is_none(),
+        passes_tags: network.vlan.is_none() && network.uplink_idx.is_none(),
         uplink: None,
     };
     Networks { networks: topology.networks.iter().enumerate().map(network).collect(), trunks: Vec::new() }
@@ -291,9 +295,9 @@ fn seeds() -> [u64; 2] {
 fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
     let any_max = u32::try_from(any_max(topology)).unwrap_or(u32::MAX);
     let make = |(id, (vm, nic)): (PortId, (&config::Vm, &Nic))| {
-        let PortKind::VhostUser { path, listens, .. } = &nic.port;
+        let PortKind::VhostUser { path, listens, .. } = &nic.port else { return None };
         let name = config::port_name(vm, nic);
-        Arc::new(Port {
+        Some(Arc::new(Port {
             network: topology.network_of(nic).name.clone(),
             ingress: ingress(id, nic, any_max),
             n_pairs: nic.queues,
@@ -302,9 +306,9 @@ fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
             link: Link::default(),
             notes: notes::Notes::new(&name),
             name,
-        })
+        }))
     };
-    (0..).zip(topology.nics()).map(make).collect()
+    (0..).zip(topology.nics()).filter_map(make).collect()
 }
 
 fn ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
