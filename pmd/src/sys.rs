@@ -11,6 +11,8 @@ mod signal;
 pub(crate) mod tun;
 pub mod xdp;
 
+pub mod link;
+
 use crate::error::SetupError;
 use std::fs::File;
 use std::io;
