@@ -32,6 +32,7 @@ mod topology;
 mod units;
 mod uplink;
 
+pub use nearest::nearest;
 pub use raw::schema;
 pub use report::{Diagnostic, Report};
 pub use topology::{

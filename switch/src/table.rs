@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{CoreReport, MacReport, PortReport, RateReport, State};
+use crate::report::{ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
+use crate::uplink::report::UplinkReport;
 
 /// `show ports`.
 pub(crate) fn ports(ports: &[PortReport]) -> String {
@@ -23,7 +24,7 @@ pub(crate) fn ports(ports: &[PortReport]) -> String {
 
 /// `show port NAME`.
 pub(crate) fn port(port: &PortReport) -> String {
-    let (counters, connection) = (&port.counters, &port.connection);
+    let counters = &port.counters;
     let frames =
         |frames: u64, bytes: u64, pps: f64, bps: f64| format!("{frames} frames, {bytes} bytes, {}", rate(pps, bps));
     let RateReport { rx_pps, rx_bps, tx_pps, tx_bps } = port.rates;
@@ -32,11 +33,6 @@ pub(crate) fn port(port: &PortReport) -> String {
         ("network", port.network.clone()),
         ("state", state(port.state).to_owned()),
         ("waits for", port.waits_for.clone().unwrap_or_else(|| "nothing".to_owned())),
-        ("socket", format!("{} (made by {})", connection.path, connection.listens)),
-        ("connections", format!("{}, and {} refused", connection.connects, connection.refused_connects)),
-        ("features", connection.features.clone().unwrap_or_else(|| "not chosen yet".to_owned())),
-        ("protocol features", connection.protocol_features.clone()),
-        ("memory", format!("{} regions, {} bytes", connection.memory_regions, connection.memory_bytes)),
         ("from VM", frames(counters.rx_frames, counters.rx_bytes, rx_pps, rx_bps)),
         ("to VM", frames(counters.tx_frames, counters.tx_bytes, tx_pps, tx_bps)),
         ("forwarded", format!("{}, {} of them further copies of floods", counters.forwarded, counters.copies)),
@@ -45,10 +41,22 @@ pub(crate) fn port(port: &PortReport) -> String {
         ("held", format!("{} turns in which frames stayed in the VM's ring", counters.held)),
         ("faults", counters.faults.to_string()),
     ];
-    rows.extend(connection.refusal.clone().map(|why| ("last refusal", why)));
-    rows.extend(connection.last_closed_for.clone().map(|why| ("last closed for", why)));
+    rows.extend(port.connection.iter().flat_map(connection));
     let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     format!("{}{}{}", align(&rows), queues(port), drops(port))
+}
+
+fn connection(connection: &ConnectionReport) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("socket", format!("{} (made by {})", connection.path, connection.listens)),
+        ("connections", format!("{}, and {} refused", connection.connects, connection.refused_connects)),
+        ("features", connection.features.clone().unwrap_or_else(|| "not chosen yet".to_owned())),
+        ("protocol features", connection.protocol_features.clone()),
+        ("memory", format!("{} regions, {} bytes", connection.memory_regions, connection.memory_bytes)),
+    ];
+    rows.extend(connection.refusal.clone().map(|why| ("last refusal", why)));
+    rows.extend(connection.last_closed_for.clone().map(|why| ("last closed for", why)));
+    rows
 }
 
 fn queues(port: &PortReport) -> String {
@@ -82,6 +90,42 @@ fn drops(port: &PortReport) -> String {
     }
     rows.insert(0, ["DROPPED", "FOR", ""].map(str::to_owned).to_vec());
     format!("\n{}", align(&rows))
+}
+
+/// `show uplinks`.
+pub(crate) fn uplinks(uplinks: &[UplinkReport]) -> String {
+    if uplinks.is_empty() {
+        return "no uplinks\n".to_owned();
+    }
+    let head = ["UPLINK", "DEVICE", "DRIVER", "STATE", "MODE", "QUEUES", "FROM WIRE", "TO WIRE", "DROPPED", "LOST", ""];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(uplinks.iter().map(|uplink| {
+        let copies = if uplink.zero_copy { "zero-copy" } else { "copy" };
+        vec![
+            uplink.name.clone(),
+            uplink.device.clone(),
+            uplink.driver.clone().unwrap_or_else(|| "-".to_owned()),
+            state(uplink.state).to_owned(),
+            uplink.mode.as_ref().map_or_else(|| "-".to_owned(), |mode| format!("{mode}, {copies}")),
+            uplink.queues.to_string(),
+            rate(uplink.rates.rx_pps, uplink.rates.rx_bps),
+            rate(uplink.rates.tx_pps, uplink.rates.tx_bps),
+            uplink.counters.dropped.to_string(),
+            uplink.lost.n_frames().to_string(),
+            uplink.waits_for.clone().unwrap_or_default(),
+        ]
+    }));
+    let mut text = align(&rows);
+    for uplink in uplinks {
+        if uplink.lost.n_frames() > 0 {
+            // Writing to a string can't fail.
+            let _ = writeln!(text, "{}: lost before the switch saw them: {}", uplink.name, uplink.lost);
+        }
+        for remark in &uplink.remarks {
+            let _ = writeln!(text, "{}: {remark}", uplink.name);
+        }
+    }
+    text
 }
 
 /// `show macs`.
