@@ -52,6 +52,17 @@ fn halves(fd: OwnedFd) -> (TapRx, TapTx) {
     (TapRx::new(fd.clone()), TapTx { fd, packet: vec![0; NET_HEADER + FRAME_MAX].into(), n_refused: 0 })
 }
 
+/// Control's look at a tap.
+#[derive(Clone, Debug)]
+pub struct TapWatch(Arc<OwnedFd>);
+
+impl TapWatch {
+    /// Whether its device is still there, in whatever network namespace.
+    pub fn is_there(&self) -> bool {
+        tun::is_attached(self.0.as_fd())
+    }
+}
+
 /// A packet that was read: header and frame.
 #[derive(Debug)]
 struct Packet {
@@ -74,6 +85,11 @@ impl TapRx {
         let packet = || Packet { bytes: vec![0; NET_HEADER + FRAME_MAX + 1].into(), len: 0 };
         let spare = (0..BURST_MAX).map(|_| packet()).collect();
         Self { fd, waiting: VecDeque::with_capacity(BURST_MAX), spare, n_left_alone: 0 }
+    }
+
+    /// For control to look at it while cores have it. The tap goes with the last of the two halves and this.
+    pub fn watch(&self) -> TapWatch {
+        TapWatch(self.fd.clone())
     }
 
     pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {

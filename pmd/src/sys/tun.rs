@@ -36,6 +36,14 @@ pub(crate) fn open(name: &str) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether the file still has a device, wherever that is. It hasn't once the device was removed, as with its namespace.
+pub(crate) fn is_attached(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: all-zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: the file is open; `request` is a valid place for the answer.
+    unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) == 0 }
+}
+
 /// Reads one packet; `None` when there is none.
 pub(crate) fn read(fd: BorrowedFd<'_>, to: &mut [u8]) -> Option<usize> {
     // SAFETY: as many bytes as `to` has are written to it at most; the file does not block.

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use pmd::Fleet;
 use pmd::fleet::{PortDown, PortUp};
+use pmd::port::tap::TapWatch;
 
 use super::device::{Device, Gone, gone};
 use super::netlink::{Netlink, News};
-use super::open::{Opened, Queues, open};
+use super::open::{Opened, Queues, open, open_tap};
 use super::port::{DevicePort, DeviceView, Standing};
 use super::prepare::Prepared;
-use super::survey::{Unfit, is_down, survey};
+use super::survey::{Kind, Unfit, is_down, survey, survey_device};
 use crate::stop::Stop;
 
 /// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
@@ -33,7 +34,10 @@ pub(crate) struct Seat {
     /// The queues while the cores don't have them.
     queues: Option<Queues>,
     driver: String,
-    _prepared: Prepared,
+    /// Whether it is a tap that was moved into another network namespace: it serves there, unseen from here.
+    is_elsewhere: bool,
+    /// None: it is a tap, of which nothing is changed.
+    _prepared: Option<Prepared>,
 }
 
 /// Takes every device that is there and up, for the start: all that is wrong is said at once. None: it is down.
@@ -44,7 +48,10 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Path) -> Result<Vec<
     if ports.is_empty() {
         return Ok(Vec::new());
     }
-    super::privileges::check().map_err(|why| vec![why])?;
+    // A tap may be open to a user who has no privileges.
+    if ports.iter().any(|port| port.wish.kind == Kind::AfXdp) {
+        super::privileges::check().map_err(|why| vec![why])?;
+    }
     let mut netlink = Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
     let named = |port: &DevicePort, why: String| format!("{}: {why}", port.name);
     // First without changing anything.
@@ -67,15 +74,31 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Path) -> Result<Vec<
 impl Seat {
     /// Takes the device of `port`. None: it is down; its name stands in the port's view.
     fn take(port: &DevicePort, netlink: &mut Netlink, run_dir: &Path) -> Result<Option<Self>, Unfit> {
-        let device = survey(netlink, &port.wish)?;
+        match port.wish.kind {
+            Kind::AfXdp => Self::take_device(port, netlink, run_dir),
+            Kind::Tap => Self::take_tap(port, netlink).map(Some),
+        }
+    }
+
+    fn take_tap(port: &DevicePort, netlink: &mut Netlink) -> Result<Self, Unfit> {
+        survey(netlink, &port.wish)?;
+        let (opened, queues) = open_tap(port.id(), &port.wish.device).map_err(Unfit::Wrong)?;
+        let device = Device::named(netlink, &port.wish.device).ok().flatten();
+        let device = device.ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.wish.device)))?;
+        let (queues, driver) = (Some(queues), "tun".to_owned());
+        Ok(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: None })
+    }
+
+    fn take_device(port: &DevicePort, netlink: &mut Netlink, run_dir: &Path) -> Result<Option<Self>, Unfit> {
+        let device = survey_device(netlink, &port.wish)?;
         if !device.is_up {
             port.link.update(|view| view.show(&device));
             return Ok(None);
         }
         let mut prepared = Prepared::prepare(run_dir, &device, port.wish.queues).map_err(Unfit::Wrong)?;
         let (opened, queues) = open(port.id(), &device, port.wish.mode, &mut prepared).map_err(Unfit::Wrong)?;
-        let driver = prepared.driver.clone();
-        Ok(Some(Self { device, opened, queues: Some(queues), driver, _prepared: prepared }))
+        let (driver, queues) = (prepared.driver.clone(), Some(queues));
+        Ok(Some(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: Some(prepared) }))
     }
 }
 
@@ -117,19 +140,41 @@ impl Attendant<'_> {
             let _ = self.news.read();
             return self.try_to_take();
         };
-        match self.how_gone(index) {
-            Some(how) => self.lose(how),
+        let how = self.how_gone(index);
+        if self.seat.as_ref().is_some_and(|seat| seat.opened.tap.is_some()) {
+            return self.look_after_tap(index, how);
+        }
+        match how {
+            Some(how) => self.lose(how.text()),
             None => self.look_after(index),
         }
     }
 
     /// What the kernel has said since this was asked before of the device's going.
-    fn how_gone(&self, index: u32) -> Option<&'static str> {
-        let how = self.news.read().iter().find_map(|message| gone(message, index))?;
-        Some(match how {
-            Gone::Moved => "was moved into another network namespace",
-            Gone::Removed => "was removed",
-        })
+    fn how_gone(&self, index: u32) -> Option<Gone> {
+        self.news.read().iter().find_map(|message| gone(message, index))
+    }
+
+    /// A tap lives as long as its file has a device, wherever that is.
+    fn look_after_tap(&mut self, index: u32, how: Option<Gone>) {
+        let Some(seat) = &mut self.seat else { return };
+        if !seat.opened.tap.as_ref().is_some_and(TapWatch::is_there) {
+            return self.lose("was removed");
+        }
+        if seat.is_elsewhere {
+            return;
+        }
+        let device = Device::with_index(&mut self.netlink, index).ok().flatten();
+        match device.filter(|device| how.is_none() && device.kind == "tun") {
+            Some(device) => self.follow(&device),
+            // Whether it is up there can't be seen, so it is taken to be.
+            None => {
+                seat.is_elsewhere = true;
+                let device = Device { is_up: true, has_carrier: true, ..seat.device.clone() };
+                self.port.notes.info(format_args!("{} {}, and serves there", device.name, Gone::Moved.text()));
+                self.follow(&device);
+            }
+        }
     }
 
     fn try_to_take(&mut self) {
@@ -157,12 +202,13 @@ impl Attendant<'_> {
         self.port.link.update(|view| {
             view.show(device);
             view.driver.clone_from(&seat.driver);
-            view.fetched = Some(fetched);
+            view.fetched = fetched;
             view.remarks.clone_from(&seat.opened.remarks);
             view.n_taken += 1;
         });
         let driver = if seat.driver.is_empty() { String::new() } else { format!(" ({})", seat.driver) };
-        self.port.notes.info(format_args!("{}{driver} is taken: {fetched}", device.name));
+        let fetched = fetched.map_or_else(String::new, |fetched| format!(": {fetched}"));
+        self.port.notes.info(format_args!("{}{driver} is taken{fetched}", device.name));
         for remark in &seat.opened.remarks {
             self.port.notes.warn(remark);
         }
@@ -181,7 +227,7 @@ impl Attendant<'_> {
             // It can be gone before the kernel has said how.
             None => {
                 self.stop.wait([self.news.as_fd()], Some(SAYS_WITHIN));
-                self.lose(self.how_gone(index).unwrap_or("is gone"));
+                self.lose(self.how_gone(index).map_or("is gone", Gone::text));
             }
             // Moved away and back, or somebody took the program off.
             Some(device) if device.xdp_program.is_none() => self.lose("lost its XDP program"),

@@ -135,6 +135,16 @@ pub(crate) enum Gone {
     Moved,
 }
 
+impl Gone {
+    /// As a predicate for people.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Gone::Removed => "was removed",
+            Gone::Moved => "was moved into another network namespace",
+        }
+    }
+}
+
 /// Whether a message says that the device with this index went.
 pub(crate) fn gone(message: &Message, index: u32) -> Option<Gone> {
     if message.kind != kind::DEL_LINK || u32_at(&message.body, 4) != Some(index) {

@@ -35,7 +35,7 @@ pub(crate) fn trunks(topology: &Topology) -> Vec<Trunk> {
 
 /// Every port that is a device, by id. `ingress`: how a NIC's frames are to be decided.
 pub(crate) fn device_ports(topology: &Topology, ingress: impl Fn(PortId, &Nic) -> Ingress) -> Vec<Arc<DevicePort>> {
-    let nics = (0..).zip(topology.nics()).filter(|(_, (_, nic))| matches!(nic.port, PortKind::AfXdp { .. }));
+    let nics = (0..).zip(topology.nics()).filter(|(_, (_, nic))| !matches!(nic.port, PortKind::VhostUser { .. }));
     let nics = nics.filter_map(|(id, (vm, nic))| {
         let name = config::port_name(vm, nic);
         Some(Arc::new(DevicePort {

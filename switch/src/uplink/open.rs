@@ -3,6 +3,7 @@
 use config::XdpMode;
 use flowtable::PortId;
 use pmd::port::afxdp::{self, AfXdpQueue, XskMode, XskOptions, XskWatch};
+use pmd::port::tap::{self, TapWatch};
 use pmd::port::{RxQueue, TxQueue};
 use pmd::sys::bpf::{Attach, XdpLink};
 
@@ -18,8 +19,11 @@ const PEER_OFF: &str = "tso off gso off";
 /// A device whose frames come to us, as long as the value lives: the program is attached. The sockets are in the queues.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    _link: XdpLink,
-    pub(crate) fetched: Fetched,
+    /// None: it is a tap.
+    _link: Option<XdpLink>,
+    pub(crate) tap: Option<TapWatch>,
+    /// None: it is a tap.
+    pub(crate) fetched: Option<Fetched>,
     /// What an operator should know.
     pub(crate) remarks: Vec<String>,
 }
@@ -57,7 +61,18 @@ pub(crate) fn open(
     }
     let fetched = Fetched { is_native: attach == Attach::Native, is_zero_copy, n_queues: prepared.n_queues };
     remarks.extend(prepared.remarks.iter().cloned());
-    Ok((Opened { _link: link, fetched, remarks }, queues))
+    Ok((Opened { _link: Some(link), tap: None, fetched: Some(fetched), remarks }, queues))
+}
+
+/// Opens a tap, and makes it if it isn't there.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub(crate) fn open_tap(port: PortId, name: &str) -> Result<(Opened, Queues), String> {
+    let (rx, tx) = tap::open_tap(name).map_err(|e| e.to_string())?;
+    let opened = Opened { _link: None, tap: Some(rx.watch()), fetched: None, remarks: Vec::new() };
+    let queues = Queues { rxqs: vec![RxQueue::tap(port, rx)], txqs: vec![TxQueue::tap(tx)], watches: Vec::new() };
+    Ok((opened, queues))
 }
 
 /// Attaches the program, and says what should be known of the mode that it came to.

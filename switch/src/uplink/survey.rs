@@ -17,6 +17,7 @@ const DEVICE_MTU_MAX: u32 = 3506;
 /// What the topology asks of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
+    pub(crate) kind: Kind,
     /// The device's name.
     pub(crate) device: String,
     pub(crate) mode: XdpMode,
@@ -26,6 +27,15 @@ pub(crate) struct Wish {
     pub(crate) take: bool,
     /// The largest MTU of its networks, and the network that has it; none: it has no network.
     pub(crate) mtu: Option<(u16, String)>,
+}
+
+/// How a device's frames are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// From its queues: the device is there, and all its frames are ours.
+    AfXdp,
+    /// From a file at its other end: the device is made if it isn't there, and the host or a container uses it.
+    Tap,
 }
 
 /// Why a device can't be used.
@@ -46,11 +56,29 @@ impl Unfit {
     }
 }
 
-/// Looks for the device, and at it.
+/// Looks for the device, and at it. None: a tap that is to be made.
 ///
 /// # Errors
 /// [`Unfit`], with a sentence that says what to do.
-pub(crate) fn survey(netlink: &mut Netlink, wish: &Wish) -> Result<Device, Unfit> {
+pub(crate) fn survey(netlink: &mut Netlink, wish: &Wish) -> Result<Option<Device>, Unfit> {
+    match wish.kind {
+        Kind::AfXdp => survey_device(netlink, wish).map(Some),
+        Kind::Tap => survey_tap(netlink, &wish.device),
+    }
+}
+
+fn survey_tap(netlink: &mut Netlink, name: &str) -> Result<Option<Device>, Unfit> {
+    let found = Device::named(netlink, name).map_err(|e| Unfit::Wrong(format!("cannot look at device {name}: {e}")))?;
+    match found {
+        Some(device) if device.kind != "tun" => {
+            Err(Unfit::Wrong(format!("there is a device {name} that is no tap: name another, or remove it")))
+        }
+        found => Ok(found),
+    }
+}
+
+/// Looks for a device whose frames all become ours, and at it.
+pub(crate) fn survey_device(netlink: &mut Netlink, wish: &Wish) -> Result<Device, Unfit> {
     let name = &wish.device;
     let cannot = |e: io::Error| Unfit::Wrong(format!("cannot look at device {name}: {e}"));
     let Some(device) = Device::named(netlink, name).map_err(cannot)? else {
@@ -104,12 +132,16 @@ fn check_mtu(device: &Device, wish: &Wish) -> Result<(), String> {
     }
 }
 
-/// What is asked of the device of a NIC; none: it is no device by AF_XDP.
+/// What is asked of the device of a NIC; none: it has none.
 pub(crate) fn nic_wish(topology: &Topology, nic: &config::Nic) -> Option<Wish> {
-    let config::PortKind::AfXdp { device, queues } = &nic.port else { return None };
+    let (kind, device, queues) = match &nic.port {
+        config::PortKind::AfXdp { device, queues } => (Kind::AfXdp, device.clone(), *queues),
+        config::PortKind::Tap { name } => (Kind::Tap, name.clone(), None),
+        config::PortKind::VhostUser { .. } => return None,
+    };
     let network = topology.network_of(nic);
     let mtu = Some((network.mtu, network.name.clone()));
-    Some(Wish { device: device.clone(), mode: XdpMode::Auto, queues: *queues, take: false, mtu })
+    Some(Wish { kind, device, mode: XdpMode::Auto, queues, take: false, mtu })
 }
 
 /// What is asked of the device of an uplink, the one with this index.
@@ -117,7 +149,7 @@ pub(crate) fn uplink_wish(topology: &Topology, uplink_idx: usize, uplink: &confi
     let largest = topology.networks_on(uplink_idx).max_by_key(|(_, network)| network.mtu);
     let mtu = largest.map(|(_, network)| (network.mtu, network.name.clone()));
     let config::Uplink { device, mode, queues, take, .. } = uplink.clone();
-    Wish { device, mode, queues, take, mtu }
+    Wish { kind: Kind::AfXdp, device, mode, queues, take, mtu }
 }
 
 /// Every device port's name, and what is asked of it.
@@ -141,7 +173,7 @@ pub(crate) fn check(topology: &Topology) -> Result<Vec<String>, Vec<String>> {
     let (mut remarks, mut wrong) = (Vec::new(), Vec::new());
     for (port, wish) in wishes {
         match survey(&mut netlink, &wish) {
-            Ok(device) if !device.is_up => remarks.push(format!("{port}: {}", is_down(&device.name))),
+            Ok(Some(device)) if !device.is_up => remarks.push(format!("{port}: {}", is_down(&device.name))),
             Ok(_) => {}
             Err(Unfit::Absent(why)) => remarks.push(format!("not checked: {port}: {why}")),
             Err(Unfit::Wrong(why)) => wrong.push(format!("{port}: {why}")),
@@ -160,7 +192,7 @@ mod tests {
     use super::*;
 
     fn wish(device: &str) -> Wish {
-        Wish { device: device.into(), mode: XdpMode::Auto, queues: None, take: false, mtu: None }
+        Wish { kind: Kind::AfXdp, device: device.into(), mode: XdpMode::Auto, queues: None, take: false, mtu: None }
     }
 
     #[test]
@@ -182,6 +214,14 @@ mod tests {
         );
         let why = check_mtu(&device(9000), &wish).unwrap_err();
         assert!(why.contains("ends at 3506: `ip link set eth1 mtu 3498`"), "{why}");
+    }
+
+    #[test]
+    fn tap_may_be_absent_but_no_other_device() {
+        let tap = |name| Wish { kind: Kind::Tap, ..wish(name) };
+        assert_eq!(survey(&mut Netlink::open().unwrap(), &tap("nosuchtap")), Ok(None));
+        let why = survey(&mut Netlink::open().unwrap(), &tap("lo")).unwrap_err().into_text();
+        assert!(why.contains("lo that is no tap"), "{why}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Frames at a measured rate: none may be lost. Seconds each: `WEIR_SECONDS`, 2 unless said otherwise; `./x uplinks` says 60.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,16 +61,25 @@ fn two_hosts() -> Option<(Spaces, Daemon)> {
     let topology = "cores: [CPU]\ncontrol: { path: DIR/control.sock }\nuplinks: { wire: { device: to-a } }\n\
                     networks: { blue: { uplink: wire } }\n\
                     vms: { b: { nics: { n: { network: blue, macs: any, afxdp: { device: to-b } } } } }\n";
-    let mut daemon = Daemon::start_by(Arc::new(folder()), topology, spaces.weir("sw"));
+    let mut daemon = Daemon::start_by(Arc::new(folder()), topology, undisturbed(&spaces));
     daemon.until_state("wire", "up");
     daemon.until_state("b/n", "up");
     Some((spaces, daemon))
 }
 
-/// On a CPU of its own, if there are two.
+/// The daemon before other work of this machine.
+fn undisturbed(spaces: &Spaces) -> Command {
+    let mut command = spaces.command("sw", "nice");
+    command.args(["-n", "-20", env!("CARGO_BIN_EXE_weir")]);
+    command
+}
+
+/// On a CPU of its own, if there are two, before other work.
 fn pin_away_from_the_core() {
     let other = core_affinity::get_core_ids().unwrap().into_iter().find(|core| core.id != cpu());
     assert!(other.is_none_or(core_affinity::set_for_current));
+    // Of this thread, as Linux has it.
+    rustix::process::setpriority_process(None, -20).unwrap();
 }
 
 fn dropped(daemon: &Daemon, port: &str) -> u64 {
@@ -122,7 +132,7 @@ fn guest_that_sends_more_than_the_wire_takes_is_held_back_and_loses_nothing() {
     let topology = "cores: [CPU]\ncontrol: { path: DIR/control.sock }\nuplinks: { wire: { device: to-a } }\n\
                     networks: { blue: { uplink: wire } }\n\
                     vms: { g: { nics: { n: { network: blue, vhost-user: { path: DIR/g.sock } } } } }\n";
-    let mut daemon = Daemon::start_by(Arc::new(folder()), topology, spaces.weir("sw"));
+    let mut daemon = Daemon::start_by(Arc::new(folder()), topology, undisturbed(&spaces));
     daemon.until_state("wire", "up");
     let mut guest = daemon.guest("g.sock", Options::default());
     daemon.until_state("g/n", "up");
@@ -133,17 +143,20 @@ fn guest_that_sends_more_than_the_wire_takes_is_held_back_and_loses_nothing() {
     drop(a);
     let (before, begin) = (settled(&spaces, "a"), Instant::now());
     let bytes = frame(3, 1, 60, 1);
-    let mut n_sent = 0u64;
+    let (mut n_sent, mut n_refused) = (0u64, 0u64);
     while begin.elapsed() < Duration::from_secs(seconds().into()) {
-        n_sent += u64::from(guest.send(0, &bytes));
+        match guest.send(0, &bytes) {
+            true => n_sent += 1,
+            false => n_refused += 1,
+        }
         guest.driver.reclaim_tx(0);
     }
     daemon.until("all is taken", |daemon| daemon.port("g/n")["counters"]["rx_frames"] == n_sent);
     assert_eq!(settled(&spaces, "a") - before, n_sent);
     let counters = daemon.port("g/n")["counters"].clone();
     assert_eq!((&counters["dropped"], &counters["forwarded"]), (&0.into(), &n_sent.into()), "{counters}");
-    assert!(counters["held"].as_u64().unwrap() > 0, "it was faster than the wire: {counters}");
-    eprintln!("{n_sent} frames in {} s, held back in {} turns", seconds(), counters["held"]);
+    assert!(n_refused > 0, "its ring was never full: {n_sent} frames");
+    eprintln!("{n_sent} frames in {} s, for {n_refused} more there was no room in the guest's ring", seconds());
 }
 
 /// A receiver that takes nothing any more holds up nobody but who sends to it.
@@ -155,7 +168,7 @@ fn guest_that_stops_taking_costs_the_wire_only_what_was_for_it() {
                     networks: { blue: { uplink: wire } }\nvms:\n  \
                     g: { nics: { n: { network: blue, vhost-user: { path: DIR/g.sock } } } }\n  \
                     h: { nics: { n: { network: blue, vhost-user: { path: DIR/h.sock } } } }\n";
-    let mut daemon = Daemon::start_by(Arc::new(folder()), topology, spaces.weir("sw"));
+    let mut daemon = Daemon::start_by(Arc::new(folder()), topology, undisturbed(&spaces));
     daemon.until_state("wire", "up");
     let (mut g, mut h) = (daemon.guest("g.sock", Options::default()), daemon.guest("h.sock", Options::default()));
     introduce((3, &mut g), (4, &mut h));

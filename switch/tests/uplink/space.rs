@@ -180,9 +180,9 @@ fn said(output: &Output) -> String {
     [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
 }
 
-/// Runs a command that must end well; what it printed.
+/// Runs a command that must end well; what it printed, but for errors.
 pub(crate) fn must(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(output.status.success(), "{command:?}: {}", said(&output));
-    said(&output)
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

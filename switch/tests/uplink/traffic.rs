@@ -246,3 +246,39 @@ fn two_uplinks_of_two_queues_are_served_by_two_cores() {
     }
     assert_balanced(&mut daemon);
 }
+
+#[test]
+fn tap_is_made_and_serves_wherever_it_is_moved() {
+    let Some(spaces) = spaces(&["sw", "a", "b"]) else { return };
+    host(&spaces, "b", 2, 1);
+    let topology = format!(
+        "{}networks: {{ blue: {{}} }}\nvms:\n  a: {{ nics: {{ n: {{ network: blue, macs: any, tap: {{ name: tap7 }} }} }} }}\n  \
+         b: {{ nics: {{ n: {{ network: blue, afxdp: {{ device: to-b }} }} }} }}\n",
+        head("CPU")
+    );
+    let mut daemon = start(&spaces, &topology, &["b/n"]);
+    daemon.until_state("a/n", "connected");
+    assert_eq!(daemon.port("a/n")["waits_for"], "tap7 is down: `ip link set tap7 up`");
+    // Here, as a NIC of the host itself.
+    spaces.ip("sw", "addr add 10.9.0.1/24 dev tap7");
+    spaces.ip("sw", "link set tap7 up");
+    daemon.until_state("a/n", "up");
+    ping(&spaces, "sw", 2, 200);
+    tcp(&spaces, "sw", ("b", 2), 1, "");
+    // There, as that of a container.
+    spaces.ip("sw", &format!("link set tap7 netns {}", spaces.name("a")));
+    spaces.ip("a", "addr add 10.9.0.1/24 dev tap7");
+    spaces.ip("a", "link set tap7 up");
+    daemon.until("it is said", |daemon| daemon.log().contains("tap7 was moved into another network namespace"));
+    daemon.until_state("a/n", "up");
+    ping(&spaces, "a", 2, 200);
+    tcp(&spaces, "a", ("b", 2), 1, "-R");
+    for role in ["sw", "a", "b"] {
+        assert_checksums(&spaces, role);
+    }
+    // Gone with its container, it is made again here.
+    spaces.ip("a", "link del tap7");
+    daemon.until("it is back", |daemon| daemon.port("a/n")["state"] == "connected");
+    assert!(spaces.ip("sw", "-d link show tap7").contains("tap"));
+    assert_balanced(&mut daemon);
+}
