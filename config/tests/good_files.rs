@@ -31,6 +31,15 @@ fn quickstart_is_three_vms_on_one_network() {
 }
 
 #[test]
+fn uplink_example_is_two_networks_on_one_device() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/uplink.yaml"));
+    let topology = load(path).unwrap_or_else(|report| panic!("{report}"));
+    let on_uplink: Vec<_> = topology.networks_on(0).map(|(_, network)| network.vlan).collect();
+    assert_eq!(on_uplink, [None, Some(100)]);
+    assert_eq!(topology.nics().count(), 3);
+}
+
+#[test]
 fn every_supported_key_reaches_its_value() {
     let topology = parsed(
         "cores: [2, 3]\n\

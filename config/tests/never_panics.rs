@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn mutated_files_are_survived(mutations in proptest::collection::vec(mutation(), 1..8)) {
         let quickstart = include_str!("../../examples/quickstart.yaml");
-        for text in [EVERYTHING, quickstart] {
+        for text in [EVERYTHING, quickstart, include_str!("../../examples/uplink.yaml")] {
             let mut text: Vec<char> = text.chars().collect();
             for (start, len, what) in &mutations {
                 mutate(&mut text, *start, *len, what);
