@@ -7,7 +7,7 @@ use crate::uplink::report::UplinkReport;
 
 /// `show ports`.
 pub(crate) fn ports(ports: &[PortReport]) -> String {
-    let mut rows = vec![["PORT", "NETWORK", "STATE", "FROM VM", "TO VM", "DROPPED", ""].map(str::to_owned).to_vec()];
+    let mut rows = vec![["PORT", "NETWORK", "STATE", "FROM", "TO", "DROPPED", ""].map(str::to_owned).to_vec()];
     rows.extend(ports.iter().map(|port| {
         vec![
             port.name.clone(),
@@ -27,18 +27,19 @@ pub(crate) fn port(port: &PortReport) -> String {
     let counters = &port.counters;
     let frames =
         |frames: u64, bytes: u64, pps: f64, bps: f64| format!("{frames} frames, {bytes} bytes, {}", rate(pps, bps));
+    let (from, to) = if port.connection.is_some() { ("from VM", "to VM") } else { ("from device", "to device") };
     let RateReport { rx_pps, rx_bps, tx_pps, tx_bps } = port.rates;
     let mut rows = vec![
         ("port", port.name.clone()),
         ("network", port.network.clone()),
         ("state", state(port.state).to_owned()),
         ("waits for", port.waits_for.clone().unwrap_or_else(|| "nothing".to_owned())),
-        ("from VM", frames(counters.rx_frames, counters.rx_bytes, rx_pps, rx_bps)),
-        ("to VM", frames(counters.tx_frames, counters.tx_bytes, tx_pps, tx_bps)),
+        (from, frames(counters.rx_frames, counters.rx_bytes, rx_pps, rx_bps)),
+        (to, frames(counters.tx_frames, counters.tx_bytes, tx_pps, tx_bps)),
         ("forwarded", format!("{}, {} of them further copies of floods", counters.forwarded, counters.copies)),
         ("dropped", counters.dropped.to_string()),
-        ("missed", format!("{} frames for this VM, dropped at its door", counters.missed)),
-        ("held", format!("{} turns in which frames stayed in the VM's ring", counters.held)),
+        ("missed", format!("{} frames for this port, dropped at its door", counters.missed)),
+        ("held", format!("{} turns in which frames had to stay in its ring", counters.held)),
         ("faults", counters.faults.to_string()),
     ];
     rows.extend(port.connection.iter().flat_map(connection));

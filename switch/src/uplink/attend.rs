@@ -7,7 +7,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pmd::Fleet;
 use pmd::fleet::{PortDown, PortUp};
@@ -18,13 +18,15 @@ use super::netlink::{Netlink, News};
 use super::open::{Opened, Queues, open, open_tap};
 use super::port::{DevicePort, DeviceView, Standing};
 use super::prepare::Prepared;
-use super::survey::{Kind, Unfit, is_down, survey, survey_device};
+use super::survey::{Kind, Unfit, Wish, is_down, survey, survey_device};
 use crate::stop::Stop;
 
 /// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A device that isn't found is said to be gone by the kernel soon.
 const SAYS_WITHIN: Duration = Duration::from_millis(200);
+/// A process that was killed lets go of its program.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
 
 /// A device that was taken. Fields go in this order: the program, the sockets, then everything is put back.
 #[derive(Debug)]
@@ -55,8 +57,7 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Path) -> Result<Vec<
     let mut netlink = Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
     let named = |port: &DevicePort, why: String| format!("{}: {why}", port.name);
     // First without changing anything.
-    let look =
-        |port: &Arc<DevicePort>| survey(&mut netlink, &port.wish).map_err(|why| named(port, why.into_text())).err();
+    let look = |port: &Arc<DevicePort>| Some(named(port, patient_survey(&mut netlink, &port.wish).err()?.into_text()));
     let wrong: Vec<_> = ports.iter().filter_map(look).collect();
     if !wrong.is_empty() {
         return Err(wrong);
@@ -69,6 +70,17 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Path) -> Result<Vec<
         }
     }
     if wrong.is_empty() { Ok(seats) } else { Err(wrong) }
+}
+
+/// [`survey`], again for a while if a daemon that was killed may not be gone from the device yet.
+fn patient_survey(netlink: &mut Netlink, wish: &Wish) -> Result<Option<Device>, Unfit> {
+    let begin = Instant::now();
+    loop {
+        match survey(netlink, wish) {
+            Err(Unfit::Busy(_)) if begin.elapsed() < LETS_GO_WITHIN => std::thread::sleep(LETS_GO_WITHIN / 50),
+            found => return found,
+        }
+    }
 }
 
 impl Seat {

@@ -43,7 +43,9 @@ pub(crate) enum Kind {
 pub(crate) enum Unfit {
     /// It isn't here.
     Absent(String),
-    /// It is, and something is wrong.
+    /// Somebody has a program on it; after a daemon that was killed only for a moment.
+    Busy(String),
+    /// Something else is wrong.
     Wrong(String),
 }
 
@@ -51,7 +53,7 @@ impl Unfit {
     /// The sentence.
     pub(crate) fn into_text(self) -> String {
         match self {
-            Unfit::Absent(why) | Unfit::Wrong(why) => why,
+            Unfit::Absent(why) | Unfit::Busy(why) | Unfit::Wrong(why) => why,
         }
     }
 }
@@ -91,7 +93,7 @@ pub(crate) fn survey_device(netlink: &mut Netlink, wish: &Wish) -> Result<Device
     }
     check_mtu(&device, wish).and_then(|()| queues::check(&device, wish.queues)).map_err(Unfit::Wrong)?;
     if let Some(program) = device.xdp_program {
-        return Err(Unfit::Wrong(format!(
+        return Err(Unfit::Busy(format!(
             "{name} has an XDP program (number {program}) already: another weir, or remove it by `ip link set {name} xdp off`"
         )));
     }
@@ -176,6 +178,8 @@ pub(crate) fn check(topology: &Topology) -> Result<Vec<String>, Vec<String>> {
             Ok(Some(device)) if !device.is_up => remarks.push(format!("{port}: {}", is_down(&device.name))),
             Ok(_) => {}
             Err(Unfit::Absent(why)) => remarks.push(format!("not checked: {port}: {why}")),
+            // Perhaps by the daemon that runs this very file.
+            Err(Unfit::Busy(why)) => remarks.push(format!("{port}: {why}")),
             Err(Unfit::Wrong(why)) => wrong.push(format!("{port}: {why}")),
         }
     }
