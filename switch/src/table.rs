@@ -120,7 +120,7 @@ pub(crate) fn uplinks(uplinks: &[UplinkReport]) -> String {
     for uplink in uplinks {
         if uplink.lost.n_frames() > 0 {
             // Writing to a string can't fail.
-            let _ = writeln!(text, "{}: lost before the switch saw them: {}", uplink.name, uplink.lost);
+            let _ = writeln!(text, "{}: lost in the kernel or at the device: {}", uplink.name, uplink.lost);
         }
         for remark in &uplink.remarks {
             let _ = writeln!(text, "{}: {remark}", uplink.name);

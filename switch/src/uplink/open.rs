@@ -14,7 +14,7 @@ use super::prepare::Prepared;
 /// Frames of one queue, both directions together.
 const N_FRAMES: u32 = 4096;
 /// What the sender at the other end of a veth must not leave to its device, since in skb mode nobody behind it cuts it up.
-const PEER_OFF: &str = "tso off gso off";
+const PEER_OFF: &str = "tso off tx-udp-segmentation off";
 
 /// A device whose frames come to us, as long as the value lives: the program is attached. The sockets are in the queues.
 #[derive(Debug)]

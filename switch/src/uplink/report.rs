@@ -41,15 +41,17 @@ pub(crate) struct UplinkReport {
 /// Frames that never came to the switch, or never left it: in the kernel since the daemon's start, at the device since its.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LostReport {
-    /// The switch left no room, or the frame did not fit.
+    /// The frame did not fit, or there was no memory to put it into.
     pub(crate) rx_dropped: u64,
-    pub(crate) rx_ring_full: u64,
+    /// Those of them for which there was no memory, since the switch had not given any back.
     pub(crate) rx_fill_ring_empty: u64,
+    /// The switch had not taken those before.
+    pub(crate) rx_ring_full: u64,
     pub(crate) rx_invalid: u64,
     pub(crate) tx_invalid: u64,
     /// Times the kernel wanted to send and found nothing: no loss.
     pub(crate) tx_ring_empty: u64,
-    /// By the device's own counters.
+    /// By the device's own counters; some drivers count here what the kernel lost as well.
     pub(crate) device_dropped: u64,
     pub(crate) device_missed: u64,
 }
@@ -109,14 +111,9 @@ fn lost(xdp: &XdpStatistics, device: Option<&Device>) -> LostReport {
 }
 
 impl LostReport {
-    /// Frames that were lost on their way to the switch.
+    /// Frames that were lost on their way to the switch or from it.
     pub(crate) fn n_frames(&self) -> u64 {
-        self.rx_dropped
-            + self.rx_ring_full
-            + self.rx_fill_ring_empty
-            + self.rx_invalid
-            + self.tx_invalid
-            + self.device_missed
+        self.rx_dropped + self.rx_ring_full + self.tx_invalid + self.device_missed
     }
 }
 
@@ -124,14 +121,27 @@ impl fmt::Display for LostReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} no room, {} ring full, {} no frames given, {} bad to receive, {} bad to send; at the device {} dropped, {} missed",
+            "{} no room ({} for want of memory), {} ring full, {} bad to send; at the device {} dropped, {} missed",
             self.rx_dropped,
-            self.rx_ring_full,
             self.rx_fill_ring_empty,
-            self.rx_invalid,
+            self.rx_ring_full,
             self.tx_invalid,
             self.device_dropped,
             self.device_missed
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_frame_is_counted_once() {
+        let xdp = XdpStatistics { rx_dropped: 5, rx_fill_ring_empty: 4, rx_ring_full: 2, ..XdpStatistics::default() };
+        let device = Device { rx_dropped: 5, rx_missed: 1, ..Device::default() };
+        let lost = lost(&xdp, Some(&device));
+        assert_eq!(lost.n_frames(), 8);
+        assert!(lost.to_string().starts_with("5 no room (4 for want of memory), 2 ring full"), "{lost}");
     }
 }
