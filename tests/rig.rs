@@ -95,12 +95,17 @@ impl Rig {
         self.fleet.up(up);
     }
 
+    /// Queues of any kind as a port, with any address; `network: None`: it is a trunk, the first there is.
+    pub fn plug_queues(&mut self, port: PortId, network: Option<u16>, rxqs: Vec<RxQueue>, txqs: Vec<TxQueue>) {
+        let trunk = network.is_none().then_some(0);
+        let (network, source) = (network.unwrap_or(u16::MAX), SourcePolicy::Learn(u32::MAX));
+        self.fleet.up(PortUp { ingress: Ingress { port, network, trunk, source, generation: 1 }, rxqs, txqs });
+        self.step();
+    }
+
     /// A port in memory, such as a wire, as the next port.
     pub fn plug_mem(&mut self, port: PortId, network: u16, ends: &MemPort) {
-        let ingress = Ingress { port, network, trunk: None, source: SourcePolicy::Learn(u32::MAX), generation: 1 };
-        let (rxqs, txqs) = (vec![RxQueue::mem(port, ends)], vec![TxQueue::mem(ends)]);
-        self.fleet.up(PortUp { ingress, rxqs, txqs });
-        self.step();
+        self.plug_queues(port, Some(network), vec![RxQueue::mem(port, ends)], vec![TxQueue::mem(ends)]);
     }
 
     /// Takes a port down, turning the cores meanwhile.

@@ -10,3 +10,4 @@ mod lifecycle;
 mod neighbours;
 mod random;
 mod rules;
+mod uplinks;

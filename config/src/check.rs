@@ -7,38 +7,66 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::path::PathBuf;
 
+use crate::nearest::nearest;
 use crate::nic::NicCheck;
 use crate::node::{Node, Value};
 use crate::report::{At, Mistakes, shown};
 use crate::scalar;
 use crate::source::Sources;
 use crate::topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Network, Topology, Vm,
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Network, Topology, Uplink,
+    Vm, XDP_MTU_MAX,
 };
 use crate::units::{CoreId, MacAddr};
+use crate::uplink;
 
+/// Uplinks of one daemon.
+const UPLINKS_MAX: usize = 64;
+/// Names looked through for one that is near a misspelt one.
+pub(crate) const NAMES_COMPARED_MAX: usize = 256;
+/// Why an MTU can be too large.
+pub(crate) const XDP_ENDS: &str = "are fetched by XDP, which without multi-buffer ends at 3,498";
 const FLOWS_MIN: u64 = 1024;
 const FLOWS_MAX: u64 = 1 << 28;
 
 /// The checked values of a file and those it includes. None: it is noted why.
 pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {
-    let mut check = Check { mistakes, claims: Claims::default(), networks: BTreeMap::new() };
+    let mut check = Check { mistakes, claims: Claims::default(), uplinks: BTreeMap::new(), networks: BTreeMap::new() };
     let main = &sources.main;
     let cores = check.cores(main);
     let idle = check.idle(main);
     let flows = check.flows(main);
     let control = check.control(main);
+    let uplinks = check.uplinks(main);
     let networks = check.networks(main);
     let vms = check.vms(std::iter::once(main).chain(&sources.included));
-    Some(Topology { cores: cores?, idle: idle?, flows: flows?, control: control?, networks: networks?, vms: vms? })
+    Some(Topology {
+        cores: cores?,
+        idle: idle?,
+        flows: flows?,
+        control: control?,
+        uplinks: uplinks?,
+        networks: networks?,
+        vms: vms?,
+    })
 }
 
 /// A topology being checked.
 pub(crate) struct Check<'a> {
     pub(crate) mistakes: &'a mut Mistakes,
     pub(crate) claims: Claims,
+    /// Index of each uplink in the file, whether it was found to be right or not.
+    pub(crate) uplinks: BTreeMap<String, usize>,
     /// Index of each network in the file, whether it was found to be right or not.
-    pub(crate) networks: BTreeMap<String, usize>,
+    pub(crate) networks: BTreeMap<String, NetworkSeen>,
+}
+
+/// What the check of a NIC needs to know of its network.
+#[derive(Clone, Copy)]
+pub(crate) struct NetworkSeen {
+    pub(crate) idx: usize,
+    /// None: it isn't right.
+    pub(crate) mtu: Option<u16>,
 }
 
 /// What only one may have, and who has it: a word for people and its place.
@@ -47,6 +75,7 @@ pub(crate) struct Claims {
     vms: HashMap<String, (String, At)>,
     pub(crate) sockets: HashMap<PathBuf, (String, At)>,
     pub(crate) macs: HashMap<(usize, MacAddr), (String, At)>,
+    pub(crate) devices: HashMap<String, (String, At)>,
     vlans: HashMap<(Option<String>, Option<u16>), (String, At)>,
     pub(crate) nics_of_network: HashMap<usize, usize>,
     pub(crate) n_nics: usize,
@@ -126,6 +155,24 @@ impl Check<'_> {
         })
     }
 
+    fn uplinks(&mut self, main: &Node) -> Option<Vec<Uplink>> {
+        let entries = optional(main.get("uplinks"), None, |node| node.entries().map(Some))?;
+        let mut uplinks = Some(Vec::new());
+        for (name, name_node, node) in entries.into_iter().flatten() {
+            if self.uplinks.contains_key(name) {
+                continue; // noted as a repeated key
+            }
+            self.uplinks.insert(name.to_owned(), self.uplinks.len());
+            if self.uplinks.len() == UPLINKS_MAX + 1 {
+                let message = format!("more than {UPLINKS_MAX} uplinks");
+                self.mistakes.add(name_node.at, message, "run a second daemon for the rest");
+            }
+            let uplink = uplink::check(self, name, name_node, node);
+            uplinks = both(uplinks, uplink);
+        }
+        uplinks
+    }
+
     fn networks(&mut self, main: &Node) -> Option<Vec<Network>> {
         let entries = optional(main.get("networks"), None, |node| node.entries().map(Some))?;
         let mut networks = Some(Vec::new());
@@ -133,8 +180,10 @@ impl Check<'_> {
             if self.networks.contains_key(name) {
                 continue; // noted as a repeated key
             }
-            self.networks.insert(name.to_owned(), self.networks.len());
+            let idx = self.networks.len();
             let network = self.network(name, node);
+            let mtu = network.as_ref().map(|network| network.mtu);
+            self.networks.insert(name.to_owned(), NetworkSeen { idx, mtu });
             networks = both(networks, network);
         }
         networks
@@ -143,12 +192,56 @@ impl Check<'_> {
     fn network(&mut self, name: &str, node: &Node) -> Option<Network> {
         let vlan_node = node.get("vlan");
         let vlan = optional(vlan_node, None, |node| scalar::small(node, "vlan", 1..=4094, self.mistakes).map(Some));
-        let mtu = optional(node.get("mtu"), DEFAULT_MTU, |node| scalar::small(node, "mtu", 68..=9000, self.mistakes));
-        let uplink = node.get("uplink").and_then(Node::text).map(str::to_owned);
+        let mtu_node = node.get("mtu");
+        let mtu = optional(mtu_node, DEFAULT_MTU, |node| scalar::small(node, "mtu", 68..=9000, self.mistakes));
+        let uplink_node = node.get("uplink");
+        let uplink_idx = optional(uplink_node, None, |node| self.uplink_named(node).map(Some));
         if let Some(vlan) = vlan {
-            self.claim_vlan(name, vlan, uplink.clone(), vlan_node.unwrap_or(node).at);
+            let uplink = uplink_node.and_then(Node::text).map(str::to_owned);
+            self.claim_vlan(name, vlan, uplink, vlan_node.or(uplink_node).unwrap_or(node).at);
         }
-        Some(Network { name: name.to_owned(), vlan: vlan?, mtu: mtu?, uplink })
+        if let (Some(_), Some(mtu_node), Some(mtu)) = (uplink_node, mtu_node, mtu)
+            && mtu > XDP_MTU_MAX
+        {
+            let message = format!("`mtu` is {mtu}, but frames of an uplink {XDP_ENDS}");
+            self.mistakes.add(
+                mtu_node.at,
+                message,
+                format!("write {XDP_MTU_MAX} or less, or keep the network off uplinks"),
+            );
+            return None;
+        }
+        Some(Network { name: name.to_owned(), vlan: vlan?, mtu: mtu?, uplink_idx: uplink_idx? })
+    }
+
+    fn uplink_named(&mut self, node: &Node) -> Option<usize> {
+        let name = node.text()?;
+        if let Some(idx) = self.uplinks.get(name) {
+            return Some(*idx);
+        }
+        let known = || self.uplinks.keys().map(String::as_str).take(NAMES_COMPARED_MAX);
+        let help = match (nearest(name, known()), known().min()) {
+            (Some(meant), _) => format!("did you mean `{}`?", shown(meant)),
+            (None, Some(example)) => format!("name one of `uplinks`, as in `uplink: {}`", shown(example)),
+            (None, None) => "add it to `uplinks`, as in `uplinks: { up0: { device: eth1 } }`".to_owned(),
+        };
+        self.mistakes.add(node.at, format!("there is no uplink `{}`", shown(name)), help);
+        None
+    }
+
+    /// Claims a device for `who`, or notes who has it.
+    pub(crate) fn claim_device(&mut self, device: String, who: String, at: At) -> Option<String> {
+        let Some((holder, holder_at)) = claim(&mut self.claims.devices, device.clone(), who, at) else {
+            return Some(device);
+        };
+        let place = self.mistakes.place(holder_at, at);
+        let message = format!("device `{}` is that of {holder} already, {place}", shown(&device));
+        self.mistakes.add(
+            at,
+            message,
+            "name a device only once; several networks may share one uplink, each with its VLAN",
+        );
+        None
     }
 
     /// Two networks that a frame on the wire could belong to alike.

@@ -11,6 +11,7 @@
 //! - `syntax`: why a file is not YAML that can be used
 //! - `raw`: mirror of the file: which keys there are, and which are not supported yet
 //! - `check`: trees to checked values
+//! - `uplink`: one uplink's tree to its checked value
 //! - `nic`: one NIC's tree to its checked value
 //! - `rules`: a NIC's rules to checked values
 //! - `rule`: one of them as a value
@@ -33,13 +34,15 @@ mod source;
 mod syntax;
 mod topology;
 mod units;
+mod uplink;
 
+pub use nearest::nearest;
 pub use raw::schema;
 pub use report::{Diagnostic, Report};
 pub use rule::{Cidr, Direction, Proto, Rule, Verdict};
 pub use topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Listens, MacPolicy, Network,
-    Nic, PortKind, Topology, Vm, port_name,
+    Nic, PortKind, Topology, Uplink, Vm, XDP_MTU_MAX, XdpMode, port_name,
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, MacAddr, PacketsPerSec};
 

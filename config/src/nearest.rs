@@ -1,7 +1,7 @@
 //! Guessing what was meant by a word that isn't known.
 
 /// The one of `known` that `word` is most likely a slip of, if any is near enough.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = folded(word);
     // A word longer than any key can't be near one; the bound keeps the cost from growing with the file.
     if word.len() > 80 {

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use crate::check::{Check, claim, optional};
+use crate::check::{Check, NAMES_COMPARED_MAX, NetworkSeen, XDP_ENDS, claim, optional};
 use crate::nearest::nearest;
 use crate::node::Node;
 use crate::report::{At, shown};
 use crate::rules::rules;
 use crate::scalar;
-use crate::topology::{Listens, MacPolicy, Nic, PortKind};
+use crate::topology::{Listens, MacPolicy, Nic, PortKind, XDP_MTU_MAX};
 use crate::units::MacAddr;
+use crate::uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;
 
 /// NICs of one network: a flood makes a copy for each.
 const NETWORK_NICS_MAX: usize = 1024;
@@ -19,8 +20,6 @@ const MACS_MAX: u64 = 65_536;
 const QUEUES_MAX: u16 = 16;
 /// The kinds of port a NIC can have.
 const PORT_KINDS: [&str; 3] = ["vhost-user", "tap", "afxdp"];
-/// Names looked through for one that is near a misspelt one.
-const NAMES_COMPARED_MAX: usize = 256;
 
 /// One NIC being checked.
 pub(crate) struct NicCheck<'c, 'm> {
@@ -36,11 +35,15 @@ impl NicCheck<'_, '_> {
         if !node.is_map() {
             return None;
         }
-        let network_idx = self.network(node);
+        let network = self.network(node);
+        let network_idx = network.map(|network| network.idx);
         let mac = self.mac(node, network_idx);
-        let queues =
-            optional(node.get("queues"), 1, |node| scalar::small(node, "queues", 1..=QUEUES_MAX, self.check.mistakes));
-        let port = self.port(node);
+        let port = self.port(node, network);
+        let queues = match node.get("tap").or(node.get("afxdp")) {
+            // Checked with the port.
+            Some(_) => Some(1),
+            None => self.queues(node, QUEUES_MAX).map(|queues| queues.unwrap_or(1)),
+        };
         let rules = optional(node.get("rules"), Vec::new(), |node| rules(node, self.check.mistakes));
         self.count(network_idx);
         Some(Nic {
@@ -53,7 +56,11 @@ impl NicCheck<'_, '_> {
         })
     }
 
-    fn network(&mut self, nic: &Node) -> Option<usize> {
+    fn queues(&mut self, nic: &Node, max: u16) -> Option<Option<u16>> {
+        optional(nic.get("queues"), None, |node| scalar::small(node, "queues", 1..=max, self.check.mistakes).map(Some))
+    }
+
+    fn network(&mut self, nic: &Node) -> Option<NetworkSeen> {
         let Some(node) = nic.get("network") else {
             return self.wrong(
                 self.name_node.at,
@@ -62,8 +69,8 @@ impl NicCheck<'_, '_> {
             );
         };
         let name = node.text()?;
-        if let Some(idx) = self.check.networks.get(name) {
-            return Some(*idx);
+        if let Some(network) = self.check.networks.get(name) {
+            return Some(*network);
         }
         self.wrong(node.at, format!("there is no network `{}`", shown(name)), self.network_help(name))
     }
@@ -121,7 +128,7 @@ impl NicCheck<'_, '_> {
         }
     }
 
-    fn port(&mut self, nic: &Node) -> Option<PortKind> {
+    fn port(&mut self, nic: &Node, network: Option<NetworkSeen>) -> Option<PortKind> {
         let kinds: Vec<_> = nic.entries()?.filter(|(key, ..)| PORT_KINDS.contains(key)).collect();
         match kinds.as_slice() {
             [] => {
@@ -129,12 +136,14 @@ impl NicCheck<'_, '_> {
                 self.wrong(self.name_node.at, format!("NIC `{}` has no kind of port", self.port), help)
             }
             [("vhost-user", _, node)] => self.vhost_user(node),
+            [("tap", _, node)] => self.tap(nic, node),
+            [("afxdp", _, node)] => self.afxdp(nic, node, network),
             [(_, first, _), (key, second, _), ..] if first.text() != Some(key) => self.wrong(
                 second.at,
                 format!("NIC `{}` has two kinds of port", self.port),
                 format!("keep one of them, or make `{key}` another NIC"),
             ),
-            // Another kind, or one kind twice: noted by `raw`.
+            // One kind twice: noted by `raw`.
             _ => None,
         }
     }
@@ -155,6 +164,40 @@ impl NicCheck<'_, '_> {
             }
         }
         Some(PortKind::VhostUser { path: path?, listens: listens?, group: group?, mode: mode? })
+    }
+
+    fn tap(&mut self, nic: &Node, node: &Node) -> Option<PortKind> {
+        if let Some(queues) = nic.get("queues").filter(|queues| queues.text() != Some("1")) {
+            let help = "leave `queues` out, or use `vhost-user`";
+            return self.wrong(queues.at, "a tap has one queue", help);
+        }
+        let name = self.device(node, "name", "tap0")?;
+        Some(PortKind::Tap { name })
+    }
+
+    fn afxdp(&mut self, nic: &Node, node: &Node, network: Option<NetworkSeen>) -> Option<PortKind> {
+        let queues = self.queues(nic, DEVICE_QUEUES_MAX);
+        let device = self.device(node, "device", "veth0");
+        if let Some(mtu) = network.and_then(|network| network.mtu).filter(|&mtu| mtu > XDP_MTU_MAX) {
+            let message = format!(
+                "the network of `{}` has an `mtu` of {mtu}, but frames of this kind of port {XDP_ENDS}",
+                self.port
+            );
+            return self.wrong(node.at, message, format!("give the network an `mtu` of {XDP_MTU_MAX} or less"));
+        }
+        Some(PortKind::AfXdp { device: device?, queues: queues? })
+    }
+
+    fn device(&mut self, port: &Node, key: &str, example: &str) -> Option<String> {
+        if !port.is_map() {
+            return None;
+        }
+        let Some(node) = port.get(key) else {
+            let message = format!("the device of `{}` has no `{key}`", self.port);
+            return self.wrong(port.at, message, format!("add the device's name, as in `{key}: {example}`"));
+        };
+        let device = scalar::device(node, key, self.check.mistakes)?;
+        self.check.claim_device(device, format!("`{}`", self.port), node.at)
     }
 
     fn listens(&mut self, node: &Node) -> Option<Listens> {

@@ -11,15 +11,7 @@ use crate::node::{Node, Value};
 use crate::report::{At, Mistakes, shown};
 
 /// What this version can't do yet: (mapping, key). Refused by name, never ignored; a row goes when the thing works.
-static NOT_YET: &[(&Shape, &str)] = &[
-    (&TOPOLOGY, "uplinks"),
-    (&TOPOLOGY, "metrics"),
-    (&NETWORK, "uplink"),
-    (&VM, "limit"),
-    (&VM, "share"),
-    (&NIC, "tap"),
-    (&NIC, "afxdp"),
-];
+static NOT_YET: &[(&Shape, &str)] = &[(&TOPOLOGY, "metrics"), (&UPLINK, "rate"), (&VM, "limit"), (&VM, "share")];
 
 /// A mapping with fixed keys.
 pub(crate) struct Shape {
@@ -80,8 +72,8 @@ static UPLINK: Shape = Shape {
     what: "an uplink",
     keys: &[
         Key("device", Scalar, "name of the device, as in eth1"),
-        Key("mode", Scalar, "auto | zero-copy | copy | skb"),
-        Key("queues", Scalar, "auto, or how many"),
+        Key("mode", Scalar, "how frames are fetched: auto | zero-copy | copy | skb"),
+        Key("queues", Scalar, "auto (all that the device has), or how many"),
         Key("rate", Scalar, "what the wire carries, as in 10gbit"),
         Key("take", Scalar, "true: take the device although the host uses it"),
     ],
@@ -92,7 +84,7 @@ static NETWORK: Shape = Shape {
     keys: &[
         Key("vlan", Scalar, "tag on the uplink, 1 to 4094: guests send none of their own; none: untagged"),
         Key("uplink", Scalar, "name of the uplink; none: frames stay on this host"),
-        Key("mtu", Scalar, "largest payload of a frame, 68 to 9000 bytes"),
+        Key("mtu", Scalar, "largest payload of a frame, 68 to 9000 bytes; with an uplink at most 3498"),
     ],
 };
 
@@ -130,7 +122,7 @@ static NIC: Shape = Shape {
         Key("network", Scalar, "name of the network it is plugged into"),
         Key("mac", Scalar, "the one address it sends from; none: the first one sticks"),
         Key("macs", Scalar, "how many addresses it may send from, or any"),
-        Key("queues", Scalar, "queue pairs, 1 to 16"),
+        Key("queues", Scalar, "queue pairs, 1 to 16; with afxdp: queues of the device"),
         Key("vhost-user", Map(&VHOST_USER), "a vhost-user socket"),
         Key("tap", Map(&TAP), "a tap device"),
         Key("afxdp", Map(&AFXDP), "a device, by AF_XDP"),
@@ -148,8 +140,13 @@ static VHOST_USER: Shape = Shape {
     ],
 };
 
-static TAP: Shape = Shape { what: "a tap port", keys: &[Key("name", Scalar, "name of the device")] };
-static AFXDP: Shape = Shape { what: "an AF_XDP port", keys: &[Key("device", Scalar, "name of the device")] };
+static TAP: Shape =
+    Shape { what: "a tap port", keys: &[Key("name", Scalar, "name of the device, made if it isn't there")] };
+
+static AFXDP: Shape = Shape {
+    what: "an AF_XDP port",
+    keys: &[Key("device", Scalar, "name of the device, as one end of a veth whose other end is in a container")],
+};
 
 static RULE: Shape = Shape {
     what: "a rule",

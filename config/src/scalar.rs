@@ -14,6 +14,8 @@ use crate::units::BadValue;
 
 /// Longest path that fits into a `sockaddr_un` with its closing zero.
 const SOCKET_PATH_MAX: usize = 107;
+/// Longest name of a network device: `IFNAMSIZ` without the closing zero.
+const DEVICE_MAX: usize = 15;
 /// Longest name of a group that Linux tools make.
 const GROUP_MAX: usize = 32;
 
@@ -123,6 +125,28 @@ pub(crate) fn group(node: &Node, mistakes: &mut Mistakes) -> Option<String> {
         "write a group's name or number, as in `group: kvm`",
     );
     None
+}
+
+/// The name of a network device, by the kernel's rules; whether this host has it is for the daemon to find out.
+pub(crate) fn device(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<String> {
+    let text = node.text()?;
+    let bad = if text.is_empty() || text == "." || text == ".." {
+        "is no name".to_owned()
+    } else if text.len() > DEVICE_MAX {
+        format!("has {} bytes; the kernel takes {DEVICE_MAX}", text.len())
+    } else if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control() || "/:%".contains(*c)) {
+        format!("holds `{}`", shown(&c.to_string()))
+    } else {
+        return Some(text.to_owned());
+    };
+    let message = format!("`{key}` {bad}: `{}` can't be a network device", shown(text));
+    mistakes.add(node.at, message, format!("write a name as `ip link` shows it, as in `{key}: eth1`"));
+    None
+}
+
+/// Yes or no.
+pub(crate) fn flag(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<bool> {
+    choice(node, key, &[("true", true), ("false", false)], mistakes)
 }
 
 /// The path of a socket: absolute, short enough for the kernel, and the same text for the same file (links aside).

@@ -16,6 +16,9 @@ pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
 pub const DEFAULT_FLOWS: usize = 1_048_576;
 /// Payload bytes of a frame when the file doesn't say.
 pub const DEFAULT_MTU: u16 = 1500;
+/// Payload bytes of a frame at most in a network with an uplink or a NIC by AF_XDP: what the kernel lets pass through XDP in one
+/// buffer, two VLAN tags beside it.
+pub const XDP_MTU_MAX: u16 = 3498;
 
 /// A whole topology: one daemon's cores, networks and VMs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Topology {
     pub flows: usize,
     /// The socket on which operators talk to the daemon.
     pub control: Control,
+    /// Devices of this host that networks reach the outside by, in the file's order.
+    pub uplinks: Vec<Uplink>,
     /// Broadcast domains, in the file's order.
     pub networks: Vec<Network>,
     /// VMs: those of the file itself first, then those of the included files in the order of their paths.
@@ -43,6 +48,11 @@ impl Topology {
     /// The network that `nic` is plugged into; `nic` is one of this topology's.
     pub fn network_of(&self, nic: &Nic) -> &Network {
         &self.networks[nic.network_idx]
+    }
+
+    /// Networks that use the uplink with this index.
+    pub fn networks_on(&self, uplink_idx: usize) -> impl Iterator<Item = (usize, &Network)> {
+        self.networks.iter().enumerate().filter(move |(_, network)| network.uplink_idx == Some(uplink_idx))
     }
 
     /// Every NIC with its VM, in order.
@@ -83,6 +93,35 @@ pub struct Control {
     pub mode: u32,
 }
 
+/// A device of this host by which networks reach the outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// Unique among uplinks.
+    pub name: String,
+    /// Name of the device, of no other uplink or NIC. Whether this host has it is for the daemon to find out.
+    pub device: String,
+    /// How its frames are fetched.
+    pub mode: XdpMode,
+    /// Device queues to use, 1 to 64; none: all that the device has.
+    pub queues: Option<u16>,
+    /// Whether the device is taken although the host itself uses it.
+    pub take: bool,
+}
+
+/// How frames of a device are fetched by AF_XDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// The best that the driver has: zero-copy, else native, else skb.
+    #[default]
+    Auto,
+    /// In the driver, which writes into our memory itself.
+    ZeroCopy,
+    /// In the driver; the kernel copies.
+    Copy,
+    /// Behind the driver, which then needs to know nothing of XDP; the kernel copies.
+    Skb,
+}
+
 /// A broadcast domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -92,8 +131,8 @@ pub struct Network {
     pub vlan: Option<u16>,
     /// Largest payload of a frame, 68 to 9000 bytes (Ethernet header not counted).
     pub mtu: u16,
-    /// Name of the uplink; none: frames stay on this host. Always none in this version.
-    pub uplink: Option<String>,
+    /// Which of [`Topology::uplinks`]; none: frames stay on this host.
+    pub uplink_idx: Option<usize>,
 }
 
 /// A virtual machine: what its NICs share.
@@ -114,7 +153,7 @@ pub struct Nic {
     pub network_idx: usize,
     /// Addresses it may send from.
     pub mac: MacPolicy,
-    /// Queue pairs the guest may enable, 1 to 16.
+    /// Queue pairs the guest may enable, 1 to 16; 1 where it is no vhost-user port.
     pub queues: u16,
     /// How the guest is reached.
     pub port: PortKind,
@@ -148,6 +187,18 @@ pub enum PortKind {
         group: Option<String>,
         /// Permission bits, at most `0o777`. Of no meaning where the guest listens.
         mode: u32,
+    },
+    /// By a tap device, which is made if it isn't there.
+    Tap {
+        /// Name of the device, of no other NIC or uplink.
+        name: String,
+    },
+    /// By AF_XDP on a device, as one end of a veth whose other end is in a container.
+    AfXdp {
+        /// Name of the device, of no other NIC or uplink. Whether this host has it is for the daemon to find out.
+        device: String,
+        /// Device queues to use, 1 to 64; none: all that the device has.
+        queues: Option<u16>,
     },
 }
 
@@ -184,12 +235,13 @@ mod tests {
             },
             rules: Vec::new(),
         };
-        let network = |name: &str| Network { name: name.into(), vlan: None, mtu: DEFAULT_MTU, uplink: None };
+        let network = |name: &str| Network { name: name.into(), vlan: None, mtu: DEFAULT_MTU, uplink_idx: None };
         Topology {
             cores: Vec::new(),
             idle: Idle::default(),
             flows: DEFAULT_FLOWS,
             control: Control { path: DEFAULT_CONTROL_PATH.into(), group: None, mode: DEFAULT_SOCKET_MODE },
+            uplinks: Vec::new(),
             networks: vec![network("blue"), network("red")],
             vms: vec![Vm { name: "web".into(), nics: vec![nic] }],
         }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use config::{
-    Control, Direction, Idle, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology, Verdict, Vm, load,
-    parse, port_name,
+    Control, Direction, Idle, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology, Uplink, Verdict, Vm,
+    XdpMode, load, parse, port_name,
 };
 
 fn parsed(text: &str) -> Topology {
@@ -32,6 +32,15 @@ fn quickstart_is_three_vms_on_one_network() {
 }
 
 #[test]
+fn uplink_example_is_two_networks_on_one_device() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/uplink.yaml"));
+    let topology = load(path).unwrap_or_else(|report| panic!("{report}"));
+    let on_uplink: Vec<_> = topology.networks_on(0).map(|(_, network)| network.vlan).collect();
+    assert_eq!(on_uplink, [None, Some(100)]);
+    assert_eq!(topology.nics().count(), 3);
+}
+
+#[test]
 fn every_supported_key_reaches_its_value() {
     let topology = parsed(
         "cores: [2, 3]\n\
@@ -39,7 +48,8 @@ fn every_supported_key_reaches_its_value() {
          flows: 65536\n\
          control: { path: /run/weir/ctl.sock, group: kvm, mode: \"0600\" }\n\
          include: []\n\
-         networks:\n  blue: { vlan: 100, mtu: 9000 }\n  red:\n\
+         uplinks: { up0: { device: eth1, mode: zero-copy, queues: 4, take: true } }\n\
+         networks:\n  blue: { vlan: 100, mtu: 3498, uplink: up0 }\n  red:\n\
          vms:\n  web:\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
          vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 }\n        \
          rules: [ { deny: { to-vm: { proto: tcp, port: 25 } } } ]\n",
@@ -49,9 +59,16 @@ fn every_supported_key_reaches_its_value() {
         idle: Idle::Poll,
         flows: 65_536,
         control: Control { path: "/run/weir/ctl.sock".into(), group: Some("kvm".into()), mode: 0o600 },
+        uplinks: vec![Uplink {
+            name: "up0".into(),
+            device: "eth1".into(),
+            mode: XdpMode::ZeroCopy,
+            queues: Some(4),
+            take: true,
+        }],
         networks: vec![
-            Network { name: "blue".into(), vlan: Some(100), mtu: 9000, uplink: None },
-            Network { name: "red".into(), vlan: None, mtu: 1500, uplink: None },
+            Network { name: "blue".into(), vlan: Some(100), mtu: 3498, uplink_idx: Some(0) },
+            Network { name: "red".into(), vlan: None, mtu: 1500, uplink_idx: None },
         ],
         vms: vec![Vm {
             name: "web".into(),
@@ -92,7 +109,7 @@ fn cores_alone_are_a_topology() {
 fn nic_has_defaults_for_all_but_network_and_port() {
     let nic = with_nic("");
     assert_eq!((nic.mac, nic.queues, nic.network_idx), (MacPolicy::Sticky, 1, 0));
-    let PortKind::VhostUser { listens, group, mode, .. } = nic.port;
+    let PortKind::VhostUser { listens, group, mode, .. } = nic.port else { panic!("{:?}", nic.port) };
     assert_eq!((listens, group, mode), (Listens::Weir, None, 0o660));
 }
 
@@ -109,8 +126,39 @@ fn guest_may_listen() {
         "cores: [0]\nnetworks: { blue: {} }\n\
          vms: { a: { nics: { n: { network: blue, vhost-user: { path: /s, listens: guest } } } } }\n",
     );
-    let PortKind::VhostUser { listens, .. } = &topology.vms[0].nics[0].port;
+    let PortKind::VhostUser { listens, .. } = &topology.vms[0].nics[0].port else { panic!("{topology:?}") };
     assert_eq!(*listens, Listens::Guest);
+}
+
+#[test]
+fn uplink_has_defaults_for_all_but_its_device() {
+    let topology =
+        parsed("cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: auto, take: false } }\n");
+    let of = |uplink: &Uplink| (uplink.mode, uplink.queues, uplink.take);
+    assert_eq!(topology.uplinks.iter().map(of).collect::<Vec<_>>(), [(XdpMode::Auto, None, false); 2]);
+}
+
+#[test]
+fn uplink_carries_several_networks_and_knows_them() {
+    let topology = parsed(
+        "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } }\n\
+         networks: { a: { uplink: up0 }, b: { uplink: up0, vlan: 7 }, c: {}, d: { uplink: up0, vlan: 8 } }\n",
+    );
+    let names = |uplink| topology.networks_on(uplink).map(|(_, network)| network.name.as_str()).collect::<Vec<_>>();
+    assert_eq!(names(0), ["a", "b", "d"]);
+    assert!(names(1).is_empty());
+}
+
+#[test]
+fn nic_may_be_a_tap_or_a_device() {
+    let topology = parsed(
+        "cores: [0]\nnetworks: { b: {} }\nvms:\n  a:\n    nics:\n      n0: { network: b, tap: { name: tap7 }, queues: 1 }\n      \
+         n1: { network: b, macs: any, queues: 2, afxdp: { device: veth0 } }\n      n2: { network: b, afxdp: { device: veth1 } }\n",
+    );
+    let ports: Vec<_> = topology.vms[0].nics.iter().map(|nic| &nic.port).collect();
+    let afxdp = |device: &str, queues| PortKind::AfXdp { device: device.into(), queues };
+    assert_eq!(ports, [&PortKind::Tap { name: "tap7".into() }, &afxdp("veth0", Some(2)), &afxdp("veth1", None)]);
+    assert!(topology.vms[0].nics.iter().all(|nic| nic.queues == 1));
 }
 
 #[test]

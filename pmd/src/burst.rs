@@ -2,11 +2,13 @@
 //!
 //! Arrays, one per question, since each stage asks one question of all frames. The payload stays where it arrived; only
 //! the first [`flowtable::HEADER_MAX`] bytes are copied, decided by, and sent from the copy.
+#![expect(clippy::cast_possible_truncation, reason = "lengths of headers and tags")]
 
 use crate::offload::Wishes;
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::Piece;
 use arrayvec::ArrayVec;
+use flowtable::header::TAG_LEN;
 use flowtable::{Action, DropReason, HEADER_MAX, Header};
 
 /// Frames in a burst.
@@ -36,6 +38,8 @@ pub struct Burst {
     pub(crate) wishes: [Wishes; BURST_MAX],
     /// Frames whose sender wishes something, a bit each.
     pub(crate) wishing: u32,
+    /// Frames whose outer tag was taken off, a bit each.
+    pub(crate) popped: u32,
     /// What the queue needs to give the frame back.
     pub(crate) ids: [u16; BURST_MAX],
     pub(crate) pieces: Pieces,
@@ -54,6 +58,7 @@ impl Default for Burst {
             is_plain: true,
             wishes: [Wishes::default(); BURST_MAX],
             wishing: 0,
+            popped: 0,
             ids: [0; BURST_MAX],
             pieces: ArrayVec::new_const(),
             budget: Budget::default(),
@@ -66,7 +71,7 @@ impl Burst {
     /// Empties it for the next queue.
     #[inline(always)]
     pub(crate) fn clear(&mut self) {
-        (self.n, self.wishing) = (0, 0);
+        (self.n, self.wishing, self.popped) = (0, 0, 0);
         if !self.is_plain {
             self.is_plain = true;
             self.pieces.clear();
@@ -94,10 +99,78 @@ impl Burst {
         self.actions[k] = Action::Drop(reason);
     }
 
-    /// Bytes of the first `n` frames.
+    /// Bytes of the first `n` frames as they came, tags that were taken off included.
     #[inline(always)]
     pub(crate) fn n_bytes(&self, n: usize) -> u64 {
-        self.lens[..n].iter().map(|&len| u64::from(len)).sum()
+        let n_popped = (u64::from(self.popped) & ((1 << n) - 1)).count_ones();
+        self.lens[..n].iter().map(|&len| u64::from(len)).sum::<u64>() + u64::from(n_popped * TAG_LEN)
+    }
+
+    /// Takes the outer tag off every frame that goes on and has one: what the wire says is for this side of it only. The
+    /// payload stays where it is, its beginning moves.
+    ///
+    /// For frames in one piece, as those of a wire are.
+    pub(crate) fn pop_tags(&mut self) {
+        for k in 0..self.n {
+            if !matches!(self.actions[k], Action::Drop(_)) && self.headers[k].is_tagged() {
+                self.pop_tag(k);
+            }
+        }
+    }
+
+    fn pop_tag(&mut self, k: usize) {
+        const TAG: usize = TAG_LEN as usize;
+        let data = self.data[k].behind(TAG_LEN);
+        let header = &mut self.headers[k].0;
+        header.copy_within(12 + TAG.., 12);
+        let last = HEADER_MAX - TAG;
+        let n_more = (data.len() as usize).saturating_sub(last).min(TAG);
+        if n_more > 0 {
+            data.behind(last as u32).read(&mut header[last..], n_more);
+        }
+        self.data[k] = data;
+        self.lens[k] -= TAG_LEN;
+        self.wishes[k].csum_start = self.wishes[k].csum_start.saturating_sub(TAG as u16);
+        self.popped |= 1 << k;
+    }
+
+    /// Writes frame `k` to where it leaves by, with this tag if one is given; gives its bytes there. `to` has room for them.
+    #[inline]
+    pub(crate) fn write_frame(&self, k: usize, to: Piece, tag: Option<u16>) -> u32 {
+        let len = self.lens[k];
+        let in_header = len.min(HEADER_MAX as u32);
+        let header = &self.headers[k].0[..in_header as usize];
+        let rest = match tag {
+            None => {
+                to.write(header);
+                to.behind(in_header)
+            }
+            Some(vlan) => {
+                let [hi, lo] = vlan.to_be_bytes();
+                to.write(&header[..12]);
+                to.behind(12).write(&[0x81, 0, hi, lo]);
+                to.behind(12 + TAG_LEN).write(&header[12..]);
+                to.behind(in_header + TAG_LEN)
+            }
+        };
+        if len > in_header {
+            self.write_rest(k, in_header, rest);
+        }
+        len + if tag.is_some() { TAG_LEN } else { 0 }
+    }
+
+    /// What of frame `k` lies behind its private header.
+    fn write_rest(&self, k: usize, mut skip: u32, mut to: Piece) {
+        let mut left = self.lens[k] - skip;
+        self.for_each_piece(k, |piece| {
+            let here = skip.min(piece.len());
+            let (piece, n) = (piece.behind(here), left.min(piece.len() - here));
+            skip -= here;
+            to.write_piece(piece.first(n));
+            to = to.behind(n);
+            left -= n;
+            left > 0
+        });
     }
 
     /// Copies frame `k`'s header out of the memory it arrived in.

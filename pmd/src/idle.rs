@@ -43,8 +43,8 @@ impl Core {
             if turn.n_frames > 0 {
                 busy_at = now;
             } else if idle == Idle::Adaptive && now.saturating_sub(busy_at) > PATIENCE {
-                // While frames wait for a receiver, who wakes nobody, naps grow from short to long.
-                let nap = (turn.n_held > 0).then(|| ((now - busy_at) / 8).clamp(NAP_HELD, NAP));
+                // While frames wait for a receiver, who wakes nobody, or for the kernel, naps grow from short to long.
+                let nap = (turn.n_held > 0 || turn.n_unsent > 0).then(|| ((now - busy_at) / 8).clamp(NAP_HELD, NAP));
                 self.sleep(nap);
                 if nap.is_none() {
                     busy_at = clock.at(sys::cycles());
@@ -64,6 +64,14 @@ impl Core {
             match &mut rxq.kind {
                 RxKind::Vhost(queue) => {
                     queue.ring.want_kicks(wanted);
+                    has_more |= queue.has_more();
+                    all_wake &= rxq.can_wake;
+                }
+                RxKind::AfXdp(queue) => {
+                    has_more |= queue.has_more();
+                    all_wake &= rxq.can_wake;
+                }
+                RxKind::Tap(queue) => {
                     has_more |= queue.has_more();
                     all_wake &= rxq.can_wake;
                 }

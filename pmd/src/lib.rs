@@ -10,6 +10,7 @@
 //! - [`shm`]: that memory, and the one copy
 //! - [`offload`]: what a frame's sender wishes to be done to it
 //! - `claim`: whose turn it is at a receiver that can't take all
+//! - [`checksum`]: those that a sender on this machine left for somebody else to finish
 //! - [`hold`]: for how long a blocked frame may hold up those behind it
 //! - [`stats`]: counters; every frame ends in one
 //! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two
@@ -22,6 +23,7 @@
 #![deny(unsafe_code)]
 
 pub mod burst;
+pub mod checksum;
 mod claim;
 pub mod error;
 pub mod fleet;

@@ -36,6 +36,14 @@ impl Wishes {
         }
     }
 
+    /// As they stand in a virtio-net header. Length of headers, a hint for segmentation alone, is left zero.
+    pub fn to_bytes(&self) -> [u8; HEADER_LEN_LEGACY as usize] {
+        let flags = if self.needs_csum { NEEDS_CSUM } else { 0 };
+        let ([a, b], [c, d], [e, f]) =
+            (self.gso_size.to_le_bytes(), self.csum_start.to_le_bytes(), self.csum_offset.to_le_bytes());
+        [flags, self.gso_type, 0, 0, a, b, c, d, e, f]
+    }
+
     /// Whether the frame can go as it is.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
@@ -53,6 +61,7 @@ mod tests {
         let wishes = Wishes::parse(u64::from_le_bytes(bytes), 16);
         assert_eq!(wishes, Wishes { needs_csum: true, gso_type: 3, gso_size: 1460, csum_start: 34, csum_offset: 16 });
         assert!(!wishes.is_empty());
+        assert_eq!(wishes.to_bytes(), [1, 3, 0, 0, 0xb4, 5, 34, 0, 16, 0]);
         assert!(Wishes::parse(0, 0).is_empty());
         assert!(Wishes::parse(2, 0).is_empty(), "a valid checksum is no wish");
     }

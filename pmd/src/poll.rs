@@ -3,13 +3,13 @@
 use crate::burst::Burst;
 use crate::error::SetupError;
 use crate::mailbox::{Command, Mailbox, Reply};
-use crate::port::{PortView, RxQueue};
+use crate::port::{Flushed, PortView, RxQueue, TxQueue};
 use crate::send::{Sender, TXQS_MAX};
 use crate::stats::CoreStats;
 use crate::sys::{self, Epoll};
 use crate::time::{Nanos, seconds};
-use flowtable::Lookup;
 use flowtable::reclaim::Quiet;
+use flowtable::{Lookup, PortId};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub struct Core {
     lookup: Lookup,
     burst: Box<Burst>,
     slots: Box<[u16]>,
+    /// Transmit queues with frames that are not out yet; see [`crate::port::TxQueue::flush`].
+    flushes: Vec<(PortId, u16)>,
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) quiet: Arc<Quiet>,
@@ -45,6 +47,8 @@ pub struct Turn {
     pub n_frames: usize,
     /// Queues whose frames had to wait.
     pub n_held: usize,
+    /// Transmit queues with frames that the kernel has not taken yet, and was asked to.
+    pub n_unsent: usize,
 }
 
 impl Core {
@@ -72,6 +76,7 @@ impl Core {
             lookup,
             burst: Box::default(),
             slots: vec![0; n_ports * TXQS_MAX].into(),
+            flushes: Vec::with_capacity(n_ports * TXQS_MAX),
             stats,
             mailbox,
             quiet,
@@ -105,13 +110,18 @@ impl Core {
                 &mut burst.actions[..n],
                 seconds(now),
             );
+            if view.ingress.trunk.is_some() {
+                burst.pop_tags();
+            }
             let mut sender = Sender {
+                core: self.id,
                 views: &self.views,
                 changing: &self.changing,
                 networks: self.lookup.networks(),
                 stats: &self.stats,
                 slots: &mut self.slots,
                 who: rxq.who,
+                flushes: &mut self.flushes,
                 now,
             };
             let can_hold = rxq.can_hold();
@@ -126,8 +136,29 @@ impl Core {
             rxq.is_held = sent.n < n;
             turn.n_held += usize::from(rxq.is_held);
         }
+        if !self.flushes.is_empty() {
+            turn.n_unsent = self.flush();
+        }
         self.between_turns(now);
         turn
+    }
+
+    /// Tells the kernel of what it was given this turn, once for each queue that needs it; gives how many of them still have
+    /// frames that it didn't take.
+    #[inline(never)]
+    fn flush(&mut self) -> usize {
+        let (views, then) = (&self.views, sys::cycles());
+        let mut n_unsent = 0;
+        self.flushes.retain(|&(port, queue)| {
+            let txq = views[usize::from(port)].as_ref().and_then(|view| view.txqs.get(usize::from(queue)));
+            // One that went down takes what is left along.
+            let Some(txq) = txq else { return false };
+            let flushed = TxQueue::flush(txq);
+            n_unsent += usize::from(flushed == Flushed::Unsent);
+            flushed != Flushed::All
+        });
+        self.stats.flushed(sys::cycles().wrapping_sub(then));
+        n_unsent
     }
 
     /// Counts the turn, announces the quiet state, applies commands.
@@ -161,7 +192,7 @@ impl Core {
                 }
             }
             Command::Poll(mut rxq) => {
-                rxq.can_wake = rxq.kick().is_some_and(|kick| self.epoll.add(kick.as_fd()));
+                rxq.can_wake = rxq.wake_fd().is_some_and(|wake| self.epoll.add(wake));
                 self.rxqs.push(rxq);
             }
             Command::Down(port) => {
@@ -172,8 +203,8 @@ impl Core {
                 while let Some(at) = self.rxqs.iter().position(|rxq| rxq.port == port) {
                     let rxq = self.rxqs.swap_remove(at);
                     // The guest may keep its end open for ever, and with it what was entered here.
-                    if let Some(kick) = rxq.kick() {
-                        self.epoll.remove(kick.as_fd());
+                    if let Some(wake) = rxq.wake_fd() {
+                        self.epoll.remove(wake);
                     }
                     self.mailbox.answer(Reply::Queue(rxq));
                 }

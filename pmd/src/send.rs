@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "places in a burst, and numbers of destinations")]
 
 use crate::burst::{BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
+use crate::checksum;
 use crate::hold::Hold;
 use crate::port::{PortView, Room, TxQueue};
 use crate::stats::CoreStats;
@@ -10,7 +11,7 @@ use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::header::symmetric_hash;
 use flowtable::lookup::flood_members;
-use flowtable::{Action, DropReason, NetworkId, Networks, PortId, Tuple};
+use flowtable::{Action, DropReason, Exit, NetworkId, Networks, PortId, Tuple};
 use std::sync::{Arc, MutexGuard};
 
 /// Destinations that one burst may have.
@@ -61,6 +62,10 @@ pub(crate) struct Sender<'a> {
     pub(crate) slots: &'a mut [u16],
     /// The receive queue that the burst is from, as receivers know it; 0: it takes no turns at a receiver.
     pub(crate) who: u32,
+    /// Transmit queues that have to be flushed when the turn ends. There is room for all of them.
+    pub(crate) flushes: &'a mut Vec<(PortId, u16)>,
+    /// Which core this is.
+    pub(crate) core: usize,
     pub(crate) now: Nanos,
 }
 
@@ -76,7 +81,7 @@ impl Sender<'_> {
     ///
     /// Frames before the cut are sent or dropped, each copy counted. `can_hold`: whether frames may wait where they are.
     #[inline]
-    pub(crate) fn send(&mut self, burst: &Burst, from: &PortView, hold: &mut Hold, can_hold: bool) -> Sent {
+    pub(crate) fn send(&mut self, burst: &mut Burst, from: &PortView, hold: &mut Hold, can_hold: bool) -> Sent {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, port) = (self.views, from.ingress.port);
         let (mut n_forwarded, mut n_copied, mut n_copied_bytes, mut k) = (0, 0, 0, 0);
@@ -124,7 +129,7 @@ impl Sender<'_> {
                             was_held = true;
                             break;
                         }
-                        Err(reason) => self.lose(port, reason, burst.actions[k]),
+                        Err(reason) => self.lose_blocked(port, reason, burst.actions[k]),
                     }
                 }
                 Way::Lost(reason) => self.lose(port, reason, burst.actions[k]),
@@ -137,17 +142,30 @@ impl Sender<'_> {
         } else {
             hold.release();
         }
-        self.commit(&mut outs, burst);
+        self.commit(&mut outs, burst, self.exit(from));
         self.stats.port(port).forwarded(n_forwarded);
         Sent { n: k }
     }
 
+    /// Where frames of this port get a tag. Those of a trunk have lost theirs, and its networks have no other uplink.
+    #[inline(always)]
+    fn exit(&self, from: &PortView) -> Option<Exit> {
+        if from.ingress.trunk.is_some() { None } else { self.networks.network(from.ingress.network).uplink }
+    }
+
     /// Second pass: one visit to each destination.
     #[inline(always)]
-    fn commit(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst) {
+    fn commit(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &mut Burst, exit: Option<Exit>) {
         for out in outs.iter_mut() {
             self.slots[out.slot] = 0;
-            let n_bytes = out.queue.commit(burst, out.frames);
+            if burst.wishing & out.frames != 0 {
+                fulfil(burst, out);
+            }
+            let tag = exit.filter(|exit| exit.port == out.port).and_then(|exit| exit.vlan);
+            let n_bytes = out.queue.commit(burst, out.frames, tag);
+            if out.queue.wants_flush() {
+                self.flushes.push((out.port, (out.slot % TXQS_MAX) as u16));
+            }
             if let Some((fault, n)) = out.queue.take_fault() {
                 self.stats.port(out.port).faulted(out.queue.index(), fault, n);
             }
@@ -175,6 +193,7 @@ impl Sender<'_> {
         let (queue, n) = match view.txqs.len() {
             0 => return (0, Way::Lost(DropReason::PortDown)),
             1 => (0, n),
+            n_queues if view.is_by_core => (self.core % n_queues, n),
             n_queues => (pick_queue(burst, k, n_queues), 1),
         };
         let slot = usize::from(to) * TXQS_MAX + queue;
@@ -254,7 +273,7 @@ impl Sender<'_> {
                 }
                 // Nobody is there: no copy was due.
                 Way::Lost(DropReason::PortDown) => continue,
-                Way::Blocked(_) => DropReason::ReceiverFull,
+                Way::Blocked(_) => self.reason_full(to),
                 Way::Lost(reason) => reason,
             };
             n_tried += 1;
@@ -267,6 +286,23 @@ impl Sender<'_> {
             self.stats.port(port).copied(n_tried - 1);
         }
         n_sent
+    }
+
+    /// What a frame is dropped for that could not wait until this port has room.
+    #[cold]
+    fn reason_full(&self, to: PortId) -> DropReason {
+        let view = self.views.get(usize::from(to)).and_then(Option::as_ref);
+        view.map_or(DropReason::ReceiverFull, |view| view.reason_full)
+    }
+
+    /// A frame may not wait any longer.
+    #[cold]
+    fn lose_blocked(&self, from: PortId, reason: DropReason, action: Action) {
+        let reason = match action {
+            Action::Unicast(to) if reason == DropReason::ReceiverFull => self.reason_full(to),
+            _ => reason,
+        };
+        self.lose(from, reason, action);
     }
 
     #[cold]
@@ -339,9 +375,24 @@ impl Sender<'_> {
     /// The transmit queue that a unicast frame goes to, by its place in `slots`.
     fn slot_of(&self, burst: &Burst, k: usize) -> Option<usize> {
         let Action::Unicast(to) = burst.actions[k] else { return None };
-        let n_queues = self.views.get(usize::from(to))?.as_ref().map_or(0, |view| view.txqs.len());
-        let queue = if n_queues > 1 { pick_queue(burst, k, n_queues) } else { 0 };
+        let view = self.views.get(usize::from(to))?.as_ref();
+        let queue = match view.map_or(0, |view| view.txqs.len()) {
+            0 | 1 => 0,
+            n_queues if view.is_some_and(|view| view.is_by_core) => self.core % n_queues,
+            n_queues => pick_queue(burst, k, n_queues),
+        };
         Some(usize::from(to) * TXQS_MAX + queue)
+    }
+}
+
+/// Does what the senders of these frames left to do, for a receiver that would not.
+#[cold]
+#[inline(never)]
+fn fulfil(burst: &mut Burst, out: &Out<'_>) {
+    let mut rest = if out.queue.takes_wishes() { 0 } else { burst.wishing & out.frames };
+    while rest != 0 {
+        checksum::complete(burst, rest.trailing_zeros() as usize);
+        rest &= rest - 1;
     }
 }
 

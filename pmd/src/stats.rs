@@ -232,6 +232,11 @@ impl CoreStats {
         add(&self.bursts, 1);
     }
 
+    /// Cycles that went into handing frames, which are counted already, to the kernel.
+    pub(crate) fn flushed(&self, n_cycles: u64) {
+        add(&self.busy_cycles, n_cycles);
+    }
+
     pub(crate) fn slept(&self) {
         add(&self.sleeps, 1);
     }

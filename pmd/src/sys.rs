@@ -1,7 +1,17 @@
 //! Every system call and machine instruction that the rest of the crate needs, thinly. Safe functions outside, the reason
 //! why they are safe inside.
+//!
+//! - [`bpf`]: the XDP program of an uplink
+//! - [`xdp`]: AF_XDP sockets
+//! - `tun`: taps
+//! - `signal`: another's eventfd, signalled without waiting
 
+pub mod bpf;
 mod signal;
+pub(crate) mod tun;
+pub mod xdp;
+
+pub mod link;
 
 use crate::error::SetupError;
 use std::fs::File;

@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::http::{Failure, read_get, write_answer};
 use crate::report::{self, Sources};
 use crate::stop::Stop;
+use crate::uplink;
 
 /// Threads that answer; so many slow operators don't keep the next one waiting.
 pub(crate) const THREADS: usize = 3;
@@ -50,6 +51,7 @@ fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
     let path = path.split('?').next().unwrap_or(path);
     match path.strip_prefix("/v1/") {
         Some("ports") => json(&report::ports(sources)),
+        Some("uplinks") => json(&uplink::report::uplinks(sources)),
         Some("macs") => json(&report::macs(sources)),
         Some("cores") => json(&report::cores(sources)),
         Some("version") => json(&report::version()),
@@ -58,7 +60,10 @@ fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
             let report = report::port(sources, name);
             json(&report.ok_or_else(|| Failure::new(404, format!("there is no port {name}")))?)
         }
-        _ => Err(Failure::new(404, "ask for /v1/ports, /v1/ports/VM/NIC, /v1/macs, /v1/cores or /v1/version")),
+        _ => Err(Failure::new(
+            404,
+            "ask for /v1/ports, /v1/ports/VM/NIC, /v1/uplinks, /v1/macs, /v1/cores or /v1/version",
+        )),
     }
 }
 

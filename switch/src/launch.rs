@@ -4,6 +4,7 @@
 //! each core, pinned; a control thread for each port; the supervisor; a few for operators. When the end is requested they
 //! go in the opposite order, so that no port is taken down by a thread that waits for a core that is gone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -24,9 +25,13 @@ use crate::port::{Link, Port};
 use crate::report::{Rates, Sources, SwitchClock};
 use crate::run_dir::RunDir;
 use crate::stop::Stop;
+use crate::uplink::attend::{Seat, take_all};
+use crate::uplink::layout::{UPLINK_MACS, device_ports, exit, trunks, uplink_port};
+use crate::uplink::port::DevicePort;
+use crate::uplink::undo;
 use crate::vhost_user::attend::attend;
 use crate::vhost_user::socket::Listening;
-use crate::{control, notes, poller, rules, supervisor};
+use crate::{control, notes, poller, rules, supervisor, uplink};
 
 /// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
 /// were granted: whoever uses up its own takes nobody's. Many such NICs share [`MACS_ANY_ALL`].
@@ -67,6 +72,7 @@ struct Daemon {
     control: Vec<JoinHandle<()>>,
     cores: Vec<JoinHandle<()>>,
     ports: Vec<Arc<Port>>,
+    devices: Vec<Arc<DevicePort>>,
     _run_dir: RunDir,
 }
 
@@ -81,6 +87,10 @@ impl Daemon {
         let operators = &topology.control;
         let operators = Listening::open("control", &operators.path, operators.group.as_deref(), operators.mode)?;
         let sockets = open_sockets(topology)?;
+        undo::repair(topology.run_dir());
+        let any_max = any_max(topology);
+        let devices = device_ports(topology, |id, nic| ingress(id, nic, any_max));
+        let seats = take_all(&devices, topology.run_dir()).map_err(|wrong| wrong.join("\nerror: "))?;
         if !cpus.keep_control_off()? {
             warn!(
                 "every CPU that this process may use is polled on: guests' connections and operators will be served slowly"
@@ -98,10 +108,11 @@ impl Daemon {
             control: Vec::new(),
             cores: Vec::new(),
             ports: make_ports(topology),
+            devices,
             _run_dir: run_dir,
         };
         // From here on an error ends what has been started.
-        match daemon.start_threads(topology, &cpus, cores, operators, sockets) {
+        match daemon.start_threads(topology, &cpus, cores, operators, sockets, seats) {
             Ok(()) => Ok(daemon),
             Err(why) => {
                 daemon.end();
@@ -117,17 +128,25 @@ impl Daemon {
         cores: Vec<pmd::Core>,
         operators: Listening,
         sockets: Vec<Option<Listening>>,
+        seats: Vec<Option<Seat>>,
     ) -> Result<(), String> {
         for (core, cpu) in cores.into_iter().zip(cpus.polling()) {
             self.cores.push(poller::start(core, *cpu, topology.idle, self.clock, self.stop_cores.clone())?);
         }
-        set_static_macs(&self.fleet, &self.ports)?;
+        let ports = self.ports.iter().map(|port| (&port.name, &port.ingress));
+        let devices = self.devices.iter().map(|port| (&port.name, &port.ingress));
+        set_static_macs(&self.fleet, ports.chain(devices))?;
         for (port, listening) in self.ports.clone().into_iter().zip(sockets) {
             self.start_port(port, listening)?;
+        }
+        for (port, seat) in self.devices.clone().into_iter().zip(seats) {
+            self.start_device(port, seat, topology.run_dir())?;
         }
         let sources = Arc::new(Sources {
             fleet: self.fleet.clone(),
             ports: self.ports.clone(),
+            devices: self.devices.clone(),
+            names: port_names(topology),
             networks: topology.networks.iter().map(|network| network.name.clone()).collect(),
             cpus: cpus.polling().iter().map(|core| core.id).collect(),
             rates: Rates::default(),
@@ -136,7 +155,7 @@ impl Daemon {
         self.start_operators(operators, &sources)?;
         let stop = self.stop.clone();
         self.spawn("supervisor".to_owned(), move || supervisor::run(&sources, &stop))?;
-        let (n_ports, polled) = (self.ports.len(), cpus.polled());
+        let (n_ports, polled) = (self.ports.len() + self.devices.len(), cpus.polled());
         info!("running: ports {n_ports}, polling on CPU {polled}, control socket {}", topology.control.path.display());
         Ok(())
     }
@@ -145,6 +164,12 @@ impl Daemon {
         let (plane, stop) = (FleetPlane::new(self.fleet.clone(), port.ingress), self.stop.clone());
         let name = port.name.clone();
         self.spawn(name, move || attend(&port, &plane, listening.as_ref(), &stop))
+    }
+
+    fn start_device(&mut self, port: Arc<DevicePort>, seat: Option<Seat>, run_dir: &Path) -> Result<(), String> {
+        let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), run_dir.to_owned());
+        let name = port.name.clone();
+        self.spawn(name, move || uplink::attend::attend(&port, &fleet, seat, &run_dir, &stop))
     }
 
     fn start_operators(&mut self, listening: Listening, sources: &Arc<Sources>) -> Result<(), String> {
@@ -215,7 +240,9 @@ fn files_needed(topology: &Topology) -> u64 {
 fn open_sockets(topology: &Topology) -> Result<Vec<Option<Listening>>, String> {
     let (mut sockets, mut wrong) = (Vec::new(), Vec::new());
     for (vm, nic) in topology.nics() {
-        let PortKind::VhostUser { path, listens, group, mode } = &nic.port;
+        let PortKind::VhostUser { path, listens, group, mode } = &nic.port else {
+            continue;
+        };
         if *listens == Listens::Guest {
             sockets.push(None);
             continue;
@@ -229,10 +256,13 @@ fn open_sockets(topology: &Topology) -> Result<Vec<Option<Listening>>, String> {
 }
 
 fn new_fleet(topology: &Topology) -> Result<(Fleet, Vec<pmd::Core>), String> {
-    let n_ports = topology.nics().count();
+    let n_ports = topology.nics().count() + topology.uplinks.len();
     let id_max = usize::from(PortId::MAX);
     if n_ports > id_max || topology.networks.len() > id_max {
-        return Err(format!("{n_ports} NICs in {} networks: {id_max} of each are the most", topology.networks.len()));
+        return Err(format!(
+            "{n_ports} NICs and uplinks in {} networks: {id_max} of each are the most",
+            topology.networks.len()
+        ));
     }
     let options = FleetOptions {
         n_cores: topology.cores.len(),
@@ -253,7 +283,8 @@ fn n_macs(topology: &Topology) -> usize {
         MacPolicy::Any => 0,
     };
     let granted: usize = topology.nics().map(|(_, nic)| of_nic(nic)).sum();
-    (granted + n_any(topology) * any_max(topology)).max(1024)
+    let of_uplinks = topology.uplinks.len() * usize::try_from(UPLINK_MACS).unwrap_or(0);
+    (granted + of_uplinks + n_any(topology) * any_max(topology)).max(1024)
 }
 
 /// NICs with `macs: any`.
@@ -269,17 +300,21 @@ fn any_max(topology: &Topology) -> usize {
 fn networks(topology: &Topology) -> Networks {
     let members = |network_idx: usize| {
         let of_network = move |(id, (_, nic)): (PortId, (_, &Nic))| (nic.network_idx == network_idx).then_some(id);
-        (0..).zip(topology.nics()).filter_map(of_network).collect()
+        let nics = (0..).zip(topology.nics()).filter_map(of_network);
+        let uplink = topology.networks[network_idx].uplink_idx.map(|uplink_idx| uplink_port(topology, uplink_idx));
+        nics.chain(uplink).collect()
     };
     let network = |(network_idx, network): (usize, &config::Network)| Network {
         members: members(network_idx),
         // Ethernet's header is not part of the MTU.
         frame_max: u32::from(network.mtu) + 14,
         // One with a VLAN of its own is an access network, where a guest's own tags have no business.
-        passes_tags: network.vlan.is_none() && network.uplink.is_none(),
+        passes_tags: network.vlan.is_none() && network.uplink_idx.is_none(),
+        uplink: exit(topology, network),
         ..Network::default()
     };
-    Networks { networks: topology.networks.iter().enumerate().map(network).collect(), ..Networks::default() }
+    let networks = topology.networks.iter().enumerate().map(network).collect();
+    Networks { networks, trunks: trunks(topology), ..Networks::default() }
 }
 
 /// Nobody outside can know them: they are those of the standard library's hash maps.
@@ -289,11 +324,11 @@ fn seeds() -> [u64; 2] {
 }
 
 fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
-    let any_max = u32::try_from(any_max(topology)).unwrap_or(u32::MAX);
+    let any_max = any_max(topology);
     let make = |(id, (vm, nic)): (PortId, (&config::Vm, &Nic))| {
-        let PortKind::VhostUser { path, listens, .. } = &nic.port;
+        let PortKind::VhostUser { path, listens, .. } = &nic.port else { return None };
         let name = config::port_name(vm, nic);
-        Arc::new(Port {
+        Some(Arc::new(Port {
             network: topology.network_of(nic).name.clone(),
             ingress: ingress(id, nic, any_max),
             n_pairs: nic.queues,
@@ -303,17 +338,22 @@ fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
             link: Link::default(),
             notes: notes::Notes::new(&name),
             name,
-        })
+        }))
     };
-    (0..).zip(topology.nics()).map(make).collect()
+    (0..).zip(topology.nics()).filter_map(make).collect()
 }
 
-fn ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
+fn port_names(topology: &Topology) -> Vec<String> {
+    let nics = topology.nics().map(|(vm, nic)| config::port_name(vm, nic));
+    nics.chain(topology.uplinks.iter().map(|uplink| uplink.name.clone())).collect()
+}
+
+fn ingress(port: PortId, nic: &Nic, any_max: usize) -> Ingress {
     let source = match nic.mac {
         MacPolicy::Fixed(mac) => SourcePolicy::Fixed(mac.octets()),
         MacPolicy::Sticky => SourcePolicy::Sticky,
         MacPolicy::Learn(n) => SourcePolicy::Learn(n),
-        MacPolicy::Any => SourcePolicy::Learn(any_max),
+        MacPolicy::Any => SourcePolicy::Learn(u32::try_from(any_max).unwrap_or(u32::MAX)),
     };
     // There are as many networks as fit: see `new_fleet`.
     let network = u16::try_from(nic.network_idx).unwrap_or(u16::MAX);
@@ -321,12 +361,12 @@ fn ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
 }
 
 /// Addresses of the topology are known before their guests speak.
-fn set_static_macs(fleet: &Fleet, ports: &[Arc<Port>]) -> Result<(), String> {
-    for port in ports {
-        let Ingress { port: id, network, source: SourcePolicy::Fixed(mac), .. } = port.ingress else { continue };
+fn set_static_macs<'p>(fleet: &Fleet, ports: impl Iterator<Item = (&'p String, &'p Ingress)>) -> Result<(), String> {
+    for (name, &ingress) in ports {
+        let Ingress { port: id, network, source: SourcePolicy::Fixed(mac), .. } = ingress else { continue };
         let learned = fleet.macs().learn(network, mac, id, flowtable::mac::Kind::Static, 1, 0);
         if !matches!(learned, Learned::Yes(_)) {
-            return Err(format!("{}: there is no room in the MAC table for its address", port.name));
+            return Err(format!("{name}: there is no room in the MAC table for its address"));
         }
     }
     Ok(())

@@ -10,6 +10,7 @@
 //! - `rules`: NICs' rules, from the file's values to what cores decide by
 //! - `plane`: what control needs of the polling cores
 //! - `vhost_user`: ports of the one kind there is: messages, connections, sockets
+//! - `uplink`: ports that are devices of this host: found, guarded, prepared, watched, given back
 //! - `supervisor`: looks after ports and addresses, ten times a second
 //! - `control`: answers operators on the control socket
 //! - `http`: HTTP/1.1, as little as operators need of it
@@ -37,6 +38,7 @@ mod run_dir;
 mod stop;
 mod supervisor;
 mod table;
+mod uplink;
 mod vhost_user;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

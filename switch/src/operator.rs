@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use config::Topology;
 use serde::de::DeserializeOwned;
 
+use crate::uplink::survey;
 use crate::vhost_user::socket::open_stream;
 use crate::{http, launch, table};
 
@@ -60,6 +62,12 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Uplinks: device, mode in force, carrier, rates, what the kernel lost
+    Uplinks {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// The MAC table
     Macs {
         /// Print JSON
@@ -102,14 +110,26 @@ fn run(file: &Path) -> Result<(), String> {
 
 fn check(file: &Path) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
-    let n_nics = topology.nics().count();
-    let remarks: String = topology.remarks().iter().map(|remark| format!("note: {remark}\n")).collect();
-    print(&format!(
-        "{remarks}{}: no errors ({} networks, {} VMs, {n_nics} NICs)\n",
-        file.display(),
-        topology.networks.len(),
-        topology.vms.len()
-    ))
+    let mut remarks = topology.remarks();
+    remarks.extend(survey::check(&topology).map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?);
+    print(&checked(file, &topology, &remarks))
+}
+
+/// What a topology without mistakes comes to, and what should be known beside that.
+fn checked(file: &Path, topology: &Topology, remarks: &[String]) -> String {
+    let (n_networks, n_vms, n_nics) = (topology.networks.len(), topology.vms.len(), topology.nics().count());
+    let n_uplinks = match topology.uplinks.len() {
+        0 => String::new(),
+        n => format!(", {n} uplinks"),
+    };
+    let mut text =
+        format!("{}: no errors ({n_networks} networks, {n_vms} VMs, {n_nics} NICs{n_uplinks})\n", file.display());
+    let unused = topology.uplinks.iter().enumerate().filter(|(idx, _)| topology.networks_on(*idx).next().is_none());
+    let unused = unused.map(|(_, uplink)| format!("uplink {} is used by no network", uplink.name));
+    for remark in unused.chain(remarks.iter().cloned()) {
+        text.push_str(&format!("note: {remark}\n"));
+    }
+    text
 }
 
 fn show(control: &Path, what: &What) -> Result<String, String> {
@@ -118,6 +138,7 @@ fn show(control: &Path, what: &What) -> Result<String, String> {
         What::Port { name, json } => {
             ask(control, &format!("/v1/ports/{}", plain(name)?), *json, |port| table::port(&port))
         }
+        What::Uplinks { json } => ask(control, "/v1/uplinks", *json, |uplinks: Vec<_>| table::uplinks(&uplinks)),
         What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| table::macs(&macs)),
         What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| table::cores(&cores)),
         What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| table::busy(&cores)),

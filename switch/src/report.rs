@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::lock;
 use crate::port::{LinkView, Port};
+use crate::uplink;
+use crate::uplink::port::DevicePort;
 use crate::vhost_user::device::{QueueState, QueueView};
 
 /// After so long without memory, a guest whose features are agreed upon has none to share.
@@ -26,8 +28,12 @@ const NO_MEMORY: &str = "no shared memory: start it with memory-backend-memfd,sh
 pub(crate) struct Sources {
     /// Counters and cores.
     pub(crate) fleet: Arc<Fleet>,
-    /// Ports by id.
+    /// Ports with a guest behind a socket, by id.
     pub(crate) ports: Vec<Arc<Port>>,
+    /// Ports that are devices, by id.
+    pub(crate) devices: Vec<Arc<DevicePort>>,
+    /// Names of all ports, by id.
+    pub(crate) names: Vec<String>,
     /// Names of the networks by id.
     pub(crate) networks: Vec<String>,
     /// CPUs that are polled on, by core.
@@ -77,7 +83,8 @@ pub(crate) struct PortReport {
     pub(crate) drops: Vec<DropReport>,
     /// In the order in which they are asked.
     pub(crate) rules: Vec<String>,
-    pub(crate) connection: ConnectionReport,
+    /// None: the port is a device.
+    pub(crate) connection: Option<ConnectionReport>,
     pub(crate) queues: Vec<QueueReport>,
 }
 
@@ -183,14 +190,36 @@ pub(crate) struct VersionReport {
     pub(crate) pid: u32,
 }
 
-/// Every port, in the topology's order.
+/// Every port, in the topology's order, uplinks behind all NICs.
 pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {
-    sources.ports.iter().map(|port| report_port(sources, port)).collect()
+    let guests = sources.ports.iter().map(|port| (port.id(), report_port(sources, port)));
+    let devices = sources.devices.iter().map(|port| (port.id(), report_device(sources, port)));
+    let mut ports: Vec<_> = guests.chain(devices).collect();
+    ports.sort_by_key(|(id, _)| *id);
+    ports.into_iter().map(|(_, port)| port).collect()
 }
 
 /// The port of that name.
 pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
-    sources.ports.iter().find(|port| port.name == name).map(|port| report_port(sources, port))
+    let guest = sources.ports.iter().find(|port| port.name == name).map(|port| report_port(sources, port));
+    guest.or_else(|| sources.devices.iter().find(|port| port.name == name).map(|port| report_device(sources, port)))
+}
+
+fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
+    let view = port.link.view();
+    let counters = sources.fleet.counters(port.id());
+    PortReport {
+        name: port.name.clone(),
+        network: port.networks.join(","),
+        state: uplink::report::state(&view),
+        waits_for: view.waits_for,
+        rates: sources.rates.of(port.id()),
+        counters: report_counters(&counters),
+        drops: report_drops(&counters),
+        rules: port.rules.clone(),
+        connection: None,
+        queues: Vec::new(),
+    }
 }
 
 fn report_port(sources: &Sources, port: &Port) -> PortReport {
@@ -208,7 +237,7 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         drops: report_drops(&counters),
         rules: port.rules.clone(),
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
-        connection: report_connection(port, link),
+        connection: Some(report_connection(port, link)),
     }
 }
 
@@ -266,7 +295,7 @@ fn not_started(link: &LinkView) -> String {
     "connected, guest's driver not started".to_owned()
 }
 
-fn report_counters(counters: &Counters) -> CounterReport {
+pub(crate) fn report_counters(counters: &Counters) -> CounterReport {
     CounterReport {
         rx_frames: counters.rx_frames,
         rx_bytes: counters.rx_bytes,
@@ -282,7 +311,7 @@ fn report_counters(counters: &Counters) -> CounterReport {
     }
 }
 
-fn report_drops(counters: &Counters) -> Vec<DropReport> {
+pub(crate) fn report_drops(counters: &Counters) -> Vec<DropReport> {
     let drop = |(reason, &frames): (&DropReason, &u64)| DropReport {
         reason: reason.text().to_owned(),
         frames,
@@ -332,7 +361,7 @@ pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
     let report = |row: &flowtable::mac::Row| MacReport {
         mac: mac_text(row.mac),
         network: sources.networks.get(usize::from(row.network)).cloned().unwrap_or_default(),
-        port: sources.ports.get(usize::from(row.port)).map(|port| port.name.clone()).unwrap_or_default(),
+        port: sources.names.get(usize::from(row.port)).cloned().unwrap_or_default(),
         kind: kind_text(row.kind).to_owned(),
         idle_s: (row.kind == Kind::Learned).then(|| now.saturating_sub(row.seen)),
     };
@@ -385,11 +414,11 @@ struct Sample {
 
 impl Rates {
     /// Looks at all counters.
-    pub(crate) fn sample(&self, fleet: &Fleet, ports: &[Arc<Port>]) {
+    pub(crate) fn sample(&self, fleet: &Fleet, n_ports: usize) {
         let at = Instant::now();
         let mut samples = lock(&self.0);
-        for (idx, port) in ports.iter().enumerate() {
-            let counters = fleet.counters(port.id());
+        for (idx, port) in (0..n_ports).zip(0..) {
+            let counters = fleet.counters(port);
             match samples.get_mut(idx) {
                 Some(last) => *last = Sample { at, counters, rates: rates_between(last, at, &counters) },
                 None => samples.push(Sample { at, counters, rates: RateReport::default() }),
@@ -397,7 +426,7 @@ impl Rates {
         }
     }
 
-    fn of(&self, port: PortId) -> RateReport {
+    pub(crate) fn of(&self, port: PortId) -> RateReport {
         lock(&self.0).get(usize::from(port)).map_or_else(RateReport::default, |sample| sample.rates)
     }
 }

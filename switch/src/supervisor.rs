@@ -34,7 +34,7 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
             looked = Some(Instant::now());
             // The cores write the same clock's seconds into the table.
             fleet.age(clock.seconds(), MAC_AGE);
-            rates.sample(fleet, ports);
+            rates.sample(fleet, sources.names.len());
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{CoreReport, MacReport, PortReport, RateReport, State};
+use crate::report::{ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
+use crate::uplink::report::UplinkReport;
 
 /// `show ports`.
 pub(crate) fn ports(ports: &[PortReport]) -> String {
-    let mut rows = vec![["PORT", "NETWORK", "STATE", "FROM VM", "TO VM", "DROPPED", ""].map(str::to_owned).to_vec()];
+    let mut rows = vec![["PORT", "NETWORK", "STATE", "FROM", "TO", "DROPPED", ""].map(str::to_owned).to_vec()];
     rows.extend(ports.iter().map(|port| {
         vec![
             port.name.clone(),
@@ -23,36 +24,44 @@ pub(crate) fn ports(ports: &[PortReport]) -> String {
 
 /// `show port NAME`.
 pub(crate) fn port(port: &PortReport) -> String {
-    let (counters, connection) = (&port.counters, &port.connection);
+    let counters = &port.counters;
     let frames =
         |frames: u64, bytes: u64, pps: f64, bps: f64| format!("{frames} frames, {bytes} bytes, {}", rate(pps, bps));
+    let (from, to) = if port.connection.is_some() { ("from VM", "to VM") } else { ("from device", "to device") };
     let RateReport { rx_pps, rx_bps, tx_pps, tx_bps } = port.rates;
     let mut rows = vec![
         ("port", port.name.clone()),
         ("network", port.network.clone()),
         ("state", state(port.state).to_owned()),
         ("waits for", port.waits_for.clone().unwrap_or_else(|| "nothing".to_owned())),
+        (from, frames(counters.rx_frames, counters.rx_bytes, rx_pps, rx_bps)),
+        (to, frames(counters.tx_frames, counters.tx_bytes, tx_pps, tx_bps)),
+        ("forwarded", format!("{}, {} of them further copies of floods", counters.forwarded, counters.copies)),
+        ("dropped", counters.dropped.to_string()),
+        ("missed", format!("{} frames for this port, dropped at its door", counters.missed)),
+        (
+            "denied",
+            format!("{} of these by its rules; of those it sent, {}", counters.refused, dropped(port, "denied")),
+        ),
+        ("held", format!("{} turns in which frames had to stay in its ring", counters.held)),
+        ("faults", counters.faults.to_string()),
+    ];
+    rows.extend(port.connection.iter().flat_map(connection));
+    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    format!("{}{}{}{}", align(&rows), queues(port), rules(port), drops(port))
+}
+
+fn connection(connection: &ConnectionReport) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
         ("socket", format!("{} (made by {})", connection.path, connection.listens)),
         ("connections", format!("{}, and {} refused", connection.connects, connection.refused_connects)),
         ("features", connection.features.clone().unwrap_or_else(|| "not chosen yet".to_owned())),
         ("protocol features", connection.protocol_features.clone()),
         ("memory", format!("{} regions, {} bytes", connection.memory_regions, connection.memory_bytes)),
-        ("from VM", frames(counters.rx_frames, counters.rx_bytes, rx_pps, rx_bps)),
-        ("to VM", frames(counters.tx_frames, counters.tx_bytes, tx_pps, tx_bps)),
-        ("forwarded", format!("{}, {} of them further copies of floods", counters.forwarded, counters.copies)),
-        ("dropped", counters.dropped.to_string()),
-        ("missed", format!("{} frames for this VM, dropped at its door", counters.missed)),
-        (
-            "denied",
-            format!("{} of these by its rules; of those it sent, {}", counters.refused, dropped(port, "denied")),
-        ),
-        ("held", format!("{} turns in which frames stayed in the VM's ring", counters.held)),
-        ("faults", counters.faults.to_string()),
     ];
     rows.extend(connection.refusal.clone().map(|why| ("last refusal", why)));
     rows.extend(connection.last_closed_for.clone().map(|why| ("last closed for", why)));
-    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    format!("{}{}{}{}", align(&rows), queues(port), rules(port), drops(port))
+    rows
 }
 
 /// Frames of the port that were dropped for a reason.
@@ -100,6 +109,42 @@ fn drops(port: &PortReport) -> String {
     }
     rows.insert(0, ["DROPPED", "FOR", ""].map(str::to_owned).to_vec());
     format!("\n{}", align(&rows))
+}
+
+/// `show uplinks`.
+pub(crate) fn uplinks(uplinks: &[UplinkReport]) -> String {
+    if uplinks.is_empty() {
+        return "no uplinks\n".to_owned();
+    }
+    let head = ["UPLINK", "DEVICE", "DRIVER", "STATE", "MODE", "QUEUES", "FROM WIRE", "TO WIRE", "DROPPED", "LOST", ""];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(uplinks.iter().map(|uplink| {
+        let copies = if uplink.zero_copy { "zero-copy" } else { "copy" };
+        vec![
+            uplink.name.clone(),
+            uplink.device.clone(),
+            uplink.driver.clone().unwrap_or_else(|| "-".to_owned()),
+            state(uplink.state).to_owned(),
+            uplink.mode.as_ref().map_or_else(|| "-".to_owned(), |mode| format!("{mode}, {copies}")),
+            uplink.queues.to_string(),
+            rate(uplink.rates.rx_pps, uplink.rates.rx_bps),
+            rate(uplink.rates.tx_pps, uplink.rates.tx_bps),
+            uplink.counters.dropped.to_string(),
+            uplink.lost.n_frames().to_string(),
+            uplink.waits_for.clone().unwrap_or_default(),
+        ]
+    }));
+    let mut text = align(&rows);
+    for uplink in uplinks {
+        if uplink.lost.n_frames() > 0 {
+            // Writing to a string can't fail.
+            let _ = writeln!(text, "{}: lost in the kernel or at the device: {}", uplink.name, uplink.lost);
+        }
+        for remark in &uplink.remarks {
+            let _ = writeln!(text, "{}: {remark}", uplink.name);
+        }
+    }
+    text
 }
 
 /// `show macs`.

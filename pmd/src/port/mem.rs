@@ -4,7 +4,7 @@ use crate::burst::{BURST_MAX, Burst};
 use crate::port::Room;
 use crate::shm::Piece;
 use flowtable::DropReason;
-use flowtable::header::ETHERNET_LEN;
+use flowtable::header::{ETHERNET_LEN, TAG_LEN};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -112,19 +112,13 @@ impl MemTx {
         (n.min(n_free), if n > n_free { Room::Full } else { Room::Reserved })
     }
 
-    pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {
+    pub(crate) fn commit(&mut self, burst: &Burst, mask: u32, tag: Option<u16>) -> u64 {
         let mut n_bytes = 0;
         for k in (0..BURST_MAX).filter(|k| mask >> k & 1 != 0) {
-            let mut frame = vec![0; burst.lens[k] as usize];
-            let mut at = 0;
-            burst.for_each_piece(k, |piece| {
-                piece.read(&mut frame[at..], piece.len() as usize);
-                at += piece.len() as usize;
-                true
-            });
-            let in_header = frame.len().min(flowtable::HEADER_MAX);
-            frame[..in_header].copy_from_slice(&burst.headers[k].0[..in_header]);
-            n_bytes += frame.len() as u64;
+            let mut frame = vec![0; (burst.lens[k] + TAG_LEN) as usize];
+            let len = burst.write_frame(k, Piece::of_private(&mut frame), tag);
+            frame.truncate(len as usize);
+            n_bytes += u64::from(len);
             lock(&self.frames).push_back(frame);
         }
         self.n_reserved = 0;

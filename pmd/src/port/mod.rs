@@ -1,6 +1,13 @@
 //! Where frames come and go: receive queues and transmit queues, as seen from the switch. One file per kind of port.
+//!
+//! - [`vhost`]: a guest's virtqueues
+//! - [`afxdp`]: a queue of a NIC or a veth, through an AF_XDP socket
+//! - [`tap`]: a tap device
+//! - [`mem`]: plain memory, for tests
 
+pub mod afxdp;
 pub mod mem;
+pub mod tap;
 pub mod vhost;
 
 use crate::burst::Burst;
@@ -8,11 +15,14 @@ use crate::claim::Claim;
 use crate::error::{GuestFault, SetupError};
 use crate::hold::Hold;
 use crate::ring::QueueSpec;
+use crate::ring::frames::Ledger;
 use crate::shm::GuestMemory;
-use crate::sys::EventFd;
-use flowtable::{Ingress, PortId};
+use afxdp::{AfXdpRx, AfXdpTx};
+use flowtable::{DropReason, Ingress, PortId};
 use mem::{MemPort, MemRx, MemTx};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
+use tap::{TapRx, TapTx};
 use vhost::{Features, VhostRx, VhostTx};
 
 /// A queue that frames are taken from. Belongs to one core.
@@ -33,6 +43,8 @@ pub struct RxQueue {
 #[derive(Debug)]
 pub(crate) enum RxKind {
     Vhost(VhostRx),
+    AfXdp(Box<AfXdpRx>),
+    Tap(Box<TapRx>),
     Mem(MemRx),
 }
 
@@ -50,6 +62,16 @@ impl RxQueue {
         Ok(Self::new(port, RxKind::Vhost(VhostRx::new(memory, spec, features)?)))
     }
 
+    /// A queue of an uplink, or of a container's veth.
+    pub fn afxdp(port: PortId, rx: AfXdpRx) -> Self {
+        Self::new(port, RxKind::AfXdp(Box::new(rx)))
+    }
+
+    /// The receiving side of a tap.
+    pub fn tap(port: PortId, rx: TapRx) -> Self {
+        Self::new(port, RxKind::Tap(Box::new(rx)))
+    }
+
     /// The receiving side of a port in plain memory.
     pub fn mem(port: PortId, ends: &MemPort) -> Self {
         Self::new(port, RxKind::Mem(MemRx::new(ends)))
@@ -61,11 +83,12 @@ impl RxQueue {
         queue
     }
 
-    /// Virtqueue index; a port in memory has one queue, 1.
+    /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 1, and so has a tap.
     pub fn index(&self) -> u16 {
         match &self.kind {
             RxKind::Vhost(queue) => queue.index(),
-            RxKind::Mem(_) => 1,
+            RxKind::AfXdp(queue) => queue.index(),
+            RxKind::Tap(_) | RxKind::Mem(_) => 1,
         }
     }
 
@@ -73,7 +96,7 @@ impl RxQueue {
     pub fn base(&self) -> u16 {
         match &self.kind {
             RxKind::Vhost(queue) => queue.base(),
-            RxKind::Mem(_) => 0,
+            RxKind::AfXdp(_) | RxKind::Tap(_) | RxKind::Mem(_) => 0,
         }
     }
 
@@ -81,14 +104,21 @@ impl RxQueue {
     pub fn stopped_for(&self) -> Option<GuestFault> {
         match &self.kind {
             RxKind::Vhost(queue) => queue.stopped_for(),
-            RxKind::Mem(_) => None,
+            RxKind::AfXdp(_) | RxKind::Tap(_) | RxKind::Mem(_) => None,
         }
     }
 
-    /// Where its guest kicks, if it does.
-    pub(crate) fn kick(&self) -> Option<&EventFd> {
+    /// Where the frames of a device's queue are; others keep no ledger.
+    pub fn ledger(&self) -> Option<Ledger> {
+        if let RxKind::AfXdp(queue) = &self.kind { Some(queue.ledger()) } else { None }
+    }
+
+    /// What becomes readable when frames come while the core sleeps, if anything does.
+    pub(crate) fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.kind {
-            RxKind::Vhost(queue) => queue.ring.spec().kick.as_deref(),
+            RxKind::Vhost(queue) => queue.ring.spec().kick.as_deref().map(AsFd::as_fd),
+            RxKind::AfXdp(queue) => queue.wake_fd(),
+            RxKind::Tap(queue) => Some(queue.wake_fd()),
             RxKind::Mem(_) => None,
         }
     }
@@ -98,7 +128,7 @@ impl RxQueue {
     pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &crate::stats::PortStats) -> usize {
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.peek(burst, stats),
-            RxKind::Mem(queue) => queue.peek(burst),
+            other => other.peek(burst),
         }
     }
 
@@ -107,15 +137,41 @@ impl RxQueue {
     pub(crate) fn consume(&mut self, burst: &Burst, n: usize) {
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.consume(burst, n),
-            RxKind::Mem(queue) => queue.consume(n),
+            other => other.consume(n),
         }
     }
 
     /// Whether frames may wait where they are. What came off a wire can't.
+    #[inline(always)]
     pub(crate) fn can_hold(&self) -> bool {
         match &self.kind {
-            RxKind::Vhost(_) => true,
+            RxKind::Vhost(_) | RxKind::Tap(_) => true,
+            RxKind::AfXdp(_) => false,
             RxKind::Mem(queue) => queue.can_hold(),
+        }
+    }
+}
+
+/// All kinds but a guest's, out of its way: a burst between guests is a hundred instructions, and each further kind among
+/// them would cost some.
+impl RxKind {
+    #[inline(never)]
+    fn peek(&mut self, burst: &mut Burst) -> usize {
+        match self {
+            RxKind::AfXdp(queue) => queue.peek(burst),
+            RxKind::Tap(queue) => queue.peek(burst),
+            RxKind::Mem(queue) => queue.peek(burst),
+            RxKind::Vhost(_) => 0,
+        }
+    }
+
+    #[inline(never)]
+    fn consume(&mut self, n: usize) {
+        match self {
+            RxKind::AfXdp(queue) => queue.consume(n),
+            RxKind::Tap(queue) => queue.consume(n),
+            RxKind::Mem(queue) => queue.consume(n),
+            RxKind::Vhost(_) => {}
         }
     }
 }
@@ -130,7 +186,20 @@ pub struct TxQueue {
 #[derive(Debug)]
 pub(crate) enum TxKind {
     Vhost(Box<VhostTx>),
+    AfXdp(Box<AfXdpTx>),
+    Tap(Box<TapTx>),
     Mem(MemTx),
+}
+
+/// What became of frames that the kernel was told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// All are out, and their memory has come back.
+    All,
+    /// All are out; the memory of some comes back later.
+    Sent,
+    /// The kernel has not taken all of them yet.
+    Unsent,
 }
 
 /// Whether a frame can go now.
@@ -159,6 +228,16 @@ impl TxQueue {
         Ok(Self::new(TxKind::Vhost(Box::new(VhostTx::new(memory, spec, features)?))))
     }
 
+    /// A queue of an uplink, or of a container's veth.
+    pub fn afxdp(tx: AfXdpTx) -> Self {
+        Self::new(TxKind::AfXdp(Box::new(tx)))
+    }
+
+    /// The sending side of a tap.
+    pub fn tap(tx: TapTx) -> Self {
+        Self::new(TxKind::Tap(Box::new(tx)))
+    }
+
     /// The sending side of a port in plain memory.
     pub fn mem(ends: &MemPort) -> Self {
         Self::new(TxKind::Mem(MemTx::new(ends)))
@@ -168,19 +247,25 @@ impl TxQueue {
         Self { claim: Claim::default(), kind }
     }
 
-    /// Virtqueue index; a port in memory has one queue, 0.
+    /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 0, and so has a tap.
     pub fn index(&self) -> u16 {
         match &self.kind {
             TxKind::Vhost(queue) => queue.index(),
-            TxKind::Mem(_) => 0,
+            TxKind::AfXdp(queue) => queue.index(),
+            TxKind::Tap(_) | TxKind::Mem(_) => 0,
         }
+    }
+
+    /// Where the frames of a device's queue are; others keep no ledger.
+    pub fn ledger(&self) -> Option<Ledger> {
+        if let TxKind::AfXdp(queue) = &self.kind { Some(queue.ledger()) } else { None }
     }
 
     /// Position in the ring, for a front-end that asks.
     pub fn base(&self) -> u16 {
         match &self.kind {
             TxKind::Vhost(queue) => queue.base(),
-            TxKind::Mem(_) => 0,
+            TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => 0,
         }
     }
 
@@ -188,7 +273,7 @@ impl TxQueue {
     pub fn stopped_for(&self) -> Option<GuestFault> {
         match &self.kind {
             TxKind::Vhost(queue) => queue.stopped_for(),
-            TxKind::Mem(_) => None,
+            TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => None,
         }
     }
 
@@ -196,7 +281,7 @@ impl TxQueue {
     pub(crate) fn is_nearly_used_up(&self) -> bool {
         match &self.kind {
             TxKind::Vhost(queue) => queue.is_nearly_used_up(),
-            TxKind::Mem(_) => false,
+            TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => false,
         }
     }
 
@@ -206,7 +291,7 @@ impl TxQueue {
     pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16) -> (usize, Room) {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.reserve(lens, hint),
-            TxKind::Mem(queue) => queue.reserve(lens.len()),
+            other => other.reserve(lens),
         }
     }
 
@@ -214,24 +299,79 @@ impl TxQueue {
     pub(crate) fn has_room(&mut self) -> bool {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.has_room(),
+            TxKind::AfXdp(queue) => queue.has_room(),
+            TxKind::Tap(queue) => queue.has_room(),
             TxKind::Mem(queue) => queue.has_room(),
         }
     }
 
     /// Copies the frames of `mask` to where room was reserved for them, in the same order, and shows them. Gives their bytes.
+    ///
+    /// `tag`: the VLAN id of the tag they get, which no guest's port is asked for.
     #[inline(always)]
-    pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {
+    pub(crate) fn commit(&mut self, burst: &Burst, mask: u32, tag: Option<u16>) -> u64 {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.commit(burst, mask),
-            TxKind::Mem(queue) => queue.commit(burst, mask),
+            other => other.commit(burst, mask, tag),
         }
+    }
+
+    /// Whether the receiver does itself what a frame's sender left to do.
+    #[cold]
+    pub(crate) fn takes_wishes(&self) -> bool {
+        match &self.kind {
+            TxKind::Vhost(queue) => queue.takes_checksums(),
+            TxKind::Tap(_) => true,
+            TxKind::AfXdp(_) | TxKind::Mem(_) => false,
+        }
+    }
+
+    /// Whether the queue has to be flushed when the turn ends, and nobody knows yet: from now on the caller does.
+    #[inline(always)]
+    pub(crate) fn wants_flush(&mut self) -> bool {
+        match &mut self.kind {
+            TxKind::AfXdp(queue) => queue.wants_flush(),
+            TxKind::Vhost(_) | TxKind::Tap(_) | TxKind::Mem(_) => false,
+        }
+    }
+
+    /// Tells the kernel of frames that it has not seen, and takes back the memory of those that are out. The queue is locked
+    /// for moments only.
+    pub(crate) fn flush(this: &Mutex<Self>) -> Flushed {
+        afxdp::flush(|| match &mut this.try_lock().ok()?.kind {
+            TxKind::AfXdp(queue) => Some(queue.look()),
+            TxKind::Vhost(_) | TxKind::Tap(_) | TxKind::Mem(_) => Some(afxdp::Look::NOTHING),
+        })
     }
 
     /// The last fault since this was asked before, and how many there were.
     pub(crate) fn take_fault(&mut self) -> Option<(GuestFault, u64)> {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.take_fault(),
-            TxKind::Mem(_) => None,
+            TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => None,
+        }
+    }
+}
+
+/// As for receiving: all kinds but a guest's.
+impl TxKind {
+    #[inline(never)]
+    fn reserve(&mut self, lens: &[u32]) -> (usize, Room) {
+        match self {
+            TxKind::AfXdp(queue) => queue.reserve(lens),
+            TxKind::Tap(queue) => queue.reserve(lens),
+            TxKind::Mem(queue) => queue.reserve(lens.len()),
+            TxKind::Vhost(_) => (0, Room::Stopped),
+        }
+    }
+
+    #[inline(never)]
+    fn commit(&mut self, burst: &Burst, mask: u32, tag: Option<u16>) -> u64 {
+        match self {
+            TxKind::AfXdp(queue) => queue.commit(burst, mask, tag),
+            TxKind::Tap(queue) => queue.commit(burst, mask, tag),
+            TxKind::Mem(queue) => queue.commit(burst, mask, tag),
+            TxKind::Vhost(_) => 0,
         }
     }
 }
@@ -243,11 +383,24 @@ pub struct PortView {
     pub ingress: Ingress,
     /// Its transmit queues. `try_lock` only: a core that finds one locked goes on.
     pub(crate) txqs: Vec<Mutex<TxQueue>>,
+    /// A core uses the queue of its own number, so that cores don't meet; else a flow decides.
+    pub(crate) is_by_core: bool,
+    /// What a frame is dropped for that could not wait for room.
+    pub(crate) reason_full: DropReason,
 }
 
 impl PortView {
-    /// With all the queues that the guest has enabled.
-    pub fn new(ingress: Ingress, txqs: Vec<TxQueue>) -> Self {
-        Self { ingress, txqs: txqs.into_iter().map(Mutex::new).collect() }
+    /// With all the queues that the guest has enabled, or the device has.
+    pub fn new(ingress: Ingress, mut txqs: Vec<TxQueue>) -> Self {
+        let mut is_device = false;
+        for txq in &mut txqs {
+            if let TxKind::AfXdp(queue) = &mut txq.kind {
+                // Whoever knew that it has to be flushed let go of it.
+                queue.forget_flush();
+                is_device = true;
+            }
+        }
+        let reason_full = if is_device { DropReason::UplinkFull } else { DropReason::ReceiverFull };
+        Self { ingress, txqs: txqs.into_iter().map(Mutex::new).collect(), is_by_core: is_device, reason_full }
     }
 }

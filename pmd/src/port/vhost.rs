@@ -14,6 +14,7 @@ pub use tx::VhostTx;
 use crate::offload::{HEADER_LEN, HEADER_LEN_LEGACY};
 use crate::ring::split::RingOptions;
 
+const GUEST_CSUM: u64 = 1 << 1;
 const MRG_RXBUF: u64 = 1 << 15;
 const MQ: u64 = 1 << 22;
 const ANY_LAYOUT: u64 = 1 << 27;
@@ -23,7 +24,8 @@ const PROTOCOL_FEATURES: u64 = 1 << 30;
 const VERSION_1: u64 = 1 << 32;
 
 /// Features that are offered to every guest.
-pub const FEATURES: u64 = MRG_RXBUF | MQ | ANY_LAYOUT | INDIRECT_DESC | EVENT_IDX | PROTOCOL_FEATURES | VERSION_1;
+pub const FEATURES: u64 =
+    GUEST_CSUM | MRG_RXBUF | MQ | ANY_LAYOUT | INDIRECT_DESC | EVENT_IDX | PROTOCOL_FEATURES | VERSION_1;
 
 /// What a guest's driver took of [`FEATURES`], as the queues need it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Features {
     ring: RingOptions,
     /// Frames to the guest may fill several buffers.
     mergeable: bool,
+    /// Frames to the guest may leave their checksum to it.
+    guest_csum: bool,
     /// 12, or 10 for a legacy guest.
     header_len: u32,
 }
@@ -42,6 +46,7 @@ impl Features {
         Self {
             ring: RingOptions { event_idx: has(EVENT_IDX), indirect: has(INDIRECT_DESC) },
             mergeable: has(MRG_RXBUF),
+            guest_csum: has(GUEST_CSUM),
             header_len: if has(MRG_RXBUF) || has(VERSION_1) { HEADER_LEN } else { HEADER_LEN_LEGACY },
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod fault;
 pub mod guest;
+pub(crate) mod umem;
 
 pub use fault::mappings_of_a_port;
 pub use guest::{GuestMemory, RegionSpec};

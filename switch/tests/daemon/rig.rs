@@ -30,7 +30,12 @@ impl Daemon {
 
     /// The same in a folder that is there already.
     pub(crate) fn start_in(dir: Arc<TempDir>, topology: &str) -> Self {
-        let mut child = weir().arg("run").arg(write(&dir, topology)).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_by(dir, topology, weir())
+    }
+
+    /// The same by a command of one's own, which runs the program it is given the rest for.
+    pub(crate) fn start_by(dir: Arc<TempDir>, topology: &str, mut weir: Command) -> Self {
+        let mut child = weir.arg("run").arg(write(&dir, topology)).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, sink) = (child.stderr.take().unwrap(), log.clone());
         std::thread::spawn(move || {

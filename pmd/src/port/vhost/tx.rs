@@ -45,6 +45,7 @@ pub struct VhostTx {
     pub(super) ring: SplitRing,
     pub(super) header_len: u32,
     mergeable: bool,
+    guest_csum: bool,
     pub(super) stash: Stash,
     stopped: Option<GuestFault>,
     /// Buffers from the ring's base on whose faults are counted: what was read ahead may be forgotten and read again.
@@ -68,8 +69,18 @@ impl VhostTx {
             n_taken: 0,
         };
         let ring = SplitRing::new(memory, spec, features.ring)?;
-        let (header_len, mergeable) = (features.header_len, features.mergeable);
-        Ok(Self { ring, header_len, mergeable, stash, stopped: None, n_counted: 0, fault: None, n_faults: 0 })
+        let Features { header_len, mergeable, guest_csum, .. } = features;
+        Ok(Self {
+            ring,
+            header_len,
+            mergeable,
+            guest_csum,
+            stash,
+            stopped: None,
+            n_counted: 0,
+            fault: None,
+            n_faults: 0,
+        })
     }
 
     pub(crate) fn stopped_for(&self) -> Option<GuestFault> {
@@ -86,6 +97,11 @@ impl VhostTx {
 
     pub(crate) fn base(&self) -> u16 {
         self.ring.base()
+    }
+
+    /// Whether frames may leave their checksum to the guest.
+    pub(crate) fn takes_checksums(&self) -> bool {
+        self.guest_csum
     }
 
     /// The last fault and how many there were since this was asked before.
@@ -284,6 +300,18 @@ impl VhostTx {
     /// them. Gives their bytes, without FCS.
     #[inline]
     pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {
+        if burst.wishing & mask != 0 { self.commit_wishing(burst, mask) } else { self.commit_as::<false>(burst, mask) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn commit_wishing(&mut self, burst: &Burst, mask: u32) -> u64 {
+        self.commit_as::<true>(burst, mask)
+    }
+
+    /// `WISHES`: some frames come with wishes, which go into their virtio-net headers.
+    #[inline(always)]
+    fn commit_as<const WISHES: bool>(&mut self, burst: &Burst, mask: u32) -> u64 {
         let (mut at, mut n_bytes, mut rest) = (0, 0, mask);
         while rest != 0 {
             let k = rest.trailing_zeros() as usize % BURST_MAX;
@@ -292,7 +320,8 @@ impl VhostTx {
             n_bytes += u64::from(len);
             let place = self.stash.pieces[slot];
             // One piece to read from, one to write to.
-            if place.len() >= len + self.header_len && burst.more(k).1 == 0 {
+            let is_plain = burst.more(k).1 == 0 && !(WISHES && burst.wishing & 1 << k != 0);
+            if place.len() >= len + self.header_len && is_plain {
                 self.put_plain(burst, k, place);
                 self.stash.written[slot] = len + self.header_len;
                 at += 1;

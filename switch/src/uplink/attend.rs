@@ -1,0 +1,340 @@
+//! A device's control thread: takes it, watches it, and takes it again when it was lost.
+//!
+//! A device that is down or without carrier keeps its sockets and program: many drivers reset the link when a program is
+//! attached, which must not look like a loss that is answered by attaching it again. Only its port goes down, so that nobody
+//! waits for it. What the kernel says of devices is only a hint to look: whatever was missed is seen at the next look.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pmd::Fleet;
+use pmd::fleet::{PortDown, PortUp};
+use pmd::port::tap::TapWatch;
+
+use super::device::{Device, Gone, gone};
+use super::netlink::{Netlink, News};
+use super::open::{Opened, Queues, open, open_tap};
+use super::port::{DevicePort, DeviceView, Standing};
+use super::prepare::Prepared;
+use super::survey::{Kind, Unfit, Wish, is_down, survey, survey_device};
+use crate::stop::Stop;
+
+/// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A device that isn't found is said to be gone by the kernel soon.
+const SAYS_WITHIN: Duration = Duration::from_millis(200);
+/// A process that was killed lets go of its program.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
+
+/// A device that was taken. Fields go in this order: the program, the sockets, then everything is put back.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    device: Device,
+    opened: Opened,
+    /// The queues while the cores don't have them.
+    queues: Option<Queues>,
+    driver: String,
+    /// Whether it is a tap that was moved into another network namespace: it serves there, unseen from here.
+    is_elsewhere: bool,
+    /// None: it is a tap, of which nothing is changed.
+    _prepared: Option<Prepared>,
+}
+
+/// Takes every device that is there and up, for the start: all that is wrong is said at once. None: it is down.
+///
+/// # Errors
+/// A sentence for each; nothing is taken then.
+pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Path) -> Result<Vec<Option<Seat>>, Vec<String>> {
+    if ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A tap may be open to a user who has no privileges.
+    if ports.iter().any(|port| port.wish.kind == Kind::AfXdp) {
+        super::privileges::check().map_err(|why| vec![why])?;
+    }
+    let mut netlink = Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
+    let named = |port: &DevicePort, why: String| format!("{}: {why}", port.name);
+    // First without changing anything.
+    let look = |port: &Arc<DevicePort>| Some(named(port, patient_survey(&mut netlink, &port.wish).err()?.into_text()));
+    let wrong: Vec<_> = ports.iter().filter_map(look).collect();
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let (mut seats, mut wrong) = (Vec::new(), Vec::new());
+    for port in ports {
+        match Seat::take(port, &mut netlink, run_dir) {
+            Ok(seat) => seats.push(seat),
+            Err(why) => wrong.push(named(port, why.into_text())),
+        }
+    }
+    if wrong.is_empty() { Ok(seats) } else { Err(wrong) }
+}
+
+/// [`survey`], again for a while if a daemon that was killed may not be gone from the device yet.
+fn patient_survey(netlink: &mut Netlink, wish: &Wish) -> Result<Option<Device>, Unfit> {
+    let begin = Instant::now();
+    loop {
+        match survey(netlink, wish) {
+            Err(Unfit::Busy(_)) if begin.elapsed() < LETS_GO_WITHIN => std::thread::sleep(LETS_GO_WITHIN / 50),
+            found => return found,
+        }
+    }
+}
+
+impl Seat {
+    /// Takes the device of `port`. None: it is down; its name stands in the port's view.
+    fn take(port: &DevicePort, netlink: &mut Netlink, run_dir: &Path) -> Result<Option<Self>, Unfit> {
+        match port.wish.kind {
+            Kind::AfXdp => Self::take_device(port, netlink, run_dir),
+            Kind::Tap => Self::take_tap(port, netlink).map(Some),
+        }
+    }
+
+    fn take_tap(port: &DevicePort, netlink: &mut Netlink) -> Result<Self, Unfit> {
+        survey(netlink, &port.wish)?;
+        let (opened, queues) = open_tap(port.id(), &port.wish.device).map_err(Unfit::Wrong)?;
+        let device = Device::named(netlink, &port.wish.device).ok().flatten();
+        let device = device.ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.wish.device)))?;
+        let (queues, driver) = (Some(queues), "tun".to_owned());
+        Ok(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: None })
+    }
+
+    fn take_device(port: &DevicePort, netlink: &mut Netlink, run_dir: &Path) -> Result<Option<Self>, Unfit> {
+        let device = survey_device(netlink, &port.wish)?;
+        if !device.is_up {
+            port.link.update(|view| view.show(&device));
+            return Ok(None);
+        }
+        let mut prepared = Prepared::prepare(run_dir, &device, port.wish.queues).map_err(Unfit::Wrong)?;
+        let (opened, queues) = open(port.id(), &device, port.wish.mode, &mut prepared).map_err(Unfit::Wrong)?;
+        let (driver, queues) = (prepared.driver.clone(), Some(queues));
+        Ok(Some(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: Some(prepared) }))
+    }
+}
+
+/// Serves the port until the end is requested. `seat`: the device, if it is taken already.
+pub(crate) fn attend(port: &Arc<DevicePort>, fleet: &Arc<Fleet>, seat: Option<Seat>, run_dir: &Path, stop: &Stop) {
+    let opened = Netlink::open().and_then(|netlink| Ok((netlink, News::open()?)));
+    let (netlink, news) = match opened {
+        Ok(opened) => opened,
+        Err(e) => return port.notes.warn(format_args!("the device can't be watched: {e}")),
+    };
+    let mut attendant = Attendant { port, fleet, run_dir, stop, netlink, news, seat: None, refused: None };
+    if let Some(seat) = seat {
+        attendant.sit_down(seat);
+    }
+    while !stop.is_requested() {
+        attendant.look();
+        stop.wait([attendant.news.as_fd()], Some(LOOK_EVERY));
+    }
+    attendant.leave("the daemon ends");
+}
+
+struct Attendant<'a> {
+    port: &'a DevicePort,
+    fleet: &'a Fleet,
+    run_dir: &'a Path,
+    stop: &'a Stop,
+    netlink: Netlink,
+    news: News,
+    seat: Option<Seat>,
+    /// What was last said of a device that can't be taken.
+    refused: Option<String>,
+}
+
+impl Attendant<'_> {
+    /// Acts upon how things are now.
+    fn look(&mut self) {
+        let Some(index) = self.seat.as_ref().map(|seat| seat.device.index) else {
+            // What is found is as new as can be.
+            let _ = self.news.read();
+            return self.try_to_take();
+        };
+        let how = self.how_gone(index);
+        if self.seat.as_ref().is_some_and(|seat| seat.opened.tap.is_some()) {
+            return self.look_after_tap(index, how);
+        }
+        match how {
+            Some(how) => self.lose(how.text()),
+            None => self.look_after(index),
+        }
+    }
+
+    /// What the kernel has said since this was asked before of the device's going.
+    fn how_gone(&self, index: u32) -> Option<Gone> {
+        self.news.read().iter().find_map(|message| gone(message, index))
+    }
+
+    /// A tap lives as long as its file has a device, wherever that is.
+    fn look_after_tap(&mut self, index: u32, how: Option<Gone>) {
+        let Some(seat) = &mut self.seat else { return };
+        if !seat.opened.tap.as_ref().is_some_and(TapWatch::is_there) {
+            return self.lose("was removed");
+        }
+        if seat.is_elsewhere {
+            return;
+        }
+        let device = Device::with_index(&mut self.netlink, index).ok().flatten();
+        match device.filter(|device| how.is_none() && device.kind == "tun") {
+            Some(device) => self.follow(&device),
+            // Whether it is up there can't be seen, so it is taken to be.
+            None => {
+                seat.is_elsewhere = true;
+                let device = Device { is_up: true, has_carrier: true, ..seat.device.clone() };
+                self.port.notes.info(format_args!("{} {}, and serves there", device.name, Gone::Moved.text()));
+                self.follow(&device);
+            }
+        }
+    }
+
+    fn try_to_take(&mut self) {
+        match Seat::take(self.port, &mut self.netlink, self.run_dir) {
+            Ok(Some(seat)) => self.sit_down(seat),
+            Ok(None) => self.wait_for(is_down(&self.port.wish.device)),
+            Err(why) => self.wait_for(why.into_text()),
+        }
+    }
+
+    /// Says why the device isn't taken, once.
+    fn wait_for(&mut self, why: String) {
+        self.port.link.update(|view| view.waits_for = Some(why.clone()));
+        if self.refused.as_ref() != Some(&why) {
+            self.port.notes.warn(&why);
+            self.refused = Some(why);
+        }
+    }
+
+    fn sit_down(&mut self, mut seat: Seat) {
+        let watches = seat.queues.as_mut().map(|queues| std::mem::take(&mut queues.watches));
+        self.port.link.opened(watches.unwrap_or_default());
+        self.refused = None;
+        let (device, fetched) = (&seat.device, seat.opened.fetched);
+        self.port.link.update(|view| {
+            view.show(device);
+            view.driver.clone_from(&seat.driver);
+            view.fetched = fetched;
+            view.remarks.clone_from(&seat.opened.remarks);
+            view.n_taken += 1;
+        });
+        let driver = if seat.driver.is_empty() { String::new() } else { format!(" ({})", seat.driver) };
+        let fetched = fetched.map_or_else(String::new, |fetched| format!(": {fetched}"));
+        self.port.notes.info(format_args!("{}{driver} is taken{fetched}", device.name));
+        for remark in &seat.opened.remarks {
+            self.port.notes.warn(remark);
+        }
+        let device = device.clone();
+        self.seat = Some(seat);
+        self.follow(&device);
+    }
+
+    /// The device is taken: how does it stand?
+    fn look_after(&mut self, index: u32) {
+        let device = match Device::with_index(&mut self.netlink, index) {
+            Ok(device) => device,
+            Err(e) => return self.port.notes.warn(format_args!("the device can't be looked at: {e}")),
+        };
+        match device {
+            // It can be gone before the kernel has said how.
+            None => {
+                self.stop.wait([self.news.as_fd()], Some(SAYS_WITHIN));
+                self.lose(self.how_gone(index).map_or("is gone", Gone::text));
+            }
+            // Moved away and back, or somebody took the program off.
+            Some(device) if device.xdp_program.is_none() => self.lose("lost its XDP program"),
+            Some(device) => self.follow(&device),
+        }
+    }
+
+    /// Takes note of what changed at a device that is taken.
+    fn follow(&mut self, device: &Device) {
+        let Some(seat) = &mut self.seat else { return };
+        if seat.device.name != device.name {
+            let (was, is, wished) = (&seat.device.name, &device.name, &self.port.wish.device);
+            let then =
+                if is == wished { "" } else { "; it is kept, but the next start looks for it by the topology's name" };
+            self.port.notes.warn(format_args!("{was} is called {is} now{then}"));
+        }
+        seat.device = device.clone();
+        self.port.link.update(|view| view.show(device));
+        let carries = device.is_up && device.has_carrier;
+        match (carries, seat.queues.is_some()) {
+            (true, true) => self.raise(),
+            (false, false) => {
+                self.lower();
+                self.port.notes.warn(idle_text(device));
+            }
+            (false, true) => self.show_idle(device),
+            (true, false) => {}
+        }
+    }
+
+    fn show_idle(&mut self, device: &Device) {
+        let why = idle_text(device);
+        let changed = self.port.link.update(|view| {
+            view.standing = Standing::Idle;
+            view.waits_for = Some(why.clone());
+        });
+        if changed {
+            self.port.notes.warn(why);
+        }
+    }
+
+    fn raise(&mut self) {
+        let Some(Queues { rxqs, txqs, .. }) = self.seat.as_mut().and_then(|seat| seat.queues.take()) else { return };
+        self.fleet.up(PortUp { ingress: self.port.ingress, rxqs, txqs });
+        let mut was_idle = false;
+        self.port.link.update(|view| {
+            was_idle = view.standing == Standing::Idle;
+            view.standing = Standing::Up;
+            view.waits_for = None;
+        });
+        if was_idle {
+            self.port.notes.info("up again");
+        }
+    }
+
+    /// Takes the queues back from the cores, and forgets who was heard by them.
+    fn lower(&mut self) {
+        let Some(seat) = &mut self.seat else { return };
+        if seat.queues.is_none() {
+            let PortDown { rxqs, txqs } = self.fleet.down(self.port.id());
+            seat.queues = Some(Queues { rxqs, txqs, watches: Vec::new() });
+            self.fleet.macs().forget_port(self.port.id());
+        }
+        let why = idle_text(&seat.device);
+        self.port.link.update(|view| {
+            view.standing = Standing::Idle;
+            view.waits_for = Some(why);
+        });
+    }
+
+    /// The device went.
+    fn lose(&mut self, how: &str) {
+        let name = self.seat.as_ref().map(|seat| seat.device.name.clone()).unwrap_or_default();
+        let said = format!("{name} {how}: waiting for {}", self.port.wish.device);
+        self.leave(&said);
+        self.port.notes.warn(said);
+        // That it isn't there need not be said again.
+        if let Err(Unfit::Absent(why)) = survey(&mut self.netlink, &self.port.wish) {
+            self.port.link.update(|view| view.waits_for = Some(why.clone()));
+            self.refused = Some(why);
+        }
+    }
+
+    /// Lets go of the device, if it is taken.
+    fn leave(&mut self, why: &str) {
+        self.lower();
+        self.port.link.closing();
+        drop(self.seat.take());
+        self.port.link.update(|view| {
+            let (n_taken, lost) = (view.n_taken, view.lost);
+            *view = DeviceView { n_taken, lost, waits_for: Some(why.to_owned()), ..DeviceView::default() };
+        });
+    }
+}
+
+fn idle_text(device: &Device) -> String {
+    if device.is_up { format!("{} has no carrier", device.name) } else { is_down(&device.name) }
+}

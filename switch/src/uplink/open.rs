@@ -1,0 +1,118 @@
+//! A device's sockets and program, in the best mode that the topology allows and the driver has.
+
+use config::XdpMode;
+use flowtable::PortId;
+use pmd::port::afxdp::{self, AfXdpQueue, XskMode, XskOptions, XskWatch};
+use pmd::port::tap::{self, TapWatch};
+use pmd::port::{RxQueue, TxQueue};
+use pmd::sys::bpf::{Attach, XdpLink};
+
+use super::device::Device;
+use super::port::Fetched;
+use super::prepare::Prepared;
+
+/// Frames of one queue, both directions together.
+const N_FRAMES: u32 = 4096;
+/// What the sender at the other end of a veth must not leave to its device, since in skb mode nobody behind it cuts it up.
+const PEER_OFF: &str = "tso off tx-udp-segmentation off";
+
+/// A device whose frames come to us, as long as the value lives: the program is attached. The sockets are in the queues.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// None: it is a tap.
+    _link: Option<XdpLink>,
+    pub(crate) tap: Option<TapWatch>,
+    /// None: it is a tap.
+    pub(crate) fetched: Option<Fetched>,
+    /// What an operator should know.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Queues for the cores, and what sees what their sockets lose.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    pub(crate) rxqs: Vec<RxQueue>,
+    pub(crate) txqs: Vec<TxQueue>,
+    pub(crate) watches: Vec<XskWatch>,
+}
+
+/// Opens every queue of a device that is prepared, and sends its frames there.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub(crate) fn open(
+    port: PortId,
+    device: &Device,
+    mode: XdpMode,
+    prepared: &mut Prepared,
+) -> Result<(Opened, Queues), String> {
+    let (link, attach, mut remarks) = attach(device, mode, prepared)?;
+    let mut queues = Queues::default();
+    let mut is_zero_copy = true;
+    for queue in 0..prepared.n_queues {
+        let opened = open_queue(device, queue, attach, mode)?;
+        if let Some(socket) = opened.socket() {
+            link.serve(queue, socket).map_err(|e| format!("{}: {e}", device.name))?;
+        }
+        is_zero_copy &= opened.info.is_zero_copy;
+        queues.watches.push(opened.watch());
+        queues.rxqs.push(RxQueue::afxdp(port, opened.rx));
+        queues.txqs.push(TxQueue::afxdp(opened.tx));
+    }
+    let fetched = Fetched { is_native: attach == Attach::Native, is_zero_copy, n_queues: prepared.n_queues };
+    remarks.extend(prepared.remarks.iter().cloned());
+    Ok((Opened { _link: Some(link), tap: None, fetched: Some(fetched), remarks }, queues))
+}
+
+/// Opens a tap, and makes it if it isn't there.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub(crate) fn open_tap(port: PortId, name: &str) -> Result<(Opened, Queues), String> {
+    let (rx, tx) = tap::open_tap(name).map_err(|e| e.to_string())?;
+    let opened = Opened { _link: None, tap: Some(rx.watch()), fetched: None, remarks: Vec::new() };
+    let queues = Queues { rxqs: vec![RxQueue::tap(port, rx)], txqs: vec![TxQueue::tap(tx)], watches: Vec::new() };
+    Ok((opened, queues))
+}
+
+/// Attaches the program, and says what should be known of the mode that it came to.
+fn attach(device: &Device, mode: XdpMode, prepared: &mut Prepared) -> Result<(XdpLink, Attach, Vec<String>), String> {
+    let mut remarks = Vec::new();
+    if mode != XdpMode::Skb {
+        match XdpLink::attach(device.index, Attach::Native, prepared.n_queues) {
+            Ok(link) => return Ok((link, Attach::Native, remarks)),
+            Err(e) if mode == XdpMode::Auto => remarks.push(format!("in skb mode, which is slower: {e}")),
+            Err(e) => {
+                return Err(format!(
+                    "{}: {e}; `mode: skb` works with every driver, and `mode: auto` takes the best there is",
+                    device.name
+                ));
+            }
+        }
+    }
+    prepared.prepare_skb_mode()?;
+    let link = XdpLink::attach(device.index, Attach::Skb, prepared.n_queues);
+    let link = link.map_err(|e| format!("{}: {e}", device.name))?;
+    if device.kind == "veth" {
+        remarks.push(format!(
+            "in skb mode what the other end of {} doesn't cut up itself is lost: there, `ethtool -K <device> {PEER_OFF}`",
+            device.name
+        ));
+    }
+    Ok((link, Attach::Skb, remarks))
+}
+
+fn open_queue(device: &Device, queue: u32, attach: Attach, mode: XdpMode) -> Result<AfXdpQueue, String> {
+    let is_veth = device.kind == "veth";
+    let options = |mode| XskOptions { device: device.name.clone(), queue, mode, attach, is_veth, n_frames: N_FRAMES };
+    let try_zero_copy = mode == XdpMode::ZeroCopy || (mode == XdpMode::Auto && attach == Attach::Native && !is_veth);
+    if try_zero_copy {
+        match afxdp::open(&options(XskMode::ZeroCopy)) {
+            Ok(opened) => return Ok(opened),
+            // Copying says what is wrong if it isn't just that.
+            Err(_) if mode == XdpMode::Auto => {}
+            Err(e) => return Err(format!("{e}; `mode: auto` copies where the driver can't write into our memory")),
+        }
+    }
+    afxdp::open(&options(XskMode::Copy)).map_err(|e| e.to_string())
+}

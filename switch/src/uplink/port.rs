@@ -1,0 +1,164 @@
+//! A port that is a device of this host, as all of control shares it: what the topology says of it, and how it stands.
+//!
+//! Its control thread writes, operators read. Nothing here is touched by a polling core.
+
+use std::fmt;
+use std::sync::Mutex;
+
+use flowtable::{Ingress, PortId};
+use pmd::port::afxdp::XskWatch;
+use pmd::sys::xdp::XdpStatistics;
+
+use crate::lock;
+use crate::notes::Notes;
+
+use super::device::Device;
+use super::survey::Wish;
+
+/// An uplink, or a NIC by AF_XDP.
+#[derive(Debug)]
+pub(crate) struct DevicePort {
+    /// The uplink's name, or `vm/nic`.
+    pub(crate) name: String,
+    /// Names of its networks.
+    pub(crate) networks: Vec<String>,
+    /// What the cores need to know.
+    pub(crate) ingress: Ingress,
+    /// Its rules as they are shown, in the order in which they are asked.
+    pub(crate) rules: Vec<String>,
+    /// Whether it is an uplink.
+    pub(crate) is_uplink: bool,
+    /// What the topology asks for.
+    pub(crate) wish: Wish,
+    /// How the device stands.
+    pub(crate) link: DeviceLink,
+    /// Its lines in the log.
+    pub(crate) notes: Notes,
+}
+
+impl DevicePort {
+    /// Its place in every per-port table.
+    pub(crate) fn id(&self) -> PortId {
+        self.ingress.port
+    }
+}
+
+/// How a device stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It isn't there, or can't be used.
+    #[default]
+    Waiting,
+    /// It is ready, and carries nothing: it is down, or has no carrier.
+    Idle,
+    /// Frames come and go.
+    Up,
+}
+
+/// The device as its control thread saw it last.
+#[derive(Debug, Default)]
+pub(crate) struct DeviceLink(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    view: DeviceView,
+    /// The sockets that are open.
+    watches: Vec<XskWatch>,
+    /// What the kernel lost at sockets that were closed since.
+    lost_before: XdpStatistics,
+}
+
+/// A device as an operator sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeviceView {
+    pub(crate) standing: Standing,
+    /// What it waits for; none: nothing.
+    pub(crate) waits_for: Option<String>,
+    /// What it is called now; empty: it isn't there.
+    pub(crate) device: String,
+    pub(crate) index: u32,
+    pub(crate) driver: String,
+    /// How its frames are fetched; none: they are not.
+    pub(crate) fetched: Option<Fetched>,
+    pub(crate) mtu: u32,
+    pub(crate) is_up: bool,
+    pub(crate) has_carrier: bool,
+    /// Times it was taken into use.
+    pub(crate) n_taken: u64,
+    /// What an operator should know, a sentence each.
+    pub(crate) remarks: Vec<String>,
+    /// What the kernel lost on the way to and from the switch, since the daemon's start.
+    pub(crate) lost: XdpStatistics,
+}
+
+impl DeviceView {
+    /// The device is this, and stands so.
+    pub(crate) fn show(&mut self, device: &Device) {
+        self.device.clone_from(&device.name);
+        self.index = device.index;
+        self.mtu = device.mtu;
+        self.is_up = device.is_up;
+        self.has_carrier = device.has_carrier;
+    }
+}
+
+/// How a device's frames are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    /// In the driver, not behind it.
+    pub(crate) is_native: bool,
+    pub(crate) is_zero_copy: bool,
+    pub(crate) n_queues: u32,
+}
+
+impl fmt::Display for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.is_native { "native" } else { "skb" };
+        let copies = if self.is_zero_copy { "zero-copy" } else { "copy" };
+        let queues = if self.n_queues == 1 { "queue" } else { "queues" };
+        write!(f, "{place} mode, {copies}, {} {queues}", self.n_queues)
+    }
+}
+
+impl DeviceLink {
+    /// What is known changes in this way. Gives whether it changed.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut DeviceView)) -> bool {
+        let mut state = lock(&self.0);
+        let before = state.view.clone();
+        change(&mut state.view);
+        state.view != before
+    }
+
+    /// The device's sockets are open.
+    pub(crate) fn opened(&self, watches: Vec<XskWatch>) {
+        lock(&self.0).watches = watches;
+    }
+
+    /// The device's sockets are about to be closed.
+    pub(crate) fn closing(&self) {
+        let mut state = lock(&self.0);
+        state.lost_before = state.lost();
+        state.watches.clear();
+    }
+
+    /// What there is to report.
+    pub(crate) fn view(&self) -> DeviceView {
+        let state = lock(&self.0);
+        DeviceView { lost: state.lost(), ..state.view.clone() }
+    }
+}
+
+impl State {
+    fn lost(&self) -> XdpStatistics {
+        // A socket that can't be asked has nothing to say.
+        let now = self.watches.iter().filter_map(|watch| watch.statistics().ok());
+        now.fold(self.lost_before, |sum, more| XdpStatistics {
+            rx_dropped: sum.rx_dropped + more.rx_dropped,
+            rx_invalid_descs: sum.rx_invalid_descs + more.rx_invalid_descs,
+            tx_invalid_descs: sum.tx_invalid_descs + more.tx_invalid_descs,
+            rx_ring_full: sum.rx_ring_full + more.rx_ring_full,
+            rx_fill_ring_empty: sum.rx_fill_ring_empty + more.rx_fill_ring_empty,
+            tx_ring_empty: sum.tx_ring_empty + more.tx_ring_empty,
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! A device made ready for the switch, and given back: promiscuous, with no offload that hides from the switch what came
+//! over the wire, and with as many queues as the topology says.
+
+use std::io;
+use std::path::Path;
+
+use pmd::sys::link::{Channels, Ethtool, Feature, Promiscuous};
+use tracing::warn;
+
+use super::device::Device;
+use super::queues;
+use super::undo::Undo;
+
+/// Offloads that change or keep back what XDP should see: tags taken out of frames, frames of foreign VLANs, frames put
+/// together by the NIC.
+const OFF: &[&str] =
+    &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse", "rx-vlan-filter", "rx-vlan-stag-filter", "rx-lro", "rx-gro-hw"];
+/// What the kernel itself does before a program in skb mode sees a frame.
+const OFF_IN_SKB_MODE: &[&str] = &["rx-gro", "rx-gro-list", "rx-udp-gro-forwarding"];
+
+/// A device that is ready, and put back as it was when the value goes. The promiscuity ends with the process at the latest, the
+/// rest is noted.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    ethtool: Ethtool,
+    /// Until it is put back.
+    undo: Option<Undo>,
+    device: String,
+    _promiscuous: Promiscuous,
+    /// The driver's name; empty: it doesn't tell.
+    pub(crate) driver: String,
+    /// Queues to serve.
+    pub(crate) n_queues: u32,
+    /// What an operator should know of what could not be done.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Prepared {
+    /// Makes the device ready. What it was before is noted in the run directory first.
+    ///
+    /// # Errors
+    /// A sentence; everything is as it was before.
+    pub(crate) fn prepare(run_dir: &Path, device: &Device, queues: Option<u16>) -> Result<Self, String> {
+        let name = device.name.as_str();
+        let ethtool = Ethtool::new().map_err(|e| format!("cannot ask {name} for its offloads: {e}"))?;
+        let promiscuous = Promiscuous::make(device.index).map_err(|e| not_promiscuous(name, &e))?;
+        let mut prepared = Self {
+            driver: ethtool.driver(name).unwrap_or_default(),
+            ethtool,
+            undo: Some(Undo::new(run_dir, device)),
+            device: name.to_owned(),
+            _promiscuous: promiscuous,
+            n_queues: 1,
+            remarks: Vec::new(),
+        };
+        prepared.provide_queues(device, queues)?;
+        prepared.switch_off(OFF)?;
+        Ok(prepared)
+    }
+
+    /// What skb mode needs beyond that.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn prepare_skb_mode(&mut self) -> Result<(), String> {
+        self.switch_off(OFF_IN_SKB_MODE)
+    }
+
+    fn switch_off(&mut self, names: &[&str]) -> Result<(), String> {
+        let features = self.features()?;
+        let is_on =
+            |feature: &&Feature| names.contains(&feature.name.as_str()) && feature.is_wanted && feature.is_settable;
+        let to_change: Vec<_> = features.iter().filter(is_on).map(|feature| feature.name.clone()).collect();
+        if !to_change.is_empty() {
+            if let Some(undo) = &mut self.undo {
+                undo.note_features(to_change.iter().map(|name| (name.clone(), true)))?;
+            }
+            let wishes: Vec<_> = to_change.iter().map(|name| (name.as_str(), false)).collect();
+            let done = self.ethtool.set_features(&self.device, &wishes);
+            done.map_err(|e| {
+                not_permitted(&format!("cannot switch {} of {} off", to_change.join(", "), self.device), &e)
+            })?;
+        }
+        // Fixed by the driver, or not given up: frames will look other than they were on the wire.
+        let left: Vec<_> = self
+            .features()?
+            .into_iter()
+            .filter(|feature| feature.is_active && names.contains(&feature.name.as_str()))
+            .collect();
+        self.remarks
+            .extend(left.iter().map(|feature| format!("{} of {} can't be switched off", feature.name, self.device)));
+        Ok(())
+    }
+
+    fn features(&self) -> Result<Vec<Feature>, String> {
+        self.ethtool.features(&self.device).map_err(|e| format!("cannot ask {} for its offloads: {e}", self.device))
+    }
+
+    fn provide_queues(&mut self, device: &Device, queues: Option<u16>) -> Result<(), String> {
+        let now = match self.ethtool.channels(&self.device) {
+            Ok(now) => now,
+            // A driver without the notion has those that it has.
+            Err(_) => Channels { rx: 1, tx: 1, rx_max: 1, tx_max: 1, ..Channels::default() },
+        };
+        let wanted = queues::wanted(&device.name, &now, queues)?;
+        self.n_queues = queues::count(&wanted);
+        if wanted == now {
+            return Ok(());
+        }
+        if let Some(undo) = &mut self.undo {
+            undo.note_channels(&now)?;
+        }
+        let set = self.ethtool.set_channels(&self.device, &wanted);
+        set.map_err(|e| not_permitted(&format!("cannot give {} {} queues", self.device, self.n_queues), &e))
+    }
+}
+
+impl Drop for Prepared {
+    /// Puts everything back.
+    fn drop(&mut self) {
+        if let Some(Err(why)) = self.undo.take().map(Undo::undo) {
+            warn!("{why}");
+        }
+    }
+}
+
+fn not_promiscuous(device: &str, error: &io::Error) -> String {
+    not_permitted(&format!("cannot make {device} take frames to any address"), error)
+}
+
+fn not_permitted(what: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("{what}: not permitted; {}", super::privileges::HELP),
+        _ => format!("{what}: {error}"),
+    }
+}

@@ -1,0 +1,236 @@
+//! Whether a device can be what the topology asks for, found out without changing anything: for `weir check`, and before
+//! `weir run` touches the first of them.
+
+use std::io;
+
+use config::{Topology, XdpMode};
+
+use super::device::Device;
+use super::guard;
+use super::netlink::Netlink;
+use super::queues;
+
+/// Largest MTU of a device whose frames XDP takes in one buffer: a page less its headroom and what the kernel keeps at its
+/// end, less an Ethernet header.
+const DEVICE_MTU_MAX: u32 = 3506;
+
+/// What the topology asks of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) kind: Kind,
+    /// The device's name.
+    pub(crate) device: String,
+    pub(crate) mode: XdpMode,
+    /// None: all that it has.
+    pub(crate) queues: Option<u16>,
+    /// Whether it is taken although the host uses it.
+    pub(crate) take: bool,
+    /// The largest MTU of its networks, and the network that has it; none: it has no network.
+    pub(crate) mtu: Option<(u16, String)>,
+}
+
+/// How a device's frames are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// From its queues: the device is there, and all its frames are ours.
+    AfXdp,
+    /// From a file at its other end: the device is made if it isn't there, and the host or a container uses it.
+    Tap,
+}
+
+/// Why a device can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It isn't here.
+    Absent(String),
+    /// Somebody has a program on it; after a daemon that was killed only for a moment.
+    Busy(String),
+    /// Something else is wrong.
+    Wrong(String),
+}
+
+impl Unfit {
+    /// The sentence.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Unfit::Absent(why) | Unfit::Busy(why) | Unfit::Wrong(why) => why,
+        }
+    }
+}
+
+/// Looks for the device, and at it. None: a tap that is to be made.
+///
+/// # Errors
+/// [`Unfit`], with a sentence that says what to do.
+pub(crate) fn survey(netlink: &mut Netlink, wish: &Wish) -> Result<Option<Device>, Unfit> {
+    match wish.kind {
+        Kind::AfXdp => survey_device(netlink, wish).map(Some),
+        Kind::Tap => survey_tap(netlink, &wish.device),
+    }
+}
+
+fn survey_tap(netlink: &mut Netlink, name: &str) -> Result<Option<Device>, Unfit> {
+    let found = Device::named(netlink, name).map_err(|e| Unfit::Wrong(format!("cannot look at device {name}: {e}")))?;
+    match found {
+        Some(device) if device.kind != "tun" => {
+            Err(Unfit::Wrong(format!("there is a device {name} that is no tap: name another, or remove it")))
+        }
+        found => Ok(found),
+    }
+}
+
+/// Looks for a device whose frames all become ours, and at it.
+pub(crate) fn survey_device(netlink: &mut Netlink, wish: &Wish) -> Result<Device, Unfit> {
+    let name = &wish.device;
+    let cannot = |e: io::Error| Unfit::Wrong(format!("cannot look at device {name}: {e}"));
+    let Some(device) = Device::named(netlink, name).map_err(cannot)? else {
+        return Err(Unfit::Absent(absent(netlink, name)));
+    };
+    if !wish.take
+        && let Some(used) = guard::uses(netlink, &device).map_err(cannot)?
+    {
+        return Err(Unfit::Wrong(in_use(name, &used)));
+    }
+    check_mtu(&device, wish).and_then(|()| queues::check(&device, wish.queues)).map_err(Unfit::Wrong)?;
+    if let Some(program) = device.xdp_program {
+        return Err(Unfit::Busy(format!(
+            "{name} has an XDP program (number {program}) already: another weir, or remove it by `ip link set {name} xdp off`"
+        )));
+    }
+    Ok(device)
+}
+
+fn absent(netlink: &mut Netlink, name: &str) -> String {
+    let names: Vec<_> = Device::all(netlink).unwrap_or_default().into_iter().map(|device| device.name).collect();
+    let meant = config::nearest(name, names.iter().map(String::as_str));
+    let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "));
+    let names = names.join(", ");
+    format!(
+        "there is no device {name} in this network namespace: {meant}here there are {names}; one that was moved into another \
+         namespace, as into a container, is not seen from here"
+    )
+}
+
+fn in_use(name: &str, used: &str) -> String {
+    format!(
+        "{name} {used}: the host would lose it, and with it perhaps your way in; remove that, or write `take: true` if it is meant"
+    )
+}
+
+fn check_mtu(device: &Device, wish: &Wish) -> Result<(), String> {
+    let (name, mtu) = (&device.name, device.mtu);
+    if mtu > DEVICE_MTU_MAX {
+        return Err(format!(
+            "{name} has an MTU of {mtu}, but XDP without multi-buffer ends at {DEVICE_MTU_MAX}: `ip link set {name} mtu {}`",
+            config::XDP_MTU_MAX
+        ));
+    }
+    match &wish.mtu {
+        Some((wanted, network)) if u32::from(*wanted) > mtu => Err(format!(
+            "{name} has an MTU of {mtu}, too small for network {network} with {wanted}: `ip link set {name} mtu {wanted}`, \
+             or give the network a smaller one"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What is asked of the device of a NIC; none: it has none.
+pub(crate) fn nic_wish(topology: &Topology, nic: &config::Nic) -> Option<Wish> {
+    let (kind, device, queues) = match &nic.port {
+        config::PortKind::AfXdp { device, queues } => (Kind::AfXdp, device.clone(), *queues),
+        config::PortKind::Tap { name } => (Kind::Tap, name.clone(), None),
+        config::PortKind::VhostUser { .. } => return None,
+    };
+    let network = topology.network_of(nic);
+    let mtu = Some((network.mtu, network.name.clone()));
+    Some(Wish { kind, device, mode: XdpMode::Auto, queues, take: false, mtu })
+}
+
+/// What is asked of the device of an uplink, the one with this index.
+pub(crate) fn uplink_wish(topology: &Topology, uplink_idx: usize, uplink: &config::Uplink) -> Wish {
+    let largest = topology.networks_on(uplink_idx).max_by_key(|(_, network)| network.mtu);
+    let mtu = largest.map(|(_, network)| (network.mtu, network.name.clone()));
+    let config::Uplink { device, mode, queues, take, .. } = uplink.clone();
+    Wish { kind: Kind::AfXdp, device, mode, queues, take, mtu }
+}
+
+/// Every device port's name, and what is asked of it.
+fn wishes(topology: &Topology) -> Vec<(String, Wish)> {
+    let nics = topology.nics().filter_map(|(vm, nic)| Some((config::port_name(vm, nic), nic_wish(topology, nic)?)));
+    let uplinks = topology.uplinks.iter().enumerate();
+    let uplinks = uplinks.map(|(idx, uplink)| (uplink.name.clone(), uplink_wish(topology, idx, uplink)));
+    nics.chain(uplinks).collect()
+}
+
+/// What `weir check` says of the devices: remarks, or all that is wrong.
+pub(crate) fn check(topology: &Topology) -> Result<Vec<String>, Vec<String>> {
+    let wishes = wishes(topology);
+    if wishes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut netlink = match Netlink::open() {
+        Ok(netlink) => netlink,
+        Err(e) => return Ok(vec![format!("not checked: devices, since the kernel can't be asked: {e}")]),
+    };
+    let (mut remarks, mut wrong) = (Vec::new(), Vec::new());
+    for (port, wish) in wishes {
+        match survey(&mut netlink, &wish) {
+            Ok(Some(device)) if !device.is_up => remarks.push(format!("{port}: {}", is_down(&device.name))),
+            Ok(_) => {}
+            Err(Unfit::Absent(why)) => remarks.push(format!("not checked: {port}: {why}")),
+            // Perhaps by the daemon that runs this very file.
+            Err(Unfit::Busy(why)) => remarks.push(format!("{port}: {why}")),
+            Err(Unfit::Wrong(why)) => wrong.push(format!("{port}: {why}")),
+        }
+    }
+    if wrong.is_empty() { Ok(remarks) } else { Err(wrong) }
+}
+
+/// What to say of a device that the operator has down.
+pub(crate) fn is_down(device: &str) -> String {
+    format!("{device} is down: `ip link set {device} up`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(device: &str) -> Wish {
+        Wish { kind: Kind::AfXdp, device: device.into(), mode: XdpMode::Auto, queues: None, take: false, mtu: None }
+    }
+
+    #[test]
+    fn absent_device_is_answered_with_the_nearest_and_all_others() {
+        let why = survey(&mut Netlink::open().unwrap(), &wish("l0")).unwrap_err();
+        let Unfit::Absent(why) = why else { panic!("{why:?}") };
+        assert!(why.contains("no device l0") && why.contains("did you mean lo?"), "{why}");
+    }
+
+    #[test]
+    fn mtu_is_held_against_the_networks_and_against_xdp() {
+        let device = |mtu| Device { name: "eth1".into(), mtu, ..Device::default() };
+        let wish = Wish { mtu: Some((3000, "blue".into())), ..wish("eth1") };
+        assert_eq!(check_mtu(&device(3000), &wish), Ok(()));
+        let why = check_mtu(&device(1500), &wish).unwrap_err();
+        assert!(
+            why.contains("MTU of 1500, too small for network blue with 3000: `ip link set eth1 mtu 3000`"),
+            "{why}"
+        );
+        let why = check_mtu(&device(9000), &wish).unwrap_err();
+        assert!(why.contains("ends at 3506: `ip link set eth1 mtu 3498`"), "{why}");
+    }
+
+    #[test]
+    fn tap_may_be_absent_but_no_other_device() {
+        let tap = |name| Wish { kind: Kind::Tap, ..wish(name) };
+        assert_eq!(survey(&mut Netlink::open().unwrap(), &tap("nosuchtap")), Ok(None));
+        let why = survey(&mut Netlink::open().unwrap(), &tap("lo")).unwrap_err().into_text();
+        assert!(why.contains("lo that is no tap"), "{why}");
+    }
+
+    #[test]
+    fn device_in_use_says_by_what_and_how_to_take_it_nevertheless() {
+        let said = in_use("eth0", "has the address 10.0.0.1/24");
+        assert!(said.starts_with("eth0 has the address 10.0.0.1/24: ") && said.contains("`take: true`"), "{said}");
+    }
+}

@@ -1,0 +1,22 @@
+//! The whole daemon with devices: veths in network namespaces that each test makes and removes itself. As root; elsewhere
+//! nothing is run, which is said, and is a failure where `CI=true`.
+//!
+//! - `space`: namespaces, veths, programs in them
+//! - `hosts`: who talks through the switch
+//! - `packet`: frames to and from a device, byte by byte
+//! - `traffic`: ping, TCP, software guests, VLANs
+//! - `life`: devices that go and come back, and how they are given back
+//! - `rates`: nothing is lost at a rate that can be kept up; measurements
+//! - `refusals`: what is not taken, and what is said
+
+#[allow(dead_code, reason = "the daemon's own tests use the rest")]
+#[path = "../daemon/rig.rs"]
+mod rig;
+
+mod hosts;
+mod life;
+mod packet;
+mod rates;
+mod refusals;
+mod space;
+mod traffic;
