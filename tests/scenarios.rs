@@ -8,3 +8,4 @@ mod forwarding;
 mod hostile;
 mod lifecycle;
 mod random;
+mod rates;

@@ -52,6 +52,7 @@ reasons! {
     NoDestination "no-destination" "Nobody else is in the network, or nobody of them is connected.";
     PortDown "port-down" "The destination's port is not connected.";
     ReceiverFull "receiver-full" "The receiver left no buffers, for longer than frames behind this one could be held back.";
+    Limit "limit" "The VM it was for was being sent more than its limit allows.";
 }
 
 impl DropReason {

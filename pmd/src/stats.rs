@@ -4,6 +4,7 @@
 //! Each core has its own, written by it alone with plain stores; a report adds them up.
 
 use crate::error::GuestFault;
+use crate::time::Nanos;
 use flowtable::{DropReason, PortId};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -18,6 +19,7 @@ pub struct PortStats {
     tx_frames: AtomicU64,
     tx_bytes: AtomicU64,
     missed: AtomicU64,
+    limited: AtomicU64,
     held: AtomicU64,
     faults: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
@@ -42,6 +44,8 @@ pub struct Counters {
     pub tx_bytes: u64,
     /// Frames that should have gone to the port and were dropped at its door; they are in their sender's drops.
     pub missed: u64,
+    /// Of these, those that were more than its VM's limit allows.
+    pub limited: u64,
     /// Turns in which frames of the port's were left in its ring since their destination had no room.
     pub held: u64,
     /// Faults of the guest.
@@ -70,6 +74,7 @@ impl Counters {
         self.tx_frames += get(&more.tx_frames);
         self.tx_bytes += get(&more.tx_bytes);
         self.missed += get(&more.missed);
+        self.limited += get(&more.limited);
         self.held += get(&more.held);
         self.faults += get(&more.faults);
         for (sum, counter) in self.drops.iter_mut().zip(&more.drops) {
@@ -116,8 +121,9 @@ impl PortStats {
     }
 
     /// A frame to the port was dropped at its door.
-    pub(crate) fn missed(&self) {
+    pub(crate) fn missed(&self, reason: DropReason) {
         add(&self.missed, 1);
+        add(&self.limited, u64::from(reason == DropReason::Limit));
     }
 
     /// Frames of the port's were left in its ring.
@@ -157,6 +163,7 @@ pub struct CoreStats {
     bursts: AtomicU64,
     sleeps: AtomicU64,
     cpu_ns: AtomicU64,
+    cpu_at: AtomicU64,
     n_rxqs: AtomicU64,
 }
 
@@ -177,6 +184,8 @@ pub struct CoreReport {
     pub sleeps: u64,
     /// CPU time of its thread in nanoseconds, as of its last nap or second.
     pub cpu_ns: u64,
+    /// When that was, by the cores' clock.
+    pub cpu_at: Nanos,
     /// Receive queues it polls.
     pub n_rxqs: u64,
 }
@@ -193,6 +202,7 @@ impl CoreStats {
             bursts: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
+            cpu_at: AtomicU64::new(0),
             n_rxqs: AtomicU64::new(0),
         }
     }
@@ -227,8 +237,9 @@ impl CoreStats {
         add(&self.sleeps, 1);
     }
 
-    pub(crate) fn has_used(&self, cpu_ns: u64) {
+    pub(crate) fn has_used(&self, cpu_ns: u64, now: Nanos) {
         self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+        self.cpu_at.store(now, Ordering::Relaxed);
     }
 
     pub(crate) fn has_rxqs(&self, n: usize) {
@@ -246,6 +257,7 @@ impl CoreStats {
             bursts: get(&self.bursts),
             sleeps: get(&self.sleeps),
             cpu_ns: get(&self.cpu_ns),
+            cpu_at: get(&self.cpu_at),
             n_rxqs: get(&self.n_rxqs),
         }
     }

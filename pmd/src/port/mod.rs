@@ -6,7 +6,9 @@ pub mod vhost;
 use crate::burst::Burst;
 use crate::claim::Claim;
 use crate::error::{GuestFault, SetupError};
+use crate::gate::Gate;
 use crate::hold::Hold;
+use crate::limits::{Allowance, Limit, VmLimits};
 use crate::ring::QueueSpec;
 use crate::shm::GuestMemory;
 use crate::sys::EventFd;
@@ -27,6 +29,8 @@ pub struct RxQueue {
     /// Whether its kicks wake the core that polls it.
     pub(crate) can_wake: bool,
     pub(crate) hold: Hold,
+    /// What holds it back for its VM's limit.
+    pub(crate) gate: Gate,
     pub(crate) kind: RxKind,
 }
 
@@ -56,7 +60,8 @@ impl RxQueue {
     }
 
     fn new(port: PortId, kind: RxKind) -> Self {
-        let mut queue = Self { port, is_held: false, who: 0, can_wake: false, hold: Hold::default(), kind };
+        let (hold, gate) = (Hold::default(), Gate::default());
+        let mut queue = Self { port, is_held: false, who: 0, can_wake: false, hold, gate, kind };
         queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
         queue
     }
@@ -93,12 +98,21 @@ impl RxQueue {
         }
     }
 
-    /// Looks at what waits, oldest first; nothing is consumed. Gives the number of frames now in `burst`.
+    /// Looks at what waits, oldest first, as far as `allowance` goes; nothing is consumed. Gives the number of frames now in
+    /// `burst`.
     #[inline(always)]
-    pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &crate::stats::PortStats) -> usize {
+    pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance, stats: &crate::stats::PortStats) -> usize {
         match &mut self.kind {
-            RxKind::Vhost(queue) => queue.peek(burst, stats),
-            RxKind::Mem(queue) => queue.peek(burst),
+            RxKind::Vhost(queue) => queue.peek(burst, allowance, stats),
+            RxKind::Mem(queue) => queue.peek(burst, allowance),
+        }
+    }
+
+    /// Whether anything waits, asked afresh.
+    pub(crate) fn has_more(&self) -> bool {
+        match &self.kind {
+            RxKind::Vhost(queue) => queue.has_more(),
+            RxKind::Mem(queue) => queue.has_more(),
         }
     }
 
@@ -109,6 +123,13 @@ impl RxQueue {
             RxKind::Vhost(queue) => queue.consume(burst, n),
             RxKind::Mem(queue) => queue.consume(n),
         }
+    }
+
+    /// Its VM's limit is used up: it isn't looked at before `opens_at`.
+    #[cold]
+    pub(crate) fn shut(&mut self, now: crate::time::Nanos, opens_at: crate::time::Nanos) {
+        let has_more = self.has_more();
+        self.gate.shut(now, opens_at, has_more);
     }
 
     /// Whether frames may wait where they are. What came off a wire can't.
@@ -243,11 +264,19 @@ pub struct PortView {
     pub ingress: Ingress,
     /// Its transmit queues. `try_lock` only: a core that finds one locked goes on.
     pub(crate) txqs: Vec<Mutex<TxQueue>>,
+    /// Those of its VM, if it has any.
+    limits: Option<Arc<VmLimits>>,
 }
 
 impl PortView {
     /// With all the queues that the guest has enabled.
-    pub fn new(ingress: Ingress, txqs: Vec<TxQueue>) -> Self {
-        Self { ingress, txqs: txqs.into_iter().map(Mutex::new).collect() }
+    pub fn new(ingress: Ingress, txqs: Vec<TxQueue>, limits: Option<Arc<VmLimits>>) -> Self {
+        Self { ingress, txqs: txqs.into_iter().map(Mutex::new).collect(), limits }
+    }
+
+    /// The limit on what its VM gets.
+    #[inline(always)]
+    pub(crate) fn to_vm(&self) -> Option<&Limit> {
+        self.limits.as_ref()?.to_vm.as_ref()
     }
 }
