@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::path::PathBuf;
 
+use crate::limit::vm_limit;
 use crate::nic::NicCheck;
 use crate::node::{Node, Value};
 use crate::report::{At, Mistakes, shown};
@@ -22,7 +23,7 @@ const FLOWS_MAX: u64 = 1 << 28;
 
 /// The checked values of a file and those it includes. None: it is noted why.
 pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {
-    let mut check = Check { mistakes, claims: Claims::default(), networks: BTreeMap::new() };
+    let mut check = Check { mistakes, claims: Claims::default(), networks: BTreeMap::new(), mtus: Vec::new() };
     let main = &sources.main;
     let cores = check.cores(main);
     let idle = check.idle(main);
@@ -39,6 +40,8 @@ pub(crate) struct Check<'a> {
     pub(crate) claims: Claims,
     /// Index of each network in the file, whether it was found to be right or not.
     pub(crate) networks: BTreeMap<String, usize>,
+    /// By that index; the default where it was wrong.
+    mtus: Vec<u16>,
 }
 
 /// What only one may have, and who has it: a word for people and its place.
@@ -135,6 +138,7 @@ impl Check<'_> {
             }
             self.networks.insert(name.to_owned(), self.networks.len());
             let network = self.network(name, node);
+            self.mtus.push(network.as_ref().map_or(DEFAULT_MTU, |network| network.mtu));
             networks = both(networks, network);
         }
         networks
@@ -205,7 +209,10 @@ impl Check<'_> {
             self.mistakes.add(nics_node.at, format!("VM `{}` has no NICs", shown(name)), help);
             return None;
         }
-        Some(Vm { name: name.to_owned(), nics: nics? })
+        let networks = nics.iter().flatten().map(|nic| nic.network_idx);
+        let mtu = networks.filter_map(|idx| self.mtus.get(idx).copied()).max().unwrap_or(DEFAULT_MTU);
+        let limit = vm_limit(node.get("limit"), mtu, self.mistakes);
+        Some(Vm { name: name.to_owned(), limit: limit?, nics: nics? })
     }
 
     /// Notes a key that should be there, unless `node` is no mapping, which is noted already.

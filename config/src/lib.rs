@@ -12,6 +12,7 @@
 //! - `raw`: mirror of the file: which keys there are, and which are not supported yet
 //! - `check`: trees to checked values
 //! - `nic`: one NIC's tree to its checked value
+//! - `limit`: one VM's limits to their checked values
 //! - `scalar`: one value of the file to one checked value
 //! - `units`: quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU, a MAC address
 //! - `nearest`: guessing what was meant by a word that isn't known
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod limit;
 mod nearest;
 mod nic;
 mod node;
@@ -30,6 +32,7 @@ mod syntax;
 mod topology;
 mod units;
 
+pub use limit::{Limit, VmLimit};
 pub use raw::schema;
 pub use report::{Diagnostic, Report};
 pub use topology::{

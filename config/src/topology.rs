@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::limit::VmLimit;
 use crate::units::{CoreId, MacAddr};
 
 /// Where the control socket is when the file doesn't say.
@@ -89,6 +90,8 @@ pub struct Network {
 pub struct Vm {
     /// Unique among VMs.
     pub name: String,
+    /// The most that it may send and get.
+    pub limit: VmLimit,
     /// At least one.
     pub nics: Vec<Nic>,
 }
@@ -176,7 +179,7 @@ mod tests {
             flows: DEFAULT_FLOWS,
             control: Control { path: DEFAULT_CONTROL_PATH.into(), group: None, mode: DEFAULT_SOCKET_MODE },
             networks: vec![network("blue"), network("red")],
-            vms: vec![Vm { name: "web".into(), nics: vec![nic] }],
+            vms: vec![Vm { name: "web".into(), limit: VmLimit::default(), nics: vec![nic] }],
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use config::{Control, Idle, Listens, MacPolicy, Network, Nic, PortKind, Topology, Vm, load, parse, port_name};
+use config::{
+    Control, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Topology, Vm, VmLimit, load, parse, port_name,
+};
 
 fn parsed(text: &str) -> Topology {
     parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"))
@@ -37,7 +39,7 @@ fn every_supported_key_reaches_its_value() {
          control: { path: /run/weir/ctl.sock, group: kvm, mode: \"0600\" }\n\
          include: []\n\
          networks:\n  blue: { vlan: 100, mtu: 9000 }\n  red:\n\
-         vms:\n  web:\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
+         vms:\n  web:\n    limit: { from-vm: { rate: 1gbit, packets: 200kpps, burst: 64KiB }, to-vm: { rate: 2.5gbit } }\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
          vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 }\n",
     );
     let expected = Topology {
@@ -51,6 +53,14 @@ fn every_supported_key_reaches_its_value() {
         ],
         vms: vec![Vm {
             name: "web".into(),
+            limit: VmLimit {
+                from_vm: Some(Limit {
+                    rate: Some("1gbit".parse().unwrap()),
+                    packets: Some("200kpps".parse().unwrap()),
+                    burst: Some("64KiB".parse().unwrap()),
+                }),
+                to_vm: Some(Limit { rate: Some("2500mbit".parse().unwrap()), packets: None, burst: None }),
+            },
             nics: vec![Nic {
                 name: "net0".into(),
                 network_idx: 1,

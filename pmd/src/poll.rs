@@ -98,6 +98,9 @@ impl Core {
     }
 
     /// One turn: every receive queue once, then what control wants.
+    ///
+    /// A call of its own, by which `./x cost` finds what belongs to the switch.
+    #[inline(never)]
     pub fn poll_once(&mut self, now: Nanos) -> Turn {
         let mut turn = Turn::default();
         let mut cycles = sys::cycles();

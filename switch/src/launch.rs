@@ -19,6 +19,7 @@ use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
 use crate::cpus::Cpus;
+use crate::loads::Loads;
 use crate::plane::FleetPlane;
 use crate::port::{Link, Port};
 use crate::report::{Rates, Sources, SwitchClock};
@@ -26,6 +27,7 @@ use crate::run_dir::RunDir;
 use crate::stop::Stop;
 use crate::vhost_user::attend::attend;
 use crate::vhost_user::socket::Listening;
+use crate::vms::Vms;
 use crate::{control, notes, poller, supervisor};
 
 /// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
@@ -122,6 +124,8 @@ impl Daemon {
             self.cores.push(poller::start(core, *cpu, topology.idle, self.clock, self.stop_cores.clone())?);
         }
         set_static_macs(&self.fleet, &self.ports)?;
+        let vms = Vms::new(topology);
+        vms.limit(&self.fleet);
         for (port, listening) in self.ports.clone().into_iter().zip(sockets) {
             self.start_port(port, listening)?;
         }
@@ -131,6 +135,8 @@ impl Daemon {
             networks: topology.networks.iter().map(|network| network.name.clone()).collect(),
             cpus: cpus.polling().iter().map(|core| core.id).collect(),
             rates: Rates::default(),
+            vms,
+            loads: Loads::default(),
             clock: SwitchClock(self.clock),
         });
         self.start_operators(operators, &sources)?;

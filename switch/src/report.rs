@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use flowtable::mac::Kind;
 use flowtable::{DropReason, PortId};
 use pmd::stats::Counters;
-use pmd::time::Clock;
+use pmd::time::{Clock, Nanos};
 use pmd::{Fleet, GuestFault};
 use serde::{Deserialize, Serialize};
 
+use crate::loads::{Load, Loads};
 use crate::lock;
 use crate::port::{LinkView, Port};
 use crate::vhost_user::device::{QueueState, QueueView};
+use crate::vms::{VmReport, Vms};
 
 /// After so long without memory, a guest whose features are agreed upon has none to share.
 const MEMORY_WITHIN: Duration = Duration::from_secs(1);
@@ -34,6 +36,10 @@ pub(crate) struct Sources {
     pub(crate) cpus: Vec<usize>,
     /// Frames and bytes a second.
     pub(crate) rates: Rates,
+    /// VMs, with the limits on what they send and get.
+    pub(crate) vms: Vms,
+    /// What the cores are busy with.
+    pub(crate) loads: Loads,
     /// The cores' clock.
     pub(crate) clock: SwitchClock,
 }
@@ -45,7 +51,12 @@ pub(crate) struct SwitchClock(pub(crate) Clock);
 impl SwitchClock {
     /// Whole seconds since the start.
     pub(crate) fn seconds(self) -> u32 {
-        pmd::time::seconds(self.0.at(pmd::sys::cycles()))
+        pmd::time::seconds(self.now())
+    }
+
+    /// Nanoseconds since the start.
+    pub(crate) fn now(self) -> Nanos {
+        self.0.at(pmd::sys::cycles())
     }
 }
 
@@ -99,6 +110,8 @@ pub(crate) struct CounterReport {
     pub(crate) forwarded: u64,
     pub(crate) dropped: u64,
     pub(crate) missed: u64,
+    /// Of these, those over the VM's limit.
+    pub(crate) limited: u64,
     pub(crate) held: u64,
     pub(crate) faults: u64,
 }
@@ -156,7 +169,7 @@ pub(crate) struct MacReport {
 }
 
 /// A polling core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CoreReport {
     pub(crate) cpu: usize,
     pub(crate) rx_queues: u64,
@@ -169,6 +182,8 @@ pub(crate) struct CoreReport {
     pub(crate) bursts: u64,
     pub(crate) sleeps: u64,
     pub(crate) cpu_ns: u64,
+    /// Over the last second.
+    pub(crate) load: Load,
 }
 
 /// The program.
@@ -205,6 +220,12 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
         connection: report_connection(port, link),
     }
+}
+
+/// How a port stands.
+pub(crate) fn state(sources: &Sources, port: &Port) -> State {
+    let link = port.link.view();
+    judge(&link, &faults(&sources.fleet, port, &link)).0
 }
 
 /// Faults that stopped queues of the guest that is there now. The cores keep a fault until the port comes up again, which
@@ -271,12 +292,13 @@ fn report_counters(counters: &Counters) -> CounterReport {
         forwarded: counters.forwarded,
         dropped: counters.n_dropped(),
         missed: counters.missed,
+        limited: counters.limited,
         held: counters.held,
         faults: counters.faults,
     }
 }
 
-fn report_drops(counters: &Counters) -> Vec<DropReport> {
+pub(crate) fn report_drops(counters: &Counters) -> Vec<DropReport> {
     let drop = |(reason, &frames): (&DropReason, &u64)| DropReport {
         reason: reason.text().to_owned(),
         frames,
@@ -347,8 +369,9 @@ fn kind_text(kind: Kind) -> &'static str {
 
 /// Every polling core, in the topology's order.
 pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
-    let report = |(report, &cpu): (pmd::stats::CoreReport, &usize)| CoreReport {
+    let report = |(core, (report, &cpu)): (usize, (pmd::stats::CoreReport, &usize))| CoreReport {
         cpu,
+        load: sources.loads.of(core),
         rx_queues: report.n_rxqs,
         turns: report.turns,
         busy_cycles: report.busy_cycles,
@@ -358,7 +381,19 @@ pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
         sleeps: report.sleeps,
         cpu_ns: report.cpu_ns,
     };
-    sources.fleet.cores().into_iter().zip(&sources.cpus).map(report).collect()
+    sources.fleet.cores().into_iter().zip(&sources.cpus).enumerate().map(report).collect()
+}
+
+/// Every VM, in the topology's order.
+pub(crate) fn vms(sources: &Sources) -> Vec<VmReport> {
+    sources.vms.report(sources)
+}
+
+/// Those of them that have a limit.
+pub(crate) fn limits(sources: &Sources) -> Vec<VmReport> {
+    let mut vms = vms(sources);
+    vms.retain(|vm| vm.from_vm.is_some() || vm.to_vm.is_some());
+    vms
 }
 
 /// This program.
@@ -391,7 +426,7 @@ impl Rates {
         }
     }
 
-    fn of(&self, port: PortId) -> RateReport {
+    pub(crate) fn of(&self, port: PortId) -> RateReport {
         lock(&self.0).get(usize::from(port)).map_or_else(RateReport::default, |sample| sample.rates)
     }
 }

@@ -3,9 +3,11 @@
 //! - `rig`: a daemon in a folder of its own, and what is asked of it
 //! - `traffic`: frames from guest to guest, and guests that come and go
 //! - `front_ends`: front-ends that misbehave, or are too many
+//! - `limits`: VMs that may not send or get as much as they like
 //! - `life`: starting, refusing to start, ending
 
 mod front_ends;
 mod life;
+mod limits;
 mod rig;
 mod traffic;
