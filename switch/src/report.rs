@@ -83,6 +83,8 @@ pub(crate) struct PortReport {
     /// What it waits for, or what is wrong. None: nothing.
     pub(crate) waits_for: Option<String>,
     pub(crate) rates: RateReport,
+    /// Nanoseconds since the daemon's start by the cores' clock when the counters were read, for those who make rates of them.
+    pub(crate) at_ns: Nanos,
     pub(crate) counters: CounterReport,
     /// By reason, all of them.
     pub(crate) drops: Vec<DropReport>,
@@ -215,6 +217,7 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         state,
         waits_for,
         rates: sources.rates.of(port.id()),
+        at_ns: sources.clock.now(),
         counters: report_counters(&counters),
         drops: report_drops(&counters),
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
