@@ -16,7 +16,7 @@ const PACKETS_MAX: u64 = 1_000_000_000;
 /// The most that may pass at once.
 const BURST_MAX: u64 = 1 << 30;
 /// A burst holds at least what the rate makes of this part of a second, since that is how often a core looks.
-const BURSTS_PER_SEC_MAX: u64 = 10_000;
+const BURSTS_PER_SEC_MAX: u64 = 4_000;
 /// Bytes of an Ethernet header.
 const ETHERNET_LEN: u64 = 14;
 
@@ -36,7 +36,7 @@ pub struct Limit {
     pub rate: Option<BitsPerSec>,
     /// Packets a second, a thousand million at most.
     pub packets: Option<PacketsPerSec>,
-    /// Bytes that may pass at once: at least the longest frame that the VM's networks allow, and a ten-thousandth of a second
+    /// Bytes that may pass at once: at least the longest frame that the VM's networks allow, and a four-thousandth of a second
     /// of the rate. None: 64 KiB, or four milliseconds of the rate if that is more. None where there is no rate.
     pub burst: Option<Bytes>,
 }

@@ -197,7 +197,7 @@ const CASES: &[(In, &[Expected])] = &[
     ),
     (
         Limit("{ from-vm: { rate: 10gbit, burst: 64KiB } }"),
-        &[(7, 49, "a burst of 64KiB is too small for this rate", "at least `125000B`")],
+        &[(7, 49, "a burst of 64KiB is too small for this rate", "at least `312500B`")],
     ),
     (Limit("{ from-vm: { rate: 1mbit, burst: 1025MiB } }"), &[(7, 48, "too large", "at most `1024MiB`")]),
     (

@@ -27,8 +27,9 @@ const PATIENCE: Nanos = 100_000;
 const NAP: Nanos = 1_000_000;
 /// The first sleep while frames wait for a receiver.
 const NAP_HELD: Nanos = 50_000;
-/// The shortest time for which it is worth to sleep.
-const NAP_MIN: Nanos = 10_000;
+/// The shortest sleep while a limit holds frames back: what may go by then goes together. Well below the time that every burst
+/// is worth, so that none of it is lost.
+const NAP_THROTTLED: Nanos = 100_000;
 
 impl Core {
     /// Polls until `stop`. The caller has pinned the thread.
@@ -50,13 +51,10 @@ impl Core {
             } else if turn.is_pending {
                 // More may go at once, of queues that keep nobody awake.
             } else if idle == Idle::Adaptive && now.saturating_sub(busy_at) > PATIENCE {
-                match nap(&turn, now, now - busy_at) {
-                    Some(time) if time < NAP_MIN => std::hint::spin_loop(),
-                    Some(time) => self.sleep(now, Some(time)),
-                    None => {
-                        self.sleep(now, None);
-                        busy_at = clock.at(sys::cycles());
-                    }
+                let nap = nap(&turn, now, now - busy_at);
+                self.sleep(now, nap);
+                if nap.is_none() {
+                    busy_at = clock.at(sys::cycles());
                 }
             } else {
                 std::hint::spin_loop();
@@ -108,6 +106,24 @@ impl Core {
 fn nap(turn: &Turn, now: Nanos, idle_for: Nanos) -> Option<Nanos> {
     // While frames wait for a receiver, who wakes nobody, naps grow from short to long.
     let held = (turn.n_held > 0).then(|| (idle_for / 8).clamp(NAP_HELD, NAP));
-    let throttled = turn.opens_at.map(|at| at.saturating_sub(now));
+    let throttled = turn.opens_at.map(|at| at.saturating_sub(now).max(NAP_THROTTLED));
     held.into_iter().chain(throttled).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nap_ends_at_the_first_allowance_but_is_worth_its_while() {
+        let turn = |n_held, opens_at| Turn { n_held, opens_at, ..Turn::default() };
+        assert_eq!(nap(&turn(0, None), 1000, 5000), None);
+        assert_eq!(nap(&turn(0, Some(3_000_000)), 1_000_000, 0), Some(2_000_000));
+        assert_eq!(nap(&turn(0, Some(1_000_010)), 1_000_000, 0), Some(NAP_THROTTLED));
+        assert_eq!(
+            nap(&turn(1, Some(3_000_000)), 1_000_000, 800_000),
+            Some(100_000),
+            "the held frame is asked for first"
+        );
+    }
 }

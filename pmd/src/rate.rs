@@ -30,9 +30,9 @@ const BURST_BYTES: u64 = 64 << 10;
 const BURST_PACKETS: u64 = 64;
 /// The least time's worth that a burst is by default.
 const BURST_TIME: Nanos = 4_000_000;
-/// A burst of less than this time's worth is made to be it: a core doesn't look at a queue more often, and what isn't
-/// sent by the next look must be left to be sent then.
-pub const BURST_TIME_MIN: Nanos = 100_000;
+/// A burst of less than this time's worth is made to be it: a core may look at a queue not much more often, and what was not
+/// sent by then must be left to be sent then.
+pub const BURST_TIME_MIN: Nanos = 250_000;
 
 /// Ticks of a nanosecond, as a power of two.
 const TICK_BITS: u32 = 10;

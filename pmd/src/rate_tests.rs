@@ -172,8 +172,8 @@ fn burst_is_sixty_four_kibibytes_or_four_milliseconds() {
     let near = |a: u64, b: u64| a.abs_diff(b) <= 1;
     assert!(near(Limiter::of_bits(1_000_000, None).burst(), 65_536));
     assert!(near(Limiter::of_bits(1_000_000_000, None).burst(), 500_000));
-    assert!(near(Limiter::of_bits(1_000_000_000, Some(20_000)).burst(), 20_000));
-    assert!(near(Limiter::of_bits(1_000_000_000, Some(1)).burst(), 12_500), "less could never be used up in time");
+    assert!(near(Limiter::of_bits(1_000_000_000, Some(40_000)).burst(), 40_000));
+    assert!(near(Limiter::of_bits(1_000_000_000, Some(1)).burst(), 31_250), "less could never be used up in time");
     assert!(near(Limiter::of_packets(100, None).burst(), 64));
     assert!(near(Limiter::of_packets(1_000_000, None).burst(), 4000));
 }
