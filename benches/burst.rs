@@ -4,10 +4,16 @@
 
 use benches::Pair;
 use guest::flows::Vary;
+use pmd::limits::LimitOptions;
+
+/// More than is ever sent here: a limit that costs what limits cost, and holds nothing back.
+const AMPLE: LimitOptions =
+    LimitOptions { bits_per_sec: Some(400_000_000_000), packets_per_sec: Some(1_000_000_000), burst_bytes: None };
 
 fn main() {
     let cases: &mut [(&str, Pair)] = &mut [
         ("burst/vm-to-vm-64B", Pair::new(64, 1, Vary::Ip, 52)),
+        ("burst/vm-to-vm-64B-limits", Pair::with_limits(64, 1, Vary::Ip, 52, AMPLE)),
         ("burst/vm-to-vm-64B-linux", Pair::new(64, 1, Vary::Ip, 0)),
         ("burst/vm-to-vm-512B", Pair::new(512, 1, Vary::Ip, 52)),
         ("burst/vm-to-vm-1500B", Pair::new(1500, 1, Vary::Ip, 52)),

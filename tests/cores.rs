@@ -4,6 +4,7 @@ use flowtable::{Ingress, PortId, SourcePolicy};
 use guest::{GuestDriver, Options};
 use pmd::fleet::{FleetOptions, PortUp};
 use pmd::idle::Idle;
+use pmd::limits::{LimitOptions, VmLimits};
 use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;
@@ -196,4 +197,75 @@ fn port_comes_and_goes_while_cores_run() {
         let down = switch.fleet.down(2);
         assert_eq!(down.txqs.len(), 1, "round {round}");
     }
+}
+
+#[test]
+fn core_whose_only_guest_is_over_its_limit_sleeps_between_two_allowances() {
+    let switch = Threads::new(1, 2, Idle::Adaptive);
+    switch.fleet.limit(&[0], &limit(10_000_000));
+    let (mut a, kicks) = switch.plug(0, &options());
+    let (mut b, _) = switch.plug(1, &options());
+    wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 2);
+    // Well into it: what was saved up before is used up.
+    let flood = |a: &mut GuestDriver, b: &mut GuestDriver| {
+        while a.send(0, &frame(ALL, mac(0), 0, 1514)) {}
+        kick_if_due(a, &kicks, 1);
+        while b.recv(0).is_some() {}
+        b.post_rx(0);
+        std::thread::yield_now();
+    };
+    wait_for("a hundred frames", || {
+        flood(&mut a, &mut b);
+        switch.fleet.counters(0).rx_frames >= 100
+    });
+    let (begin, before) = (Instant::now(), switch.fleet.cores()[0]);
+    wait_for("a thousand frames more", || {
+        flood(&mut a, &mut b);
+        switch.fleet.counters(0).rx_frames >= 1100
+    });
+    let after = switch.fleet.cores()[0];
+    let elapsed = begin.elapsed();
+    assert!(elapsed >= Duration::from_millis(1190), "{elapsed:?} for 12.1 Mbit");
+    assert!(after.sleeps - before.sleeps >= 500, "{} sleeps", after.sleeps - before.sleeps);
+    let cpu = Duration::from_nanos(after.cpu_ns - before.cpu_ns);
+    assert!(cpu < elapsed / 4, "{cpu:?} of CPU time in {elapsed:?}");
+    assert_eq!(switch.fleet.counters(0).n_dropped(), 0);
+}
+
+#[test]
+fn core_that_waits_for_an_allowance_is_woken_by_its_other_guests() {
+    let switch = Threads::new(1, 3, Idle::Adaptive);
+    switch.fleet.limit(&[0], &limit(10_000));
+    let (mut a, a_kicks) = switch.plug(0, &options());
+    let (mut b, b_kicks) = switch.plug(1, &options());
+    let (mut c, _) = switch.plug(2, &options());
+    wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 3);
+    // Its first frame is a debt of seven seconds; the second waits for so long.
+    for id in 0..2 {
+        assert!(a.send(0, &frame(ALL, mac(0), id, 9000)));
+    }
+    kick_if_due(&mut a, &a_kicks, 1);
+    wait_for("the first frame", || c.recv(0).map(|bytes| assert_eq!(id_of(&bytes), 0)).is_some());
+    c.post_rx(0);
+    let begin = Instant::now();
+    let mut slept = switch.fleet.cores()[0].sleeps;
+    for id in 10..60 {
+        wait_for("sleep", || switch.fleet.cores()[0].sleeps > slept);
+        slept = switch.fleet.cores()[0].sleeps;
+        assert!(b.send(0, &frame(ALL, mac(1), id, 60)));
+        kick_if_due(&mut b, &b_kicks, 1);
+        wait_for("a frame of another guest", || {
+            c.recv(0).map(|bytes| assert!(id_of(&bytes) == id || begin.elapsed().as_secs() > 5)).is_some()
+        });
+        c.post_rx(0);
+        while b.recv(0).is_some() {}
+        b.post_rx(0);
+    }
+    assert!(switch.fleet.counters(0).rx_frames == 1 || begin.elapsed().as_secs() > 5, "the limit is kept");
+    wait_for("the count", || switch.fleet.counters(1).rx_frames == 50);
+}
+
+fn limit(bits_per_sec: u64) -> Arc<VmLimits> {
+    let from_vm = LimitOptions { bits_per_sec: Some(bits_per_sec), ..LimitOptions::default() };
+    Arc::new(VmLimits::new(from_vm, LimitOptions::default()))
 }

@@ -9,5 +9,6 @@ mod hostile;
 mod lifecycle;
 mod neighbours;
 mod random;
+mod rates;
 mod rules;
 mod uplinks;

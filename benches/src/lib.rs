@@ -3,12 +3,16 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
+pub mod cycles;
+
 use flowtable::SourcePolicy;
 use guest::Options;
 use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx, rx_len};
 use guest::stack::Mac;
+use pmd::limits::{LimitOptions, VmLimits};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use tests::{Rig, frame, mac, networks, options};
 
 /// Frames offered at a time.
@@ -24,8 +28,16 @@ pub struct Pair {
 impl Pair {
     /// Frames of `len` bytes of `n_flows` flows. `line_offset`: 52 as DPDK lays out its buffers, 0 as Linux.
     pub fn new(len: usize, n_flows: u64, vary: Vary, line_offset: u32) -> Self {
+        Self::with_limits(len, n_flows, vary, line_offset, LimitOptions::default())
+    }
+
+    /// The same, each of the two being a VM with this limit in both directions.
+    pub fn with_limits(len: usize, n_flows: u64, vary: Vary, line_offset: u32, limit: LimitOptions) -> Self {
         let options = Options { line_offset, checked: false, fifo: true, ..options() };
         let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+        for port in (0..2).filter(|_| limit != LimitOptions::default()) {
+            rig.fleet.limit(&[port], &Arc::new(VmLimits::new(limit, limit)));
+        }
         let policy = SourcePolicy::Learn(u32::MAX);
         rig.plug(0, policy, options.clone());
         rig.plug(0, policy, options.clone());

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::path::PathBuf;
 
+use crate::limit::vm_limit;
 use crate::nearest::nearest;
 use crate::nic::NicCheck;
 use crate::node::{Node, Value};
@@ -298,7 +299,10 @@ impl Check<'_> {
             self.mistakes.add(nics_node.at, format!("VM `{}` has no NICs", shown(name)), help);
             return None;
         }
-        Some(Vm { name: name.to_owned(), nics: nics? })
+        let is_ours = |seen: &&NetworkSeen| nics.iter().flatten().any(|nic| nic.network_idx == seen.idx);
+        let mtu = self.networks.values().filter(is_ours).filter_map(|seen| seen.mtu).max().unwrap_or(DEFAULT_MTU);
+        let limit = vm_limit(node.get("limit"), mtu, self.mistakes);
+        Some(Vm { name: name.to_owned(), limit: limit?, nics: nics? })
     }
 
     /// Notes a key that should be there, unless `node` is no mapping, which is noted already.

@@ -13,6 +13,7 @@
 //! - `check`: trees to checked values
 //! - `uplink`: one uplink's tree to its checked value
 //! - `nic`: one NIC's tree to its checked value
+//! - `limit`: one VM's limits to their checked values
 //! - `rules`: a NIC's rules to checked values
 //! - `rule`: one of them as a value
 //! - `scalar`: one value of the file to one checked value
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod limit;
 mod nearest;
 mod nic;
 mod node;
@@ -36,6 +38,7 @@ mod topology;
 mod units;
 mod uplink;
 
+pub use limit::{Limit, VmLimit};
 pub use nearest::nearest;
 pub use raw::schema;
 pub use report::{Diagnostic, Report};

@@ -11,7 +11,7 @@ use crate::node::{Node, Value};
 use crate::report::{At, Mistakes, shown};
 
 /// What this version can't do yet: (mapping, key). Refused by name, never ignored; a row goes when the thing works.
-static NOT_YET: &[(&Shape, &str)] = &[(&TOPOLOGY, "metrics"), (&UPLINK, "rate"), (&VM, "limit"), (&VM, "share")];
+static NOT_YET: &[(&Shape, &str)] = &[(&TOPOLOGY, "metrics"), (&UPLINK, "rate"), (&VM, "share")];
 
 /// A mapping with fixed keys.
 pub(crate) struct Shape {
@@ -99,15 +99,18 @@ static VM: Shape = Shape {
 
 static LIMIT: Shape = Shape {
     what: "a limit",
-    keys: &[Key("from-vm", Map(&RATE), "what it may send"), Key("to-vm", Map(&RATE), "what it may get")],
+    keys: &[
+        Key("from-vm", Map(&RATE), "what it may send: the rest waits"),
+        Key("to-vm", Map(&RATE), "what it may get: the rest is dropped"),
+    ],
 };
 
 static RATE: Shape = Shape {
     what: "a rate",
     keys: &[
-        Key("rate", Scalar, "bits per second, as in 1gbit"),
+        Key("rate", Scalar, "bits per second, 10kbit to 400gbit, as in 1gbit"),
         Key("packets", Scalar, "packets per second, as in 200kpps"),
-        Key("burst", Scalar, "bytes at once, as in 64KiB"),
+        Key("burst", Scalar, "bytes at once, as in 64KiB; none: that, or 4 ms of the rate"),
     ],
 };
 

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::limit::VmLimit;
 use crate::rule::{Rule, without_effect};
 use crate::units::{CoreId, MacAddr};
 
@@ -140,6 +141,8 @@ pub struct Network {
 pub struct Vm {
     /// Unique among VMs.
     pub name: String,
+    /// The most that it may send and get.
+    pub limit: VmLimit,
     /// At least one.
     pub nics: Vec<Nic>,
 }
@@ -243,7 +246,7 @@ mod tests {
             control: Control { path: DEFAULT_CONTROL_PATH.into(), group: None, mode: DEFAULT_SOCKET_MODE },
             uplinks: Vec::new(),
             networks: vec![network("blue"), network("red")],
-            vms: vec![Vm { name: "web".into(), nics: vec![nic] }],
+            vms: vec![Vm { name: "web".into(), limit: VmLimit::default(), nics: vec![nic] }],
         }
     }
 

@@ -10,10 +10,12 @@ enum In {
     Top(&'static str),
     /// The case is keys of a NIC; it begins on line 8, column 9, and the socket is on line 7.
     Nic(&'static str),
+    /// The case is a VM's limit, in column 15 of line 7.
+    Limit(&'static str),
     /// The case is keys of a vhost-user port, in column 25 of line 8, instead of its path.
     Socket(&'static str),
 }
-use In::{Nic, Socket, Top, Whole};
+use In::{Limit, Nic, Socket, Top, Whole};
 
 impl In {
     fn text(&self) -> String {
@@ -24,6 +26,12 @@ impl In {
             Nic(keys) => {
                 let keys = keys.replace('\n', "\n        ");
                 format!("{VM}        {{ network: blue, vhost-user: {{ path: /s }},\n        {keys} }}\n")
+            }
+            Limit(limit) => {
+                let nics = "{ n: { network: blue, vhost-user: { path: /s } } }";
+                format!(
+                    "cores: [0]\nnetworks: {{ blue: {{}} }}\nvms:\n  a:\n    nics: {nics}\n\n    limit:    {limit}\n"
+                )
             }
             Socket(keys) => format!("{VM}        network: blue\n        vhost-user:   {{ {keys} }}\n"),
         }
@@ -237,6 +245,36 @@ const CASES: &[(In, &[Expected])] = &[
             (12, 59, "`queues` is out of range: 99", "1 to 64"),
         ],
     ),
+    // Limits.
+    (Limit("5gbit"), &[(7, 15, "a limit is a mapping", "`from-vm`, `to-vm`")]),
+    (Limit("{ rate: 1gbit }"), &[(7, 17, "unknown key `rate` in a limit", "`rate` is a key of an uplink")]),
+    (Limit("{ from-vm: {} }"), &[(7, 26, "this limits nothing", "write `rate` or `packets`")]),
+    (Limit("{ from-vm: { burst: 64KiB } }"), &[(7, 26, "this limits nothing", "write `rate` or `packets`")]),
+    (Limit("{ from-vm: { rate: 9999bit } }"), &[(7, 34, "a rate of 9999bit is too low", "`10kbit`")]),
+    (Limit("{ to-vm: { rate: 401gbit } }"), &[(7, 32, "a rate of 401gbit is more than", "`400gbit`")]),
+    (Limit("{ to-vm: { packets: 1001mpps } }"), &[(7, 35, "1001mpps are more than", "`1000mpps`")]),
+    (Limit("{ to-vm: { packets: 5k } }"), &[(7, 35, "`k` is ambiguous", "`5kpps`")]),
+    (
+        Limit("{ from-vm: { packets: 5kpps, burst: 64KiB } }"),
+        &[(7, 51, "`burst` does nothing without a `rate`", "add `rate`")],
+    ),
+    (
+        Limit("{ from-vm: { rate: 1mbit, burst: 1513B } }"),
+        &[(7, 48, "a burst of 1513B is smaller than one frame of 1514 bytes (MTU 1500)", "at least `1514B`")],
+    ),
+    (
+        Limit("{ from-vm: { rate: 10gbit, burst: 64KiB } }"),
+        &[(7, 49, "a burst of 64KiB is too small for this rate", "at least `312500B`")],
+    ),
+    (Limit("{ from-vm: { rate: 1mbit, burst: 1025MiB } }"), &[(7, 48, "too large", "at most `1024MiB`")]),
+    (
+        Limit("{ from-vm: { rate: fast, packets: 0pps }, to-vm: { rate: 1Gbit } }"),
+        &[
+            (7, 34, "this is not a rate", "`gbit`"),
+            (7, 49, "zero lets nothing through", "leave the key out"),
+            (7, 72, "the unit is written `gbit`", "`1gbit`"),
+        ],
+    ),
     // VMs and NICs.
     (Top("vms: { a: {} }"), &[(2, 8, "VM `a` has no `nics`", "add `nics:`")]),
     (Top("vms: { a: }"), &[(2, 8, "VM `a` has no `nics`", "")]),
@@ -370,7 +408,7 @@ vms:
             (6, 17, "`vlan` is out of range", ""),
             (6, 28, "`mtu` is a number, not text", ""),
             (7, 10, "unknown key `colour`", ""),
-            (10, 5, "`limit` is not supported", ""),
+            (10, 31, "`gbps` is ambiguous", "`1gbit`"),
             (13, 18, "no network `blu`", "`blue`"),
             (14, 14, "group address", "52:54:00:00:00:01"),
             (15, 17, "`queues` is out of range", ""),

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use config::{
-    Control, Direction, Idle, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology, Uplink, Verdict, Vm,
-    XdpMode, load, parse, port_name,
+    Control, Direction, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology, Uplink,
+    Verdict, Vm, VmLimit, XdpMode, load, parse, port_name,
 };
 
 fn parsed(text: &str) -> Topology {
@@ -50,7 +50,7 @@ fn every_supported_key_reaches_its_value() {
          include: []\n\
          uplinks: { up0: { device: eth1, mode: zero-copy, queues: 4, take: true } }\n\
          networks:\n  blue: { vlan: 100, mtu: 3498, uplink: up0 }\n  red:\n\
-         vms:\n  web:\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
+         vms:\n  web:\n    limit: { from-vm: { rate: 1gbit, packets: 200kpps, burst: 64KiB }, to-vm: { rate: 2.5gbit } }\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
          vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 }\n        \
          rules: [ { deny: { to-vm: { proto: tcp, port: 25 } } } ]\n",
     );
@@ -72,6 +72,14 @@ fn every_supported_key_reaches_its_value() {
         ],
         vms: vec![Vm {
             name: "web".into(),
+            limit: VmLimit {
+                from_vm: Some(Limit {
+                    rate: Some("1gbit".parse().unwrap()),
+                    packets: Some("200kpps".parse().unwrap()),
+                    burst: Some("64KiB".parse().unwrap()),
+                }),
+                to_vm: Some(Limit { rate: Some("2500mbit".parse().unwrap()), packets: None, burst: None }),
+            },
             nics: vec![Nic {
                 name: "net0".into(),
                 network_idx: 1,

@@ -180,7 +180,7 @@ fn everything_is_understood_but_not_all_supported() {
     let report = parse(EVERYTHING, "weir.yaml").unwrap_err();
     let not_yet = |message: &str| message.contains("not supported by this version");
     let (not_yet, others): (Vec<_>, Vec<_>) = report.diagnostics().iter().partition(|d| not_yet(d.message()));
-    assert_eq!(not_yet.len(), 4, "{report}");
+    assert_eq!(not_yet.len(), 3, "{report}");
     assert_eq!(others.len(), 1, "{report}"); // a text can't include
 }
 

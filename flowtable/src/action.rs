@@ -82,6 +82,7 @@ reasons! {
     PortDown "port-down" "The destination's port is not connected.";
     ReceiverFull "receiver-full" "The receiver left no buffers, for longer than frames behind this one could be held back.";
     UplinkFull "uplink-full" "The uplink's transmit ring was full, for longer than frames behind this one could be held back.";
+    Limit "limit" "The VM it was for was being sent more than its limit allows.";
 }
 
 impl DropReason {

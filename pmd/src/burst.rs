@@ -4,7 +4,8 @@
 //! the first [`flowtable::HEADER_MAX`] bytes are copied, decided by, and sent from the copy.
 #![expect(clippy::cast_possible_truncation, reason = "lengths of headers and tags")]
 
-use crate::offload::Wishes;
+use crate::limits::Amount;
+use crate::offload::{Wishes, becomes};
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::Piece;
 use arrayvec::ArrayVec;
@@ -171,6 +172,27 @@ impl Burst {
             left -= n;
             left > 0
         });
+    }
+
+    /// What `n` frames from `k` on count against a limit: those that ask for segmentation what they become.
+    #[inline(always)]
+    pub(crate) fn amount(&self, k: usize, n: usize) -> Amount {
+        let plain = Amount { n_frames: n as u64, n_bytes: self.lens[k..k + n].iter().map(|&len| u64::from(len)).sum() };
+        if self.wishing == 0 { plain } else { self.amount_wished(k, n) }
+    }
+
+    #[cold]
+    fn amount_wished(&self, k: usize, n: usize) -> Amount {
+        let mut amount = Amount::default();
+        for k in k..k + n {
+            let frame = match self.wishing >> k & 1 {
+                0 => Amount { n_frames: 1, n_bytes: self.lens[k].into() },
+                _ => becomes(self.lens[k], &self.wishes[k], &self.headers[k].0),
+            };
+            amount.n_frames += frame.n_frames;
+            amount.n_bytes += frame.n_bytes;
+        }
+        amount
     }
 
     /// Copies frame `k`'s header out of the memory it arrived in.

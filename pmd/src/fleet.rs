@@ -1,6 +1,8 @@
 //! Control's side of all cores: ports come up and go down here, and nothing on a core ever waits for it.
 
 use crate::error::{GuestFault, SetupError};
+use crate::gate::Gate;
+use crate::limits::VmLimits;
 use crate::mailbox::{Command, Mailbox, Reply};
 use crate::poll::Core;
 use crate::port::{PortView, RxQueue, TxQueue};
@@ -70,6 +72,8 @@ struct Books {
     /// Where each port's receive queues went.
     placed: HashMap<PortId, Vec<usize>>,
     leaving: HashMap<PortId, Leaving>,
+    /// Those of the VM that a port belongs to.
+    limits: HashMap<PortId, Arc<VmLimits>>,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +107,11 @@ impl Fleet {
         Ok((Self { mailboxes, stats, macs, flows, tallies, books }, cores))
     }
 
+    /// These ports are one VM's, whose limits these are. For ports that are down; they keep them as they come and go.
+    pub fn limit(&self, ports: &[PortId], limits: &Arc<VmLimits>) {
+        self.books().limits.extend(ports.iter().map(|&port| (port, limits.clone())));
+    }
+
     /// Brings a port up. It must be down: never up before, or handed back by [`Fleet::down`].
     pub fn up(&self, port: PortUp) {
         let id = port.ingress.port;
@@ -110,11 +119,13 @@ impl Fleet {
         for stats in &self.stats {
             stats.port(id).clear_stopped();
         }
-        let view = Arc::new(PortView::new(port.ingress, port.txqs));
+        let limits = books.limits.get(&id).cloned();
+        let view = Arc::new(PortView::new(port.ingress, port.txqs, limits.clone()));
         for mailbox in &self.mailboxes {
             self.post(&mut books, mailbox, Command::Up(view.clone()));
         }
-        for rxq in port.rxqs {
+        for mut rxq in port.rxqs {
+            rxq.gate = Gate::new(limits.clone());
             let core = least(&books.n_rxqs);
             books.n_rxqs[core] += 1;
             books.placed.entry(id).or_default().push(core);

@@ -2,9 +2,12 @@
 //!
 //! After a while without frames it asks every guest for kicks, then looks at every ring once more (a fence on either side
 //! makes sure that the guest sees the wish or the core sees the frame), and only then waits, for kicks and for control.
+//!
+//! Queues that a limit holds back are not asked for kicks, and the frames that they are let through don't keep the core
+//! awake: between two allowances it sleeps, so that a guest far over its limit costs what one at its limit does.
 
-use crate::poll::Core;
-use crate::port::RxKind;
+use crate::poll::{Core, Turn};
+use crate::port::{RxKind, RxQueue};
 use crate::sys;
 use crate::time::{Clock, Nanos, seconds};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +27,9 @@ const PATIENCE: Nanos = 100_000;
 const NAP: Nanos = 1_000_000;
 /// The first sleep while frames wait for a receiver.
 const NAP_HELD: Nanos = 50_000;
+/// The shortest sleep while a limit holds frames back: what may go by then goes together. Well below the time that every burst
+/// is worth, so that none of it is lost.
+const NAP_THROTTLED: Nanos = 100_000;
 
 impl Core {
     /// Polls until `stop`. The caller has pinned the thread.
@@ -38,14 +44,15 @@ impl Core {
             let turn = self.poll_once(now);
             if seconds(now) != second {
                 second = seconds(now);
-                self.stats.has_used(sys::thread_cpu_ns());
+                self.stats.has_used(sys::thread_cpu_ns(), now);
             }
-            if turn.n_frames > 0 {
+            if turn.n_frames > turn.n_throttled {
                 busy_at = now;
+            } else if turn.is_pending {
+                // More may go at once, of queues that keep nobody awake.
             } else if idle == Idle::Adaptive && now.saturating_sub(busy_at) > PATIENCE {
-                // While frames wait for a receiver, who wakes nobody, or for the kernel, naps grow from short to long.
-                let nap = (turn.n_held > 0 || turn.n_unsent > 0).then(|| ((now - busy_at) / 8).clamp(NAP_HELD, NAP));
-                self.sleep(nap);
+                let nap = nap(&turn, now, now - busy_at);
+                self.sleep(now, nap);
                 if nap.is_none() {
                     busy_at = clock.at(sys::cycles());
                 }
@@ -58,9 +65,10 @@ impl Core {
 
     /// Asks every guest to kick, or not to, but for those whose frames have to wait anyway; gives whether some queue has
     /// frames now, and whether all can wake the core.
-    fn arm(&mut self, wanted: bool) -> (bool, bool) {
+    fn arm(&mut self, now: Nanos, wanted: bool) -> (bool, bool) {
         let (mut has_more, mut all_wake) = (false, true);
-        for rxq in self.rxqs.iter_mut().filter(|rxq| !(wanted && rxq.is_held)) {
+        let waits = |rxq: &RxQueue| rxq.is_held || rxq.gate.shut_until(now).is_some();
+        for rxq in self.rxqs.iter_mut().filter(|rxq| !(wanted && waits(rxq))) {
             match &mut rxq.kind {
                 RxKind::Vhost(queue) => {
                     queue.ring.want_kicks(wanted);
@@ -81,15 +89,16 @@ impl Core {
         (has_more, all_wake)
     }
 
-    fn sleep(&mut self, nap: Option<Nanos>) {
-        let (has_more, all_wake) = self.arm(true);
+    fn sleep(&mut self, now: Nanos, nap: Option<Nanos>) {
+        let (has_more, all_wake) = self.arm(now, true);
         if !has_more && !self.mailbox.has_commands() {
             self.stats.slept();
-            self.stats.has_used(sys::thread_cpu_ns());
-            self.doze(nap.or(if all_wake { None } else { Some(NAP) }));
+            self.stats.has_used(sys::thread_cpu_ns(), now);
+            let most = if all_wake { None } else { Some(NAP) };
+            self.doze(nap.into_iter().chain(most).min());
             self.mailbox.wake_fd().clear();
         }
-        self.arm(false);
+        self.arm(now, false);
     }
 
     /// Waits, and counts as quiet meanwhile.
@@ -97,5 +106,32 @@ impl Core {
         self.quiet.offline(self.id);
         self.epoll.wait(time);
         self.quiet.online(self.id);
+    }
+}
+
+/// For how long a core may sleep at most after a turn in which it found nothing to do, `idle_for` after it last had something;
+/// none: until it is woken.
+fn nap(turn: &Turn, now: Nanos, idle_for: Nanos) -> Option<Nanos> {
+    // While frames wait for a receiver, who wakes nobody, or for the kernel, naps grow from short to long.
+    let held = (turn.n_held > 0 || turn.n_unsent > 0).then(|| (idle_for / 8).clamp(NAP_HELD, NAP));
+    let throttled = turn.opens_at.map(|at| at.saturating_sub(now).max(NAP_THROTTLED));
+    held.into_iter().chain(throttled).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nap_ends_at_the_first_allowance_but_is_worth_its_while() {
+        let turn = |n_held, opens_at| Turn { n_held, opens_at, ..Turn::default() };
+        assert_eq!(nap(&turn(0, None), 1000, 5000), None);
+        assert_eq!(nap(&turn(0, Some(3_000_000)), 1_000_000, 0), Some(2_000_000));
+        assert_eq!(nap(&turn(0, Some(1_000_010)), 1_000_000, 0), Some(NAP_THROTTLED));
+        assert_eq!(
+            nap(&turn(1, Some(3_000_000)), 1_000_000, 800_000),
+            Some(100_000),
+            "the held frame is asked for first"
+        );
     }
 }

@@ -12,6 +12,7 @@
 //! - `claim`: whose turn it is at a receiver that can't take all
 //! - [`checksum`]: those that a sender on this machine left for somebody else to finish
 //! - [`hold`]: for how long a blocked frame may hold up those behind it
+//! - [`rate`]: how much may pass in a time, one word for all cores; [`limits`]: a VM's, [`gate`]: what holds a queue back for them
 //! - [`stats`]: counters; every frame ends in one
 //! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two
 //! - [`idle`]: how a core that finds nothing goes to sleep
@@ -27,12 +28,15 @@ pub mod checksum;
 mod claim;
 pub mod error;
 pub mod fleet;
+pub mod gate;
 pub mod hold;
 pub mod idle;
+pub mod limits;
 pub mod mailbox;
 pub mod offload;
 pub mod poll;
 pub mod port;
+pub mod rate;
 #[allow(unsafe_code)]
 pub mod ring;
 pub mod send;

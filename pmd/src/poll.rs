@@ -49,6 +49,18 @@ pub struct Turn {
     pub n_held: usize,
     /// Transmit queues with frames that the kernel has not taken yet, and was asked to.
     pub n_unsent: usize,
+    /// Of the frames, those of queues that their VM's limit holds back now and again.
+    pub n_throttled: usize,
+    /// One of these queues may go on at once.
+    pub is_pending: bool,
+    /// When the first queue may go on that its VM's limit holds back now; none: there is none.
+    pub opens_at: Option<Nanos>,
+}
+
+impl Turn {
+    fn opens(&mut self, at: Nanos) {
+        self.opens_at = Some(self.opens_at.map_or(at, |first| first.min(at)));
+    }
 }
 
 impl Core {
@@ -91,12 +103,28 @@ impl Core {
     }
 
     /// One turn: every receive queue once, then what control wants.
+    ///
+    /// A call of its own, by which `./x cost` finds what belongs to the switch.
+    #[inline(never)]
     pub fn poll_once(&mut self, now: Nanos) -> Turn {
         let mut turn = Turn::default();
         let mut cycles = sys::cycles();
         for rxq in &mut self.rxqs {
+            if let Some(opens_at) = rxq.gate.shut_until(now) {
+                turn.opens(opens_at);
+                continue;
+            }
+            let allowance = match rxq.gate.allowance(now) {
+                Ok(allowance) => allowance,
+                Err(opens_at) => {
+                    rxq.shut(now, opens_at);
+                    turn.opens(opens_at);
+                    continue;
+                }
+            };
             let port_stats = self.stats.port(rxq.port);
-            let n = rxq.peek(&mut self.burst, port_stats);
+            let n = rxq.peek(&mut self.burst, allowance, port_stats);
+            rxq.gate.passed(now, n > 0);
             if n == 0 {
                 rxq.is_held = false;
                 continue;
@@ -135,6 +163,14 @@ impl Core {
             turn.n_frames += sent.n;
             rxq.is_held = sent.n < n;
             turn.n_held += usize::from(rxq.is_held);
+            if let Some(opens_at) = rxq.gate.charge(now, burst, sent.n) {
+                rxq.shut(now, opens_at);
+                turn.opens(opens_at);
+                turn.n_throttled += sent.n;
+            } else if rxq.gate.is_binding() {
+                turn.n_throttled += sent.n;
+                turn.is_pending |= sent.n == n;
+            }
         }
         if !self.flushes.is_empty() {
             turn.n_unsent = self.flush();

@@ -5,6 +5,7 @@
 use crate::burst::{BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
 use crate::checksum;
 use crate::hold::Hold;
+use crate::limits::Limit;
 use crate::port::{PortView, Room, TxQueue};
 use crate::stats::CoreStats;
 use crate::time::Nanos;
@@ -196,6 +197,13 @@ impl Sender<'_> {
             n_queues if view.is_by_core => (self.core % n_queues, n),
             n_queues => (pick_queue(burst, k, n_queues), 1),
         };
+        let n = match view.to_vm() {
+            None => n,
+            Some(limit) => match n_within(limit, burst, k, n, self.now) {
+                0 => return (0, Way::Lost(DropReason::Limit)),
+                n => n,
+            },
+        };
         let slot = usize::from(to) * TXQS_MAX + queue;
         let out = match self.slots[slot] {
             0 => match open(view, queue, outs, to, slot) {
@@ -216,6 +224,9 @@ impl Sender<'_> {
             out.queue.claim.redeem(self.who);
         }
         out.frames |= (((1u64 << n) - 1) << k) as u32;
+        if let Some(limit) = view.to_vm() {
+            limit.charge(self.now, burst.amount(k, n));
+        }
         let way = match room {
             Room::Reserved => Way::Reserved,
             Room::Full => Way::Blocked(Block::Full),
@@ -310,7 +321,7 @@ impl Sender<'_> {
         self.stats.port(from).dropped(reason);
         let (Action::Unicast(to) | Action::Refused(to)) = action else { return };
         if usize::from(to) < self.stats.n_ports() {
-            self.stats.port(to).missed();
+            self.stats.port(to).missed(reason);
             if action == Action::Refused(to) {
                 self.stats.port(to).refused();
             }
@@ -401,6 +412,19 @@ fn fulfil(burst: &mut Burst, out: &Out<'_>) {
 fn alike(actions: &[Action]) -> usize {
     let first = actions[0];
     actions.iter().position(|&action| action != first).unwrap_or(actions.len())
+}
+
+/// How many of the `n` frames from `k` on may go to a VM before its limit is used up, the one that crosses it included.
+#[inline(never)]
+fn n_within(limit: &Limit, burst: &Burst, k: usize, n: usize, now: Nanos) -> usize {
+    let Ok(allowance) = limit.allowance(now) else { return 0 };
+    let mut n_bytes = 0;
+    let fits = |k: &usize| {
+        let fits = n_bytes < u64::from(allowance.n_bytes);
+        n_bytes += burst.amount(*k, 1).n_bytes;
+        fits
+    };
+    (k..k + n.min(allowance.n_frames)).take_while(fits).count()
 }
 
 /// Locks a transmit queue for the rest of the burst.

@@ -4,6 +4,7 @@
 //! Each core has its own, written by it alone with plain stores; a report adds them up.
 
 use crate::error::GuestFault;
+use crate::time::Nanos;
 use flowtable::{DropReason, PortId};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -19,6 +20,7 @@ pub struct PortStats {
     tx_bytes: AtomicU64,
     missed: AtomicU64,
     refused: AtomicU64,
+    limited: AtomicU64,
     held: AtomicU64,
     faults: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
@@ -45,6 +47,8 @@ pub struct Counters {
     pub missed: u64,
     /// Those of them that the port's own rules didn't let come to it.
     pub refused: u64,
+    /// Of these, those that were more than its VM's limit allows.
+    pub limited: u64,
     /// Turns in which frames of the port's were left in its ring since their destination had no room.
     pub held: u64,
     /// Faults of the guest.
@@ -74,6 +78,7 @@ impl Counters {
         self.tx_bytes += get(&more.tx_bytes);
         self.missed += get(&more.missed);
         self.refused += get(&more.refused);
+        self.limited += get(&more.limited);
         self.held += get(&more.held);
         self.faults += get(&more.faults);
         for (sum, counter) in self.drops.iter_mut().zip(&more.drops) {
@@ -120,8 +125,9 @@ impl PortStats {
     }
 
     /// A frame to the port was dropped at its door.
-    pub(crate) fn missed(&self) {
+    pub(crate) fn missed(&self, reason: DropReason) {
         add(&self.missed, 1);
+        add(&self.limited, u64::from(reason == DropReason::Limit));
     }
 
     /// It was the port's rules that kept the frame away.
@@ -166,6 +172,7 @@ pub struct CoreStats {
     bursts: AtomicU64,
     sleeps: AtomicU64,
     cpu_ns: AtomicU64,
+    cpu_at: AtomicU64,
     n_rxqs: AtomicU64,
 }
 
@@ -186,6 +193,8 @@ pub struct CoreReport {
     pub sleeps: u64,
     /// CPU time of its thread in nanoseconds, as of its last nap or second.
     pub cpu_ns: u64,
+    /// When that was, by the cores' clock.
+    pub cpu_at: Nanos,
     /// Receive queues it polls.
     pub n_rxqs: u64,
 }
@@ -202,6 +211,7 @@ impl CoreStats {
             bursts: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
+            cpu_at: AtomicU64::new(0),
             n_rxqs: AtomicU64::new(0),
         }
     }
@@ -241,8 +251,9 @@ impl CoreStats {
         add(&self.sleeps, 1);
     }
 
-    pub(crate) fn has_used(&self, cpu_ns: u64) {
+    pub(crate) fn has_used(&self, cpu_ns: u64, now: Nanos) {
         self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+        self.cpu_at.store(now, Ordering::Relaxed);
     }
 
     pub(crate) fn has_rxqs(&self, n: usize) {
@@ -260,6 +271,7 @@ impl CoreStats {
             bursts: get(&self.bursts),
             sleeps: get(&self.sleeps),
             cpu_ns: get(&self.cpu_ns),
+            cpu_at: get(&self.cpu_at),
             n_rxqs: get(&self.n_rxqs),
         }
     }

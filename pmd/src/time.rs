@@ -30,11 +30,17 @@ impl Clock {
         Self { start: from, ns_per_cycle: u64::try_from(ns_per_cycle).unwrap_or(1 << 32) }
     }
 
-    /// The nanoseconds at a reading of the counter.
+    /// The nanoseconds that so many cycles take.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "584 years of nanoseconds fit")]
+    pub fn span(&self, n_cycles: u64) -> Nanos {
+        ((u128::from(n_cycles) * u128::from(self.ns_per_cycle)) >> 32) as u64
+    }
+
+    /// The nanoseconds at a reading of the counter.
+    #[inline(always)]
     pub fn at(&self, cycles: u64) -> Nanos {
-        ((u128::from(cycles.wrapping_sub(self.start)) * u128::from(self.ns_per_cycle)) >> 32) as u64
+        self.span(cycles.wrapping_sub(self.start))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing::warn;
 
+use crate::flows;
 use crate::http::{Failure, read_get, write_answer};
 use crate::report::{self, Sources};
 use crate::stop::Stop;
@@ -15,6 +16,8 @@ use crate::uplink;
 
 /// Threads that answer; so many slow operators don't keep the next one waiting.
 pub(crate) const THREADS: usize = 3;
+/// What can be asked for.
+const WORDS: &[&str] = &["ports", "uplinks", "macs", "flows", "cores", "vms", "limits", "version"];
 /// How long a request may take to come, and an answer to be taken.
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -53,17 +56,17 @@ fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
         Some("ports") => json(&report::ports(sources)),
         Some("uplinks") => json(&uplink::report::uplinks(sources)),
         Some("macs") => json(&report::macs(sources)),
+        Some("flows") => json(&flows::flows(sources)),
         Some("cores") => json(&report::cores(sources)),
+        Some("vms") => json(&report::vms(sources)),
+        Some("limits") => json(&report::limits(sources)),
         Some("version") => json(&report::version()),
         Some(name) if name.starts_with("ports/") => {
             let name = &name["ports/".len()..];
             let report = report::port(sources, name);
             json(&report.ok_or_else(|| Failure::new(404, format!("there is no port {name}")))?)
         }
-        _ => Err(Failure::new(
-            404,
-            "ask for /v1/ports, /v1/ports/VM/NIC, /v1/uplinks, /v1/macs, /v1/cores or /v1/version",
-        )),
+        _ => Err(Failure::new(404, format!("ask for /v1/ports/VM/NIC or one of /v1/{}", WORDS.join(", /v1/")))),
     }
 }
 

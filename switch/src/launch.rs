@@ -20,6 +20,7 @@ use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
 use crate::cpus::Cpus;
+use crate::loads::Loads;
 use crate::plane::FleetPlane;
 use crate::port::{Link, Port};
 use crate::report::{Rates, Sources, SwitchClock};
@@ -31,6 +32,7 @@ use crate::uplink::port::DevicePort;
 use crate::uplink::undo;
 use crate::vhost_user::attend::attend;
 use crate::vhost_user::socket::Listening;
+use crate::vms::Vms;
 use crate::{control, notes, poller, rules, supervisor, uplink};
 
 /// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
@@ -136,6 +138,8 @@ impl Daemon {
         let ports = self.ports.iter().map(|port| (&port.name, &port.ingress));
         let devices = self.devices.iter().map(|port| (&port.name, &port.ingress));
         set_static_macs(&self.fleet, ports.chain(devices))?;
+        let vms = Vms::new(topology);
+        vms.limit(&self.fleet);
         for (port, listening) in self.ports.clone().into_iter().zip(sockets) {
             self.start_port(port, listening)?;
         }
@@ -150,6 +154,8 @@ impl Daemon {
             networks: topology.networks.iter().map(|network| network.name.clone()).collect(),
             cpus: cpus.polling().iter().map(|core| core.id).collect(),
             rates: Rates::default(),
+            vms,
+            loads: Loads::default(),
             clock: SwitchClock(self.clock),
         });
         self.start_operators(operators, &sources)?;

@@ -14,8 +14,8 @@
 //! - `supervisor`: looks after ports and addresses, ten times a second
 //! - `control`: answers operators on the control socket
 //! - `http`: HTTP/1.1, as little as operators need of it
-//! - `report`: what operators are told
-//! - `table`: the same as text
+//! - `report`: what operators are told; `vms`: of VMs and their limits; `loads`: of the cores' work; `flows`: of the flow table
+//! - `table`: the same as text; `top`: as a live view
 //! - `notes`: log lines that a guest can cause
 //! - `stop`: how threads are told to end
 //! - `fuzzing`: what the fuzz targets in `fuzz/` reach; not part of the daemon
@@ -23,10 +23,12 @@
 
 mod control;
 mod cpus;
+mod flows;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;
 mod launch;
+mod loads;
 mod notes;
 mod operator;
 mod plane;
@@ -38,8 +40,10 @@ mod run_dir;
 mod stop;
 mod supervisor;
 mod table;
+mod top;
 mod uplink;
 mod vhost_user;
+mod vms;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

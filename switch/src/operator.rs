@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 use config::Topology;
 use serde::de::DeserializeOwned;
 
+use crate::flows::FlowsReport;
+use crate::top::{self, Order, TopOptions};
 use crate::uplink::survey;
 use crate::vhost_user::socket::open_stream;
 use crate::{http, launch, table};
@@ -44,6 +46,18 @@ enum Command {
         #[command(subcommand)]
         what: What,
     },
+    /// Watch VMs, their limits, and cores; on a terminal until q is pressed
+    Top {
+        /// Print one table, then end
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks; the daemon itself looks once a second
+        #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
+        every: f64,
+        /// What comes first
+        #[arg(long, value_enum, default_value_t)]
+        order: Order,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,6 +88,18 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// The flow table: how full, by whom, and how often it knew the answer
+    Flows {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// VMs with a limit: what they may, what they do, for how long they were held back, what was dropped
+    Limits {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Polling cores
     Cores {
         /// Print JSON
@@ -92,6 +118,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Run { file } => run(file),
         Command::Check { file } => check(file),
         Command::Show { what } => show(&cli.control, what).and_then(|text| print(&text)),
+        Command::Top { once, every, order } => {
+            let every = Duration::from_secs_f64(*every);
+            top::run(&cli.control, TopOptions { once: *once, every, order: *order })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -140,6 +170,8 @@ fn show(control: &Path, what: &What) -> Result<String, String> {
         }
         What::Uplinks { json } => ask(control, "/v1/uplinks", *json, |uplinks: Vec<_>| table::uplinks(&uplinks)),
         What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| table::macs(&macs)),
+        What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowsReport| table::flows(&flows)),
+        What::Limits { json } => ask(control, "/v1/limits", *json, |vms: Vec<_>| table::limits(&vms)),
         What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| table::cores(&cores)),
         What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| table::busy(&cores)),
     }
@@ -154,6 +186,14 @@ fn plain(name: &str) -> Result<&str, String> {
     Err(format!("error: {name:?} is not a port's name: VM/NIC is, as in web/net0"))
 }
 
+/// A time between two looks.
+fn interval(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("write seconds, from 0.1 to 3600".to_owned()),
+    }
+}
+
 /// Asks the daemon, and gives the answer as it came or as text.
 fn ask<T: DeserializeOwned>(
     control: &Path,
@@ -161,6 +201,21 @@ fn ask<T: DeserializeOwned>(
     is_json: bool,
     to_text: impl FnOnce(T) -> String,
 ) -> Result<String, String> {
+    let body = answer(control, path)?;
+    if is_json { Ok(body + "\n") } else { parsed(&body).map(to_text) }
+}
+
+/// Asks the daemon.
+pub(crate) fn ask_for<T: DeserializeOwned>(control: &Path, path: &str) -> Result<T, String> {
+    parsed(&answer(control, path)?)
+}
+
+fn parsed<T: DeserializeOwned>(body: &str) -> Result<T, String> {
+    serde_json::from_str(body)
+        .map_err(|e| format!("error: the daemon's answer is not understood ({e}): is it another version?"))
+}
+
+fn answer(control: &Path, path: &str) -> Result<String, String> {
     let stream = open_stream(control).map_err(|e| nobody_answers(control, &e))?;
     let answered = http::get(&stream, path, ANSWERS_WITHIN);
     let (status, body) =
@@ -169,13 +224,7 @@ fn ask<T: DeserializeOwned>(
         let error: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         return Err(format!("error: {}", error["error"].as_str().unwrap_or(&body)));
     }
-    if is_json {
-        return Ok(body + "\n");
-    }
-    let value = serde_json::from_str(&body);
-    value
-        .map(to_text)
-        .map_err(|e| format!("error: the daemon's answer is not understood ({e}): is it another version?"))
+    Ok(body)
 }
 
 fn nobody_answers(control: &Path, error: &io::Error) -> String {
@@ -194,7 +243,7 @@ fn nobody_answers(control: &Path, error: &io::Error) -> String {
 }
 
 /// Prints to standard output; that nobody reads any more is no error.
-fn print(text: &str) -> Result<(), String> {
+pub(crate) fn print(text: &str) -> Result<(), String> {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(format!("error: cannot write: {e}")),
         _ => Ok(()),

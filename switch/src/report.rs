@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 use flowtable::mac::Kind;
 use flowtable::{DropReason, PortId};
 use pmd::stats::Counters;
-use pmd::time::Clock;
+use pmd::time::{Clock, Nanos};
 use pmd::{Fleet, GuestFault};
 use serde::{Deserialize, Serialize};
 
+use crate::loads::{Load, Loads};
 use crate::lock;
 use crate::port::{LinkView, Port};
 use crate::uplink;
 use crate::uplink::port::DevicePort;
 use crate::vhost_user::device::{QueueState, QueueView};
+use crate::vms::{VmReport, Vms};
 
 /// After so long without memory, a guest whose features are agreed upon has none to share.
 const MEMORY_WITHIN: Duration = Duration::from_secs(1);
@@ -40,6 +42,10 @@ pub(crate) struct Sources {
     pub(crate) cpus: Vec<usize>,
     /// Frames and bytes a second.
     pub(crate) rates: Rates,
+    /// VMs, with the limits on what they send and get.
+    pub(crate) vms: Vms,
+    /// What the cores are busy with.
+    pub(crate) loads: Loads,
     /// The cores' clock.
     pub(crate) clock: SwitchClock,
 }
@@ -51,7 +57,12 @@ pub(crate) struct SwitchClock(pub(crate) Clock);
 impl SwitchClock {
     /// Whole seconds since the start.
     pub(crate) fn seconds(self) -> u32 {
-        pmd::time::seconds(self.0.at(pmd::sys::cycles()))
+        pmd::time::seconds(self.now())
+    }
+
+    /// Nanoseconds since the start.
+    pub(crate) fn now(self) -> Nanos {
+        self.0.at(pmd::sys::cycles())
     }
 }
 
@@ -78,6 +89,8 @@ pub(crate) struct PortReport {
     /// What it waits for, or what is wrong. None: nothing.
     pub(crate) waits_for: Option<String>,
     pub(crate) rates: RateReport,
+    /// Nanoseconds since the daemon's start by the cores' clock when the counters were read, for those who make rates of them.
+    pub(crate) at_ns: Nanos,
     pub(crate) counters: CounterReport,
     /// By reason, all of them.
     pub(crate) drops: Vec<DropReport>,
@@ -110,6 +123,8 @@ pub(crate) struct CounterReport {
     pub(crate) missed: u64,
     /// Those of them that this port's rules kept away.
     pub(crate) refused: u64,
+    /// Of these, those over the VM's limit.
+    pub(crate) limited: u64,
     pub(crate) held: u64,
     pub(crate) faults: u64,
 }
@@ -167,7 +182,7 @@ pub(crate) struct MacReport {
 }
 
 /// A polling core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CoreReport {
     pub(crate) cpu: usize,
     pub(crate) rx_queues: u64,
@@ -180,6 +195,8 @@ pub(crate) struct CoreReport {
     pub(crate) bursts: u64,
     pub(crate) sleeps: u64,
     pub(crate) cpu_ns: u64,
+    /// Over the last second.
+    pub(crate) load: Load,
 }
 
 /// The program.
@@ -214,6 +231,7 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
         state: uplink::report::state(&view),
         waits_for: view.waits_for,
         rates: sources.rates.of(port.id()),
+        at_ns: sources.clock.now(),
         counters: report_counters(&counters),
         drops: report_drops(&counters),
         rules: port.rules.clone(),
@@ -233,12 +251,23 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         state,
         waits_for,
         rates: sources.rates.of(port.id()),
+        at_ns: sources.clock.now(),
         counters: report_counters(&counters),
         drops: report_drops(&counters),
         rules: port.rules.clone(),
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
         connection: Some(report_connection(port, link)),
     }
+}
+
+/// How a port stands; none: there is none.
+pub(crate) fn state(sources: &Sources, id: PortId) -> Option<State> {
+    if let Some(port) = sources.ports.iter().find(|port| port.id() == id) {
+        let link = port.link.view();
+        return Some(judge(&link, &faults(&sources.fleet, port, &link)).0);
+    }
+    let device = sources.devices.iter().find(|port| port.id() == id)?;
+    Some(uplink::report::state(&device.link.view()))
 }
 
 /// Faults that stopped queues of the guest that is there now. The cores keep a fault until the port comes up again, which
@@ -306,6 +335,7 @@ pub(crate) fn report_counters(counters: &Counters) -> CounterReport {
         dropped: counters.n_dropped(),
         missed: counters.missed,
         refused: counters.refused,
+        limited: counters.limited,
         held: counters.held,
         faults: counters.faults,
     }
@@ -382,8 +412,9 @@ fn kind_text(kind: Kind) -> &'static str {
 
 /// Every polling core, in the topology's order.
 pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
-    let report = |(report, &cpu): (pmd::stats::CoreReport, &usize)| CoreReport {
+    let report = |(core, (report, &cpu)): (usize, (pmd::stats::CoreReport, &usize))| CoreReport {
         cpu,
+        load: sources.loads.of(core),
         rx_queues: report.n_rxqs,
         turns: report.turns,
         busy_cycles: report.busy_cycles,
@@ -393,7 +424,19 @@ pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
         sleeps: report.sleeps,
         cpu_ns: report.cpu_ns,
     };
-    sources.fleet.cores().into_iter().zip(&sources.cpus).map(report).collect()
+    sources.fleet.cores().into_iter().zip(&sources.cpus).enumerate().map(report).collect()
+}
+
+/// Every VM, in the topology's order.
+pub(crate) fn vms(sources: &Sources) -> Vec<VmReport> {
+    sources.vms.report(sources)
+}
+
+/// Those of them that have a limit.
+pub(crate) fn limits(sources: &Sources) -> Vec<VmReport> {
+    let mut vms = vms(sources);
+    vms.retain(|vm| vm.from_vm.is_some() || vm.to_vm.is_some());
+    vms
 }
 
 /// This program.

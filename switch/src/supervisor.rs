@@ -19,7 +19,7 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Looks until the end is requested.
 pub(crate) fn run(sources: &Sources, stop: &Stop) {
-    let Sources { fleet, ports, rates, clock, .. } = sources;
+    let Sources { fleet, ports, rates, vms, loads, clock, .. } = sources;
     let mut looked: Option<Instant> = None;
     let mut said = vec![Said::default(); ports.len()];
     while !stop.sleep(EVERY) {
@@ -35,6 +35,8 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
             // The cores write the same clock's seconds into the table.
             fleet.age(clock.seconds(), MAC_AGE);
             rates.sample(fleet, sources.names.len());
+            vms.sample(clock.now());
+            loads.sample(fleet, *clock);
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
+use crate::flows::FlowsReport;
 use crate::report::{ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
+use crate::top::{limit, percent};
 use crate::uplink::report::UplinkReport;
+use crate::vms::{LimitReport, VmReport};
 
 /// `show ports`.
 pub(crate) fn ports(ports: &[PortReport]) -> String {
@@ -157,6 +160,33 @@ pub(crate) fn macs(macs: &[MacReport]) -> String {
     align(&rows)
 }
 
+/// `show flows`.
+pub(crate) fn flows(report: &FlowsReport) -> String {
+    let n_frames = report.front_hits + report.hits + report.misses;
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let of_frames = |n: u64| match n_frames {
+        0 => n.to_string(),
+        all => format!("{n} ({})", percent(n as f64 / all as f64)),
+    };
+    let rows = [
+        ("flows", format!("{} of {}; {} a port when it is nearly full", report.used, report.capacity, report.share)),
+        ("decided by what a core had at hand", of_frames(report.front_hits)),
+        ("decided by the table", of_frames(report.hits)),
+        ("decided anew", of_frames(report.misses)),
+        ("entered", report.inserts.to_string()),
+        ("in place of an outdated flow", report.evicted_stale.to_string()),
+        ("in place of the port's own oldest", report.evicted_own.to_string()),
+        ("in place of one of a port over its share", report.evicted_over_share.to_string()),
+        ("replaced by a new decision", report.updates.to_string()),
+        ("not remembered", report.uncached.to_string()),
+    ];
+    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    let mut ports = vec![vec!["PORT".to_owned(), "FLOWS".to_owned()]];
+    ports.extend(report.by_port.iter().map(|port| vec![port.port.clone(), port.flows.to_string()]));
+    let ports = if report.by_port.is_empty() { String::new() } else { format!("\n{}", align(&ports)) };
+    format!("{}{ports}", align(&rows))
+}
+
 /// `show cores`.
 pub(crate) fn cores(cores: &[CoreReport]) -> String {
     let head =
@@ -179,6 +209,36 @@ pub(crate) fn cores(cores: &[CoreReport]) -> String {
     align(&rows)
 }
 
+/// `show limits`: a line for each limit.
+pub(crate) fn limits(vms: &[VmReport]) -> String {
+    let head = ["VM", "DIRECTION", "LIMIT", "BURST", "LEFT", "NOW", "HELD BACK", "", "DROPPED"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for vm in vms {
+        let RateReport { rx_pps, rx_bps, tx_pps, tx_bps } = vm.rates;
+        if let Some(report) = vm.from_vm {
+            let held = [format!("{} ms", vm.throttled_ns / 1_000_000), percent(vm.throttled), "-".to_owned()];
+            rows.push(limit_row(&vm.name, "from VM", report, rate(rx_pps, rx_bps), held));
+        }
+        if let Some(report) = vm.to_vm {
+            let dropped = ["-".to_owned(), "-".to_owned(), vm.limited.to_string()];
+            rows.push(limit_row(&vm.name, "to VM", report, rate(tx_pps, tx_bps), dropped));
+        }
+    }
+    if rows.len() == 1 { "no VM has a limit\n".to_owned() } else { align(&rows) }
+}
+
+fn limit_row(vm: &str, direction: &str, report: LimitReport, now: String, last: [String; 3]) -> Vec<String> {
+    fn both<T: ToString>(packets: Option<T>, bytes: Option<T>) -> String {
+        let packets = packets.map(|n| format!("{} packets", n.to_string()));
+        let bytes = bytes.map(|n| format!("{} bytes", n.to_string()));
+        packets.into_iter().chain(bytes).collect::<Vec<_>>().join(", ")
+    }
+    let burst = both(report.burst_packets, report.burst_bytes);
+    let left = both(report.left_packets, report.left_bytes);
+    let first = [vm.to_owned(), direction.to_owned(), limit(Some(report)), burst, left, now];
+    first.into_iter().chain(last).collect()
+}
+
 /// `show cores --busy`: cycles of all cores in turns that had packets, and packets received so far.
 pub(crate) fn busy(cores: &[CoreReport]) -> String {
     let cycles: u64 = cores.iter().map(|core| core.busy_cycles).sum();
@@ -195,11 +255,11 @@ fn state(state: State) -> &'static str {
     }
 }
 
-fn rate(pps: f64, bps: f64) -> String {
+pub(crate) fn rate(pps: f64, bps: f64) -> String {
     format!("{}pps {}bit/s", scaled(pps), scaled(bps))
 }
 
-fn scaled(value: f64) -> String {
+pub(crate) fn scaled(value: f64) -> String {
     match value {
         v if v >= 1e9 => format!("{:.2} G", v / 1e9),
         v if v >= 1e6 => format!("{:.2} M", v / 1e6),
@@ -209,7 +269,7 @@ fn scaled(value: f64) -> String {
 }
 
 /// Columns as wide as their widest cell, two spaces apart, nothing at the end of a line.
-fn align(rows: &[Vec<String>]) -> String {
+pub(crate) fn align(rows: &[Vec<String>]) -> String {
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<_> = (0..n_columns).map(|column| width(column).unwrap_or(0)).collect();
@@ -243,6 +303,35 @@ mod tests {
     }
 
     #[test]
+    fn limits_have_a_line_each() {
+        let report = LimitReport {
+            bits_per_sec: Some(1_000_000_000),
+            burst_bytes: Some(500_000),
+            left_bytes: Some(-1514),
+            ..LimitReport::default()
+        };
+        let vm = VmReport {
+            name: "web".into(),
+            nics_up: 1,
+            nics: 1,
+            rates: RateReport::default(),
+            from_vm: Some(report),
+            to_vm: Some(LimitReport { packets_per_sec: Some(5000), ..LimitReport::default() }),
+            throttled_ns: 1_500_000_000,
+            throttled: 0.5,
+            missed: 9,
+            limited: 8,
+            drops: Vec::new(),
+        };
+        let text = limits(&[vm]);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[1].starts_with("web  from VM    1.00 Gbit/s  500000 bytes  -1514 bytes"), "{text}");
+        assert!(lines[1].contains("1500 ms") && lines[1].contains("50.0 %"), "{text}");
+        assert!(lines[2].contains("5.0 kpps") && lines[2].ends_with("8"), "{text}");
+        assert_eq!(limits(&[]), "no VM has a limit\n");
+    }
+
+    #[test]
     fn busy_is_two_numbers_over_all_cores() {
         let core = |busy_cycles, rx_frames| CoreReport {
             cpu: 0,
@@ -254,6 +343,7 @@ mod tests {
             bursts: 0,
             sleeps: 0,
             cpu_ns: 0,
+            load: crate::loads::Load::default(),
         };
         assert_eq!(busy(&[core(100, 2), core(50, 1)]), "150 3\n");
         assert_eq!(busy(&[]), "0 0\n");

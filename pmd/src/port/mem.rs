@@ -1,6 +1,7 @@
 //! A port in plain memory: frames in a queue on either side. For tests, and as a wire that can't be held back.
 
 use crate::burst::{BURST_MAX, Burst};
+use crate::limits::Allowance;
 use crate::port::Room;
 use crate::shm::Piece;
 use flowtable::DropReason;
@@ -63,7 +64,11 @@ impl MemRx {
         self.can_hold
     }
 
-    pub(crate) fn peek(&mut self, burst: &mut Burst) -> usize {
+    pub(crate) fn has_more(&self) -> bool {
+        !self.burst.is_empty() || !lock(&self.frames).is_empty()
+    }
+
+    pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance) -> usize {
         let mut waiting = lock(&self.frames);
         while self.burst.len() < BURST_MAX
             && let Some(frame) = waiting.pop_front()
@@ -71,10 +76,15 @@ impl MemRx {
             self.burst.push_back(frame);
         }
         burst.clear();
-        burst.n = self.burst.len();
-        for (k, frame) in self.burst.iter_mut().enumerate() {
+        let mut n_bytes = 0;
+        for (k, frame) in self.burst.iter_mut().enumerate().take(allowance.n_frames) {
+            if n_bytes >= allowance.n_bytes {
+                break;
+            }
+            burst.n = k + 1;
             burst.data[k] = Piece::of_private(frame);
             burst.lens[k] = burst.data[k].len();
+            n_bytes = n_bytes.saturating_add(burst.lens[k]);
             if burst.lens[k] < ETHERNET_LEN {
                 burst.refuse(k, DropReason::Runt);
             } else {

@@ -13,7 +13,9 @@ pub mod vhost;
 use crate::burst::Burst;
 use crate::claim::Claim;
 use crate::error::{GuestFault, SetupError};
+use crate::gate::Gate;
 use crate::hold::Hold;
+use crate::limits::{Allowance, Limit, VmLimits};
 use crate::ring::QueueSpec;
 use crate::ring::frames::Ledger;
 use crate::shm::GuestMemory;
@@ -37,6 +39,8 @@ pub struct RxQueue {
     /// Whether its kicks wake the core that polls it.
     pub(crate) can_wake: bool,
     pub(crate) hold: Hold,
+    /// What holds it back for its VM's limit.
+    pub(crate) gate: Gate,
     pub(crate) kind: RxKind,
 }
 
@@ -78,7 +82,8 @@ impl RxQueue {
     }
 
     fn new(port: PortId, kind: RxKind) -> Self {
-        let mut queue = Self { port, is_held: false, who: 0, can_wake: false, hold: Hold::default(), kind };
+        let (hold, gate) = (Hold::default(), Gate::default());
+        let mut queue = Self { port, is_held: false, who: 0, can_wake: false, hold, gate, kind };
         queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
         queue
     }
@@ -123,12 +128,23 @@ impl RxQueue {
         }
     }
 
-    /// Looks at what waits, oldest first; nothing is consumed. Gives the number of frames now in `burst`.
+    /// Looks at what waits, oldest first, as far as `allowance` goes; nothing is consumed. Gives the number of frames now in
+    /// `burst`.
     #[inline(always)]
-    pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &crate::stats::PortStats) -> usize {
+    pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance, stats: &crate::stats::PortStats) -> usize {
         match &mut self.kind {
-            RxKind::Vhost(queue) => queue.peek(burst, stats),
-            other => other.peek(burst),
+            RxKind::Vhost(queue) => queue.peek(burst, allowance, stats),
+            other => other.peek(burst, allowance),
+        }
+    }
+
+    /// Whether anything waits, asked afresh.
+    pub(crate) fn has_more(&mut self) -> bool {
+        match &mut self.kind {
+            RxKind::Vhost(queue) => queue.has_more(),
+            RxKind::AfXdp(queue) => queue.has_more(),
+            RxKind::Tap(queue) => queue.has_more(),
+            RxKind::Mem(queue) => queue.has_more(),
         }
     }
 
@@ -139,6 +155,13 @@ impl RxQueue {
             RxKind::Vhost(queue) => queue.consume(burst, n),
             other => other.consume(n),
         }
+    }
+
+    /// Its VM's limit is used up: it isn't looked at before `opens_at`.
+    #[cold]
+    pub(crate) fn shut(&mut self, now: crate::time::Nanos, opens_at: crate::time::Nanos) {
+        let has_more = self.has_more();
+        self.gate.shut(now, opens_at, has_more);
     }
 
     /// Whether frames may wait where they are. What came off a wire can't.
@@ -156,11 +179,12 @@ impl RxQueue {
 /// them would cost some.
 impl RxKind {
     #[inline(never)]
-    fn peek(&mut self, burst: &mut Burst) -> usize {
+    fn peek(&mut self, burst: &mut Burst, allowance: Allowance) -> usize {
         match self {
+            // What a device has given is taken as a whole burst; what is too much is the VM's debt.
             RxKind::AfXdp(queue) => queue.peek(burst),
             RxKind::Tap(queue) => queue.peek(burst),
-            RxKind::Mem(queue) => queue.peek(burst),
+            RxKind::Mem(queue) => queue.peek(burst, allowance),
             RxKind::Vhost(_) => 0,
         }
     }
@@ -383,6 +407,8 @@ pub struct PortView {
     pub ingress: Ingress,
     /// Its transmit queues. `try_lock` only: a core that finds one locked goes on.
     pub(crate) txqs: Vec<Mutex<TxQueue>>,
+    /// Those of its VM, if it has any.
+    limits: Option<Arc<VmLimits>>,
     /// A core uses the queue of its own number, so that cores don't meet; else a flow decides.
     pub(crate) is_by_core: bool,
     /// What a frame is dropped for that could not wait for room.
@@ -391,7 +417,7 @@ pub struct PortView {
 
 impl PortView {
     /// With all the queues that the guest has enabled, or the device has.
-    pub fn new(ingress: Ingress, mut txqs: Vec<TxQueue>) -> Self {
+    pub fn new(ingress: Ingress, mut txqs: Vec<TxQueue>, limits: Option<Arc<VmLimits>>) -> Self {
         let mut is_device = false;
         for txq in &mut txqs {
             if let TxKind::AfXdp(queue) = &mut txq.kind {
@@ -401,6 +427,13 @@ impl PortView {
             }
         }
         let reason_full = if is_device { DropReason::UplinkFull } else { DropReason::ReceiverFull };
-        Self { ingress, txqs: txqs.into_iter().map(Mutex::new).collect(), is_by_core: is_device, reason_full }
+        let txqs = txqs.into_iter().map(Mutex::new).collect();
+        Self { ingress, txqs, limits, is_by_core: is_device, reason_full }
+    }
+
+    /// The limit on what its VM gets.
+    #[inline(always)]
+    pub(crate) fn to_vm(&self) -> Option<&Limit> {
+        self.limits.as_ref()?.to_vm.as_ref()
     }
 }

@@ -203,6 +203,15 @@ impl GuestMemory {
         self.regions.iter().any(|r| r.mapping.guard.as_ref().is_some_and(Guard::is_damaged))
     }
 
+    /// The one copy by itself: `len` bytes at guest address `from` to guest address `to` of another guest, as a frame's payload
+    /// goes. False: some of them are not there, or not in one piece. For measurements.
+    pub fn copy_to(&self, from: u64, other: &GuestMemory, to: u64, len: u32) -> bool {
+        let window = |memory: &GuestMemory, addr| memory.window(addr).and_then(|window| window.piece(addr, len));
+        let (Some(source), Some(place)) = (window(self, from), window(other, to)) else { return false };
+        place.write_piece(source);
+        true
+    }
+
     /// The window around a guest address.
     #[inline(never)]
     pub(crate) fn window(&self, addr: u64) -> Option<Window> {

@@ -4,6 +4,7 @@
 use super::Features;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst};
 use crate::error::{Grade, GuestFault, SetupError};
+use crate::limits::Allowance;
 use crate::offload::{HEADER_LEN, Wishes};
 use crate::ring::split::read_net_header;
 use crate::ring::{QueueSpec, SplitRing};
@@ -44,7 +45,8 @@ impl VhostRx {
         self.ring.base()
     }
 
-    /// Looks at chains of the available ring, oldest first, and puts them into `burst` until it is full.
+    /// Looks at chains of the available ring, oldest first, and puts them into `burst` until it is full or `allowance` is
+    /// crossed.
     ///
     /// Copies the first [`HEADER_MAX`] bytes of each frame; the payload stays in guest memory, the chain in the ring until
     /// [`VhostRx::consume`]. A chain that breaks a rule takes a place of its own, refused, so that order is kept.
@@ -52,16 +54,17 @@ impl VhostRx {
     ///
     /// Source: VIRTIO 1.2, 2.7.13 and 5.1.6.2.
     #[inline]
-    pub(crate) fn peek(&mut self, burst: &mut Burst, stats: &PortStats) -> usize {
+    pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance, stats: &PortStats) -> usize {
         if self.stopped.is_some() {
             return 0;
         }
         let n = match self.ring.available(0, BURST_MAX as u16) {
             Ok(0) => return 0,
-            Ok(n) => usize::from(n).min(BURST_MAX),
+            Ok(n) => usize::from(n).min(BURST_MAX).min(allowance.n_frames),
             Err(fault) => return self.stop(fault, stats),
         };
-        let n = self.read_descriptors(burst, n, stats);
+        let n_bytes = allowance.n_bytes.min(BURST_BYTES_MAX);
+        let n = self.read_descriptors(burst, n, n_bytes, stats);
         self.read_headers(burst, n);
         burst.n = n;
         n
@@ -69,7 +72,7 @@ impl VhostRx {
 
     /// First pass: where the frames are. Their first lines are asked for while the next descriptors are read.
     #[inline(always)]
-    fn read_descriptors(&mut self, burst: &mut Burst, n: usize, stats: &PortStats) -> usize {
+    fn read_descriptors(&mut self, burst: &mut Burst, n: usize, n_bytes_max: u32, stats: &PortStats) -> usize {
         burst.clear();
         self.ring.prefetch_descriptors(0, n as u16);
         let header_len = self.header_len;
@@ -102,7 +105,7 @@ impl VhostRx {
                 None => {}
             }
             n_bytes += burst.lens[k];
-            if n_bytes > BURST_BYTES_MAX {
+            if n_bytes >= n_bytes_max {
                 return k + 1;
             }
         }

@@ -1,0 +1,135 @@
+//! One VM's `limit` to its checked value.
+//!
+//! What a limit means to a core is in `pmd`; here is refused what could not be kept to, or would limit nothing.
+
+use crate::check::optional;
+use crate::node::Node;
+use crate::report::{At, Mistakes};
+use crate::scalar;
+use crate::units::{BitsPerSec, Bytes, PacketsPerSec};
+
+/// Rates that can be kept to, in bits a second.
+const RATE_MIN: u64 = 10_000;
+const RATE_MAX: u64 = 400_000_000_000;
+/// Packets a second that can be kept to.
+const PACKETS_MAX: u64 = 1_000_000_000;
+/// The most that may pass at once.
+const BURST_MAX: u64 = 1 << 30;
+/// A burst holds at least what the rate makes of this part of a second, since that is how often a core looks.
+const BURSTS_PER_SEC_MAX: u64 = 4_000;
+/// Bytes of an Ethernet header.
+const ETHERNET_LEN: u64 = 14;
+
+/// The most that a VM may send and get, over all its NICs. Both none: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VmLimit {
+    /// What it may send. What is over it waits in the VM's rings.
+    pub from_vm: Option<Limit>,
+    /// What it may get. What is over it is dropped.
+    pub to_vm: Option<Limit>,
+}
+
+/// One direction's limit: a rate, packets, or both. Ethernet frames without FCS are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Bits a second, 10 kbit/s to 400 Gbit/s.
+    pub rate: Option<BitsPerSec>,
+    /// Packets a second, a thousand million at most.
+    pub packets: Option<PacketsPerSec>,
+    /// Bytes that may pass at once: at least the longest frame that the VM's networks allow, and a four-thousandth of a second
+    /// of the rate. None: 64 KiB, or four milliseconds of the rate if that is more. None where there is no rate.
+    pub burst: Option<Bytes>,
+}
+
+/// Reads the `limit` of a VM. `mtu`: the largest of its networks'. None: it is noted why.
+pub(crate) fn vm_limit(node: Option<&Node>, mtu: u16, mistakes: &mut Mistakes) -> Option<VmLimit> {
+    let Some(node) = node else { return Some(VmLimit::default()) };
+    let mut check = LimitCheck { mistakes, mtu };
+    // Where there are other keys, `raw` says more to the point that they don't belong here.
+    if has_only(node, &[]) {
+        return check.wrong(node.at, "this limits nothing", "write `from-vm` or `to-vm` below it, or remove `limit`");
+    }
+    let from_vm = optional(node.get("from-vm"), None, |node| check.limit(node).map(Some));
+    let to_vm = optional(node.get("to-vm"), None, |node| check.limit(node).map(Some));
+    Some(VmLimit { from_vm: from_vm?, to_vm: to_vm? })
+}
+
+/// Whether it is a mapping that holds no keys but these.
+fn has_only(node: &Node, keys: &[&str]) -> bool {
+    node.entries().is_some_and(|mut entries| entries.all(|(key, ..)| keys.contains(&key)))
+}
+
+struct LimitCheck<'a> {
+    mistakes: &'a mut Mistakes,
+    mtu: u16,
+}
+
+impl LimitCheck<'_> {
+    fn limit(&mut self, node: &Node) -> Option<Limit> {
+        if !node.is_map() {
+            return None;
+        }
+        if has_only(node, &["burst"]) {
+            let help = "write `rate` or `packets`, as in `{ rate: 1gbit, packets: 200kpps }`, or remove the key";
+            return self.wrong(node.at, "this limits nothing", help);
+        }
+        let rate = optional(node.get("rate"), None, |node| self.rate(node).map(Some));
+        let packets = optional(node.get("packets"), None, |node| self.packets(node).map(Some));
+        let rate_known = rate.flatten().map(BitsPerSec::value);
+        let has_rate = node.get("rate").is_some();
+        let burst = optional(node.get("burst"), None, |node| self.burst(node, has_rate, rate_known).map(Some));
+        Some(Limit { rate: rate?, packets: packets?, burst: burst? })
+    }
+
+    fn rate(&mut self, node: &Node) -> Option<BitsPerSec> {
+        let rate = scalar::parsed::<BitsPerSec>(node, self.mistakes)?;
+        match rate.value() {
+            ..RATE_MIN => {
+                self.wrong(node.at, format!("a rate of {rate} is too low to be kept to"), "write at least `10kbit`")
+            }
+            RATE_MIN..=RATE_MAX => Some(rate),
+            _ => self.wrong(
+                node.at,
+                format!("a rate of {rate} is more than can be kept to"),
+                "write at most `400gbit`, or leave `rate` out for no limit",
+            ),
+        }
+    }
+
+    fn packets(&mut self, node: &Node) -> Option<PacketsPerSec> {
+        let packets = scalar::parsed::<PacketsPerSec>(node, self.mistakes)?;
+        if packets.value() <= PACKETS_MAX {
+            return Some(packets);
+        }
+        let help = "write at most `1000mpps`, or leave `packets` out for no limit";
+        self.wrong(node.at, format!("{packets} are more than can be kept to"), help)
+    }
+
+    /// `rate`: the rate it is for, where it is known.
+    fn burst(&mut self, node: &Node, has_rate: bool, rate: Option<u64>) -> Option<Bytes> {
+        let burst = scalar::parsed::<Bytes>(node, self.mistakes)?;
+        if !has_rate {
+            return self.wrong(node.at, "`burst` does nothing without a `rate`", "add `rate`, or remove `burst`");
+        }
+        let frame = u64::from(self.mtu) + ETHERNET_LEN;
+        if burst.value() < frame {
+            let message = format!("a burst of {burst} is smaller than one frame of {frame} bytes (MTU {})", self.mtu);
+            return self.wrong(node.at, message, format!("write at least `{frame}B`, or leave `burst` out"));
+        }
+        let least = rate.map_or(0, |rate| rate / 8 / BURSTS_PER_SEC_MAX);
+        if burst.value() < least {
+            let message =
+                format!("a burst of {burst} is too small for this rate: it would be used up between two looks");
+            return self.wrong(node.at, message, format!("write at least `{least}B`, or leave `burst` out"));
+        }
+        if burst.value() > BURST_MAX {
+            return self.wrong(node.at, format!("a burst of {burst} is too large"), "write at most `1024MiB`");
+        }
+        Some(burst)
+    }
+
+    fn wrong<T>(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
+        self.mistakes.add(at, message, help);
+        None
+    }
+}

@@ -1,0 +1,106 @@
+//! What the polling cores are busy with, over the last second. Looked at by the supervisor, read by operators.
+
+use std::sync::Mutex;
+
+use pmd::Fleet;
+use pmd::stats::CoreReport;
+use pmd::time::{Nanos, SECOND};
+use serde::{Deserialize, Serialize};
+
+use crate::lock;
+use crate::report::SwitchClock;
+
+/// A core says at least once a second what it has used, unless it sleeps.
+const SAYS_WITHIN: Nanos = 2 * SECOND;
+
+/// One core's load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Load {
+    /// Part of the time for which its thread had the CPU, 0 to 1.
+    pub(crate) cpu: f64,
+    /// Part of the time spent on bursts that had frames, 0 to 1.
+    pub(crate) busy: f64,
+    /// Frames a second.
+    pub(crate) pps: f64,
+    /// Nanoseconds a frame.
+    pub(crate) ns_per_frame: f64,
+}
+
+/// The load of each core.
+#[derive(Debug, Default)]
+pub(crate) struct Loads(Mutex<Vec<Sample>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Nanos,
+    core: CoreReport,
+    load: Load,
+}
+
+impl Loads {
+    /// Looks at all cores.
+    pub(crate) fn sample(&self, fleet: &Fleet, clock: SwitchClock) {
+        let at = clock.now();
+        let mut samples = lock(&self.0);
+        for (idx, core) in fleet.cores().into_iter().enumerate() {
+            match samples.get_mut(idx) {
+                Some(last) => *last = Sample { at, core, load: load_between(last, at, &core, |n| clock.0.span(n)) },
+                None => samples.push(Sample { at, core, load: Load::default() }),
+            }
+        }
+    }
+
+    /// As of the last look.
+    pub(crate) fn of(&self, core: usize) -> Load {
+        lock(&self.0).get(core).map_or_else(Load::default, |sample| sample.load)
+    }
+}
+
+fn load_between(last: &Sample, at: Nanos, core: &CoreReport, span: impl Fn(u64) -> Nanos) -> Load {
+    let busy_ns = span(core.busy_cycles.saturating_sub(last.core.busy_cycles));
+    let n_frames = core.rx_frames.saturating_sub(last.core.rx_frames);
+    let passed = at.saturating_sub(last.at);
+    // It says what it has used when it goes to sleep, or about once a second.
+    let cpu = match core.cpu_at.saturating_sub(last.core.cpu_at) {
+        0 if at.saturating_sub(core.cpu_at) < SAYS_WITHIN => last.load.cpu,
+        0 => 0.0,
+        said => part(core.cpu_ns.saturating_sub(last.core.cpu_ns), said).min(1.0),
+    };
+    Load {
+        cpu,
+        busy: part(busy_ns, passed).min(1.0),
+        pps: part(n_frames, passed) * 1e9,
+        ns_per_frame: part(busy_ns, n_frames),
+    }
+}
+
+/// A quotient for people; none of nothing is nothing.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn part(n: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { n as f64 / of as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core(cpu_at: Nanos, cpu_ns: u64, busy_cycles: u64, rx_frames: u64) -> CoreReport {
+        CoreReport { cpu_at, cpu_ns, busy_cycles, rx_frames, ..CoreReport::default() }
+    }
+
+    #[test]
+    fn load_is_what_was_used_of_the_time() {
+        let last = Sample { at: SECOND, core: core(SECOND, 0, 0, 0), load: Load::default() };
+        let now = core(2 * SECOND, SECOND / 4, SECOND / 5, 1_000_000);
+        let load = load_between(&last, 2 * SECOND, &now, |n| n / 2);
+        assert_eq!(load, Load { cpu: 0.25, busy: 0.1, pps: 1e6, ns_per_frame: 100.0 });
+    }
+
+    #[test]
+    fn core_that_says_nothing_for_long_is_asleep() {
+        let load = Load { cpu: 1.0, ..Load::default() };
+        let last = Sample { at: SECOND, core: core(SECOND, 7, 0, 0), load };
+        assert_eq!(load_between(&last, 2 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu, 1.0, "it may be about to say");
+        assert_eq!(load_between(&last, 4 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu, 0.0);
+    }
+}

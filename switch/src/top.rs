@@ -1,0 +1,424 @@
+//! `weir top`: VMs, polling cores and uplinks, again and again. On a terminal it is a screen that scrolls and sorts, elsewhere
+//! plain text, a table after the other.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Style, Stylize};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Borders, Row, Table};
+use ratatui::{DefaultTerminal, Frame};
+use serde::Deserialize;
+
+use crate::operator::{ask_for, print};
+use crate::report::{CoreReport, CounterReport, RateReport, VersionReport};
+use crate::table::{align, rate, scaled};
+use crate::vms::{LimitReport, VmReport};
+
+/// How it shall look and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopOptions {
+    /// One table, then the end.
+    pub(crate) once: bool,
+    /// Between two looks.
+    pub(crate) every: Duration,
+    /// What comes first.
+    pub(crate) order: Order,
+}
+
+/// What VMs are sorted by, the most of it first; names from A.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Order {
+    /// As in the topology file.
+    #[default]
+    File,
+    /// By name.
+    Name,
+    /// By what they send.
+    FromVm,
+    /// By what they get.
+    ToVm,
+    /// By how much of the time they are held back.
+    Throttled,
+    /// By frames dropped and missed.
+    Dropped,
+}
+
+/// Everything there is to show, as of one look.
+#[derive(Debug)]
+struct View {
+    version: VersionReport,
+    vms: Vec<VmReport>,
+    cores: Vec<CoreReport>,
+    uplinks: Vec<Uplink>,
+}
+
+/// Of an uplink's report what is shown here.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Uplink {
+    name: String,
+    device: String,
+    carrier: bool,
+    waits_for: Option<String>,
+    rates: RateReport,
+    counters: CounterReport,
+    lost: Lost,
+}
+
+/// Frames that never came to the switch.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Lost {
+    rx_dropped: u64,
+    rx_ring_full: u64,
+    device_dropped: u64,
+    device_missed: u64,
+}
+
+/// What the user is looking at.
+#[derive(Debug)]
+struct Screen {
+    view: View,
+    /// The last look that failed, and why.
+    error: Option<String>,
+    order: Order,
+    first: usize,
+}
+
+const VM_HEAD: [&str; 8] = ["VM", "NICS", "FROM VM", "OF", "THROTTLED", "TO VM", "OF", "DROPPED"];
+const UPLINK_HEAD: [&str; 7] = ["UPLINK", "DEVICE", "RECEIVES", "SENDS", "DROPPED", "LOST BEFORE", ""];
+const CORE_HEAD: [&str; 6] = ["CPU", "LOAD", "BUSY", "FRAMES", "NS/FRAME", "QUEUES"];
+
+/// Shows until the user has seen enough.
+///
+/// # Errors
+/// A sentence, when the daemon doesn't answer at first, or the terminal can't be used.
+pub(crate) fn run(control: &Path, options: TopOptions) -> Result<(), String> {
+    let view = View::fetch(control)?;
+    if options.once || !io::stdout().is_terminal() {
+        return plain(control, options, view);
+    }
+    let mut terminal = ratatui::try_init().map_err(|e| format!("error: this terminal can't be drawn on: {e}"))?;
+    let screen = Screen { view, error: None, order: options.order, first: 0 };
+    let done = watch(&mut terminal, control, options.every, screen);
+    ratatui::restore();
+    done.map_err(|e| format!("error: the terminal can't be used any more: {e}"))
+}
+
+impl View {
+    fn fetch(control: &Path) -> Result<Self, String> {
+        Ok(Self {
+            version: ask_for(control, "/v1/version")?,
+            vms: ask_for(control, "/v1/vms")?,
+            cores: ask_for(control, "/v1/cores")?,
+            // A daemon that knows of none doesn't know the word.
+            uplinks: ask_for(control, "/v1/uplinks").unwrap_or_default(),
+        })
+    }
+
+    fn sort(&mut self, order: Order) {
+        let dropped = |vm: &VmReport| n_dropped(vm) + vm.missed;
+        match order {
+            Order::File => {}
+            Order::Name => self.vms.sort_by(|a, b| a.name.cmp(&b.name)),
+            Order::FromVm => self.vms.sort_by(|a, b| b.rates.rx_bps.total_cmp(&a.rates.rx_bps)),
+            Order::ToVm => self.vms.sort_by(|a, b| b.rates.tx_bps.total_cmp(&a.rates.tx_bps)),
+            Order::Throttled => self.vms.sort_by(|a, b| b.throttled.total_cmp(&a.throttled)),
+            Order::Dropped => self.vms.sort_by_key(|vm| std::cmp::Reverse(dropped(vm))),
+        }
+    }
+
+    fn title(&self) -> String {
+        let sum = |of: fn(&VmReport) -> f64| self.vms.iter().map(of).sum::<f64>();
+        format!(
+            "{} {}, pid {}: {} VMs send {}",
+            self.version.program,
+            self.version.version,
+            self.version.pid,
+            self.vms.len(),
+            rate(sum(|vm| vm.rates.rx_pps), sum(|vm| vm.rates.rx_bps))
+        )
+    }
+}
+
+// --- plain text ---
+
+fn plain(control: &Path, options: TopOptions, mut view: View) -> Result<(), String> {
+    loop {
+        view.sort(options.order);
+        print(&text(&view))?;
+        if options.once {
+            return Ok(());
+        }
+        std::thread::sleep(options.every);
+        view = View::fetch(control)?;
+    }
+}
+
+fn text(view: &View) -> String {
+    let table = |head: &[&str], rows: Vec<Vec<String>>| {
+        let head = head.iter().map(|cell| (*cell).to_owned()).collect();
+        align(&std::iter::once(head).chain(rows).collect::<Vec<Vec<String>>>())
+    };
+    let vms = table(&VM_HEAD, view.vms.iter().map(vm_row).collect());
+    let cores = table(&CORE_HEAD, view.cores.iter().map(core_row).collect());
+    let uplinks = match &view.uplinks[..] {
+        [] => String::new(),
+        uplinks => table(&UPLINK_HEAD, uplinks.iter().map(uplink_row).collect()) + "\n",
+    };
+    format!("{}\n\n{vms}\n{cores}\n{uplinks}", view.title())
+}
+
+fn vm_row(vm: &VmReport) -> Vec<String> {
+    let throttled = if vm.from_vm.is_some() { percent(vm.throttled) } else { "-".to_owned() };
+    vec![
+        vm.name.clone(),
+        format!("{}/{}", vm.nics_up, vm.nics),
+        rate(vm.rates.rx_pps, vm.rates.rx_bps),
+        limit(vm.from_vm),
+        throttled,
+        rate(vm.rates.tx_pps, vm.rates.tx_bps),
+        limit(vm.to_vm),
+        drops(vm),
+    ]
+}
+
+fn core_row(core: &CoreReport) -> Vec<String> {
+    vec![
+        core.cpu.to_string(),
+        percent(core.load.cpu),
+        percent(core.load.busy),
+        format!("{}pps", scaled(core.load.pps)),
+        format!("{:.0}", core.load.ns_per_frame),
+        core.rx_queues.to_string(),
+    ]
+}
+
+fn uplink_row(uplink: &Uplink) -> Vec<String> {
+    let Lost { rx_dropped, rx_ring_full, device_dropped, device_missed } = uplink.lost;
+    let no_carrier = (!uplink.carrier).then(|| "no carrier".to_owned());
+    vec![
+        uplink.name.clone(),
+        uplink.device.clone(),
+        rate(uplink.rates.rx_pps, uplink.rates.rx_bps),
+        rate(uplink.rates.tx_pps, uplink.rates.tx_bps),
+        (uplink.counters.dropped + uplink.counters.missed).to_string(),
+        (rx_dropped + rx_ring_full + device_dropped + device_missed).to_string(),
+        uplink.waits_for.clone().or(no_carrier).unwrap_or_default(),
+    ]
+}
+
+/// A limit as people write it; `-` where there is none.
+pub(crate) fn limit(limit: Option<LimitReport>) -> String {
+    let Some(limit) = limit else { return "-".to_owned() };
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let part = |value: Option<u64>, unit: &str| value.map(|value| format!("{}{unit}", scaled(value as f64)));
+    let parts = [part(limit.packets_per_sec, "pps"), part(limit.bits_per_sec, "bit/s")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// Zero to a hundred.
+pub(crate) fn percent(part: f64) -> String {
+    format!("{:.1} %", part * 100.0)
+}
+
+fn n_dropped(vm: &VmReport) -> u64 {
+    vm.drops.iter().map(|drop| drop.frames).sum()
+}
+
+/// What the VM lost, for which reasons; then what it should have got and didn't.
+fn drops(vm: &VmReport) -> String {
+    let mut parts: Vec<_> = vm.drops.iter().map(|drop| format!("{} {}", drop.frames, drop.reason)).collect();
+    if vm.limited > 0 {
+        parts.push(format!("{} to it over its limit", vm.limited));
+    }
+    if vm.missed > vm.limited {
+        parts.push(format!("{} to it otherwise", vm.missed - vm.limited));
+    }
+    if parts.is_empty() { "0".to_owned() } else { parts.join(", ") }
+}
+
+// --- a terminal ---
+
+fn watch(terminal: &mut DefaultTerminal, control: &Path, every: Duration, mut screen: Screen) -> io::Result<()> {
+    let mut due = Instant::now() + every;
+    screen.view.sort(screen.order);
+    loop {
+        terminal.draw(|frame| draw(frame, &screen))?;
+        let left = due.saturating_duration_since(Instant::now());
+        if event::poll(left)? {
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release && !screen.obey(key) => return Ok(()),
+                _ => continue,
+            }
+        }
+        if Instant::now() >= due {
+            due = Instant::now() + every;
+            // A daemon that is restarted comes back; what it last said stays meanwhile.
+            match View::fetch(control) {
+                Ok(view) => (screen.view, screen.error) = (view, None),
+                Err(why) => screen.error = Some(why),
+            }
+        }
+        screen.view.sort(screen.order);
+    }
+}
+
+impl Screen {
+    /// Does what a key says; false: that it is enough.
+    fn obey(&mut self, key: KeyEvent) -> bool {
+        let last = self.view.vms.len().saturating_sub(1);
+        let moved = |by: usize| self.first.saturating_add(by).min(last);
+        match key.code {
+            KeyCode::Char('q') | KeyCode::Esc => return false,
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return false,
+            KeyCode::Down => self.first = moved(1),
+            KeyCode::PageDown => self.first = moved(10),
+            KeyCode::Up => self.first = self.first.saturating_sub(1),
+            KeyCode::PageUp => self.first = self.first.saturating_sub(10),
+            KeyCode::Home => self.first = 0,
+            KeyCode::Char('o') => self.order = Order::File,
+            KeyCode::Char('n') => self.order = Order::Name,
+            KeyCode::Char('f') => self.order = Order::FromVm,
+            KeyCode::Char('t') => self.order = Order::ToVm,
+            KeyCode::Char('l') => self.order = Order::Throttled,
+            KeyCode::Char('d') => self.order = Order::Dropped,
+            _ => {}
+        }
+        true
+    }
+}
+
+fn draw(frame: &mut Frame<'_>, screen: &Screen) {
+    let view = &screen.view;
+    // A line above, the head, the rows; nothing for no rows.
+    let height = |n_rows: usize| match u16::try_from(n_rows) {
+        Ok(0) => Constraint::Length(0),
+        n => Constraint::Length(n.unwrap_or(u16::MAX).saturating_add(2).min(frame.area().height / 3)),
+    };
+    let line = Constraint::Length(1);
+    let parts = [line, Constraint::Min(2), height(view.cores.len()), height(view.uplinks.len()), line];
+    let [title, vms, cores, uplinks, foot] = Layout::vertical(parts).areas(frame.area());
+    let said = match &screen.error {
+        Some(why) => Line::from(why.lines().next().unwrap_or_default().to_owned()).reversed(),
+        None => Line::from(view.title()).bold(),
+    };
+    frame.render_widget(said, title);
+    let shown = view.vms.iter().skip(screen.first);
+    frame.render_widget(table(&VM_HEAD, shown.map(vm_row).collect()), vms);
+    let block = || Block::new().borders(Borders::TOP);
+    frame.render_widget(table(&CORE_HEAD, view.cores.iter().map(core_row).collect()).block(block()), cores);
+    frame.render_widget(table(&UPLINK_HEAD, view.uplinks.iter().map(uplink_row).collect()).block(block()), uplinks);
+    let keys = "q ends   order: o file, n name, f from VM, t to VM, l throttled, d dropped   arrows scroll";
+    frame.render_widget(Line::from(keys).dim(), foot);
+}
+
+fn table<const N: usize>(head: &[&'static str; N], rows: Vec<Vec<String>>) -> Table<'static> {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        u16::try_from(cells.max().unwrap_or(0).max(head[column].len())).unwrap_or(u16::MAX)
+    };
+    let widths: Vec<_> = (0..N).map(|column| Constraint::Length(width(column))).collect();
+    let head = Row::new(head.to_vec()).style(Style::new().bold());
+    Table::new(rows.into_iter().map(Row::new), widths).header(head).column_spacing(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loads::Load;
+    use crate::report::DropReport;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    fn vm(name: &str, rx_bps: f64, throttled: f64) -> VmReport {
+        let limit =
+            LimitReport { bits_per_sec: Some(1_000_000_000), packets_per_sec: Some(200_000), ..LimitReport::default() };
+        VmReport {
+            name: name.to_owned(),
+            nics_up: 1,
+            nics: 2,
+            rates: RateReport { rx_pps: rx_bps / 8000.0, rx_bps, tx_pps: 0.0, tx_bps: 0.0 },
+            from_vm: (throttled > 0.0).then_some(limit),
+            to_vm: None,
+            throttled_ns: 0,
+            throttled,
+            missed: 7,
+            limited: 5,
+            drops: vec![DropReport { reason: "runt".into(), frames: 3, sentence: String::new() }],
+        }
+    }
+
+    fn view() -> View {
+        let core = CoreReport {
+            cpu: 2,
+            rx_queues: 3,
+            turns: 0,
+            busy_cycles: 0,
+            held_cycles: 0,
+            rx_frames: 0,
+            bursts: 0,
+            sleeps: 0,
+            cpu_ns: 0,
+            load: Load { cpu: 0.5, busy: 0.25, pps: 1e6, ns_per_frame: 40.0 },
+        };
+        let version = VersionReport { program: "weir".into(), version: "1".into(), pid: 9 };
+        let uplinks =
+            r#"[{ "name": "up0", "device": "eth1", "carrier": true, "lost": { "rx_ring_full": 5 }, "more": 1 }]"#;
+        let uplinks = serde_json::from_str(uplinks).unwrap();
+        View { version, vms: vec![vm("web", 1e6, 0.0), vm("db", 9e8, 0.625)], cores: vec![core], uplinks }
+    }
+
+    #[test]
+    fn plain_text_says_all_there_is() {
+        let text = text(&view());
+        for part in [
+            "weir 1, pid 9: 2 VMs send 112.6 kpps 901.00 Mbit/s",
+            "db   1/2   112.5 kpps 900.00 Mbit/s  200.0 kpps 1.00 Gbit/s  62.5 %",
+            "3 runt, 5 to it over its limit, 2 to it otherwise",
+            "2    50.0 %  25.0 %  1.00 Mpps  40        3",
+            "up0     eth1    0 pps 0 bit/s  0 pps 0 bit/s  0        5",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn order_is_by_the_most() {
+        let mut view = view();
+        for (order, first) in [(Order::File, "web"), (Order::FromVm, "db"), (Order::Name, "db")] {
+            view.sort(order);
+            assert_eq!(view.vms[0].name, first, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn screen_scrolls_sorts_and_ends() {
+        let mut screen = Screen { view: view(), error: None, order: Order::File, first: 0 };
+        let key = |code| KeyEvent::new(code, KeyModifiers::NONE);
+        assert!(screen.obey(key(KeyCode::PageDown)) && screen.first == 1);
+        assert!(screen.obey(key(KeyCode::Up)) && screen.first == 0);
+        assert!(screen.obey(key(KeyCode::Char('l'))) && screen.order == Order::Throttled);
+        assert!(!screen.obey(key(KeyCode::Char('q'))));
+        assert!(!screen.obey(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
+    }
+
+    #[test]
+    fn screen_of_any_size_is_drawn() {
+        for (width, height) in [(1, 1), (20, 3), (80, 24), (200, 60)] {
+            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+            let mut screen = Screen { view: view(), error: None, order: Order::File, first: 0 };
+            terminal.draw(|frame| draw(frame, &screen)).unwrap();
+            if width == 200 {
+                let shown = terminal.backend().to_string();
+                assert!(shown.contains("THROTTLED") && shown.contains("62.5 %") && shown.contains("q ends"), "{shown}");
+            }
+            screen.error = Some("error: no daemon answers".into());
+            terminal.draw(|frame| draw(frame, &screen)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Limits of VMs on a running daemon, and what it says of them.
+
+use std::time::{Duration, Instant};
+
+use guest::Options;
+
+use crate::rig::{Daemon, frame, introduce, receive, send, weir};
+
+/// `a` may send little, `c` may get little.
+const TOPOLOGY: &str = "cores: [CPU]
+control: { path: DIR/control.sock }
+networks: { blue: {} }
+vms:
+  a:
+    limit: { from-vm: { rate: 10mbit } }
+    nics: { net0: { network: blue, vhost-user: { path: DIR/a.sock } } }
+  b: { nics: { net0: { network: blue, vhost-user: { path: DIR/b.sock } } } }
+  c:
+    limit: { to-vm: { packets: 10pps } }
+    nics: { net0: { network: blue, vhost-user: { path: DIR/c.sock } } }
+";
+
+#[test]
+fn vm_over_its_limit_waits_loses_nothing_and_is_said_to_have_waited() {
+    let mut daemon = Daemon::start(TOPOLOGY);
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    let dropped = daemon.port("a/net0")["counters"]["dropped"].clone();
+    let begin = Instant::now();
+    // All in the ring at once, 240,000 bytes.
+    let frames: Vec<_> = (0..240).map(|seed| frame(1, 2, 1000, seed)).collect();
+    for frame in &frames {
+        send(&mut a, frame);
+    }
+    for frame in &frames {
+        assert_eq!(&receive(&mut b), frame, "in order");
+    }
+    // Less than 64 KiB were saved up, the rest takes its time.
+    assert!(begin.elapsed() >= Duration::from_millis(139), "{:?}", begin.elapsed());
+    assert_eq!(daemon.port("a/net0")["counters"]["dropped"], dropped);
+    daemon.until("the wait is told", |daemon| {
+        let vm = &daemon.json(&["limits"])[0];
+        vm["throttled_ns"].as_u64().unwrap() >= 100_000_000 && vm["from_vm"]["bits_per_sec"] == 10_000_000
+    });
+    let text = String::from_utf8(daemon.show(&["limits"]).stdout).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[1].starts_with("a   from VM    10.00 Mbit/s  65536 bytes"), "{text}");
+    assert!(lines[2].starts_with("c   to VM      10 pps"), "{text}");
+}
+
+#[test]
+fn vm_gets_no_more_than_it_may_and_what_is_dropped_is_said() {
+    let mut daemon = Daemon::start(TOPOLOGY);
+    let mut b = daemon.guest("b.sock", Options::default());
+    let mut c = daemon.guest("c.sock", Options::default());
+    introduce((2, &mut b), (3, &mut c));
+    let begin = Instant::now();
+    for seed in 0..1000 {
+        send(&mut b, &frame(2, 3, 100, seed));
+    }
+    let count = |daemon: &Daemon, port: &str, counter: &str| daemon.port(port)["counters"][counter].as_u64().unwrap();
+    daemon.until("all were taken", |daemon| count(daemon, "b/net0", "rx_frames") >= 1000);
+    // 64 at once, ten a second, and those of before.
+    let most = 64 + 11 * (1 + begin.elapsed().as_secs());
+    let got = count(&daemon, "c/net0", "tx_frames");
+    assert!(got <= most + 64, "{got} of {most}");
+    let limited = count(&daemon, "c/net0", "limited");
+    assert!(limited >= 1000 - most && limited == count(&daemon, "c/net0", "missed"), "{limited}");
+    let drops = daemon.port("b/net0")["drops"].clone();
+    let limit = drops.as_array().unwrap().iter().find(|drop| drop["reason"] == "limit").unwrap();
+    assert_eq!(limit["frames"].as_u64(), Some(limited));
+    let top = weir().arg("--control").arg(daemon.path("control.sock")).args(["top", "--once"]).output().unwrap();
+    let text = String::from_utf8(top.stdout).unwrap();
+    assert!(top.status.success() && text.contains(&format!("{limited} to it over its limit")), "{text}");
+    assert!(text.contains("CPU  LOAD"), "{text}");
+}
