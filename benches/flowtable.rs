@@ -167,7 +167,7 @@ fn insert(n_flows: usize) -> Box<dyn FnMut() -> f64> {
     Box::new(move || {
         let mut n_entered = 0;
         round = (round + 1) % 100;
-        let cycles = timed_keys(1 << 16, (round + 1) << 16, &mut at, |keys| {
+        let cycles = timed_keys(1 << 16, (1 << 20) + (round << 16), &mut at, |keys| {
             let enter = |key: &&Key| table.insert(table.hash(key), key, &ALWAYS, 1, &macs, 1) != Entered::No;
             n_entered += keys.iter().filter(enter).count();
         });
