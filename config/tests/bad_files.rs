@@ -167,7 +167,7 @@ const CASES: &[(In, &[Expected])] = &[
         Whole(
             "cores: [0]\nnetworks: { b: {} }\nvms: { a: { limit: {}, share: {}, nics: { n: { network: b, tap: { name: t } } } } }\n",
         ),
-        &[(3, 13, "`limit` is not supported", "remove"), (3, 24, "`share` is not supported", "remove")],
+        &[(3, 20, "this limits nothing", "`from-vm` or `to-vm`"), (3, 24, "`share` is not supported", "remove")],
     ),
     // Uplinks, and networks on them.
     (Top("uplinks: { up0: {} }"), &[(2, 12, "uplink `up0` has no `device`", "`device: eth1`")]),
