@@ -77,12 +77,29 @@ fn undisturbed(spaces: &Spaces) -> Command {
     command
 }
 
-/// On a CPU of its own, if there are two, before other work.
-fn pin_away_from_the_core() {
-    let other = core_affinity::get_core_ids().unwrap().into_iter().find(|core| core.id != cpu());
-    assert!(other.is_none_or(core_affinity::set_for_current));
-    // Of this thread, as Linux has it.
-    rustix::process::setpriority_process(None, -20).unwrap();
+/// This thread on a CPU of its own, if there are two, and before other work, with all of its session, until the value goes.
+struct Ahead;
+
+impl Ahead {
+    fn go() -> Self {
+        let other = core_affinity::get_core_ids().unwrap().into_iter().find(|core| core.id != cpu());
+        assert!(other.is_none_or(core_affinity::set_for_current));
+        // Of this thread, as Linux has it.
+        rustix::process::setpriority_process(None, -20).unwrap();
+        Self::session("-20");
+        Self
+    }
+
+    fn session(nice: &str) {
+        // Not every kernel has it.
+        let _ = std::fs::write("/proc/self/autogroup", nice);
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        Self::session("0");
+    }
 }
 
 fn dropped(daemon: &Daemon, port: &str) -> u64 {
@@ -93,7 +110,7 @@ fn dropped(daemon: &Daemon, port: &str) -> u64 {
 fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
     let Some((spaces, mut daemon)) = two_hosts() else { return };
     let (a, b) = (Packets::open(&spaces, "a", "h0"), Packets::open(&spaces, "b", "h0"));
-    pin_away_from_the_core();
+    let _ahead = Ahead::go();
     // The switch learns where both are.
     b.send(&frame(2, 1, 60, 0));
     a.receive(|bytes| bytes[..] == frame(2, 1, 60, 0)[..]);
@@ -104,23 +121,28 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let flat_out = (settled(&spaces, "b") - before) as f64 / time.as_secs_f64();
     eprintln!("flat out: {flat_out:.0} of {} offered frames a second", offered / 2);
+    let wanted = 0.8 * flat_out;
     let mut tries = Vec::new();
     for _ in 0..ATTEMPTS {
         let (before, lost_before) = (settled(&spaces, "b"), dropped(&daemon, "wire"));
-        let n_sent = send_for(&a, Duration::from_secs(seconds().into()), 0.8 * flat_out);
+        let n_sent = send_for(&a, Duration::from_secs(seconds().into()), wanted);
         let n_lost = n_sent - (settled(&spaces, "b") - before);
         let n_dropped = dropped(&daemon, "wire") - lost_before;
         let lost = daemon.json(&["uplinks"])[0]["lost"].clone();
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let kept_up = n_sent as f64 / f64::from(seconds()) / wanted;
         eprintln!(
-            "{n_sent} frames in {} s: {n_lost} lost, {n_dropped} of them dropped by the switch; {lost}",
-            seconds()
+            "{n_sent} frames in {} s, {:.0} % of the rate: {n_lost} lost, {n_dropped} of them by the switch; {lost}",
+            seconds(),
+            100.0 * kept_up
         );
-        tries.push(n_lost);
-        if n_lost == 0 {
+        tries.push((n_lost, kept_up));
+        // A generator that was kept from running proves nothing either.
+        if n_lost == 0 && kept_up > 0.9 {
             break;
         }
     }
-    assert_eq!(tries.last(), Some(&0), "lost each time: {tries:?}");
+    assert!(tries.last().is_some_and(|&(n_lost, kept_up)| n_lost == 0 && kept_up > 0.9), "{tries:?}");
     daemon.until("all frames are accounted for", |daemon| {
         let counters = &daemon.port("wire")["counters"];
         let get = |name: &str| counters[name].as_u64().unwrap();
@@ -139,7 +161,7 @@ fn guest_that_sends_more_than_the_wire_takes_is_held_back_and_loses_nothing() {
     daemon.until_state("wire", "up");
     let mut guest = daemon.guest("g.sock", Options::default());
     daemon.until_state("g/n", "up");
-    pin_away_from_the_core();
+    let _ahead = Ahead::go();
     let a = Packets::open(&spaces, "a", "h0");
     a.send(&frame(1, 3, 60, 0));
     daemon.until("the host is known", |daemon| daemon.json(&["macs"]).as_array().unwrap().len() == 1);
