@@ -151,13 +151,13 @@ fn a_million_addresses_of_one_guest_are_its_own_affair() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "it measures time")]
+#[ignore = "it measures time, for which the machine must be quiet: ./x neighbours"]
 fn neighbour_of_a_scan_pays_no_more_cycles_than_the_neighbour_of_one_flow() {
     measure(|n| (2, datagram(mac(1), mac(2), n)));
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "it measures time")]
+#[ignore = "it measures time, for which the machine must be quiet: ./x neighbours"]
 fn neighbour_of_an_address_that_flaps_pays_no_more_cycles_than_that_of_one_which_stays() {
     measure(|n| (2 + (n % 2) as PortId, datagram(mac(1), mac(2), 5)));
 }

@@ -61,7 +61,7 @@ fn check_remarks_on_rules_that_do_nothing_and_refuses_those_never_reached() {
     let path = write(&dir, TOPOLOGY);
     let output = weir().arg("check").arg(&path).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.starts_with("note: rule `allow from-vm: proto tcp` of a/net0"), "{text}");
+    assert!(output.status.success() && text.contains("\nnote: rule `allow from-vm: proto tcp` of a/net0"), "{text}");
     let path = write(&dir, &TOPOLOGY.replace("{ proto: tcp } } }", "{ proto: udp, cidr: 10.1.0.0/16, port: 53 } } }"));
     let output = weir().arg("check").arg(&path).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
