@@ -305,3 +305,31 @@ fn flood_of_frames_that_fill_many_small_buffers_reaches_a_receiver_that_has_them
     assert_eq!(rig.receive_all(1).iter().map(|bytes| id_of(bytes)).collect::<Vec<_>>(), (0..32).collect::<Vec<_>>());
     rig.assert_balanced();
 }
+
+#[test]
+fn frames_of_a_wire_which_cannot_wait_are_not_kept_from_a_receiver_by_whose_turn_it_is() {
+    let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
+    for port in 0..3 {
+        let rx_ring = if port == 1 { 8 } else { 256 };
+        rig.plug(0, SourcePolicy::Learn(u32::MAX), Options { rx_ring, ..options() });
+    }
+    let wire = MemPort::new(64, false);
+    rig.plug_mem(3, 0, &wire);
+    rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
+    rig.settle();
+    for id in 0..12 {
+        rig.guests[0].send(0, &frame(mac(1), mac(0), id, 60));
+    }
+    // The second of these turns finds no room at all, so it is port 0's turn; then it is gone.
+    rig.step();
+    rig.step();
+    assert!(rig.counters(0).held > 0);
+    rig.down(0);
+    assert_eq!(rig.receive_all(1).len(), 8);
+    for id in 0..4 {
+        wire.send(&frame(mac(1), mac(9), id, 60));
+    }
+    rig.step();
+    assert_eq!(rig.receive_all(1).len(), 4);
+    assert_eq!(rig.counters(3).n_dropped(), 0);
+}

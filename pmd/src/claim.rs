@@ -2,7 +2,7 @@
 //!
 //! Whoever comes first in a turn would take every buffer that the receiver frees, and those behind would never get one. So a
 //! sender that got nothing lays claim to the receiver's next buffers; until it has got some, or a moment is over, the
-//! others' frames wait. Claims go round: who has been served has none, and who is refused meanwhile lays the next.
+//! others' frames wait, but those of a wire, which can't, and floods, which don't. Claims go round: who has been served has none, and who is refused meanwhile lays the next.
 
 use crate::time::Nanos;
 

@@ -13,6 +13,8 @@ use flowtable::{Lookup, PortId};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+/// Receive queues that one port has at most: a device's.
+const RXQS_MAX: usize = 64;
 /// Commands that are applied between two turns at most.
 const COMMANDS_A_TURN: usize = 8;
 /// A port that is changed (other memory, other call fds) goes down and comes up again within this; frames to it wait as for
@@ -141,6 +143,7 @@ impl Core {
             if view.ingress.trunk.is_some() {
                 burst.pop_tags();
             }
+            let can_hold = rxq.can_hold();
             let mut sender = Sender {
                 core: self.id,
                 views: &self.views,
@@ -148,11 +151,11 @@ impl Core {
                 networks: self.lookup.networks(),
                 stats: &self.stats,
                 slots: &mut self.slots,
-                who: rxq.who,
+                // What can't wait takes no turns.
+                who: if can_hold { rxq.who } else { 0 },
                 flushes: &mut self.flushes,
                 now,
             };
-            let can_hold = rxq.can_hold();
             let sent = sender.send(burst, view, &mut rxq.hold, can_hold);
             if sent.n > 0 {
                 rxq.consume(burst, sent.n);
@@ -191,7 +194,7 @@ impl Core {
             let Some(txq) = txq else { return false };
             let flushed = TxQueue::flush(txq);
             n_unsent += usize::from(flushed == Flushed::Unsent);
-            flushed != Flushed::All
+            flushed == Flushed::Unsent
         });
         self.stats.flushed(sys::cycles().wrapping_sub(then));
         n_unsent
@@ -211,7 +214,7 @@ impl Core {
     fn take_commands(&mut self, now: Nanos) {
         for _ in 0..COMMANDS_A_TURN {
             // A port that goes down answers with a view, its queues and a word.
-            match self.mailbox.command(TXQS_MAX + 2) {
+            match self.mailbox.command(RXQS_MAX + 2) {
                 Some(command) => self.apply(command, now),
                 None => break,
             }

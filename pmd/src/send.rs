@@ -120,10 +120,11 @@ impl Sender<'_> {
                 // Frames of this burst are on their way already, so the next turn gets further, wherever they wait.
                 Way::Blocked(Block::Later) => break,
                 Way::Blocked(why) => {
-                    let verdict = if can_hold {
-                        self.wait(&mut outs, burst, k, hold, why)
-                    } else {
-                        Err(DropReason::ReceiverFull)
+                    let verdict = match can_hold {
+                        true => self.wait(&mut outs, burst, k, hold, why),
+                        // What is off the wire can wait for another core's burst, but not for a receiver.
+                        false if why == Block::Locked && self.may_wait_for_lock(hold, k) => Ok(()),
+                        false => Err(DropReason::ReceiverFull),
                     };
                     match verdict {
                         Ok(()) => {
@@ -194,7 +195,7 @@ impl Sender<'_> {
         let (queue, n) = match view.txqs.len() {
             0 => return (0, Way::Lost(DropReason::PortDown)),
             1 => (0, n),
-            n_queues if view.is_by_core => (self.core % n_queues, n),
+            n_queues if view.is_by_core => (self.core % n_queues.min(TXQS_MAX), n),
             n_queues => (pick_queue(burst, k, n_queues), 1),
         };
         let n = match view.to_vm() {
@@ -360,6 +361,14 @@ impl Sender<'_> {
         Ok(())
     }
 
+    #[cold]
+    fn may_wait_for_lock(&self, hold: &mut Hold, k: usize) -> bool {
+        if k > 0 {
+            hold.begin_anew();
+        }
+        hold.may_wait_for_lock(self.now)
+    }
+
     /// Frame `k` waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
     #[cold]
     fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) {
@@ -389,7 +398,7 @@ impl Sender<'_> {
         let view = self.views.get(usize::from(to))?.as_ref();
         let queue = match view.map_or(0, |view| view.txqs.len()) {
             0 | 1 => 0,
-            n_queues if view.is_some_and(|view| view.is_by_core) => self.core % n_queues,
+            n_queues if view.is_some_and(|view| view.is_by_core) => self.core % n_queues.min(TXQS_MAX),
             n_queues => pick_queue(burst, k, n_queues),
         };
         Some(usize::from(to) * TXQS_MAX + queue)

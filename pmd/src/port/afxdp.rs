@@ -298,8 +298,9 @@ impl AfXdpTx {
         self.has_put = self.ring.n_out() > 0;
     }
 
-    /// Takes back the frames that are out, and says what is left. Until that is [`Flushed::All`], whoever was told by
-    /// [`AfXdpTx::wants_flush`] has to call this again each turn.
+    /// Takes back the frames that are out, and says what is left. While that is [`Flushed::Unsent`], whoever was told by
+    /// [`AfXdpTx::wants_flush`] has to call this again each turn. Frames that are out come back when room is wanted: nobody
+    /// keeps the queue for them, least of all a core that falls asleep.
     #[inline]
     pub(crate) fn look(&mut self) -> Look {
         self.ring.complete();
@@ -309,7 +310,7 @@ impl AfXdpTx {
             _ if n_unsent == 0 => Flushed::Sent,
             _ => Flushed::Unsent,
         };
-        self.is_listed &= state != Flushed::All;
+        self.is_listed &= state == Flushed::Unsent;
         let waker = (n_unsent > 0 && self.ring.wants_wake()).then(|| self.ring.waker());
         Look { state, n_unsent, waker }
     }

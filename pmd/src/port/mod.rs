@@ -183,7 +183,7 @@ impl RxKind {
         match self {
             // What a device has given is taken as a whole burst; what is too much is the VM's debt.
             RxKind::AfXdp(queue) => queue.peek(burst),
-            RxKind::Tap(queue) => queue.peek(burst),
+            RxKind::Tap(queue) => queue.peek(burst, allowance),
             RxKind::Mem(queue) => queue.peek(burst, allowance),
             RxKind::Vhost(_) => 0,
         }

@@ -6,6 +6,7 @@
 
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::SetupError;
+use crate::limits::Allowance;
 use crate::offload::{HEADER_LEN_LEGACY, Wishes};
 use crate::port::Room;
 use crate::shm::Piece;
@@ -101,8 +102,8 @@ impl TapRx {
         !self.waiting.is_empty() || self.read_one()
     }
 
-    /// Looks at what was read, and reads more while there is room for it.
-    pub(crate) fn peek(&mut self, burst: &mut Burst) -> usize {
+    /// Looks at what was read, as far as `allowance` goes, and reads more while there is room for it.
+    pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance) -> usize {
         if self.n_left_alone > 0 {
             self.n_left_alone -= 1;
         } else {
@@ -112,9 +113,15 @@ impl TapRx {
             return 0;
         }
         burst.clear();
-        burst.n = self.waiting.len();
-        for (k, packet) in self.waiting.iter_mut().enumerate() {
+        burst.n = 0;
+        let mut n_bytes = 0;
+        for (k, packet) in self.waiting.iter_mut().enumerate().take(allowance.n_frames) {
+            if n_bytes >= allowance.n_bytes {
+                break;
+            }
             offer(burst, k, packet);
+            burst.n = k + 1;
+            n_bytes = n_bytes.saturating_add(burst.lens[k]);
         }
         burst.n
     }
@@ -235,17 +242,34 @@ mod tests {
             kernel.send(&packet([0; 10], n, 60)).unwrap();
         }
         let mut burst = Box::<Burst>::default();
-        assert_eq!(rx.peek(&mut burst), 32);
+        assert_eq!(rx.peek(&mut burst, Allowance::ALL), 32);
         rx.consume(5);
-        assert_eq!(rx.peek(&mut burst), 32);
+        assert_eq!(rx.peek(&mut burst, Allowance::ALL), 32);
         assert_eq!((burst.headers[0].0[0], burst.headers[31].0[59], burst.lens[31]), (5, 36, 60));
         rx.consume(32);
-        assert_eq!(rx.peek(&mut burst), 3);
+        assert_eq!(rx.peek(&mut burst, Allowance::ALL), 3);
         rx.consume(3);
-        assert_eq!((rx.peek(&mut burst), rx.has_more()), (0, false));
+        assert_eq!((rx.peek(&mut burst, Allowance::ALL), rx.has_more()), (0, false));
         kernel.send(&packet([0; 10], 1, 60)).unwrap();
         assert!(rx.has_more(), "asked afresh, however lately there was nothing");
-        assert_eq!(rx.peek(&mut burst), 1);
+        assert_eq!(rx.peek(&mut burst, Allowance::ALL), 1);
+    }
+
+    #[test]
+    fn no_more_is_offered_than_the_limit_of_its_vm_leaves() {
+        let (mut rx, _tx, kernel) = rig();
+        for n in 0..20 {
+            kernel.send(&packet([0; 10], n, 1000)).unwrap();
+        }
+        let mut burst = Box::<Burst>::default();
+        assert_eq!(rx.peek(&mut burst, Allowance { n_frames: 7, n_bytes: u32::MAX }), 7);
+        assert_eq!(
+            rx.peek(&mut burst, Allowance { n_frames: 32, n_bytes: 2001 }),
+            3,
+            "the one that crosses it is taken"
+        );
+        rx.consume(3);
+        assert_eq!(rx.peek(&mut burst, Allowance::ALL), 17);
     }
 
     #[test]
@@ -265,7 +289,7 @@ mod tests {
         }
         kernel.send(&[0; 4]).unwrap();
         let mut burst = Box::<Burst>::default();
-        assert_eq!(rx.peek(&mut burst), 8);
+        assert_eq!(rx.peek(&mut burst, Allowance::ALL), 8);
         let refused = |k: usize| match burst.actions[k] {
             flowtable::Action::Drop(reason) if burst.lens[k] == 0 => Some(reason),
             _ => None,
@@ -282,7 +306,7 @@ mod tests {
         let (mut rx, mut tx, kernel) = rig();
         kernel.send(&packet([1, 0, 0, 0, 0, 0, 34, 0, 16, 0], 9, 300)).unwrap();
         let mut burst = Box::<Burst>::default();
-        rx.peek(&mut burst);
+        rx.peek(&mut burst, Allowance::ALL);
         assert_eq!(tx.reserve(&[300, 9023]), (1, Room::TooBig));
         assert_eq!(tx.commit(&burst, 1, None), 300);
         let mut got = [0; 400];
@@ -295,7 +319,7 @@ mod tests {
         let (mut rx, mut tx, kernel) = rig();
         kernel.send(&packet([0; 10], 9, 60)).unwrap();
         let mut burst = Box::<Burst>::default();
-        rx.peek(&mut burst);
+        rx.peek(&mut burst, Allowance::ALL);
         drop(kernel);
         tx.commit(&burst, 1, None);
         assert!(!tx.has_room());

@@ -219,10 +219,12 @@ mod machine {
     macro_rules! word {
         ($load:ident $store:ident $type:ty) => {
             pub(crate) unsafe fn $load(from: *const u8) -> $type {
+                // SAFETY: the caller's promise, as for the instruction.
                 unsafe { from.cast::<$type>().read_unaligned() }
             }
             #[allow(dead_code, reason = "not every width is stored")]
             pub(crate) unsafe fn $store(to: *mut u8, value: $type) {
+                // SAFETY: the caller's promise, as for the instruction.
                 unsafe { to.cast::<$type>().write_unaligned(value) }
             }
         };
@@ -233,15 +235,18 @@ mod machine {
 
     pub(crate) unsafe fn store_four_if_different(to: *mut u8, ids: &[u16; 4], lens: &[u32; 4]) {
         for (at, (&id, &len)) in ids.iter().zip(lens).enumerate() {
+            // SAFETY: the caller's promise covers four words.
             unsafe { store_u64(to.add(8 * at), u64::from(id) | u64::from(len) << 32) }
         }
     }
 
     pub(crate) unsafe fn few(to: *mut u8, from: *const u8, n: usize) {
+        // SAFETY: the caller's promise; the ranges may overlap.
         unsafe { std::ptr::copy(from, to, n) }
     }
     pub(crate) use {few as halves_8, few as halves_16, few as halves_32};
     pub(crate) unsafe fn line(to: *mut u8, from: *const u8) {
+        // SAFETY: the caller's promise covers 64 bytes.
         unsafe { few(to, from, 64) }
     }
 }

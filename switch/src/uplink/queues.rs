@@ -4,6 +4,9 @@ use pmd::sys::link::{Channels, Ethtool};
 
 use super::device::Device;
 
+/// Queues of one device.
+const QUEUES_MAX: u32 = 64;
+
 /// Checks that a device can have so many queues, and changes nothing.
 ///
 /// # Errors
@@ -18,7 +21,11 @@ pub(crate) fn check(device: &Device, queues: Option<u16>) -> Result<(), String> 
 /// # Errors
 /// A sentence: it can't have so many.
 pub(crate) fn wanted(device: &str, now: &Channels, queues: Option<u16>) -> Result<Channels, String> {
-    let Some(n) = queues.map(u32::from).filter(|&n| n != count(now)) else { return Ok(*now) };
+    // As many as there are, but no more than can be served: frames of a queue that isn't would go to the host.
+    let n = queues.map_or(count(now).min(QUEUES_MAX), u32::from);
+    if n == count(now) {
+        return Ok(*now);
+    }
     let max = if now.combined_max > 0 { now.combined_max } else { now.rx_max.min(now.tx_max) };
     if n > max {
         let plural = if max == 1 { "queue" } else { "queues" };

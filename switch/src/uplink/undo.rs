@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use pmd::sys::link::{Channels, Ethtool};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use tracing::{info, warn};
 use super::device::Device;
 use super::netlink::Netlink;
 
+/// How long what a closed socket still holds may be in the way.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
 /// What the note's file is called, behind the device's name.
 const SUFFIX: &str = ".device";
 
@@ -32,11 +35,13 @@ pub(crate) struct Undo {
 }
 
 impl Undo {
-    /// Nothing is changed yet, and nothing noted.
+    /// Nothing is changed yet, and nothing noted but what an earlier daemon left that could not be put back.
     pub(crate) fn new(run_dir: &Path, device: &Device) -> Self {
         let path = run_dir.join(format!("{}{SUFFIX}", device.name));
         let (index, device) = (device.index, device.name.clone());
-        Self { world: world(), index, device, features: BTreeMap::new(), channels: None, path }
+        let new = Self { world: world(), index, device, features: BTreeMap::new(), channels: None, path };
+        // What could not be put back yet is still how it was.
+        read(&new.path).filter(|old| old.world == new.world && old.index == new.index).unwrap_or(new)
     }
 
     /// These offloads will be changed: this is how they were.
@@ -73,14 +78,15 @@ impl Undo {
 
     /// Puts everything back and forgets the note. Gives what could not be put back.
     pub(crate) fn undo(self) -> Result<(), String> {
-        let undone = self.put_back();
+        // Where that fails, the note stays, and the next start tries again.
+        self.put_back()?;
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 warn!("cannot remove the note {}: {e}", self.path.display());
             }
             _ => {}
         }
-        undone
+        Ok(())
     }
 
     fn put_back(&self) -> Result<(), String> {
@@ -96,12 +102,29 @@ impl Undo {
             return Ok(()); // gone, and all that was changed with it
         };
         let ethtool = Ethtool::new().map_err(|e| cannot(&e))?;
-        if let Some([rx, tx, other, combined]) = self.channels {
-            let channels = Channels { rx, tx, other, combined, ..Channels::default() };
-            ethtool.set_channels(&device.name, &channels).map_err(|e| cannot(&format!("its queues: {e}")))?;
-        }
         let features: Vec<_> = self.features.iter().map(|(name, was)| (name.as_str(), *was)).collect();
-        ethtool.set_features(&device.name, &features).map_err(|e| cannot(&format!("its offloads: {e}")))
+        let features = ethtool.set_features(&device.name, &features).map_err(|e| cannot(&format!("its offloads: {e}")));
+        let queues = self.channels.map_or(Ok(()), |[rx, tx, other, combined]| {
+            let channels = Channels { rx, tx, other, combined, ..Channels::default() };
+            patiently(|| ethtool.set_channels(&device.name, &channels)).map_err(|e| cannot(&format!("its queues: {e}")))
+        });
+        queues.and(features)
+    }
+}
+
+fn read(path: &Path) -> Option<Undo> {
+    let undo = serde_json::from_str::<Undo>(&fs::read_to_string(path).ok()?).ok()?;
+    Some(Undo { path: path.to_owned(), ..undo })
+}
+
+/// Tries for a second: a socket that was closed keeps its queue for some tens of milliseconds.
+fn patiently<E>(mut attempt: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+    let begin = Instant::now();
+    loop {
+        match attempt() {
+            Err(_) if begin.elapsed() < LETS_GO_WITHIN => std::thread::sleep(Duration::from_millis(20)),
+            done => return done,
+        }
     }
 }
 
@@ -112,13 +135,12 @@ pub(crate) fn repair(run_dir: &Path) {
         if !path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
             continue;
         }
-        let read = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<Undo>(&text).ok());
-        let Some(undo) = read else {
+        let Some(undo) = read(&path) else {
             warn!("{} is no note of how a device was before: left alone", path.display());
             continue;
         };
         let device = undo.device.clone();
-        match (Undo { path, ..undo }).undo() {
+        match undo.undo() {
             Ok(()) => info!("{device}: put back as it was before a daemon that did not end in order"),
             Err(why) => warn!("{why}"),
         }

@@ -208,12 +208,16 @@ fn idle_guests_cost_next_to_nothing() {
         let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     };
+    let sleeps = |daemon: &Daemon| daemon.json(&["cores"])[0]["sleeps"].as_u64().unwrap();
     // Idle is a matter of time, so this is the one test that lets some pass.
-    let (begin, before) = (Instant::now(), used(&daemon));
+    let (begin, before, slept_before) = (Instant::now(), used(&daemon), sleeps(&daemon));
     while begin.elapsed() < Duration::from_secs(2) {
         std::thread::sleep(Duration::from_millis(50));
     }
     let percent = (used(&daemon) - before) as f64 / begin.elapsed().as_secs_f64();
     assert!(percent < 10.0, "16 idle guests cost {percent:.1} % of a CPU");
+    // A nap of a millisecond, time and again, would be two thousand of them.
+    let slept = sleeps(&daemon) - slept_before;
+    assert!(slept < 100, "the core woke up {slept} times for nothing");
     drop(guests);
 }
