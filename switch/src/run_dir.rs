@@ -1,14 +1,17 @@
 //! The daemon's folder: that of its control socket. One daemon a folder, kept so by a lock that ends with the process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
 /// The lock's file. It stays when the daemon ends: removing it could take it from the next one.
 const LOCK: &str = "weir.lock";
+/// How long a daemon that was killed may take to let go of it: the kernel takes some tens of milliseconds.
+const DIES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A folder that is this daemon's as long as the value lives.
 #[derive(Debug)]
@@ -29,10 +32,18 @@ impl RunDir {
         let mut open = OpenOptions::new();
         open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
         let mut file = open.open(&lock).map_err(say)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(path, &mut file)),
-            Err(TryLockError::Error(e)) => return Err(say(e)),
+        let holder = fs::read_to_string(&lock).unwrap_or_default().trim().to_owned();
+        let begin = Instant::now();
+        loop {
+            match file.try_lock() {
+                // One that was killed closes its sockets last.
+                Ok(()) if is_dying(&holder) && begin.elapsed() < DIES_WITHIN => {}
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if is_dying(&holder) && begin.elapsed() < DIES_WITHIN => {}
+                Err(TryLockError::WouldBlock) => return Err(taken(path, &holder)),
+                Err(TryLockError::Error(e)) => return Err(say(e)),
+            }
+            std::thread::sleep(DIES_WITHIN / 1000);
         }
         // The number is for people; the lock alone counts.
         let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -52,10 +63,20 @@ fn make(path: &Path) -> Result<(), String> {
     }
 }
 
-fn taken(path: &Path, file: &mut File) -> String {
-    let mut pid = String::new();
-    let _ = file.take(20).read_to_string(&mut pid);
-    let pid = match pid.trim() {
+/// Whether a process has been killed, and still holds what it had open: its memory is gone already, it is no zombie yet.
+fn is_dying(pid: &str) -> bool {
+    if pid.is_empty() || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
+    let has_no_memory = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.is_empty());
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which is in parentheses.
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    has_no_memory && state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+fn taken(path: &Path, holder: &str) -> String {
+    let pid = match holder {
         "" => String::new(),
         pid => format!(" (process {pid})"),
     };
