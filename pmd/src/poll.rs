@@ -194,7 +194,7 @@ impl Core {
             let Some(txq) = txq else { return false };
             let flushed = TxQueue::flush(txq);
             n_unsent += usize::from(flushed == Flushed::Unsent);
-            flushed == Flushed::Unsent
+            flushed != Flushed::All
         });
         self.stats.flushed(sys::cycles().wrapping_sub(then));
         n_unsent

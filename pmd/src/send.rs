@@ -166,7 +166,11 @@ impl Sender<'_> {
             let tag = exit.filter(|exit| exit.port == out.port).and_then(|exit| exit.vlan);
             let n_bytes = out.queue.commit(burst, out.frames, tag);
             if out.queue.wants_flush() {
-                self.flushes.push((out.port, (out.slot % TXQS_MAX) as u16));
+                let queue = (out.port, (out.slot % TXQS_MAX) as u16);
+                // It may still be there, for frames that are out.
+                if !self.flushes.contains(&queue) {
+                    self.flushes.push(queue);
+                }
             }
             if let Some((fault, n)) = out.queue.take_fault() {
                 self.stats.port(out.port).faulted(out.queue.index(), fault, n);

@@ -299,8 +299,8 @@ impl AfXdpTx {
     }
 
     /// Takes back the frames that are out, and says what is left. While that is [`Flushed::Unsent`], whoever was told by
-    /// [`AfXdpTx::wants_flush`] has to call this again each turn. Frames that are out come back when room is wanted: nobody
-    /// keeps the queue for them, least of all a core that falls asleep.
+    /// [`AfXdpTx::wants_flush`] has to call this again each turn. While it is [`Flushed::Sent`] that is as well, so that frames
+    /// come back, but nobody keeps the queue for it: a core may fall asleep over it, and another one is told of the next frames.
     #[inline]
     pub(crate) fn look(&mut self) -> Look {
         self.ring.complete();
