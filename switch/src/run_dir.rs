@@ -63,7 +63,8 @@ fn make(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether a process has been killed, and still holds what it had open: its memory is gone already, it is no zombie yet.
+/// Whether a process has been killed, and still holds what it had open: its memory is gone already, but not all its threads
+/// are; the first is a zombie long before the last one has ended.
 fn is_dying(pid: &str) -> bool {
     if pid.is_empty() || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
         return false;
@@ -72,7 +73,8 @@ fn is_dying(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // Behind the name, which is in parentheses.
     let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-    has_no_memory && state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    let n_threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    has_no_memory && (n_threads > 1 || state.is_some_and(|state| !matches!(state, 'Z' | 'X')))
 }
 
 fn taken(path: &Path, holder: &str) -> String {
