@@ -48,6 +48,7 @@ pub use topology::{
     Nic, PortKind, Topology, Uplink, Vm, XDP_MTU_MAX, XdpMode, port_name,
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, MacAddr, PacketsPerSec};
+pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;
 
 use std::path::Path;
 

@@ -7,7 +7,7 @@ use crate::scalar;
 use crate::topology::{Uplink, XdpMode};
 
 /// Queues of one device that are used at most.
-pub(crate) const QUEUES_MAX: u16 = 64;
+pub const QUEUES_MAX: u16 = 64;
 
 /// The uplink, or None: it is noted why not.
 pub(crate) fn check(check: &mut Check<'_>, name: &str, name_node: &Node, node: &Node) -> Option<Uplink> {

@@ -218,10 +218,14 @@ mod machine {
     //! The same by bytes, for Miri, which knows no machine instructions, and AddressSanitizer, which does not see into them.
     macro_rules! word {
         ($load:ident $store:ident $type:ty) => {
+            /// # Safety
+            /// As of the instruction.
             pub(crate) unsafe fn $load(from: *const u8) -> $type {
                 // SAFETY: the caller's promise, as for the instruction.
                 unsafe { from.cast::<$type>().read_unaligned() }
             }
+            /// # Safety
+            /// As of the instruction.
             #[allow(dead_code, reason = "not every width is stored")]
             pub(crate) unsafe fn $store(to: *mut u8, value: $type) {
                 // SAFETY: the caller's promise, as for the instruction.
@@ -233,6 +237,8 @@ mod machine {
     word!(load_u32 store_u32 u32);
     word!(load_u16 store_u16 u16);
 
+    /// # Safety
+    /// As of the instructions.
     pub(crate) unsafe fn store_four_if_different(to: *mut u8, ids: &[u16; 4], lens: &[u32; 4]) {
         for (at, (&id, &len)) in ids.iter().zip(lens).enumerate() {
             // SAFETY: the caller's promise covers four words.
@@ -240,6 +246,8 @@ mod machine {
         }
     }
 
+    /// # Safety
+    /// As [`super::copy`].
     pub(crate) unsafe fn few(to: *mut u8, from: *const u8, n: usize) {
         // SAFETY: the caller's promise; the ranges may overlap.
         unsafe { std::ptr::copy(from, to, n) }

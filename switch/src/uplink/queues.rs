@@ -1,11 +1,9 @@
 //! How many queues a device has, could have, and shall have.
 
+use config::DEVICE_QUEUES_MAX;
 use pmd::sys::link::{Channels, Ethtool};
 
 use super::device::Device;
-
-/// Queues of one device.
-const QUEUES_MAX: u32 = 64;
 
 /// Checks that a device can have so many queues, and changes nothing.
 ///
@@ -22,7 +20,7 @@ pub(crate) fn check(device: &Device, queues: Option<u16>) -> Result<(), String> 
 /// A sentence: it can't have so many.
 pub(crate) fn wanted(device: &str, now: &Channels, queues: Option<u16>) -> Result<Channels, String> {
     // As many as there are, but no more than can be served: frames of a queue that isn't would go to the host.
-    let n = queues.map_or(count(now).min(QUEUES_MAX), u32::from);
+    let n = queues.map_or(count(now).min(u32::from(DEVICE_QUEUES_MAX)), u32::from);
     if n == count(now) {
         return Ok(*now);
     }
