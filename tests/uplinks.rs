@@ -43,7 +43,8 @@ fn uplink(rig: &mut Rig, is_veth: bool) -> XskPeer {
         mode: XskMode::Copy,
         attach: Attach::Native,
         is_veth,
-        n_frames: N_FRAMES,
+        n_rx: N_FRAMES / 2,
+        n_tx: N_FRAMES / 2,
     };
     let (AfXdpQueue { rx, tx, .. }, peer) = AfXdpQueue::in_memory(&options);
     rig.plug_queues(UPLINK, None, vec![RxQueue::afxdp(UPLINK, rx)], vec![TxQueue::afxdp(tx)]);

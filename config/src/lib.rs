@@ -44,8 +44,8 @@ pub use raw::schema;
 pub use report::{Diagnostic, Report};
 pub use rule::{Cidr, Direction, Proto, Rule, Verdict};
 pub use topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Listens, MacPolicy, Network,
-    Nic, PortKind, Topology, Uplink, Vm, XDP_MTU_MAX, XdpMode, port_name,
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE, Idle, Listens,
+    MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm, XDP_MTU_MAX, XdpMode, port_name,
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, MacAddr, PacketsPerSec};
 pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;

@@ -74,6 +74,7 @@ static UPLINK: Shape = Shape {
         Key("device", Scalar, "name of the device, as in eth1"),
         Key("mode", Scalar, "how frames are fetched: auto | zero-copy | copy | skb"),
         Key("queues", Scalar, "auto (all that the device has), or how many"),
+        Key("ring", Scalar, "received frames that wait at most, per queue: 512 to 32768, a power of two"),
         Key("rate", Scalar, "what the wire carries, as in 10gbit"),
         Key("take", Scalar, "true: take the device although the host uses it"),
     ],

@@ -20,6 +20,8 @@ pub const DEFAULT_MTU: u16 = 1500;
 /// Payload bytes of a frame at most in a network with an uplink or a NIC by AF_XDP: what the kernel lets pass through XDP in one
 /// buffer, two VLAN tags beside it.
 pub const XDP_MTU_MAX: u16 = 3498;
+/// Received frames that wait for the core at most, per queue of a device, where nothing else is said.
+pub const DEFAULT_RING: u16 = 2048;
 
 /// A whole topology: one daemon's cores, networks and VMs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +107,8 @@ pub struct Uplink {
     pub mode: XdpMode,
     /// Device queues to use, 1 to 64; none: all that the device has.
     pub queues: Option<u16>,
+    /// Received frames that wait for the core at most, per queue: a power of two from 512 to 32768.
+    pub ring: u16,
     /// Whether the device is taken although the host itself uses it.
     pub take: bool,
 }

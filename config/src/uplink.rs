@@ -4,10 +4,14 @@ use crate::check::{Check, optional};
 use crate::node::Node;
 use crate::report::shown;
 use crate::scalar;
-use crate::topology::{Uplink, XdpMode};
+use crate::topology::{DEFAULT_RING, Uplink, XdpMode};
 
 /// Queues of one device that are used at most.
 pub const QUEUES_MAX: u16 = 64;
+
+/// Frames that a queue's receive ring may hold: powers of two.
+const RINGS: [(&str, u16); 7] =
+    [("512", 512), ("1024", 1024), ("2048", 2048), ("4096", 4096), ("8192", 8192), ("16384", 16384), ("32768", 32768)];
 
 /// The uplink, or None: it is noted why not.
 pub(crate) fn check(check: &mut Check<'_>, name: &str, name_node: &Node, node: &Node) -> Option<Uplink> {
@@ -23,8 +27,9 @@ pub(crate) fn check(check: &mut Check<'_>, name: &str, name_node: &Node, node: &
         "auto" => Some(None),
         _ => scalar::small(node, "queues", 1..=QUEUES_MAX, check.mistakes).map(Some),
     });
+    let ring = optional(node.get("ring"), DEFAULT_RING, |node| scalar::choice(node, "ring", &RINGS, check.mistakes));
     let take = optional(node.get("take"), false, |node| scalar::flag(node, "take", check.mistakes));
-    Some(Uplink { name: name.to_owned(), device: device?, mode: mode?, queues: queues?, take: take? })
+    Some(Uplink { name: name.to_owned(), device: device?, mode: mode?, queues: queues?, ring: ring?, take: take? })
 }
 
 fn device(check: &mut Check<'_>, name: &str, name_node: &Node, uplink: &Node) -> Option<String> {

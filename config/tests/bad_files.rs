@@ -195,6 +195,7 @@ const CASES: &[(In, &[Expected])] = &[
             (2, 67, "`take` can't be `yes`", "`true` or `false`"),
         ],
     ),
+    (Top("uplinks: { up0: { device: eth1, ring: 3000 } }"), &[(2, 39, "`ring` can't be `3000`", "")]),
     (
         Top("uplinks: { up0: { device: eth1, queues: all } }"),
         &[(2, 41, "`queues` is a whole number, not `all`", "1 to 64")],

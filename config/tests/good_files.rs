@@ -48,7 +48,7 @@ fn every_supported_key_reaches_its_value() {
          flows: 65536\n\
          control: { path: /run/weir/ctl.sock, group: kvm, mode: \"0600\" }\n\
          include: []\n\
-         uplinks: { up0: { device: eth1, mode: zero-copy, queues: 4, take: true } }\n\
+         uplinks: { up0: { device: eth1, mode: zero-copy, queues: 4, ring: 16384, take: true } }\n\
          networks:\n  blue: { vlan: 100, mtu: 3498, uplink: up0 }\n  red:\n\
          vms:\n  web:\n    limit: { from-vm: { rate: 1gbit, packets: 200kpps, burst: 64KiB }, to-vm: { rate: 2.5gbit } }\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
          vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 }\n        \
@@ -64,6 +64,7 @@ fn every_supported_key_reaches_its_value() {
             device: "eth1".into(),
             mode: XdpMode::ZeroCopy,
             queues: Some(4),
+            ring: 16384,
             take: true,
         }],
         networks: vec![

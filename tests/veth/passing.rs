@@ -1,4 +1,5 @@
 //! What has to pass between two namespaces, with the offloads that the kernel sets.
+#![forbid(unsafe_code)]
 
 use crate::world::{Manner, NATIVE, Switch, World, can_run, open};
 use pmd::port::afxdp::{self, XskMode, XskOptions};
@@ -72,7 +73,7 @@ fn ping_tcp_and_udp_pass_in_skb_mode() {
 #[test]
 fn two_queues_on_two_cores_pass_it_all_with_few_frames_too() {
     let Some(_turn) = can_run("two_queues_on_two_cores_pass_it_all_with_few_frames_too") else { return };
-    pass_between(Manner { n_queues: 2, n_frames: 512, ..NATIVE }, 2);
+    pass_between(Manner { n_queues: 2, ring: 256, ..NATIVE }, 2);
 }
 
 #[test]
@@ -146,7 +147,7 @@ fn what_cannot_be_opened_says_why_and_what_to_do() {
     };
     says("nothing", NATIVE, "no such device");
     says("up-a", Manner { n_queues: 2, ..NATIVE }, "no such queue");
-    says("up-a", Manner { n_frames: 1000, ..NATIVE }, "a power of two");
+    says("up-a", Manner { ring: 1000, ..NATIVE }, "a power of two");
     says("lo", NATIVE, "mode: skb works with any driver");
     let held = world.inside("sw", || open("up-a", NATIVE)).expect("it is free");
     says("up-a", NATIVE, "another process has an AF_XDP socket on this queue");
@@ -160,7 +161,8 @@ fn what_cannot_be_opened_says_why_and_what_to_do() {
         mode: XskMode::ZeroCopy,
         attach: Attach::Native,
         is_veth: true,
-        n_frames: 256,
+        n_rx: 128,
+        n_tx: 128,
     };
     let error = world.inside("sw", || afxdp::open(&options).map(|_| ())).expect_err("a veth copies").to_string();
     assert!(error.contains("without a copy") && error.contains("mode: copy works with any"), "{error}");

@@ -1,4 +1,5 @@
 //! Network namespaces with veth pairs between them, and a switch whose threads run beside them.
+#![forbid(unsafe_code)]
 
 use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy, Trunk};
 use pmd::Fleet;
@@ -211,11 +212,11 @@ pub(crate) struct Switch {
 pub(crate) struct Manner {
     pub(crate) attach: Attach,
     pub(crate) n_queues: u32,
-    pub(crate) n_frames: u32,
+    pub(crate) ring: u32,
 }
 
 /// As it is by default.
-pub(crate) const NATIVE: Manner = Manner { attach: Attach::Native, n_queues: 1, n_frames: 4096 };
+pub(crate) const NATIVE: Manner = Manner { attach: Attach::Native, n_queues: 1, ring: 2048 };
 
 impl Switch {
     pub(crate) fn new(n_cores: usize) -> Self {
@@ -282,9 +283,16 @@ impl Drop for Switch {
 
 /// All queues of a device, and the program that leads frames to them.
 pub(crate) fn open(device: &str, manner: Manner) -> Result<(Vec<AfXdpQueue>, XdpLink), pmd::SetupError> {
-    let Manner { attach, n_queues, n_frames } = manner;
-    let options =
-        |queue| XskOptions { device: device.into(), queue, mode: XskMode::Copy, attach, is_veth: true, n_frames };
+    let Manner { attach, n_queues, ring } = manner;
+    let options = |queue| XskOptions {
+        device: device.into(),
+        queue,
+        mode: XskMode::Copy,
+        attach,
+        is_veth: true,
+        n_rx: ring,
+        n_tx: ring,
+    };
     let queues = (0..n_queues).map(|queue| afxdp::open(&options(queue))).collect::<Result<Vec<_>, _>>()?;
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket");
     let ifindex = name_to_index(&socket, device).expect("a device");

@@ -46,8 +46,10 @@ pub struct XskOptions {
     pub attach: Attach,
     /// Frames may come with partial checksums.
     pub is_veth: bool,
-    /// Frames of UMEM for both directions together, of 4 KiB each: a power of two.
-    pub n_frames: u32,
+    /// Frames of UMEM, of 4 KiB each, for what is received: a power of two.
+    pub n_rx: u32,
+    /// The same for what is sent.
+    pub n_tx: u32,
 }
 
 /// A socket's both halves.
@@ -104,7 +106,8 @@ impl XskWatch {
 /// at most.
 pub fn open(options: &XskOptions) -> Result<AfXdpQueue, SetupError> {
     let zero_copy = options.mode == XskMode::ZeroCopy;
-    let spec = SocketSpec { device: &options.device, queue: options.queue, zero_copy, n_frames: options.n_frames };
+    let &XskOptions { ref device, queue, n_rx, n_tx, .. } = options;
+    let spec = SocketSpec { device, queue, zero_copy, n_rx, n_tx };
     let (rx, tx, fd) = xsk::open(spec)?;
     let is_zero_copy = xdp::is_zero_copy(fd).map_err(|error| {
         let (device, queue) = (&options.device, options.queue);
@@ -124,7 +127,7 @@ impl AfXdpQueue {
 
     /// The same with the kernel's half in memory.
     pub fn in_memory(options: &XskOptions) -> (Self, XskPeer) {
-        let (peer, rx, tx) = XskPeer::open(options.n_frames as usize);
+        let (peer, rx, tx) = XskPeer::open(options.n_rx as usize, options.n_tx as usize);
         (Self::new(rx, tx, options, XskInfo { is_zero_copy: false }), peer)
     }
 

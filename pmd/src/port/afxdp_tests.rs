@@ -13,7 +13,8 @@ fn queue(is_veth: bool) -> (AfXdpQueue, XskPeer) {
         mode: XskMode::Copy,
         attach: Attach::Native,
         is_veth,
-        n_frames: N_FRAMES,
+        n_rx: N_FRAMES / 2,
+        n_tx: N_FRAMES / 2,
     };
     AfXdpQueue::in_memory(&options)
 }

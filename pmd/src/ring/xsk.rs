@@ -199,8 +199,10 @@ pub(crate) struct SocketSpec<'a> {
     pub(crate) device: &'a str,
     pub(crate) queue: u32,
     pub(crate) zero_copy: bool,
-    /// For both directions together, a power of two.
-    pub(crate) n_frames: u32,
+    /// Frames for what is received, a power of two.
+    pub(crate) n_rx: u32,
+    /// Frames for what is sent, a power of two.
+    pub(crate) n_tx: u32,
 }
 
 /// A socket bound to a device's queue, its UMEM and its file descriptor, which both halves keep open.
@@ -208,19 +210,15 @@ pub(crate) struct SocketSpec<'a> {
 /// # Errors
 /// With the system's reason, and what can be done about it.
 pub(crate) fn open(spec: SocketSpec<'_>) -> Result<(XskRx, XskTx, RawFd), SetupError> {
-    let SocketSpec { device, queue, n_frames, .. } = spec;
-    let per_half = n_frames / 2;
-    let wrong = || SetupError::new(format!("{n_frames} frames for a queue: it must be a power of two, 128 or more"));
-    if !n_frames.is_power_of_two() || per_half < 64 {
-        return Err(wrong());
-    }
-    let size = QueueSize::new(per_half).map_err(|_| wrong())?;
+    let SocketSpec { device, queue, n_rx, n_tx, .. } = spec;
+    let (sizes, n_frames) = sizes(n_rx, n_tx)?;
+    let wrong = || SetupError::new(format!("{n_frames} frames for a queue, which are not possible"));
     let frame_size = FrameSize::new(FRAME_BYTES as u32).map_err(|_| wrong())?;
-    let umem_config = UmemConfig::builder().frame_size(frame_size).fill_queue_size(size).comp_queue_size(size).build();
-    let n_all = NonZeroU32::new(n_frames).ok_or_else(wrong)?;
-    let (umem, descs) = Umem::new(umem_config.map_err(|_| wrong())?, n_all, false)
+    let umem_config =
+        UmemConfig::builder().frame_size(frame_size).fill_queue_size(sizes.rx).comp_queue_size(sizes.tx).build();
+    let (umem, descs) = Umem::new(umem_config.map_err(|_| wrong())?, n_frames, false)
         .map_err(|error| refused(&format!("cannot make the frame memory of {device} queue {queue}"), &error))?;
-    let (tx, rx, fill, completion) = bind(&umem, spec, size)?;
+    let (tx, rx, fill, completion) = bind(&umem, spec, sizes)?;
     let fd = rx.fd().as_raw_fd();
     xdp::set_tx_budget(fd, TX_BUDGET);
 
@@ -230,27 +228,46 @@ pub(crate) fn open(spec: SocketSpec<'_>) -> Result<(XskRx, XskTx, RawFd), SetupE
     let base = first.wrapping_sub(descs[0].addr());
     // SAFETY: the UMEM is one mapping of as many frames, kept by the value that becomes the owner; apart from the look above
     // and those in `put`, no references to its frames are made.
-    let area = unsafe { UmemArea::new(base, n_frames as usize * FRAME_BYTES, Arc::new(Mutex::new(umem.clone()))) };
+    let area =
+        unsafe { UmemArea::new(base, n_frames.get() as usize * FRAME_BYTES, Arc::new(Mutex::new(umem.clone()))) };
     let scratch = [FrameDesc::default(); BURST_MAX];
     let rx = KernelRx { rx, fill, descs: descs.clone(), scratch, fd };
-    let tx = KernelTx { tx, completion, umem, descs, scratch, fd, size: per_half };
-    let per_half = per_half as usize;
+    let tx = KernelTx { tx, completion, umem, descs, scratch, fd, size: n_tx };
+    let (n_rx, n_tx) = (n_rx as usize, n_tx as usize);
     Ok((
-        XskRx::new(RxRings::Kernel(Box::new(rx)), area.clone(), per_half),
-        XskTx::new(TxRings::Kernel(Box::new(tx)), area, per_half, per_half),
+        XskRx::new(RxRings::Kernel(Box::new(rx)), area.clone(), n_rx),
+        XskTx::new(TxRings::Kernel(Box::new(tx)), area, n_rx, n_tx),
         fd,
     ))
+}
+
+/// Places of a queue's rings: those of receive and fill ring, those of transmit and completion ring.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rx: QueueSize,
+    tx: QueueSize,
+}
+
+/// With the number of all frames.
+fn sizes(n_rx: u32, n_tx: u32) -> Result<(Sizes, NonZeroU32), SetupError> {
+    let size = |n: u32| {
+        let size = if n < 64 { None } else { QueueSize::new(n).ok() };
+        size.ok_or_else(|| SetupError::new(format!("{n} frames for a ring: it must be a power of two, 64 or more")))
+    };
+    let sizes = Sizes { rx: size(n_rx)?, tx: size(n_tx)? };
+    let n_frames = n_rx.checked_add(n_tx).and_then(NonZeroU32::new);
+    Ok((sizes, n_frames.ok_or_else(|| SetupError::new(format!("{n_rx} and {n_tx} frames are too many for a queue")))?))
 }
 
 type Queues = (TxQueue, RxQueue, FillQueue, CompQueue);
 
 /// Binds to the queue; waits a while for one that somebody has just let go of.
-fn bind(umem: &Umem, spec: SocketSpec<'_>, size: QueueSize) -> Result<Queues, SetupError> {
+fn bind(umem: &Umem, spec: SocketSpec<'_>, sizes: Sizes) -> Result<Queues, SetupError> {
     let SocketSpec { device, queue, zero_copy, .. } = spec;
     let mode = if zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
     let config = SocketConfig::builder()
-        .rx_queue_size(size)
-        .tx_queue_size(size)
+        .rx_queue_size(sizes.rx)
+        .tx_queue_size(sizes.tx)
         .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
         .bind_flags(mode | BindFlags::XDP_USE_NEED_WAKEUP)
         .build();

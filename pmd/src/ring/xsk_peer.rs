@@ -17,7 +17,8 @@ const BUDGET: usize = 32;
 #[derive(Debug)]
 pub(crate) struct PeerRings {
     area: UmemArea,
-    size: usize,
+    n_rx: usize,
+    n_tx: usize,
     fill: VecDeque<u32>,
     received: VecDeque<(usize, u32)>,
     transmit: VecDeque<(u32, u32)>,
@@ -39,12 +40,13 @@ pub struct XskPeer {
 }
 
 impl XskPeer {
-    /// A socket of `n_frames` frames in memory: the kernel's half, and both of the switch's.
-    pub(crate) fn open(n_frames: usize) -> (Self, XskRx, XskTx) {
-        let (area, size) = (UmemArea::on_heap(n_frames * FRAME_BYTES), n_frames / 2);
+    /// A socket of so many frames each way in memory: the kernel's half, and both of the switch's.
+    pub(crate) fn open(n_rx: usize, n_tx: usize) -> (Self, XskRx, XskTx) {
+        let area = UmemArea::on_heap((n_rx + n_tx) * FRAME_BYTES);
         let rings = PeerRings {
             area: area.clone(),
-            size,
+            n_rx,
+            n_tx,
             fill: VecDeque::new(),
             received: VecDeque::new(),
             transmit: VecDeque::new(),
@@ -57,8 +59,8 @@ impl XskPeer {
             n_lost: 0,
         };
         let rings = Arc::new(Mutex::new(rings));
-        let rx = XskRx::new(RxRings::Peer(rings.clone()), area.clone(), size);
-        let tx = XskTx::new(TxRings::Peer(rings.clone()), area, size, size);
+        let rx = XskRx::new(RxRings::Peer(rings.clone()), area.clone(), n_rx);
+        let tx = XskTx::new(TxRings::Peer(rings.clone()), area, n_rx, n_tx);
         (Self { rings }, rx, tx)
     }
 
@@ -137,14 +139,14 @@ impl PeerRings {
     }
 
     pub(super) fn fill(&mut self, numbers: &[u32]) -> usize {
-        let n = numbers.len().min(self.size - self.fill.len());
+        let n = numbers.len().min(self.n_rx - self.fill.len());
         self.fill.extend(&numbers[..n]);
         n
     }
 
     pub(super) fn put(&mut self, packets: impl Iterator<Item = (u32, u32)>) -> usize {
         let before = self.transmit.len();
-        self.transmit.extend(packets.take(self.size - before));
+        self.transmit.extend(packets.take(self.n_tx - before));
         self.transmit.len() - before
     }
 

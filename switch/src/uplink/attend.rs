@@ -108,7 +108,7 @@ impl Seat {
             return Ok(None);
         }
         let mut prepared = Prepared::prepare(run_dir, &device, port.wish.queues).map_err(Unfit::Wrong)?;
-        let (opened, queues) = open(port.id(), &device, port.wish.mode, &mut prepared).map_err(Unfit::Wrong)?;
+        let (opened, queues) = open(port.id(), &device, &port.wish, &mut prepared).map_err(Unfit::Wrong)?;
         let (driver, queues) = (prepared.driver.clone(), Some(queues));
         Ok(Some(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: Some(prepared) }))
     }

@@ -10,9 +10,10 @@ use pmd::sys::bpf::{Attach, XdpLink};
 use super::device::Device;
 use super::port::Fetched;
 use super::prepare::Prepared;
+use super::survey::Wish;
 
-/// Frames of one queue, both directions together.
-const N_FRAMES: u32 = 4096;
+/// Frames to be sent that one queue has.
+const N_TX: u32 = 2048;
 /// What the sender at the other end of a veth must not leave to its device, since in skb mode nobody behind it cuts it up.
 const PEER_OFF: &str = "tso off tx-udp-segmentation off";
 
@@ -43,14 +44,14 @@ pub(crate) struct Queues {
 pub(crate) fn open(
     port: PortId,
     device: &Device,
-    mode: XdpMode,
+    wish: &Wish,
     prepared: &mut Prepared,
 ) -> Result<(Opened, Queues), String> {
-    let (link, attach, mut remarks) = attach(device, mode, prepared)?;
+    let (link, attach, mut remarks) = attach(device, wish.mode, prepared)?;
     let mut queues = Queues::default();
     let mut is_zero_copy = true;
     for queue in 0..prepared.n_queues {
-        let opened = open_queue(device, queue, attach, mode)?;
+        let opened = open_queue(device, queue, attach, wish)?;
         if let Some(socket) = opened.socket() {
             link.serve(queue, socket).map_err(|e| format!("{}: {e}", device.name))?;
         }
@@ -102,9 +103,10 @@ fn attach(device: &Device, mode: XdpMode, prepared: &mut Prepared) -> Result<(Xd
     Ok((link, Attach::Skb, remarks))
 }
 
-fn open_queue(device: &Device, queue: u32, attach: Attach, mode: XdpMode) -> Result<AfXdpQueue, String> {
-    let is_veth = device.kind == "veth";
-    let options = |mode| XskOptions { device: device.name.clone(), queue, mode, attach, is_veth, n_frames: N_FRAMES };
+fn open_queue(device: &Device, queue: u32, attach: Attach, wish: &Wish) -> Result<AfXdpQueue, String> {
+    let (mode, is_veth) = (wish.mode, device.kind == "veth");
+    let (n_rx, n_tx) = (wish.ring.into(), N_TX);
+    let options = |mode| XskOptions { device: device.name.clone(), queue, mode, attach, is_veth, n_rx, n_tx };
     let try_zero_copy = mode == XdpMode::ZeroCopy || (mode == XdpMode::Auto && attach == Attach::Native && !is_veth);
     if try_zero_copy {
         match afxdp::open(&options(XskMode::ZeroCopy)) {

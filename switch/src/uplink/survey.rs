@@ -23,6 +23,8 @@ pub(crate) struct Wish {
     pub(crate) mode: XdpMode,
     /// None: all that it has.
     pub(crate) queues: Option<u16>,
+    /// Received frames that wait at most, per queue.
+    pub(crate) ring: u16,
     /// Whether it is taken although the host uses it.
     pub(crate) take: bool,
     /// The largest MTU of its networks, and the network that has it; none: it has no network.
@@ -143,15 +145,15 @@ pub(crate) fn nic_wish(topology: &Topology, nic: &config::Nic) -> Option<Wish> {
     };
     let network = topology.network_of(nic);
     let mtu = Some((network.mtu, network.name.clone()));
-    Some(Wish { kind, device, mode: XdpMode::Auto, queues, take: false, mtu })
+    Some(Wish { kind, device, mode: XdpMode::Auto, queues, ring: config::DEFAULT_RING, take: false, mtu })
 }
 
 /// What is asked of the device of an uplink, the one with this index.
 pub(crate) fn uplink_wish(topology: &Topology, uplink_idx: usize, uplink: &config::Uplink) -> Wish {
     let largest = topology.networks_on(uplink_idx).max_by_key(|(_, network)| network.mtu);
     let mtu = largest.map(|(_, network)| (network.mtu, network.name.clone()));
-    let config::Uplink { device, mode, queues, take, .. } = uplink.clone();
-    Wish { kind: Kind::AfXdp, device, mode, queues, take, mtu }
+    let config::Uplink { device, mode, queues, ring, take, .. } = uplink.clone();
+    Wish { kind: Kind::AfXdp, device, mode, queues, ring, take, mtu }
 }
 
 /// Every device port's name, and what is asked of it.
@@ -196,7 +198,15 @@ mod tests {
     use super::*;
 
     fn wish(device: &str) -> Wish {
-        Wish { kind: Kind::AfXdp, device: device.into(), mode: XdpMode::Auto, queues: None, take: false, mtu: None }
+        Wish {
+            kind: Kind::AfXdp,
+            device: device.into(),
+            mode: XdpMode::Auto,
+            queues: None,
+            ring: config::DEFAULT_RING,
+            take: false,
+            mtu: None,
+        }
     }
 
     #[test]
