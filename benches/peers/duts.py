@@ -316,7 +316,9 @@ class WeirDut(CommandDut):
         run([WEIR_TOOL, e.dir, "topology", "--listens", self.listens, "--idle", "poll",
              "--rules", self.rules,
              "--cores", str(e.cpu), "--queues", str(e.load.queues),
-             "--mtu", "9000" if e.load.size > 1514 else "1500"])
+             "--mtu", "9000" if e.load.size > 1514 else "1500",
+             # Twice what is used, as an operator would set it: above three quarters each port keeps to its quota.
+             "--flows", str(max(1 << 20, 1 << (4 * e.load.flows - 1).bit_length() - 1))])
         super().start()
         _wait(lambda: os.path.exists(e.dir + "/control.sock"), self.seconds, "weir's control socket")
 

@@ -1,4 +1,4 @@
-"""What the checks with Linux guests share: commands in a guest, figures of pings, one JSON line a check."""
+"""What the checks share: commands in a guest, figures of pings, namespaces with a wire between them, one JSON line a check."""
 import contextlib
 import json
 import pathlib
@@ -46,3 +46,26 @@ def longest_gap(text):
     """The most replies missing in a row."""
     seen = sorted({int(n) for n in re.findall(r"seq=(\d+)", text)})
     return max((b - a - 1 for a, b in zip(seen, seen[1:])), default=0)
+
+
+def run(*words, timeout=120):
+    done = subprocess.run(list(map(str, words)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=timeout)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, words))}: {done.stdout[-1000:]}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def wire(switch, host):
+    """Two network namespaces of these names: in the first a device up0, in the second eth0 at its other end. As root."""
+    try:
+        for space in (switch, host):
+            run("ip", "netns", "add", space)
+        run("ip", "link", "add", "up0", "netns", switch, "type", "veth", "peer", "name", "eth0", "netns", host)
+        run("ip", "-n", switch, "link", "set", "up0", "up")
+        run("ip", "-n", host, "link", "set", "eth0", "up")
+        yield
+    finally:
+        for space in (switch, host):
+            subprocess.run(["ip", "netns", "del", space], capture_output=True)

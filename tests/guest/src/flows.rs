@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 /// What differs between flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Vary {
-    /// Source port, and source address after 65,536 ports.
+    /// Both ports, and source address after 65,536 of them: another flow to whoever tells flows apart by the source, by the
+    /// service, or by all five words.
     #[default]
     Ip,
     /// Source MAC.
@@ -61,8 +62,8 @@ impl Flows {
         let low = u128::from(self.next & 0xffff);
         self.next += 1;
         match self.vary {
-            // The source port, big-endian, is bytes 10 and 11 of the word.
-            Vary::Ip => (IP_AT, self.word | (low >> 8) << 80 | (low & 0xff) << 88),
+            // The ports, big-endian, are bytes 10 to 13 of the word.
+            Vary::Ip => (IP_AT, self.word | ((low >> 8) | (low & 0xff) << 8) * 0x1_0001 << 80),
             // The source MAC's last four bytes, any order will do.
             Vary::Mac => (MAC_AT, self.word | u128::from((self.next - 1) & 0xffff_ffff) << 64),
         }
@@ -77,7 +78,7 @@ impl Flows {
         };
     }
 
-    /// Checksum and addresses for the source address plus `add`, source port 0.
+    /// Checksum and addresses for the source address plus `add`, ports 0.
     fn ip_word(&self, add: u64) -> u128 {
         let mut header: [u8; 20] = self.template[14..34].try_into().expect("a frame has an IP header");
         let source = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
@@ -89,10 +90,10 @@ impl Flows {
         let mut bytes: [u8; 16] = self.template[IP_AT..IP_AT + 16].try_into().expect("a frame is long enough");
         bytes[..10].copy_from_slice(&header[10..20]);
         if self.n > 1 {
-            bytes[10..12].fill(0);
+            bytes[10..14].fill(0);
             return u128::from_le_bytes(bytes);
         }
-        // One flow keeps the template's port: `next` is 0 each time.
+        // One flow keeps the template's ports: `next` is 0 each time.
         u128::from_le_bytes(bytes)
     }
 
@@ -129,8 +130,8 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore)]
-    fn flows_differ_in_the_source_alone_and_come_round_again() {
-        for (vary, source) in [(Vary::Ip, 24..36), (Vary::Mac, 6..12)] {
+    fn flows_differ_where_they_shall_and_come_round_again() {
+        for (vary, source) in [(Vary::Ip, 24..38), (Vary::Mac, 6..12)] {
             let all = frames(70_000, vary, 70_003);
             assert_eq!(all[..70_000].iter().collect::<HashSet<_>>().len(), 70_000);
             assert_eq!(all[..3], all[70_000..]);
@@ -138,6 +139,7 @@ mod tests {
                 assert_eq!(frame[..source.start], all[0][..source.start]);
                 assert_eq!(frame[source.end..], all[0][source.end..]);
                 assert_eq!(checksum(&[&frame[14..34]]), 0, "IP header checksum");
+                assert!(vary == Vary::Mac || frame[34..36] == frame[36..38], "both ports");
             }
         }
     }
