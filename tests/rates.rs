@@ -321,6 +321,43 @@ fn vm_gets_what_it_may_and_the_rest_is_dropped_by_name() {
     }
 }
 
+/// The limit is asked once for a burst that it lets pass, and for each frame of one that it doesn't: neither is charged
+/// twice, nor anything given to a queue that another has used up.
+#[test]
+fn queues_and_nics_of_a_vm_share_what_it_may_get() {
+    const BURST: i64 = 60_000;
+    const LEN: usize = 1001;
+    let limits = VmLimits::new(NO_LIMIT, LimitOptions { burst_bytes: Some(BURST as u64), ..bits(10_000) });
+    let limits = Arc::new(limits);
+    let mut rig = Rig::new(1, 3, networks(&[&[0, 1, 2]]));
+    rig.fleet.limit(&[1, 2], &limits);
+    rig.plug(0, ANY, options());
+    for port in 1..3 {
+        rig.plug(0, ANY, Options { n_queue_pairs: 4, ..options() });
+        rig.guests[usize::from(port)].send(0, &frame(mac(9), mac(port), 0, 60));
+    }
+    rig.settle();
+    (0..3).for_each(|port| drop(rig.receive_all(port)));
+    rig.now += 100 * SECOND;
+    let left = |rig: &Rig| limits.to_report(rig.now).and_then(|limit| limit.left_bytes).unwrap();
+    assert_eq!(left(&rig), BURST);
+    let mut expected = BURST;
+    for id in 0..4 {
+        // To both NICs in turn, each from another address, so to all their queues.
+        let batch = (0..24).map(|n| frame(mac(1 + n % 2), mac(100 + n), id, LEN));
+        batch.for_each(|frame| assert!(rig.guests[0].send(0, &frame)));
+        rig.settle();
+        let n_got = rig.receive_all(1).len() + rig.receive_all(2).len();
+        // The one that crosses it still passes.
+        let may = (expected.max(0) as u64).div_ceil(LEN as u64).min(24);
+        assert_eq!(n_got as u64, may, "of {expected} bytes");
+        expected -= (LEN * n_got) as i64;
+        assert!((left(&rig) - expected).abs() <= 1, "{} are left, not {expected}", left(&rig));
+    }
+    assert_eq!(rig.counters(0).drops[DropReason::Limit.index()], 36);
+    rig.assert_balanced();
+}
+
 #[test]
 fn flood_is_charged_once_to_its_sender_and_to_every_receiver() {
     let mut rig = receivers(1, bits(8_000_000));

@@ -28,6 +28,8 @@ pub struct Burst {
     pub(crate) headers: [Header; BURST_MAX],
     /// Bytes of the frame, without FCS; 0: refused, the action says why.
     pub(crate) lens: [u32; BURST_MAX],
+    /// The sum of `lens`, over the frames that are there: added up where they are walked anyway.
+    pub(crate) sum_bytes: u32,
     pub(crate) actions: [Action; BURST_MAX],
     /// The frame from its first byte on, as far as it lies in one piece.
     pub(crate) data: [Piece; BURST_MAX],
@@ -53,6 +55,7 @@ impl Default for Burst {
         Self {
             headers: [Header::default(); BURST_MAX],
             lens: [0; BURST_MAX],
+            sum_bytes: 0,
             actions: [Action::Flood(0); BURST_MAX],
             data: [Piece::EMPTY; BURST_MAX],
             more: [(0, 0); BURST_MAX],
@@ -72,7 +75,7 @@ impl Burst {
     /// Empties it for the next queue.
     #[inline(always)]
     pub(crate) fn clear(&mut self) {
-        (self.n, self.wishing, self.popped) = (0, 0, 0);
+        (self.n, self.sum_bytes, self.wishing, self.popped) = (0, 0, 0, 0);
         if !self.is_plain {
             self.is_plain = true;
             self.pieces.clear();
@@ -94,8 +97,16 @@ impl Burst {
         if self.is_plain { (0, 0) } else { self.more[k] }
     }
 
-    /// Refuses frame `k`.
+    /// Frame `k` is one of so many bytes.
+    #[inline(always)]
+    pub(crate) fn add_len(&mut self, k: usize, len: u32) {
+        self.lens[k] = len;
+        self.sum_bytes += len;
+    }
+
+    /// Refuses frame `k`, whose length is counted.
     pub(crate) fn refuse(&mut self, k: usize, reason: DropReason) {
+        self.sum_bytes -= self.lens[k];
         self.lens[k] = 0;
         self.actions[k] = Action::Drop(reason);
     }
@@ -104,7 +115,23 @@ impl Burst {
     #[inline(always)]
     pub(crate) fn n_bytes(&self, n: usize) -> u64 {
         let n_popped = (u64::from(self.popped) & ((1 << n) - 1)).count_ones();
-        self.lens[..n].iter().map(|&len| u64::from(len)).sum::<u64>() + u64::from(n_popped * TAG_LEN)
+        self.sum(0, n) + u64::from(n_popped * TAG_LEN)
+    }
+
+    /// Bytes of `n` frames from `k` on, which most of the time are all.
+    #[inline(always)]
+    fn sum(&self, k: usize, n: usize) -> u64 {
+        if n != self.n {
+            return self.sum_of_some(k, n);
+        }
+        debug_assert_eq!(u64::from(self.sum_bytes), self.sum_of_some(k, n), "a length was not counted");
+        self.sum_bytes.into()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sum_of_some(&self, k: usize, n: usize) -> u64 {
+        self.lens[k..k + n].iter().map(|&len| u64::from(len)).sum()
     }
 
     /// Takes the outer tag off every frame that goes on and has one: what the wire says is for this side of it only. The
@@ -131,6 +158,7 @@ impl Burst {
         }
         self.data[k] = data;
         self.lens[k] -= TAG_LEN;
+        self.sum_bytes -= TAG_LEN;
         self.wishes[k].csum_start = self.wishes[k].csum_start.saturating_sub(TAG as u16);
         self.popped |= 1 << k;
     }
@@ -177,8 +205,10 @@ impl Burst {
     /// What `n` frames from `k` on count against a limit: those that ask for segmentation what they become.
     #[inline(always)]
     pub(crate) fn amount(&self, k: usize, n: usize) -> Amount {
-        let plain = Amount { n_frames: n as u64, n_bytes: self.lens[k..k + n].iter().map(|&len| u64::from(len)).sum() };
-        if self.wishing == 0 { plain } else { self.amount_wished(k, n) }
+        match self.wishing {
+            0 => Amount { n_frames: n as u64, n_bytes: self.sum(k, n) },
+            _ => self.amount_wished(k, n),
+        }
     }
 
     #[cold]

@@ -12,7 +12,8 @@
 //! - `claim`: whose turn it is at a receiver that can't take all
 //! - [`checksum`]: those that a sender on this machine left for somebody else to finish
 //! - [`hold`]: for how long a blocked frame may hold up those behind it
-//! - [`rate`]: how much may pass in a time, one word for all cores; [`limits`]: a VM's, [`gate`]: what holds a queue back for them
+//! - [`rate`]: how much may pass in a time, one word for all cores; [`limits`]: a VM's, [`gate`]: what holds a queue back for them,
+//!   `policer`: what drops what is too much
 //! - [`stats`]: counters; every frame ends in one
 //! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two
 //! - [`idle`]: how a core that finds nothing goes to sleep
@@ -34,6 +35,7 @@ pub mod idle;
 pub mod limits;
 pub mod mailbox;
 pub mod offload;
+mod policer;
 pub mod poll;
 pub mod port;
 pub mod rate;

@@ -5,7 +5,8 @@
 use crate::burst::{BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
 use crate::checksum;
 use crate::hold::Hold;
-use crate::limits::Limit;
+use crate::limits::{Amount, Limit};
+use crate::policer::{self, Pass};
 use crate::port::{PortView, Room, TxQueue};
 use crate::stats::CoreStats;
 use crate::time::Nanos;
@@ -29,6 +30,8 @@ struct Out<'a> {
     port: PortId,
     slot: usize,
     frames: u32,
+    /// What its frames are charged to, all at once when they go; none: nothing, or it was done for each.
+    bill: Option<&'a Limit>,
 }
 
 /// Whether a frame got a place.
@@ -176,7 +179,11 @@ impl Sender<'_> {
                 self.stats.port(out.port).faulted(out.queue.index(), fault, n);
             }
             if out.frames != 0 {
-                self.stats.port(out.port).sent(u64::from(out.frames.count_ones()), n_bytes);
+                let n_frames = u64::from(out.frames.count_ones());
+                self.stats.port(out.port).sent(n_frames, n_bytes);
+                if let Some(limit) = out.bill {
+                    limit.charge(self.now, Amount { n_frames, n_bytes });
+                }
             }
         }
     }
@@ -202,23 +209,29 @@ impl Sender<'_> {
             n_queues if view.is_by_core => (self.core % n_queues.min(TXQS_MAX), n),
             n_queues => (pick_queue(burst, k, n_queues), 1),
         };
-        let n = match view.to_vm() {
-            None => n,
-            Some(limit) => match n_within(limit, burst, k, n, self.now) {
-                0 => return (0, Way::Lost(DropReason::Limit)),
-                n => n,
-            },
-        };
         let slot = usize::from(to) * TXQS_MAX + queue;
-        let out = match self.slots[slot] {
+        let place = usize::from(self.slots[slot]);
+        let (mut n, mut bill) = (n, None);
+        // One that lets the whole burst pass is asked once.
+        let mut limit = view.to_vm().filter(|_| place == 0 || outs[place - 1].bill.is_none());
+        if let Some(asked) = limit {
+            match policer::pass(asked, burst, k, n, self.now) {
+                Pass::All if place == 0 => bill = limit.take(),
+                Pass::All => {}
+                Pass::Some(0) => return (0, Way::Lost(DropReason::Limit)),
+                Pass::Some(n_within) => n = n_within,
+            }
+        }
+        let out = match place {
             0 => match open(view, queue, outs, to, slot) {
                 Some(out) => {
                     self.slots[slot] = outs.len() as u16;
+                    outs[out].bill = bill;
                     out
                 }
                 None => return (0, Way::Blocked(Block::Locked)),
             },
-            n => usize::from(n) - 1,
+            n => n - 1,
         };
         let out = &mut outs[out];
         if out.queue.claim.bars(self.who, self.now) {
@@ -229,7 +242,7 @@ impl Sender<'_> {
             out.queue.claim.redeem(self.who);
         }
         out.frames |= (((1u64 << n) - 1) << k) as u32;
-        if let Some(limit) = view.to_vm() {
+        if let Some(limit) = limit {
             limit.charge(self.now, burst.amount(k, n));
         }
         let way = match room {
@@ -427,19 +440,6 @@ fn alike(actions: &[Action]) -> usize {
     actions.iter().position(|&action| action != first).unwrap_or(actions.len())
 }
 
-/// How many of the `n` frames from `k` on may go to a VM before its limit is used up, the one that crosses it included.
-#[inline(never)]
-fn n_within(limit: &Limit, burst: &Burst, k: usize, n: usize, now: Nanos) -> usize {
-    let Ok(allowance) = limit.allowance(now) else { return 0 };
-    let mut n_bytes = 0;
-    let fits = |k: &usize| {
-        let fits = n_bytes < u64::from(allowance.n_bytes);
-        n_bytes += burst.amount(*k, 1).n_bytes;
-        fits
-    };
-    (k..k + n.min(allowance.n_frames)).take_while(fits).count()
-}
-
 /// Locks a transmit queue for the rest of the burst.
 #[inline(always)]
 fn open<'v>(
@@ -450,7 +450,7 @@ fn open<'v>(
     slot: usize,
 ) -> Option<usize> {
     let queue = view.txqs[queue].try_lock().ok()?;
-    outs.try_push(Out { queue, port, slot, frames: 0 }).ok()?;
+    outs.try_push(Out { queue, port, slot, frames: 0, bill: None }).ok()?;
     Some(outs.len() - 1)
 }
 

@@ -186,7 +186,7 @@ impl AfXdpRx {
             burst.data[k].prefetch();
         }
         for k in 0..burst.n {
-            burst.lens[k] = burst.data[k].len();
+            burst.add_len(k, burst.data[k].len());
             if burst.lens[k] < ETHERNET_LEN {
                 burst.refuse(k, DropReason::Runt);
                 continue;

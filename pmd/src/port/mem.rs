@@ -83,7 +83,7 @@ impl MemRx {
             }
             burst.n = k + 1;
             burst.data[k] = Piece::of_private(frame);
-            burst.lens[k] = burst.data[k].len();
+            burst.add_len(k, burst.data[k].len());
             n_bytes = n_bytes.saturating_add(burst.lens[k]);
             if burst.lens[k] < ETHERNET_LEN {
                 burst.refuse(k, DropReason::Runt);

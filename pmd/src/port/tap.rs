@@ -153,10 +153,11 @@ fn offer(burst: &mut Burst, k: usize, packet: &mut Packet) {
     let len = packet.len.saturating_sub(NET_HEADER);
     // It is read with one byte to spare, so one that has all of them was cut.
     if len > FRAME_MAX {
+        burst.add_len(k, 0);
         return burst.refuse(k, DropReason::TooBig);
     }
     burst.data[k] = Piece::of_private(&mut frame[..len]);
-    burst.lens[k] = burst.data[k].len();
+    burst.add_len(k, burst.data[k].len());
     if burst.lens[k] < ETHERNET_LEN {
         return burst.refuse(k, DropReason::Runt);
     }

@@ -64,27 +64,26 @@ impl VhostRx {
             Err(fault) => return self.stop(fault, stats),
         };
         let n_bytes = allowance.n_bytes.min(BURST_BYTES_MAX);
-        let n = self.read_descriptors(burst, n, n_bytes, stats);
-        self.read_headers(burst, n);
-        burst.n = n;
-        n
+        self.read_descriptors(burst, n, n_bytes, stats);
+        self.read_headers(burst);
+        burst.n
     }
 
     /// First pass: where the frames are. Their first lines are asked for while the next descriptors are read.
     #[inline(always)]
-    fn read_descriptors(&mut self, burst: &mut Burst, n: usize, n_bytes_max: u32, stats: &PortStats) -> usize {
+    fn read_descriptors(&mut self, burst: &mut Burst, n_max: usize, n_bytes_max: u32, stats: &PortStats) {
         burst.clear();
-        self.ring.prefetch_descriptors(0, n as u16);
+        self.ring.prefetch_descriptors(0, n_max as u16);
         let header_len = self.header_len;
-        let mut n_bytes = 0;
-        for k in 0..n {
+        let (mut n, mut n_bytes) = (0, 0);
+        for k in 0..n_max {
             let head = self.ring.head(k as u16);
             if head >= self.ring.size() {
-                if k == 0 {
-                    return self.stop(GuestFault::HeadOutOfRange, stats);
-                }
                 // What came before it goes first.
-                return k;
+                if k == 0 {
+                    self.stop(GuestFault::HeadOutOfRange, stats);
+                }
+                break;
             }
             burst.ids[k] = head;
             let descriptor = self.ring.descriptor(head);
@@ -101,15 +100,16 @@ impl VhostRx {
                     burst.data[k] = piece;
                     burst.lens[k] = len;
                 }
-                None if !self.read_chain(burst, k, head, stats) => return k,
+                None if !self.read_chain(burst, k, head, stats) => break,
                 None => {}
             }
+            n = k + 1;
             n_bytes += burst.lens[k];
             if n_bytes >= n_bytes_max {
-                return k + 1;
+                break;
             }
         }
-        n
+        (burst.n, burst.sum_bytes) = (n, n_bytes);
     }
 
     /// A chain that is not one plain descriptor. False: the burst has no room for it, it has to be the first of the next.
@@ -123,8 +123,7 @@ impl VhostRx {
         let walked = self.ring.walk(head, false, &mut burst.pieces, &mut burst.budget).and_then(|n_bytes| {
             if n_bytes < header_len { Err(GuestFault::TooShort) } else { Ok(n_bytes - header_len) }
         });
-        burst.data[k] = Piece::EMPTY;
-        burst.more[k] = (0, 0);
+        (burst.data[k], burst.lens[k], burst.more[k]) = (Piece::EMPTY, 0, (0, 0));
         match walked {
             // A frame of no bytes at all.
             Ok(0) => burst.refuse(k, DropReason::Runt),
@@ -147,8 +146,8 @@ impl VhostRx {
 
     /// Second pass: the virtio-net headers and the private headers, out of lines that are on their way by now.
     #[inline(always)]
-    fn read_headers(&mut self, burst: &mut Burst, n: usize) {
-        for k in 0..n {
+    fn read_headers(&mut self, burst: &mut Burst) {
+        for k in 0..burst.n.min(BURST_MAX) {
             if burst.data[k].len() == 0 {
                 self.read_chain_header(burst, k);
                 continue;

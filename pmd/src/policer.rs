@@ -1,0 +1,85 @@
+//! The policer: what of a burst a VM may get before its limit is used up. What is over it is dropped, since a sender must
+//! not be made to wait for it.
+
+use crate::burst::Burst;
+use crate::limits::Limit;
+use crate::time::Nanos;
+
+/// What may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// Every frame of the burst, wherever in the VM it goes: it is enough to charge them together when they have gone.
+    All,
+    /// So many of those that were asked about, to be charged before anything else is asked.
+    Some(usize),
+}
+
+/// How many of the `n` frames from `k` on may go to a VM, the one that crosses its limit included.
+#[inline(always)]
+pub(crate) fn pass(limit: &Limit, burst: &Burst, k: usize, n: usize, now: Nanos) -> Pass {
+    let Ok(allowance) = limit.allowance(now) else { return Pass::Some(0) };
+    let is_ample = allowance.n_bytes >= burst.sum_bytes && allowance.n_frames >= burst.n;
+    // A frame that is to be cut up is charged for more than it is.
+    if is_ample && burst.wishing == 0 {
+        return Pass::All;
+    }
+    Pass::Some(n_within(burst, k, n.min(allowance.n_frames), allowance.n_bytes))
+}
+
+#[cold]
+#[inline(never)]
+fn n_within(burst: &Burst, k: usize, n: usize, n_bytes_max: u32) -> usize {
+    let mut n_bytes = 0;
+    let fits = |k: &usize| {
+        let fits = n_bytes < u64::from(n_bytes_max);
+        n_bytes += burst.amount(*k, 1).n_bytes;
+        fits
+    };
+    (k..k + n).take_while(fits).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Amount, LimitOptions};
+
+    const START: Nanos = 1_000_000_000;
+
+    /// 64 packets and 64 KiB saved up.
+    fn limit() -> Limit {
+        let options = LimitOptions { bits_per_sec: Some(8_000_000), packets_per_sec: Some(1000), burst_bytes: None };
+        Limit::new(options).unwrap()
+    }
+
+    fn burst(lens: &[u32]) -> Box<Burst> {
+        let mut burst = Box::<Burst>::default();
+        burst.n = lens.len();
+        lens.iter().enumerate().for_each(|(k, &len)| burst.add_len(k, len));
+        burst
+    }
+
+    #[test]
+    fn burst_within_the_limit_passes_as_a_whole() {
+        assert_eq!(pass(&limit(), &burst(&[1514; 32]), 3, 1, START), Pass::All);
+    }
+
+    #[test]
+    fn frame_that_crosses_the_limit_passes_and_none_behind_it() {
+        let limit = limit();
+        limit.charge(START, Amount { n_frames: 0, n_bytes: 65_536 - 2000 });
+        assert_eq!(pass(&limit, &burst(&[1514; 32]), 3, 20, START), Pass::Some(2));
+        limit.charge(START, Amount { n_frames: 62, n_bytes: 0 });
+        let left = limit.allowance(START).unwrap().n_frames;
+        assert!((2..=3).contains(&left), "{left}: a tick more is one more");
+        assert_eq!(pass(&limit, &burst(&[60; 20]), 0, 20, START), Pass::Some(left));
+        limit.charge(START, Amount { n_frames: 3, n_bytes: 0 });
+        assert_eq!(pass(&limit, &burst(&[60]), 0, 1, START), Pass::Some(0));
+    }
+
+    #[test]
+    fn frame_that_is_to_be_cut_up_is_looked_at_by_itself() {
+        let mut burst = burst(&[9014; 2]);
+        burst.wishing = 0b10;
+        assert_eq!(pass(&limit(), &burst, 0, 2, START), Pass::Some(2));
+    }
+}
