@@ -10,6 +10,7 @@
 //! - `node`: YAML to a tree whose every node knows where it is written
 //! - `syntax`: why a file is not YAML that can be used
 //! - `raw`: mirror of the file: which keys there are, and which are not supported yet
+//! - `schema`: the same for people and for editors
 //! - `check`: trees to checked values
 //! - `uplink`: one uplink's tree to its checked value
 //! - `nic`: one NIC's tree to its checked value
@@ -32,6 +33,7 @@ mod report;
 mod rule;
 mod rules;
 mod scalar;
+mod schema;
 mod source;
 mod syntax;
 mod topology;
@@ -40,9 +42,9 @@ mod uplink;
 
 pub use limit::{Limit, VmLimit};
 pub use nearest::nearest;
-pub use raw::schema;
 pub use report::{Diagnostic, Report};
 pub use rule::{Cidr, Direction, Proto, Rule, Verdict};
+pub use schema::{json_schema, schema};
 pub use topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE, Idle, Listens,
     MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm, XDP_MTU_MAX, XdpMode, port_name,

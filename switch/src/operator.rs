@@ -41,6 +41,12 @@ enum Command {
         /// The topology
         file: PathBuf,
     },
+    /// Print every key of the topology file, with a sentence each
+    Schema {
+        /// Print a JSON Schema, for editors
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask the running daemon
     Show {
         #[command(subcommand)]
@@ -117,6 +123,8 @@ pub(crate) fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run { file } => run(file),
         Command::Check { file } => check(file),
+        Command::Schema { json: false } => print(&config::schema()),
+        Command::Schema { json: true } => print(&config::json_schema()),
         Command::Show { what } => show(&cli.control, what).and_then(|text| print(&text)),
         Command::Top { once, every, order } => {
             let every = Duration::from_secs_f64(*every);

@@ -162,6 +162,21 @@ fn check_says_what_is_wrong_and_exits_accordingly() {
 }
 
 #[test]
+fn schema_is_told_to_people_and_to_editors() {
+    let printed = |words: &[&str]| {
+        let output = weir().arg("schema").args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let outline = printed(&[]);
+    assert!(outline.contains("\nnetworks: ") && outline.contains("\n    nics: "), "{outline}");
+    let schema: serde_json::Value = serde_json::from_str(&printed(&["--json"])).unwrap();
+    assert_eq!(schema["properties"]["networks"]["type"], "object", "{schema}");
+    let help = String::from_utf8(weir().arg("--help").output().unwrap().stdout).unwrap();
+    assert!(help.contains("schema") && help.contains("every key of the topology file"), "{help}");
+}
+
+#[test]
 fn operators_are_told_in_json_and_in_words() {
     let daemon = Daemon::start(&topology(&["a", "b"], "weir"));
     let shown = |words: &[&str]| String::from_utf8(daemon.show(words).stdout).unwrap();
