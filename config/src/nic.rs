@@ -10,7 +10,7 @@ use crate::rules::rules;
 use crate::scalar;
 use crate::topology::{Listens, MacPolicy, Nic, PortKind, XDP_MTU_MAX};
 use crate::units::MacAddr;
-use crate::uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;
+use crate::uplink::{self, QUEUES_MAX as DEVICE_QUEUES_MAX};
 
 /// NICs of one network: a flood makes a copy for each.
 const NETWORK_NICS_MAX: usize = 1024;
@@ -178,6 +178,7 @@ impl NicCheck<'_, '_> {
     fn afxdp(&mut self, nic: &Node, node: &Node, network: Option<NetworkSeen>) -> Option<PortKind> {
         let queues = self.queues(nic, DEVICE_QUEUES_MAX);
         let device = self.device(node, "device", "veth0");
+        let mode = uplink::mode(self.check, node);
         if let Some(mtu) = network.and_then(|network| network.mtu).filter(|&mtu| mtu > XDP_MTU_MAX) {
             let message = format!(
                 "the network of `{}` has an `mtu` of {mtu}, but frames of this kind of port {XDP_ENDS}",
@@ -185,7 +186,7 @@ impl NicCheck<'_, '_> {
             );
             return self.wrong(node.at, message, format!("give the network an `mtu` of {XDP_MTU_MAX} or less"));
         }
-        Some(PortKind::AfXdp { device: device?, queues: queues? })
+        Some(PortKind::AfXdp { device: device?, mode: mode?, queues: queues? })
     }
 
     fn device(&mut self, port: &Node, key: &str, example: &str) -> Option<String> {

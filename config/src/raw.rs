@@ -148,7 +148,10 @@ static TAP: Shape =
 
 static AFXDP: Shape = Shape {
     what: "an AF_XDP port",
-    keys: &[Key("device", Scalar, "name of the device, as one end of a veth whose other end is in a container")],
+    keys: &[
+        Key("device", Scalar, "name of the device, as one end of a veth whose other end is in a container"),
+        Key("mode", Scalar, "how frames are fetched: auto | zero-copy | copy | skb"),
+    ],
 };
 
 static RULE: Shape = Shape {

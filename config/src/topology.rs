@@ -204,6 +204,8 @@ pub enum PortKind {
     AfXdp {
         /// Name of the device, of no other NIC or uplink. Whether this host has it is for the daemon to find out.
         device: String,
+        /// How its frames are fetched.
+        mode: XdpMode,
         /// Device queues to use, 1 to 64; none: all that the device has.
         queues: Option<u16>,
     },

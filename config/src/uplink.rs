@@ -19,10 +19,7 @@ pub(crate) fn check(check: &mut Check<'_>, name: &str, name_node: &Node, node: &
         return None;
     }
     let device = device(check, name, name_node, node);
-    let modes =
-        [("auto", XdpMode::Auto), ("zero-copy", XdpMode::ZeroCopy), ("copy", XdpMode::Copy), ("skb", XdpMode::Skb)];
-    let mode =
-        optional(node.get("mode"), XdpMode::default(), |node| scalar::choice(node, "mode", &modes, check.mistakes));
+    let mode = mode(check, node);
     let queues = optional(node.get("queues"), None, |node| match node.text()? {
         "auto" => Some(None),
         _ => scalar::small(node, "queues", 1..=QUEUES_MAX, check.mistakes).map(Some),
@@ -30,6 +27,13 @@ pub(crate) fn check(check: &mut Check<'_>, name: &str, name_node: &Node, node: &
     let ring = optional(node.get("ring"), DEFAULT_RING, |node| scalar::choice(node, "ring", &RINGS, check.mistakes));
     let take = optional(node.get("take"), false, |node| scalar::flag(node, "take", check.mistakes));
     Some(Uplink { name: name.to_owned(), device: device?, mode: mode?, queues: queues?, ring: ring?, take: take? })
+}
+
+/// How frames of the device are fetched, as `port`, an uplink or an AF_XDP NIC, says.
+pub(crate) fn mode(check: &mut Check<'_>, port: &Node) -> Option<XdpMode> {
+    let modes =
+        [("auto", XdpMode::Auto), ("zero-copy", XdpMode::ZeroCopy), ("copy", XdpMode::Copy), ("skb", XdpMode::Skb)];
+    optional(port.get("mode"), XdpMode::default(), |node| scalar::choice(node, "mode", &modes, check.mistakes))
 }
 
 fn device(check: &mut Check<'_>, name: &str, name_node: &Node, uplink: &Node) -> Option<String> {

@@ -235,7 +235,9 @@ const CASES: &[(In, &[Expected])] = &[
              n2: { network: b, tap: { name: tap1 }, queues: 2 }\n      \
              n3: { network: j, afxdp: { device: veth1 } }\n      \
              n4: { network: b, tap: { name: veth1 } }\n      \
-             n5: { network: b, afxdp: { device: veth2 }, queues: 99 }\n",
+             n5: { network: b, afxdp: { device: veth2 }, queues: 99 }\n      \
+             n6: { network: b, afxdp: { device: veth3, mode: zerocopy } }\n      \
+             n7: { network: b, afxdp: { device: veth4, mode: [skb] } }\n",
         ),
         &[
             (7, 42, "device `veth0` is that of uplink `up0` already, on line 2", "only once"),
@@ -244,6 +246,8 @@ const CASES: &[(In, &[Expected])] = &[
             (10, 32, "`a/n3` has an `mtu` of 9000, but frames of this kind of port", "3498 or less"),
             (11, 38, "device `veth1` is that of `a/n3` already, on line 10", "only once"),
             (12, 59, "`queues` is out of range: 99", "1 to 64"),
+            (13, 55, "`mode` can't be `zerocopy`", "did you mean `zero-copy`?"),
+            (14, 55, "`mode` is a single value, not a list", "`mode: …`"),
         ],
     ),
     // Limits.

@@ -158,7 +158,7 @@ fn assert_checked(topology: &Topology) {
                 assert!(path.is_absolute() && path != Path::new(&topology.control.path) && *mode <= 0o777);
             }
             PortKind::Tap { name } => assert_device(name),
-            PortKind::AfXdp { device, queues } => {
+            PortKind::AfXdp { device, queues, .. } => {
                 assert_device(device);
                 assert!(queues.is_none_or(|queues| (1..=64).contains(&queues)));
                 assert!(topology.network_of(nic).mtu <= XDP_MTU_MAX);

@@ -138,14 +138,14 @@ fn check_mtu(device: &Device, wish: &Wish) -> Result<(), String> {
 
 /// What is asked of the device of a NIC; none: it has none.
 pub(crate) fn nic_wish(topology: &Topology, nic: &config::Nic) -> Option<Wish> {
-    let (kind, device, queues) = match &nic.port {
-        config::PortKind::AfXdp { device, queues } => (Kind::AfXdp, device.clone(), *queues),
-        config::PortKind::Tap { name } => (Kind::Tap, name.clone(), None),
+    let (kind, device, mode, queues) = match &nic.port {
+        config::PortKind::AfXdp { device, mode, queues } => (Kind::AfXdp, device.clone(), *mode, *queues),
+        config::PortKind::Tap { name } => (Kind::Tap, name.clone(), XdpMode::Auto, None),
         config::PortKind::VhostUser { .. } => return None,
     };
     let network = topology.network_of(nic);
     let mtu = Some((network.mtu, network.name.clone()));
-    Some(Wish { kind, device, mode: XdpMode::Auto, queues, ring: config::DEFAULT_RING, take: false, mtu })
+    Some(Wish { kind, device, mode, queues, ring: config::DEFAULT_RING, take: false, mtu })
 }
 
 /// What is asked of the device of an uplink, the one with this index.
