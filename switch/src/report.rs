@@ -18,6 +18,7 @@ use crate::lock;
 use crate::port::{LinkView, Port};
 use crate::uplink;
 use crate::uplink::port::DevicePort;
+use crate::uplink::report::{FetchedReport, LostReport};
 use crate::vhost_user::device::{QueueState, QueueView};
 use crate::vms::{VmReport, Vms};
 
@@ -98,6 +99,12 @@ pub(crate) struct PortReport {
     pub(crate) rules: Vec<String>,
     /// None: the port is a device.
     pub(crate) connection: Option<ConnectionReport>,
+    /// How a device's frames are fetched. None: they are not, or there is no device.
+    pub(crate) fetched: Option<FetchedReport>,
+    /// What was lost between a device and the switch. None: there is none that is fetched from by AF_XDP.
+    pub(crate) lost: Option<LostReport>,
+    /// What should be known of a device, a sentence each.
+    pub(crate) remarks: Vec<String>,
     pub(crate) queues: Vec<QueueReport>,
 }
 
@@ -229,6 +236,9 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
         name: port.name.clone(),
         network: port.networks.join(","),
         state: uplink::report::state(&view),
+        fetched: view.fetched.map(FetchedReport::from),
+        lost: uplink::report::port_lost(port, &view),
+        remarks: view.remarks,
         waits_for: view.waits_for,
         rates: sources.rates.of(port.id()),
         at_ns: sources.clock.now(),
@@ -257,6 +267,9 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         rules: port.rules.clone(),
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
         connection: Some(report_connection(port, link)),
+        fetched: None,
+        lost: None,
+        remarks: Vec::new(),
     }
 }
 

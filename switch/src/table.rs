@@ -50,6 +50,9 @@ pub(crate) fn port(port: &PortReport) -> String {
         ("faults", counters.faults.to_string()),
     ];
     rows.extend(port.connection.iter().flat_map(connection));
+    rows.extend(port.fetched.iter().map(|fetched| ("fetched", fetched.to_string())));
+    rows.extend(port.lost.iter().map(|lost| ("lost", format!("{} frames: {lost}", lost.n_frames()))));
+    rows.extend(port.remarks.iter().map(|remark| ("remark", remark.clone())));
     let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     format!("{}{}{}{}", align(&rows), queues(port), rules(port), drops(port))
 }
@@ -288,6 +291,7 @@ pub(crate) fn align(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::CounterReport;
 
     #[test]
     fn columns_stand_below_each_other() {
@@ -300,6 +304,30 @@ mod tests {
     fn rates_are_short() {
         assert_eq!(rate(0.0, 0.0), "0 pps 0 bit/s");
         assert_eq!(rate(12_345_678.0, 9_876_543_210.0), "12.35 Mpps 9.88 Gbit/s");
+    }
+
+    #[test]
+    fn device_of_a_nic_says_how_it_is_fetched_from_and_what_was_lost() {
+        let port_of = |device: &str| {
+            let counters = serde_json::to_string(&CounterReport::default()).unwrap();
+            let json = format!(
+                r#"{{ "name": "a/n", "network": "b", "state": "up", "waits_for": null, "at_ns": 0, "drops": [], "rules": [],
+                    "rates": {{ "rx_pps": 0, "rx_bps": 0, "tx_pps": 0, "tx_bps": 0 }}, "counters": {counters},
+                    "connection": null, "queues": [], {device} }}"#
+            );
+            port(&serde_json::from_str(&json).unwrap())
+        };
+        let text = port_of(
+            r#""fetched": { "mode": "skb", "zero_copy": false, "queues": 1 }, "remarks": ["it is slower"],
+               "lost": { "rx_dropped": 4, "rx_fill_ring_empty": 3, "rx_ring_full": 2 }"#,
+        );
+        for line in
+            ["fetched      skb mode, copy, 1 queue\n", "6 frames: 4 no room (3 for", "remark       it is slower\n"]
+        {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+        let tap = port_of(r#""fetched": null, "lost": null, "remarks": []"#);
+        assert!(!tap.contains("lost") && !tap.contains("fetched"), "{tap}");
     }
 
     #[test]
@@ -321,6 +349,7 @@ mod tests {
             throttled: 0.5,
             missed: 9,
             limited: 8,
+            lost: 0,
             drops: Vec::new(),
         };
         let text = limits(&[vm]);

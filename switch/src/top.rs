@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::operator::{ask_for, print};
 use crate::report::{CoreReport, CounterReport, RateReport, VersionReport};
 use crate::table::{align, rate, scaled};
+use crate::uplink::report::LostReport;
 use crate::vms::{LimitReport, VmReport};
 
 /// How it shall look and for how long.
@@ -66,17 +67,7 @@ struct Uplink {
     waits_for: Option<String>,
     rates: RateReport,
     counters: CounterReport,
-    lost: Lost,
-}
-
-/// Frames that never came to the switch.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Lost {
-    rx_dropped: u64,
-    rx_ring_full: u64,
-    device_dropped: u64,
-    device_missed: u64,
+    lost: LostReport,
 }
 
 /// What the user is looking at.
@@ -90,7 +81,7 @@ struct Screen {
 }
 
 const VM_HEAD: [&str; 8] = ["VM", "NICS", "FROM VM", "OF", "THROTTLED", "TO VM", "OF", "DROPPED"];
-const UPLINK_HEAD: [&str; 7] = ["UPLINK", "DEVICE", "RECEIVES", "SENDS", "DROPPED", "LOST BEFORE", ""];
+const UPLINK_HEAD: [&str; 7] = ["UPLINK", "DEVICE", "RECEIVES", "SENDS", "DROPPED", "LOST", ""];
 const CORE_HEAD: [&str; 6] = ["CPU", "LOAD", "BUSY", "FRAMES", "NS/FRAME", "QUEUES"];
 
 /// Shows until the user has seen enough.
@@ -199,7 +190,6 @@ fn core_row(core: &CoreReport) -> Vec<String> {
 }
 
 fn uplink_row(uplink: &Uplink) -> Vec<String> {
-    let Lost { rx_dropped, rx_ring_full, device_dropped, device_missed } = uplink.lost;
     let no_carrier = (!uplink.carrier).then(|| "no carrier".to_owned());
     vec![
         uplink.name.clone(),
@@ -207,7 +197,7 @@ fn uplink_row(uplink: &Uplink) -> Vec<String> {
         rate(uplink.rates.rx_pps, uplink.rates.rx_bps),
         rate(uplink.rates.tx_pps, uplink.rates.tx_bps),
         (uplink.counters.dropped + uplink.counters.missed).to_string(),
-        (rx_dropped + rx_ring_full + device_dropped + device_missed).to_string(),
+        uplink.lost.n_frames().to_string(),
         uplink.waits_for.clone().or(no_carrier).unwrap_or_default(),
     ]
 }
@@ -230,7 +220,7 @@ fn n_dropped(vm: &VmReport) -> u64 {
     vm.drops.iter().map(|drop| drop.frames).sum()
 }
 
-/// What the VM lost, for which reasons; then what it should have got and didn't.
+/// What the VM lost, for which reasons; then what it should have got and didn't; then what never came to the switch.
 fn drops(vm: &VmReport) -> String {
     let mut parts: Vec<_> = vm.drops.iter().map(|drop| format!("{} {}", drop.frames, drop.reason)).collect();
     if vm.limited > 0 {
@@ -238,6 +228,9 @@ fn drops(vm: &VmReport) -> String {
     }
     if vm.missed > vm.limited {
         parts.push(format!("{} to it otherwise", vm.missed - vm.limited));
+    }
+    if vm.lost > 0 {
+        parts.push(format!("{} lost in the kernel", vm.lost));
     }
     if parts.is_empty() { "0".to_owned() } else { parts.join(", ") }
 }
@@ -349,6 +342,7 @@ mod tests {
             throttled,
             missed: 7,
             limited: 5,
+            lost: 4,
             drops: vec![DropReport { reason: "runt".into(), frames: 3, sentence: String::new() }],
         }
     }
@@ -379,7 +373,7 @@ mod tests {
         for part in [
             "weir 1, pid 9: 2 VMs send 112.6 kpps 901.00 Mbit/s",
             "db   1/2   112.5 kpps 900.00 Mbit/s  200.0 kpps 1.00 Gbit/s  62.5 %",
-            "3 runt, 5 to it over its limit, 2 to it otherwise",
+            "3 runt, 5 to it over its limit, 2 to it otherwise, 4 lost in the kernel",
             "2    50.0 %  25.0 %  1.00 Mpps  40        3",
             "up0     eth1    0 pps 0 bit/s  0 pps 0 bit/s  0        5",
         ] {

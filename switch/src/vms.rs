@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lock;
 use crate::report::{DropReport, RateReport, Sources, State, report_drops};
+use crate::uplink::report;
 
 /// All VMs, in the topology's order.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub(crate) struct VmReport {
     /// Frames for it that were dropped at its door, and of these, those over its limit.
     pub(crate) missed: u64,
     pub(crate) limited: u64,
+    /// Frames that the kernel lost between its devices and the switch.
+    pub(crate) lost: u64,
     /// Frames of its that were dropped, by reason; reasons with none are left out.
     pub(crate) drops: Vec<DropReport>,
 }
@@ -130,6 +133,9 @@ impl Vm {
             throttled: lock(&self.throttled).part,
             missed: counters.missed,
             limited: counters.limited,
+            lost: report::n_lost(
+                sources.devices.iter().map(Arc::as_ref).filter(|port| self.ports.contains(&port.id())),
+            ),
             drops,
         }
     }

@@ -18,6 +18,7 @@ use super::netlink::{Netlink, News};
 use super::open::{Opened, Queues, open, open_tap};
 use super::port::{DevicePort, DeviceView, Standing};
 use super::prepare::Prepared;
+use super::report::FetchedReport;
 use super::survey::{Kind, Unfit, Wish, is_down, survey, survey_device};
 use crate::stop::Stop;
 
@@ -219,7 +220,7 @@ impl Attendant<'_> {
             view.n_taken += 1;
         });
         let driver = if seat.driver.is_empty() { String::new() } else { format!(" ({})", seat.driver) };
-        let fetched = fetched.map_or_else(String::new, |fetched| format!(": {fetched}"));
+        let fetched = fetched.map_or_else(String::new, |fetched| format!(": {}", FetchedReport::from(fetched)));
         self.port.notes.info(format_args!("{}{driver} is taken{fetched}", device.name));
         for remark in &seat.opened.remarks {
             self.port.notes.warn(remark);

@@ -2,7 +2,6 @@
 //!
 //! Its control thread writes, operators read. Nothing here is touched by a polling core.
 
-use std::fmt;
 use std::sync::Mutex;
 
 use flowtable::{Ingress, PortId};
@@ -109,15 +108,6 @@ pub(crate) struct Fetched {
     pub(crate) is_native: bool,
     pub(crate) is_zero_copy: bool,
     pub(crate) n_queues: u32,
-}
-
-impl fmt::Display for Fetched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.is_native { "native" } else { "skb" };
-        let copies = if self.is_zero_copy { "zero-copy" } else { "copy" };
-        let queues = if self.n_queues == 1 { "queue" } else { "queues" };
-        write!(f, "{place} mode, {copies}, {} {queues}", self.n_queues)
-    }
 }
 
 impl DeviceLink {

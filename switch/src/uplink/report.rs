@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Device;
 use super::netlink::Netlink;
-use super::port::{DevicePort, DeviceView, Standing};
+use super::port::{DevicePort, DeviceView, Fetched, Standing};
+use super::survey::Kind;
 use crate::report::{CounterReport, DropReport, RateReport, Sources, State, report_counters, report_drops};
 
 /// An uplink.
@@ -38,8 +39,18 @@ pub(crate) struct UplinkReport {
     pub(crate) lost: LostReport,
 }
 
+/// How a device's frames are fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FetchedReport {
+    /// `native` or `skb`.
+    pub(crate) mode: String,
+    pub(crate) zero_copy: bool,
+    pub(crate) queues: u32,
+}
+
 /// Frames that never came to the switch, or never left it: in the kernel since the daemon's start, at the device since its.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct LostReport {
     /// The frame did not fit, or there was no memory to put it into.
     pub(crate) rx_dropped: u64,
@@ -74,7 +85,7 @@ fn report(sources: &Sources, port: &DevicePort, netlink: Option<&mut Netlink>) -
         state: state(&view),
         waits_for: view.waits_for.clone(),
         driver: Some(view.driver.clone()).filter(|driver| !driver.is_empty()),
-        mode: view.fetched.map(|fetched| if fetched.is_native { "native" } else { "skb" }.to_owned()),
+        mode: view.fetched.map(|fetched| FetchedReport::from(fetched).mode),
         zero_copy: view.fetched.is_some_and(|fetched| fetched.is_zero_copy),
         queues: view.fetched.map_or(0, |fetched| fetched.n_queues),
         mtu: view.mtu,
@@ -97,6 +108,21 @@ pub(crate) fn state(view: &DeviceView) -> State {
     }
 }
 
+/// What was lost between the device of an uplink, or of a NIC by AF_XDP, and the switch; none: it is a tap.
+pub(crate) fn port_lost(port: &DevicePort, view: &DeviceView) -> Option<LostReport> {
+    if port.wish.kind != Kind::AfXdp {
+        return None;
+    }
+    let netlink = Netlink::open().ok();
+    let device = netlink.and_then(|mut netlink| Device::with_index(&mut netlink, view.index).ok().flatten());
+    Some(lost(&view.lost, device.as_ref()))
+}
+
+/// Frames of all these devices that the kernel lost.
+pub(crate) fn n_lost<'a>(ports: impl Iterator<Item = &'a DevicePort>) -> u64 {
+    ports.map(|port| lost(&port.link.view().lost, None).n_frames()).sum()
+}
+
 fn lost(xdp: &XdpStatistics, device: Option<&Device>) -> LostReport {
     LostReport {
         rx_dropped: xdp.rx_dropped,
@@ -114,6 +140,21 @@ impl LostReport {
     /// Frames that were lost on their way to the switch or from it.
     pub(crate) fn n_frames(&self) -> u64 {
         self.rx_dropped + self.rx_ring_full + self.tx_invalid + self.device_missed
+    }
+}
+
+impl From<Fetched> for FetchedReport {
+    fn from(fetched: Fetched) -> Self {
+        let Fetched { is_native, is_zero_copy: zero_copy, n_queues: queues } = fetched;
+        Self { mode: if is_native { "native" } else { "skb" }.to_owned(), zero_copy, queues }
+    }
+}
+
+impl fmt::Display for FetchedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let copies = if self.zero_copy { "zero-copy" } else { "copy" };
+        let queues = if self.queues == 1 { "queue" } else { "queues" };
+        write!(f, "{} mode, {copies}, {} {queues}", self.mode, self.queues)
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guest::{Guest, Options};
+use rustix::process::Signal;
 
 use crate::hosts::{Answering, assert_checksums, host, ip, ping, ping_from, tcp};
 use crate::packet::Packets;
-use crate::rig::{Daemon, folder};
+use crate::rig::{Daemon, folder, weir};
 use crate::space::{Spaces, spaces};
 
 /// Keys of a topology that polls on these CPUs.
@@ -79,17 +80,21 @@ fn skb_mode_carries_tcp_when_what_it_names_is_off() {
     host(&spaces, "b", 2, 1);
     let topology = format!(
         "{}uplinks: {{ wire: {{ device: to-a, mode: skb }} }}\nnetworks: {{ blue: {{ uplink: wire }} }}\n\
-         vms: {{ b: {{ nics: {{ n: {{ network: blue, afxdp: {{ device: to-b }} }} }} }} }}\n",
+         vms: {{ b: {{ nics: {{ n: {{ network: blue, afxdp: {{ device: to-b, mode: skb }} }} }} }} }}\n",
         head("CPU")
     );
     let mut daemon = start(&spaces, &topology, &["wire", "b/n"]);
     let uplink = daemon.json(&["uplinks"])[0].clone();
     assert_eq!((&uplink["mode"], &uplink["zero_copy"]), (&"skb".into(), &false.into()), "{uplink}");
+    let nic = daemon.port("b/n");
+    assert_eq!(nic["fetched"]["mode"], "skb", "{nic}");
     // What is said there is what is done here.
-    let remark = uplink["remarks"][0].as_str().unwrap();
-    let command = remark.split('`').nth(1).unwrap().replace("<device>", "h0");
-    assert!(command.starts_with("ethtool -K h0 "), "{remark}");
-    spaces.run("a", &command);
+    for (role, port) in [("a", uplink), ("b", nic)] {
+        let remark = port["remarks"][0].as_str().unwrap();
+        let command = remark.split('`').nth(1).unwrap().replace("<device>", "h0");
+        assert!(command.starts_with("ethtool -K h0 "), "{remark}");
+        spaces.run(role, &command);
+    }
     ping(&spaces, "a", 2, 500);
     for options in ["", "-R"] {
         let rate = tcp(&spaces, "a", ("b", 2), 2, options);
@@ -97,6 +102,31 @@ fn skb_mode_carries_tcp_when_what_it_names_is_off() {
     }
     assert_checksums(&spaces, "a");
     assert_checksums(&spaces, "b");
+    assert_balanced(&mut daemon);
+}
+
+#[test]
+fn what_the_kernel_lost_of_a_nic_is_shown() {
+    let Some((spaces, topology)) = two_containers() else { return };
+    let mut daemon = start(&spaces, &topology, &["a/n", "b/n"]);
+    let lost = |daemon: &Daemon, port: &str| {
+        let lost = daemon.port(port)["lost"].clone();
+        lost["rx_dropped"].as_u64().unwrap() + lost["rx_ring_full"].as_u64().unwrap()
+    };
+    let container = Packets::open(&spaces, "a", "h0");
+    // While nobody fetches, more frames than there is memory for.
+    daemon.signal(Signal::STOP);
+    let n_sent = (0..20_000).filter(|_| container.try_send(&[0xff; 60])).count();
+    assert!(n_sent > 10_000, "{n_sent}");
+    daemon.signal(Signal::CONT);
+    daemon.until("it is shown", |daemon| lost(daemon, "a/n") > 0);
+    assert_eq!(lost(&daemon, "b/n"), 0);
+    let text = String::from_utf8(daemon.show(&["port", "a/n"]).stdout).unwrap();
+    let said = text.lines().find(|line| line.starts_with("lost ")).unwrap_or_default();
+    assert!(said.contains(&format!(" {} frames: ", lost(&daemon, "a/n"))), "{text}");
+    let top = weir().args(["top", "--once", "--control"]).arg(daemon.path("control.sock")).output().unwrap();
+    let top = String::from_utf8(top.stdout).unwrap();
+    assert!(top.contains(&format!("{} lost in the kernel", lost(&daemon, "a/n"))), "{top}");
     assert_balanced(&mut daemon);
 }
 
