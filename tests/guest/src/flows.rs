@@ -63,7 +63,7 @@ impl Flows {
         self.next += 1;
         match self.vary {
             // The ports, big-endian, are bytes 10 to 13 of the word.
-            Vary::Ip => (IP_AT, self.word | ((low >> 8) | (low & 0xff) << 8) * 0x1_0001 << 80),
+            Vary::Ip => (IP_AT, self.word | ((((low >> 8) | (low & 0xff) << 8) * 0x1_0001) << 80)),
             // The source MAC's last four bytes, any order will do.
             Vary::Mac => (MAC_AT, self.word | u128::from((self.next - 1) & 0xffff_ffff) << 64),
         }
