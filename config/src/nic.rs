@@ -179,6 +179,7 @@ impl NicCheck<'_, '_> {
         let queues = self.queues(nic, DEVICE_QUEUES_MAX);
         let device = self.device(node, "device", "veth0");
         let mode = uplink::mode(self.check, node);
+        let ring = uplink::ring(self.check, node);
         if let Some(mtu) = network.and_then(|network| network.mtu).filter(|&mtu| mtu > XDP_MTU_MAX) {
             let message = format!(
                 "the network of `{}` has an `mtu` of {mtu}, but frames of this kind of port {XDP_ENDS}",
@@ -186,7 +187,7 @@ impl NicCheck<'_, '_> {
             );
             return self.wrong(node.at, message, format!("give the network an `mtu` of {XDP_MTU_MAX} or less"));
         }
-        Some(PortKind::AfXdp { device: device?, mode: mode?, queues: queues? })
+        Some(PortKind::AfXdp { device: device?, mode: mode?, ring: ring?, queues: queues? })
     }
 
     fn device(&mut self, port: &Node, key: &str, example: &str) -> Option<String> {

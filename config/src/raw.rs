@@ -151,6 +151,7 @@ static AFXDP: Shape = Shape {
     keys: &[
         Key("device", Scalar, "name of the device, as one end of a veth whose other end is in a container"),
         Key("mode", Scalar, "how frames are fetched: auto | zero-copy | copy | skb"),
+        Key("ring", Scalar, "received frames that wait at most, per queue: 512 to 32768, a power of two"),
     ],
 };
 

@@ -206,6 +206,8 @@ pub enum PortKind {
         device: String,
         /// How its frames are fetched.
         mode: XdpMode,
+        /// As [`Uplink::ring`].
+        ring: u16,
         /// Device queues to use, 1 to 64; none: all that the device has.
         queues: Option<u16>,
     },

@@ -24,7 +24,7 @@ pub(crate) fn check(check: &mut Check<'_>, name: &str, name_node: &Node, node: &
         "auto" => Some(None),
         _ => scalar::small(node, "queues", 1..=QUEUES_MAX, check.mistakes).map(Some),
     });
-    let ring = optional(node.get("ring"), DEFAULT_RING, |node| scalar::choice(node, "ring", &RINGS, check.mistakes));
+    let ring = ring(check, node);
     let take = optional(node.get("take"), false, |node| scalar::flag(node, "take", check.mistakes));
     Some(Uplink { name: name.to_owned(), device: device?, mode: mode?, queues: queues?, ring: ring?, take: take? })
 }
@@ -44,4 +44,9 @@ fn device(check: &mut Check<'_>, name: &str, name_node: &Node, uplink: &Node) ->
     };
     let device = scalar::device(node, "device", check.mistakes)?;
     check.claim_device(device, format!("uplink `{}`", shown(name)), node.at)
+}
+
+/// How long the receive ring of a port that has an AF_XDP device is.
+pub(crate) fn ring(check: &mut Check<'_>, port: &Node) -> Option<u16> {
+    optional(port.get("ring"), DEFAULT_RING, |node| scalar::choice(node, "ring", &RINGS, check.mistakes))
 }

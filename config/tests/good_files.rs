@@ -162,12 +162,12 @@ fn uplink_carries_several_networks_and_knows_them() {
 fn nic_may_be_a_tap_or_a_device() {
     let topology = parsed(
         "cores: [0]\nnetworks: { b: {} }\nvms:\n  a:\n    nics:\n      n0: { network: b, tap: { name: tap7 }, queues: 1 }\n      \
-         n1: { network: b, macs: any, queues: 2, afxdp: { device: veth0, mode: skb } }\n      n2: { network: b, afxdp: { device: veth1 } }\n",
+         n1: { network: b, macs: any, queues: 2, afxdp: { device: veth0, mode: skb, ring: 512 } }\n      n2: { network: b, afxdp: { device: veth1 } }\n",
     );
     let ports: Vec<_> = topology.vms[0].nics.iter().map(|nic| &nic.port).collect();
-    let afxdp = |device: &str, mode, queues| PortKind::AfXdp { device: device.into(), mode, queues };
+    let afxdp = |device: &str, mode, ring, queues| PortKind::AfXdp { device: device.into(), mode, ring, queues };
     let tap = PortKind::Tap { name: "tap7".into() };
-    assert_eq!(ports, [&tap, &afxdp("veth0", XdpMode::Skb, Some(2)), &afxdp("veth1", XdpMode::Auto, None)]);
+    assert_eq!(ports, [&tap, &afxdp("veth0", XdpMode::Skb, 512, Some(2)), &afxdp("veth1", XdpMode::Auto, 2048, None)]);
     assert!(topology.vms[0].nics.iter().all(|nic| nic.queues == 1));
 }
 

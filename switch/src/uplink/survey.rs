@@ -23,7 +23,7 @@ pub(crate) struct Wish {
     pub(crate) mode: XdpMode,
     /// None: all that it has.
     pub(crate) queues: Option<u16>,
-    /// Received frames that wait at most, per queue.
+    /// Received frames that wait at most, per queue; of no meaning for a tap.
     pub(crate) ring: u16,
     /// Whether it is taken although the host uses it.
     pub(crate) take: bool,
@@ -138,14 +138,14 @@ fn check_mtu(device: &Device, wish: &Wish) -> Result<(), String> {
 
 /// What is asked of the device of a NIC; none: it has none.
 pub(crate) fn nic_wish(topology: &Topology, nic: &config::Nic) -> Option<Wish> {
-    let (kind, device, mode, queues) = match &nic.port {
-        config::PortKind::AfXdp { device, mode, queues } => (Kind::AfXdp, device.clone(), *mode, *queues),
-        config::PortKind::Tap { name } => (Kind::Tap, name.clone(), XdpMode::Auto, None),
+    let (kind, device, mode, ring, queues) = match &nic.port {
+        config::PortKind::AfXdp { device, mode, ring, queues } => (Kind::AfXdp, device.clone(), *mode, *ring, *queues),
+        config::PortKind::Tap { name } => (Kind::Tap, name.clone(), XdpMode::Auto, 0, None),
         config::PortKind::VhostUser { .. } => return None,
     };
     let network = topology.network_of(nic);
     let mtu = Some((network.mtu, network.name.clone()));
-    Some(Wish { kind, device, mode, queues, ring: config::DEFAULT_RING, take: false, mtu })
+    Some(Wish { kind, device, mode, queues, ring, take: false, mtu })
 }
 
 /// What is asked of the device of an uplink, the one with this index.
