@@ -7,6 +7,7 @@ use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
 use guest::options::{Backing, Layout};
 use guest::{GuestDriver, Options};
 use pmd::fleet::{FleetOptions, PortDown, PortUp};
+use pmd::poll::Turn;
 use pmd::port::mem::MemPort;
 use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
@@ -125,6 +126,17 @@ impl Rig {
         self.now += STEP;
         let now = self.now;
         self.cores.iter_mut().map(|core| core.poll_once(now).n_frames).sum()
+    }
+
+    /// One turn of some cores, each on a thread of its own; the others sleep. Gives what each turn came to.
+    pub fn step_together(&mut self, awake: &[usize]) -> Vec<Turn> {
+        self.now += STEP;
+        let now = self.now;
+        let cores = self.cores.iter_mut().enumerate().filter(|(idx, _)| awake.contains(idx));
+        std::thread::scope(|scope| {
+            let turns: Vec<_> = cores.map(|(_, core)| scope.spawn(move || core.poll_once(now))).collect();
+            turns.into_iter().map(|turn| turn.join().expect("a turn")).collect()
+        })
     }
 
     /// Turns until nothing moves any more.

@@ -1,5 +1,7 @@
 //! Uplinks: trunks, tags, a wire that can't wait, and the ledger of a queue's frames. The wire is plain memory.
 
+mod shared_queue;
+
 use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};
 use guest::Options;
 use guest::options::feature;
@@ -30,7 +32,12 @@ fn networks() -> Arc<Networks> {
 
 /// The guests' side of the switch; the uplink is not up yet.
 fn guests(options: &Options) -> Rig {
-    let mut rig = Rig::new(1, 3, networks());
+    guests_on(1, options)
+}
+
+/// The same on so many cores, which ports are given to in turn.
+fn guests_on(n_cores: usize, options: &Options) -> Rig {
+    let mut rig = Rig::new(n_cores, 3, networks());
     rig.plug(0, ANY, options.clone());
     rig.plug(1, ANY, options.clone());
     rig
