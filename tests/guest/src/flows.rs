@@ -9,6 +9,8 @@ pub enum Vary {
     /// Source port, and source address after 65,536 ports.
     #[default]
     Ip,
+    /// Source address.
+    Host,
     /// Source MAC.
     Mac,
 }
@@ -63,6 +65,7 @@ impl Flows {
         match self.vary {
             // The source port, big-endian, is bytes 10 and 11 of the word.
             Vary::Ip => (IP_AT, self.word | (low >> 8) << 80 | (low & 0xff) << 88),
+            Vary::Host => (IP_AT, self.ip_word(self.next - 1)),
             // The source MAC's last four bytes, any order will do.
             Vary::Mac => (MAC_AT, self.word | u128::from((self.next - 1) & 0xffff_ffff) << 64),
         }
@@ -71,7 +74,7 @@ impl Flows {
     fn restart(&mut self) {
         self.next = 0;
         self.word = match self.vary {
-            Vary::Ip => self.ip_word(0),
+            Vary::Ip | Vary::Host => self.ip_word(0),
             Vary::Mac if self.n > 1 => self.bytes(MAC_AT) & !(0xffff_ffff << 64),
             Vary::Mac => self.bytes(MAC_AT),
         };
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn one_flow_is_the_template() {
-        for vary in [Vary::Ip, Vary::Mac] {
+        for vary in [Vary::Ip, Vary::Host, Vary::Mac] {
             let all = frames(1, vary, 5);
             assert!(all.iter().all(|f| f == &all[0]));
             assert_eq!(&all[0][..12], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1]);
@@ -130,7 +133,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore)]
     fn flows_differ_in_the_source_alone_and_come_round_again() {
-        for (vary, source) in [(Vary::Ip, 24..36), (Vary::Mac, 6..12)] {
+        for (vary, source) in [(Vary::Ip, 24..36), (Vary::Host, 24..30), (Vary::Mac, 6..12)] {
             let all = frames(70_000, vary, 70_003);
             assert_eq!(all[..70_000].iter().collect::<HashSet<_>>().len(), 70_000);
             assert_eq!(all[..3], all[70_000..]);

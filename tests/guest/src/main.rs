@@ -198,6 +198,8 @@ struct Common {
 enum By {
     /// Source port and address.
     Ip,
+    /// Source address.
+    Host,
     /// Source MAC.
     Mac,
 }
@@ -230,7 +232,11 @@ impl Common {
     }
 
     fn flows(&self, from: End, to: End) -> Flows {
-        let vary = if self.by == By::Mac { Vary::Mac } else { Vary::Ip };
+        let vary = match self.by {
+            By::Ip => Vary::Ip,
+            By::Host => Vary::Host,
+            By::Mac => Vary::Mac,
+        };
         Flows::new(from, to, self.size, self.flows, vary)
     }
 
