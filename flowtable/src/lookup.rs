@@ -52,6 +52,13 @@ impl Asked<'_> {
         if self.from.trunk.is_some() { Key::words_of_trunk(header, port) } else { Key::words_of(header, port) }
     }
 
+    /// All that rules can ask of a frame. Of a trunk's its outer tag is no part: it is the network's, and goes before the frame is sent on.
+    #[inline(always)]
+    fn tuple(&self, header: &Header, len: u32) -> Tuple {
+        let n_popped = usize::from(self.from.trunk.is_some() && header.is_tagged());
+        Tuple::parse_behind(header, len as usize, n_popped)
+    }
+
     /// Whether all frames are to be decided, and none of them is too long. One look at all lengths saves two at each: zero,
     /// for frames refused before, counts as the longest there is. Of a trunk's frames each is looked at.
     #[inline(always)]
@@ -228,7 +235,7 @@ impl Lookup {
         let mut places = [0; BURST_MAX];
         let frames = asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()).zip(&mut places);
         for (((header, &len), (key, hash)), place) in frames {
-            *key = Key::from_words(asked.words(header)).with(&Tuple::parse(header, len as usize).cut(asked.fields));
+            *key = Key::from_words(asked.words(header)).with(&asked.tuple(header, len).cut(asked.fields));
             *hash = self.flows.hash(key);
             *place = self.front.prefetch(*hash);
         }
@@ -353,7 +360,7 @@ impl Lookup {
         };
         let (mut action, dst_entry) = self.destination(from, dst);
         if !asked.fields.is_none() {
-            action = self.networks.judge(from.port, action, &Tuple::parse(header, asked.lens[k] as usize));
+            action = self.networks.judge(from.port, action, &asked.tuple(header, asked.lens[k]));
         }
         Composed { action, rests_on: src_entry.map(|entry| (entry, dst_entry)) }
     }

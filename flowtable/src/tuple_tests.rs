@@ -137,7 +137,7 @@ fn first_fragment_has_its_port_unless_it_is_too_short_for_it() {
 fn extension_headers_are_passed_over_as_far_as_the_header_reaches() {
     let chain =
         |n_words: usize| [(HOP_BY_HOP, extension(0)), (ROUTING, extension(0)), (DESTINATION, extension(n_words))];
-    // 54 bytes to the end of IPv6's header, 24 of shortest extensions, 4 of ports: 46 are left.
+    // 54 bytes to the end of IPv6's header, 24 of shortest extensions, 4 of ports: 42 are left.
     assert_eq!(Frame::v6(0, &chain(5), TCP, &PORTS).tuple().number, 25);
     let beyond = Frame::v6(0, &chain(6), TCP, &PORTS).tuple();
     assert_eq!((beyond.proto, beyond.reach), (TCP, Reach::Cut), "the protocol is known, the port out of reach");
@@ -286,7 +286,7 @@ proptest! {
                 }
                 Reach::Cut => {
                     prop_assert_eq!((tuple.src, tuple.dst, tuple.proto), (expected.src, expected.dst, expected.proto));
-                    prop_assert!(expected.reach == Reach::Cut || bytes.len() > HEADER_MAX);
+                    prop_assert!(expected.reach == Reach::Cut || bytes.len() > REACH);
                 }
                 Reach::Addresses => prop_assert_eq!((tuple.src, tuple.dst), (expected.src, expected.dst)),
                 Reach::Broken => prop_assert!(false, "etherparse understands {:02x?}: {:?}", bytes, expected),
@@ -300,6 +300,14 @@ proptest! {
         let bytes = &bytes[..cut.min(bytes.len())];
         let tuple = Tuple::parse(&header_of(bytes, 0), bytes.len());
         prop_assert_eq!(tuple, Tuple::parse(&header_of(bytes, behind), bytes.len()));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "thousands of cases, and files of its own")]
+    fn tag_that_goes_changes_nothing_of_what_is_read(bytes in any_frame(), tag in any::<[u8; 2]>()) {
+        let tagged = [&bytes[..12], &[0x88, 0xa8], &tag, &bytes[12..]].concat();
+        let without = Tuple::parse(&header_of(&bytes, 0), bytes.len());
+        prop_assert_eq!(Tuple::parse_behind(&header_of(&tagged, 0), tagged.len(), 1), without);
     }
 
     #[test]
