@@ -14,7 +14,7 @@
 
 use crate::budget::Budget;
 use crate::header::spread;
-use crate::lines::{Apart, prefetch};
+use crate::lines::{Apart, Words, prefetch};
 use crate::network::{NetworkId, PortId};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -103,9 +103,9 @@ pub struct Row {
 /// The table. See the module's text for who may do what.
 #[derive(Debug)]
 pub struct MacTable {
-    keys: Box<[AtomicU64]>,
+    keys: Words,
     /// By slot; then one for each bucket.
-    words: Box<[AtomicU64]>,
+    words: Words,
     seen: Box<[AtomicU32]>,
     per_port: Box<[AtomicU32]>,
     budgets: Box<[Apart<Budgets>]>,
@@ -194,8 +194,8 @@ impl MacTable {
         let n_buckets = (capacity.max(BUCKET) * 2 / BUCKET).next_power_of_two().min(1 << 24);
         let n_slots = n_buckets * BUCKET;
         Self {
-            keys: (0..n_slots).map(|_| AtomicU64::new(0)).collect(),
-            words: (0..n_slots + n_buckets).map(|_| AtomicU64::new(0)).collect(),
+            keys: Words::new(n_slots),
+            words: Words::new(n_slots + n_buckets),
             seen: (0..n_slots).map(|_| AtomicU32::new(0)).collect(),
             per_port: (0..n_ports).map(|_| AtomicU32::new(0)).collect(),
             budgets: (0..n_ports).map(|_| Apart::default()).collect(),
@@ -282,6 +282,11 @@ impl MacTable {
     #[inline(always)]
     pub fn holds(&self, entry: EntryRef) -> bool {
         self.known().holds(entry)
+    }
+
+    /// Where what is looked at often lies: addresses and bytes. For who can make it lie in large pages.
+    pub fn spans(&self) -> [(usize, usize); 2] {
+        [self.keys.span(), self.words.span()]
     }
 
     /// The part that [`MacTable::holds`] looks at, for who asks often.
