@@ -130,6 +130,14 @@ impl Known<'_> {
             None => entry == EntryRef::NONE,
         }
     }
+
+    /// Asks for what [`Known::holds`] will look at from memory.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, entry: EntryRef) {
+        if let Some(word) = self.0.get(entry.slot as usize) {
+            prefetch(word);
+        }
+    }
 }
 
 /// What a port may change in a second.
@@ -293,14 +301,6 @@ impl MacTable {
     #[inline(always)]
     pub(crate) fn known(&self) -> Known<'_> {
         Known(&self.words)
-    }
-
-    /// Asks for what [`MacTable::holds`] will look at from memory.
-    #[inline(always)]
-    pub fn prefetch(&self, entry: EntryRef) {
-        if let Some(word) = self.words.get(entry.slot as usize) {
-            prefetch(word);
-        }
     }
 
     /// Whether the port may have one more address entered in this second, on whichever core.

@@ -105,6 +105,13 @@ impl Slab {
         before.finish(line, entry)
     }
 
+    /// What the entry rests on. A hint: somebody may be writing it.
+    #[inline(always)]
+    pub(crate) fn rests(&self, entry: u32) -> [EntryRef; 2] {
+        let line = self.lines.line(entry as usize);
+        [SRC, DST].map(|at| EntryRef::from_bits(line[at].load(Ordering::Relaxed)))
+    }
+
     /// The entry, whose ever it is.
     pub(crate) fn peek(&self, entry: u32) -> Option<(PortId, Hit)> {
         let line = self.lines.line(entry as usize);

@@ -5,6 +5,7 @@
 //! can't tell apart are one flow. The source port is not part of it: no rule asks for it.
 
 use crate::header::{ETHERNET_LEN, HEADER_MAX, Header, TAG_LEN};
+use crate::key::{KIND_SHIFT, PROTO_SHIFT};
 use std::ops::BitOr;
 
 const TAGS_MAX: usize = 2;
@@ -13,7 +14,7 @@ const TAGS_MAX: usize = 2;
 const REACH: usize = HEADER_MAX - TAG_LEN as usize;
 const VLAN: u16 = 0x8100;
 const QINQ: u16 = 0x88a8;
-const IPV4: u16 = 0x0800;
+pub(crate) const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const ARP: u16 = 0x0806;
 
@@ -257,8 +258,8 @@ impl Tuple {
     #[inline(always)]
     pub fn words(&self) -> [u64; 5] {
         let rest = u64::from(self.number)
-            | u64::from(self.proto) << 16
-            | u64::from(self.kind as u8) << 24
+            | u64::from(self.proto) << PROTO_SHIFT
+            | u64::from(self.kind as u8) << KIND_SHIFT
             | u64::from(self.reach as u8) << 32;
         [self.src[0], self.src[1], self.dst[0], self.dst[1], rest]
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::key::{Key, Mask};
 use etherparse::{NetSlice, SlicedPacket};
 use proptest::prelude::*;
 
@@ -312,12 +313,41 @@ proptest! {
 
     #[test]
     #[cfg_attr(miri, ignore = "thousands of cases, and files of its own")]
+    fn short_way_to_a_key_leads_to_the_same(bytes in any_frame(), cut in 14usize..160, n_popped in 0usize..2, fields in 1usize..32) {
+        let bytes = &bytes[..cut.min(bytes.len())];
+        let tag = [0x81, 0, 0, 9].repeat(n_popped);
+        let bytes = [&bytes[..12], &tag, &bytes[12..]].concat();
+        let fields = (0..5).filter(|k| fields >> k & 1 == 1).fold(KeyFields::NONE, |all, k| all | FIELDS[k]);
+        let (header, mask) = (header_of(&bytes, 0xaa), Mask::new(fields));
+        let words = Key::words_of(&header, 3);
+        if let Some(key) = Key::ruled(words, &header, bytes.len(), n_popped, &mask) {
+            prop_assert_eq!(key, Key::ruled_of_any(words, &header, bytes.len(), n_popped, &mask));
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "thousands of cases, and files of its own")]
     fn words_and_cuts_say_what_the_tuple_says(a in any_frame(), b in any_frame(), fields in 0usize..32) {
         let fields = (0..5).filter(|k| fields >> k & 1 == 1).fold(KeyFields::NONE, |all, k| all | FIELDS[k]);
         let [a, b] = [a, b].map(|bytes| Tuple::parse(&header_of(&bytes, 0), bytes.len()));
         prop_assert_eq!(a == b, a.words() == b.words());
         prop_assert_eq!(a.cut(fields).cut(fields), a.cut(fields), "cutting twice is cutting once");
     }
+}
+
+#[test]
+fn short_way_is_taken_by_most_frames() {
+    let key = |frame: Frame, n_popped| {
+        let (header, len) = (frame.header(), frame.0.len());
+        Key::ruled(Key::words_of(&header, 1), &header, len, n_popped, &Mask::new(KeyFields::NUMBER))
+    };
+    for proto in [TCP, UDP] {
+        for fragment in [0, 0x4000, 0x2000] {
+            assert!(key(Frame::v4(0, proto, 0, fragment, &PORTS), 0).is_some());
+            assert!(key(Frame::v4(1, proto, 0, fragment, &PORTS), 1).is_some(), "behind a network's tag");
+        }
+    }
+    assert!(key(Frame::v4(0, TCP, 0, 0, &PORTS[..3]), 0).is_none(), "it ends before its ports do");
 }
 
 #[test]
