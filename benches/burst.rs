@@ -18,12 +18,22 @@ fn main() {
         ("burst/vm-to-vm-512B", Pair::new(512, 1, Vary::Ip, 52)),
         ("burst/vm-to-vm-1500B", Pair::new(1500, 1, Vary::Ip, 52)),
         ("burst/vm-to-vm-64B-1k-macs", Pair::new(64, 1000, Vary::Mac, 52)),
+        ("burst/vm-to-vm-64B-100k-macs", Pair::new(64, 100_000, Vary::Mac, 52)),
+        ("burst/vm-to-vm-64B-rules", Pair::with_rules(64, 1, Vary::Ip, 52)),
+        ("burst/vm-to-vm-64B-rules-37", Pair::with_rules(64, 37, Vary::Ip, 52)),
+        ("burst/vm-to-vm-64B-rules-1k", Pair::with_rules(64, 1000, Vary::Ip, 52)),
+        ("burst/vm-to-vm-64B-rules-100k", Pair::with_rules(64, 100_000, Vary::Ip, 52)),
+        ("burst/vm-to-vm-64B-rules-1M", Pair::with_rules(64, 1_000_000, Vary::Ip, 52)),
     ];
     let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let is_wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    for (_, pair) in cases.iter_mut().filter(|(name, _)| is_wanted(name)) {
+        pair.meet_all();
+    }
     let mut results = vec![Vec::new(); cases.len()];
     for _ in 0..100 {
         for ((name, pair), runs) in cases.iter_mut().zip(&mut results) {
-            if only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
+            if is_wanted(name) {
                 runs.push(pair.cycles_per_frame(1000));
             }
         }

@@ -7,10 +7,10 @@ use flowtable::mac::{EntryRef, Kind, Learned};
 use flowtable::policy::{Cidr, Proto, Rule};
 use flowtable::table::{Decision, Entered};
 use flowtable::{
-    Action, Direction, FlowTable, HEADER_MAX, Header, Ingress, Key, KeyFields, Lookup, MacTable, Networks, Policy,
-    SourcePolicy, Tuple, Verdict,
+    Action, Direction, FlowTable, HEADER_MAX, Header, Ingress, Key, KeyFields, Lookup, MacTable, Mask, Networks,
+    Policy, SourcePolicy, Tuple, Verdict,
 };
-use pmd::sys::cycles;
+use pmd::sys::{cycles, settle};
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,7 +41,8 @@ fn main() {
         add(format!("table/miss-{text}"), &|| miss(n));
         add(format!("table/insert-{text}"), &|| insert(n));
         add(format!("mac/find-{text}"), &|| find_mac(n));
-        add(format!("lookup/burst-{text}"), &|| burst(n));
+        add(format!("lookup/burst-{text}"), &|| burst(n, true));
+        add(format!("lookup/macs-{text}"), &|| burst(n, false));
     }
     let mut results = vec![Vec::new(); cases.len()];
     for _ in 0..RUNS {
@@ -80,6 +81,13 @@ fn header(n: usize) -> Header {
     header
 }
 
+/// One from the station with this number.
+fn from_mac(n: usize) -> Header {
+    let mut header = header(0);
+    header.0[8..12].copy_from_slice(&(n as u32).to_le_bytes());
+    header
+}
+
 fn fields() -> KeyFields {
     policy().fields(Direction::FromVm)
 }
@@ -110,14 +118,14 @@ fn parse() -> Box<dyn FnMut() -> f64> {
 fn key(has_rules: bool) -> Box<dyn FnMut() -> f64> {
     let headers: Vec<_> = (0..BURST).map(header).collect();
     let wanted = headers.iter().enumerate().map(|(n, h)| if has_rules { key_of(n) } else { Key::new(h, 0) });
-    let (wanted, fields) = (wanted.collect::<Vec<_>>(), fields());
+    let (wanted, mask) = (wanted.collect::<Vec<_>>(), Mask::new(fields()));
     let mut at = 0;
     Box::new(move || {
         timed(BURST, &mut at, |flows| {
             let alike = flows.iter().filter(|&&n| {
                 let header = black_box(&headers[n]);
-                let key = Key::new(header, 0);
-                (if has_rules { key.with(&Tuple::parse(header, 60).cut(fields)) } else { key }) == wanted[n]
+                let ruled = || Key::ruled(Key::words_of(header, 0), header, 60, 0, &mask);
+                if has_rules { ruled() == Some(wanted[n]) } else { Key::new(header, 0) == wanted[n] }
             });
             assert_eq!(alike.count(), BURST);
         })
@@ -126,8 +134,17 @@ fn key(has_rules: bool) -> Box<dyn FnMut() -> f64> {
 
 const ALWAYS: Decision = Decision { action: Action::Unicast(1), stamp: 1, src: EntryRef::NONE, dst: EntryRef::NONE };
 
+/// As the daemon has it: in large pages, if there are any.
+fn table(n_flows: usize) -> FlowTable {
+    let table = FlowTable::new(n_flows.max(16), 2, [1, 2]);
+    for span in table.spans() {
+        let _ = settle(span);
+    }
+    table
+}
+
 fn filled(n_flows: usize) -> (FlowTable, MacTable) {
-    let (table, macs) = (FlowTable::new(n_flows.max(16), 2, [1, 2]), MacTable::new(16, 2, [3, 4]));
+    let (table, macs) = (table(n_flows), MacTable::new(16, 2, [3, 4]));
     let n_free = (0..n_flows).filter(|&n| {
         let key = key_of(n);
         table.insert(table.hash(&key), &key, &ALWAYS, 1, &macs, 0) == Entered::Free
@@ -207,27 +224,39 @@ fn find_mac(n_macs: usize) -> Box<dyn FnMut() -> f64> {
     })
 }
 
-/// Whole bursts through a core's `decide`, with rules, so that each of the flows has its own entry.
-fn burst(n_flows: usize) -> Box<dyn FnMut() -> f64> {
-    let policy = Some(Arc::new(policy()));
+/// Whole bursts through a core's `decide`. The flows differ in what rules ask for, or in their source MAC.
+fn burst(n_flows: usize, has_rules: bool) -> Box<dyn FnMut() -> f64> {
+    let policy = has_rules.then(|| Arc::new(policy()));
     let rules = Networks::clone(&networks(&[&[0, 1]])).with_policies(vec![policy; 2], 1);
-    let macs = Arc::new(MacTable::new(64, 2, [3, 4]));
-    let mut lookup = Lookup::new(Arc::new(FlowTable::new(n_flows.max(16), 2, [1, 2])), macs.clone(), Arc::new(rules));
+    let macs = Arc::new(MacTable::new(n_flows + 64, 2, [3, 4]));
+    for span in macs.spans() {
+        let _ = settle(span);
+    }
+    let mut lookup = Lookup::new(Arc::new(table(n_flows)), macs.clone(), Arc::new(rules));
     lookup.make_room();
     assert!(matches!(macs.learn(0, mac(1), 1, Kind::Learned, 9, 0), Learned::Yes(_)));
-    let source = SourcePolicy::Learn(9);
+    let source = SourcePolicy::Learn(u32::MAX);
     let from = Ingress { port: 0, network: 0, trunk: None, source, generation: 1 };
-    let mut decide = move |flows: &[usize]| {
-        let headers: [Header; BURST] = std::array::from_fn(|k| header(flows[k]));
+    let mut decide = move |flows: &[usize], now: u32| {
+        let headers: [Header; BURST] = std::array::from_fn(|k| match has_rules {
+            true => header(flows[k]),
+            false => from_mac(flows[k]),
+        });
         let mut actions = [Action::Flood(9); BURST];
         let before = cycles();
-        lookup.decide(&from, &headers, &[60; BURST], &mut actions, 0);
+        lookup.decide(&from, &headers, &[60; BURST], &mut actions, now);
         let spent = cycles().wrapping_sub(before);
         assert_eq!(actions, [Action::Unicast(1); BURST]);
         spent
     };
+    // A port may bring no more than a hundred thousand addresses in a second.
     for n in 0..n_flows {
-        decide(&[n; BURST]);
+        decide(&[n; BURST], (n / 100_000) as u32);
+    }
+    let now = (n_flows / 100_000) as u32;
+    // So that nothing is noted for the first time in this second.
+    for n in 0..n_flows {
+        decide(&[n; BURST], now);
     }
     let mut at = 0;
     Box::new(move || {
@@ -235,7 +264,7 @@ fn burst(n_flows: usize) -> Box<dyn FnMut() -> f64> {
         for _ in 0..RUN / BURST {
             let flows: [usize; BURST] = std::array::from_fn(|k| (at + k) * 7919 % n_flows);
             at += BURST;
-            spent += decide(&flows);
+            spent += decide(&flows, now);
         }
         spent as f64 / RUN as f64
     })

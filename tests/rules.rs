@@ -2,6 +2,7 @@
 
 mod packets;
 mod random;
+mod tags;
 
 use flowtable::policy::{Direction, Policy, Proto, Rule, Verdict};
 use flowtable::{DropReason, Networks, SourcePolicy};

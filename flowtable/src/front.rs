@@ -7,6 +7,7 @@
 use crate::action::Action;
 use crate::key::{Key, SHORT};
 use crate::mac::{EntryRef, Known};
+use crate::network::PortId;
 use crate::slab::Decision;
 
 /// A remembered decision. One cache line.
@@ -55,19 +56,66 @@ impl Flow {
     }
 }
 
+impl Worth {
+    /// Seen anew, before so many frames.
+    #[cold]
+    fn see(&mut self, n: u32) {
+        self.is_asked = !self.is_asked || self.n_missed <= TRIED / 2;
+        self.left = if self.is_asked { TRIED } else { LEFT_OUT } - n;
+        self.n_missed = 0;
+    }
+}
+
 const EMPTY: Flow =
     Flow { key: [0; SHORT], action: Action::Flood(0), when: 0, epoch: 0, src: EntryRef::NONE, dst: EntryRef::NONE };
+
+/// Ports that are told apart when it is seen whether asking is worth it.
+const PORTS: usize = 64;
+/// Frames of a port after which that is seen.
+const TRIED: u32 = 1 << 12;
+/// Frames for which it is not asked then, if it knew fewer than half.
+const LEFT_OUT: u32 = 1 << 17;
 
 /// The table. Belongs to one core.
 #[derive(Debug)]
 pub(crate) struct Front {
     flows: Box<[Flow]>,
+    worth: [Worth; PORTS],
+}
+
+/// Whether asking is worth it for a port: one with more flows than are kept here would pay for both tables.
+#[derive(Clone, Copy, Debug)]
+struct Worth {
+    /// Frames until this is seen anew.
+    left: u32,
+    /// Frames of these that weren't known.
+    n_missed: u32,
+    is_asked: bool,
 }
 
 impl Front {
     /// So many places, a power of two. The memory is touched here, by the thread that calls it.
     pub(crate) fn new(n: usize) -> Self {
-        Self { flows: vec![EMPTY; n.max(16).next_power_of_two()].into_boxed_slice() }
+        let flows = vec![EMPTY; n.max(16).next_power_of_two()].into_boxed_slice();
+        Self { flows, worth: [Worth { left: TRIED, n_missed: 0, is_asked: true }; PORTS] }
+    }
+
+    /// Whether to ask for so many frames of the port.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a burst's frames")]
+    pub(crate) fn is_asked(&mut self, port: PortId, n: usize) -> bool {
+        let worth = &mut self.worth[usize::from(port) % PORTS];
+        match worth.left.checked_sub(n as u32) {
+            Some(left) => worth.left = left,
+            None => worth.see(n as u32),
+        }
+        worth.is_asked
+    }
+
+    /// Of the frames that were asked for last, so many weren't known.
+    #[inline(always)]
+    pub(crate) fn missed(&mut self, port: PortId, n: u32) {
+        self.worth[usize::from(port) % PORTS].n_missed += n;
     }
 
     /// The flow's place, asked for from memory already.
@@ -153,5 +201,26 @@ mod tests {
         assert!(is_there(&mut front, 4, 5), "asked for twice, and not used in between");
         offer(&mut front, 5, 6);
         assert!(is_there(&mut front, 5, 6), "another second, and the one before wasn't used in it yet");
+    }
+
+    #[test]
+    fn port_that_is_seldom_known_is_left_out_for_a_while_and_others_are_not() {
+        let mut front = Front::new(16);
+        let asked = |front: &mut Front, port, n_missed, n_bursts: u32| {
+            let asked = |_: &u32| {
+                let is_asked = front.is_asked(port, 32);
+                front.missed(port, if is_asked { n_missed } else { 0 });
+                is_asked
+            };
+            (0..n_bursts).filter(asked).count()
+        };
+        let (tried, left_out) = (TRIED / 32, LEFT_OUT / 32);
+        assert_eq!(asked(&mut front, 1, 16, 10 * tried), 10 * tried as usize, "half of it is enough");
+        assert!(asked(&mut front, 1, 17, 2 * tried) < 2 * tried as usize);
+        let n = asked(&mut front, 1, 17, 10 * (tried + left_out));
+        assert!((9 * tried as usize..12 * tried as usize).contains(&n), "{n}: tried again now and then");
+        assert_eq!(asked(&mut front, 2, 0, tried), tried as usize, "another port");
+        asked(&mut front, 1, 0, left_out + 1);
+        assert_eq!(asked(&mut front, 1, 0, 5 * tried), 5 * tried as usize, "known again");
     }
 }

@@ -3,9 +3,9 @@
 //! A port without rules has its frames told apart by their MAC addresses alone, so a scan of hosts or ports makes no new
 //! flows there. Where rules ask for more, the key holds just what they ask for ([`Tuple::cut`]), and holds it exactly.
 
-use crate::header::{Header, is_tag};
+use crate::header::{Header, TAG_LEN, is_tag};
 use crate::network::PortId;
-use crate::tuple::{Kind, Tuple};
+use crate::tuple::{IPV4, KeyFields, Kind, TCP, Tuple, UDP};
 
 /// Words of a key. What is not of an IPv6 flow fits into the first [`SHORT`] of them.
 pub(crate) const LONG: usize = 7;
@@ -25,10 +25,70 @@ const PRESENT: u64 = 1 << 62;
 const PORT_SHIFT: u32 = 32;
 /// In the second word: the VLAN id, of a trunk's frames.
 const VLAN_SHIFT: u32 = 48;
+/// In the third word: the IP protocol. Below it is the port.
+pub(crate) const PROTO_SHIFT: u32 = 16;
 /// In the third word: the tuple's kind.
-const KIND_SHIFT: u32 = 24;
+pub(crate) const KIND_SHIFT: u32 = 24;
+
+/// Which bits of a key's words rules can depend upon.
+#[derive(Clone, Copy, Debug)]
+pub struct Mask {
+    fields: KeyFields,
+    /// Of the third word, where there is a port.
+    numbers: u64,
+    /// Of the fourth word, where it holds both addresses of IPv4.
+    addresses: u64,
+}
+
+impl Mask {
+    /// For rules that depend upon this.
+    #[inline(always)]
+    pub fn new(fields: KeyFields) -> Self {
+        let bits = |wanted, bits: u64| if fields.holds(wanted) { bits } else { 0 };
+        let numbers =
+            0xff << KIND_SHIFT | bits(KeyFields::PROTO, 0xff << PROTO_SHIFT) | bits(KeyFields::NUMBER, 0xffff);
+        let addresses = bits(KeyFields::SRC, !0 << 32) | bits(KeyFields::DST, 0xffff_ffff);
+        Self { fields, numbers, addresses }
+    }
+
+    /// Whether the Ethernet header is enough.
+    #[inline(always)]
+    pub(crate) fn is_none(&self) -> bool {
+        self.fields.is_none()
+    }
+}
+
+/// The third and fourth word of most frames' keys: TCP or UDP in IPv4 without options, not a later fragment. None: any other
+/// frame, for [`Tuple::parse_behind`] to read, which says the same of these.
+#[inline(always)]
+fn plain_words(header: &Header, len: usize, n_popped: usize) -> Option<[u64; 2]> {
+    let at = 14 + (n_popped & 1) * TAG_LEN as usize;
+    let kind = u16::from_be_bytes([header.0[at - 2], header.0[at - 1]]);
+    let ip: &[u8; 24] = header.0[at..].first_chunk()?;
+    let be16 = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
+    let be32 = |at: usize| u64::from(u32::from_be_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]));
+    let (total_len, proto) = (usize::from(be16(2)), ip[9]);
+    // Far enough for the ports, and no farther than the frame.
+    let is_whole = total_len >= ip.len() && at + total_len <= len;
+    let is_plain = kind == IPV4 && ip[0] == 0x45 && be16(6) & 0x1fff == 0 && matches!(proto, TCP | UDP);
+    let numbers = u64::from(be16(22)) | u64::from(proto) << PROTO_SHIFT | (Kind::V4 as u64) << KIND_SHIFT;
+    (is_plain && is_whole).then_some([numbers, be32(12) << 32 | be32(16)])
+}
 
 impl Key {
+    /// Of a frame of `len` bytes whose first `n_popped` tags, one at most, rules don't see: with what they can depend upon. For most
+    /// frames; None: the same is to be had of [`Key::ruled_of_any`].
+    #[inline(always)]
+    pub fn ruled(words: [u64; 2], header: &Header, len: usize, n_popped: usize, mask: &Mask) -> Option<Self> {
+        let [numbers, addresses] = plain_words(header, len, n_popped)?;
+        Some(Self([words[0], words[1], numbers & mask.numbers, addresses & mask.addresses, 0, 0, 0]))
+    }
+
+    /// The same for any frame.
+    pub fn ruled_of_any(words: [u64; 2], header: &Header, len: usize, n_popped: usize, mask: &Mask) -> Self {
+        Self::from_words(words).with(&Tuple::parse_behind(header, len, n_popped).cut(mask.fields))
+    }
+
     /// From the frame's first two words: the second begins with the rest of the source address, then come EtherType or tag.
     #[inline(always)]
     pub fn new(header: &Header, port: PortId) -> Self {
@@ -38,7 +98,7 @@ impl Key {
     /// The words of a key that holds no more than the addresses: there are no others then.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-    pub(crate) fn words_of(header: &Header, port: PortId) -> [u64; 2] {
+    pub fn words_of(header: &Header, port: PortId) -> [u64; 2] {
         let words = header.words();
         let tag = if is_tag(u16::from_be((words.1 >> 32) as u16)) { TAGGED } else { 0 };
         [words.0, words.1 & 0xffff_ffff | u64::from(port) << PORT_SHIFT | PRESENT | tag]

@@ -14,13 +14,16 @@
 //! - [`table`]: decisions remembered, one entry a flow, shared by all cores; `slab` holds its entries, `quota` says whose they are
 //! - `front`: those that one core has used most lately
 //! - [`tally`]: how often which of them was asked, and what became of it
-//! - [`lookup`]: the order in which all that is asked
+//! - [`lookup`]: the order in which all that is asked; `asked` is a burst on its way through it, `compose` the whole question, for what isn't
+//!   remembered
 //! - [`reclaim`]: quiet states, by which control knows what no core uses any more
 //! - `lines`, `sync`: cache lines of atomics, which are core's or loom's
 #![deny(unsafe_code)]
 
 pub mod action;
+mod asked;
 pub mod budget;
+mod compose;
 #[allow(unsafe_code)] // a prefetch, and a place that is cut to the table's size
 mod front;
 pub mod header;
@@ -41,7 +44,7 @@ pub mod tuple;
 
 pub use action::{Action, DropReason};
 pub use header::{HEADER_MAX, Header};
-pub use key::Key;
+pub use key::{Key, Mask};
 pub use lookup::Lookup;
 pub use mac::MacTable;
 pub use network::{Exit, Ingress, Network, NetworkId, Networks, PortId, SourcePolicy, Trunk, TrunkId};

@@ -8,24 +8,66 @@ pub(crate) const WORDS: usize = 8;
 /// A line.
 pub(crate) type Line = [AtomicU64; WORDS];
 
-/// So many of them, shared by all threads.
+/// A large page of the system's.
+const LARGE_PAGE: usize = 2 << 20;
+/// Where a cache line begins.
+const LINE_BYTES: usize = WORDS * size_of::<AtomicU64>();
+
+/// So many atomic words, shared by all threads. They begin where a cache line does; where they fill a large page, at one, and end with
+/// one, so that all of them can lie in such pages.
+#[derive(Debug)]
+pub(crate) struct Words {
+    /// More than were asked for: some before the first one.
+    all: Box<[AtomicU64]>,
+    first: usize,
+    n: usize,
+}
+
+impl Words {
+    pub(crate) fn new(n: usize) -> Self {
+        if cfg!(loom) {
+            return Self { all: zeroed(n), first: 0, n };
+        }
+        let is_large = size_of::<AtomicU64>() * n >= LARGE_PAGE;
+        let begin = if is_large { LARGE_PAGE } else { LINE_BYTES };
+        let words = begin / size_of::<AtomicU64>();
+        let all = zeroed(n.next_multiple_of(words) + words);
+        let first = all.as_ptr().addr().wrapping_neg() % begin / size_of::<AtomicU64>();
+        Self { all, first, n }
+    }
+
+    /// Where they lie: address and bytes.
+    pub(crate) fn span(&self) -> (usize, usize) {
+        (self.as_ptr().addr(), size_of_val(&**self))
+    }
+}
+
+impl std::ops::Deref for Words {
+    type Target = [AtomicU64];
+
+    #[inline(always)]
+    fn deref(&self) -> &[AtomicU64] {
+        &self.all[self.first..][..self.n]
+    }
+}
+
+/// So many lines, shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    /// One line more than asked for, so that the first one can begin where a cache line does.
-    words: Box<[AtomicU64]>,
-    first: usize,
+    words: Words,
+    n: usize,
 }
 
 impl Lines {
     pub(crate) fn new(n: usize) -> Self {
-        let words = zeroed((n + 1) * WORDS);
-        let first = if cfg!(loom) { 0 } else { words.as_ptr().addr().wrapping_neg() % 64 / size_of::<AtomicU64>() };
-        Self { words, first }
+        let words = Words::new(n * WORDS);
+        assert!(words.first + n * WORDS <= words.all.len(), "see `line`");
+        Self { words, n }
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.words.len() / WORDS - 1
+        self.n
     }
 
     /// The line with this number.
@@ -34,7 +76,9 @@ impl Lines {
     /// When there is none.
     #[inline(always)]
     pub(crate) fn line(&self, n: usize) -> &Line {
-        self.words[self.first + n * WORDS..].first_chunk().expect("a whole line, of those that were made")
+        assert!(n < self.n, "a line of those that were made");
+        // SAFETY: `first` and the words of `n` lines were compared with what there is in `new`, and none of them ever changes.
+        unsafe { &*self.words.all.as_ptr().add(self.words.first + n * WORDS).cast::<Line>() }
     }
 
     /// Asks for a line from memory.
@@ -45,7 +89,7 @@ impl Lines {
 
     /// Where it all lies: address and bytes.
     pub(crate) fn span(&self) -> (usize, usize) {
-        (self.words.as_ptr().addr(), size_of_val(&*self.words))
+        self.words.span()
     }
 }
 
@@ -105,6 +149,19 @@ mod tests {
         for n in 0..9 {
             assert_eq!(lines.line(n).as_ptr().addr() % 64, 0);
             assert!(lines.line(n).iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        }
+    }
+
+    #[test]
+    fn what_fills_large_pages_begins_and_ends_with_them() {
+        for (n, begin) in
+            [(1, LINE_BYTES), (LARGE_PAGE / 8 - 1, LINE_BYTES), (LARGE_PAGE / 8, LARGE_PAGE), (1 << 20 | 1, LARGE_PAGE)]
+        {
+            let words = Words::new(n);
+            let (at, bytes) = words.span();
+            assert_eq!((at % begin, bytes, words.len()), (0, 8 * n, n));
+            let end = words.all.as_ptr_range().end.addr();
+            assert!(end >= (at + bytes).next_multiple_of(begin), "{n} words end within a page that goes on");
         }
     }
 }

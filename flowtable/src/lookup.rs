@@ -1,15 +1,16 @@
 //! The order in which a burst is decided: key and hash of every frame, then remembered decisions, then, for what is new,
 //! the whole question.
 
-use crate::action::{Action, DropReason};
-use crate::front::{Front, When};
-use crate::header::{ETHERNET_LEN, Header, TAG_LEN};
-use crate::key::Key;
-use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
-use crate::network::{Ingress, Network, Networks, PortId, SourcePolicy, TrunkId};
+use crate::action::Action;
+use crate::asked::{Asked, refuse_vlan};
+use crate::compose::{Composed, Composer};
+use crate::front::{Flow, Front, When};
+use crate::header::Header;
+use crate::key::{Key, Mask};
+use crate::mac::{Known, MacTable};
+use crate::network::{Ingress, Network, Networks, PortId, TrunkId};
 use crate::table::{Decision, FlowTable, Hit};
 use crate::tally::Tally;
-use crate::tuple::{KeyFields, Tuple};
 use std::sync::Arc;
 
 /// Frames that [`Lookup::decide`] takes at once.
@@ -26,86 +27,6 @@ pub struct Lookup {
     networks: Arc<Networks>,
     tally: Arc<Tally>,
     keys: Box<[(Key, u64); BURST_MAX]>,
-}
-
-/// A burst on its way through the table.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    from: &'a Ingress,
-    headers: &'a [Header],
-    lens: &'a [u32],
-    fields: KeyFields,
-    /// Longest frame without tag.
-    frame_max: u32,
-    /// The greatest generation that an answer of now rests on.
-    stamp: u32,
-    /// Of the MAC table, before anything of it was looked at.
-    epoch: u32,
-    now: u32,
-}
-
-impl Asked<'_> {
-    /// The words that every frame's key holds: a trunk's say the VLAN too.
-    #[inline(always)]
-    fn words(&self, header: &Header) -> [u64; 2] {
-        let port = self.from.port;
-        if self.from.trunk.is_some() { Key::words_of_trunk(header, port) } else { Key::words_of(header, port) }
-    }
-
-    /// Whether all frames are to be decided, and none of them is too long. One look at all lengths saves two at each: zero,
-    /// for frames refused before, counts as the longest there is. Of a trunk's frames each is looked at.
-    #[inline(always)]
-    fn all_fit(&self) -> bool {
-        let longest = self.lens.iter().fold(0, |most, len| most.max(len.wrapping_sub(1)));
-        longest < self.frame_max && self.from.trunk.is_none()
-    }
-
-    /// Whether a frame is to be decided: it was not refused before, and is no longer than its network allows. A trunk's tag
-    /// goes before the frame is sent on, so it counts for no length.
-    #[cold]
-    fn fits(&self, k: usize, action: &mut Action) -> bool {
-        let (header, len) = (&self.headers[k], self.lens[k]);
-        let n_tags = match self.from.trunk {
-            Some(_) => header.n_tags(len as usize),
-            None => u32::from(header.is_tagged()),
-        };
-        let refusal = match len {
-            0 => return false,
-            _ if self.from.trunk.is_some() && is_cut_tag(header, len) => DropReason::Runt,
-            _ if len > self.frame_max + TAG_LEN * n_tags => DropReason::TooBig,
-            _ => return true,
-        };
-        *action = Action::Drop(refusal);
-        false
-    }
-}
-
-/// Frames of a VLAN that is no network's.
-fn refuse_vlan(headers: &[Header], lens: &[u32], actions: &mut [Action]) {
-    for ((header, &len), action) in headers.iter().zip(lens).zip(actions).filter(|((_, len), _)| **len > 0) {
-        *action = Action::Drop(if is_cut_tag(header, len) { DropReason::Runt } else { DropReason::UnknownVlan });
-    }
-}
-
-/// Whether the frame ends within its tag.
-fn is_cut_tag(header: &Header, len: u32) -> bool {
-    header.is_tagged() && len < ETHERNET_LEN + TAG_LEN
-}
-
-/// A decision and what it rests on. `None`: not worth remembering.
-struct Composed {
-    action: Action,
-    rests_on: Option<(EntryRef, EntryRef)>,
-}
-
-impl Composed {
-    fn once(action: Action) -> Self {
-        Self { action, rests_on: None }
-    }
-
-    fn drop(reason: DropReason) -> Self {
-        Self::once(Action::Drop(reason))
-    }
 }
 
 impl Lookup {
@@ -180,58 +101,64 @@ impl Lookup {
     fn decide_network(&mut self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action], now: u32) {
         let network = self.networks.network(from.network);
         let stamp = from.generation.max(network.generation);
-        let fields = self.networks.key_fields(from.port, from.network);
+        let mask = Mask::new(self.networks.key_fields(from.port, from.network));
         let epoch = self.macs.epoch(from.network);
-        let asked = Asked { from, headers, lens, fields, frame_max: network.frame_max, stamp, epoch, now };
-        if fields.is_none() { self.decide_by_addresses(&asked, actions) } else { self.decide_by_rules(&asked, actions) }
+        let asked = Asked { from, headers, lens, mask, frame_max: network.frame_max, stamp, epoch, now };
+        if !self.front.is_asked(from.port, headers.len()) {
+            self.decide_by_table(&asked, actions);
+        } else if mask.is_none() {
+            self.decide_by_addresses(&asked, actions);
+        } else {
+            self.decide_by_rules(&asked, actions);
+        }
     }
 
     /// Where no rules ask for more, two words are the key. Its other words can't differ: what is at hand with another kind of
     /// key has another stamp, since rules have changed.
     #[inline(always)]
     fn decide_by_addresses(&mut self, asked: &Asked<'_>, actions: &mut [Action]) {
-        let n = asked.headers.len();
         let mut keys = [[0; 2]; BURST_MAX];
         let mut places = [0; BURST_MAX];
         for ((header, key), place) in asked.headers.iter().zip(&mut keys).zip(&mut places) {
             *key = asked.words(header);
             *place = self.front.prefetch(self.flows.hash_of(*key));
         }
-        let all_fit = asked.all_fit();
-        let (known, when) = (self.macs.known(), When::new(asked.stamp, asked.now));
-        let mut missed = 0u32;
-        for k in 0..n {
-            if !all_fit && !asked.fits(k, &mut actions[k]) {
-                continue;
-            }
-            let flow = self.front.at(places[k]);
-            if [flow.key[0], flow.key[1]] == keys[k] && flow.is_fresh(when, asked.epoch, known) {
-                actions[k] = flow.action;
-            } else {
-                missed |= 1 << k;
-            }
-        }
-        self.tally.front_hits.add(n as u64 - u64::from(missed.count_ones()));
+        let missed = self.look_at_hand(asked, actions, &places, |_, flow, k| flow.key[..2] == keys[k]);
         if missed != 0 {
             for k in bits(missed) {
                 let key = Key::from_words(keys[k]);
                 self.keys[k] = (key, self.flows.hash(&key));
+                self.flows.prefetch(self.keys[k].1);
             }
-            self.decide_missed(asked, actions, missed, &places);
+            self.decide_missed::<true>(asked, actions, missed, &places);
         }
     }
 
     /// The same where rules ask for more.
     #[inline(never)]
     fn decide_by_rules(&mut self, asked: &Asked<'_>, actions: &mut [Action]) {
-        let n = asked.headers.len();
         let mut places = [0; BURST_MAX];
         let frames = asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()).zip(&mut places);
-        for (((header, &len), (key, hash)), place) in frames {
-            *key = Key::from_words(asked.words(header)).with(&Tuple::parse(header, len as usize).cut(asked.fields));
-            *hash = self.flows.hash(key);
-            *place = self.front.prefetch(*hash);
+        for (((header, &len), key), place) in frames {
+            *place = self.front.prefetch(asked.find_key(&self.flows, header, len, key));
         }
+        let missed = self.look_at_hand(asked, actions, &places, |keys, flow, k| flow.key == keys[k].0.short());
+        if missed != 0 {
+            bits(missed).for_each(|k| self.flows.prefetch(self.keys[k].1));
+            self.decide_missed::<true>(asked, actions, missed, &places);
+        }
+    }
+
+    /// The frames that what is at hand does not decide, a bit each.
+    #[inline(always)]
+    fn look_at_hand(
+        &mut self,
+        asked: &Asked<'_>,
+        actions: &mut [Action],
+        places: &[u32; BURST_MAX],
+        is_key: impl Fn(&[(Key, u64)], &Flow, usize) -> bool,
+    ) -> u32 {
+        let n = asked.headers.len();
         let all_fit = asked.all_fit();
         let (known, when) = (self.macs.known(), When::new(asked.stamp, asked.now));
         let mut missed = 0u32;
@@ -240,84 +167,93 @@ impl Lookup {
                 continue;
             }
             let flow = self.front.at(places[k]);
-            if flow.key == self.keys[k].0.short() && flow.is_fresh(when, asked.epoch, known) {
+            if is_key(&self.keys[..], flow, k) && flow.is_fresh(when, asked.epoch, known) {
                 actions[k] = flow.action;
             } else {
                 missed |= 1 << k;
             }
         }
-        self.tally.front_hits.add(n as u64 - u64::from(missed.count_ones()));
-        if missed != 0 {
-            self.decide_missed(asked, actions, missed, &places);
-        }
+        let n_missed = missed.count_ones();
+        self.tally.front_hits.add(n as u64 - u64::from(n_missed));
+        self.front.missed(asked.from.port, n_missed);
+        missed
     }
 
-    /// The frames whose bit is set in `missed`, through the shared table: buckets, then entries, then what they rest on, each for all
-    /// frames before the next.
+    /// Where the port has so many flows that few are at hand: the shared table is asked at once.
     #[inline(never)]
-    fn decide_missed(&mut self, asked: &Asked<'_>, actions: &mut [Action], missed: u32, places: &[u32; BURST_MAX]) {
-        for k in bits(missed) {
-            self.flows.prefetch(self.keys[k].1);
+    fn decide_by_table(&mut self, asked: &Asked<'_>, actions: &mut [Action]) {
+        let all_fit = asked.all_fit();
+        for ((header, &len), key) in asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()) {
+            self.flows.prefetch(asked.find_key(&self.flows, header, len, key));
         }
-        let mut entries = [None; BURST_MAX];
+        let mut wanted = 0u32;
+        for (k, action) in actions.iter_mut().enumerate() {
+            wanted |= u32::from(all_fit || asked.fits(k, action)) << k;
+        }
+        self.decide_missed::<false>(asked, actions, wanted, &[0; BURST_MAX]);
+    }
+
+    /// The frames whose bit is set in `missed`, through the shared table, whose buckets were asked from memory: buckets, then
+    /// what entries rest on, then entries, each for all frames before the next. `KEEP`: they are kept at hand, in `places`.
+    #[inline(never)]
+    fn decide_missed<const KEEP: bool>(
+        &mut self,
+        asked: &Asked<'_>,
+        actions: &mut [Action],
+        missed: u32,
+        places: &[u32; BURST_MAX],
+    ) {
+        const NONE: u32 = u32::MAX;
+        let mut entries = [NONE; BURST_MAX];
         for k in bits(missed) {
             let (key, hash) = &self.keys[k];
-            entries[k] = self.flows.candidate(*hash, key);
+            entries[k] = self.flows.candidate(*hash, key).unwrap_or(NONE);
         }
-        let mut hits = [None; BURST_MAX];
-        for k in bits(missed) {
-            let hit = entries[k].and_then(|entry| self.flows.get(entry, &self.keys[k].0));
-            if let Some(hit) = &hit {
-                self.macs.prefetch(hit.decision.src);
-                self.macs.prefetch(hit.decision.dst);
-            }
-            hits[k] = hit;
-        }
+        let known = self.macs.known();
+        entries.iter().filter(|&&entry| entry != NONE).for_each(|&entry| self.flows.prefetch_rests(entry, known));
         let mut n_hits = 0;
         for k in bits(missed) {
-            match hits[k] {
-                Some(hit) if self.is_fresh(&hit, asked) => {
+            let hit = if entries[k] == NONE { None } else { self.flows.get(entries[k], &self.keys[k].0) };
+            actions[k] = match hit {
+                Some(hit) if is_fresh(&hit, asked, self.macs.known()) => {
                     n_hits += 1;
-                    self.found(asked, k, places[k], &hit);
-                    actions[k] = hit.decision.action;
+                    self.found::<KEEP>(asked, k, places[k], &hit);
+                    hit.decision.action
                 }
-                _ => actions[k] = self.decide_slowly(asked, k, places[k]),
-            }
+                _ => self.decide_slowly::<KEEP>(asked, k, places[k]),
+            };
         }
         self.tally.hits.add(n_hits);
     }
 
+    /// A flow of the table is in use: that is noted, and it is kept at hand if `KEEP`.
     #[inline(always)]
-    fn is_fresh(&self, hit: &Hit, asked: &Asked<'_>) -> bool {
-        let Decision { stamp, src, dst, .. } = hit.decision;
-        stamp == asked.stamp && self.macs.holds(src) && self.macs.holds(dst)
-    }
-
-    /// A flow of the table is in use: that is noted, and it is kept at hand.
-    #[inline(always)]
-    fn found(&mut self, asked: &Asked<'_>, k: usize, place: u32, hit: &Hit) {
+    fn found<const KEEP: bool>(&mut self, asked: &Asked<'_>, k: usize, place: u32, hit: &Hit) {
         let now = asked.now;
         if hit.seen != now {
             self.flows.touch(hit, now);
             self.macs.touch(hit.decision.src, now);
         }
-        self.front.offer(place, &self.keys[k].0, &hit.decision, asked.epoch, now);
+        if KEEP {
+            self.front.offer(place, &self.keys[k].0, &hit.decision, asked.epoch, now);
+        }
     }
 
     /// The flow was not there, or rests on something that changed, when the burst's were looked for: it may be there by now,
     /// entered by a frame before this one. If not, the whole question is asked.
     #[cold]
     #[inline(never)]
-    fn decide_slowly(&mut self, asked: &Asked<'_>, k: usize, place: u32) -> Action {
+    fn decide_slowly<const KEEP: bool>(&mut self, asked: &Asked<'_>, k: usize, place: u32) -> Action {
         let (key, hash) = self.keys[k];
         let hit = self.flows.find(hash, &key);
-        if let Some(hit) = hit.filter(|hit| self.is_fresh(hit, asked)) {
+        if let Some(hit) = hit.filter(|hit| is_fresh(hit, asked, self.macs.known())) {
             self.tally.hits.add(1);
-            self.found(asked, k, place, &hit);
+            self.found::<KEEP>(asked, k, place, &hit);
             return hit.decision.action;
         }
         self.tally.misses.add(1);
-        let Composed { action, rests_on } = self.compose(asked, k, key.is_tagged());
+        let composer = Composer { macs: &self.macs, networks: &self.networks };
+        let Composed { action, rests_on } = composer.compose(asked, k, key.is_tagged());
         let Some((src, dst)) = rests_on else {
             self.tally.not_remembered();
             return action;
@@ -333,94 +269,12 @@ impl Lookup {
         }
         action
     }
+}
 
-    /// The whole question: may the frame be sent from here, where does its address lead to, and what do rules say.
-    fn compose(&mut self, asked: &Asked<'_>, k: usize, is_tagged: bool) -> Composed {
-        let (from, header) = (asked.from, &asked.headers[k]);
-        let (src, dst) = (header.src(), header.dst());
-        if is_tagged && from.trunk.is_none() && !self.networks.network(from.network).passes_tags {
-            return Composed::drop(DropReason::Tagged);
-        }
-        if src[0] & 1 != 0 || src == [0; 6] {
-            return Composed::drop(DropReason::BadSource);
-        }
-        if dst[..5] == [0x01, 0x80, 0xc2, 0, 0] && dst[5] < 0x10 {
-            return Composed::drop(DropReason::LinkLocal);
-        }
-        let src_entry = match self.source(from, src, asked.now) {
-            Ok(entry) => entry,
-            Err(reason) => return Composed::drop(reason),
-        };
-        let (mut action, dst_entry) = self.destination(from, dst);
-        if !asked.fields.is_none() {
-            action = self.networks.judge(from.port, action, &Tuple::parse(header, asked.lens[k] as usize));
-        }
-        Composed { action, rests_on: src_entry.map(|entry| (entry, dst_entry)) }
-    }
-
-    fn destination(&self, from: &Ingress, dst: [u8; 6]) -> (Action, EntryRef) {
-        if dst[0] & 1 != 0 {
-            return (Action::Flood(from.network), EntryRef::NONE);
-        }
-        let found =
-            self.macs.find(from.network, dst).ok_or(()).or_else(|()| match self.macs.absent(from.network, dst) {
-                Ok(absence) => Err(absence),
-                Err(found) => Ok(found),
-            });
-        match found {
-            Ok(found) if found.port == from.port => (Action::Drop(DropReason::SamePort), found.entry),
-            Ok(found) => (Action::Unicast(found.port), found.entry),
-            Err(absence) => (Action::Flood(from.network), absence),
-        }
-    }
-
-    /// Whether the port may send from this address; learns it, or moves it here. `Ok(None)`: it may, but nothing was
-    /// remembered, so the decision must not be either.
-    fn source(&mut self, from: &Ingress, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
-        let Some(found) = self.macs.find(from.network, src) else { return self.learn(from, src, now) };
-        if found.port == from.port {
-            self.macs.touch(found.entry, now);
-            return Ok(Some(found.entry));
-        }
-        match from.source {
-            _ if !found.movable => return Err(DropReason::Spoofed),
-            SourcePolicy::Fixed(_) => return Err(DropReason::Spoofed),
-            // Its first address, which somebody who may have any was quicker to use.
-            SourcePolicy::Sticky => return self.take_over(from, found, src, now),
-            SourcePolicy::Learn(_) => {}
-        }
-        if self.macs.may_move(from.port, now)
-            && self.macs.move_to(found, from.port, Kind::Learned, from.source.address_max(), now)
-        {
-            return Ok(self.macs.find(from.network, src).map(|found| found.entry));
-        }
-        Ok(None)
-    }
-
-    fn take_over(&self, from: &Ingress, found: Found, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
-        if self.macs.move_to(found, from.port, Kind::Sticky, 1, now) {
-            Ok(self.macs.find(from.network, src).map(|found| found.entry))
-        } else {
-            Err(DropReason::Spoofed)
-        }
-    }
-
-    fn learn(&mut self, from: &Ingress, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
-        let kind = match from.source {
-            SourcePolicy::Fixed(mac) if mac != src => return Err(DropReason::Spoofed),
-            SourcePolicy::Fixed(_) => Kind::Static,
-            SourcePolicy::Sticky => Kind::Sticky,
-            SourcePolicy::Learn(_) => Kind::Learned,
-        };
-        if !self.macs.may_learn(from.port, now) {
-            return Ok(None);
-        }
-        match self.macs.learn(from.network, src, from.port, kind, from.source.address_max(), now) {
-            Learned::Yes(entry) => Ok(Some(entry)),
-            Learned::PortFull => Err(DropReason::Spoofed),
-            Learned::NotNow => Ok(None),
-        }
-    }
+#[inline(always)]
+fn is_fresh(hit: &Hit, asked: &Asked<'_>, known: Known<'_>) -> bool {
+    let Decision { stamp, src, dst, .. } = hit.decision;
+    stamp == asked.stamp && known.holds(src) && known.holds(dst)
 }
 
 /// The numbers of the bits that are set, from the lowest on.

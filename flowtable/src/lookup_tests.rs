@@ -1,7 +1,8 @@
 //! Decisions of whole bursts, as a core asks for them.
 
 use super::*;
-use crate::network::{Exit, Trunk};
+use crate::action::DropReason;
+use crate::network::{Exit, SourcePolicy, Trunk};
 
 const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const B: [u8; 6] = [2, 0, 0, 0, 0, 2];

@@ -14,7 +14,7 @@
 
 use crate::budget::Budget;
 use crate::header::spread;
-use crate::lines::{Apart, prefetch};
+use crate::lines::{Apart, Words, prefetch};
 use crate::network::{NetworkId, PortId};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -103,9 +103,9 @@ pub struct Row {
 /// The table. See the module's text for who may do what.
 #[derive(Debug)]
 pub struct MacTable {
-    keys: Box<[AtomicU64]>,
+    keys: Words,
     /// By slot; then one for each bucket.
-    words: Box<[AtomicU64]>,
+    words: Words,
     seen: Box<[AtomicU32]>,
     per_port: Box<[AtomicU32]>,
     budgets: Box<[Apart<Budgets>]>,
@@ -128,6 +128,14 @@ impl Known<'_> {
             // Acquire: who sees a change by this sees all that came before it.
             Some(word) => sequence_of(word.load(Ordering::Acquire)) == entry.sequence,
             None => entry == EntryRef::NONE,
+        }
+    }
+
+    /// Asks for what [`Known::holds`] will look at from memory.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, entry: EntryRef) {
+        if let Some(word) = self.0.get(entry.slot as usize) {
+            prefetch(word);
         }
     }
 }
@@ -194,8 +202,8 @@ impl MacTable {
         let n_buckets = (capacity.max(BUCKET) * 2 / BUCKET).next_power_of_two().min(1 << 24);
         let n_slots = n_buckets * BUCKET;
         Self {
-            keys: (0..n_slots).map(|_| AtomicU64::new(0)).collect(),
-            words: (0..n_slots + n_buckets).map(|_| AtomicU64::new(0)).collect(),
+            keys: Words::new(n_slots),
+            words: Words::new(n_slots + n_buckets),
             seen: (0..n_slots).map(|_| AtomicU32::new(0)).collect(),
             per_port: (0..n_ports).map(|_| AtomicU32::new(0)).collect(),
             budgets: (0..n_ports).map(|_| Apart::default()).collect(),
@@ -284,18 +292,15 @@ impl MacTable {
         self.known().holds(entry)
     }
 
+    /// Where what is looked at often lies: addresses and bytes. For who can make it lie in large pages.
+    pub fn spans(&self) -> [(usize, usize); 2] {
+        [self.keys.span(), self.words.span()]
+    }
+
     /// The part that [`MacTable::holds`] looks at, for who asks often.
     #[inline(always)]
     pub(crate) fn known(&self) -> Known<'_> {
         Known(&self.words)
-    }
-
-    /// Asks for what [`MacTable::holds`] will look at from memory.
-    #[inline(always)]
-    pub fn prefetch(&self, entry: EntryRef) {
-        if let Some(word) = self.words.get(entry.slot as usize) {
-            prefetch(word);
-        }
     }
 
     /// Whether the port may have one more address entered in this second, on whichever core.

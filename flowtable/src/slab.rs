@@ -9,7 +9,7 @@
 
 use crate::action::Action;
 use crate::key::{Key, LONG, SHORT};
-use crate::lines::{Apart, Line, Lines, prefetch, zeroed};
+use crate::lines::{Apart, Line, Lines, Words, prefetch, zeroed};
 use crate::mac::EntryRef;
 use crate::network::PortId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -44,7 +44,7 @@ pub struct Hit {
 pub(crate) struct Slab {
     lines: Lines,
     /// The rest of long keys, untouched until there are any.
-    long: Box<[AtomicU64]>,
+    long: Words,
     free: Free,
 }
 
@@ -57,7 +57,7 @@ const REST: usize = LONG - SHORT;
 impl Slab {
     pub(crate) fn new(capacity: u32) -> Self {
         let n = capacity as usize;
-        Self { lines: Lines::new(n), long: zeroed(n * REST), free: Free::new(capacity) }
+        Self { lines: Lines::new(n), long: Words::new(n * REST), free: Free::new(capacity) }
     }
 
     pub(crate) fn capacity(&self) -> u32 {
@@ -65,7 +65,7 @@ impl Slab {
     }
 
     pub(crate) fn spans(&self) -> [(usize, usize); 2] {
-        [self.lines.span(), (self.long.as_ptr().addr(), size_of_val(&*self.long))]
+        [self.lines.span(), self.long.span()]
     }
 
     /// Asks for an entry from memory.
@@ -103,6 +103,13 @@ impl Slab {
             return None;
         }
         before.finish(line, entry)
+    }
+
+    /// What the entry rests on. A hint: somebody may be writing it.
+    #[inline(always)]
+    pub(crate) fn rests(&self, entry: u32) -> [EntryRef; 2] {
+        let line = self.lines.line(entry as usize);
+        [SRC, DST].map(|at| EntryRef::from_bits(line[at].load(Ordering::Relaxed)))
     }
 
     /// The entry, whose ever it is.

@@ -15,7 +15,7 @@
 use crate::header::spread;
 use crate::key::Key;
 use crate::lines::{Apart, Lines, WORDS};
-use crate::mac::MacTable;
+use crate::mac::{Known, MacTable};
 use crate::network::PortId;
 use crate::quota::Quota;
 use crate::slab::Slab;
@@ -85,7 +85,7 @@ impl FlowTable {
         }
     }
 
-    /// The key's hash. Its lower half leads to the buckets, its upper half is kept in the slot.
+    /// The key's hash. Its lower half leads to the buckets, its upper half, which is never that of a free slot, is kept in the slot.
     #[inline(always)]
     pub fn hash(&self, key: &Key) -> u64 {
         let [a, b, c, d, e, f, g] = key.0;
@@ -97,7 +97,7 @@ impl FlowTable {
                 hash ^= fold(e ^ s[4], f ^ s[5]) ^ fold(g ^ s[6], s[7]);
             }
         }
-        hash
+        hash | u64::from(hash >> 32 == 0) << 32
     }
 
     /// The hash of a key that holds no more than these words.
@@ -129,14 +129,20 @@ impl FlowTable {
         self.slab.get(entry, key)
     }
 
+    /// Asks for what an entry rests on from memory, whose ever it is by now.
+    #[inline(always)]
+    pub(crate) fn prefetch_rests(&self, entry: u32, macs: Known<'_>) {
+        self.slab.rests(entry).into_iter().for_each(|at| macs.prefetch(at));
+    }
+
     /// The key's entry. Writes nothing.
     #[inline]
     pub fn find(&self, hash: u64, key: &Key) -> Option<Hit> {
         let slots = self.places(hash).into_iter().flat_map(|bucket| self.slots(bucket));
         // Acquire, with the Release of who published the entry: it is filled.
-        slots.map(|slot| slot.load(Ordering::Acquire)).find_map(|word| {
-            (word != 0 && (word ^ hash) >> 32 == 0).then(|| self.slab.get(entry_of(word), key)).flatten()
-        })
+        slots
+            .map(|slot| slot.load(Ordering::Acquire))
+            .find_map(|word| ((word ^ hash) >> 32 == 0).then(|| self.slab.get(entry_of(word), key)).flatten())
     }
 
     /// Notes that a flow is in use.
@@ -307,19 +313,15 @@ impl FlowTable {
         &self.buckets.line(bucket)[..BUCKET]
     }
 
-    /// The first entry of a bucket that has the hash. Looks at all slots, since where it is found can't be foreseen.
+    /// An entry of a bucket that has the hash. Looks at all slots, since where it is found can't be foreseen.
     #[inline(always)]
     fn entry_in(&self, bucket: usize, hash: u64) -> Option<u32> {
-        let mut found = 0;
-        for slot in self.slots(bucket).iter().rev() {
-            // Acquire, with the Release of who published the entry: it is filled.
-            let word = slot.load(Ordering::Acquire);
-            // A slot with the same upper half, and not free: what is left is below one and above zero.
-            if (word ^ hash) >> 32 == 0 && word != 0 {
-                found = word;
-            }
-        }
-        (found != 0).then(|| entry_of(found))
+        let half = hash & !0xffff_ffff;
+        // What is left of a slot with the same half is less than of any other one, a free one too.
+        // Acquire, with the Release of who published the entry: it is filled.
+        let left = self.slots(bucket).iter().map(|slot| slot.load(Ordering::Acquire) ^ half);
+        let least = left.fold(u64::MAX, u64::min);
+        (least >> 32 == 0).then(|| entry_of(least))
     }
 
     fn free_slot(&self, places: [usize; 2]) -> Option<&AtomicU64> {

@@ -4,13 +4,17 @@
 //! be seen". [`Tuple::cut`] keeps what certain rules can depend upon and nothing else, so that frames which those rules
 //! can't tell apart are one flow. The source port is not part of it: no rule asks for it.
 
-use crate::header::{ETHERNET_LEN, HEADER_MAX, Header};
+use crate::header::{ETHERNET_LEN, HEADER_MAX, Header, TAG_LEN};
+use crate::key::{KIND_SHIFT, PROTO_SHIFT};
 use std::ops::BitOr;
 
 const TAGS_MAX: usize = 2;
+/// Bytes of a frame that are looked at: what is left of the private header behind a trunk's tag, so that a frame says the same
+/// with that tag and without it.
+const REACH: usize = HEADER_MAX - TAG_LEN as usize;
 const VLAN: u16 = 0x8100;
 const QINQ: u16 = 0x88a8;
-const IPV4: u16 = 0x0800;
+pub(crate) const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const ARP: u16 = 0x0806;
 
@@ -124,18 +128,24 @@ impl Tuple {
     ///
     /// A datagram that claims to be longer than its frame is [`Reach::Broken`]; one that is shorter ends where it says, not
     /// where the frame does. IPv6: hop-by-hop, routing, destination options and fragment headers are passed over as far as
-    /// [`HEADER_MAX`] reaches; any other next header, AH included, is the protocol.
+    /// 124 bytes reach; any other next header, AH included, is the protocol.
     ///
     /// Source: RFC 791, RFC 8200 (4: extension headers), RFC 7112 (what a first fragment must hold).
     pub fn parse(header: &Header, len: usize) -> Self {
-        let mut at = 12;
+        Self::parse_behind(header, len, 0)
+    }
+
+    /// The same as if the first `n_popped` tags weren't there: what [`Tuple::parse`] says once they are taken off.
+    pub fn parse_behind(header: &Header, len: usize, n_popped: usize) -> Self {
+        let before = n_popped * TAG_LEN as usize;
+        let (frame, mut at) = (View { header, reach: before + REACH }, before + 12);
         let mut n_tags = 0;
         loop {
-            match header.be16(at, len) {
+            match frame.be16(at, len) {
                 Some(VLAN | QINQ) if n_tags < TAGS_MAX => (at, n_tags) = (at + 4, n_tags + 1),
                 Some(VLAN | QINQ) | None => return Self::broken(Kind::Other),
-                Some(IPV4) => return Self::v4(header, at + 2, len).unwrap_or(Self::broken(Kind::V4)),
-                Some(IPV6) => return Self::v6(header, at + 2, len).unwrap_or(Self::broken(Kind::V6)),
+                Some(IPV4) => return Self::v4(frame, at + 2, len).unwrap_or(Self::broken(Kind::V4)),
+                Some(IPV6) => return Self::v6(frame, at + 2, len).unwrap_or(Self::broken(Kind::V6)),
                 Some(ARP) => return Self { kind: Kind::Arp, ..Self::default() },
                 Some(_) => return Self::default(),
             }
@@ -146,32 +156,32 @@ impl Tuple {
         Self { kind, reach: Reach::Broken, ..Self::default() }
     }
 
-    fn v4(header: &Header, at: usize, len: usize) -> Option<Self> {
-        let first = header.byte(at, len)?;
-        let (header_len, total_len) = (usize::from(first & 15) * 4, usize::from(header.be16(at + 2, len)?));
+    fn v4(frame: View<'_>, at: usize, len: usize) -> Option<Self> {
+        let first = frame.byte(at, len)?;
+        let (header_len, total_len) = (usize::from(first & 15) * 4, usize::from(frame.be16(at + 2, len)?));
         let is_sound = first >> 4 == 4 && header_len >= IPV4_LEN && header_len <= total_len && at + total_len <= len;
         if !is_sound {
             return None;
         }
-        let address = |at| Some([0, u64::from(header.be32(at, len)?)]);
+        let address = |at| Some([0, u64::from(frame.be32(at, len)?)]);
         let (src, dst) = (address(at + 12)?, address(at + 16)?);
-        let tuple = Self { src, dst, proto: header.byte(at + 9, len)?, kind: Kind::V4, ..Self::default() };
-        if header.be16(at + 6, len)? & 0x1fff != 0 {
+        let tuple = Self { src, dst, proto: frame.byte(at + 9, len)?, kind: Kind::V4, ..Self::default() };
+        if frame.be16(at + 6, len)? & 0x1fff != 0 {
             return Some(Self { reach: Reach::LaterFragment, ..tuple });
         }
-        Some(tuple.with_number(header, at + header_len, at + total_len))
+        Some(tuple.with_number(frame, at + header_len, at + total_len))
     }
 
-    fn v6(header: &Header, at: usize, len: usize) -> Option<Self> {
-        let end = at + IPV6_LEN + usize::from(header.be16(at + 4, len)?);
-        if header.byte(at, len)? >> 4 != 6 || end > len {
+    fn v6(frame: View<'_>, at: usize, len: usize) -> Option<Self> {
+        let end = at + IPV6_LEN + usize::from(frame.be16(at + 4, len)?);
+        if frame.byte(at, len)? >> 4 != 6 || end > len {
             return None;
         }
-        let address = |at| Some([header.be64(at, len)?, header.be64(at + 8, len)?]);
+        let address = |at| Some([frame.be64(at, len)?, frame.be64(at + 8, len)?]);
         let (src, dst) = (address(at + 8)?, address(at + 24)?);
         let tuple = Self { src, dst, kind: Kind::V6, ..Self::default() };
-        let next = header.byte(at + 6, len)?;
-        Some(tuple.behind_extensions(header, next, at + IPV6_LEN, end).unwrap_or(tuple.without_protocol()))
+        let next = frame.byte(at + 6, len)?;
+        Some(tuple.behind_extensions(frame, next, at + IPV6_LEN, end).unwrap_or(tuple.without_protocol()))
     }
 
     fn without_protocol(self) -> Self {
@@ -180,19 +190,19 @@ impl Tuple {
 
     /// Passes over extension headers, each of them at least eight bytes, so that they end with what was copied. None: the
     /// protocol can't be told.
-    fn behind_extensions(self, header: &Header, mut next: u8, mut at: usize, end: usize) -> Option<Self> {
+    fn behind_extensions(self, frame: View<'_>, mut next: u8, mut at: usize, end: usize) -> Option<Self> {
         let mut is_fragment = false;
         loop {
             match next {
                 HOP_BY_HOP | ROUTING | DESTINATION => {
-                    next = header.byte(at, end)?;
-                    at += 8 + usize::from(header.byte(at + 1, end)?) * 8;
+                    next = frame.byte(at, end)?;
+                    at += 8 + usize::from(frame.byte(at + 1, end)?) * 8;
                 }
                 // A second one would be a fragment of fragments.
                 FRAGMENT if !is_fragment => {
                     is_fragment = true;
-                    next = header.byte(at, end)?;
-                    let offset = header.be16(at + 2, end)? >> 3;
+                    next = frame.byte(at, end)?;
+                    let offset = frame.be16(at + 2, end)? >> 3;
                     at += 8;
                     if offset > 0 {
                         // What begins with an extension header holds its protocol in the first fragment alone.
@@ -201,16 +211,16 @@ impl Tuple {
                     }
                 }
                 FRAGMENT => return None,
-                proto => return (at <= end).then(|| Self { proto, ..self }.with_number(header, at, end)),
+                proto => return (at <= end).then(|| Self { proto, ..self }.with_number(frame, at, end)),
             }
         }
     }
 
     /// Reads the port or ICMP type of a datagram that ends at `end`, if its protocol has one.
-    fn with_number(self, header: &Header, at: usize, end: usize) -> Self {
+    fn with_number(self, frame: View<'_>, at: usize, end: usize) -> Self {
         let number = match (self.kind, self.proto) {
-            (_, TCP | UDP | SCTP) => header.be16(at + 2, end),
-            (Kind::V4, ICMP) | (Kind::V6, ICMP6) => header.byte(at, end).map(u16::from),
+            (_, TCP | UDP | SCTP) => frame.be16(at + 2, end),
+            (Kind::V4, ICMP) | (Kind::V6, ICMP6) => frame.byte(at, end).map(u16::from),
             _ => return self,
         };
         match number {
@@ -248,10 +258,35 @@ impl Tuple {
     #[inline(always)]
     pub fn words(&self) -> [u64; 5] {
         let rest = u64::from(self.number)
-            | u64::from(self.proto) << 16
-            | u64::from(self.kind as u8) << 24
+            | u64::from(self.proto) << PROTO_SHIFT
+            | u64::from(self.kind as u8) << KIND_SHIFT
             | u64::from(self.reach as u8) << 32;
         [self.src[0], self.src[1], self.dst[0], self.dst[1], rest]
+    }
+}
+
+/// A private header of which no more is read than what is said of a frame.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    header: &'a Header,
+    reach: usize,
+}
+
+impl View<'_> {
+    fn byte(self, at: usize, end: usize) -> Option<u8> {
+        self.header.byte(at, end.min(self.reach))
+    }
+
+    fn be16(self, at: usize, end: usize) -> Option<u16> {
+        self.header.be16(at, end.min(self.reach))
+    }
+
+    fn be32(self, at: usize, end: usize) -> Option<u32> {
+        self.header.be32(at, end.min(self.reach))
+    }
+
+    fn be64(self, at: usize, end: usize) -> Option<u64> {
+        self.header.be64(at, end.min(self.reach))
     }
 }
 
@@ -259,7 +294,7 @@ fn is_extension(next: u8) -> bool {
     matches!(next, HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT)
 }
 
-const _: () = assert!(ETHERNET_LEN as usize + 4 * TAGS_MAX + 60 + 4 <= HEADER_MAX, "IPv4's ports are always in reach");
+const _: () = assert!(ETHERNET_LEN as usize + 4 * TAGS_MAX + 60 + 4 <= REACH, "IPv4's ports are always in reach");
 
 #[cfg(test)]
 #[path = "tuple_tests.rs"]

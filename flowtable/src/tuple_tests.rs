@@ -1,4 +1,5 @@
 use super::*;
+use crate::key::{Key, Mask};
 use etherparse::{NetSlice, SlicedPacket};
 use proptest::prelude::*;
 
@@ -137,7 +138,7 @@ fn first_fragment_has_its_port_unless_it_is_too_short_for_it() {
 fn extension_headers_are_passed_over_as_far_as_the_header_reaches() {
     let chain =
         |n_words: usize| [(HOP_BY_HOP, extension(0)), (ROUTING, extension(0)), (DESTINATION, extension(n_words))];
-    // 54 bytes to the end of IPv6's header, 24 of shortest extensions, 4 of ports: 46 are left.
+    // 54 bytes to the end of IPv6's header, 24 of shortest extensions, 4 of ports: 42 are left.
     assert_eq!(Frame::v6(0, &chain(5), TCP, &PORTS).tuple().number, 25);
     let beyond = Frame::v6(0, &chain(6), TCP, &PORTS).tuple();
     assert_eq!((beyond.proto, beyond.reach), (TCP, Reach::Cut), "the protocol is known, the port out of reach");
@@ -286,7 +287,7 @@ proptest! {
                 }
                 Reach::Cut => {
                     prop_assert_eq!((tuple.src, tuple.dst, tuple.proto), (expected.src, expected.dst, expected.proto));
-                    prop_assert!(expected.reach == Reach::Cut || bytes.len() > HEADER_MAX);
+                    prop_assert!(expected.reach == Reach::Cut || bytes.len() > REACH);
                 }
                 Reach::Addresses => prop_assert_eq!((tuple.src, tuple.dst), (expected.src, expected.dst)),
                 Reach::Broken => prop_assert!(false, "etherparse understands {:02x?}: {:?}", bytes, expected),
@@ -304,12 +305,49 @@ proptest! {
 
     #[test]
     #[cfg_attr(miri, ignore = "thousands of cases, and files of its own")]
+    fn tag_that_goes_changes_nothing_of_what_is_read(bytes in any_frame(), tag in any::<[u8; 2]>()) {
+        let tagged = [&bytes[..12], &[0x88, 0xa8], &tag, &bytes[12..]].concat();
+        let without = Tuple::parse(&header_of(&bytes, 0), bytes.len());
+        prop_assert_eq!(Tuple::parse_behind(&header_of(&tagged, 0), tagged.len(), 1), without);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "thousands of cases, and files of its own")]
+    fn short_way_to_a_key_leads_to_the_same(bytes in any_frame(), cut in 14usize..160, n_popped in 0usize..2, fields in 1usize..32) {
+        let bytes = &bytes[..cut.min(bytes.len())];
+        let tag = [0x81, 0, 0, 9].repeat(n_popped);
+        let bytes = [&bytes[..12], &tag, &bytes[12..]].concat();
+        let fields = (0..5).filter(|k| fields >> k & 1 == 1).fold(KeyFields::NONE, |all, k| all | FIELDS[k]);
+        let (header, mask) = (header_of(&bytes, 0xaa), Mask::new(fields));
+        let words = Key::words_of(&header, 3);
+        if let Some(key) = Key::ruled(words, &header, bytes.len(), n_popped, &mask) {
+            prop_assert_eq!(key, Key::ruled_of_any(words, &header, bytes.len(), n_popped, &mask));
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "thousands of cases, and files of its own")]
     fn words_and_cuts_say_what_the_tuple_says(a in any_frame(), b in any_frame(), fields in 0usize..32) {
         let fields = (0..5).filter(|k| fields >> k & 1 == 1).fold(KeyFields::NONE, |all, k| all | FIELDS[k]);
         let [a, b] = [a, b].map(|bytes| Tuple::parse(&header_of(&bytes, 0), bytes.len()));
         prop_assert_eq!(a == b, a.words() == b.words());
         prop_assert_eq!(a.cut(fields).cut(fields), a.cut(fields), "cutting twice is cutting once");
     }
+}
+
+#[test]
+fn short_way_is_taken_by_most_frames() {
+    let key = |frame: Frame, n_popped| {
+        let (header, len) = (frame.header(), frame.0.len());
+        Key::ruled(Key::words_of(&header, 1), &header, len, n_popped, &Mask::new(KeyFields::NUMBER))
+    };
+    for proto in [TCP, UDP] {
+        for fragment in [0, 0x4000, 0x2000] {
+            assert!(key(Frame::v4(0, proto, 0, fragment, &PORTS), 0).is_some());
+            assert!(key(Frame::v4(1, proto, 0, fragment, &PORTS), 1).is_some(), "behind a network's tag");
+        }
+    }
+    assert!(key(Frame::v4(0, TCP, 0, 0, &PORTS[..3]), 0).is_none(), "it ends before its ports do");
 }
 
 #[test]

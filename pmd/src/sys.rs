@@ -264,6 +264,32 @@ pub(crate) unsafe fn prefault(base: *mut u8, len: usize) {
     unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_POPULATE_WRITE) };
 }
 
+/// The least of the kernel's large pages.
+const LARGE_PAGE: usize = 2 << 20;
+
+/// Makes memory of our own lie in large pages, as far as whole ones fit in, and all of it present, so that no core waits for a page.
+/// For memory that nothing was written to yet.
+///
+/// # Errors
+/// When the kernel has no large pages, or cannot tell; the memory is as good as before.
+pub fn settle((base, len): (usize, usize)) -> io::Result<()> {
+    if cfg!(miri) || len == 0 {
+        return Ok(()); // it has no pages
+    }
+    let (start, end) = (base & !4095, (base + len).next_multiple_of(4096));
+    let advise = |advice| {
+        // SAFETY: neither advice changes a byte, nor what may be done with a page, whoever's it is.
+        match unsafe { libc::madvise(start as *mut libc::c_void, end - start, advice) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    let is_large = if len < LARGE_PAGE { Ok(()) } else { advise(libc::MADV_HUGEPAGE) };
+    // Older kernels refuse, which only costs time later.
+    let _ = advise(libc::MADV_POPULATE_WRITE);
+    is_large
+}
+
 #[cfg(all(test, not(miri)))]
 mod tests {
     use super::*;

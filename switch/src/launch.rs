@@ -99,6 +99,7 @@ impl Daemon {
             );
         }
         let (fleet, cores) = new_fleet(topology)?;
+        settle_tables(&fleet);
         let fleet = Arc::new(fleet);
         let stop = Stop::new().map_err(|e| e.to_string())?;
         let stop_cores = Arc::new(AtomicBool::new(false));
@@ -280,6 +281,17 @@ fn new_fleet(topology: &Topology) -> Result<(Fleet, Vec<pmd::Core>), String> {
         seeds: seeds(),
     };
     Fleet::new(&options).map_err(|e| e.to_string())
+}
+
+/// Without large pages the switch is as good, and slower with many flows.
+fn settle_tables(fleet: &Fleet) {
+    const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let are_off = std::fs::read_to_string(SETTING).is_ok_and(|text| text.contains("[never]"));
+    match fleet.settle() {
+        Err(why) => info!("flows and addresses lie in small pages, since the kernel gives no large ones: {why}"),
+        Ok(()) if are_off => info!("flows and addresses lie in small pages, since {SETTING} says so"),
+        Ok(()) => {}
+    }
 }
 
 fn n_macs(topology: &Topology) -> usize {

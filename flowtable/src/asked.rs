@@ -1,0 +1,110 @@
+//! What a core is asked: a burst of one port and one network, and what its answers rest on. Says what belongs into keys, and which
+//! frames are not to be decided at all.
+
+use crate::action::{Action, DropReason};
+use crate::header::{ETHERNET_LEN, Header, TAG_LEN};
+use crate::key::{Key, Mask};
+use crate::network::Ingress;
+use crate::table::FlowTable;
+use crate::tuple::Tuple;
+
+/// A burst on its way through the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) from: &'a Ingress,
+    pub(crate) headers: &'a [Header],
+    pub(crate) lens: &'a [u32],
+    /// What rules can depend upon.
+    pub(crate) mask: Mask,
+    /// Longest frame without tag.
+    pub(crate) frame_max: u32,
+    /// The greatest generation that an answer of now rests on.
+    pub(crate) stamp: u32,
+    /// Of the MAC table, before anything of it was looked at.
+    pub(crate) epoch: u32,
+    pub(crate) now: u32,
+}
+
+impl Asked<'_> {
+    /// The words that every frame's key holds: a trunk's say the VLAN too.
+    #[inline(always)]
+    pub(crate) fn words(&self, header: &Header) -> [u64; 2] {
+        let port = self.from.port;
+        if self.from.trunk.is_some() { Key::words_of_trunk(header, port) } else { Key::words_of(header, port) }
+    }
+
+    /// A frame's key and its hash, into their place. The hash is given once more, since it is needed at once, and a key that was
+    /// written in parts is slow to read.
+    #[inline(always)]
+    pub(crate) fn find_key(&self, flows: &FlowTable, header: &Header, len: u32, place: &mut (Key, u64)) -> u64 {
+        let words = self.words(header);
+        let key = if self.mask.is_none() {
+            Some(Key::from_words(words))
+        } else {
+            Key::ruled(words, header, len as usize, self.n_popped(header), &self.mask)
+        };
+        let Some(key) = key else { return self.find_key_of_any(flows, header, len, place) };
+        let hash = flows.hash(&key);
+        *place = (key, hash);
+        hash
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_key_of_any(&self, flows: &FlowTable, header: &Header, len: u32, place: &mut (Key, u64)) -> u64 {
+        let key = Key::ruled_of_any(self.words(header), header, len as usize, self.n_popped(header), &self.mask);
+        *place = (key, flows.hash(&key));
+        place.1
+    }
+
+    /// All that rules can ask of a frame.
+    pub(crate) fn tuple(&self, k: usize) -> Tuple {
+        let header = &self.headers[k];
+        Tuple::parse_behind(header, self.lens[k] as usize, self.n_popped(header))
+    }
+
+    /// Tags that go before the frame is sent on: a trunk's outer one is its network's, and no part of what rules see.
+    #[inline(always)]
+    fn n_popped(&self, header: &Header) -> usize {
+        usize::from(self.from.trunk.is_some() && header.is_tagged())
+    }
+
+    /// Whether all frames are to be decided, and none of them is too long. One look at all lengths saves two at each: zero,
+    /// for frames refused before, counts as the longest there is. Of a trunk's frames each is looked at.
+    #[inline(always)]
+    pub(crate) fn all_fit(&self) -> bool {
+        let longest = self.lens.iter().fold(0, |most, len| most.max(len.wrapping_sub(1)));
+        longest < self.frame_max && self.from.trunk.is_none()
+    }
+
+    /// Whether a frame is to be decided: it was not refused before, and is no longer than its network allows. A trunk's tag
+    /// goes before the frame is sent on, so it counts for no length.
+    #[cold]
+    pub(crate) fn fits(&self, k: usize, action: &mut Action) -> bool {
+        let (header, len) = (&self.headers[k], self.lens[k]);
+        let n_tags = match self.from.trunk {
+            Some(_) => header.n_tags(len as usize),
+            None => u32::from(header.is_tagged()),
+        };
+        let refusal = match len {
+            0 => return false,
+            _ if self.from.trunk.is_some() && is_cut_tag(header, len) => DropReason::Runt,
+            _ if len > self.frame_max + TAG_LEN * n_tags => DropReason::TooBig,
+            _ => return true,
+        };
+        *action = Action::Drop(refusal);
+        false
+    }
+}
+
+/// Frames of a VLAN that is no network's.
+pub(crate) fn refuse_vlan(headers: &[Header], lens: &[u32], actions: &mut [Action]) {
+    for ((header, &len), action) in headers.iter().zip(lens).zip(actions).filter(|((_, len), _)| **len > 0) {
+        *action = Action::Drop(if is_cut_tag(header, len) { DropReason::Runt } else { DropReason::UnknownVlan });
+    }
+}
+
+/// Whether the frame ends within its tag.
+fn is_cut_tag(header: &Header, len: u32) -> bool {
+    header.is_tagged() && len < ETHERNET_LEN + TAG_LEN
+}
