@@ -31,7 +31,7 @@ def checking(check):
     """A check that cannot be made has failed; those after it still run."""
     try:
         yield
-    except (RuntimeError, ValueError, KeyError, AttributeError, subprocess.CalledProcessError) as error:
+    except (RuntimeError, ValueError, KeyError, AttributeError, OSError, subprocess.SubprocessError) as error:
         report(check, False, error=str(error))
 
 

@@ -104,14 +104,25 @@ fn by_switch(world: &World, n_bytes: usize) -> Flood {
     Flood { rate, sender: each(work.n_cycles, work.n_frames), forwarder: Some((cycles, None)) }
 }
 
+/// Ends a loop when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn by_bare_loop(world: &World, n_bytes: usize) -> Flood {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when something below fails: else the loop would be waited for without end.
+        let end = Ends(&is_over);
         let forward = || world.inside("sw", || bare::forward(["up-a", "up-b"], || is_over.load(Ordering::Relaxed)));
         let forwarder = scope.spawn(forward);
         let runs = (0..20).any(|_| world.ping("a", "10.99.0.2", 1) == 1);
         let flooded = runs.then(|| flood(world, n_bytes));
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
         let (rate, work) = flooded.expect("the loop forwards");
         let done = forwarder.join().expect("the loop");
         let cycles = (each(done.n_cycles, done.n_frames), Some(each(done.n_kernel, done.n_frames)));

@@ -135,7 +135,8 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
     for _ in 0..ATTEMPTS {
         let (before, lost_before, stolen_before) = (settled(&spaces, "b"), dropped(&daemon, "wire"), stolen());
         let n_sent = send_for(&a, Duration::from_secs(seconds().into()), wanted);
-        let n_lost = n_sent - (settled(&spaces, "b") - before);
+        // Signed: what else should come to `b` must be seen too.
+        let n_lost = n_sent.cast_signed() - (settled(&spaces, "b") - before).cast_signed();
         let n_dropped = dropped(&daemon, "wire") - lost_before;
         let lost = daemon.json(&["uplinks"])[0]["lost"].clone();
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
@@ -147,6 +148,7 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
             100.0 * kept_up,
             stolen() - stolen_before
         );
+        assert_eq!(n_dropped, 0, "by the switch");
         tries.push((n_lost, kept_up));
         // A generator that was kept from running proves nothing either.
         if n_lost == 0 && kept_up > 0.9 {
