@@ -204,6 +204,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "counts alone, and many of them")]
     fn port_that_is_seldom_known_is_left_out_for_a_while_and_others_are_not() {
         let mut front = Front::new(16);
         let asked = |front: &mut Front, port, n_missed, n_bursts: u32| {

@@ -200,12 +200,13 @@ mod tests {
 
     #[test]
     fn flows_spread_evenly_over_queues() {
-        let mut counts = [0u32; 4];
-        for port in 0..4000 {
+        let mut counts = [0u16; 4];
+        let n: u16 = if cfg!(miri) { 200 } else { 4000 };
+        for port in 0..n {
             let (header, len) = udp([10, 0, 0, 1], [10, 0, 0, 2], [port, 53], 0);
             counts[symmetric_hash(&header, len) as usize % 4] += 1;
         }
-        assert!(counts.iter().all(|&n| (800..1200).contains(&n)), "{counts:?}");
+        assert!(counts.iter().all(|&count| (n / 5..n * 3 / 10).contains(&count)), "{counts:?}");
     }
 
     #[test]

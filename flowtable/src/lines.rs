@@ -1,6 +1,7 @@
 //! Cache lines of atomic words: zero at first, in pages that the system gives when they are touched.
 
 use crate::sync::{AtomicU64, Ordering};
+use std::ptr::NonNull;
 
 /// Words of a line.
 pub(crate) const WORDS: usize = 8;
@@ -17,23 +18,35 @@ const LINE_BYTES: usize = WORDS * size_of::<AtomicU64>();
 /// one, so that all of them can lie in such pages.
 #[derive(Debug)]
 pub(crate) struct Words {
-    /// More than were asked for: some before the first one.
-    all: Box<[AtomicU64]>,
-    first: usize,
+    /// From a box, and ours alone: more than were asked for, some of them before the first one.
+    all: NonNull<[AtomicU64]>,
+    first: NonNull<AtomicU64>,
     n: usize,
+}
+
+// SAFETY: it is a box of atomic words, which threads may send to each other and share.
+unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: it came from a box, in `new`, and nobody can have a reference to any of it.
+        drop(unsafe { Box::from_raw(self.all.as_ptr()) });
+    }
 }
 
 impl Words {
     pub(crate) fn new(n: usize) -> Self {
-        if cfg!(loom) {
-            return Self { all: zeroed(n), first: 0, n };
-        }
         let is_large = size_of::<AtomicU64>() * n >= LARGE_PAGE;
         let begin = if is_large { LARGE_PAGE } else { LINE_BYTES };
-        let words = begin / size_of::<AtomicU64>();
-        let all = zeroed(n.next_multiple_of(words) + words);
-        let first = all.as_ptr().addr().wrapping_neg() % begin / size_of::<AtomicU64>();
-        Self { all, first, n }
+        let words = if cfg!(loom) { 1 } else { begin / size_of::<AtomicU64>() };
+        let all = NonNull::from(Box::leak(zeroed(n.next_multiple_of(words) + words)));
+        let before = all.cast::<AtomicU64>().addr().get().wrapping_neg() % begin / size_of::<AtomicU64>();
+        let before = if cfg!(loom) { 0 } else { before };
+        assert!(before + n <= all.len());
+        // SAFETY: that many words are there, which was just asserted.
+        Self { all, first: unsafe { all.cast::<AtomicU64>().add(before) }, n }
     }
 
     /// Where they lie: address and bytes.
@@ -47,27 +60,23 @@ impl std::ops::Deref for Words {
 
     #[inline(always)]
     fn deref(&self) -> &[AtomicU64] {
-        &self.all[self.first..][..self.n]
+        // SAFETY: `n` words are there (see `new`), until this is dropped.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.n) }
     }
 }
 
 /// So many lines, shared by all threads.
 #[derive(Debug)]
-pub(crate) struct Lines {
-    words: Words,
-    n: usize,
-}
+pub(crate) struct Lines(Words);
 
 impl Lines {
     pub(crate) fn new(n: usize) -> Self {
-        let words = Words::new(n * WORDS);
-        assert!(words.first + n * WORDS <= words.all.len(), "see `line`");
-        Self { words, n }
+        Self(Words::new(n * WORDS))
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.n
+        self.0.n / WORDS
     }
 
     /// The line with this number.
@@ -76,9 +85,9 @@ impl Lines {
     /// When there is none.
     #[inline(always)]
     pub(crate) fn line(&self, n: usize) -> &Line {
-        assert!(n < self.n, "a line of those that were made");
-        // SAFETY: `first` and the words of `n` lines were compared with what there is in `new`, and none of them ever changes.
-        unsafe { &*self.words.all.as_ptr().add(self.words.first + n * WORDS).cast::<Line>() }
+        assert!(n * WORDS < self.0.n, "a line of those that were made");
+        // SAFETY: there are whole lines, and this one is among them. Not by way of all words, since an interpreter then looks at each.
+        unsafe { self.0.first.add(n * WORDS).cast::<Line>().as_ref() }
     }
 
     /// Asks for a line from memory.
@@ -89,7 +98,7 @@ impl Lines {
 
     /// Where it all lies: address and bytes.
     pub(crate) fn span(&self) -> (usize, usize) {
-        self.words.span()
+        self.0.span()
     }
 }
 
@@ -153,6 +162,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "megabytes, of which an interpreter looks at each word")]
     fn what_fills_large_pages_begins_and_ends_with_them() {
         for (n, begin) in
             [(1, LINE_BYTES), (LARGE_PAGE / 8 - 1, LINE_BYTES), (LARGE_PAGE / 8, LARGE_PAGE), (1 << 20 | 1, LARGE_PAGE)]
@@ -160,7 +170,7 @@ mod tests {
             let words = Words::new(n);
             let (at, bytes) = words.span();
             assert_eq!((at % begin, bytes, words.len()), (0, 8 * n, n));
-            let end = words.all.as_ptr_range().end.addr();
+            let end = words.all.cast::<u64>().addr().get() + 8 * words.all.len();
             assert!(end >= (at + bytes).next_multiple_of(begin), "{n} words end within a page that goes on");
         }
     }

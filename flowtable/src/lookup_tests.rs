@@ -30,8 +30,9 @@ impl Rig {
             trunks: vec![Trunk::new([(Some(100), 2), (None, 3)])],
             ..Networks::default()
         });
-        let macs = Arc::new(MacTable::new(1024, 8, [3, 5]));
-        let flows = Arc::new(FlowTable::new(1024, 8, [1, 2]));
+        let room = if cfg!(miri) { 64 } else { 1024 };
+        let macs = Arc::new(MacTable::new(room, 8, [3, 5]));
+        let flows = Arc::new(FlowTable::new(room, 8, [1, 2]));
         Self { lookup: Lookup::new(flows, macs.clone(), networks), macs }
     }
 

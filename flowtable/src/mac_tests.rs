@@ -49,12 +49,12 @@ fn absence_holds_until_the_address_is_entered() {
 
 #[test]
 fn what_others_learn_leaves_most_absences_alone() {
-    let t = table(1 << 14);
-    let absent: Vec<_> = (0..100).map(|n| t.absent(0, [2, 1, 0, 0, 0, n]).unwrap()).collect();
-    (0..20).for_each(|n| {
+    let (t, n) = if cfg!(miri) { (table(1 << 10), 10) } else { (table(1 << 14), 100) };
+    let absent: Vec<_> = (0..n).map(|n| t.absent(0, [2, 1, 0, 0, 0, n]).unwrap()).collect();
+    (0..n / 5).for_each(|n| {
         learn(&t, [2, 0, 0, 0, 0, n], 1);
     });
-    assert!(absent.iter().filter(|&&absent| !t.holds(absent)).count() < 10);
+    assert!(absent.iter().filter(|&&absent| !t.holds(absent)).count() < usize::from(n / 10).max(2));
 }
 
 #[test]
