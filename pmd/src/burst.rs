@@ -4,7 +4,7 @@
 //! the first [`flowtable::HEADER_MAX`] bytes are copied, decided by, and sent from the copy.
 #![expect(clippy::cast_possible_truncation, reason = "lengths of headers and tags")]
 
-use crate::limits::Amount;
+use crate::limits::{Allowance, Amount};
 use crate::offload::{Wishes, becomes};
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::Piece;
@@ -223,6 +223,31 @@ impl Burst {
             amount.n_bytes += frame.n_bytes;
         }
         amount
+    }
+
+    /// How many of the `n` frames from `k` on go until `allowance` is used up, the one that crosses it included. What a frame
+    /// becomes counts, in packets as in bytes.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn n_within(&self, k: usize, n: usize, allowance: Allowance) -> usize {
+        let mut sum = Amount::default();
+        let fits = |k: &usize| {
+            let fits = sum.n_frames < allowance.n_frames as u64 && sum.n_bytes < allowance.n_bytes.into();
+            let frame = self.amount(*k, 1);
+            sum.n_frames += frame.n_frames;
+            sum.n_bytes += frame.n_bytes;
+            fits
+        };
+        (k..k + n).take_while(fits).count()
+    }
+
+    /// Leaves frames where they are that go beyond `allowance`. It was kept as to what the frames are; some become more.
+    #[inline(always)]
+    pub(crate) fn keep_within(&mut self, allowance: Allowance) {
+        if self.wishing != 0 {
+            self.n = self.n_within(0, self.n, allowance);
+            self.sum_bytes = self.lens[..self.n].iter().sum();
+        }
     }
 
     /// Copies frame `k`'s header out of the memory it arrived in.

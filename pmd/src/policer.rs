@@ -23,25 +23,14 @@ pub(crate) fn pass(limit: &Limit, burst: &Burst, k: usize, n: usize, now: Nanos)
     if is_ample && burst.wishing == 0 {
         return Pass::All;
     }
-    Pass::Some(n_within(burst, k, n.min(allowance.n_frames), allowance.n_bytes))
-}
-
-#[cold]
-#[inline(never)]
-fn n_within(burst: &Burst, k: usize, n: usize, n_bytes_max: u32) -> usize {
-    let mut n_bytes = 0;
-    let fits = |k: &usize| {
-        let fits = n_bytes < u64::from(n_bytes_max);
-        n_bytes += burst.amount(*k, 1).n_bytes;
-        fits
-    };
-    (k..k + n).take_while(fits).count()
+    Pass::Some(burst.n_within(k, n, allowance))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::{Amount, LimitOptions};
+    use crate::offload::Wishes;
 
     const START: Nanos = 1_000_000_000;
 
@@ -78,8 +67,18 @@ mod tests {
 
     #[test]
     fn frame_that_is_to_be_cut_up_is_looked_at_by_itself() {
-        let mut burst = burst(&[9014; 2]);
-        burst.wishing = 0b10;
-        assert_eq!(pass(&limit(), &burst, 0, 2, START), Pass::Some(2));
+        // The first is one packet; of each behind it become 31, of 66 bytes of headers and 100 of payload.
+        const BECOMES: u64 = 31 * (66 + 100);
+        let mut burst = burst(&[66 + 31 * 100; 8]);
+        burst.wishing = 0b1111_1110;
+        burst.wishes = [Wishes { needs_csum: true, gso_type: 1, gso_size: 100, csum_start: 34, csum_offset: 16 }; 32];
+        (0..8).for_each(|k| burst.headers[k].0[34 + 12] = 8 << 4);
+        assert_eq!(burst.amount(1, 1), Amount { n_frames: 31, n_bytes: BECOMES });
+        // Packets: 1 + 31 + 31 are below 64, and the next crosses that.
+        assert_eq!(pass(&limit(), &burst, 0, 8, START), Pass::Some(4));
+        // Bytes: two of them are below what is left, and the next crosses that.
+        let limit = limit();
+        limit.charge(START, Amount { n_frames: 0, n_bytes: 65_536 - (2 * BECOMES + 100) });
+        assert_eq!(pass(&limit, &burst, 1, 7, START), Pass::Some(3));
     }
 }
