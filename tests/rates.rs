@@ -3,6 +3,7 @@
 use flowtable::{DropReason, PortId, SourcePolicy};
 use guest::Options;
 use guest::flows::{Flows, Vary};
+use guest::header::{NEEDS_CSUM, NetHeader};
 use guest::lean::LeanTx;
 use guest::stack::Mac;
 use pmd::limits::{LimitOptions, VmLimits};
@@ -243,6 +244,32 @@ fn ring_of_a_vm_over_its_limit_is_not_even_looked_at() {
     rig.now += SECOND;
     rig.step();
     assert_eq!(rig.counters(0).faults, 1);
+}
+
+#[test]
+fn frames_that_are_refused_use_up_the_limit_of_their_sender() {
+    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+    rig.fleet.limit(&[0], &Arc::new(VmLimits::new(bits(1_000_000), NO_LIMIT)));
+    for _ in 0..2 {
+        rig.plug(0, ANY, options());
+    }
+    // One more than was negotiated in every second frame, and a frame that is none in the others.
+    let wish = NetHeader { flags: NEEDS_CSUM, csum_start: 14, csum_offset: 16, ..NetHeader::default() };
+    let mut id = 0;
+    for _ in 0..SECOND / STEP {
+        let guest = &mut rig.guests[0];
+        while guest.send_with(0, wish, &frame(mac(1), mac(0), id, 1514)) && guest.send(0, &[0; 13]) {
+            id += 1;
+        }
+        rig.step();
+        rig.guests[0].reclaim_tx(0);
+    }
+    // A second's worth of frames of 14 bytes, and 250 microseconds' that were saved or are owed.
+    let (counters, exact) = (rig.counters(0), 1_000_000 / 8 / 14);
+    assert!(counters.rx_frames.abs_diff(exact) <= exact / 100 + 64, "{} frames, not {exact}", counters.rx_frames);
+    assert_eq!((counters.rx_bytes, counters.n_dropped()), (0, counters.rx_frames));
+    assert!(counters.drops[DropReason::BadOffload.index()] > exact / 3, "{counters:?}");
+    rig.assert_balanced();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::offload::{Wishes, becomes};
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::Piece;
 use arrayvec::ArrayVec;
-use flowtable::header::TAG_LEN;
+use flowtable::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{Action, DropReason, HEADER_MAX, Header};
 
 /// Frames in a burst.
@@ -41,6 +41,8 @@ pub struct Burst {
     pub(crate) wishes: [Wishes; BURST_MAX],
     /// Frames whose sender wishes something, a bit each.
     pub(crate) wishing: u32,
+    /// Frames that were refused, a bit each.
+    pub(crate) refused: u32,
     /// Frames whose outer tag was taken off, a bit each.
     pub(crate) popped: u32,
     /// What the queue needs to give the frame back.
@@ -62,6 +64,7 @@ impl Default for Burst {
             is_plain: true,
             wishes: [Wishes::default(); BURST_MAX],
             wishing: 0,
+            refused: 0,
             popped: 0,
             ids: [0; BURST_MAX],
             pieces: ArrayVec::new_const(),
@@ -75,7 +78,7 @@ impl Burst {
     /// Empties it for the next queue.
     #[inline(always)]
     pub(crate) fn clear(&mut self) {
-        (self.n, self.sum_bytes, self.wishing, self.popped) = (0, 0, 0, 0);
+        (self.n, self.sum_bytes, self.wishing, self.refused, self.popped) = (0, 0, 0, 0, 0);
         if !self.is_plain {
             self.is_plain = true;
             self.pieces.clear();
@@ -109,6 +112,7 @@ impl Burst {
         self.sum_bytes -= self.lens[k];
         self.lens[k] = 0;
         self.actions[k] = Action::Drop(reason);
+        self.refused |= 1 << k;
     }
 
     /// Bytes of the first `n` frames as they came, tags that were taken off included.
@@ -209,6 +213,15 @@ impl Burst {
             0 => Amount { n_frames: n as u64, n_bytes: self.sum(k, n) },
             _ => self.amount_wished(k, n),
         }
+    }
+
+    /// What the first `n` frames count against the limit of their sender: one that was refused has no bytes, yet was work, and
+    /// counts as the shortest there is.
+    #[inline(always)]
+    pub(crate) fn amount_taken(&self, n: usize) -> Amount {
+        let n_refused = (u64::from(self.refused) & ((1 << n) - 1)).count_ones();
+        let Amount { n_frames, n_bytes } = self.amount(0, n);
+        Amount { n_frames, n_bytes: n_bytes + u64::from(n_refused * ETHERNET_LEN) }
     }
 
     #[cold]
