@@ -1,5 +1,6 @@
 //! Uplinks: trunks, tags, a wire that can't wait, and the ledger of a queue's frames. The wire is plain memory.
 
+mod limit;
 mod shared_queue;
 
 use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};
@@ -44,17 +45,15 @@ fn guests_on(n_cores: usize, options: &Options) -> Rig {
 }
 
 fn uplink(rig: &mut Rig, is_veth: bool) -> XskPeer {
-    let options = XskOptions {
-        device: "up0".into(),
-        queue: 0,
-        mode: XskMode::Copy,
-        attach: Attach::Native,
-        is_veth,
-        n_rx: N_FRAMES / 2,
-        n_tx: N_FRAMES / 2,
-    };
+    device(rig, None, is_veth, [N_FRAMES / 2; 2])
+}
+
+/// Port 2 by a queue of so many frames, for what is received and for what is sent; in a network, or the trunk.
+fn device(rig: &mut Rig, network: Option<u16>, is_veth: bool, [n_rx, n_tx]: [u32; 2]) -> XskPeer {
+    let options =
+        XskOptions { device: "up0".into(), queue: 0, mode: XskMode::Copy, attach: Attach::Native, is_veth, n_rx, n_tx };
     let (AfXdpQueue { rx, tx, .. }, peer) = AfXdpQueue::in_memory(&options);
-    rig.plug_queues(UPLINK, None, vec![RxQueue::afxdp(UPLINK, rx)], vec![TxQueue::afxdp(tx)]);
+    rig.plug_queues(UPLINK, network, vec![RxQueue::afxdp(UPLINK, rx)], vec![TxQueue::afxdp(tx)]);
     peer
 }
 

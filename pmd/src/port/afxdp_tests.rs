@@ -57,19 +57,46 @@ fn received_frames_stay_in_order_and_wait_for_consume() {
     let (mut queue, peer) = queue(false);
     assert_eq!(queue.rx.index(), 3);
     let mut burst = Box::<Burst>::default();
-    assert_eq!(queue.rx.peek(&mut burst), 0);
+    assert_eq!(queue.rx.peek(&mut burst, Allowance::ALL), 0);
     for n in 0..40 {
         assert!(peer.deliver(&packet(n, 60 + n as usize)));
     }
-    assert_eq!(queue.rx.peek(&mut burst), 32);
+    assert_eq!(queue.rx.peek(&mut burst, Allowance::ALL), 32);
     queue.rx.consume(20);
-    assert_eq!(queue.rx.peek(&mut burst), 20);
+    assert_eq!(queue.rx.peek(&mut burst, Allowance::ALL), 20);
     assert_eq!((burst.headers[0].0[0], burst.lens[19]), (20, 99));
     let ledger = queue.rx.ledger();
     assert!(ledger.is_balanced() && ledger.n_burst == 20, "{ledger:?}");
     queue.rx.consume(20);
-    assert_eq!((queue.rx.peek(&mut burst), queue.rx.has_more()), (0, false));
+    assert_eq!((queue.rx.peek(&mut burst, Allowance::ALL), queue.rx.has_more()), (0, false));
     assert_eq!(peer.n_fill(), PER_HALF, "every frame is with the kernel again");
+}
+
+#[test]
+fn burst_ends_where_the_allowance_does_and_the_next_begins_there() {
+    let (mut queue, peer) = queue(false);
+    let mut burst = Box::<Burst>::default();
+    for n in 0..40 {
+        assert!(peer.deliver(&packet(n, 100)));
+    }
+    // The one that crosses it is taken.
+    let bytes = |n_bytes| Allowance { n_frames: usize::MAX, n_bytes };
+    for (n_bytes, n) in [(1, 1), (100, 1), (101, 2), (300, 3)] {
+        assert_eq!(queue.rx.peek(&mut burst, bytes(n_bytes)), n, "{n_bytes} bytes");
+        assert_eq!(burst.sum_bytes as usize, n * 100);
+    }
+    queue.rx.consume(3);
+    assert!(queue.rx.has_more());
+    assert_eq!(queue.rx.peek(&mut burst, Allowance { n_frames: 5, n_bytes: u32::MAX }), 5);
+    assert_eq!(burst.headers[0].0[0], 3);
+    queue.rx.consume(4);
+    assert_eq!((queue.rx.peek(&mut burst, Allowance::ALL), burst.headers[31].0[0]), (32, 38));
+    queue.rx.consume(32);
+    assert!(queue.rx.has_more());
+    assert_eq!((queue.rx.peek(&mut burst, bytes(1)), burst.headers[0].0[0]), (1, 39));
+    queue.rx.consume(1);
+    let ledger = queue.rx.ledger();
+    assert!(!queue.rx.has_more() && ledger.is_balanced() && ledger.n_burst == 0, "{ledger:?}");
 }
 
 #[test]
@@ -79,7 +106,7 @@ fn wire_that_is_faster_than_the_core_loses_at_the_kernel_and_recovers() {
     assert_eq!((n_taken as u64, peer.n_lost()), (PER_HALF as u64, 200 - PER_HALF as u64));
     let mut burst = Box::<Burst>::default();
     let mut n_got = 0;
-    while queue.rx.peek(&mut burst) > 0 {
+    while queue.rx.peek(&mut burst, Allowance::ALL) > 0 {
         n_got += burst.n;
         queue.rx.consume(burst.n);
     }
@@ -101,7 +128,7 @@ fn runts_are_refused_and_partial_checksums_noted_on_a_veth_alone() {
         peer.deliver(&[1; 13]);
         peer.deliver(&bytes);
         let mut burst = Box::<Burst>::default();
-        assert_eq!(queue.rx.peek(&mut burst), 2);
+        assert_eq!(queue.rx.peek(&mut burst, Allowance::ALL), 2);
         assert_eq!((burst.lens[0], burst.actions[0]), (0, flowtable::Action::Drop(DropReason::Runt)));
         assert_eq!(burst.wishing, if is_veth { 2 } else { 0 });
     }
@@ -245,7 +272,7 @@ fn copy_from_umem_to_umem() {
         let mut runs: Vec<f64> = (0..2000)
             .map(|n| {
                 assert!((0..32).all(|k| wire.deliver(&packet(n + k, len))));
-                assert_eq!(from.rx.peek(&mut burst), 32);
+                assert_eq!(from.rx.peek(&mut burst, Allowance::ALL), 32);
                 let frames: ArrayVec<_, BURST_MAX> = (0..32).filter_map(|_| to.tx.ring.frame()).collect();
                 let begin = crate::sys::cycles();
                 for (k, frame) in frames.iter().enumerate() {
