@@ -385,6 +385,38 @@ fn queues_and_nics_of_a_vm_share_what_it_may_get() {
     rig.assert_balanced();
 }
 
+/// Copies of one frame to all NICs of a VM are more than the frame, so a burst that is within the limit may not be in copies.
+#[test]
+fn flood_to_all_nics_of_a_vm_stays_within_what_it_may_get() {
+    const BURST: u64 = 65_536;
+    const LEN: usize = 1514;
+    for n_unicast in [0, 8] {
+        let limits = VmLimits::new(NO_LIMIT, LimitOptions { burst_bytes: Some(BURST), ..bits(10_000) });
+        let limits = Arc::new(limits);
+        let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 2, 3, 4]]));
+        rig.fleet.limit(&[1, 2, 3, 4], &limits);
+        for _ in 0..5 {
+            rig.plug(0, ANY, options());
+        }
+        for port in 1..5 {
+            rig.guests[usize::from(port)].send(0, &frame(mac(9), mac(port), 0, 60));
+        }
+        rig.settle();
+        (0..5).for_each(|port| drop(rig.receive_all(port)));
+        rig.now += 1000 * SECOND;
+        for id in 0..32 {
+            let to = if id < n_unicast { mac(1 + id as u16 % 4) } else { ALL };
+            assert!(rig.guests[0].send(0, &frame(to, mac(0), id, LEN)));
+        }
+        rig.settle();
+        let n_got: usize = (1..5).map(|port| rig.receive_all(port).len()).sum();
+        assert_eq!(n_got as u64, BURST.div_ceil(LEN as u64), "{n_unicast} that were not for all");
+        let left = limits.to_report(rig.now).and_then(|limit| limit.left_bytes).unwrap();
+        assert!((left - (BURST as i64 - (LEN * n_got) as i64)).abs() <= 10, "{left} bytes are left");
+        rig.assert_balanced();
+    }
+}
+
 #[test]
 fn flood_is_charged_once_to_its_sender_and_to_every_receiver() {
     let mut rig = receivers(1, bits(8_000_000));
