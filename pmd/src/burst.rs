@@ -12,8 +12,8 @@ use arrayvec::ArrayVec;
 use flowtable::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{Action, DropReason, HEADER_MAX, Header};
 
-/// Frames in a burst.
-pub const BURST_MAX: usize = 32;
+pub use crate::ring::BURST_MAX;
+
 /// Bytes in a burst; the frame that crosses it is still taken.
 pub const BURST_BYTES_MAX: u32 = 256 << 10;
 /// Bytes that the floods of a burst may copy, beyond its first frame.

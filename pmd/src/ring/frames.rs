@@ -5,8 +5,8 @@
 //! of the rings), a burst ([`RxFrame`], [`TxFrame`]: values that can't be copied), or the free list. [`Ledger`] counts them.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames, and places in a UMEM of some MiB")]
 
+use super::BURST_MAX;
 use super::xsk::{RxRings, TxRings, TxWaker};
-use crate::burst::BURST_MAX;
 use crate::shm::Piece;
 use crate::shm::umem::UmemArea;
 use arrayvec::ArrayVec;
