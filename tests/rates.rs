@@ -3,6 +3,7 @@
 use flowtable::{DropReason, PortId, SourcePolicy};
 use guest::Options;
 use guest::flows::{Flows, Vary};
+use guest::header::{NEEDS_CSUM, NetHeader};
 use guest::lean::LeanTx;
 use guest::stack::Mac;
 use pmd::limits::{LimitOptions, VmLimits};
@@ -246,6 +247,32 @@ fn ring_of_a_vm_over_its_limit_is_not_even_looked_at() {
 }
 
 #[test]
+fn frames_that_are_refused_use_up_the_limit_of_their_sender() {
+    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
+    rig.fleet.limit(&[0], &Arc::new(VmLimits::new(bits(1_000_000), NO_LIMIT)));
+    for _ in 0..2 {
+        rig.plug(0, ANY, options());
+    }
+    // One more than was negotiated in every second frame, and a frame that is none in the others.
+    let wish = NetHeader { flags: NEEDS_CSUM, csum_start: 14, csum_offset: 16, ..NetHeader::default() };
+    let mut id = 0;
+    for _ in 0..SECOND / STEP {
+        let guest = &mut rig.guests[0];
+        while guest.send_with(0, wish, &frame(mac(1), mac(0), id, 1514)) && guest.send(0, &[0; 13]) {
+            id += 1;
+        }
+        rig.step();
+        rig.guests[0].reclaim_tx(0);
+    }
+    // A second's worth of frames of 14 bytes, and 250 microseconds' that were saved or are owed.
+    let (counters, exact) = (rig.counters(0), 1_000_000 / 8 / 14);
+    assert!(counters.rx_frames.abs_diff(exact) <= exact / 100 + 64, "{} frames, not {exact}", counters.rx_frames);
+    assert_eq!((counters.rx_bytes, counters.n_dropped()), (0, counters.rx_frames));
+    assert!(counters.drops[DropReason::BadOffload.index()] > exact / 3, "{counters:?}");
+    rig.assert_balanced();
+}
+
+#[test]
 fn standstill_of_an_hour_earns_one_burst() {
     let mut flood = Flood::new(1, &[bits(100_000_000)], &[(0, 1, 1514)]);
     flood.run(SECOND / 10);
@@ -356,6 +383,38 @@ fn queues_and_nics_of_a_vm_share_what_it_may_get() {
     }
     assert_eq!(rig.counters(0).drops[DropReason::Limit.index()], 36);
     rig.assert_balanced();
+}
+
+/// Copies of one frame to all NICs of a VM are more than the frame, so a burst that is within the limit may not be in copies.
+#[test]
+fn flood_to_all_nics_of_a_vm_stays_within_what_it_may_get() {
+    const BURST: u64 = 65_536;
+    const LEN: usize = 1514;
+    for n_unicast in [0, 8] {
+        let limits = VmLimits::new(NO_LIMIT, LimitOptions { burst_bytes: Some(BURST), ..bits(10_000) });
+        let limits = Arc::new(limits);
+        let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 2, 3, 4]]));
+        rig.fleet.limit(&[1, 2, 3, 4], &limits);
+        for _ in 0..5 {
+            rig.plug(0, ANY, options());
+        }
+        for port in 1..5 {
+            rig.guests[usize::from(port)].send(0, &frame(mac(9), mac(port), 0, 60));
+        }
+        rig.settle();
+        (0..5).for_each(|port| drop(rig.receive_all(port)));
+        rig.now += 1000 * SECOND;
+        for id in 0..32 {
+            let to = if id < n_unicast { mac(1 + id as u16 % 4) } else { ALL };
+            assert!(rig.guests[0].send(0, &frame(to, mac(0), id, LEN)));
+        }
+        rig.settle();
+        let n_got: usize = (1..5).map(|port| rig.receive_all(port).len()).sum();
+        assert_eq!(n_got as u64, BURST.div_ceil(LEN as u64), "{n_unicast} that were not for all");
+        let left = limits.to_report(rig.now).and_then(|limit| limit.left_bytes).unwrap();
+        assert!((left - (BURST as i64 - (LEN * n_got) as i64)).abs() <= 10, "{left} bytes are left");
+        rig.assert_balanced();
+    }
 }
 
 #[test]

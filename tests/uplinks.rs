@@ -1,5 +1,6 @@
 //! Uplinks: trunks, tags, a wire that can't wait, and the ledger of a queue's frames. The wire is plain memory.
 
+mod limit;
 mod shared_queue;
 
 use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};
@@ -16,7 +17,9 @@ use tests::{ALL, Dice, Rig, frame, id_of, mac, options};
 const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 /// Ports 0 and 1 are guests in VLAN 100 and without a tag; 2 is the uplink.
 const UPLINK: PortId = 2;
-const N_FRAMES: u32 = 128;
+/// Frames of its queue: for what is received, for what is sent. Not the same, so that none stands for the other.
+const N_RX: u32 = 64;
+const N_TX: u32 = 128;
 
 fn networks() -> Arc<Networks> {
     let network = |port, vlan| Network {
@@ -44,17 +47,15 @@ fn guests_on(n_cores: usize, options: &Options) -> Rig {
 }
 
 fn uplink(rig: &mut Rig, is_veth: bool) -> XskPeer {
-    let options = XskOptions {
-        device: "up0".into(),
-        queue: 0,
-        mode: XskMode::Copy,
-        attach: Attach::Native,
-        is_veth,
-        n_rx: N_FRAMES / 2,
-        n_tx: N_FRAMES / 2,
-    };
+    device(rig, None, is_veth, [N_RX, N_TX])
+}
+
+/// Port 2 by a queue of so many frames, for what is received and for what is sent; in a network, or the trunk.
+fn device(rig: &mut Rig, network: Option<u16>, is_veth: bool, [n_rx, n_tx]: [u32; 2]) -> XskPeer {
+    let options =
+        XskOptions { device: "up0".into(), queue: 0, mode: XskMode::Copy, attach: Attach::Native, is_veth, n_rx, n_tx };
     let (AfXdpQueue { rx, tx, .. }, peer) = AfXdpQueue::in_memory(&options);
-    rig.plug_queues(UPLINK, None, vec![RxQueue::afxdp(UPLINK, rx)], vec![TxQueue::afxdp(tx)]);
+    rig.plug_queues(UPLINK, network, vec![RxQueue::afxdp(UPLINK, rx)], vec![TxQueue::afxdp(tx)]);
     peer
 }
 
@@ -85,9 +86,9 @@ fn drops(rig: &Rig, port: PortId, reason: DropReason) -> u64 {
 fn assert_ledger_is_at_rest(rig: &mut Rig) {
     let down = rig.down(UPLINK);
     let (rx, tx) = (down.rxqs[0].ledger().unwrap(), down.txqs[0].ledger().unwrap());
-    let per_half = N_FRAMES as usize / 2;
-    assert!(rx.is_balanced() && rx.n_kernel == per_half, "{rx:?}");
-    assert!(tx.is_balanced() && tx.n_free == per_half, "{tx:?}");
+    assert!(rx.is_balanced() && rx.n_kernel == rx.n_frames, "{rx:?}");
+    assert!(tx.is_balanced() && tx.n_free == tx.n_frames, "{tx:?}");
+    assert_ne!(rx.n_frames, tx.n_frames);
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn full_uplink_holds_guests_back_and_drops_nothing() {
     }
     assert_eq!(
         rig.counters(0).rx_frames,
-        1 + 64,
+        1 + u64::from(N_TX),
         "as many as the uplink has frames; the rest stands in the guest's ring"
     );
     peer.stall(false);

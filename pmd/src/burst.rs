@@ -4,16 +4,16 @@
 //! the first [`flowtable::HEADER_MAX`] bytes are copied, decided by, and sent from the copy.
 #![expect(clippy::cast_possible_truncation, reason = "lengths of headers and tags")]
 
-use crate::limits::Amount;
+use crate::limits::{Allowance, Amount};
 use crate::offload::{Wishes, becomes};
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::Piece;
 use arrayvec::ArrayVec;
-use flowtable::header::TAG_LEN;
+use flowtable::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{Action, DropReason, HEADER_MAX, Header};
 
-/// Frames in a burst.
-pub const BURST_MAX: usize = 32;
+pub use crate::ring::BURST_MAX;
+
 /// Bytes in a burst; the frame that crosses it is still taken.
 pub const BURST_BYTES_MAX: u32 = 256 << 10;
 /// Bytes that the floods of a burst may copy, beyond its first frame.
@@ -41,6 +41,8 @@ pub struct Burst {
     pub(crate) wishes: [Wishes; BURST_MAX],
     /// Frames whose sender wishes something, a bit each.
     pub(crate) wishing: u32,
+    /// Frames that were refused, a bit each.
+    pub(crate) refused: u32,
     /// Frames whose outer tag was taken off, a bit each.
     pub(crate) popped: u32,
     /// What the queue needs to give the frame back.
@@ -62,6 +64,7 @@ impl Default for Burst {
             is_plain: true,
             wishes: [Wishes::default(); BURST_MAX],
             wishing: 0,
+            refused: 0,
             popped: 0,
             ids: [0; BURST_MAX],
             pieces: ArrayVec::new_const(),
@@ -75,7 +78,7 @@ impl Burst {
     /// Empties it for the next queue.
     #[inline(always)]
     pub(crate) fn clear(&mut self) {
-        (self.n, self.sum_bytes, self.wishing, self.popped) = (0, 0, 0, 0);
+        (self.n, self.sum_bytes, self.wishing, self.refused, self.popped) = (0, 0, 0, 0, 0);
         if !self.is_plain {
             self.is_plain = true;
             self.pieces.clear();
@@ -109,6 +112,7 @@ impl Burst {
         self.sum_bytes -= self.lens[k];
         self.lens[k] = 0;
         self.actions[k] = Action::Drop(reason);
+        self.refused |= 1 << k;
     }
 
     /// Bytes of the first `n` frames as they came, tags that were taken off included.
@@ -211,6 +215,15 @@ impl Burst {
         }
     }
 
+    /// What the first `n` frames count against the limit of their sender: one that was refused has no bytes, yet was work, and
+    /// counts as the shortest there is.
+    #[inline(always)]
+    pub(crate) fn amount_taken(&self, n: usize) -> Amount {
+        let n_refused = (u64::from(self.refused) & ((1 << n) - 1)).count_ones();
+        let Amount { n_frames, n_bytes } = self.amount(0, n);
+        Amount { n_frames, n_bytes: n_bytes + u64::from(n_refused * ETHERNET_LEN) }
+    }
+
     #[cold]
     fn amount_wished(&self, k: usize, n: usize) -> Amount {
         let mut amount = Amount::default();
@@ -223,6 +236,31 @@ impl Burst {
             amount.n_bytes += frame.n_bytes;
         }
         amount
+    }
+
+    /// How many of the `n` frames from `k` on go until `allowance` is used up, the one that crosses it included. What a frame
+    /// becomes counts, in packets as in bytes.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn n_within(&self, k: usize, n: usize, allowance: Allowance) -> usize {
+        let mut sum = Amount::default();
+        let fits = |k: &usize| {
+            let fits = sum.n_frames < allowance.n_frames as u64 && sum.n_bytes < allowance.n_bytes.into();
+            let frame = self.amount(*k, 1);
+            sum.n_frames += frame.n_frames;
+            sum.n_bytes += frame.n_bytes;
+            fits
+        };
+        (k..k + n).take_while(fits).count()
+    }
+
+    /// Leaves frames where they are that go beyond `allowance`. It was kept as to what the frames are; some become more.
+    #[inline(always)]
+    pub(crate) fn keep_within(&mut self, allowance: Allowance) {
+        if self.wishing != 0 {
+            self.n = self.n_within(0, self.n, allowance);
+            self.sum_bytes = self.lens[..self.n].iter().sum();
+        }
     }
 
     /// Copies frame `k`'s header out of the memory it arrived in.

@@ -62,7 +62,7 @@ impl Gate {
     pub(crate) fn charge(&mut self, now: Nanos, burst: &Burst, n: usize) -> Option<Nanos> {
         let limits = self.limits.as_ref()?;
         let limit = limits.from_vm.as_ref()?;
-        let amount = burst.amount(0, n);
+        let amount = burst.amount_taken(n);
         match limit.charge(now, amount) {
             0 => None,
             wait => {

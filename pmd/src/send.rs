@@ -94,7 +94,7 @@ impl Sender<'_> {
             let way = match burst.actions[k] {
                 Action::Unicast(to) => {
                     let n_alike = alike(&burst.actions[k..burst.n]);
-                    let (n, way) = self.reserve(views, &mut outs, burst, k, n_alike, to);
+                    let (n, way) = self.reserve(views, &mut outs, burst, k, n_alike, false, to);
                     n_forwarded += n as u64;
                     k += n;
                     if n == n_alike || way == Way::Reserved {
@@ -189,8 +189,9 @@ impl Sender<'_> {
     }
 
     /// Places for the `n` frames from `k` on at port `to`, as many as go to one queue; gives how many got one, and what
-    /// became of the next.
+    /// became of the next. `is_copy`: they are copies of a flood.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "it is part of its callers")]
     fn reserve<'v>(
         &mut self,
         views: &'v Views,
@@ -198,6 +199,7 @@ impl Sender<'_> {
         burst: &Burst,
         k: usize,
         n: usize,
+        is_copy: bool,
         to: PortId,
     ) -> (usize, Way) {
         let Some(view) = views.get(usize::from(to)).and_then(Option::as_deref) else {
@@ -215,7 +217,7 @@ impl Sender<'_> {
         // One that lets the whole burst pass is asked once.
         let mut limit = view.to_vm().filter(|_| place == 0 || outs[place - 1].bill.is_none());
         if let Some(asked) = limit {
-            match policer::pass(asked, burst, k, n, self.now) {
+            match policer::pass(asked, burst, k, n, is_copy, self.now) {
                 Pass::All if place == 0 => bill = limit.take(),
                 Pass::All => {}
                 Pass::Some(0) => return (0, Way::Lost(DropReason::Limit)),
@@ -278,6 +280,7 @@ impl Sender<'_> {
         network: NetworkId,
     ) -> u64 {
         let (mut n_sent, mut n_tried) = (0, 0);
+        self.settle(outs, burst);
         // Copies that can't wait take no turns with those that can.
         let who = std::mem::take(&mut self.who);
         let networks = self.networks;
@@ -294,7 +297,7 @@ impl Sender<'_> {
                 }
                 continue;
             }
-            let reason = match self.reserve(views, outs, burst, k, 1, to).1 {
+            let reason = match self.reserve(views, outs, burst, k, 1, true, to).1 {
                 Way::Reserved => {
                     n_sent += 1;
                     n_tried += 1;
@@ -315,6 +318,18 @@ impl Sender<'_> {
             self.stats.port(port).copied(n_tried - 1);
         }
         n_sent
+    }
+
+    /// Charges what was let pass as a whole burst and is not charged yet: copies of a frame are more than the burst has, so from
+    /// now on each is asked about.
+    #[cold]
+    fn settle(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst) {
+        for out in outs {
+            let Some(limit) = out.bill.take() else { continue };
+            let frames = (0..burst.n).filter(|k| out.frames >> k & 1 != 0);
+            let n_bytes = frames.map(|k| u64::from(burst.lens[k])).sum();
+            limit.charge(self.now, Amount { n_frames: out.frames.count_ones().into(), n_bytes });
+        }
     }
 
     /// What a frame is dropped for that could not wait until this port has room.

@@ -111,16 +111,19 @@ impl View {
         })
     }
 
-    fn sort(&mut self, order: Order) {
+    /// The VMs in this order; they themselves stay in the order of the file.
+    fn sorted(&self, order: Order) -> Vec<&VmReport> {
         let dropped = |vm: &VmReport| n_dropped(vm) + vm.missed;
+        let mut vms: Vec<_> = self.vms.iter().collect();
         match order {
             Order::File => {}
-            Order::Name => self.vms.sort_by(|a, b| a.name.cmp(&b.name)),
-            Order::FromVm => self.vms.sort_by(|a, b| b.rates.rx_bps.total_cmp(&a.rates.rx_bps)),
-            Order::ToVm => self.vms.sort_by(|a, b| b.rates.tx_bps.total_cmp(&a.rates.tx_bps)),
-            Order::Throttled => self.vms.sort_by(|a, b| b.throttled.total_cmp(&a.throttled)),
-            Order::Dropped => self.vms.sort_by_key(|vm| std::cmp::Reverse(dropped(vm))),
+            Order::Name => vms.sort_by(|a, b| a.name.cmp(&b.name)),
+            Order::FromVm => vms.sort_by(|a, b| b.rates.rx_bps.total_cmp(&a.rates.rx_bps)),
+            Order::ToVm => vms.sort_by(|a, b| b.rates.tx_bps.total_cmp(&a.rates.tx_bps)),
+            Order::Throttled => vms.sort_by(|a, b| b.throttled.total_cmp(&a.throttled)),
+            Order::Dropped => vms.sort_by_key(|vm| std::cmp::Reverse(dropped(vm))),
         }
+        vms
     }
 
     fn title(&self) -> String {
@@ -140,8 +143,7 @@ impl View {
 
 fn plain(control: &Path, options: TopOptions, mut view: View) -> Result<(), String> {
     loop {
-        view.sort(options.order);
-        print(&text(&view))?;
+        print(&text(&view, options.order))?;
         if options.once {
             return Ok(());
         }
@@ -150,12 +152,12 @@ fn plain(control: &Path, options: TopOptions, mut view: View) -> Result<(), Stri
     }
 }
 
-fn text(view: &View) -> String {
+fn text(view: &View, order: Order) -> String {
     let table = |head: &[&str], rows: Vec<Vec<String>>| {
         let head = head.iter().map(|cell| (*cell).to_owned()).collect();
         align(&std::iter::once(head).chain(rows).collect::<Vec<Vec<String>>>())
     };
-    let vms = table(&VM_HEAD, view.vms.iter().map(vm_row).collect());
+    let vms = table(&VM_HEAD, view.sorted(order).into_iter().map(vm_row).collect());
     let cores = table(&CORE_HEAD, view.cores.iter().map(core_row).collect());
     let uplinks = match &view.uplinks[..] {
         [] => String::new(),
@@ -239,7 +241,6 @@ fn drops(vm: &VmReport) -> String {
 
 fn watch(terminal: &mut DefaultTerminal, control: &Path, every: Duration, mut screen: Screen) -> io::Result<()> {
     let mut due = Instant::now() + every;
-    screen.view.sort(screen.order);
     loop {
         terminal.draw(|frame| draw(frame, &screen))?;
         let left = due.saturating_duration_since(Instant::now());
@@ -257,7 +258,6 @@ fn watch(terminal: &mut DefaultTerminal, control: &Path, every: Duration, mut sc
                 Err(why) => screen.error = Some(why),
             }
         }
-        screen.view.sort(screen.order);
     }
 }
 
@@ -301,7 +301,7 @@ fn draw(frame: &mut Frame<'_>, screen: &Screen) {
         None => Line::from(view.title()).bold(),
     };
     frame.render_widget(said, title);
-    let shown = view.vms.iter().skip(screen.first);
+    let shown = view.sorted(screen.order).into_iter().skip(screen.first);
     frame.render_widget(table(&VM_HEAD, shown.map(vm_row).collect()), vms);
     let block = || Block::new().borders(Borders::TOP);
     frame.render_widget(table(&CORE_HEAD, view.cores.iter().map(core_row).collect()).block(block()), cores);
@@ -321,98 +321,5 @@ fn table<const N: usize>(head: &[&'static str; N], rows: Vec<Vec<String>>) -> Ta
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::loads::Load;
-    use crate::report::DropReport;
-    use ratatui::Terminal;
-    use ratatui::backend::TestBackend;
-
-    fn vm(name: &str, rx_bps: f64, throttled: f64) -> VmReport {
-        let limit =
-            LimitReport { bits_per_sec: Some(1_000_000_000), packets_per_sec: Some(200_000), ..LimitReport::default() };
-        VmReport {
-            name: name.to_owned(),
-            nics_up: 1,
-            nics: 2,
-            rates: RateReport { rx_pps: rx_bps / 8000.0, rx_bps, tx_pps: 0.0, tx_bps: 0.0 },
-            from_vm: (throttled > 0.0).then_some(limit),
-            to_vm: None,
-            throttled_ns: 0,
-            throttled,
-            missed: 7,
-            limited: 5,
-            lost: 4,
-            drops: vec![DropReport { reason: "runt".into(), frames: 3, sentence: String::new() }],
-        }
-    }
-
-    fn view() -> View {
-        let core = CoreReport {
-            cpu: 2,
-            rx_queues: 3,
-            turns: 0,
-            busy_cycles: 0,
-            held_cycles: 0,
-            rx_frames: 0,
-            bursts: 0,
-            sleeps: 0,
-            cpu_ns: 0,
-            load: Load { cpu: 0.5, busy: 0.25, pps: 1e6, ns_per_frame: 40.0 },
-        };
-        let version = VersionReport { program: "weir".into(), version: "1".into(), pid: 9 };
-        let uplinks =
-            r#"[{ "name": "up0", "device": "eth1", "carrier": true, "lost": { "rx_ring_full": 5 }, "more": 1 }]"#;
-        let uplinks = serde_json::from_str(uplinks).unwrap();
-        View { version, vms: vec![vm("web", 1e6, 0.0), vm("db", 9e8, 0.625)], cores: vec![core], uplinks }
-    }
-
-    #[test]
-    fn plain_text_says_all_there_is() {
-        let text = text(&view());
-        for part in [
-            "weir 1, pid 9: 2 VMs send 112.6 kpps 901.00 Mbit/s",
-            "db   1/2   112.5 kpps 900.00 Mbit/s  200.0 kpps 1.00 Gbit/s  62.5 %",
-            "3 runt, 5 to it over its limit, 2 to it otherwise, 4 lost in the kernel",
-            "2    50.0 %  25.0 %  1.00 Mpps  40        3",
-            "up0     eth1    0 pps 0 bit/s  0 pps 0 bit/s  0        5",
-        ] {
-            assert!(text.contains(part), "{part:?} is not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn order_is_by_the_most() {
-        let mut view = view();
-        for (order, first) in [(Order::File, "web"), (Order::FromVm, "db"), (Order::Name, "db")] {
-            view.sort(order);
-            assert_eq!(view.vms[0].name, first, "{order:?}");
-        }
-    }
-
-    #[test]
-    fn screen_scrolls_sorts_and_ends() {
-        let mut screen = Screen { view: view(), error: None, order: Order::File, first: 0 };
-        let key = |code| KeyEvent::new(code, KeyModifiers::NONE);
-        assert!(screen.obey(key(KeyCode::PageDown)) && screen.first == 1);
-        assert!(screen.obey(key(KeyCode::Up)) && screen.first == 0);
-        assert!(screen.obey(key(KeyCode::Char('l'))) && screen.order == Order::Throttled);
-        assert!(!screen.obey(key(KeyCode::Char('q'))));
-        assert!(!screen.obey(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
-    }
-
-    #[test]
-    fn screen_of_any_size_is_drawn() {
-        for (width, height) in [(1, 1), (20, 3), (80, 24), (200, 60)] {
-            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-            let mut screen = Screen { view: view(), error: None, order: Order::File, first: 0 };
-            terminal.draw(|frame| draw(frame, &screen)).unwrap();
-            if width == 200 {
-                let shown = terminal.backend().to_string();
-                assert!(shown.contains("THROTTLED") && shown.contains("62.5 %") && shown.contains("q ends"), "{shown}");
-            }
-            screen.error = Some("error: no daemon answers".into());
-            terminal.draw(|frame| draw(frame, &screen)).unwrap();
-        }
-    }
-}
+#[path = "top_tests.rs"]
+mod tests;

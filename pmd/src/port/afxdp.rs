@@ -7,6 +7,7 @@
 use crate::burst::{BURST_MAX, Burst};
 use crate::checksum;
 use crate::error::SetupError;
+use crate::limits::Allowance;
 use crate::port::{Flushed, Room};
 use crate::ring::frames::{Ledger, PACKET_MAX, RxFrame, XskRx, XskTx};
 use crate::ring::xsk::{self, SocketSpec, TxWaker};
@@ -172,21 +173,25 @@ impl AfXdpRx {
         self.ring.socket()
     }
 
-    /// Looks at what has come, oldest first; parsed in place but for the private headers.
+    /// Looks at what has come, oldest first, as far as `allowance` goes; parsed in place but for the private headers. What is
+    /// beyond that stays here for the next look.
     #[inline]
-    pub(crate) fn peek(&mut self, burst: &mut Burst) -> usize {
+    pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance) -> usize {
         self.ring.take(&mut self.peeked);
         if self.peeked.is_empty() {
             return 0;
         }
         burst.clear();
-        burst.n = self.peeked.len();
-        for (k, frame) in self.peeked.iter().enumerate() {
+        for (k, frame) in self.peeked.iter().enumerate().take(allowance.n_frames) {
+            if burst.sum_bytes >= allowance.n_bytes {
+                break;
+            }
+            burst.n = k + 1;
             burst.data[k] = self.ring.piece(frame);
             burst.data[k].prefetch();
+            burst.add_len(k, burst.data[k].len());
         }
         for k in 0..burst.n {
-            burst.add_len(k, burst.data[k].len());
             if burst.lens[k] < ETHERNET_LEN {
                 burst.refuse(k, DropReason::Runt);
                 continue;

@@ -3,18 +3,22 @@
 
 use super::*;
 
-const N_FRAMES: u32 = 128;
-const PER_HALF: usize = N_FRAMES as usize / 2;
+const N_RX: usize = 64;
+const N_TX: usize = 128;
 
 fn queue(is_veth: bool) -> (AfXdpQueue, XskPeer) {
+    queue_of(N_RX, N_TX, is_veth)
+}
+
+fn queue_of(n_rx: usize, n_tx: usize, is_veth: bool) -> (AfXdpQueue, XskPeer) {
     let options = XskOptions {
         device: "up0".into(),
         queue: 3,
         mode: XskMode::Copy,
         attach: Attach::Native,
         is_veth,
-        n_rx: N_FRAMES / 2,
-        n_tx: N_FRAMES / 2,
+        n_rx: n_rx as u32,
+        n_tx: n_tx as u32,
     };
     AfXdpQueue::in_memory(&options)
 }
@@ -57,35 +61,64 @@ fn received_frames_stay_in_order_and_wait_for_consume() {
     let (mut queue, peer) = queue(false);
     assert_eq!(queue.rx.index(), 3);
     let mut burst = Box::<Burst>::default();
-    assert_eq!(queue.rx.peek(&mut burst), 0);
+    assert_eq!(queue.rx.peek(&mut burst, Allowance::ALL), 0);
     for n in 0..40 {
         assert!(peer.deliver(&packet(n, 60 + n as usize)));
     }
-    assert_eq!(queue.rx.peek(&mut burst), 32);
+    assert_eq!(queue.rx.peek(&mut burst, Allowance::ALL), 32);
     queue.rx.consume(20);
-    assert_eq!(queue.rx.peek(&mut burst), 20);
+    assert_eq!(queue.rx.peek(&mut burst, Allowance::ALL), 20);
     assert_eq!((burst.headers[0].0[0], burst.lens[19]), (20, 99));
     let ledger = queue.rx.ledger();
     assert!(ledger.is_balanced() && ledger.n_burst == 20, "{ledger:?}");
     queue.rx.consume(20);
-    assert_eq!((queue.rx.peek(&mut burst), queue.rx.has_more()), (0, false));
-    assert_eq!(peer.n_fill(), PER_HALF, "every frame is with the kernel again");
+    assert_eq!((queue.rx.peek(&mut burst, Allowance::ALL), queue.rx.has_more()), (0, false));
+    assert_eq!(peer.n_fill(), N_RX, "every frame is with the kernel again");
+}
+
+#[test]
+fn burst_ends_where_the_allowance_does_and_the_next_begins_there() {
+    let (mut queue, peer) = queue(false);
+    let mut burst = Box::<Burst>::default();
+    for n in 0..40 {
+        assert!(peer.deliver(&packet(n, 100)));
+    }
+    // The one that crosses it is taken.
+    let bytes = |n_bytes| Allowance { n_frames: usize::MAX, n_bytes };
+    for (n_bytes, n) in [(1, 1), (100, 1), (101, 2), (300, 3)] {
+        assert_eq!(queue.rx.peek(&mut burst, bytes(n_bytes)), n, "{n_bytes} bytes");
+        assert_eq!(burst.sum_bytes as usize, n * 100);
+    }
+    queue.rx.consume(3);
+    assert!(queue.rx.has_more());
+    assert_eq!(queue.rx.peek(&mut burst, Allowance { n_frames: 5, n_bytes: u32::MAX }), 5);
+    assert_eq!(burst.headers[0].0[0], 3);
+    queue.rx.consume(4);
+    assert_eq!((queue.rx.peek(&mut burst, Allowance::ALL), burst.headers[31].0[0]), (32, 38));
+    queue.rx.consume(32);
+    assert!(queue.rx.has_more());
+    assert_eq!((queue.rx.peek(&mut burst, bytes(1)), burst.headers[0].0[0]), (1, 39));
+    queue.rx.consume(1);
+    let ledger = queue.rx.ledger();
+    assert!(!queue.rx.has_more() && ledger.is_balanced() && ledger.n_burst == 0, "{ledger:?}");
 }
 
 #[test]
 fn wire_that_is_faster_than_the_core_loses_at_the_kernel_and_recovers() {
-    let (mut queue, peer) = queue(false);
-    let n_taken = (0..200).filter(|&n| peer.deliver(&packet(n, 60))).count();
-    assert_eq!((n_taken as u64, peer.n_lost()), (PER_HALF as u64, 200 - PER_HALF as u64));
-    let mut burst = Box::<Burst>::default();
-    let mut n_got = 0;
-    while queue.rx.peek(&mut burst) > 0 {
-        n_got += burst.n;
-        queue.rx.consume(burst.n);
+    for (n_rx, n_tx) in [(N_RX, N_TX), (N_TX, N_RX)] {
+        let (mut queue, peer) = queue_of(n_rx, n_tx, false);
+        let n_taken = (0..200).filter(|&n| peer.deliver(&packet(n, 60))).count();
+        assert_eq!((n_taken as u64, peer.n_lost()), (n_rx as u64, 200 - n_rx as u64));
+        let mut burst = Box::<Burst>::default();
+        let mut n_got = 0;
+        while queue.rx.peek(&mut burst, Allowance::ALL) > 0 {
+            n_got += burst.n;
+            queue.rx.consume(burst.n);
+        }
+        assert_eq!(n_got, n_rx);
+        assert!(peer.deliver(&packet(1, 60)) && queue.rx.has_more());
+        assert!(queue.rx.ledger().is_balanced());
     }
-    assert_eq!(n_got, PER_HALF);
-    assert!(peer.deliver(&packet(1, 60)) && queue.rx.has_more());
-    assert!(queue.rx.ledger().is_balanced());
 }
 
 #[test]
@@ -101,7 +134,7 @@ fn runts_are_refused_and_partial_checksums_noted_on_a_veth_alone() {
         peer.deliver(&[1; 13]);
         peer.deliver(&bytes);
         let mut burst = Box::<Burst>::default();
-        assert_eq!(queue.rx.peek(&mut burst), 2);
+        assert_eq!(queue.rx.peek(&mut burst, Allowance::ALL), 2);
         assert_eq!((burst.lens[0], burst.actions[0]), (0, flowtable::Action::Drop(DropReason::Runt)));
         assert_eq!(burst.wishing, if is_veth { 2 } else { 0 });
     }
@@ -140,55 +173,59 @@ fn tag_is_pushed_behind_the_addresses_of_frames_of_any_length() {
 
 #[test]
 fn stalled_peer_fills_the_ring_and_nothing_is_lost() {
-    let (mut queue, peer) = queue(false);
-    let mut burst = Box::<Burst>::default();
-    peer.stall(true);
-    let mut n = 0;
-    while send(&mut queue.tx, &mut burst, &mut [packet(n, 60)], None) == 1 {
-        n += 1;
-        assert_eq!(flush(&mut queue.tx), Flushed::Unsent);
+    for (n_rx, n_tx) in [(N_RX, N_TX), (N_TX, N_RX)] {
+        let (mut queue, peer) = queue_of(n_rx, n_tx, false);
+        let mut burst = Box::<Burst>::default();
+        peer.stall(true);
+        let mut n = 0;
+        while send(&mut queue.tx, &mut burst, &mut [packet(n, 60)], None) == 1 {
+            n += 1;
+            assert_eq!(flush(&mut queue.tx), Flushed::Unsent);
+        }
+        assert_eq!(n as usize, n_tx);
+        assert_eq!(queue.tx.reserve(&[60]), (0, Room::Full));
+        assert!(!queue.tx.has_room());
+        let ledger = queue.tx.ledger();
+        assert!(ledger.is_balanced() && ledger.n_kernel == n_tx, "{ledger:?}");
+        peer.stall(false);
+        // As many wake-ups as there are 32, which is what one takes; in one flush.
+        let before = peer.n_wakes();
+        assert_eq!(flush(&mut queue.tx), Flushed::All);
+        assert_eq!(peer.n_wakes() - before, n_tx as u64 / 32);
+        assert_eq!(queue.tx.ledger().n_free, n_tx);
+        assert!((0..n).all(|n| peer.receive() == Some(packet(n, 60))) && peer.receive().is_none());
     }
-    assert_eq!(n as usize, PER_HALF);
-    assert_eq!(queue.tx.reserve(&[60]), (0, Room::Full));
-    assert!(!queue.tx.has_room());
-    let ledger = queue.tx.ledger();
-    assert!(ledger.is_balanced() && ledger.n_kernel == PER_HALF, "{ledger:?}");
-    peer.stall(false);
-    // Two wake-ups, since one takes 32; in one flush.
-    let before = peer.n_wakes();
-    assert_eq!(flush(&mut queue.tx), Flushed::All);
-    assert_eq!(peer.n_wakes() - before, 2);
-    assert_eq!(queue.tx.ledger().n_free, PER_HALF);
-    assert!((0..n).all(|n| peer.receive() == Some(packet(n, 60))) && peer.receive().is_none());
 }
 
 #[test]
 fn completions_in_any_order_bring_every_frame_back_exactly_once() {
-    let (mut queue, peer) = queue(false);
-    let mut burst = Box::<Burst>::default();
-    let mut dice = dice(7);
-    peer.hold_completions();
-    let (mut n_sent, mut n_seen) = (0, 0);
-    let n_turns = if cfg!(miri) { 30 } else { 2000 };
-    for _ in 0..n_turns {
-        let mut frames: Vec<_> = (0..1 + dice(32) as u32).map(|n| packet(n_sent + n, 60 + dice(1400))).collect();
-        n_sent += send(&mut queue.tx, &mut burst, &mut frames, None) as u32;
-        peer.stall(dice(4) == 0);
-        flush(&mut queue.tx);
-        peer.complete(dice(40), &mut dice);
-        while let Some(packet) = peer.receive() {
-            assert_eq!(u32::from_le_bytes(packet[..4].try_into().unwrap()), n_seen);
-            n_seen += 1;
+    for (n_rx, n_tx) in [(N_RX, N_TX), (N_TX, N_RX)] {
+        let (mut queue, peer) = queue_of(n_rx, n_tx, false);
+        let mut burst = Box::<Burst>::default();
+        let mut dice = dice(7);
+        peer.hold_completions();
+        let (mut n_sent, mut n_seen) = (0, 0);
+        let n_turns = if cfg!(miri) { 30 } else { 2000 };
+        for _ in 0..n_turns {
+            let mut frames: Vec<_> = (0..1 + dice(32) as u32).map(|n| packet(n_sent + n, 60 + dice(1400))).collect();
+            n_sent += send(&mut queue.tx, &mut burst, &mut frames, None) as u32;
+            peer.stall(dice(4) == 0);
+            flush(&mut queue.tx);
+            peer.complete(dice(40), &mut dice);
+            while let Some(packet) = peer.receive() {
+                assert_eq!(u32::from_le_bytes(packet[..4].try_into().unwrap()), n_seen);
+                n_seen += 1;
+            }
+            assert!(queue.tx.ledger().is_balanced(), "{:?}", queue.tx.ledger());
         }
-        assert!(queue.tx.ledger().is_balanced(), "{:?}", queue.tx.ledger());
+        assert!(n_sent > n_turns, "{n_sent}");
+        peer.stall(false);
+        flush(&mut queue.tx);
+        peer.complete(usize::MAX, |n| n - 1);
+        // Also when nothing is sent, completions are taken.
+        assert_eq!(flush(&mut queue.tx), Flushed::All);
+        assert_eq!(queue.tx.ledger().n_free, n_tx);
     }
-    assert!(n_sent > n_turns, "{n_sent}");
-    peer.stall(false);
-    flush(&mut queue.tx);
-    peer.complete(usize::MAX, |n| n - 1);
-    // Also when nothing is sent, completions are taken.
-    assert_eq!(flush(&mut queue.tx), Flushed::All);
-    assert_eq!(queue.tx.ledger().n_free, PER_HALF);
 }
 
 #[test]
@@ -196,12 +233,12 @@ fn frame_that_the_kernel_did_not_have_gets_no_second_owner() {
     let (mut queue, peer) = queue(false);
     let mut burst = Box::<Burst>::default();
     send(&mut queue.tx, &mut burst, &mut [packet(1, 60)], None);
-    for stray in [0, PER_HALF as u32 + 5, u32::MAX] {
+    for stray in [0, N_RX as u32 + 5, u32::MAX] {
         peer.complete_stray(stray);
     }
     flush(&mut queue.tx);
     let ledger = queue.tx.ledger();
-    assert_eq!((ledger.n_free, ledger.n_strays), (PER_HALF, 3));
+    assert_eq!((ledger.n_free, ledger.n_strays), (N_TX, 3));
     assert!(!ledger.is_balanced(), "and it shows");
 }
 
@@ -245,7 +282,7 @@ fn copy_from_umem_to_umem() {
         let mut runs: Vec<f64> = (0..2000)
             .map(|n| {
                 assert!((0..32).all(|k| wire.deliver(&packet(n + k, len))));
-                assert_eq!(from.rx.peek(&mut burst), 32);
+                assert_eq!(from.rx.peek(&mut burst, Allowance::ALL), 32);
                 let frames: ArrayVec<_, BURST_MAX> = (0..32).filter_map(|_| to.tx.ring.frame()).collect();
                 let begin = crate::sys::cycles();
                 for (k, frame) in frames.iter().enumerate() {

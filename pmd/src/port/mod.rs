@@ -181,8 +181,7 @@ impl RxKind {
     #[inline(never)]
     fn peek(&mut self, burst: &mut Burst, allowance: Allowance) -> usize {
         match self {
-            // What a device has given is taken as a whole burst; what is too much is the VM's debt.
-            RxKind::AfXdp(queue) => queue.peek(burst),
+            RxKind::AfXdp(queue) => queue.peek(burst, allowance),
             RxKind::Tap(queue) => queue.peek(burst, allowance),
             RxKind::Mem(queue) => queue.peek(burst, allowance),
             RxKind::Vhost(_) => 0,

@@ -1,12 +1,12 @@
 //! Who owns the frames of an AF_XDP socket's UMEM.
 //!
-//! Half of the frames are for receiving, half for sending, so that a queue's two halves share nothing: the receiving one
-//! belongs to a core, the sending one stands behind a lock. A frame is owned by exactly one of: the kernel (it stands in one
+//! The first `n_rx` frames are for receiving, the `n_tx` behind them for sending, so that a queue's two halves share nothing: the
+//! receiving one belongs to a core, the sending one stands behind a lock. A frame is owned by exactly one of: the kernel (it stands in one
 //! of the rings), a burst ([`RxFrame`], [`TxFrame`]: values that can't be copied), or the free list. [`Ledger`] counts them.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames, and places in a UMEM of some MiB")]
 
+use super::BURST_MAX;
 use super::xsk::{RxRings, TxRings, TxWaker};
-use crate::burst::BURST_MAX;
 use crate::shm::Piece;
 use crate::shm::umem::UmemArea;
 use arrayvec::ArrayVec;
@@ -55,6 +55,7 @@ pub(crate) struct RxFrame {
 pub(crate) struct TxFrame {
     pub(super) number: u32,
 }
+
 /// The receiving half: receive ring and fill ring.
 #[derive(Debug)]
 pub(crate) struct XskRx {

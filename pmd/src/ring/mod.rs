@@ -11,4 +11,7 @@ pub mod split;
 pub mod xsk;
 pub mod xsk_peer;
 
+/// Descriptors that are taken off a ring, or put on it, together: frames in a burst.
+pub const BURST_MAX: usize = 32;
+
 pub use split::{QueueSpec, SplitRing};

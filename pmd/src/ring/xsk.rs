@@ -2,9 +2,9 @@
 //! alone; in tests the kernel's half is played by [`super::xsk_peer`].
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames, and places in a UMEM of some MiB")]
 
+use super::BURST_MAX;
 use super::frames::{FRAME_BYTES, TxFrame, XskRx, XskTx};
 use super::xsk_peer::PeerRings;
-use crate::burst::BURST_MAX;
 use crate::error::SetupError;
 use crate::shm::umem::UmemArea;
 use crate::sys::xdp;

@@ -2,9 +2,9 @@
 //! unprivileged and on virtual time; it can stall, leave rings full and complete in any order.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames")]
 
+use super::BURST_MAX;
 use super::frames::{FRAME_BYTES, HEADROOM, PACKET_MAX, XskRx, XskTx};
 use super::xsk::{RxRings, TxRings};
-use crate::burst::BURST_MAX;
 use crate::shm::umem::UmemArea;
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;

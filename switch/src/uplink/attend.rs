@@ -14,6 +14,7 @@ use pmd::fleet::{PortDown, PortUp};
 use pmd::port::tap::TapWatch;
 
 use super::device::{Device, Gone, gone};
+use super::ledger::imbalances;
 use super::netlink::{Netlink, News};
 use super::open::{Opened, Queues, open, open_tap};
 use super::port::{DevicePort, DeviceView, Standing};
@@ -300,7 +301,9 @@ impl Attendant<'_> {
     fn lower(&mut self) {
         let Some(seat) = &mut self.seat else { return };
         if seat.queues.is_none() {
-            let PortDown { rxqs, txqs } = self.fleet.down(self.port.id());
+            let down = self.fleet.down(self.port.id());
+            imbalances(&down).into_iter().for_each(|why| self.port.notes.warn(why));
+            let PortDown { rxqs, txqs } = down;
             seat.queues = Some(Queues { rxqs, txqs, watches: Vec::new() });
             self.fleet.macs().forget_port(self.port.id());
         }

@@ -8,6 +8,7 @@
 //! - `attend`: a device's control thread: taken, watched, lost, taken again
 //! - `prepare`: promiscuity, offloads and queues; `queues`: how many; `undo`: what was changed, noted to be put back
 //! - `open`: sockets and program, in the best mode there is
+//! - `ledger`: whether their frames come back from the cores
 //! - `port`: a device as all of control shares it; `report`: as operators see it
 //! - `privileges`: what the kernel wants to be permitted
 //! - `device`: a device as the kernel describes it; `netlink`: how it is asked
@@ -16,6 +17,7 @@ pub(crate) mod attend;
 pub(crate) mod device;
 pub(crate) mod guard;
 pub(crate) mod layout;
+pub(crate) mod ledger;
 pub(crate) mod netlink;
 pub(crate) mod open;
 pub(crate) mod port;

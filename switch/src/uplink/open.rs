@@ -2,6 +2,7 @@
 
 use config::XdpMode;
 use flowtable::PortId;
+use pmd::SetupError;
 use pmd::port::afxdp::{self, AfXdpQueue, XskMode, XskOptions, XskWatch};
 use pmd::port::tap::{self, TapWatch};
 use pmd::port::{RxQueue, TxQueue};
@@ -49,9 +50,10 @@ pub(crate) fn open(
 ) -> Result<(Opened, Queues), String> {
     let (link, attach, mut remarks) = attach(device, wish.mode, prepared)?;
     let mut queues = Queues::default();
-    let mut is_zero_copy = true;
+    let (mut is_zero_copy, mut why_copied) = (true, None);
     for queue in 0..prepared.n_queues {
-        let opened = open_queue(device, queue, attach, wish)?;
+        let (opened, why) = open_queue(device, queue, attach, wish, afxdp::open)?;
+        why_copied = why_copied.or(why);
         if let Some(socket) = opened.socket() {
             link.serve(queue, socket).map_err(|e| format!("{}: {e}", device.name))?;
         }
@@ -61,6 +63,7 @@ pub(crate) fn open(
         queues.txqs.push(TxQueue::afxdp(opened.tx));
     }
     let fetched = Fetched { is_native: attach == Attach::Native, is_zero_copy, n_queues: prepared.n_queues };
+    remarks.extend(why_copied);
     remarks.extend(prepared.remarks.iter().cloned());
     Ok((Opened { _link: Some(link), tap: None, fetched: Some(fetched), remarks }, queues))
 }
@@ -103,18 +106,70 @@ fn attach(device: &Device, mode: XdpMode, prepared: &mut Prepared) -> Result<(Xd
     Ok((link, Attach::Skb, remarks))
 }
 
-fn open_queue(device: &Device, queue: u32, attach: Attach, wish: &Wish) -> Result<AfXdpQueue, String> {
+/// Opens a queue by `open`. Gives also why it is not without a copy, if that was tried.
+fn open_queue(
+    device: &Device,
+    queue: u32,
+    attach: Attach,
+    wish: &Wish,
+    open: impl Fn(&XskOptions) -> Result<AfXdpQueue, SetupError>,
+) -> Result<(AfXdpQueue, Option<String>), String> {
     let (mode, is_veth) = (wish.mode, device.kind == "veth");
     let (n_rx, n_tx) = (wish.ring.into(), N_TX);
     let options = |mode| XskOptions { device: device.name.clone(), queue, mode, attach, is_veth, n_rx, n_tx };
     let try_zero_copy = mode == XdpMode::ZeroCopy || (mode == XdpMode::Auto && attach == Attach::Native && !is_veth);
+    let mut why_copied = None;
     if try_zero_copy {
-        match afxdp::open(&options(XskMode::ZeroCopy)) {
-            Ok(opened) => return Ok(opened),
+        match open(&options(XskMode::ZeroCopy)) {
+            Ok(opened) => return Ok((opened, None)),
             // Copying says what is wrong if it isn't just that.
-            Err(_) if mode == XdpMode::Auto => {}
+            Err(e) if mode == XdpMode::Auto => why_copied = Some(format!("by copy, which is slower: {e}")),
             Err(e) => return Err(format!("{e}; `mode: auto` copies where the driver can't write into our memory")),
         }
     }
-    afxdp::open(&options(XskMode::Copy)).map_err(|e| e.to_string())
+    open(&options(XskMode::Copy)).map(|opened| (opened, why_copied)).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uplink::survey::Kind;
+
+    /// A driver that can't write into our memory.
+    fn copies(options: &XskOptions) -> Result<AfXdpQueue, SetupError> {
+        match options.mode {
+            XskMode::ZeroCopy => Err(SetupError::new("its driver can't do that")),
+            XskMode::Copy => Ok(AfXdpQueue::in_memory(options).0),
+        }
+    }
+
+    fn opened(mode: XdpMode, kind: &str, attach: Attach) -> Result<Option<String>, String> {
+        let device = Device { name: "eth1".into(), kind: kind.into(), ..Device::default() };
+        let wish = Wish {
+            kind: Kind::AfXdp,
+            device: device.name.clone(),
+            mode,
+            queues: None,
+            ring: 64,
+            take: false,
+            mtu: None,
+        };
+        open_queue(&device, 0, attach, &wish, copies).map(|(_, why)| why)
+    }
+
+    #[test]
+    fn why_a_device_copies_is_said_where_more_was_tried() {
+        let why = opened(XdpMode::Auto, "", Attach::Native).unwrap().unwrap();
+        assert_eq!(why, "by copy, which is slower: its driver can't do that");
+        for (mode, kind, attach) in [
+            (XdpMode::Auto, "veth", Attach::Native),
+            (XdpMode::Auto, "", Attach::Skb),
+            (XdpMode::Copy, "", Attach::Native),
+            (XdpMode::Skb, "", Attach::Skb),
+        ] {
+            assert_eq!(opened(mode, kind, attach), Ok(None), "{mode:?} {kind}");
+        }
+        let refused = opened(XdpMode::ZeroCopy, "", Attach::Native).unwrap_err();
+        assert!(refused.contains("its driver can't do that; `mode: auto`"), "{refused}");
+    }
 }

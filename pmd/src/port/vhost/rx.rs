@@ -66,6 +66,7 @@ impl VhostRx {
         let n_bytes = allowance.n_bytes.min(BURST_BYTES_MAX);
         self.read_descriptors(burst, n, n_bytes, stats);
         self.read_headers(burst);
+        burst.keep_within(allowance);
         burst.n
     }
 
