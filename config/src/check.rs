@@ -28,7 +28,8 @@ pub(crate) const NAMES_COMPARED_MAX: usize = 256;
 /// Why an MTU can be too large.
 pub(crate) const XDP_ENDS: &str = "are fetched by XDP, which without multi-buffer ends at 3,498";
 const FLOWS_MIN: u64 = 1024;
-const FLOWS_MAX: u64 = 1 << 28;
+/// The memory of all of them is taken at the start: 1.9 GB.
+const FLOWS_MAX: u64 = 1 << 24;
 
 /// The checked values of a file and those it includes. None: it is noted why.
 pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {

@@ -123,7 +123,7 @@ const CASES: &[(In, &[Expected])] = &[
     (Top("idle: sleep"), &[(2, 7, "`idle` can't be `sleep`", "`adaptive` or `poll`")]),
     (Top("idle: pol"), &[(2, 7, "`idle` can't be `pol`", "did you mean `poll`?")]),
     (Top("idle:"), &[(2, 5, "`idle` has no value", "remove the key")]),
-    (Top("flows: many"), &[(2, 8, "`flows` is a whole number, not `many`", "1024 to 268435456")]),
+    (Top("flows: many"), &[(2, 8, "`flows` is a whole number, not `many`", "1024 to 16777216")]),
     (Top("flows: \"65536\""), &[(2, 8, "`flows` is a number, not text", "`flows: 65536`, without quotes")]),
     (Top("flows: 1_000_000"), &[(2, 8, "`flows` is a whole number", "decimal digits only")]),
     (Top("flows: 10"), &[(2, 8, "`flows` is out of range: 10", "from 1024")]),
