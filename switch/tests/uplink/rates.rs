@@ -130,7 +130,8 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let flat_out = (settled(&spaces, "b") - before) as f64 / time.as_secs_f64();
     eprintln!("flat out: {flat_out:.0} of {} offered frames a second", offered / 2);
-    let wanted = 0.8 * flat_out;
+    // A little more than four fifths, since the generator is kept from running now and then too.
+    let wanted = 0.85 * flat_out;
     let mut tries = Vec::new();
     for _ in 0..ATTEMPTS {
         let (before, lost_before, stolen_before) = (settled(&spaces, "b"), dropped(&daemon, "wire"), stolen());
@@ -142,10 +143,10 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let kept_up = n_sent as f64 / f64::from(seconds()) / wanted;
         eprintln!(
-            "{n_sent} frames in {} s, {:.0} % of the rate: {n_lost} lost, {n_dropped} of them by the switch; \
+            "{n_sent} frames in {} s, {:.1} % of flat out: {n_lost} lost, {n_dropped} of them by the switch; \
              both CPUs taken away for {} ms; {lost}",
             seconds(),
-            100.0 * kept_up,
+            85.0 * kept_up,
             stolen() - stolen_before
         );
         assert_eq!(n_dropped, 0, "by the switch");
