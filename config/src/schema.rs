@@ -54,18 +54,27 @@ fn object(shape: &Shape) -> Members<String, Value> {
         ((*name).to_owned(), Value::from(value))
     };
     let properties: Members<_, _> = shape.keys.iter().map(property).collect();
-    members([("type", "object".into()), ("properties", properties.into()), ("additionalProperties", false.into())])
+    members([
+        ("type", may_be_empty("object")),
+        ("properties", properties.into()),
+        ("additionalProperties", false.into()),
+    ])
 }
 
 fn value(kind: &Kind) -> Members<String, Value> {
-    let list = |of: Value| members([("type", "array".into()), ("items", of)]);
+    let list = |of: Value| members([("type", may_be_empty("array")), ("items", of)]);
     match kind {
         Scalar => members([("type", json!(["string", "number", "boolean"]))]),
         Scalars => members([("anyOf", json!([value(&Scalar), list(value(&Scalar).into())]))]),
         List(kind) => list(value(kind).into()),
         Map(shape) => object(shape),
-        Names(shape) => members([("type", "object".into()), ("additionalProperties", object(shape).into())]),
+        Names(shape) => members([("type", may_be_empty("object")), ("additionalProperties", object(shape).into())]),
     }
+}
+
+/// A key with nothing behind it is an empty map, or an empty list.
+fn may_be_empty(kind: &str) -> Value {
+    json!([kind, "null"])
 }
 
 fn refused() -> Members<String, Value> {
@@ -99,7 +108,7 @@ mod tests {
         assert!(network["properties"]["vlan"]["description"].as_str().unwrap().contains("1 to 4094"), "{network}");
         let rules = &schema["properties"]["vms"]["additionalProperties"]["properties"]["nics"]["additionalProperties"]
             ["properties"]["rules"];
-        assert_eq!(rules["items"]["properties"]["deny"]["properties"]["to-vm"]["type"], "object");
+        assert_eq!(rules["items"]["properties"]["deny"]["properties"]["to-vm"]["type"], json!(["object", "null"]));
         assert_eq!(schema["properties"]["metrics"]["not"], json!({}), "refused by name");
         assert_eq!(text.matches("(not in this version)").count(), NOT_YET.len());
     }

@@ -195,7 +195,15 @@ const CASES: &[(In, &[Expected])] = &[
             (2, 67, "`take` can't be `yes`", "`true` or `false`"),
         ],
     ),
-    (Top("uplinks: { up0: { device: eth1, ring: 3000 } }"), &[(2, 39, "`ring` can't be `3000`", "")]),
+    (
+        Top("uplinks: { up0: { device: eth1, ring: 3000 } }"),
+        &[(
+            2,
+            39,
+            "`ring` can't be `3000`",
+            "write `512` or `1024` or `2048` or `4096` or `8192` or `16384` or `32768`",
+        )],
+    ),
     (
         Top("uplinks: { up0: { device: eth1, queues: all } }"),
         &[(2, 41, "`queues` is a whole number, not `all`", "1 to 64")],
@@ -237,7 +245,8 @@ const CASES: &[(In, &[Expected])] = &[
              n4: { network: b, tap: { name: veth1 } }\n      \
              n5: { network: b, afxdp: { device: veth2 }, queues: 99 }\n      \
              n6: { network: b, afxdp: { device: veth3, mode: zerocopy } }\n      \
-             n7: { network: b, afxdp: { device: veth4, mode: [skb] } }\n",
+             n7: { network: b, afxdp: { device: veth4, mode: [skb] } }\n      \
+             n8: { network: b, afxdp: { device: veth5, ring: 64k } }\n",
         ),
         &[
             (7, 42, "device `veth0` is that of uplink `up0` already, on line 2", "only once"),
@@ -248,6 +257,7 @@ const CASES: &[(In, &[Expected])] = &[
             (12, 59, "`queues` is out of range: 99", "1 to 64"),
             (13, 55, "`mode` can't be `zerocopy`", "did you mean `zero-copy`?"),
             (14, 55, "`mode` is a single value, not a list", "`mode: …`"),
+            (15, 55, "`ring` can't be `64k`", "`512` or `1024`"),
         ],
     ),
     // Limits.

@@ -158,8 +158,9 @@ fn assert_checked(topology: &Topology) {
                 assert!(path.is_absolute() && path != Path::new(&topology.control.path) && *mode <= 0o777);
             }
             PortKind::Tap { name } => assert_device(name),
-            PortKind::AfXdp { device, queues, .. } => {
+            PortKind::AfXdp { device, queues, ring, .. } => {
                 assert_device(device);
+                assert!(ring.is_power_of_two() && (512..=32768).contains(ring));
                 assert!(queues.is_none_or(|queues| (1..=64).contains(&queues)));
                 assert!(topology.network_of(nic).mtu <= XDP_MTU_MAX);
             }
@@ -167,6 +168,7 @@ fn assert_checked(topology: &Topology) {
     }
     for (uplink_idx, uplink) in topology.uplinks.iter().enumerate() {
         assert_device(&uplink.device);
+        assert!(uplink.ring.is_power_of_two() && (512..=32768).contains(&uplink.ring));
         assert!(topology.networks_on(uplink_idx).all(|(_, network)| network.mtu <= XDP_MTU_MAX));
     }
 }

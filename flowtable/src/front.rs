@@ -69,8 +69,6 @@ impl Worth {
 const EMPTY: Flow =
     Flow { key: [0; SHORT], action: Action::Flood(0), when: 0, epoch: 0, src: EntryRef::NONE, dst: EntryRef::NONE };
 
-/// Ports that are told apart when it is seen whether asking is worth it.
-const PORTS: usize = 64;
 /// Frames of a port after which that is seen.
 const TRIED: u32 = 1 << 12;
 /// Frames for which it is not asked then, if it knew fewer than half.
@@ -80,10 +78,11 @@ const LEFT_OUT: u32 = 1 << 17;
 #[derive(Debug)]
 pub(crate) struct Front {
     flows: Box<[Flow]>,
-    worth: [Worth; PORTS],
+    /// By port.
+    worth: Box<[Worth]>,
 }
 
-/// Whether asking is worth it for a port: one with more flows than are kept here would pay for both tables.
+/// Whether asking is worth it for a port: one of whose frames most are not known here would pay for both tables.
 #[derive(Clone, Copy, Debug)]
 struct Worth {
     /// Frames until this is seen anew.
@@ -94,17 +93,18 @@ struct Worth {
 }
 
 impl Front {
-    /// So many places, a power of two. The memory is touched here, by the thread that calls it.
-    pub(crate) fn new(n: usize) -> Self {
+    /// So many places, a power of two, for flows of so many ports. The memory is touched here, by the thread that calls it.
+    pub(crate) fn new(n: usize, n_ports: usize) -> Self {
         let flows = vec![EMPTY; n.max(16).next_power_of_two()].into_boxed_slice();
-        Self { flows, worth: [Worth { left: TRIED, n_missed: 0, is_asked: true }; PORTS] }
+        let worth = vec![Worth { left: TRIED, n_missed: 0, is_asked: true }; n_ports].into_boxed_slice();
+        Self { flows, worth }
     }
 
     /// Whether to ask for so many frames of the port.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst's frames")]
     pub(crate) fn is_asked(&mut self, port: PortId, n: usize) -> bool {
-        let worth = &mut self.worth[usize::from(port) % PORTS];
+        let Some(worth) = self.worth.get_mut(usize::from(port)) else { return true };
         match worth.left.checked_sub(n as u32) {
             Some(left) => worth.left = left,
             None => worth.see(n as u32),
@@ -115,7 +115,9 @@ impl Front {
     /// Of the frames that were asked for last, so many weren't known.
     #[inline(always)]
     pub(crate) fn missed(&mut self, port: PortId, n: u32) {
-        self.worth[usize::from(port) % PORTS].n_missed += n;
+        if let Some(worth) = self.worth.get_mut(usize::from(port)) {
+            worth.n_missed += n;
+        }
     }
 
     /// The flow's place, asked for from memory already.
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn flow_in_use_keeps_its_place_and_one_that_ended_does_not() {
-        let mut front = Front::new(16);
+        let mut front = Front::new(16, 66);
         let macs = MacTable::new(1, 1, [1, 2]);
         let is_there = |front: &mut Front, n, now| {
             let flow = front.at(0);
@@ -206,7 +208,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "counts alone, and many of them")]
     fn port_that_is_seldom_known_is_left_out_for_a_while_and_others_are_not() {
-        let mut front = Front::new(16);
+        let mut front = Front::new(16, 66);
         let asked = |front: &mut Front, port, n_missed, n_bursts: u32| {
             let asked = |_: &u32| {
                 let is_asked = front.is_asked(port, 32);
@@ -220,7 +222,9 @@ mod tests {
         assert!(asked(&mut front, 1, 17, 2 * tried) < 2 * tried as usize);
         let n = asked(&mut front, 1, 17, 10 * (tried + left_out));
         assert!((9 * tried as usize..12 * tried as usize).contains(&n), "{n}: tried again now and then");
-        assert_eq!(asked(&mut front, 2, 0, tried), tried as usize, "another port");
+        for other in [2, 65] {
+            assert_eq!(asked(&mut front, other, 0, tried), tried as usize, "another port");
+        }
         asked(&mut front, 1, 0, left_out + 1);
         assert_eq!(asked(&mut front, 1, 0, 5 * tried), 5 * tried as usize, "known again");
     }

@@ -33,12 +33,12 @@ impl Lookup {
     /// With nothing at hand yet but a few; see [`Lookup::make_room`].
     pub fn new(flows: Arc<FlowTable>, macs: Arc<MacTable>, networks: Arc<Networks>) -> Self {
         let keys = Box::new([Default::default(); BURST_MAX]);
-        Self { front: Front::new(0), flows, macs, networks, tally: Arc::default(), keys }
+        Self { front: Front::new(0, 0), flows, macs, networks, tally: Arc::default(), keys }
     }
 
     /// Takes up the memory for what a core has at hand. For the thread that will use it, so that it lies near its CPU.
     pub fn make_room(&mut self) {
-        self.front = Front::new(FRONT_FLOWS);
+        self.front = Front::new(FRONT_FLOWS, self.flows.n_ports());
     }
 
     /// Swaps the networks between bursts; the old value goes back to control, which frees it.

@@ -53,6 +53,11 @@ impl Quota {
         self.share_of(self.n_active.0.load(Ordering::Relaxed) + u32::from(is_new))
     }
 
+    /// How many ports there can be.
+    pub(crate) fn n_ports(&self) -> usize {
+        self.ports.len()
+    }
+
     fn share_of(&self, n_ports: u32) -> u32 {
         (self.capacity / n_ports.max(1)).max(1)
     }

@@ -71,6 +71,11 @@ fn entry_of(slot: u64) -> u32 {
 }
 
 impl FlowTable {
+    /// How many ports there can be.
+    pub(crate) fn n_ports(&self) -> usize {
+        self.quota.n_ports()
+    }
+
     /// Room for `capacity` flows of at most `n_ports` ports. `seeds` key the hash, so that nobody outside can aim at a bucket.
     pub fn new(capacity: usize, n_ports: usize, seeds: [u64; 2]) -> Self {
         let capacity = u32::try_from(capacity.max(1)).unwrap_or(u32::MAX).min(1 << 28);

@@ -111,7 +111,7 @@ impl Fleet {
     /// Makes the tables lie in large pages, all of them present. Before anything is in them; takes some ten milliseconds for each hundred MB.
     ///
     /// # Errors
-    /// When the kernel has no large pages; the tables work without.
+    /// When the kernel has no large pages, or not enough memory; the tables work as far as there is some.
     pub fn settle(&self) -> std::io::Result<()> {
         let spans = self.flows.spans().into_iter().chain(self.macs.spans());
         spans.map(sys::settle).fold(Ok(()), std::io::Result::and)

@@ -271,7 +271,7 @@ const LARGE_PAGE: usize = 2 << 20;
 /// For memory that nothing was written to yet.
 ///
 /// # Errors
-/// When the kernel has no large pages, or cannot tell; the memory is as good as before.
+/// When the kernel has no large pages, or not as much memory as this; it is as good as before.
 pub fn settle((base, len): (usize, usize)) -> io::Result<()> {
     if cfg!(miri) || len == 0 {
         return Ok(()); // it has no pages
@@ -285,9 +285,11 @@ pub fn settle((base, len): (usize, usize)) -> io::Result<()> {
         }
     };
     let is_large = if len < LARGE_PAGE { Ok(()) } else { advise(libc::MADV_HUGEPAGE) };
-    // Older kernels refuse, which only costs time later.
-    let _ = advise(libc::MADV_POPULATE_WRITE);
-    is_large
+    match advise(libc::MADV_POPULATE_WRITE) {
+        // Of kernels that are older: it only costs time later.
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => is_large,
+        done => done.and(is_large),
+    }
 }
 
 #[cfg(all(test, not(miri)))]

@@ -283,12 +283,14 @@ fn new_fleet(topology: &Topology) -> Result<(Fleet, Vec<pmd::Core>), String> {
     Fleet::new(&options).map_err(|e| e.to_string())
 }
 
-/// Without large pages the switch is as good, and slower with many flows.
+/// Without large pages the switch is as good, and slower with many flows. Where memory runs short, it is better known now.
 fn settle_tables(fleet: &Fleet) {
     const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
     let are_off = std::fs::read_to_string(SETTING).is_ok_and(|text| text.contains("[never]"));
     match fleet.settle() {
-        Err(why) => info!("flows and addresses lie in small pages, since the kernel gives no large ones: {why}"),
+        Err(why) => {
+            warn!("the tables of flows and addresses don't lie in large pages, or not wholly in memory yet: {why}")
+        }
         Ok(()) if are_off => info!("flows and addresses lie in small pages, since {SETTING} says so"),
         Ok(()) => {}
     }

@@ -113,7 +113,7 @@ impl View {
 
     /// The VMs in this order; they themselves stay in the order of the file.
     fn sorted(&self, order: Order) -> Vec<&VmReport> {
-        let dropped = |vm: &VmReport| n_dropped(vm) + vm.missed;
+        let dropped = |vm: &VmReport| n_dropped(vm) + vm.missed + vm.lost;
         let mut vms: Vec<_> = self.vms.iter().collect();
         match order {
             Order::File => {}

@@ -69,7 +69,7 @@ fn names(screen: &Screen) -> Vec<String> {
 #[test]
 fn key_orders_the_rows_at_once_and_back_again() {
     let mut view = view();
-    view.vms.push(VmReport { missed: 9, rates: RateReport::default(), ..vm("app", 0.0, 0.25) });
+    view.vms.push(VmReport { lost: 9, rates: RateReport::default(), ..vm("app", 0.0, 0.25) });
     view.vms[0].rates.tx_bps = 5.0;
     let mut screen = Screen { view, error: None, order: Order::File, first: 0 };
     for (key, order) in [

@@ -164,8 +164,12 @@ impl World {
     }
 
     fn wait_for_listener(&self, ns: &str) {
-        // 5201, listening.
-        let is_there = || self.run("cat /proc/net/tcp /proc/net/tcp6", ns).contains(":1451 ");
+        // 5201, in the state of those that listen: connections of before may still be there.
+        let listens = |line: &str| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            words.get(1).is_some_and(|local| local.ends_with(":1451")) && words.get(3) == Some(&"0A")
+        };
+        let is_there = || self.run("cat /proc/net/tcp /proc/net/tcp6", ns).lines().any(listens);
         for _ in 0..2_000 {
             if is_there() {
                 return;

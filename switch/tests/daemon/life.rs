@@ -171,7 +171,7 @@ fn schema_is_told_to_people_and_to_editors() {
     let outline = printed(&[]);
     assert!(outline.contains("\nnetworks: ") && outline.contains("\n    nics: "), "{outline}");
     let schema: serde_json::Value = serde_json::from_str(&printed(&["--json"])).unwrap();
-    assert_eq!(schema["properties"]["networks"]["type"], "object", "{schema}");
+    assert_eq!(schema["properties"]["networks"]["type"][0], "object", "{schema}");
     let help = String::from_utf8(weir().arg("--help").output().unwrap().stdout).unwrap();
     assert!(help.contains("schema") && help.contains("every key of the topology file"), "{help}");
 }

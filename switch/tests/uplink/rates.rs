@@ -131,7 +131,7 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
     let flat_out = (settled(&spaces, "b") - before) as f64 / time.as_secs_f64();
     eprintln!("flat out: {flat_out:.0} of {} offered frames a second", offered / 2);
     // A little more than four fifths, since the generator is kept from running now and then too.
-    let wanted = 0.85 * flat_out;
+    let wanted = 0.9 * flat_out;
     let mut tries = Vec::new();
     for _ in 0..ATTEMPTS {
         let (before, lost_before, stolen_before) = (settled(&spaces, "b"), dropped(&daemon, "wire"), stolen());
@@ -141,22 +141,22 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
         let n_dropped = dropped(&daemon, "wire") - lost_before;
         let lost = daemon.json(&["uplinks"])[0]["lost"].clone();
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let kept_up = n_sent as f64 / f64::from(seconds()) / wanted;
+        let part = n_sent as f64 / f64::from(seconds()) / flat_out;
         eprintln!(
             "{n_sent} frames in {} s, {:.1} % of flat out: {n_lost} lost, {n_dropped} of them by the switch; \
              both CPUs taken away for {} ms; {lost}",
             seconds(),
-            85.0 * kept_up,
+            100.0 * part,
             stolen() - stolen_before
         );
         assert_eq!(n_dropped, 0, "by the switch");
-        tries.push((n_lost, kept_up));
+        tries.push((n_lost, part));
         // A generator that was kept from running proves nothing either.
-        if n_lost == 0 && kept_up > 0.9 {
+        if n_lost == 0 && part >= 0.8 {
             break;
         }
     }
-    assert!(tries.last().is_some_and(|&(n_lost, kept_up)| n_lost == 0 && kept_up > 0.9), "{tries:?}");
+    assert!(tries.last().is_some_and(|&(n_lost, part)| n_lost == 0 && part >= 0.8), "{tries:?}");
     daemon.until("all frames are accounted for", |daemon| {
         let counters = &daemon.port("wire")["counters"];
         let get = |name: &str| counters[name].as_u64().unwrap();
