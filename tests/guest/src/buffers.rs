@@ -83,6 +83,11 @@ impl Pool {
         self.memory.write(self.gpa(buffer), self.pattern(buffer));
     }
 
+    /// The same for all buffers.
+    pub(crate) fn prefill_all(&self) {
+        (0u32..).zip(&self.at).for_each(|(buffer, _)| self.prefill(buffer));
+    }
+
     /// Panics unless all bytes but those in `written` (gpa, length) are as `prefill` left them.
     pub(crate) fn assert_outside(&self, buffer: u32, written: &[(u64, u64)]) {
         let (gpa, want) = (self.gpa(buffer), self.pattern(buffer));

@@ -371,6 +371,12 @@ impl GuestDriver {
         true
     }
 
+    /// The device is gone: what it had written into receive buffers and not said yet is forgotten. After all that it did say
+    /// has been received.
+    pub fn forget_unsaid(&mut self, pair: usize) {
+        self.sides[2 * pair].pool.prefill_all();
+    }
+
     /// The bytes of the next receive buffer that holds any.
     fn take_rx(&mut self, pair: usize) -> Option<Vec<u8>> {
         loop {
