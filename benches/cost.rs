@@ -19,18 +19,13 @@ fn main() {
 }
 
 fn run(case: &str, n_bursts: u32) {
-    let limit = match case {
-        "rules" => {
-            Pair::with_rules(64, 1, Vary::Ip, 52).cycles_per_frame(n_bursts);
-            return;
-        }
-        "plain" => LimitOptions::default(),
-        "limits" => LimitOptions {
-            bits_per_sec: Some(400_000_000_000),
-            packets_per_sec: Some(1_000_000_000),
-            burst_bytes: None,
-        },
+    let ample =
+        LimitOptions { bits_per_sec: Some(400_000_000_000), packets_per_sec: Some(1_000_000_000), burst_bytes: None };
+    let mut pair = match case {
+        "plain" => Pair::new(64, 1, Vary::Ip, 52),
+        "limits" => Pair::with_limits(64, 1, Vary::Ip, 52, ample),
+        "rules" => Pair::with_rules(64, 1, Vary::Ip, 52),
         _ => panic!("no such case: {case}"),
     };
-    Pair::with_limits(64, 1, Vary::Ip, 52, limit).cycles_per_frame(n_bursts);
+    pair.cycles_per_frame(n_bursts);
 }

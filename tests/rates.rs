@@ -217,13 +217,19 @@ fn neighbour_of_a_flooder_over_its_limit_notices_nothing() {
     rig.assert_balanced();
 }
 
-#[test]
-fn ring_of_a_vm_over_its_limit_is_not_even_looked_at() {
+/// Two VMs, of which the first may send a megabit a second.
+fn sender_at_a_megabit() -> Rig {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
     rig.fleet.limit(&[0], &Arc::new(VmLimits::new(bits(1_000_000), NO_LIMIT)));
     for _ in 0..2 {
         rig.plug(0, ANY, options());
     }
+    rig
+}
+
+#[test]
+fn ring_of_a_vm_over_its_limit_is_not_even_looked_at() {
+    let mut rig = sender_at_a_megabit();
     rig.now += SECOND;
     // 64 KiB at once, and eight frames of debt at most: the next millisecond brings nothing.
     for id in 0..60 {
@@ -248,11 +254,7 @@ fn ring_of_a_vm_over_its_limit_is_not_even_looked_at() {
 
 #[test]
 fn frames_that_are_refused_use_up_the_limit_of_their_sender() {
-    let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
-    rig.fleet.limit(&[0], &Arc::new(VmLimits::new(bits(1_000_000), NO_LIMIT)));
-    for _ in 0..2 {
-        rig.plug(0, ANY, options());
-    }
+    let mut rig = sender_at_a_megabit();
     // One more than was negotiated in every second frame, and a frame that is none in the others.
     let wish = NetHeader { flags: NEEDS_CSUM, csum_start: 14, csum_offset: 16, ..NetHeader::default() };
     let mut id = 0;

@@ -67,13 +67,16 @@ static CONTROL: Shape = Shape {
 static METRICS: Shape =
     Shape { what: "`metrics`", keys: &[Key("listen", Scalar, "address and port, as in \"127.0.0.1:9477\"")] };
 
+const XDP_MODE: Key = Key("mode", Scalar, "how frames are fetched: auto | zero-copy | copy | skb");
+const RING: Key = Key("ring", Scalar, "received frames that wait at most, per queue: 512 to 32768, a power of two");
+
 static UPLINK: Shape = Shape {
     what: "an uplink",
     keys: &[
         Key("device", Scalar, "name of the device, as in eth1"),
-        Key("mode", Scalar, "how frames are fetched: auto | zero-copy | copy | skb"),
+        XDP_MODE,
         Key("queues", Scalar, "auto (all that the device has), or how many"),
-        Key("ring", Scalar, "received frames that wait at most, per queue: 512 to 32768, a power of two"),
+        RING,
         Key("rate", Scalar, "what the wire carries, as in 10gbit"),
         Key("take", Scalar, "true: take the device although the host uses it"),
     ],
@@ -150,8 +153,8 @@ static AFXDP: Shape = Shape {
     what: "an AF_XDP port",
     keys: &[
         Key("device", Scalar, "name of the device, as one end of a veth whose other end is in a container"),
-        Key("mode", Scalar, "how frames are fetched: auto | zero-copy | copy | skb"),
-        Key("ring", Scalar, "received frames that wait at most, per queue: 512 to 32768, a power of two"),
+        XDP_MODE,
+        RING,
     ],
 };
 

@@ -56,16 +56,6 @@ impl Flow {
     }
 }
 
-impl Worth {
-    /// Seen anew, before so many frames.
-    #[cold]
-    fn see(&mut self, n: u32) {
-        self.is_asked = !self.is_asked || self.n_missed <= TRIED / 2;
-        self.left = if self.is_asked { TRIED } else { LEFT_OUT } - n;
-        self.n_missed = 0;
-    }
-}
-
 const EMPTY: Flow =
     Flow { key: [0; SHORT], action: Action::Flood(0), when: 0, epoch: 0, src: EntryRef::NONE, dst: EntryRef::NONE };
 
@@ -90,6 +80,16 @@ struct Worth {
     /// Frames of these that weren't known.
     n_missed: u32,
     is_asked: bool,
+}
+
+impl Worth {
+    /// Seen anew, before so many frames.
+    #[cold]
+    fn see(&mut self, n: u32) {
+        self.is_asked = !self.is_asked || self.n_missed <= TRIED / 2;
+        self.left = if self.is_asked { TRIED } else { LEFT_OUT } - n;
+        self.n_missed = 0;
+    }
 }
 
 impl Front {

@@ -205,11 +205,10 @@ impl Sender<'_> {
         let Some(view) = views.get(usize::from(to)).and_then(Option::as_deref) else {
             return (0, self.absent(to));
         };
-        let (queue, n) = match view.txqs.len() {
-            0 => return (0, Way::Lost(DropReason::PortDown)),
-            1 => (0, n),
-            n_queues if view.is_by_core => (self.core % n_queues.min(TXQS_MAX), n),
-            n_queues => (pick_queue(burst, k, n_queues), 1),
+        let (queue, n) = match self.queue_of(view, burst, k) {
+            None => return (0, Way::Lost(DropReason::PortDown)),
+            Some((queue, true)) => (queue, n),
+            Some((queue, false)) => (queue, 1),
         };
         let slot = usize::from(to) * TXQS_MAX + queue;
         let place = usize::from(self.slots[slot]);
@@ -427,13 +426,21 @@ impl Sender<'_> {
     /// The transmit queue that a unicast frame goes to, by its place in `slots`.
     fn slot_of(&self, burst: &Burst, k: usize) -> Option<usize> {
         let Action::Unicast(to) = burst.actions[k] else { return None };
-        let view = self.views.get(usize::from(to))?.as_ref();
-        let queue = match view.map_or(0, |view| view.txqs.len()) {
-            0 | 1 => 0,
-            n_queues if view.is_some_and(|view| view.is_by_core) => self.core % n_queues.min(TXQS_MAX),
-            n_queues => pick_queue(burst, k, n_queues),
-        };
+        let view = self.views.get(usize::from(to))?.as_deref();
+        let queue = view.and_then(|view| self.queue_of(view, burst, k)).map_or(0, |(queue, _)| queue);
         Some(usize::from(to) * TXQS_MAX + queue)
+    }
+
+    /// The transmit queue of a port that frame `k` goes to, and whether every other frame for that port does. None: it has no
+    /// queue.
+    #[inline(always)]
+    fn queue_of(&self, view: &PortView, burst: &Burst, k: usize) -> Option<(usize, bool)> {
+        match view.txqs.len() {
+            0 => None,
+            1 => Some((0, true)),
+            n_queues if view.is_by_core => Some((self.core % n_queues.min(TXQS_MAX), true)),
+            n_queues => Some((pick_queue(burst, k, n_queues), false)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import subprocess
+import time
 
 GUEST = str(pathlib.Path(__file__).resolve().parent / "guest")
 failed = []
@@ -54,6 +55,14 @@ def run(*words, timeout=120):
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, words))}: {done.stdout[-1000:]}")
     return done.stdout
+
+
+def until(what, is_so, limit=60):
+    deadline = time.monotonic() + limit
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not so in {limit} s: {what}")
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager

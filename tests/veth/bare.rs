@@ -1,9 +1,8 @@
 //! What there is to compare with: a loop over two AF_XDP sockets with one UMEM that moves descriptors from one to the other
 //! and does nothing else, and a sender that is as bare. By `xsk-rs` alone, nothing of the switch is used but its XDP program.
 
+use crate::world::index_of;
 use pmd::sys::bpf::{Attach, XdpLink};
-use rustix::net::netdevice::name_to_index;
-use rustix::net::{AddressFamily, SocketType, socket};
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -89,9 +88,7 @@ impl Port {
     }
 
     fn serve(&self, device: &str) -> XdpLink {
-        let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket");
-        let ifindex = name_to_index(&socket, device).expect("a device");
-        let link = XdpLink::attach(ifindex, Attach::Native, 1).expect("a program");
+        let link = XdpLink::attach(index_of(device), Attach::Native, 1).expect("a program");
         // SAFETY: the socket is open as long as its queues, which are borrowed.
         link.serve(0, unsafe { BorrowedFd::borrow_raw(self.fd) }).expect("its map");
         link

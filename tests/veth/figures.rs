@@ -34,15 +34,10 @@ fn throughput_beside_the_kernels_bridge_on_the_same_veths() {
             runs[3 * n + 2].push((after.busy_cycles - before.busy_cycles) as f64 / n_frames as f64);
         }
         drop((switch.down(0), switch.down(1), devices, switch));
-        world.run("ip link add br0 type bridge", "sw");
-        world.run("ip link set br0 up", "sw");
-        for device in ["up-a", "up-b"] {
-            world.run(&format!("ip link set {device} master br0"), "sw");
-        }
-        assert_eq!(world.ping("a", "10.99.0.2", 3), 3);
-        runs[1].push(world.tcp("a", "10.99.0.2", ("b", "-t 3")));
-        runs[4].push(world.tcp("a", "10.99.0.2", ("b", small)));
-        world.run("ip link del br0", "sw");
+        world.bridged(|| {
+            runs[1].push(world.tcp("a", "10.99.0.2", ("b", "-t 3")));
+            runs[4].push(world.tcp("a", "10.99.0.2", ("b", small)));
+        });
     }
     // By copy it is the kernel's transmit, in the core's own call, that most of the cycles go into.
     println!("minimum, median, maximum of {RUNS} runs");
@@ -131,14 +126,7 @@ fn by_bare_loop(world: &World, n_bytes: usize) -> Flood {
 }
 
 fn by_bridge(world: &World, n_bytes: usize) -> Flood {
-    world.run("ip link add br0 type bridge", "sw");
-    world.run("ip link set br0 up", "sw");
-    for device in ["up-a", "up-b"] {
-        world.run(&format!("ip link set {device} master br0"), "sw");
-    }
-    assert_eq!(world.ping("a", "10.99.0.2", 3), 3);
-    let (rate, work) = flood(world, n_bytes);
-    world.run("ip link del br0", "sw");
+    let (rate, work) = world.bridged(|| flood(world, n_bytes));
     Flood { rate, sender: each(work.n_cycles, work.n_frames), forwarder: None }
 }
 

@@ -112,6 +112,19 @@ impl World {
         Running(command.spawn().unwrap_or_else(|error| panic!("{line}: {error}")))
     }
 
+    /// The kernel's bridge over both devices of the switch's namespace, while `work` is done.
+    pub(crate) fn bridged<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.run("ip link add br0 type bridge", "sw");
+        self.run("ip link set br0 up", "sw");
+        for device in ["up-a", "up-b"] {
+            self.run(&format!("ip link set {device} master br0"), "sw");
+        }
+        assert_eq!(self.ping("a", "10.99.0.2", 3), 3);
+        let done = work();
+        self.run("ip link del br0", "sw");
+        done
+    }
+
     /// Work on a thread in a namespace.
     pub(crate) fn inside<T: Send>(&self, ns: &str, work: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}", self.name(ns))).expect("the namespace");
@@ -285,6 +298,12 @@ impl Drop for Switch {
     }
 }
 
+/// A device's index, in this thread's namespace.
+pub(crate) fn index_of(device: &str) -> u32 {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket");
+    name_to_index(&socket, device).expect("a device")
+}
+
 /// All queues of a device, and the program that leads frames to them.
 pub(crate) fn open(device: &str, manner: Manner) -> Result<(Vec<AfXdpQueue>, XdpLink), pmd::SetupError> {
     let Manner { attach, n_queues, ring } = manner;
@@ -298,9 +317,7 @@ pub(crate) fn open(device: &str, manner: Manner) -> Result<(Vec<AfXdpQueue>, Xdp
         n_tx: ring,
     };
     let queues = (0..n_queues).map(|queue| afxdp::open(&options(queue))).collect::<Result<Vec<_>, _>>()?;
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket");
-    let ifindex = name_to_index(&socket, device).expect("a device");
-    let link = XdpLink::attach(ifindex, attach, n_queues)?;
+    let link = XdpLink::attach(index_of(device), attach, n_queues)?;
     for (n, queue) in (0..).zip(&queues) {
         link.serve(n, queue.socket().expect("a socket"))?;
     }

@@ -113,15 +113,12 @@ impl TapRx {
             return 0;
         }
         burst.clear();
-        burst.n = 0;
-        let mut n_bytes = 0;
         for (k, packet) in self.waiting.iter_mut().enumerate().take(allowance.n_frames) {
-            if n_bytes >= allowance.n_bytes {
+            if burst.sum_bytes >= allowance.n_bytes {
                 break;
             }
             offer(burst, k, packet);
             burst.n = k + 1;
-            n_bytes = n_bytes.saturating_add(burst.lens[k]);
         }
         burst.n
     }

@@ -7,7 +7,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pmd::Fleet;
 use pmd::fleet::{PortDown, PortUp};
@@ -21,14 +21,13 @@ use super::port::{DevicePort, DeviceView, Standing};
 use super::prepare::Prepared;
 use super::report::FetchedReport;
 use super::survey::{Kind, Unfit, Wish, is_down, survey, survey_device};
+use super::undo::patiently;
 use crate::stop::Stop;
 
 /// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A device that isn't found is said to be gone by the kernel soon.
 const SAYS_WITHIN: Duration = Duration::from_millis(200);
-/// A process that was killed lets go of its program.
-const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
 
 /// A device that was taken. Fields go in this order: the program, the sockets, then everything is put back.
 #[derive(Debug)]
@@ -76,13 +75,7 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Path) -> Result<Vec<
 
 /// [`survey`], again for a while if a daemon that was killed may not be gone from the device yet.
 fn patient_survey(netlink: &mut Netlink, wish: &Wish) -> Result<Option<Device>, Unfit> {
-    let begin = Instant::now();
-    loop {
-        match survey(netlink, wish) {
-            Err(Unfit::Busy(_)) if begin.elapsed() < LETS_GO_WITHIN => std::thread::sleep(LETS_GO_WITHIN / 50),
-            found => return found,
-        }
-    }
+    patiently(|why| matches!(why, Unfit::Busy(_)), || survey(netlink, wish))
 }
 
 impl Seat {

@@ -106,7 +106,8 @@ impl Undo {
         let features = ethtool.set_features(&device.name, &features).map_err(|e| cannot(&format!("its offloads: {e}")));
         let queues = self.channels.map_or(Ok(()), |[rx, tx, other, combined]| {
             let channels = Channels { rx, tx, other, combined, ..Channels::default() };
-            patiently(|| ethtool.set_channels(&device.name, &channels)).map_err(|e| cannot(&format!("its queues: {e}")))
+            patiently(|_| true, || ethtool.set_channels(&device.name, &channels))
+                .map_err(|e| cannot(&format!("its queues: {e}")))
         });
         queues.and(features)
     }
@@ -117,12 +118,16 @@ fn read(path: &Path) -> Option<Undo> {
     Some(Undo { path: path.to_owned(), ..undo })
 }
 
-/// Tries for a second: a socket that was closed keeps its queue for some tens of milliseconds.
-fn patiently<E>(mut attempt: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+/// Tries for a second, as long as `may_pass` says so of the failure: what a process that was killed or a socket that was closed
+/// still holds is free after some tens of milliseconds.
+pub(crate) fn patiently<T, E>(
+    may_pass: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
     let begin = Instant::now();
     loop {
         match attempt() {
-            Err(_) if begin.elapsed() < LETS_GO_WITHIN => std::thread::sleep(Duration::from_millis(20)),
+            Err(e) if may_pass(&e) && begin.elapsed() < LETS_GO_WITHIN => std::thread::sleep(Duration::from_millis(20)),
             done => return done,
         }
     }
