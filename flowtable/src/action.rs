@@ -83,6 +83,9 @@ reasons! {
     ReceiverFull "receiver-full" "The receiver left no buffers, for longer than frames behind this one could be held back.";
     UplinkFull "uplink-full" "The uplink's transmit ring was full, for longer than frames behind this one could be held back.";
     Limit "limit" "The VM it was for was being sent more than its limit allows.";
+    ReceiverStalled "receiver-stalled" "The receiver has added no buffers for a second; until it adds one, what is sent to it is dropped.";
+    ReceiverLocked "receiver-locked" "Another core held the receiver's queue for longer than a burst takes, since it was preempted.";
+    QueueDisabled "queue-disabled" "The guest sent it by a queue that it had disabled.";
 }
 
 impl DropReason {
