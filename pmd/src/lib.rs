@@ -5,13 +5,13 @@
 //! - [`poll`]: the loop, one turn after another
 //! - [`burst`]: frames on their way, up to 32 together
 //! - [`send`]: reserve at each destination, copy once, publish once
+//! - `flood`: the copies of a flooded frame
 //! - [`port`]: where frames come and go, one file per kind of port
 //! - [`ring`]: descriptors in memory that others write, one file per kind of ring
 //! - [`shm`]: that memory, and the one copy
 //! - [`offload`]: what a frame's sender wishes to be done to it
-//! - `claim`: whose turn it is at a receiver that can't take all
 //! - [`checksum`]: those that a sender on this machine left for somebody else to finish
-//! - [`hold`]: for how long a blocked frame may hold up those behind it
+//! - [`blocked`]: what becomes of frames that can't go now
 //! - [`rate`]: how much may pass in a time, one word for all cores; [`limits`]: a VM's, [`gate`]: what holds a queue back for them,
 //!   `policer`: what drops what is too much
 //! - [`stats`]: counters; every frame ends in one
@@ -24,13 +24,13 @@
 //! Unsafe code is in `shm`, `ring` and `sys` alone.
 #![deny(unsafe_code)]
 
+pub mod blocked;
 pub mod burst;
 pub mod checksum;
-mod claim;
 pub mod error;
 pub mod fleet;
+mod flood;
 pub mod gate;
-pub mod hold;
 pub mod idle;
 pub mod limits;
 pub mod mailbox;

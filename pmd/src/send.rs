@@ -2,9 +2,10 @@
 //! one visit to each destination.
 #![expect(clippy::cast_possible_truncation, reason = "places in a burst, and numbers of destinations")]
 
+use crate::blocked::Block;
+use crate::blocked::hold::Hold;
 use crate::burst::{BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
 use crate::checksum;
-use crate::hold::Hold;
 use crate::limits::{Amount, Limit};
 use crate::policer::{self, Pass};
 use crate::port::{PortView, Room, TxQueue};
@@ -12,12 +13,11 @@ use crate::stats::CoreStats;
 use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::header::symmetric_hash;
-use flowtable::lookup::flood_members;
-use flowtable::{Action, DropReason, Exit, NetworkId, Networks, PortId, Tuple};
+use flowtable::{Action, DropReason, Exit, Networks, PortId};
 use std::sync::{Arc, MutexGuard};
 
 /// Destinations that one burst may have.
-const OUTS_MAX: usize = 1024;
+pub(crate) const OUTS_MAX: usize = 1024;
 /// Transmit queues of one port.
 pub(crate) const TXQS_MAX: usize = 16;
 
@@ -25,34 +25,21 @@ pub(crate) const TXQS_MAX: usize = 16;
 pub(crate) type Views = [Option<Arc<PortView>>];
 
 /// A destination that this burst has locked, and the frames that go there.
-struct Out<'a> {
-    queue: MutexGuard<'a, TxQueue>,
+pub(crate) struct Out<'a> {
+    pub(crate) queue: MutexGuard<'a, TxQueue>,
     port: PortId,
     slot: usize,
-    frames: u32,
+    pub(crate) frames: u32,
     /// What its frames are charged to, all at once when they go; none: nothing, or it was done for each.
-    bill: Option<&'a Limit>,
+    pub(crate) bill: Option<&'a Limit>,
 }
 
 /// Whether a frame got a place.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Reserved,
     Blocked(Block),
     Lost(DropReason),
-}
-
-/// Why a frame can't go now.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Block {
-    /// The receiver has no buffers.
-    Full,
-    /// It has some, but too few for this frame.
-    Short,
-    /// Another core is sending there.
-    Locked,
-    /// The burst has used up what it may look at.
-    Later,
 }
 
 /// Everything that sending a burst needs, borrowed from the core for one call.
@@ -122,21 +109,13 @@ impl Sender<'_> {
             match way {
                 // Frames of this burst are on their way already, so the next turn gets further, wherever they wait.
                 Way::Blocked(Block::Later) => break,
-                Way::Blocked(why) => {
-                    let verdict = match can_hold {
-                        true => self.wait(&mut outs, burst, k, hold, why),
-                        // What is off the wire can wait for another core's burst, but not for a receiver.
-                        false if why == Block::Locked && self.may_wait_for_lock(hold, k) => Ok(()),
-                        false => Err(DropReason::ReceiverFull),
-                    };
-                    match verdict {
-                        Ok(()) => {
-                            was_held = true;
-                            break;
-                        }
-                        Err(reason) => self.lose_blocked(port, reason, burst.actions[k]),
+                Way::Blocked(why) => match self.blocked(&mut outs, burst, k, hold, why, can_hold) {
+                    Ok(()) => {
+                        was_held = true;
+                        break;
                     }
-                }
+                    Err(reason) => self.lose(port, reason, burst.actions[k]),
+                },
                 Way::Lost(reason) => self.lose(port, reason, burst.actions[k]),
                 Way::Reserved => {}
             }
@@ -192,7 +171,7 @@ impl Sender<'_> {
     /// became of the next. `is_copy`: they are copies of a flood.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "it is part of its callers")]
-    fn reserve<'v>(
+    pub(crate) fn reserve<'v>(
         &mut self,
         views: &'v Views,
         outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
@@ -257,99 +236,8 @@ impl Sender<'_> {
         (n, way)
     }
 
-    /// What becomes of a frame to a port that isn't there.
     #[cold]
-    fn absent(&self, port: PortId) -> Way {
-        match self.changing.get(usize::from(port)) {
-            Some(&until) if self.now < until => Way::Blocked(Block::Full),
-            _ => Way::Lost(DropReason::PortDown),
-        }
-    }
-
-    /// Places for the copies of a flooded frame. It never waits: a copy that is blocked is dropped alone.
-    #[cold]
-    #[inline(never)]
-    fn flood<'v>(
-        &mut self,
-        views: &'v Views,
-        outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
-        burst: &Burst,
-        k: usize,
-        port: PortId,
-        network: NetworkId,
-    ) -> u64 {
-        let (mut n_sent, mut n_tried) = (0, 0);
-        self.settle(outs, burst);
-        // Copies that can't wait take no turns with those that can.
-        let who = std::mem::take(&mut self.who);
-        let networks = self.networks;
-        let network = networks.network(network);
-        // Read once for all members, and only where one of them has rules.
-        let has_rules = !network.fields.is_none();
-        let tuple = has_rules.then(|| Tuple::parse(&burst.headers[k], burst.lens[k] as usize));
-        for to in flood_members(network, port) {
-            if tuple.is_some_and(|tuple| !networks.may_reach(to, &tuple)) {
-                // Where nobody is, no copy was due.
-                if self.views.get(usize::from(to)).is_some_and(Option::is_some) {
-                    n_tried += 1;
-                    self.lose(port, DropReason::Denied, Action::Refused(to));
-                }
-                continue;
-            }
-            let reason = match self.reserve(views, outs, burst, k, 1, true, to).1 {
-                Way::Reserved => {
-                    n_sent += 1;
-                    n_tried += 1;
-                    continue;
-                }
-                // Nobody is there: no copy was due.
-                Way::Lost(DropReason::PortDown) => continue,
-                Way::Blocked(_) => self.reason_full(to),
-                Way::Lost(reason) => reason,
-            };
-            n_tried += 1;
-            self.lose(port, reason, Action::Unicast(to));
-        }
-        self.who = who;
-        if n_tried == 0 {
-            self.stats.port(port).dropped(DropReason::NoDestination);
-        } else {
-            self.stats.port(port).copied(n_tried - 1);
-        }
-        n_sent
-    }
-
-    /// Charges what was let pass as a whole burst and is not charged yet: copies of a frame are more than the burst has, so from
-    /// now on each is asked about.
-    #[cold]
-    fn settle(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst) {
-        for out in outs {
-            let Some(limit) = out.bill.take() else { continue };
-            let frames = (0..burst.n).filter(|k| out.frames >> k & 1 != 0);
-            let n_bytes = frames.map(|k| u64::from(burst.lens[k])).sum();
-            limit.charge(self.now, Amount { n_frames: out.frames.count_ones().into(), n_bytes });
-        }
-    }
-
-    /// What a frame is dropped for that could not wait until this port has room.
-    #[cold]
-    fn reason_full(&self, to: PortId) -> DropReason {
-        let view = self.views.get(usize::from(to)).and_then(Option::as_ref);
-        view.map_or(DropReason::ReceiverFull, |view| view.reason_full)
-    }
-
-    /// A frame may not wait any longer.
-    #[cold]
-    fn lose_blocked(&self, from: PortId, reason: DropReason, action: Action) {
-        let reason = match action {
-            Action::Unicast(to) if reason == DropReason::ReceiverFull => self.reason_full(to),
-            _ => reason,
-        };
-        self.lose(from, reason, action);
-    }
-
-    #[cold]
-    fn lose(&self, from: PortId, reason: DropReason, action: Action) {
+    pub(crate) fn lose(&self, from: PortId, reason: DropReason, action: Action) {
         self.stats.port(from).dropped(reason);
         let (Action::Unicast(to) | Action::Refused(to)) = action else { return };
         if usize::from(to) < self.stats.n_ports() {
@@ -360,71 +248,8 @@ impl Sender<'_> {
         }
     }
 
-    /// Frame `k` is blocked: it waits while nothing behind it could go instead, or for its part of the time.
-    ///
-    /// # Errors
-    /// When it may not wait any longer: the reason to drop it.
-    #[cold]
-    #[inline(never)]
-    fn wait<'v>(
-        &mut self,
-        outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
-        burst: &Burst,
-        k: usize,
-        hold: &mut Hold,
-        why: Block,
-    ) -> Result<(), DropReason>
-    where
-        Self: 'v,
-    {
-        if k > 0 || why == Block::Full {
-            hold.begin_anew();
-        }
-        match why {
-            Block::Locked if hold.may_wait_for_lock(self.now) => return Ok(()),
-            Block::Short if !hold.may_wait_for_more(self.now) => return Err(DropReason::TooBig),
-            _ => {}
-        }
-        if self.another_could_go(outs, burst, k) && !hold.may_hold(self.now) {
-            return Err(DropReason::ReceiverFull);
-        }
-        self.claim(outs, burst, k);
-        Ok(())
-    }
-
-    #[cold]
-    fn may_wait_for_lock(&self, hold: &mut Hold, k: usize) -> bool {
-        if k > 0 {
-            hold.begin_anew();
-        }
-        hold.may_wait_for_lock(self.now)
-    }
-
-    /// Frame `k` waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
-    #[cold]
-    fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) {
-        let place = self.slot_of(burst, k).map_or(0, |slot| usize::from(self.slots[slot]));
-        if let Some(out) = place.checked_sub(1).and_then(|place| outs.get_mut(place)).filter(|out| out.frames == 0) {
-            out.queue.claim.lay(self.who, self.now);
-        }
-    }
-
-    /// Whether a frame behind `k` goes elsewhere, to where there seems to be room. One that will be dropped waits as well as
-    /// any other.
-    fn another_could_go(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) -> bool {
-        let blocked = self.slot_of(burst, k);
-        (k + 1..burst.n).any(|later| match burst.actions[later] {
-            Action::Unicast(to) => match (self.slot_of(burst, later), &self.views[usize::from(to)]) {
-                (Some(slot), Some(view)) if Some(slot) != blocked => has_room(view, slot, self.slots, outs),
-                _ => false,
-            },
-            Action::Flood(_) => true,
-            Action::Drop(_) | Action::Refused(_) => false,
-        })
-    }
-
     /// The transmit queue that a unicast frame goes to, by its place in `slots`.
-    fn slot_of(&self, burst: &Burst, k: usize) -> Option<usize> {
+    pub(crate) fn slot_of(&self, burst: &Burst, k: usize) -> Option<usize> {
         let Action::Unicast(to) = burst.actions[k] else { return None };
         let view = self.views.get(usize::from(to))?.as_deref();
         let queue = view.and_then(|view| self.queue_of(view, burst, k)).map_or(0, |(queue, _)| queue);
@@ -474,14 +299,6 @@ fn open<'v>(
     let queue = view.txqs[queue].try_lock().ok()?;
     outs.try_push(Out { queue, port, slot, frames: 0, bill: None }).ok()?;
     Some(outs.len() - 1)
-}
-
-/// Whether a transmit queue has room for a small frame now.
-fn has_room(view: &PortView, slot: usize, slots: &[u16], outs: &mut ArrayVec<Out<'_>, OUTS_MAX>) -> bool {
-    match slots[slot] {
-        0 => view.txqs.get(slot % TXQS_MAX).is_some_and(|txq| txq.try_lock().is_ok_and(|mut txq| txq.has_room())),
-        n => outs[usize::from(n) - 1].queue.has_room(),
-    }
 }
 
 /// Which queue a flow goes to: the same for all its frames, in both directions.

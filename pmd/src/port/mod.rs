@@ -10,11 +10,11 @@ pub mod mem;
 pub mod tap;
 pub mod vhost;
 
+use crate::blocked::claim::Claim;
+use crate::blocked::hold::Hold;
 use crate::burst::Burst;
-use crate::claim::Claim;
 use crate::error::{GuestFault, SetupError};
 use crate::gate::Gate;
-use crate::hold::Hold;
 use crate::limits::{Allowance, Limit, VmLimits};
 use crate::ring::QueueSpec;
 use crate::ring::frames::Ledger;
