@@ -4,9 +4,11 @@
 //! private pages over all of it and marks it as damaged: the core reads zeros from then on, and control, which looks at the
 //! mark, closes that front-end's connection. A SIGBUS anywhere else goes to whoever handled it before.
 
+use super::slot::Slot;
 use std::ptr::null_mut;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Mappings at a time, of all guests together. A slot that was never used is a page that was never touched.
 const N_SLOTS: usize = 1 << 16;
@@ -21,45 +23,57 @@ pub fn mappings_of_a_port(n_ports: usize) -> usize {
     (N_SLOTS / 2 / n_ports.max(1)).clamp(OF_A_PORT_MIN, OF_A_PORT_MAX)
 }
 
-struct Slot {
-    /// 0: free. 1: being entered.
-    base: AtomicUsize,
-    len: AtomicUsize,
-    damaged: AtomicBool,
-}
-
-static SLOTS: [Slot; N_SLOTS] =
-    [const { Slot { base: AtomicUsize::new(0), len: AtomicUsize::new(0), damaged: AtomicBool::new(false) } }; N_SLOTS];
+static SLOTS: [Slot; N_SLOTS] = [const {
+    Slot {
+        base: AtomicUsize::new(0),
+        len: AtomicUsize::new(0),
+        is_damaged: AtomicBool::new(false),
+        n_inside: AtomicUsize::new(0),
+    }
+}; N_SLOTS];
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
 static INSTALL: Once = Once::new();
 
-/// A mapping under guard. Dropped before the mapping ends.
+/// How often, and then how long, the end of a mapping waits for handlers that act upon it. A handler makes two system calls, so only one whose
+/// thread is off its CPU takes longer than the first.
+const N_YIELDS: u32 = 1_000;
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// A mapping under guard. Ended before the mapping ends: see [`Guard::end`].
 #[derive(Debug)]
-pub(crate) struct Guard(usize);
+pub(crate) struct Guard(&'static Slot);
 
 impl Guard {
     /// Puts a mapping under guard; `None` when there are too many.
     pub(crate) fn new(base: *mut u8, len: usize) -> Option<Self> {
         INSTALL.call_once(install);
-        let place = SLOTS
-            .iter()
-            .position(|slot| slot.base.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok())?;
-        SLOTS[place].len.store(len, Ordering::Relaxed);
-        SLOTS[place].damaged.store(false, Ordering::Relaxed);
-        // Release, with the Acquire in the handler: whoever sees the base sees the length.
-        SLOTS[place].base.store(base as usize, Ordering::Release);
-        Some(Self(place))
+        SLOTS.iter().find(|slot| slot.take(base as usize, len)).map(Self)
     }
 
     /// Whether its file was cut short and something touched the missing part.
     pub(crate) fn is_damaged(&self) -> bool {
-        SLOTS[self.0].damaged.load(Ordering::Acquire)
+        self.0.is_damaged()
     }
-}
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        SLOTS[self.0].base.store(0, Ordering::Release);
+    /// Ends it; whether the mapping may be ended now. False: a handler still acts upon it, and won't leave; the mapping, and its place in the
+    /// table, have to be left where they are. For control threads.
+    #[must_use]
+    pub(crate) fn end(self) -> bool {
+        self.0.close();
+        let mut n_yields = 0;
+        let begin = Instant::now();
+        while !self.0.is_left() {
+            n_yields += 1;
+            if n_yields < N_YIELDS {
+                std::thread::yield_now();
+            } else if begin.elapsed() < WAIT_MAX {
+                std::thread::sleep(Duration::from_millis(1));
+            } else {
+                return false;
+            }
+        }
+        self.0.free();
+        true
     }
 }
 
@@ -69,6 +83,7 @@ fn install() {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_bus_error as *const () as usize;
+        // Without SA_NODEFER: a second SIGBUS of the same thread while the handler runs would be a fault of the handler's own.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         let before = Box::into_raw(Box::new(std::mem::zeroed()));
         libc::sigaction(libc::SIGBUS, null_mut(), before);
@@ -77,29 +92,45 @@ fn install() {
     }
 }
 
-/// The handler: atomics and two system calls, nothing that could wait or allocate.
+/// The handler: atomics and two system calls, nothing that could wait or allocate. What it interrupted finds `errno` as it was.
 extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: the kernel passes a valid `info`.
-    let at = unsafe { (*info).si_addr() } as usize;
-    for slot in &SLOTS {
-        let base = slot.base.load(Ordering::Acquire);
-        if base <= 1 || at < base || at - base >= slot.len.load(Ordering::Relaxed) {
-            continue;
-        }
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        let len = slot.len.load(Ordering::Relaxed);
-        // SAFETY: replaces a mapping of ours, whole, by empty pages at the same addresses; its owner unmaps the same range.
-        let put =
-            unsafe { libc::mmap(base as *mut libc::c_void, len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-        if put != libc::MAP_FAILED {
-            slot.damaged.store(true, Ordering::Release);
-            return;
-        }
+    // SAFETY: the kernel passes a valid `info`, and `errno` has a place on every thread.
+    let (code, at, errno) = unsafe { ((*info).si_code, (*info).si_addr() as usize, *libc::__errno_location()) };
+    // One that a process sent (`kill`) says nothing of an address: what stands there are its sender's ids.
+    let is_of_memory = code > 0;
+    if is_of_memory && SLOTS.iter().any(|slot| slot.replace_if_around(at, put_empty_pages)) {
+        // SAFETY: as above.
+        unsafe { *libc::__errno_location() = errno };
+        return;
     }
     let before = BEFORE.load(Ordering::Acquire);
-    // SAFETY: BEFORE was set before this handler was. Returning repeats the access under the old one.
-    unsafe { libc::sigaction(signal, before, null_mut()) };
+    // SAFETY: BEFORE was set before this handler was. Returning repeats the access under the old one; a signal that was sent is sent again.
+    unsafe {
+        libc::sigaction(signal, before, null_mut());
+        if !is_of_memory {
+            libc::raise(signal);
+        }
+    }
 }
+
+/// Puts empty pages over a mapping, small ones: clearing a large one would take the core too long.
+fn put_empty_pages(base: usize, len: usize) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+    let base = base as *mut libc::c_void;
+    // SAFETY: replaces a mapping of ours, whole, by empty pages at the same addresses; its owner unmaps the same range, but not before
+    // the slot is left.
+    unsafe {
+        let put = libc::mmap(base, len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        if put != libc::MAP_FAILED {
+            libc::madvise(base, len, libc::MADV_NOHUGEPAGE);
+        }
+        put != libc::MAP_FAILED
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+#[path = "fault_tests.rs"]
+mod stress;
 
 #[cfg(test)]
 mod tests {

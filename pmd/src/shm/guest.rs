@@ -56,8 +56,8 @@ unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        self.guard = None;
-        if self.owner.is_some() {
+        let is_left = self.guard.take().is_none_or(Guard::end);
+        if self.owner.is_some() || !is_left {
             return;
         }
         // SAFETY: the last region that pointed here is gone, and pieces are not kept longer than their memory.

@@ -1,0 +1,80 @@
+//! Signals beside mappings that come and go on other threads.
+
+use super::super::guest::{GuestMemory, RegionSpec};
+use super::*;
+use std::fs::File;
+use std::os::fd::FromRawFd;
+
+const PAGE: usize = 4096;
+
+fn memfd(len: usize) -> File {
+    // SAFETY: a plain call with a valid name; the new fd is nobody else's.
+    let file = unsafe { File::from_raw_fd(libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC)) };
+    file.set_len(len as u64).unwrap();
+    file
+}
+
+fn memory(file: &File, len: usize) -> GuestMemory {
+    let region = RegionSpec {
+        guest_addr: 0,
+        user_addr: 1 << 40,
+        len: len as u64,
+        file_offset: 0,
+        file: file.try_clone().unwrap(),
+    };
+    GuestMemory::new(vec![region]).unwrap()
+}
+
+#[test]
+fn mappings_that_come_and_go_beside_signals_keep_their_bytes() {
+    const ROUNDS: usize = 300;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Neighbours: mappings of many lengths, in slots that are given up and taken all the time, each with a mark in every page.
+        for n in 0..2 {
+            let stop = &stop;
+            scope.spawn(move || {
+                let pages = [1, 2, 7, 64][n * 2..n * 2 + 2].iter().cycle();
+                for &n_pages in pages {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let file = memfd(n_pages * PAGE);
+                    let memory = memory(&file, n_pages * PAGE);
+                    let at = |page: usize| memory.window((page * PAGE) as u64).unwrap().piece((page * PAGE) as u64, 4);
+                    (0..n_pages).for_each(|page| at(page).unwrap().write(b"weir"));
+                    std::thread::yield_now();
+                    for page in 0..n_pages {
+                        let mut bytes = [0; 4];
+                        at(page).unwrap().read(&mut bytes, 4);
+                        assert_eq!(&bytes, b"weir", "page {page} of {n_pages}: somebody mapped over it");
+                    }
+                    assert!(!memory.is_damaged(), "nobody cut this file");
+                }
+            });
+        }
+        for round in 0..ROUNDS {
+            // Two cores read, one after another is cut off, and the mapping ends as soon as control sees it.
+            let file = memfd(8 * PAGE);
+            let memory = memory(&file, 8 * PAGE);
+            let piece = memory.window(0).unwrap().piece(7 * PAGE as u64, 8).unwrap();
+            let mut before = [1; 8];
+            piece.read(&mut before, 8);
+            file.set_len(PAGE as u64).unwrap();
+            std::thread::scope(|cores| {
+                for _ in 0..2 {
+                    cores.spawn(move || {
+                        let mut bytes = [1; 8];
+                        piece.read(&mut bytes, 8);
+                        assert_eq!(bytes, [0; 8]);
+                    });
+                }
+                while !memory.is_damaged() {
+                    std::thread::yield_now();
+                }
+            });
+            assert!(memory.is_damaged(), "round {round}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}

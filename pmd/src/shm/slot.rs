@@ -1,0 +1,142 @@
+//! One place in the table of guarded mappings: entered and given up by control threads, looked at by a signal handler that may run
+//! on any thread at any moment.
+//!
+//! A handler acts upon a mapping only while it is counted as inside the slot, with the range that it read after it was counted; whoever gives
+//! a slot up closes it first and waits until nobody is inside. So the range a handler acts upon is mapped by the slot's owner until
+//! the handler has left, and a slot is not used again under a handler.
+
+use super::atomics::{AtomicBool, AtomicUsize, Ordering, fence};
+
+/// Nobody's.
+const FREE: usize = 0;
+/// Being filled in, or being given up. No mapping begins at address 1.
+const CLOSED: usize = 1;
+
+/// See the module. All zero: free.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// First address of the mapping, or [`FREE`], or [`CLOSED`].
+    pub(super) base: AtomicUsize,
+    /// Bytes of it. Written only while the slot is closed and nobody is inside.
+    pub(super) len: AtomicUsize,
+    pub(super) is_damaged: AtomicBool,
+    /// Handlers that act upon this slot now.
+    pub(super) n_inside: AtomicUsize,
+}
+
+impl Slot {
+    /// Takes the slot for the mapping of `len` bytes at `base`, if it is free.
+    pub(crate) fn take(&self, base: usize, len: usize) -> bool {
+        // Acquire, with the release in `free`: whoever was here before is gone.
+        if self.base.compare_exchange(FREE, CLOSED, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        self.len.store(len, Ordering::Relaxed);
+        self.is_damaged.store(false, Ordering::Relaxed);
+        // Release, with the loads in `range`: whoever sees the base sees the length.
+        self.base.store(base, Ordering::Release);
+        true
+    }
+
+    /// No handler acts upon the mapping from now on but those that are inside; the slot stays taken.
+    pub(crate) fn close(&self) {
+        self.base.store(CLOSED, Ordering::Relaxed);
+        // Full fence, with the handler's between its count and its second look: either it sees this, or `is_left` sees the handler.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether no handler is inside. One that comes after [`Slot::close`] leaves again without acting.
+    pub(crate) fn is_left(&self) -> bool {
+        // Acquire, with the release of each handler's leaving.
+        self.n_inside.load(Ordering::Acquire) == 0
+    }
+
+    /// Gives a slot up that is closed and left.
+    pub(crate) fn free(&self) {
+        self.base.store(FREE, Ordering::Release);
+    }
+
+    /// Whether a handler has put other pages in the mapping's place.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Acquire)
+    }
+
+    /// For a signal handler: if `at` lies in this slot's mapping, `put` is called with its base and length, and says whether it has
+    /// put other pages there; then the mapping is marked as damaged. Gives whether it was.
+    ///
+    /// While `put` runs, the mapping stays and the slot is not used again. Waits for nobody.
+    pub(crate) fn replace_if_around(&self, at: usize, put: impl FnOnce(usize, usize) -> bool) -> bool {
+        // A hint, which spares counting in and out of every slot of the table.
+        if self.range_around(at).is_none() {
+            return false;
+        }
+        self.n_inside.fetch_add(1, Ordering::Relaxed);
+        // Full fence, with the one in `close`.
+        fence(Ordering::SeqCst);
+        // Read anew, now that the slot can't change hands.
+        let done = self.range_around(at).is_some_and(|(base, len)| put(base, len));
+        if done {
+            self.is_damaged.store(true, Ordering::Release);
+        }
+        // Release, with the load in `is_left`: what was done here is done before the mapping ends.
+        self.n_inside.fetch_sub(1, Ordering::Release);
+        done
+    }
+
+    fn range_around(&self, at: usize) -> Option<(usize, usize)> {
+        // Acquire, with the release in `take`.
+        let base = self.base.load(Ordering::Acquire);
+        if base <= CLOSED || at < base {
+            return None;
+        }
+        let len = self.len.load(Ordering::Relaxed);
+        (at - base < len).then_some((base, len))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapping_around_an_address_is_replaced_once_and_marked() {
+        let slot = Slot::default();
+        let mut calls = Vec::new();
+        assert!(slot.take(0x1000, 0x2000) && !slot.take(0x9000, 1));
+        for at in [0xfff, 0x1000, 0x2fff, 0x3000] {
+            slot.replace_if_around(at, |base, len| {
+                calls.push((at, base, len));
+                at == 0x2fff
+            });
+            assert_eq!(slot.is_damaged(), at > 0x1000);
+        }
+        assert_eq!(calls, [(0x1000, 0x1000, 0x2000), (0x2fff, 0x1000, 0x2000)]);
+    }
+
+    #[test]
+    fn slot_that_is_given_up_meanwhile_is_not_used_again_before_the_handler_has_left() {
+        let slot = Slot::default();
+        assert!(slot.take(0x1000, 0x1000));
+        slot.replace_if_around(0x1800, |base, len| {
+            // Now, on another thread, the mapping's owner wants to unmap it, and the next one wants the slot.
+            slot.close();
+            assert!(!slot.is_left(), "it would be unmapped under the handler, and somebody else's memory be there");
+            assert!(!slot.take(0x8000, 0x10_0000), "the handler would act upon another's length");
+            assert_eq!((base, len), (0x1000, 0x1000));
+            false
+        });
+        assert!(slot.is_left());
+        slot.free();
+        assert!(slot.take(0x8000, 0x10_0000));
+        assert!(!slot.replace_if_around(0x1800, |_, _| true) && !slot.is_damaged(), "it is another mapping's now");
+    }
+
+    #[test]
+    fn handler_finds_nothing_in_a_slot_that_is_closed() {
+        let slot = Slot::default();
+        assert!(slot.take(0x1000, 0x1000));
+        slot.close();
+        assert!(!slot.replace_if_around(0x1800, |_, _| panic!("it is being unmapped")));
+        assert!(slot.is_left());
+    }
+}
