@@ -1,30 +1,49 @@
-//! CPUs: which there are, which this process may use, and who runs where.
+//! CPUs: which ones cores poll on, and where all other threads run.
 //!
-//! Polling cores get a CPU each and share it with no thread of ours, if others are allowed. The allowed CPUs are read once,
-//! before anything is pinned: afterwards a thread sees only its own.
+//! Polling cores get a CPU each. Whether one may be used is asked of the kernel, by running a thread there: the affinity that
+//! the process was started with says nothing about it, since under `isolcpus` it leaves out just the CPUs that are meant for
+//! polling. All other threads stay off the polling CPUs and off those that the operator set aside.
+//!
+//! - `host`: what this machine and this process have
+//! - `list`: CPUs as the kernel writes them
 
-use std::fmt::Write as _;
+mod host;
+mod list;
 
 use config::CoreId;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tracing::{info, warn};
 
-/// Who runs where.
+use host::Host;
+use list::ranges;
+
+/// CPUs of the polling cores and of all other threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cpus {
     polling: Vec<core_affinity::CoreId>,
-    /// For all other threads; empty: there are none beside the polling ones.
-    control: Vec<usize>,
+    control: Control,
+}
+
+/// CPUs for all threads that don't poll.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Control {
+    /// Of those that the process was started on.
+    Given(Vec<usize>),
+    /// Outside of those: all that it was started on are polled on or set aside.
+    Outside(Vec<usize>),
+    /// Set aside by the operator, who started the process there: there are no others.
+    SetAside(Vec<usize>),
+    /// None but polling CPUs.
+    None,
 }
 
 impl Cpus {
     /// Checks that the topology's cores can be polled on.
     ///
     /// # Errors
-    /// A sentence that names the CPUs that could be.
+    /// A sentence that says why not, and what to do.
     pub(crate) fn choose(cores: &[CoreId]) -> Result<Self, String> {
-        let allowed = core_affinity::get_core_ids().unwrap_or_default();
-        let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-        choose(cores, &allowed.iter().map(|core| core.id).collect::<Vec<_>>(), online.trim())
+        choose(cores, &Host::read(cores)?)
     }
 
     /// CPUs to poll on, in the topology's order.
@@ -37,115 +56,112 @@ impl Cpus {
         ranges(&self.polling.iter().map(|core| core.id).collect::<Vec<_>>())
     }
 
-    /// Keeps the calling thread, and those it will start, off the polling CPUs. False: there are no others.
+    /// Keeps the calling thread, and those it will start, off the polling CPUs. Logs where that is not as one would expect.
     ///
     /// # Errors
     /// A sentence.
-    pub(crate) fn keep_control_off(&self) -> Result<bool, String> {
+    pub(crate) fn keep_control_off(&self) -> Result<(), String> {
+        let control = match &self.control {
+            Control::None => {
+                warn!(
+                    "every CPU that this process may use is polled on or set aside: other threads share the polling CPUs"
+                );
+                warn!(
+                    "guests' connections and operators will be served slowly: allow one CPU more, or poll on one less"
+                );
+                return Ok(());
+            }
+            Control::Given(cpus) => cpus,
+            Control::Outside(cpus) => {
+                let cpus_text = ranges(cpus);
+                info!(
+                    "the CPUs that this process was started on are polled on or set aside: other threads run on {cpus_text}"
+                );
+                cpus
+            }
+            Control::SetAside(cpus) => {
+                info!("threads that don't poll run on CPUs set aside by isolcpus or nohz_full: {}", ranges(cpus));
+                cpus
+            }
+        };
         let mut set = CpuSet::new();
-        self.control.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
-        if set.count() == 0 {
-            return Ok(false);
-        }
-        let set = sched_setaffinity(None, &set);
-        set.map_err(|e| format!("cannot keep control threads on CPUs {}: {e}", ranges(&self.control)))?;
-        Ok(true)
+        control.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
+        sched_setaffinity(None, &set)
+            .map_err(|e| format!("cannot keep control threads on CPUs {}: {e}", ranges(control)))
     }
 }
 
-/// Pins the calling thread.
+/// Pins the calling thread, and reads back that it is.
 ///
 /// # Errors
 /// A sentence.
 pub(crate) fn pin(core: core_affinity::CoreId) -> Result<(), String> {
-    if core_affinity::set_for_current(core) {
+    let is_there = |set: CpuSet| set.count() == 1 && set.is_set(core.id);
+    if core_affinity::set_for_current(core) && sched_getaffinity(None).is_ok_and(is_there) {
         return Ok(());
     }
-    Err(format!("cannot run a polling thread on CPU {}: the kernel refuses; has the CPU been taken offline?", core.id))
+    let id = core.id;
+    Err(format!(
+        "cannot run a polling thread on CPU {id}: the kernel allowed it a moment ago and refuses now; has the CPU been \
+         taken offline, or has the process been moved to another cpuset?"
+    ))
 }
 
-fn choose(cores: &[CoreId], allowed: &[usize], online: &str) -> Result<Cpus, String> {
-    for core in cores {
-        let cpu = core.index();
-        if allowed.contains(&cpu) {
-            continue;
+fn choose(cores: &[CoreId], host: &Host) -> Result<Cpus, String> {
+    let polled: Vec<_> = cores.iter().map(|core| core.index()).collect();
+    for &cpu in &polled {
+        if !host.is_granted(cpu) {
+            return Err(format!("cores: {}", why_refused(cpu, host)));
         }
-        return Err(if is_in(cpu, online) {
-            let allowed = ranges(allowed);
-            format!(
-                "cores: CPU {cpu} may not be used by this process, which is confined to CPUs {allowed}: choose among \
-                 those, or start it without that limit (taskset, cpuset, container)"
-            )
-        } else {
-            format!("cores: there is no CPU {cpu}: this machine has CPUs {online}")
-        });
     }
-    let is_polled = |cpu: usize| cores.iter().any(|core| core.index() == cpu);
     Ok(Cpus {
-        polling: cores.iter().map(|core| core_affinity::CoreId { id: core.index() }).collect(),
-        control: allowed.iter().copied().filter(|&cpu| !is_polled(cpu)).collect(),
+        control: control(&polled, host),
+        polling: polled.iter().map(|&id| core_affinity::CoreId { id }).collect(),
     })
 }
 
-/// Whether `cpu` is in a list as the kernel writes it: `0-3,8`.
-fn is_in(cpu: usize, list: &str) -> bool {
-    list.split(',').any(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        matches!((first.parse::<usize>(), last.parse::<usize>()), (Ok(first), Ok(last)) if (first..=last).contains(&cpu))
-    })
+/// The first that is not empty: what the process was started on, anything else that the kernel grants, and what the operator
+/// set aside but started the process on, as `taskset` can.
+fn control(polled: &[usize], host: &Host) -> Control {
+    let is_set_aside = |cpu: usize| host.set_aside.contains(&cpu);
+    let left = |cpus: &[usize], may_be_set_aside: bool| -> Vec<usize> {
+        let is_free = |cpu: usize| host.granted.contains(&cpu) && !polled.contains(&cpu);
+        cpus.iter().copied().filter(|&cpu| is_free(cpu) && (may_be_set_aside || !is_set_aside(cpu))).collect()
+    };
+    let choices = [
+        Control::Given(left(&host.started_on, false)),
+        Control::Outside(left(&host.granted, false)),
+        Control::SetAside(left(&host.started_on, true)),
+    ];
+    let has_any = |control: &Control| matches!(control, Control::Given(cpus) | Control::Outside(cpus) | Control::SetAside(cpus) if !cpus.is_empty());
+    choices.into_iter().find(has_any).unwrap_or(Control::None)
 }
 
-/// CPUs as the kernel writes them: `0-3,8`.
-fn ranges(cpus: &[usize]) -> String {
-    let mut cpus = cpus.to_vec();
-    cpus.sort_unstable();
-    let mut text = String::new();
-    for run in cpus.chunk_by(|a, b| a + 1 == *b) {
-        let comma = if text.is_empty() { "" } else { "," };
-        // Writing to a string can't fail.
-        let _ = match run {
-            [one] => write!(text, "{comma}{one}"),
-            [first, .., last] => write!(text, "{comma}{first}-{last}"),
-            [] => Ok(()),
-        };
+/// Why a thread of this process can't run on this CPU, and what to do.
+fn why_refused(cpu: usize, host: &Host) -> String {
+    let granted = ranges(&host.granted);
+    if !host.present.contains(&cpu) {
+        return format!("there is no CPU {cpu}: this machine has CPUs {}", ranges(&host.present));
     }
-    text
+    if !host.online.contains(&cpu) {
+        return format!(
+            "CPU {cpu} is offline: bring it up (echo 1 > /sys/devices/system/cpu/cpu{cpu}/online), or choose among {granted}"
+        );
+    }
+    if let Some(cpuset) = host.cpuset.as_ref().filter(|cpuset| !cpuset.cpus.contains(&cpu)) {
+        return format!(
+            "CPU {cpu} is outside of this process's cpuset, which has CPUs {} ({}): choose among those, or widen the cpuset \
+             (AllowedCPUs= of the service or its slice, --cpuset-cpus of the container)",
+            ranges(&cpuset.cpus),
+            cpuset.file.display()
+        );
+    }
+    format!(
+        "CPU {cpu} is online, but the kernel lets this process run on CPUs {granted} alone: choose among those, or start it \
+         outside of what confines it (a container, a cpuset that can't be seen from here)"
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cores(numbers: &[u16]) -> Vec<CoreId> {
-        numbers.iter().map(|&number| CoreId::new(number).unwrap()).collect()
-    }
-
-    #[test]
-    fn control_gets_what_polling_leaves() {
-        let cpus = choose(&cores(&[3, 1]), &[0, 1, 2, 3], "0-3").unwrap();
-        assert_eq!(cpus.polling.iter().map(|core| core.id).collect::<Vec<_>>(), [3, 1]);
-        assert_eq!(cpus.control, [0, 2]);
-    }
-
-    #[test]
-    fn cpu_that_does_not_exist_is_refused_with_those_that_do() {
-        let why = choose(&cores(&[9]), &[0, 1], "0-1").unwrap_err();
-        assert!(why.contains("no CPU 9") && why.contains("0-1"), "{why}");
-    }
-
-    #[test]
-    fn cpu_that_is_not_allowed_is_refused_with_those_that_are() {
-        let why = choose(&cores(&[2]), &[0, 1, 8], "0-15").unwrap_err();
-        assert!(why.contains("CPU 2") && why.contains("0-1,8"), "{why}");
-    }
-
-    #[test]
-    fn lists_of_the_kernel_are_understood() {
-        for (cpu, expected) in [(0, true), (3, true), (4, false), (8, true), (9, false)] {
-            assert_eq!(is_in(cpu, "0-3,8"), expected, "{cpu}");
-        }
-        assert!(!is_in(0, ""));
-        assert_eq!(ranges(&[8, 0, 1, 2]), "0-2,8");
-        assert_eq!(ranges(&[]), "");
-    }
-}
+#[path = "cpus_tests.rs"]
+mod tests;

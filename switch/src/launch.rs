@@ -93,11 +93,7 @@ impl Daemon {
         let any_max = any_max(topology);
         let devices = device_ports(topology, |id, nic| ingress(id, nic, any_max));
         let seats = take_all(&devices, topology.run_dir()).map_err(|wrong| wrong.join("\nerror: "))?;
-        if !cpus.keep_control_off()? {
-            warn!(
-                "every CPU that this process may use is polled on: guests' connections and operators will be served slowly"
-            );
-        }
+        cpus.keep_control_off()?;
         let (fleet, cores) = new_fleet(topology)?;
         settle_tables(&fleet);
         let fleet = Arc::new(fleet);

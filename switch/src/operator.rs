@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use config::Topology;
 use serde::de::DeserializeOwned;
 
+use crate::cpus::Cpus;
 use crate::flows::FlowsReport;
 use crate::top::{self, Order, TopOptions};
 use crate::uplink::survey;
@@ -149,6 +150,8 @@ fn run(file: &Path) -> Result<(), String> {
 fn check(file: &Path) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
     let mut remarks = topology.remarks();
+    // The file may be meant for another machine.
+    remarks.extend(Cpus::choose(&topology.cores).err().map(|why| format!("on this machine, {why}")));
     remarks.extend(survey::check(&topology).map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?);
     print(&checked(file, &topology, &remarks))
 }
