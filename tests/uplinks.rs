@@ -1,6 +1,7 @@
 //! Uplinks: trunks, tags, a wire that can't wait, and the ledger of a queue's frames. The wire is plain memory.
 
 mod limit;
+mod priority;
 mod shared_queue;
 
 use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};

@@ -18,6 +18,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) mask: Mask,
     /// Longest frame without tag.
     pub(crate) frame_max: u32,
+    /// Whether guests' own tags pass as they are.
+    pub(crate) passes_tags: bool,
     /// The greatest generation that an answer of now rests on.
     pub(crate) stamp: u32,
     /// Of the MAC table, before anything of it was looked at.
@@ -26,47 +28,67 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The words that every frame's key holds: a trunk's say the VLAN too.
+    /// The words that every frame's key holds, a trunk's the VLAN too; and how many of its tags go before it is sent on, one at
+    /// most: a trunk's outer one is its network's, elsewhere one that says a priority alone counts as none. No part of either
+    /// is in what rules see.
     #[inline(always)]
-    pub(crate) fn words(&self, header: &Header) -> [u64; 2] {
+    pub(crate) fn words(&self, header: &Header, len: u32) -> ([u64; 2], usize) {
         let port = self.from.port;
-        if self.from.trunk.is_some() { Key::words_of_trunk(header, port) } else { Key::words_of(header, port) }
-    }
-
-    /// A frame's key and its hash, into their place. The hash is given once more, since it is needed at once, and a key that was
-    /// written in parts is slow to read.
-    #[inline(always)]
-    pub(crate) fn find_key(&self, flows: &FlowTable, header: &Header, len: u32, place: &mut (Key, u64)) -> u64 {
-        let words = self.words(header);
-        let key = if self.mask.is_none() {
-            Some(Key::from_words(words))
+        if self.from.trunk.is_some() {
+            (Key::words_of_trunk(header, port), usize::from(header.is_tagged()))
+        } else if header.is_tagged() {
+            self.words_of_tagged(header, len)
         } else {
-            Key::ruled(words, header, len as usize, self.n_popped(header), &self.mask)
-        };
-        let Some(key) = key else { return self.find_key_of_any(flows, header, len, place) };
-        let hash = flows.hash(&key);
-        *place = (key, hash);
-        hash
+            (Key::words_without_tag(header, port), 0)
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn find_key_of_any(&self, flows: &FlowTable, header: &Header, len: u32, place: &mut (Key, u64)) -> u64 {
-        let key = Key::ruled_of_any(self.words(header), header, len as usize, self.n_popped(header), &self.mask);
+    fn words_of_tagged(&self, header: &Header, len: u32) -> ([u64; 2], usize) {
+        let port = self.from.port;
+        if !self.passes_tags && header.is_priority_tagged(len as usize) {
+            (Key::words_without_tag(header, port), 1)
+        } else {
+            (Key::words_of(header, port), 0)
+        }
+    }
+
+    /// A frame's key and its hash, into their place. The hash is given once more, since it is needed at once, and a key that was
+    /// written in parts is slow to read. Beside it, as [`Asked::words`] says, tags that go.
+    #[inline(always)]
+    pub(crate) fn find_key(
+        &self,
+        flows: &FlowTable,
+        header: &Header,
+        len: u32,
+        place: &mut (Key, u64),
+    ) -> (u64, usize) {
+        let (words, n_popped) = self.words(header, len);
+        let key = if self.mask.is_none() {
+            Some(Key::from_words(words))
+        } else {
+            Key::ruled(words, header, len as usize, n_popped, &self.mask)
+        };
+        let Some(key) = key else { return self.find_key_of_any(flows, header, len, place) };
+        let hash = flows.hash(&key);
+        *place = (key, hash);
+        (hash, n_popped)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_key_of_any(&self, flows: &FlowTable, header: &Header, len: u32, place: &mut (Key, u64)) -> (u64, usize) {
+        let (words, n_popped) = self.words(header, len);
+        let key = Key::ruled_of_any(words, header, len as usize, n_popped, &self.mask);
         *place = (key, flows.hash(&key));
-        place.1
+        (place.1, n_popped)
     }
 
     /// All that rules can ask of a frame.
     pub(crate) fn tuple(&self, k: usize) -> Tuple {
-        let header = &self.headers[k];
-        Tuple::parse_behind(header, self.lens[k] as usize, self.n_popped(header))
-    }
-
-    /// Tags that go before the frame is sent on: a trunk's outer one is its network's, and no part of what rules see.
-    #[inline(always)]
-    fn n_popped(&self, header: &Header) -> usize {
-        usize::from(self.from.trunk.is_some() && header.is_tagged())
+        let (header, len) = (&self.headers[k], self.lens[k]);
+        Tuple::parse_behind(header, len as usize, self.words(header, len).1)
     }
 
     /// Whether all frames are to be decided, and none of them is too long. One look at all lengths saves two at each: zero,
@@ -77,15 +99,12 @@ impl Asked<'_> {
         longest < self.frame_max && self.from.trunk.is_none()
     }
 
-    /// Whether a frame is to be decided: it was not refused before, and is no longer than its network allows. A trunk's tag
-    /// goes before the frame is sent on, so it counts for no length.
+    /// Whether a frame is to be decided: it was not refused before, and is no longer than its network allows. The MTU says
+    /// nothing of tags, so up to two of them count for no length.
     #[cold]
     pub(crate) fn fits(&self, k: usize, action: &mut Action) -> bool {
         let (header, len) = (&self.headers[k], self.lens[k]);
-        let n_tags = match self.from.trunk {
-            Some(_) => header.n_tags(len as usize),
-            None => u32::from(header.is_tagged()),
-        };
+        let n_tags = header.n_tags(len as usize);
         let refusal = match len {
             0 => return false,
             _ if self.from.trunk.is_some() && is_cut_tag(header, len) => DropReason::Runt,

@@ -63,6 +63,12 @@ impl Header {
         if self.is_tagged() { u16::from_be_bytes([self.0[14], self.0[15]]) & 0xfff } else { 0 }
     }
 
+    /// Whether all that the tags of a frame of `len` bytes say is a priority: there is one, of VLAN 0. One of VLAN 0 around
+    /// another tag is none of these, since without it the frame would be in the other's VLAN.
+    pub fn is_priority_tagged(&self, len: usize) -> bool {
+        self.is_tagged() && self.vlan() == 0 && self.be16(16, len).is_some_and(|inner| !is_tag(inner))
+    }
+
     /// How many VLAN tags the frame of `len` bytes carries, two being the most that are looked for.
     pub(crate) fn n_tags(&self, len: usize) -> u32 {
         let has_tag = |at: usize| self.be16(at, len).is_some_and(is_tag);

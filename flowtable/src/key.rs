@@ -3,7 +3,7 @@
 //! A port without rules has its frames told apart by their MAC addresses alone, so a scan of hosts or ports makes no new
 //! flows there. Where rules ask for more, the key holds just what they ask for ([`Tuple::cut`]), and holds it exactly.
 
-use crate::header::{Header, TAG_LEN, is_tag};
+use crate::header::{Header, TAG_LEN};
 use crate::network::PortId;
 use crate::tuple::{IPV4, KeyFields, Kind, TCP, Tuple, UDP};
 
@@ -97,11 +97,16 @@ impl Key {
 
     /// The words of a key that holds no more than the addresses: there are no others then.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     pub fn words_of(header: &Header, port: PortId) -> [u64; 2] {
+        let [first, second] = Self::words_without_tag(header, port);
+        [first, second | if header.is_tagged() { TAGGED } else { 0 }]
+    }
+
+    /// The same of a frame without tag, or of one whose tag counts as none.
+    #[inline(always)]
+    pub(crate) fn words_without_tag(header: &Header, port: PortId) -> [u64; 2] {
         let words = header.words();
-        let tag = if is_tag(u16::from_be((words.1 >> 32) as u16)) { TAGGED } else { 0 };
-        [words.0, words.1 & 0xffff_ffff | u64::from(port) << PORT_SHIFT | PRESENT | tag]
+        [words.0, words.1 & 0xffff_ffff | u64::from(port) << PORT_SHIFT | PRESENT]
     }
 
     /// The same for a frame that came in by a trunk: with its VLAN id.

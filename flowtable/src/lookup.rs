@@ -61,16 +61,26 @@ impl Lookup {
     ///
     /// `headers[k]` and `lens[k]` (bytes of the frame without FCS) say what came, `actions[k]` receives the answer; a frame
     /// of length zero was refused before and keeps its action. `now`: seconds of the switch's clock.
+    /// True: some frames may have a tag that goes before they are sent on, which is the caller's to do: a trunk's outer one;
+    /// elsewhere what [`Header::is_priority_tagged`] says, since it was decided without it.
     /// Shapes: all three of the same length, [`BURST_MAX`] at most. Two passes: hash and prefetch all, then compare; what
     /// this core doesn't have at hand goes through the shared table in the same way.
     #[inline]
-    pub fn decide(&mut self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action], now: u32) {
+    pub fn decide(
+        &mut self,
+        from: &Ingress,
+        headers: &[Header],
+        lens: &[u32],
+        actions: &mut [Action],
+        now: u32,
+    ) -> bool {
         let n = headers.len().min(lens.len()).min(actions.len()).min(BURST_MAX);
         let (headers, lens, actions) = (&headers[..n], &lens[..n], &mut actions[..n]);
         if let Some(trunk) = from.trunk {
-            return self.decide_trunk(from, trunk, headers, lens, actions, now);
+            self.decide_trunk(from, trunk, headers, lens, actions, now);
+            return true;
         }
-        self.decide_network(from, headers, lens, actions, now);
+        self.decide_network(from, headers, lens, actions, now)
     }
 
     /// For a port whose frames say by their outer tag to which network they belong: frames of one network that follow each
@@ -91,36 +101,58 @@ impl Lookup {
             begin = all.end;
             let (lens, actions) = (&lens[all.clone()], &mut actions[all]);
             match self.networks.of_vlan(trunk, alike[0].vlan()) {
-                Some(network) => self.decide_network(&Ingress { network, ..*from }, alike, lens, actions, now),
+                Some(network) => {
+                    self.decide_network(&Ingress { network, ..*from }, alike, lens, actions, now);
+                }
                 None => refuse_vlan(alike, lens, actions),
             }
         }
     }
 
     #[inline(always)]
-    fn decide_network(&mut self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action], now: u32) {
+    fn decide_network(
+        &mut self,
+        from: &Ingress,
+        headers: &[Header],
+        lens: &[u32],
+        actions: &mut [Action],
+        now: u32,
+    ) -> bool {
         let network = self.networks.network(from.network);
         let stamp = from.generation.max(network.generation);
         let mask = Mask::new(self.networks.key_fields(from.port, from.network));
         let epoch = self.macs.epoch(from.network);
-        let asked = Asked { from, headers, lens, mask, frame_max: network.frame_max, stamp, epoch, now };
+        let asked = Asked {
+            from,
+            headers,
+            lens,
+            mask,
+            frame_max: network.frame_max,
+            passes_tags: network.passes_tags,
+            stamp,
+            epoch,
+            now,
+        };
         if !self.front.is_asked(from.port, headers.len()) {
-            self.decide_by_table(&asked, actions);
+            self.decide_by_table(&asked, actions)
         } else if mask.is_none() {
-            self.decide_by_addresses(&asked, actions);
+            self.decide_by_addresses(&asked, actions)
         } else {
-            self.decide_by_rules(&asked, actions);
+            self.decide_by_rules(&asked, actions)
         }
     }
 
     /// Where no rules ask for more, two words are the key. Its other words can't differ: what is at hand with another kind of
     /// key has another stamp, since rules have changed.
     #[inline(always)]
-    fn decide_by_addresses(&mut self, asked: &Asked<'_>, actions: &mut [Action]) {
+    fn decide_by_addresses(&mut self, asked: &Asked<'_>, actions: &mut [Action]) -> bool {
         let mut keys = [[0; 2]; BURST_MAX];
         let mut places = [0; BURST_MAX];
-        for ((header, key), place) in asked.headers.iter().zip(&mut keys).zip(&mut places) {
-            *key = asked.words(header);
+        let mut n_popped = 0;
+        for (((header, &len), key), place) in asked.headers.iter().zip(asked.lens).zip(&mut keys).zip(&mut places) {
+            let (words, n) = asked.words(header, len);
+            *key = words;
+            n_popped |= n;
             *place = self.front.prefetch(self.flows.hash_of(*key));
         }
         let missed = self.look_at_hand(asked, actions, &places, |_, flow, k| flow.key[..2] == keys[k]);
@@ -132,21 +164,26 @@ impl Lookup {
             }
             self.decide_missed::<true>(asked, actions, missed, &places);
         }
+        n_popped != 0
     }
 
     /// The same where rules ask for more.
     #[inline(never)]
-    fn decide_by_rules(&mut self, asked: &Asked<'_>, actions: &mut [Action]) {
+    fn decide_by_rules(&mut self, asked: &Asked<'_>, actions: &mut [Action]) -> bool {
         let mut places = [0; BURST_MAX];
+        let mut n_popped = 0;
         let frames = asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()).zip(&mut places);
         for (((header, &len), key), place) in frames {
-            *place = self.front.prefetch(asked.find_key(&self.flows, header, len, key));
+            let (hash, n) = asked.find_key(&self.flows, header, len, key);
+            n_popped |= n;
+            *place = self.front.prefetch(hash);
         }
         let missed = self.look_at_hand(asked, actions, &places, |keys, flow, k| flow.key == keys[k].0.short());
         if missed != 0 {
             bits(missed).for_each(|k| self.flows.prefetch(self.keys[k].1));
             self.decide_missed::<true>(asked, actions, missed, &places);
         }
+        n_popped != 0
     }
 
     /// The frames that what is at hand does not decide, a bit each.
@@ -181,16 +218,19 @@ impl Lookup {
 
     /// Where the port has so many flows that few are at hand: the shared table is asked at once.
     #[inline(never)]
-    fn decide_by_table(&mut self, asked: &Asked<'_>, actions: &mut [Action]) {
-        let all_fit = asked.all_fit();
+    fn decide_by_table(&mut self, asked: &Asked<'_>, actions: &mut [Action]) -> bool {
+        let (all_fit, mut n_popped) = (asked.all_fit(), 0);
         for ((header, &len), key) in asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()) {
-            self.flows.prefetch(asked.find_key(&self.flows, header, len, key));
+            let (hash, n) = asked.find_key(&self.flows, header, len, key);
+            n_popped |= n;
+            self.flows.prefetch(hash);
         }
         let mut wanted = 0u32;
         for (k, action) in actions.iter_mut().enumerate() {
             wanted |= u32::from(all_fit || asked.fits(k, action)) << k;
         }
         self.decide_missed::<false>(asked, actions, wanted, &[0; BURST_MAX]);
+        n_popped != 0
     }
 
     /// The frames whose bit is set in `missed`, through the shared table, whose buckets were asked from memory: buckets, then

@@ -137,7 +137,10 @@ fn tag_goes_where_tags_pass_and_length_is_that_of_the_network() {
     assert_eq!(rig.send_sized(&any(0), B, A, 0x8100, 1519, 0), Action::Drop(DropReason::TooBig));
     assert_eq!(rig.send_sized(&any(0), B, A, 0x0800, 1514, 0), Action::Unicast(1));
     assert_eq!(rig.send_sized(&any(0), B, A, 0x0800, 1515, 0), Action::Drop(DropReason::TooBig));
-    assert_eq!(rig.send_sized(&any(3), ALL, A, 0x88a8, 64, 0), Action::Drop(DropReason::Tagged));
+    let two = [(0x88a8, 5), (0x8100, 7)];
+    assert_eq!(tagged(&mut rig, 0, B, A, &two, 1522), (Action::Unicast(1), false), "two tags count for no length");
+    assert_eq!(tagged(&mut rig, 0, B, A, &two, 1523), (Action::Drop(DropReason::TooBig), false));
+    assert_eq!(tagged(&mut rig, 3, ALL, A, &[(0x88a8, 5)], 64), (Action::Drop(DropReason::Tagged), false));
     assert_eq!(rig.send_sized(&any(3), ALL, A, 0x0800, 9014, 0), FLOOD_1);
 }
 
@@ -236,8 +239,35 @@ fn rules_of_both_ends_are_part_of_the_answer_from_the_next_frame_on() {
     }
 }
 
+#[test]
+fn tag_of_a_priority_alone_counts_as_none_but_hides_no_other() {
+    let mut rig = Rig::new();
+    rig.send(&any(4), ALL, B, 0);
+    let denied = (Action::Drop(DropReason::Tagged), false);
+    for kind in [0x8100, 0x88a8] {
+        // Decided anew, then remembered.
+        for _ in 0..2 {
+            assert_eq!(tagged(&mut rig, 3, B, A, &[(kind, 0xe000)], 64), (Action::Unicast(4), true));
+            assert_eq!(rig.send(&any(3), B, A, 0), Action::Unicast(4));
+            assert_eq!(tagged(&mut rig, 3, ALL, A, &[(kind, 0)], 9018), (FLOOD_1, true));
+            let too_big = Action::Drop(DropReason::TooBig);
+            assert_eq!(tagged(&mut rig, 3, ALL, A, &[(kind, 0)], 9019).0, too_big);
+            assert_eq!(tagged(&mut rig, 3, B, A, &[(kind, 100)], 64), denied, "a VLAN of its own");
+            assert_eq!(tagged(&mut rig, 3, B, A, &[(kind, 0), (0x8100, 100)], 64), denied, "behind a priority");
+            assert_eq!(tagged(&mut rig, 3, B, A, &[(kind, 0), (0x88a8, 0)], 64), denied);
+            assert_eq!(tagged(&mut rig, 3, B, A, &[(kind, 0)], 17), denied, "there is not even a whole tag");
+        }
+    }
+    assert_eq!(tagged(&mut rig, 0, ALL, A, &[(0x8100, 0)], 64), (FLOOD_0, false), "tags pass here as they are");
+}
+
 /// A frame from the wire with these tags.
 fn wire(rig: &mut Rig, dst: [u8; 6], src: [u8; 6], tags: &[(u16, u16)], len: u32) -> Action {
+    tagged(rig, UPLINK, dst, src, tags, len).0
+}
+
+/// What becomes of a frame of this port with these tags, and whether one of them goes.
+fn tagged(rig: &mut Rig, port: PortId, dst: [u8; 6], src: [u8; 6], tags: &[(u16, u16)], len: u32) -> (Action, bool) {
     let mut header = Header::default();
     header.0[..6].copy_from_slice(&dst);
     header.0[6..12].copy_from_slice(&src);
@@ -246,8 +276,8 @@ fn wire(rig: &mut Rig, dst: [u8; 6], src: [u8; 6], tags: &[(u16, u16)], len: u32
         header.0[at..at + 2].copy_from_slice(&word.to_be_bytes());
     }
     let mut actions = [Action::Flood(9); 1];
-    rig.lookup.decide(&any(UPLINK), &[header], &[len], &mut actions, 0);
-    actions[0]
+    let has_tags = rig.lookup.decide(&any(port), &[header], &[len], &mut actions, 0);
+    (actions[0], has_tags)
 }
 
 #[test]
@@ -266,7 +296,7 @@ fn frame_of_a_trunk_belongs_to_the_network_of_its_outer_tag() {
     }
     assert_eq!(rig.send(&any(5), B, A, 0), Action::Unicast(UPLINK), "the same address, once in each network");
     assert_eq!(rig.send(&any(7), B, A, 0), Action::Unicast(UPLINK));
-    assert_eq!(rig.send_sized(&any(5), B, A, 0x8100, 64, 0), Action::Drop(DropReason::Tagged));
+    assert_eq!(tagged(&mut rig, 5, B, A, &[(0x8100, 100)], 64).0, Action::Drop(DropReason::Tagged));
 }
 
 #[test]

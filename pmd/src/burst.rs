@@ -138,13 +138,15 @@ impl Burst {
         self.lens[k..k + n].iter().map(|&len| u64::from(len)).sum()
     }
 
-    /// Takes the outer tag off every frame that goes on and has one: what the wire says is for this side of it only. The
-    /// payload stays where it is, its beginning moves.
-    ///
-    /// For frames in one piece, as those of a wire are.
-    pub(crate) fn pop_tags(&mut self) {
+    /// Takes the outer tag off every frame that goes on and has one that was decided without: of a trunk's any, for what the
+    /// wire says is for that side of it only; of others one that says a priority alone. The payload stays where it is, its
+    /// beginning moves.
+    pub(crate) fn pop_tags(&mut self, is_trunk: bool) {
         for k in 0..self.n {
-            if !matches!(self.actions[k], Action::Drop(_)) && self.headers[k].is_tagged() {
+            let header = &self.headers[k];
+            let is_popped =
+                if is_trunk { header.is_tagged() } else { header.is_priority_tagged(self.lens[k] as usize) };
+            if is_popped && !matches!(self.actions[k], Action::Drop(_)) {
                 self.pop_tag(k);
             }
         }
@@ -152,16 +154,14 @@ impl Burst {
 
     fn pop_tag(&mut self, k: usize) {
         const TAG: usize = TAG_LEN as usize;
-        let data = self.data[k].behind(TAG_LEN);
-        let header = &mut self.headers[k].0;
-        header.copy_within(12 + TAG.., 12);
-        let last = HEADER_MAX - TAG;
-        let n_more = (data.len() as usize).saturating_sub(last).min(TAG);
-        if n_more > 0 {
-            data.behind(last as u32).read(&mut header[last..], n_more);
-        }
-        self.data[k] = data;
+        const LAST: usize = HEADER_MAX - TAG;
+        self.skip(k, TAG_LEN);
         self.lens[k] -= TAG_LEN;
+        self.headers[k].0.copy_within(12 + TAG.., 12);
+        let n_more = (self.lens[k] as usize).saturating_sub(LAST).min(TAG);
+        if n_more > 0 {
+            self.read_header_from(k, LAST, LAST + n_more);
+        }
         self.sum_bytes -= TAG_LEN;
         self.wishes[k].csum_start = self.wishes[k].csum_start.saturating_sub(TAG as u16);
         self.popped |= 1 << k;
@@ -276,13 +276,35 @@ impl Burst {
 
     #[cold]
     fn read_header_in_parts(&mut self, k: usize, n: usize) {
-        let mut at = 0;
+        self.read_header_from(k, 0, n);
+    }
+
+    /// Copies bytes `from..to` of frame `k`, at most its header's and its length, out of the memory it arrived in.
+    fn read_header_from(&mut self, k: usize, from: usize, to: usize) {
+        let (mut skip, mut at) = (from as u32, from);
         for_each_piece(self.data[k], self.more(k), &self.pieces, |piece| {
-            let here = (piece.len() as usize).min(n - at);
+            let before = skip.min(piece.len());
+            skip -= before;
+            let piece = piece.behind(before);
+            let here = (piece.len() as usize).min(to - at);
             piece.read(&mut self.headers[k].0[at..], here);
             at += here;
-            at < n
+            at < to
         });
+    }
+
+    /// Frame `k` begins `n` bytes further on, `n` being at most its length.
+    fn skip(&mut self, k: usize, mut n: u32) {
+        let (mut start, mut n_more) = self.more(k);
+        while n > self.data[k].len() && n_more > 0 {
+            n -= self.data[k].len();
+            self.data[k] = self.pieces[usize::from(start)];
+            (start, n_more) = (start + 1, n_more - 1);
+        }
+        self.data[k] = self.data[k].behind(n.min(self.data[k].len()));
+        if !self.is_plain {
+            self.more[k] = (start, n_more);
+        }
     }
 
     /// Calls `visit` for each piece of frame `k`, until it says no.

@@ -133,15 +133,15 @@ impl Core {
             }
             let Some(view) = self.views[usize::from(rxq.port)].as_deref() else { continue };
             let burst = &mut *self.burst;
-            self.lookup.decide(
+            let has_tags = self.lookup.decide(
                 &view.ingress,
                 &burst.headers[..n],
                 &burst.lens[..n],
                 &mut burst.actions[..n],
                 seconds(now),
             );
-            if view.ingress.trunk.is_some() {
-                burst.pop_tags();
+            if has_tags {
+                burst.pop_tags(view.ingress.trunk.is_some());
             }
             let can_hold = rxq.can_hold();
             let mut sender = Sender {

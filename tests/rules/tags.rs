@@ -1,7 +1,7 @@
 //! Tags before a packet: rules see the same of a unicast and of a flood, from a guest and from a wire.
 
 use super::packets::{Packet, tcp};
-use super::{ANY, Ruled, ToVm, deny_port};
+use super::{ANY, Direction, FromVm, Ruled, ToVm, deny_port};
 use flowtable::{Exit, Network, Networks, Policy, Trunk};
 use pmd::port::afxdp::{AfXdpQueue, XskMode, XskOptions};
 use pmd::port::{RxQueue, TxQueue};
@@ -38,8 +38,35 @@ fn guests_tags_are_looked_behind_in_unicasts_and_in_floods() {
     }
 }
 
+#[test]
+fn guests_priority_tag_is_not_there_for_rules_and_leads_past_none() {
+    // What comes to the guest is denied as what it sends: both ends of the rule see the frame without the tag.
+    for direction in [ToVm, FromVm] {
+        let (mut rig, peer) = wired_by(Some(100), direction);
+        for (tag, port) in
+            [[0x81, 0, 0xe0, 0], [0x88, 0xa8, 0, 0]].into_iter().flat_map(|tag| [25, 26].map(|p| (tag, p)))
+        {
+            for dst in [mac(10), ALL] {
+                for _ in 0..2 {
+                    let frame = tcp(port).frame(dst, mac(0), false, 1);
+                    assert!(rig.guests[0].send(0, &[&frame[..12], &tag, &frame[12..]].concat()));
+                    rig.settle();
+                    let expected = (direction == ToVm || port == 26)
+                        .then(|| [&frame[..12], &[0x81, 0, 0, 100], &frame[12..]].concat());
+                    assert_eq!(peer.receive(), expected, "{direction:?}, {tag:?}, port {port}, to {dst:?}");
+                }
+            }
+        }
+        rig.assert_balanced();
+    }
+}
+
 /// A guest in a network of this VLAN, whose rules deny port 25, and the wire.
 fn wired(vlan: Option<u16>) -> (Rig, XskPeer) {
+    wired_by(vlan, ToVm)
+}
+
+fn wired_by(vlan: Option<u16>, direction: Direction) -> (Rig, XskPeer) {
     let network = Network {
         members: vec![0, UPLINK],
         frame_max: 3512,
@@ -47,7 +74,7 @@ fn wired(vlan: Option<u16>) -> (Rig, XskPeer) {
         ..Network::default()
     };
     let networks = Networks { networks: vec![network], trunks: vec![Trunk::new([(vlan, 0)])], ..Networks::default() };
-    let policies = vec![Some(Arc::new(Policy::new(&deny_port(ToVm, 25))))];
+    let policies = vec![Some(Arc::new(Policy::new(&deny_port(direction, 25))))];
     let mut rig = Rig::new(1, 2, Arc::new(networks.with_policies(policies, 1)));
     rig.plug(0, ANY, options());
     let options = XskOptions {

@@ -235,6 +235,42 @@ fn tags_are_on_the_wire_and_nowhere_else() {
     h.send(0, &tagged(4, 1, &[100], 6));
     daemon
         .until("they are dropped", |daemon| drops(daemon, "g/n", "tagged") == 1 && drops(daemon, "h/n", "tagged") == 1);
+    // A guest's own priority is none either: to the wire its frame goes with the network's tag, or without any.
+    g.send(0, &tagged(3, 1, &[3 << 13], 7));
+    assert!(wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 3]).ends_with(&[7; 50]));
+    h.send(0, &tagged(4, 1, &[3 << 13], 8));
+    assert!(wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 4]).ends_with(&[8; 50]));
+    // But it brings no other tag through.
+    h.send(0, &tagged(4, 1, &[0, 100], 9));
+    daemon.until("it is dropped", |daemon| drops(daemon, "h/n", "tagged") == 2);
+    assert_balanced(&mut daemon);
+}
+
+#[test]
+fn priority_tags_that_a_kernel_sends_by_a_veth_or_a_tap_count_as_none() {
+    let Some(spaces) = spaces(&["sw", "a"]) else { return };
+    host(&spaces, "a", 1, 1);
+    let topology = format!(
+        "{}networks: {{ blue: {{}}, wired: {{ vlan: 9 }} }}\nvms:\n  a: {{ nics: {{ n: {{ network: wired, macs: any, afxdp: \
+         {{ device: to-a }} }} }} }}\n  b: {{ nics: {{ n: {{ network: wired, macs: any, tap: {{ name: tap7 }} }} }} }}\n  \
+         g: {{ nics: {{ n: {{ network: wired, vhost-user: {{ path: DIR/g.sock }} }} }} }}\n",
+        head("CPU")
+    );
+    let mut daemon = start(&spaces, &topology, &["a/n"]);
+    spaces.ip("sw", "link set tap7 up");
+    daemon.until_state("b/n", "up");
+    let mut g = daemon.guest("g.sock", Options::default());
+    daemon.until_state("g/n", "up");
+    let (veth, tap) = (Packets::open(&spaces, "a", "h0"), Packets::open(&spaces, "sw", "tap7"));
+    for (kernel, station, port) in [(&veth, 11, "a/n"), (&tap, 12, "b/n")] {
+        for priority in [0, 5 << 13] {
+            kernel.send(&tagged(station, 3, &[priority], 1));
+            assert_eq!(received(&mut g)[12..], [&TYPE[..], &[1; 82]].concat(), "{port}");
+        }
+        kernel.send(&tagged(station, 3, &[0, 9], 2));
+        kernel.send(&tagged(station, 3, &[9], 2));
+        daemon.until("they are dropped", |daemon| drops(daemon, port, "tagged") == 2);
+    }
     assert_balanced(&mut daemon);
 }
 

@@ -14,8 +14,8 @@ use flowtable::DropReason;
 use flowtable::header::ETHERNET_LEN;
 use std::sync::Arc;
 
-/// The longest frame that any network carries: an MTU of 9,000, the Ethernet header and a tag.
-const FRAME_MAX: u32 = 9018;
+/// The longest frame that any network carries: an MTU of 9,000, the Ethernet header and two tags.
+const FRAME_MAX: u32 = 9022;
 
 /// A guest's transmit virtqueue.
 #[derive(Debug)]
