@@ -7,6 +7,7 @@
 //! - `traffic`: ping, TCP, software guests, VLANs
 //! - `life`: devices that go and come back, and how they are given back
 //! - `rates`: nothing is lost at a rate that can be kept up; measurements
+//! - `tenants`: many VMs with a limit, flooded, and one more
 //! - `refusals`: what is not taken, and what is said
 
 #[allow(dead_code, reason = "the daemon's own tests use the rest")]
@@ -19,4 +20,5 @@ mod packet;
 mod rates;
 mod refusals;
 mod space;
+mod tenants;
 mod traffic;

@@ -12,9 +12,10 @@ use crate::rig::{Daemon, PATIENCE, cpu, folder, frame, introduce};
 use crate::space::{Spaces, spaces};
 
 /// Where other work may take a CPU away for longer than a ring lasts, a loss is no proof: it must happen every time.
-const ATTEMPTS: usize = 5;
+pub(crate) const ATTEMPTS: usize = 5;
 
-fn seconds() -> u32 {
+/// How long each is to take.
+pub(crate) fn seconds() -> u32 {
     std::env::var("WEIR_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
 }
 
@@ -71,7 +72,7 @@ fn two_hosts() -> Option<(Spaces, Daemon)> {
 }
 
 /// The daemon before other work of this machine: a session of its own, since the kernel shares CPUs between sessions first.
-fn undisturbed(spaces: &Spaces) -> Command {
+pub(crate) fn undisturbed(spaces: &Spaces) -> Command {
     let mut command = spaces.command("sw", "setsid");
     let line = "echo -20 > /proc/self/autogroup; exec nice -n -20 \"$@\"";
     command.args(["sh", "-c", line, "sh", env!("CARGO_BIN_EXE_weir")]);
@@ -79,10 +80,10 @@ fn undisturbed(spaces: &Spaces) -> Command {
 }
 
 /// This thread on a CPU of its own, if there are two, and before other work, with all of its session, until the value goes.
-struct Ahead;
+pub(crate) struct Ahead;
 
 impl Ahead {
-    fn go() -> Self {
+    pub(crate) fn go() -> Self {
         let other = core_affinity::get_core_ids().unwrap().into_iter().find(|core| core.id != cpu());
         assert!(other.is_none_or(core_affinity::set_for_current));
         // Of this thread, as Linux has it.
