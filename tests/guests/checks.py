@@ -66,15 +66,55 @@ def until(what, is_so, limit=60):
 
 
 @contextlib.contextmanager
-def wire(switch, host):
-    """Two network namespaces of these names: in the first a device up0, in the second eth0 at its other end. As root."""
+def spaces(*names):
+    """Network namespaces of these names, whose devices have no IPv6 addresses. They and the devices in them are gone
+    at the end. As root."""
     try:
-        for space in (switch, host):
-            run("ip", "netns", "add", space)
-        run("ip", "link", "add", "up0", "netns", switch, "type", "veth", "peer", "name", "eth0", "netns", host)
-        run("ip", "-n", switch, "link", "set", "up0", "up")
-        run("ip", "-n", host, "link", "set", "eth0", "up")
+        for name in names:
+            run("ip", "netns", "add", name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+            within(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
         yield
     finally:
-        for space in (switch, host):
-            subprocess.run(["ip", "netns", "del", space], capture_output=True)
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+def within(space, *words, **options):
+    """Runs a command in a network namespace to its end."""
+    return run("ip", "netns", "exec", space, *words, **options)
+
+
+def veth(a, b):
+    """Two devices, (namespace, name) each, at the two ends of one wire; both up."""
+    (space, device), (peer_space, peer) = a, b
+    run("ip", "link", "add", device, "netns", space, "type", "veth", "peer", "name", peer, "netns", peer_space)
+    for space, device in (a, b):
+        run("ip", "-n", space, "link", "set", device, "up")
+
+
+@contextlib.contextmanager
+def wire(switch, host):
+    """Two network namespaces of these names: in the first a device up0, in the second eth0 at its other end. As root."""
+    with spaces(switch, host):
+        veth((switch, "up0"), (host, "eth0"))
+        yield
+
+
+def listens(space, port):
+    """Whether somebody in a network namespace listens on this TCP port; connections of before may be there too."""
+    rows = [line.split() for line in within(space, "cat", "/proc/net/tcp", "/proc/net/tcp6").splitlines()]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
+@contextlib.contextmanager
+def serving(space, port, *words):
+    """A server in a network namespace that listens on this port."""
+    server = subprocess.Popen(["ip", "netns", "exec", space, *map(str, words)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(f"{words[0]} listens", lambda: listens(space, port))
+        yield
+    finally:
+        server.kill()
+        server.wait()
