@@ -3,6 +3,7 @@
 
 use crate::action::{Action, DropReason};
 use crate::asked::Asked;
+use crate::header::Header;
 use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
 use crate::network::{Ingress, Networks, SourcePolicy};
 
@@ -32,28 +33,33 @@ impl Composer<'_> {
     /// The answer for frame `k`. Learns its source address, where that may be.
     pub(crate) fn compose(&self, asked: &Asked<'_>, k: usize, is_tagged: bool) -> Composed {
         let (from, header) = (asked.from, &asked.headers[k]);
-        let (src, dst) = (header.src(), header.dst());
-        if is_tagged && from.trunk.is_none() && !self.networks.network(from.network).passes_tags {
-            return Composed::drop(DropReason::Tagged);
+        if let Some(reason) = self.refusal(from, header, is_tagged) {
+            return Composed::drop(reason);
         }
-        if src[0] & 1 != 0 || src == [0; 6] {
-            return Composed::drop(DropReason::BadSource);
-        }
-        if dst[..5] == [0x01, 0x80, 0xc2, 0, 0] && dst[5] < 0x10 {
-            return Composed::drop(DropReason::LinkLocal);
-        }
-        let src_entry = match self.source(from, src, asked.now) {
+        let src_entry = match self.source(from, header.src(), asked.now) {
             Ok(entry) => entry,
             Err(reason) => return Composed::drop(reason),
         };
-        let (mut action, dst_entry) = self.destination(from, dst);
+        let (mut action, dst_entry) = self.destination(from, header.dst());
         if !asked.mask.is_none() {
             action = self.networks.judge(from.port, action, &asked.tuple(k));
         }
         Composed { action, rests_on: src_entry.map(|entry| (entry, dst_entry)) }
     }
 
-    fn destination(&self, from: &Ingress, dst: [u8; 6]) -> (Action, EntryRef) {
+    /// Why the frame is refused for what it is, whoever it is for.
+    pub(crate) fn refusal(&self, from: &Ingress, header: &Header, is_tagged: bool) -> Option<DropReason> {
+        let (src, dst) = (header.src(), header.dst());
+        if is_tagged && from.trunk.is_none() && !self.networks.network(from.network).passes_tags {
+            return Some(DropReason::Tagged);
+        }
+        if src[0] & 1 != 0 || src == [0; 6] {
+            return Some(DropReason::BadSource);
+        }
+        (dst[..5] == [0x01, 0x80, 0xc2, 0, 0] && dst[5] < 0x10).then_some(DropReason::LinkLocal)
+    }
+
+    pub(crate) fn destination(&self, from: &Ingress, dst: [u8; 6]) -> (Action, EntryRef) {
         if dst[0] & 1 != 0 {
             return (Action::Flood(from.network), EntryRef::NONE);
         }

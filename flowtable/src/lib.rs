@@ -15,7 +15,7 @@
 //! - `front`: those that one core has used most lately
 //! - [`tally`]: how often which of them was asked, and what became of it
 //! - [`lookup`]: the order in which all that is asked; `asked` is a burst on its way through it, `compose` the whole question, for what isn't
-//!   remembered
+//!   remembered; `foresee` asks for frames that are not due yet
 //! - [`reclaim`]: quiet states, by which control knows what no core uses any more
 //! - `lines`, `sync`: cache lines of atomics, which are core's or loom's
 #![deny(unsafe_code)]
@@ -24,6 +24,7 @@ pub mod action;
 mod asked;
 pub mod budget;
 mod compose;
+mod foresee;
 #[allow(unsafe_code)] // a prefetch, and a place that is cut to the table's size
 mod front;
 pub mod header;

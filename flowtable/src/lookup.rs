@@ -52,6 +52,11 @@ impl Lookup {
         &self.networks
     }
 
+    /// Addresses, shared with all cores.
+    pub(crate) fn macs(&self) -> &MacTable {
+        &self.macs
+    }
+
     /// What this core counts of its decisions.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.tally

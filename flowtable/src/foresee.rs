@@ -1,0 +1,141 @@
+//! What would become of frames that are not sent yet: a hint for who has to wait, by a look that leaves no trace.
+//!
+//! Nothing is learned, remembered, counted or charged, so an answer may be wrong by the time the frame is decided.
+
+use crate::action::{Action, DropReason};
+use crate::asked::Asked;
+use crate::compose::Composer;
+use crate::header::Header;
+use crate::key::Mask;
+use crate::lookup::Lookup;
+use crate::network::{Ingress, SourcePolicy};
+
+impl Lookup {
+    /// Foresees for each frame of one port what [`Lookup::decide`] would answer now. A frame of length zero is dropped.
+    ///
+    /// For ports of one network: a trunk's frames don't wait. Shapes as for [`Lookup::decide`], of any length.
+    pub fn foresee(&self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action]) {
+        let network = self.networks().network(from.network);
+        let mask = Mask::new(self.networks().key_fields(from.port, from.network));
+        let asked = Asked { from, headers, lens, mask, frame_max: network.frame_max, stamp: 0, epoch: 0, now: 0 };
+        for k in 0..headers.len().min(lens.len()).min(actions.len()) {
+            // Most frames go where the one before them goes.
+            actions[k] = match k.checked_sub(1) {
+                Some(before) if asked.is_alike(before, k) => actions[before],
+                _ => self.foresee_one(&asked, k),
+            };
+        }
+    }
+
+    fn foresee_one(&self, asked: &Asked<'_>, k: usize) -> Action {
+        let mut action = Action::Drop(DropReason::BadChain);
+        if asked.fits(k, &mut action) {
+            let composer = Composer { macs: self.macs(), networks: self.networks() };
+            action = composer.foresee(asked, k);
+        }
+        action
+    }
+}
+
+impl Asked<'_> {
+    /// Whether nothing that a decision depends upon differs between two frames. Rules may ask for more than is compared.
+    fn is_alike(&self, one: usize, other: usize) -> bool {
+        let (one, other) = ((&self.headers[one], self.lens[one]), (&self.headers[other], self.lens[other]));
+        self.mask.is_none() && one.1 == other.1 && one.0.0[..14] == other.0.0[..14]
+    }
+}
+
+impl Composer<'_> {
+    /// As [`Composer::compose`], but the source address is only looked for.
+    fn foresee(&self, asked: &Asked<'_>, k: usize) -> Action {
+        let (from, header) = (asked.from, &asked.headers[k]);
+        if let Some(reason) = self.refusal(from, header, header.is_tagged()) {
+            return Action::Drop(reason);
+        }
+        if !self.may_seem_to_send(from, header.src()) {
+            return Action::Drop(DropReason::Spoofed);
+        }
+        let (action, _) = self.destination(from, header.dst());
+        if asked.mask.is_none() { action } else { self.networks.judge(from.port, action, &asked.tuple(k)) }
+    }
+
+    /// Whether the address is the port's, or may become it as far as can be said without trying.
+    fn may_seem_to_send(&self, from: &Ingress, src: [u8; 6]) -> bool {
+        match self.macs.find(from.network, src) {
+            Some(found) if found.port == from.port => true,
+            Some(found) => found.movable && !matches!(from.source, SourcePolicy::Fixed(_)),
+            None => !matches!(from.source, SourcePolicy::Fixed(mac) if mac != src),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mac::MacTable;
+    use crate::network::{Network, Networks};
+    use crate::table::FlowTable;
+    use std::sync::Arc;
+
+    const HERE: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const THERE: [u8; 6] = [2, 0, 0, 0, 0, 2];
+    const ALL: [u8; 6] = [0xff; 6];
+
+    fn header(dst: [u8; 6], src: [u8; 6]) -> Header {
+        let mut header = Header::default();
+        header.0[..6].copy_from_slice(&dst);
+        header.0[6..12].copy_from_slice(&src);
+        header.0[12..14].copy_from_slice(&[8, 0]);
+        header
+    }
+
+    fn lookup() -> Lookup {
+        let network = Network { members: vec![0, 1], frame_max: 1514, ..Network::default() };
+        let networks = Arc::new(Networks { networks: vec![network], ..Networks::default() });
+        let (flows, macs) = (FlowTable::new(64, 2, [1, 2]), MacTable::new(64, 2, [1, 2]));
+        Lookup::new(Arc::new(flows), Arc::new(macs), networks)
+    }
+
+    fn from(port: u16, source: SourcePolicy) -> Ingress {
+        Ingress { port, network: 0, trunk: None, source, generation: 1 }
+    }
+
+    #[test]
+    fn answers_are_those_of_the_decision_to_come_and_leave_no_trace() {
+        let mut lookup = lookup();
+        lookup.make_room();
+        // Port 1 is known before anything is asked of port 0.
+        lookup.decide(&from(1, SourcePolicy::Sticky), &[header(ALL, THERE)], &[60], &mut [Action::Flood(0)], 1);
+        let frames = [
+            (header(THERE, HERE), 60),
+            (header(THERE, HERE), 60),
+            (header(THERE, HERE), 1515),
+            (header([2, 9, 9, 9, 9, 9], HERE), 60),
+            (header(ALL, HERE), 60),
+            (header(THERE, THERE), 60),
+            (header([1, 0x80, 0xc2, 0, 0, 3], HERE), 60),
+            (header(THERE, [0; 6]), 60),
+            (header(HERE, HERE), 60),
+        ];
+        let (headers, lens): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
+        for source in [SourcePolicy::Sticky, SourcePolicy::Fixed(HERE), SourcePolicy::Learn(3)] {
+            let from = from(0, source);
+            let report = format!("{:?}", (lookup.tally(), lookup.macs().rows()));
+            let mut foreseen = vec![Action::Flood(9); headers.len()];
+            lookup.foresee(&from, &headers, &lens, &mut foreseen);
+            assert_eq!(report, format!("{:?}", (lookup.tally(), lookup.macs().rows())), "a trace was left");
+            let mut decided = foreseen.clone();
+            // The last one rests on what the first teaches.
+            let n = headers.len() - 1;
+            lookup.decide(&from, &headers[..n], &lens[..n], &mut decided[..n], 1);
+            assert_eq!(foreseen[..n], decided[..n], "{source:?}");
+        }
+    }
+
+    #[test]
+    fn frame_without_bytes_is_one_that_will_be_dropped() {
+        let mut actions = [Action::Flood(0)];
+        lookup().foresee(&from(0, SourcePolicy::Sticky), &[Header::default()], &[0], &mut actions);
+        assert!(matches!(actions, [Action::Drop(_)]));
+    }
+}
