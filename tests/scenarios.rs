@@ -12,3 +12,4 @@ mod random;
 mod rates;
 mod rules;
 mod uplinks;
+mod waiting;

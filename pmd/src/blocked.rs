@@ -1,17 +1,25 @@
 //! What becomes of frames that can't go now: for how long they wait, and when they are dropped.
 //!
 //! - [`hold`]: for how long a blocked frame may hold up those behind it
-//! - [`claim`]: whose turn it is at a receiver that can't take all
+//! - `ahead`: what stands behind the burst of a blocked queue
+//! - `stall`: when a receiver counts as stalled
+//! - `claim`: whose turn it is at a receiver that can't take all
+#![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits")]
 
+pub(crate) mod ahead;
 pub(crate) mod claim;
 pub mod hold;
+pub(crate) mod stall;
 
 use crate::burst::Burst;
-use crate::port::PortView;
-use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Way};
+use crate::port::{PortView, RxQueue};
+use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views, Way, queue_of};
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, PortId};
-use hold::Hold;
+
+/// Frames that a receiver must have taken of a burst for the next ones to wait for the next turn as a matter of course: a burst with
+/// fewer of them is held up by it.
+const WELL_USED: u32 = 8;
 
 /// Why a frame can't go now.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,8 +34,17 @@ pub(crate) enum Block {
     Later,
 }
 
+/// How a blocked frame waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// For its receiver.
+    Held,
+    /// For nobody: it goes with the next burst.
+    Next,
+}
+
 impl Sender<'_> {
-    /// Frame `k` is blocked: whether it waits where it is, and all behind it.
+    /// Frame `k` is blocked: how it waits where it is, and all behind it.
     ///
     /// # Errors
     /// When it may not wait, or no longer: the reason to drop it.
@@ -38,20 +55,24 @@ impl Sender<'_> {
         outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
         burst: &Burst,
         k: usize,
-        hold: &mut Hold,
+        rxq: &mut RxQueue,
         why: Block,
         can_hold: bool,
-    ) -> Result<(), DropReason>
+    ) -> Result<Wait, DropReason>
     where
         Self: 'v,
     {
+        if can_hold && why == Block::Later && self.has_used_well(outs, burst, k) {
+            return Ok(Wait::Next);
+        }
         let verdict = match can_hold {
-            true => self.wait(outs, burst, k, hold, why),
+            true => self.wait(outs, burst, k, rxq, why),
             // What is off the wire can wait for another core's burst, but not for a receiver.
-            false if why == Block::Locked && self.may_wait_for_lock(hold, k) => Ok(()),
-            false => Err(DropReason::ReceiverFull),
+            false if why != Block::Locked => Err(DropReason::ReceiverFull),
+            false if self.may_wait_for_lock(rxq, k) => Ok(()),
+            false => Err(DropReason::ReceiverLocked),
         };
-        verdict.map_err(|reason| match burst.actions[k] {
+        verdict.map(|()| Wait::Held).map_err(|reason| match burst.actions[k] {
             Action::Unicast(to) if reason == DropReason::ReceiverFull => self.reason_full(to),
             _ => reason,
         })
@@ -66,11 +87,27 @@ impl Sender<'_> {
         }
     }
 
+    /// What becomes of a frame that found no room at a queue which could be asked.
+    #[cold]
+    pub(crate) fn no_room(&self, out: &mut Out<'_>, view: &PortView, why: Block) -> Way {
+        match view.reason_full {
+            _ if !out.queue.is_stalled(self.now) => Way::Blocked(why),
+            DropReason::ReceiverFull => Way::Lost(DropReason::ReceiverStalled),
+            reason => Way::Lost(reason),
+        }
+    }
+
     /// What a frame is dropped for that could not wait until this port has room.
     #[cold]
     pub(crate) fn reason_full(&self, to: PortId) -> DropReason {
         let view = self.views.get(usize::from(to)).and_then(Option::as_ref);
         view.map_or(DropReason::ReceiverFull, |view| view.reason_full)
+    }
+
+    /// Whether the receiver of frame `k` took many of this burst, so that it is nobody's fault if the rest takes another.
+    fn has_used_well(&self, outs: &ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) -> bool {
+        let place = destination(self.views, self.core, burst, k).map_or(0, |slot| usize::from(self.slots[slot]));
+        place.checked_sub(1).is_some_and(|place| outs[place].frames.count_ones() >= WELL_USED)
     }
 
     /// Frame `k` is blocked: it waits while nothing behind it could go instead, or for its part of the time.
@@ -82,63 +119,88 @@ impl Sender<'_> {
         outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
         burst: &Burst,
         k: usize,
-        hold: &mut Hold,
+        rxq: &mut RxQueue,
         why: Block,
     ) -> Result<(), DropReason>
     where
         Self: 'v,
     {
         if k > 0 || why == Block::Full {
-            hold.begin_anew();
+            rxq.hold.begin_anew();
         }
         match why {
-            Block::Locked if hold.may_wait_for_lock(self.now) => return Ok(()),
-            Block::Short if !hold.may_wait_for_more(self.now) => return Err(DropReason::TooBig),
+            Block::Locked if rxq.hold.may_wait_for_lock(self.now) => return Ok(()),
+            Block::Short if !rxq.hold.may_wait_for_more(self.now) => return Err(DropReason::TooBig),
+            Block::Later if !rxq.hold.may_wait_for_more(self.now) => return Err(DropReason::ReceiverFull),
             _ => {}
         }
-        if self.another_could_go(outs, burst, k) && !hold.may_hold(self.now) {
-            return Err(DropReason::ReceiverFull);
+        if self.another_could_go(outs, burst, k, rxq) && !rxq.hold.may_hold(self.now) {
+            rxq.ahead.dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
+            return Err(if why == Block::Locked { DropReason::ReceiverLocked } else { DropReason::ReceiverFull });
         }
         self.claim(outs, burst, k);
         Ok(())
     }
 
     #[cold]
-    fn may_wait_for_lock(&self, hold: &mut Hold, k: usize) -> bool {
+    fn may_wait_for_lock(&self, rxq: &mut RxQueue, k: usize) -> bool {
         if k > 0 {
-            hold.begin_anew();
+            rxq.hold.begin_anew();
         }
-        hold.may_wait_for_lock(self.now)
+        rxq.hold.may_wait_for_lock(self.now)
     }
 
     /// Frame `k` waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
     #[cold]
     fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) {
-        let place = self.slot_of(burst, k).map_or(0, |slot| usize::from(self.slots[slot]));
+        let place = destination(self.views, self.core, burst, k).map_or(0, |slot| usize::from(self.slots[slot]));
         if let Some(out) = place.checked_sub(1).and_then(|place| outs.get_mut(place)).filter(|out| out.frames == 0) {
             out.queue.claim.lay(self.who, self.now);
         }
     }
 
-    /// Whether a frame behind `k` goes elsewhere, to where there seems to be room. One that will be dropped waits as well as
-    /// any other.
-    fn another_could_go(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) -> bool {
-        let blocked = self.slot_of(burst, k);
-        (k + 1..burst.n).any(|later| match burst.actions[later] {
-            Action::Unicast(to) => match (self.slot_of(burst, later), &self.views[usize::from(to)]) {
-                (Some(slot), Some(view)) if Some(slot) != blocked => has_room(view, slot, self.slots, outs),
-                _ => false,
-            },
+    /// Whether a frame behind `k` goes elsewhere, to where there seems to be room: in this burst, or behind it as far as that was
+    /// looked at. One that will be dropped waits as well as any other.
+    pub(crate) fn another_could_go(
+        &self,
+        outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
+        burst: &Burst,
+        k: usize,
+        rxq: &mut RxQueue,
+    ) -> bool {
+        let blocked = destination(self.views, self.core, burst, k);
+        if rxq.ahead.knows(k, blocked, self.now) {
+            return true;
+        }
+        let could_go = |&later: &usize| match burst.actions[later] {
+            Action::Unicast(_) => destination(self.views, self.core, burst, later)
+                .is_some_and(|slot| Some(slot) != blocked && self.has_room(outs, slot)),
             Action::Flood(_) => true,
             Action::Drop(_) | Action::Refused(_) => false,
-        })
+        };
+        let mut found = (k + 1..burst.n).find(could_go);
+        if found.is_none() {
+            let at = (self.stats.n_turns(), self.now);
+            let waiting = (rxq.position(), burst.n, rxq.n_waiting());
+            found = rxq.ahead.could_go(waiting, blocked, at, |slot| self.has_room(outs, slot)).then_some(burst.n);
+        }
+        rxq.ahead.remember(found, blocked, self.now)
+    }
+
+    /// Whether a transmit queue has room for a small frame now.
+    fn has_room(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: usize) -> bool {
+        let Some(view) = self.views.get(slot / TXQS_MAX).and_then(Option::as_ref) else { return false };
+        match self.slots[slot] {
+            0 => view.txqs.get(slot % TXQS_MAX).is_some_and(|txq| txq.try_lock().is_ok_and(|mut txq| txq.has_room())),
+            n => outs[usize::from(n) - 1].queue.has_room(),
+        }
     }
 }
 
-/// Whether a transmit queue has room for a small frame now.
-fn has_room(view: &PortView, slot: usize, slots: &[u16], outs: &mut ArrayVec<Out<'_>, OUTS_MAX>) -> bool {
-    match slots[slot] {
-        0 => view.txqs.get(slot % TXQS_MAX).is_some_and(|txq| txq.try_lock().is_ok_and(|mut txq| txq.has_room())),
-        n => outs[usize::from(n) - 1].queue.has_room(),
-    }
+/// The transmit queue that a unicast frame goes to, by its place in `slots`.
+pub(crate) fn destination(views: &Views, core: usize, burst: &Burst, k: usize) -> Option<usize> {
+    let Action::Unicast(to) = burst.actions[k] else { return None };
+    let view = views.get(usize::from(to))?.as_deref();
+    let queue = view.and_then(|view| queue_of(view, core, burst, k)).map_or(0, |(queue, _)| queue);
+    Some(usize::from(to) * TXQS_MAX + queue)
 }

@@ -1,5 +1,6 @@
 //! The loop of a polling core: peek, decide, reserve, copy, consume; then, between turns, what control wants.
 
+use crate::blocked::ahead::{self, Scanner};
 use crate::burst::Burst;
 use crate::error::SetupError;
 use crate::mailbox::{Command, Mailbox, Reply};
@@ -32,6 +33,7 @@ pub struct Core {
     changing: Box<[Nanos]>,
     lookup: Lookup,
     burst: Box<Burst>,
+    scanner: Scanner,
     slots: Box<[u16]>,
     /// Transmit queues with frames that are not out yet; see [`crate::port::TxQueue::flush`].
     flushes: Vec<(PortId, u16)>,
@@ -89,6 +91,7 @@ impl Core {
             changing: vec![0; n_ports].into(),
             lookup,
             burst: Box::default(),
+            scanner: Scanner::new(),
             slots: vec![0; n_ports * TXQS_MAX].into(),
             flushes: Vec::with_capacity(n_ports * TXQS_MAX),
             stats,
@@ -111,6 +114,7 @@ impl Core {
     pub fn poll_once(&mut self, now: Nanos) -> Turn {
         let mut turn = Turn::default();
         let mut cycles = sys::cycles();
+        let n_rxqs = self.rxqs.len();
         for rxq in &mut self.rxqs {
             if let Some(opens_at) = rxq.gate.shut_until(now) {
                 turn.opens(opens_at);
@@ -156,7 +160,7 @@ impl Core {
                 flushes: &mut self.flushes,
                 now,
             };
-            let sent = sender.send(burst, view, &mut rxq.hold, can_hold);
+            let sent = sender.send(burst, view, rxq, can_hold);
             if sent.n > 0 {
                 rxq.consume(burst, sent.n);
                 port_stats.received(sent.n as u64, burst.n_bytes(sent.n));
@@ -165,7 +169,11 @@ impl Core {
             self.stats.worked(cycles.wrapping_sub(then), sent.n as u64);
             turn.n_frames += sent.n;
             rxq.is_held = sent.n < n;
-            turn.n_held += usize::from(rxq.is_held);
+            if rxq.is_held {
+                turn.n_held += 1;
+                let (shared, core) = ((view, &*self.views), (self.id, &*self.stats));
+                ahead::look_on(rxq, n_rxqs, &mut self.scanner, &self.lookup, shared, core, now);
+            }
             if let Some(opens_at) = rxq.gate.charge(now, burst, sent.n) {
                 rxq.shut(now, opens_at);
                 turn.opens(opens_at);

@@ -2,13 +2,12 @@
 //! one visit to each destination.
 #![expect(clippy::cast_possible_truncation, reason = "places in a burst, and numbers of destinations")]
 
-use crate::blocked::Block;
-use crate::blocked::hold::Hold;
+use crate::blocked::{Block, Wait};
 use crate::burst::{BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
 use crate::checksum;
 use crate::limits::{Amount, Limit};
 use crate::policer::{self, Pass};
-use crate::port::{PortView, Room, TxQueue};
+use crate::port::{PortView, Room, RxQueue, TxQueue};
 use crate::stats::CoreStats;
 use crate::time::Nanos;
 use arrayvec::ArrayVec;
@@ -72,7 +71,7 @@ impl Sender<'_> {
     ///
     /// Frames before the cut are sent or dropped, each copy counted. `can_hold`: whether frames may wait where they are.
     #[inline]
-    pub(crate) fn send(&mut self, burst: &mut Burst, from: &PortView, hold: &mut Hold, can_hold: bool) -> Sent {
+    pub(crate) fn send(&mut self, burst: &mut Burst, from: &PortView, rxq: &mut RxQueue, can_hold: bool) -> Sent {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, port) = (self.views, from.ingress.port);
         let (mut n_forwarded, mut n_copied, mut n_copied_bytes, mut k) = (0, 0, 0, 0);
@@ -107,10 +106,9 @@ impl Sender<'_> {
                 }
             };
             match way {
-                // Frames of this burst are on their way already, so the next turn gets further, wherever they wait.
-                Way::Blocked(Block::Later) => break,
-                Way::Blocked(why) => match self.blocked(&mut outs, burst, k, hold, why, can_hold) {
-                    Ok(()) => {
+                Way::Blocked(why) => match self.blocked(&mut outs, burst, k, rxq, why, can_hold) {
+                    Ok(Wait::Next) => break,
+                    Ok(Wait::Held) => {
                         was_held = true;
                         break;
                     }
@@ -124,7 +122,7 @@ impl Sender<'_> {
         if was_held {
             self.stats.port(port).held();
         } else {
-            hold.release();
+            rxq.hold.release();
         }
         self.commit(&mut outs, burst, self.exit(from));
         self.stats.port(port).forwarded(n_forwarded);
@@ -184,7 +182,7 @@ impl Sender<'_> {
         let Some(view) = views.get(usize::from(to)).and_then(Option::as_deref) else {
             return (0, self.absent(to));
         };
-        let (queue, n) = match self.queue_of(view, burst, k) {
+        let (queue, n) = match queue_of(view, self.core, burst, k) {
             None => return (0, Way::Lost(DropReason::PortDown)),
             Some((queue, true)) => (queue, n),
             Some((queue, false)) => (queue, 1),
@@ -227,9 +225,9 @@ impl Sender<'_> {
         }
         let way = match room {
             Room::Reserved => Way::Reserved,
-            Room::Full => Way::Blocked(Block::Full),
-            Room::Short => Way::Blocked(Block::Short),
-            Room::Later => Way::Blocked(Block::Later),
+            Room::Full => self.no_room(out, view, Block::Full),
+            Room::Short => self.no_room(out, view, Block::Short),
+            Room::Later => self.no_room(out, view, Block::Later),
             Room::TooBig => Way::Lost(DropReason::TooBig),
             Room::Stopped => Way::Lost(DropReason::PortDown),
         };
@@ -247,25 +245,17 @@ impl Sender<'_> {
             }
         }
     }
+}
 
-    /// The transmit queue that a unicast frame goes to, by its place in `slots`.
-    pub(crate) fn slot_of(&self, burst: &Burst, k: usize) -> Option<usize> {
-        let Action::Unicast(to) = burst.actions[k] else { return None };
-        let view = self.views.get(usize::from(to))?.as_deref();
-        let queue = view.and_then(|view| self.queue_of(view, burst, k)).map_or(0, |(queue, _)| queue);
-        Some(usize::from(to) * TXQS_MAX + queue)
-    }
-
-    /// The transmit queue of a port that frame `k` goes to, and whether every other frame for that port does. None: it has no
-    /// queue.
-    #[inline(always)]
-    fn queue_of(&self, view: &PortView, burst: &Burst, k: usize) -> Option<(usize, bool)> {
-        match view.txqs.len() {
-            0 => None,
-            1 => Some((0, true)),
-            n_queues if view.is_by_core => Some((self.core % n_queues.min(TXQS_MAX), true)),
-            n_queues => Some((pick_queue(burst, k, n_queues), false)),
-        }
+/// The transmit queue of a port that frame `k` goes to, and whether every other frame for that port does. None: it has no
+/// queue.
+#[inline(always)]
+pub(crate) fn queue_of(view: &PortView, core: usize, burst: &Burst, k: usize) -> Option<(usize, bool)> {
+    match view.txqs.len() {
+        0 => None,
+        1 => Some((0, true)),
+        n_queues if view.is_by_core => Some((core % n_queues.min(TXQS_MAX), true)),
+        n_queues => Some((pick_queue(burst, k, n_queues), false)),
     }
 }
 

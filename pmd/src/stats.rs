@@ -168,6 +168,8 @@ pub struct CoreStats {
     turns: AtomicU64,
     busy_cycles: AtomicU64,
     held_cycles: AtomicU64,
+    scan_cycles: AtomicU64,
+    scanned_frames: AtomicU64,
     rx_frames: AtomicU64,
     bursts: AtomicU64,
     sleeps: AtomicU64,
@@ -185,6 +187,10 @@ pub struct CoreReport {
     pub busy_cycles: u64,
     /// Cycles spent on bursts of which no frame could go.
     pub held_cycles: u64,
+    /// Cycles spent on looking at frames behind the bursts of blocked queues.
+    pub scan_cycles: u64,
+    /// How many frames that were.
+    pub scanned_frames: u64,
     /// Frames dealt with.
     pub rx_frames: u64,
     /// How many bursts that were.
@@ -207,6 +213,8 @@ impl CoreStats {
             turns: AtomicU64::new(0),
             busy_cycles: AtomicU64::new(0),
             held_cycles: AtomicU64::new(0),
+            scan_cycles: AtomicU64::new(0),
+            scanned_frames: AtomicU64::new(0),
             rx_frames: AtomicU64::new(0),
             bursts: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
@@ -230,6 +238,17 @@ impl CoreStats {
     #[inline(always)]
     pub(crate) fn turned(&self) {
         add(&self.turns, 1);
+    }
+
+    /// Turns so far.
+    pub(crate) fn n_turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Frames behind a blocked burst were looked at.
+    pub(crate) fn scanned(&self, n_cycles: u64, n_frames: u64) {
+        add(&self.scan_cycles, n_cycles);
+        add(&self.scanned_frames, n_frames);
     }
 
     #[inline(always)]
@@ -267,6 +286,8 @@ impl CoreStats {
             turns: get(&self.turns),
             busy_cycles: get(&self.busy_cycles),
             held_cycles: get(&self.held_cycles),
+            scan_cycles: get(&self.scan_cycles),
+            scanned_frames: get(&self.scanned_frames),
             rx_frames: get(&self.rx_frames),
             bursts: get(&self.bursts),
             sleeps: get(&self.sleeps),

@@ -122,7 +122,7 @@ impl AfXdpQueue {
         let index = u16::try_from(options.queue).unwrap_or(u16::MAX);
         let watch = XskWatch(Arc::new(Mutex::new(rx.fd())));
         let rx = AfXdpRx { ring: rx, peeked: ArrayVec::new(), index, is_veth: options.is_veth, watch };
-        let tx = AfXdpTx { ring: tx, index, n_reserved: 0, is_listed: false, has_put: false };
+        let tx = AfXdpTx { ring: tx, index, n_reserved: 0, n_used: 0, is_listed: false, has_put: false };
         Self { rx, tx, info }
     }
 
@@ -230,6 +230,8 @@ pub struct AfXdpTx {
     ring: XskTx,
     index: u16,
     n_reserved: usize,
+    /// Frames that were given room so far.
+    n_used: u32,
     /// Some core knows that it has to flush this queue.
     is_listed: bool,
     /// Packets were put into the ring since that was asked before.
@@ -256,12 +258,17 @@ impl AfXdpTx {
         }
         let n = wanted.min(self.ring.n_free() - self.n_reserved);
         self.n_reserved += n;
+        self.n_used = self.n_used.wrapping_add(u32::try_from(n).unwrap_or(0));
         let room = match fitting {
             _ if n < wanted => Room::Full,
             Some(_) => Room::TooBig,
             None => Room::Reserved,
         };
         (n, room)
+    }
+
+    pub(crate) fn n_used(&self) -> u32 {
+        self.n_used
     }
 
     pub(crate) fn has_room(&mut self) -> bool {

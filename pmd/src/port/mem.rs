@@ -1,4 +1,5 @@
 //! A port in plain memory: frames in a queue on either side. For tests, and as a wire that can't be held back.
+#![expect(clippy::cast_possible_truncation, reason = "numbers of frames in a test")]
 
 use crate::burst::{BURST_MAX, Burst};
 use crate::limits::Allowance;
@@ -53,11 +54,12 @@ pub(crate) struct MemRx {
     frames: Arc<Mutex<Frames>>,
     burst: VecDeque<Vec<u8>>,
     can_hold: bool,
+    position: u16,
 }
 
 impl MemRx {
     pub(crate) fn new(ends: &MemPort) -> Self {
-        Self { frames: ends.to_switch.clone(), burst: VecDeque::new(), can_hold: ends.can_hold }
+        Self { frames: ends.to_switch.clone(), burst: VecDeque::new(), can_hold: ends.can_hold, position: 0 }
     }
 
     pub(crate) fn can_hold(&self) -> bool {
@@ -94,8 +96,30 @@ impl MemRx {
         burst.n
     }
 
+    pub(crate) fn position(&self) -> u16 {
+        self.position
+    }
+
+    pub(crate) fn n_waiting(&self) -> u16 {
+        (self.burst.len() + lock(&self.frames).len()).min(1 << 15) as u16
+    }
+
+    pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
+        burst.clear();
+        let mut waiting = lock(&self.frames);
+        let frames = self.burst.iter_mut().chain(waiting.iter_mut()).skip(from.into());
+        for (k, frame) in frames.enumerate().take(n.min(BURST_MAX)) {
+            burst.data[k] = Piece::of_private(frame);
+            let len = burst.data[k].len();
+            burst.add_len(k, if len < ETHERNET_LEN { 0 } else { len });
+            burst.read_header(k);
+            burst.n = k + 1;
+        }
+    }
+
     pub(crate) fn consume(&mut self, n: usize) {
         self.burst.drain(..n);
+        self.position = self.position.wrapping_add(n as u16);
     }
 }
 
@@ -105,11 +129,17 @@ pub(crate) struct MemTx {
     frames: Arc<Mutex<Frames>>,
     capacity: usize,
     n_reserved: usize,
+    n_used: u32,
 }
 
 impl MemTx {
     pub(crate) fn new(ends: &MemPort) -> Self {
-        Self { frames: ends.from_switch.clone(), capacity: ends.capacity, n_reserved: 0 }
+        Self { frames: ends.from_switch.clone(), capacity: ends.capacity, n_reserved: 0, n_used: 0 }
+    }
+
+    /// Frames that were given room so far.
+    pub(crate) fn n_used(&self) -> u32 {
+        self.n_used
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -119,6 +149,7 @@ impl MemTx {
     pub(crate) fn reserve(&mut self, n: usize) -> (usize, Room) {
         let n_free = self.capacity.saturating_sub(lock(&self.frames).len() + self.n_reserved);
         self.n_reserved += n.min(n_free);
+        self.n_used = self.n_used.wrapping_add(n.min(n_free) as u32);
         (n.min(n_free), if n > n_free { Room::Full } else { Room::Reserved })
     }
 

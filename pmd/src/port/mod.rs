@@ -10,8 +10,10 @@ pub mod mem;
 pub mod tap;
 pub mod vhost;
 
+use crate::blocked::ahead::Ahead;
 use crate::blocked::claim::Claim;
 use crate::blocked::hold::Hold;
+use crate::blocked::stall::Stall;
 use crate::burst::Burst;
 use crate::error::{GuestFault, SetupError};
 use crate::gate::Gate;
@@ -19,6 +21,7 @@ use crate::limits::{Allowance, Limit, VmLimits};
 use crate::ring::QueueSpec;
 use crate::ring::frames::Ledger;
 use crate::shm::GuestMemory;
+use crate::time::Nanos;
 use afxdp::{AfXdpRx, AfXdpTx};
 use flowtable::{DropReason, Ingress, PortId};
 use mem::{MemPort, MemRx, MemTx};
@@ -39,6 +42,8 @@ pub struct RxQueue {
     /// Whether its kicks wake the core that polls it.
     pub(crate) can_wake: bool,
     pub(crate) hold: Hold,
+    /// What waits behind its burst, as far as it was looked at.
+    pub(crate) ahead: Box<Ahead>,
     /// What holds it back for its VM's limit.
     pub(crate) gate: Gate,
     pub(crate) kind: RxKind,
@@ -83,7 +88,7 @@ impl RxQueue {
 
     fn new(port: PortId, kind: RxKind) -> Self {
         let (hold, gate) = (Hold::default(), Gate::default());
-        let mut queue = Self { port, is_held: false, who: 0, can_wake: false, hold, gate, kind };
+        let mut queue = Self { port, is_held: false, who: 0, can_wake: false, hold, ahead: Box::default(), gate, kind };
         queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
         queue
     }
@@ -102,6 +107,34 @@ impl RxQueue {
         match &self.kind {
             RxKind::Vhost(queue) => queue.base(),
             RxKind::AfXdp(_) | RxKind::Tap(_) | RxKind::Mem(_) => 0,
+        }
+    }
+
+    /// Where in its ring the next burst begins, modulo 2^16.
+    pub(crate) fn position(&self) -> u16 {
+        match &self.kind {
+            RxKind::Vhost(queue) => queue.base(),
+            RxKind::Mem(queue) => queue.position(),
+            RxKind::AfXdp(_) | RxKind::Tap(_) => 0,
+        }
+    }
+
+    /// Frames that wait from there on, as far as they can be looked at: of others than guests not beyond a burst.
+    pub(crate) fn n_waiting(&self) -> u16 {
+        match &self.kind {
+            RxKind::Vhost(queue) => queue.n_waiting(),
+            RxKind::Mem(queue) => queue.n_waiting(),
+            RxKind::AfXdp(_) | RxKind::Tap(_) => 0,
+        }
+    }
+
+    /// Puts the `n` frames that stand `from` behind [`RxQueue::position`] into `burst`, as far as it goes, their headers alone.
+    /// Nothing is taken, counted or remembered.
+    pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
+        match &mut self.kind {
+            RxKind::Vhost(queue) => queue.peek_ahead(from, n, burst),
+            RxKind::Mem(queue) => queue.peek_ahead(from, n, burst),
+            RxKind::AfXdp(_) | RxKind::Tap(_) => burst.clear(),
         }
     }
 
@@ -203,6 +236,7 @@ impl RxKind {
 #[derive(Debug)]
 pub struct TxQueue {
     pub(crate) claim: Claim,
+    stall: Stall,
     pub(crate) kind: TxKind,
 }
 
@@ -267,7 +301,7 @@ impl TxQueue {
     }
 
     fn new(kind: TxKind) -> Self {
-        Self { claim: Claim::default(), kind }
+        Self { claim: Claim::default(), stall: Stall::default(), kind }
     }
 
     /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 0, and so has a tap.
@@ -316,6 +350,18 @@ impl TxQueue {
             TxKind::Vhost(queue) => queue.reserve(lens, hint),
             other => other.reserve(lens),
         }
+    }
+
+    /// A frame found no room: whether that is so since the receiver has stalled.
+    #[cold]
+    pub(crate) fn is_stalled(&mut self, now: Nanos) -> bool {
+        let n_used = match &self.kind {
+            TxKind::Vhost(queue) => queue.n_used(),
+            TxKind::AfXdp(queue) => queue.n_used(),
+            TxKind::Mem(queue) => queue.n_used(),
+            TxKind::Tap(_) => 0,
+        };
+        self.stall.is_stalled(n_used, now)
     }
 
     /// Whether a small frame would find room now.

@@ -2,8 +2,10 @@
 //!
 //! - [`rx`]: chains of a transmit virtqueue to frames of a burst
 //! - [`tx`]: frames of a burst into buffers of a receive virtqueue
+//! - `ahead`: chains that are looked at before their turn
 //! - [`scatter`]: the same for frames and buffers in several parts
 
+mod ahead;
 pub mod rx;
 pub mod scatter;
 pub mod tx;

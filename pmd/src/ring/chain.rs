@@ -26,6 +26,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// How many were read of it.
+    pub(crate) fn n_spent(self) -> usize {
+        DESCRIPTORS_MAX - self.0
+    }
+
     /// Whether nothing was read of it yet.
     pub(crate) fn is_whole(self) -> bool {
         self.0 == DESCRIPTORS_MAX

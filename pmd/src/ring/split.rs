@@ -214,6 +214,13 @@ impl SplitRing {
         unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire) != self.next
     }
 
+    /// How many entries wait, asked afresh and noted nowhere; none if the index means nothing.
+    pub(crate) fn n_waiting(&self) -> u16 {
+        // SAFETY: as in `available`, whose order this has too.
+        let n = unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire).wrapping_sub(self.next);
+        if n > self.size() { 0 } else { n }
+    }
+
     /// The head that stands `at` entries after [`SplitRing::base`], unchecked against the size.
     #[inline(always)]
     pub(crate) fn head(&self, at: u16) -> u16 {

@@ -15,13 +15,13 @@ use flowtable::header::ETHERNET_LEN;
 use std::sync::Arc;
 
 /// The longest frame that any network carries: an MTU of 9,000, the Ethernet header and two tags.
-const FRAME_MAX: u32 = 9022;
+pub(super) const FRAME_MAX: u32 = 9022;
 
 /// A guest's transmit virtqueue.
 #[derive(Debug)]
 pub struct VhostRx {
     pub(crate) ring: SplitRing,
-    header_len: u32,
+    pub(super) header_len: u32,
     stopped: Option<GuestFault>,
     /// Chains from the ring's base on whose faults are counted: one that waits is looked at more than once.
     n_counted: u16,
@@ -179,7 +179,7 @@ impl VhostRx {
     /// The same for a chain: its virtio-net header may lie in several pieces, and the frame begins behind it.
     #[cold]
     #[inline(never)]
-    fn read_chain_header(&mut self, burst: &mut Burst, k: usize) {
+    pub(super) fn read_chain_header(&mut self, burst: &mut Burst, k: usize) {
         let (mut start, end) = (usize::from(burst.more[k].0), usize::from(burst.more[k].0 + burst.more[k].1));
         if burst.lens[k] == 0 || start == end {
             return;

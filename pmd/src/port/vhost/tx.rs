@@ -50,6 +50,8 @@ pub struct VhostTx {
     stopped: Option<GuestFault>,
     /// Buffers from the ring's base on whose faults are counted: what was read ahead may be forgotten and read again.
     n_counted: u16,
+    /// Buffers that were given back empty so far, those that are about to be included.
+    n_spoiled: u16,
     fault: Option<GuestFault>,
     n_faults: u64,
 }
@@ -78,6 +80,7 @@ impl VhostTx {
             stash,
             stopped: None,
             n_counted: 0,
+            n_spoiled: 0,
             fault: None,
             n_faults: 0,
         })
@@ -97,6 +100,11 @@ impl VhostTx {
 
     pub(crate) fn base(&self) -> u16 {
         self.ring.base()
+    }
+
+    /// Buffers that frames were put into, or are about to be, counted in a number that wraps. Broken ones don't count.
+    pub(crate) fn n_used(&self) -> u32 {
+        self.ring.base().wrapping_add(self.stash.n_taken).wrapping_sub(self.n_spoiled).into()
     }
 
     /// Whether frames may leave their checksum to the guest.
@@ -158,6 +166,7 @@ impl VhostTx {
             if here == 0 {
                 // A broken one ends what was gathered; all of it goes back empty.
                 self.spoil(n_buffers);
+                self.n_spoiled = self.n_spoiled.wrapping_add(n_buffers + 1);
                 self.stash.n_taken = at + 1;
                 (n_buffers, room) = (0, 0);
                 continue;

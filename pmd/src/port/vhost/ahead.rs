@@ -1,0 +1,68 @@
+//! Chains of a transmit virtqueue that are looked at before their turn: their headers alone, and nothing is counted.
+#![expect(clippy::cast_possible_truncation, reason = "places in a burst, and lengths of 64 KiB at most")]
+
+use super::rx::{FRAME_MAX, VhostRx};
+use crate::burst::{BURST_MAX, Burst};
+use crate::error::GuestFault;
+use flowtable::header::ETHERNET_LEN;
+
+impl VhostRx {
+    /// Chains that wait from the base on; none if the guest's index means nothing.
+    pub(crate) fn n_waiting(&self) -> u16 {
+        if self.stopped_for().is_some() { 0 } else { self.ring.n_waiting() }
+    }
+
+    /// Looks at the `n` chains that stand `from` behind the base, a burst at most; fewer if they have too many descriptors. A broken
+    /// one has no bytes.
+    pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
+        burst.clear();
+        let n = n.min(BURST_MAX);
+        self.ring.prefetch_descriptors(from, n as u16);
+        for k in 0..n {
+            let head = self.ring.head(from.wrapping_add(k as u16));
+            if head >= self.ring.size() || !self.find_ahead(burst, k, head) {
+                break;
+            }
+            burst.n = k + 1;
+        }
+        for k in 0..burst.n {
+            if burst.data[k].len() == 0 {
+                self.read_chain_header(burst, k);
+                continue;
+            }
+            burst.data[k] = burst.data[k].behind(self.header_len);
+            burst.read_header(k);
+        }
+    }
+
+    /// Where the frame of a chain is. False: the burst has no room for it.
+    fn find_ahead(&mut self, burst: &mut Burst, k: usize, head: u16) -> bool {
+        let descriptor = self.ring.descriptor(head);
+        let len = descriptor.len.wrapping_sub(self.header_len);
+        if descriptor.flags == 0
+            && (ETHERNET_LEN..=FRAME_MAX).contains(&len)
+            && let Some(piece) = self.ring.piece(descriptor.addr, descriptor.len)
+        {
+            piece.behind(self.header_len).prefetch();
+            burst.data[k] = piece;
+            burst.add_len(k, len);
+            burst.more[k] = (0, 0);
+            return true;
+        }
+        burst.set_not_plain();
+        let start = burst.pieces.len();
+        let is_first = start == 0 && burst.budget.is_whole();
+        let walked = self.ring.walk(head, false, &mut burst.pieces, &mut burst.budget);
+        burst.data[k] = crate::shm::Piece::EMPTY;
+        burst.more[k] = (0, 0);
+        match walked {
+            Ok(n_bytes) if n_bytes > self.header_len => {
+                burst.add_len(k, n_bytes - self.header_len);
+                burst.more[k] = (start as u16, (burst.pieces.len() - start) as u16);
+            }
+            Err(GuestFault::ChainTooLong) if !is_first => return false,
+            _ => burst.add_len(k, 0),
+        }
+        true
+    }
+}
