@@ -17,7 +17,8 @@ impl Lookup {
     pub fn foresee(&self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action]) {
         let network = self.networks().network(from.network);
         let mask = Mask::new(self.networks().key_fields(from.port, from.network));
-        let asked = Asked { from, headers, lens, mask, frame_max: network.frame_max, stamp: 0, epoch: 0, now: 0 };
+        let (frame_max, passes_tags) = (network.frame_max, network.passes_tags);
+        let asked = Asked { from, headers, lens, mask, frame_max, passes_tags, stamp: 0, epoch: 0, now: 0 };
         for k in 0..headers.len().min(lens.len()).min(actions.len()) {
             // Most frames go where the one before them goes.
             actions[k] = match k.checked_sub(1) {
@@ -49,7 +50,8 @@ impl Composer<'_> {
     /// As [`Composer::compose`], but the source address is only looked for.
     fn foresee(&self, asked: &Asked<'_>, k: usize) -> Action {
         let (from, header) = (asked.from, &asked.headers[k]);
-        if let Some(reason) = self.refusal(from, header, header.is_tagged()) {
+        let is_tagged = header.is_tagged() && !header.is_priority_tagged(asked.lens[k] as usize);
+        if let Some(reason) = self.refusal(from, header, is_tagged) {
             return Action::Drop(reason);
         }
         if !self.may_seem_to_send(from, header.src()) {
