@@ -63,8 +63,9 @@ pub(crate) fn complete(burst: &mut Burst, k: usize) {
     let (mut at, mut chunk) = (0, [0; 512]);
     burst.for_each_piece(k, |piece| {
         // What lies in the private header is summed from there.
-        let mut piece = piece.behind((in_header.saturating_sub(at) as u32).min(piece.len()));
-        at = at.max(in_header);
+        let n_summed = (in_header.saturating_sub(at) as u32).min(piece.len());
+        let mut piece = piece.behind(n_summed);
+        at += n_summed as usize;
         while piece.len() > 0 {
             let n = piece.len().min(chunk.len() as u32);
             piece.read(&mut chunk, n as usize);

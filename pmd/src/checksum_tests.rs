@@ -102,7 +102,7 @@ fn partial_checksum_is_recognised_and_finished_whatever_the_length() {
         unfinish(&mut bytes, case, place);
         let wishes = wishes_of(&bytes).unwrap_or_else(|| panic!("{case:?} was not recognised"));
         assert_eq!(usize::from(wishes.csum_start + wishes.csum_offset), place, "{case:?}");
-        for cut in [usize::MAX, 131, 132, 400] {
+        for cut in [usize::MAX, 1, 37, 64, 96, 127, 128, 131, 132, 400] {
             assert_eq!(finished(&bytes, wishes, cut), whole, "{case:?}, cut at {cut}");
         }
     }
