@@ -91,8 +91,14 @@ impl Rig {
 
     /// Brings a plugged guest's port up, as its front-end would.
     pub fn up(&mut self, port: PortId, network: u16, source: SourcePolicy) {
+        let memory = Arc::new(memory_of(&self.guests[usize::from(port)]));
+        self.up_in(port, network, source, &memory);
+    }
+
+    /// The same with this mapping of its memory.
+    pub fn up_in(&mut self, port: PortId, network: u16, source: SourcePolicy, memory: &Arc<GuestMemory>) {
         let guest = &self.guests[usize::from(port)];
-        let up = port_of(guest, Ingress { port, network, trunk: None, source, generation: 1 });
+        let up = port_in(memory, guest, Ingress { port, network, trunk: None, source, generation: 1 });
         self.fleet.up(up);
     }
 
@@ -191,7 +197,11 @@ impl Rig {
 
 /// A guest's queues, as its front-end would announce them.
 pub fn port_of(guest: &GuestDriver, ingress: Ingress) -> PortUp {
-    let memory = Arc::new(memory_of(guest));
+    port_in(&Arc::new(memory_of(guest)), guest, ingress)
+}
+
+/// The same in this mapping of its memory.
+pub fn port_in(memory: &Arc<GuestMemory>, guest: &GuestDriver, ingress: Ingress) -> PortUp {
     let features = Features::from_bits(guest.options().features());
     let (mut rxqs, mut txqs) = (Vec::new(), Vec::new());
     for vring in 0..guest.n_vrings() {
@@ -218,7 +228,13 @@ pub fn port_of(guest: &GuestDriver, ingress: Ingress) -> PortUp {
 
 /// The guest's regions, mapped as the switch maps them; those on the heap as they are.
 pub fn memory_of(guest: &GuestDriver) -> GuestMemory {
-    let Some(file) = guest.memory().file() else { return heap_of(guest) };
+    let Some(regions) = regions_of(guest) else { return heap_of(guest) };
+    GuestMemory::new(regions).expect("regions that can be mapped")
+}
+
+/// The guest's regions, as its front-end would announce them; none: they are on the heap.
+pub fn regions_of(guest: &GuestDriver) -> Option<Vec<RegionSpec>> {
+    let file = guest.memory().file()?;
     let regions = guest.memory().regions().iter().map(|region| {
         let spec = region.spec();
         RegionSpec {
@@ -229,7 +245,7 @@ pub fn memory_of(guest: &GuestDriver) -> GuestMemory {
             file: file.try_clone().expect("a file"),
         }
     });
-    GuestMemory::new(regions.collect()).expect("regions that can be mapped")
+    Some(regions.collect())
 }
 
 #[allow(unsafe_code)]

@@ -8,6 +8,7 @@ mod forwarding;
 mod hostile;
 mod lifecycle;
 mod neighbours;
+mod paging;
 mod random;
 mod rates;
 mod rules;

@@ -76,7 +76,7 @@ faults! {
     BadIndirect DropChain "an indirect table is malformed, or was not negotiated";
     HeadOutOfRange StopQueue "descriptor out of range in the available ring";
     AvailTooFar StopQueue "the available index is further ahead than the ring is long, or went back";
-    MemoryGone CloseConnection "the file behind the guest's memory was cut short";
+    MemoryGone CloseConnection "the file behind the guest's memory was cut short, or its large pages can't be had";
 }
 
 impl GuestFault {

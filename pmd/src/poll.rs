@@ -132,7 +132,8 @@ impl Core {
             let n = rxq.peek(&mut self.burst, allowance, port_stats);
             rxq.gate.passed(now, n > 0);
             if n == 0 {
-                rxq.is_held = false;
+                rxq.is_held = rxq.takes_wait();
+                turn.n_held += usize::from(rxq.is_held);
                 continue;
             }
             let Some(view) = self.views[usize::from(rxq.port)].as_deref() else { continue };

@@ -5,10 +5,12 @@
 //! - [`xdp`]: AF_XDP sockets
 //! - `tun`: taps
 //! - `signal`: another's eventfd, signalled without waiting
+//! - `userfault`: pages that are not there
 
 pub mod bpf;
 mod signal;
 pub(crate) mod tun;
+pub(crate) mod userfault;
 pub mod xdp;
 
 pub mod link;

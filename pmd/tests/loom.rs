@@ -9,7 +9,7 @@ use loom::thread;
 use loom::sync::atomic as atomics;
 #[path = "../src/shm/slot.rs"]
 mod slot;
-use slot::Slot;
+use slot::{Put, Slot};
 
 /// What is mapped where: a number for each of two places, that of its owner, or 0. The kernel orders what it does to one address space.
 struct Space([AtomicUsize; 2]);
@@ -42,7 +42,7 @@ fn handler_acts_upon_the_mapping_it_found_or_upon_none() {
     loom::model(|| {
         let slot = Arc::new(Slot::default());
         let space = Arc::new(Space([AtomicUsize::new(1), AtomicUsize::new(0)]));
-        assert!(slot.take(BASES[0], LENS[0]));
+        assert!(slot.take(BASES[0], LENS[0], 3));
         let owner = {
             let (slot, space) = (slot.clone(), space.clone());
             thread::spawn(move || {
@@ -50,13 +50,13 @@ fn handler_acts_upon_the_mapping_it_found_or_upon_none() {
                 end(&slot, &space, 0);
                 space.map(0, 9);
                 space.map(1, 2);
-                assert!(slot.take(BASES[1], LENS[1]));
+                assert!(slot.take(BASES[1], LENS[1], 4));
             })
         };
-        let done = slot.replace_if_around(BASES[0] + 8, |base, len| {
-            assert_eq!((base, len), (BASES[0], LENS[0]));
+        let done = slot.replace_if_around(BASES[0] + 8, |base, len, extra| {
+            assert_eq!((base, len, extra), (BASES[0], LENS[0], 3));
             assert_eq!(space.is(0), 1, "mapped over somebody else's memory");
-            true
+            Put::All
         });
         owner.join().unwrap();
         assert!(!slot.is_damaged(), "the second mapping is marked for the first one's fault");
@@ -72,13 +72,13 @@ fn two_handlers_in_one_mapping_are_both_waited_for() {
     model.check(|| {
         let slot = Arc::new(Slot::default());
         let space = Arc::new(Space([AtomicUsize::new(1), AtomicUsize::new(0)]));
-        assert!(slot.take(BASES[0], LENS[0]));
+        assert!(slot.take(BASES[0], LENS[0], 3));
         let core = {
             let (slot, space) = (slot.clone(), space.clone());
             thread::spawn(move || {
-                slot.replace_if_around(BASES[0], |_, _| {
+                slot.replace_if_around(BASES[0], |_, _, _| {
                     assert_eq!(space.is(0), 1);
-                    true
+                    Put::All
                 });
             })
         };
@@ -86,9 +86,9 @@ fn two_handlers_in_one_mapping_are_both_waited_for() {
             let (slot, space) = (slot.clone(), space.clone());
             thread::spawn(move || end(&slot, &space, 0))
         };
-        slot.replace_if_around(BASES[0], |_, _| {
+        slot.replace_if_around(BASES[0], |_, _, _| {
             assert_eq!(space.is(0), 1);
-            true
+            Put::All
         });
         core.join().unwrap();
         owner.join().unwrap();

@@ -171,6 +171,12 @@ impl RxQueue {
         }
     }
 
+    /// Whether nothing was found only because a guest's memory is not to be touched yet.
+    #[inline]
+    pub(crate) fn takes_wait(&mut self) -> bool {
+        if let RxKind::Vhost(queue) = &mut self.kind { queue.takes_wait() } else { false }
+    }
+
     /// Whether anything waits, asked afresh.
     pub(crate) fn has_more(&mut self) -> bool {
         match &mut self.kind {

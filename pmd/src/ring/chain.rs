@@ -12,6 +12,9 @@ pub const DESCRIPTORS_MAX: usize = 1024;
 /// Bytes of a chain: the largest segmentation offload frame and a header.
 pub const CHAIN_MAX: u64 = 65_536 + 64;
 
+/// The same in a descriptor's type.
+const LEN_MAX: u32 = 65_536 + 64;
+
 /// Pieces of the frames of a burst, one after another.
 pub(crate) type Pieces = ArrayVec<Piece, PIECES_MAX>;
 
@@ -45,6 +48,8 @@ struct Walk<'a> {
     n_bytes: u64,
     n_descriptors: usize,
     direction: u16,
+    /// It leads to memory that is not to be touched yet.
+    waits: bool,
 }
 
 impl Walk<'_> {
@@ -58,8 +63,9 @@ impl Walk<'_> {
         }
         if descriptor.len == 0 {
             // Nothing to take, but an address that leads nowhere is a fault all the same.
-            return self.memory.window(descriptor.addr).map(|_| ()).ok_or(GuestFault::OutsideMemory);
+            return if self.memory.has(descriptor.addr) { Ok(()) } else { Err(GuestFault::OutsideMemory) };
         }
+        self.touch(descriptor)?;
         let pieces = &mut *self.pieces;
         let mut has_room = true;
         let is_inside = self.memory.pieces(descriptor.addr, descriptor.len, |piece| {
@@ -71,6 +77,16 @@ impl Walk<'_> {
             (false, true) => Err(GuestFault::OutsideMemory),
             (false, false) => Err(GuestFault::ChainTooLong),
         }
+    }
+
+    /// Whether the bytes of a descriptor may be touched. The fault that is given if not stands for the walk's end alone: see
+    /// [`SplitRing::waits`].
+    fn touch(&mut self, descriptor: Descriptor) -> Result<(), GuestFault> {
+        if self.memory.may_touch(descriptor.addr, descriptor.len) {
+            return Ok(());
+        }
+        self.waits = true;
+        Err(GuestFault::ChainTooLong)
     }
 
     /// Counts descriptors against what one chain may have, no more than `size`, so that a loop ends; and against what the
@@ -91,7 +107,7 @@ impl SplitRing {
     ///
     /// # Errors
     /// The first rule that the chain breaks. [`GuestFault::ChainTooLong`] may also say that there is not enough left of
-    /// `pieces` or `budget`: with both whole, it is the chain's fault.
+    /// `pieces` or `budget`: with both whole, it is the chain's fault. Any fault says nothing if [`SplitRing::waits`] is set afterwards.
     #[cold]
     #[inline(never)]
     pub(crate) fn walk(
@@ -104,12 +120,24 @@ impl SplitRing {
         let before = pieces.len();
         // Taken out for the walk, which also reads the ring it belongs to.
         let mut table = std::mem::take(&mut self.table);
-        let walked = self.walk_to(head, writable, pieces, budget, &mut table);
-        self.table = table;
+        let mut waits = false;
+        let walked = self.walk_to(head, writable, pieces, budget, &mut table, &mut waits);
+        (self.table, self.waits) = (table, waits);
         if walked.is_err() {
             pieces.truncate(before);
         }
         walked
+    }
+
+    /// Asks for the memory that the next `n` chains from `from` on begin in, behind one that waits for its own: so that they don't wait one
+    /// after another.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn ask_ahead(&self, from: u16, n: u16) {
+        for at in 0..n {
+            let descriptor = self.descriptor(self.head(from.wrapping_add(at)));
+            self.memory.may_touch(descriptor.addr, descriptor.len.min(LEN_MAX));
+        }
     }
 
     fn walk_to(
@@ -119,28 +147,35 @@ impl SplitRing {
         pieces: &mut Pieces,
         budget: &mut Budget,
         table: &mut [[u64; 2]],
+        waits: &mut bool,
     ) -> Result<u32, GuestFault> {
         let direction = if writable { WRITE } else { 0 };
+        let memory = &self.memory;
+        let mut walk = Walk { memory, pieces, budget, n_bytes: 0, n_descriptors: 0, direction, waits: false };
+        let walked = self.walk_descriptors(head, &mut walk, table);
+        *waits = walk.waits;
+        walked?;
+        u32::try_from(walk.n_bytes).map_err(|_| GuestFault::TooLong)
+    }
+
+    fn walk_descriptors(&self, head: u16, walk: &mut Walk<'_>, table: &mut [[u64; 2]]) -> Result<(), GuestFault> {
         let size = usize::from(self.size());
-        let mut walk = Walk { memory: &self.memory, pieces, budget, n_bytes: 0, n_descriptors: 0, direction };
         let mut id = head;
         loop {
             let descriptor = self.descriptor(id);
             if descriptor.flags & INDIRECT != 0 {
-                self.walk_table(descriptor, &mut walk, table)?;
-                break;
+                return self.walk_table(descriptor, walk, table);
             }
             walk.count(1, size)?;
             walk.take(descriptor)?;
             if descriptor.flags & NEXT == 0 {
-                break;
+                return Ok(());
             }
             if descriptor.next >= self.size() {
                 return Err(GuestFault::NextOutOfRange);
             }
             id = descriptor.next;
         }
-        u32::try_from(walk.n_bytes).map_err(|_| GuestFault::TooLong)
     }
 
     /// Goes through an indirect table. The write flag of the descriptor that leads here says nothing (2.7.5.3.2).
@@ -157,6 +192,7 @@ impl SplitRing {
         }
         // All of it is copied, so all of it counts.
         walk.count(n_entries, DESCRIPTORS_MAX)?;
+        walk.touch(leads_here)?;
         copy_table(walk.memory, leads_here, &mut table[..n_entries])?;
         let mut at = 0;
         for _ in 0..n_entries {

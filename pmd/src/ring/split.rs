@@ -93,6 +93,8 @@ pub struct SplitRing {
     pub(crate) memory: Arc<GuestMemory>,
     /// An indirect table, copied before use.
     pub(crate) table: Vec<[u64; 2]>,
+    /// The chain that was walked last leads to memory that is not to be touched yet: it is to be walked again later.
+    pub(crate) waits: bool,
     spec: QueueSpec,
 }
 
@@ -139,6 +141,7 @@ impl SplitRing {
             window: Window::EMPTY,
             memory,
             table,
+            waits: false,
             spec: spec.clone(),
         };
         // SAFETY: two bytes inside the used ring.

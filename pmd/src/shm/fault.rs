@@ -2,12 +2,15 @@
 //!
 //! Touching such a page raises SIGBUS. The handler finds the mapping in a table that is read without a lock, puts empty
 //! private pages over all of it and marks it as damaged: the core reads zeros from then on, and control, which looks at the
-//! mark, closes that front-end's connection. A SIGBUS anywhere else goes to whoever handled it before.
+//! mark, closes that front-end's connection. Of a mapping of large pages, where one that was taken away raises the same signal, it is that
+//! page alone, which [`super::pager`] puts back. A SIGBUS anywhere else goes to whoever handled it before.
 
-use super::slot::Slot;
+use super::presence::Presence;
+use super::slot::{Put, Slot};
+use crate::sys::userfault::put_empty_pages as put_pages;
 use std::ptr::null_mut;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 /// Mappings at a time, of all guests together. A slot that was never used is a page that was never touched.
@@ -27,6 +30,7 @@ static SLOTS: [Slot; N_SLOTS] = [const {
     Slot {
         base: AtomicUsize::new(0),
         len: AtomicUsize::new(0),
+        extra: AtomicUsize::new(0),
         is_damaged: AtomicBool::new(false),
         n_inside: AtomicUsize::new(0),
     }
@@ -34,7 +38,7 @@ static SLOTS: [Slot; N_SLOTS] = [const {
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
 static INSTALL: Once = Once::new();
 
-/// How often, and then how long, the end of a mapping waits for handlers that act upon it. A handler makes two system calls, so only one whose
+/// How often, and then how long, the end of a mapping waits for handlers that act upon it. A handler makes three system calls, so only one whose
 /// thread is off its CPU takes longer than the first.
 const N_YIELDS: u32 = 1_000;
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -44,10 +48,12 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Guard(&'static Slot);
 
 impl Guard {
-    /// Puts a mapping under guard; `None` when there are too many.
-    pub(crate) fn new(base: *mut u8, len: usize) -> Option<Self> {
+    /// Puts a mapping under guard; `None` when there are too many. `presence`: whose pages are put back one by one; the guard is ended
+    /// before it goes.
+    pub(crate) fn new(base: *mut u8, len: usize, presence: Option<&Arc<Presence>>) -> Option<Self> {
         INSTALL.call_once(install);
-        SLOTS.iter().find(|slot| slot.take(base as usize, len)).map(Self)
+        let extra = presence.map_or(0, |presence| Arc::as_ptr(presence) as usize);
+        SLOTS.iter().find(|slot| slot.take(base as usize, len, extra)).map(Self)
     }
 
     /// Whether its file was cut short and something touched the missing part.
@@ -92,13 +98,15 @@ fn install() {
     }
 }
 
-/// The handler: atomics and two system calls, nothing that could wait or allocate. What it interrupted finds `errno` as it was.
+/// The handler: atomics and three system calls, nothing that could wait or allocate. What it interrupted finds `errno` as it was.
 extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid `info`, and `errno` has a place on every thread.
     let (code, at, errno) = unsafe { ((*info).si_code, (*info).si_addr() as usize, *libc::__errno_location()) };
     // One that a process sent (`kill`) says nothing of an address: what stands there are its sender's ids.
     let is_of_memory = code > 0;
-    if is_of_memory && SLOTS.iter().any(|slot| slot.replace_if_around(at, put_empty_pages)) {
+    if is_of_memory
+        && SLOTS.iter().any(|slot| slot.replace_if_around(at, |base, len, extra| put_empty_pages(at, base, len, extra)))
+    {
         // SAFETY: as above.
         unsafe { *libc::__errno_location() = errno };
         return;
@@ -113,19 +121,20 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _con
     }
 }
 
-/// Puts empty pages over a mapping, small ones: clearing a large one would take the core too long.
-fn put_empty_pages(base: usize, len: usize) -> bool {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-    let base = base as *mut libc::c_void;
-    // SAFETY: replaces a mapping of ours, whole, by empty pages at the same addresses; its owner unmaps the same range, but not before
-    // the slot is left.
-    unsafe {
-        let put = libc::mmap(base, len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
-        if put != libc::MAP_FAILED {
-            libc::madvise(base, len, libc::MADV_NOHUGEPAGE);
-        }
-        put != libc::MAP_FAILED
+/// What is missing at `at` in the mapping of `len` bytes at `base`: one page, if its owner has [`Presence`] to put it back, or all.
+fn put_empty_pages(at: usize, base: usize, len: usize, extra: usize) -> Put {
+    // SAFETY: `extra` is none, or the address of the presence that the guard was made with, which its maker keeps until the slot is left.
+    let presence = unsafe { (extra as *const Presence).as_ref() };
+    let page = presence.and_then(|presence| presence.page_to_lose(at - base));
+    let (from, n, put) = page.map_or((0, len, Put::All), |(from, n)| (from, n, Put::Page));
+    // SAFETY: the range is inside a mapping of ours, which its owner does not end before the slot is left.
+    if !unsafe { put_pages(base + from, n) } {
+        return Put::Nothing;
     }
+    if let (Put::Page, Some(presence)) = (put, presence) {
+        presence.lose(at - base);
+    }
+    put
 }
 
 #[cfg(all(test, not(miri)))]

@@ -4,12 +4,17 @@
 //! hands it to the cores; the last holder of a mapping unmaps it.
 
 use super::fault::Guard;
+use super::pager;
+use super::presence::Presence;
 use super::{Piece, prefetch};
 use crate::error::SetupError;
 use crate::sys;
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
+
+/// Bytes of a page that a core may make itself: it takes a microsecond or two.
+const SMALL_PAGE: u64 = 4096;
 
 /// One region as a front-end announces it.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ struct Mapping {
     base: *mut u8,
     len: usize,
     guard: Option<Guard>,
+    /// Of large pages: which of them cores may touch. Small ones cores make themselves.
+    presence: Option<Arc<Presence>>,
     /// Who keeps the bytes there, if they are no mapping but this process's own memory.
     owner: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -56,7 +63,14 @@ unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if let Some(presence) = &self.presence {
+            presence.end();
+        }
         let is_left = self.guard.take().is_none_or(Guard::end);
+        if !is_left {
+            // A handler may look at it for ever.
+            std::mem::forget(self.presence.take());
+        }
         if self.owner.is_some() || !is_left {
             return;
         }
@@ -78,6 +92,24 @@ struct Region {
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
+
+impl Region {
+    /// Byte `at` of the region as a place in its mapping, which may begin before it.
+    fn in_mapping(&self, at: u64) -> usize {
+        (self.host as usize - self.mapping.base as usize).saturating_add(usize::try_from(at).unwrap_or(usize::MAX))
+    }
+
+    #[cold]
+    fn granted_window(&self, presence: &Presence, addr: u64) -> Option<Window> {
+        let skip = self.in_mapping(0) as u64;
+        let (from, to) = presence.granted_around(self.in_mapping(addr - self.guest_addr))?;
+        // Pages may begin before the region, and end behind it.
+        let from = (from as u64).saturating_sub(skip);
+        let to = (to as u64 - skip).min(self.len);
+        let host = self.host.wrapping_add(usize::try_from(from).ok()?);
+        Some(Window { guest_addr: self.guest_addr + from, len: to - from, host })
+    }
+}
 
 /// Addresses in a row that one translation found, for those that follow it.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +144,8 @@ impl Window {
 pub struct GuestMemory {
     /// By guest address.
     regions: Vec<Region>,
+    /// Whether some mapping has pages that cores may not touch yet.
+    is_paged: bool,
 }
 
 impl GuestMemory {
@@ -121,6 +155,18 @@ impl GuestMemory {
     /// When a region wraps, overlaps another, is longer than its file, or its file isn't memory that can be shared.
     pub fn new(specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
         specs.into_iter().try_fold(Self::default(), |memory, spec| memory.with(spec))
+    }
+
+    /// The same with the pages of all files taken for large ones, which no core makes: so that what is done about these can be tested
+    /// where none are reserved.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::new`].
+    pub fn of_large_pages(specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
+        specs.into_iter().try_fold(Self::default(), |memory, spec| {
+            memory.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
+            Ok(memory.insert(map(&spec, true)?))
+        })
     }
 
     /// Regions of this process's own memory: both ends of a ring without a file between them, where nothing can be mapped.
@@ -137,7 +183,8 @@ impl GuestMemory {
         regions.iter().try_fold(Self::default(), |memory, own| {
             let &OwnRegion { guest_addr, user_addr, len, host } = own;
             memory.check_apart(guest_addr, user_addr, len)?;
-            let mapping = Arc::new(Mapping { base: host, len: 0, guard: None, owner: Some(owner.clone()) });
+            let mapping =
+                Arc::new(Mapping { base: host, len: 0, guard: None, presence: None, owner: Some(owner.clone()) });
             Ok(memory.insert(Region { guest_addr, user_addr, len, host, mapping }))
         })
     }
@@ -148,7 +195,8 @@ impl GuestMemory {
     /// As [`GuestMemory::new`].
     pub fn with(&self, spec: RegionSpec) -> Result<Self, SetupError> {
         self.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
-        Ok(self.insert(map(&spec)?))
+        let is_paged = sys::file_facts(&spec.file).is_ok_and(|facts| facts.page > SMALL_PAGE);
+        Ok(self.insert(map(&spec, is_paged)?))
     }
 
     /// Whether a region there would be a range, and apart from all others.
@@ -171,7 +219,7 @@ impl GuestMemory {
         let mut regions = self.regions.clone();
         let place = regions.partition_point(|r| r.guest_addr < region.guest_addr);
         regions.insert(place, region);
-        Self { regions }
+        Self::of(regions)
     }
 
     /// The same without one region.
@@ -185,7 +233,12 @@ impl GuestMemory {
                 "the front-end removes a memory region at {guest_addr:#x} that it never added"
             )));
         }
-        Ok(Self { regions: self.regions.iter().filter(|r| !is_it(r)).cloned().collect() })
+        Ok(Self::of(self.regions.iter().filter(|r| !is_it(r)).cloned().collect()))
+    }
+
+    fn of(regions: Vec<Region>) -> Self {
+        let is_paged = regions.iter().any(|r| r.mapping.presence.is_some());
+        Self { regions, is_paged }
     }
 
     /// How many regions there are.
@@ -198,9 +251,15 @@ impl GuestMemory {
         self.regions.iter().map(|r| r.len).sum()
     }
 
-    /// Whether a file was cut short under us; see [`super::fault`].
+    /// Whether a file was cut short under us, or has no memory left; see [`super::fault`].
     pub fn is_damaged(&self) -> bool {
-        self.regions.iter().any(|r| r.mapping.guard.as_ref().is_some_and(Guard::is_damaged))
+        let is_gone = |r: &Region| r.mapping.presence.as_ref().is_some_and(|presence| presence.is_gone());
+        self.regions.iter().any(|r| r.mapping.guard.as_ref().is_some_and(Guard::is_damaged) || is_gone(r))
+    }
+
+    /// Large pages that the front-end had taken away when a core touched them.
+    pub fn n_lost_pages(&self) -> u64 {
+        self.regions.iter().filter_map(|r| r.mapping.presence.as_ref()).map(|presence| presence.n_lost()).sum()
     }
 
     /// The one copy by itself: `len` bytes at guest address `from` to guest address `to` of another guest, as a frame's payload
@@ -212,16 +271,50 @@ impl GuestMemory {
         true
     }
 
-    /// The window around a guest address.
+    /// The window around a guest address: all of its region, or, where cores may not touch all of that yet, the pages around that they may.
+    /// None: there is none, or it isn't to be touched; [`GuestMemory::may_touch`] tells them apart.
     #[inline(never)]
     pub(crate) fn window(&self, addr: u64) -> Option<Window> {
+        let region = self.region(addr)?;
+        match &region.mapping.presence {
+            None => Some(Window { guest_addr: region.guest_addr, len: region.len, host: region.host }),
+            Some(presence) => region.granted_window(presence, addr),
+        }
+    }
+
+    fn region(&self, addr: u64) -> Option<&Region> {
         let behind = self.regions.partition_point(|r| r.guest_addr <= addr);
         let region = &self.regions[behind.checked_sub(1)?];
-        (addr - region.guest_addr < region.len).then_some(Window {
-            guest_addr: region.guest_addr,
-            len: region.len,
-            host: region.host,
-        })
+        (addr - region.guest_addr < region.len).then_some(region)
+    }
+
+    /// Whether a guest address leads anywhere.
+    pub(crate) fn has(&self, addr: u64) -> bool {
+        self.region(addr).is_some()
+    }
+
+    /// Whether a core may touch these bytes now, as far as they are somewhere. If not, their pages are being made, off the core; ask again.
+    #[inline]
+    pub(crate) fn may_touch(&self, addr: u64, len: u32) -> bool {
+        !self.is_paged || self.is_granted(addr, len)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_granted(&self, mut addr: u64, len: u32) -> bool {
+        let (mut left, mut is_whole) = (u64::from(len.max(1)), true);
+        while left > 0 {
+            let Some(region) = self.region(addr) else { return is_whole };
+            let at = addr - region.guest_addr;
+            let here = left.min(region.len - at);
+            if let Some(presence) = &region.mapping.presence {
+                is_whole &= presence.is_granted(region.in_mapping(at), usize::try_from(here).unwrap_or(0));
+            }
+            left -= here;
+            let Some(next) = addr.checked_add(here) else { return is_whole };
+            addr = next;
+        }
+        is_whole
     }
 
     /// The bytes at a guest address, in as many pieces as regions they cross; false when some of them are nowhere, or
@@ -251,8 +344,12 @@ impl GuestMemory {
         if len > region.len - at || !(host as u64).is_multiple_of(align) {
             return None;
         }
+        let n_bytes = usize::try_from(len).ok()?;
+        if let Some(presence) = &region.mapping.presence {
+            pager::grant_now(presence, region.in_mapping(at), n_bytes);
+        }
         // SAFETY: the range is inside the region's mapping.
-        unsafe { sys::prefault(host, usize::try_from(len).ok()?) };
+        unsafe { sys::prefault(host, n_bytes) };
         prefetch(host);
         Some(host)
     }
@@ -274,7 +371,16 @@ fn check_range(kind: &str, addr: u64, len: u64) -> Result<(), SetupError> {
     Ok(())
 }
 
-fn map(spec: &RegionSpec) -> Result<Region, SetupError> {
+/// Which pages of a mapping of large ones cores may touch: none yet. `None`: nobody can make them, so that cores have to.
+fn presence(file: &File, start: u64, base: *mut u8, len: usize, page: u64) -> Option<Arc<Presence>> {
+    let (base, page) = (base as usize, usize::try_from(page).ok()?);
+    let is_told = sys::userfault::tell_by_signal(base, len);
+    let presence = Arc::new(Presence::new(file.try_clone().ok()?, start, base, len, page, is_told));
+    pager::attend(&presence).then_some(presence)
+}
+
+/// `is_paged`: of large pages, cores touch only those that were granted.
+fn map(spec: &RegionSpec, is_paged: bool) -> Result<Region, SetupError> {
     let say = |what: &str| {
         SetupError::memory(format!("cannot map the front-end's memory region at {:#x}: {what}", spec.guest_addr))
     };
@@ -294,9 +400,10 @@ fn map(spec: &RegionSpec) -> Result<Region, SetupError> {
     let len = usize::try_from(whole_end - start).map_err(|_| say("it is too long"))?;
     let base = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
     // Always: a file that is sealed against shrinking may still have no page behind it, as in an empty pool of huge ones.
-    let guard = Guard::new(base, len);
+    let presence = if is_paged { presence(&spec.file, start, base, len, facts.page) } else { None };
+    let guard = Guard::new(base, len, presence.as_ref());
     let is_guarded = guard.is_some();
-    let mapping = Arc::new(Mapping { base, len, guard, owner: None });
+    let mapping = Arc::new(Mapping { base, len, guard, presence, owner: None });
     if !is_guarded {
         return Err(say("there are too many regions already"));
     }

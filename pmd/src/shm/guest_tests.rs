@@ -123,9 +123,158 @@ fn huge_pages_that_nobody_reserved_kill_nobody() {
     // SAFETY: the fd is open.
     assert_eq!(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) }, 0);
     let memory = GuestMemory::new(vec![spec(0, 1 << 40, 2 << 20, 0, &file)]).unwrap();
-    // Works where a huge page happens to be free, and reads as zeros where not.
-    memory.window(0).unwrap().piece(0, 3).unwrap().write(b"abc");
-    assert!(memory.ring(1 << 40, 4096, 16).is_some());
+    // Works where a huge page happens to be free; where not, it is no memory of a guest's.
+    let ring = memory.ring(1 << 40, 4096, 16).expect("it lies in a region");
+    // SAFETY: two bytes of the mapping.
+    unsafe { ring.add(2).write_volatile(7) };
+    assert!(memory.may_touch(0, 3) || memory.is_damaged());
+}
+
+/// Until `is_so`: what another thread does is over soon.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed().as_secs() < 60, "never {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn allocated_pages(file: &File) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) * 512 / PAGE
+}
+
+fn punch(file: &File, page: u64, n: u64) {
+    use std::os::fd::AsRawFd;
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let (at, len) = ((page * PAGE).cast_signed(), (n * PAGE).cast_signed());
+    // SAFETY: a plain call on an open file.
+    assert_eq!(unsafe { libc::fallocate(file.as_raw_fd(), mode, at, len) }, 0);
+}
+
+fn write(memory: &GuestMemory, page: u64, bytes: &[u8]) {
+    memory.window(page * PAGE).unwrap().piece(page * PAGE, 4).unwrap().write(bytes);
+}
+
+#[test]
+fn page_is_made_off_the_core_when_a_buffer_lies_there_and_no_other_is() {
+    let file = memfd(300 * PAGE);
+    let memory = GuestMemory::of_large_pages(vec![spec(0x1000, 1 << 40, 299 * PAGE, PAGE, &file)]).unwrap();
+    assert!(memory.window(0x1000 + 70 * PAGE).is_none() && memory.has(0x1000 + 70 * PAGE));
+    assert!(!memory.may_touch(0x1000 + 71 * PAGE - 1, 2), "it is not there");
+    wait_until("made", || memory.may_touch(0x1000 + 71 * PAGE - 1, 2));
+    assert_eq!(allocated_pages(&file), 2);
+    let window = memory.window(0x1000 + 70 * PAGE).unwrap();
+    window.piece(0x1000 + 71 * PAGE - 1, 2).unwrap().write(b"ok");
+    assert!(window.piece(0x1000 + 70 * PAGE - 1, 2).is_none() && window.piece(0x1000 + 72 * PAGE - 1, 2).is_none());
+    // What the guest has touched meanwhile is granted with its neighbours, which makes no page.
+    let guest = GuestMemory::new(vec![spec(0, 1 << 40, 300 * PAGE, 0, &file)]).unwrap();
+    (130..140).for_each(|page| write(&guest, page, b"mine"));
+    assert!(!memory.may_touch(131 * PAGE, 1));
+    wait_until("granted", || memory.may_touch(131 * PAGE, 9 * PAGE as u32));
+    assert_eq!(allocated_pages(&file), 12);
+    assert!(!memory.is_damaged());
+}
+
+#[test]
+fn page_that_is_taken_away_reads_as_zeros_and_is_put_back() {
+    let file = memfd(64 * PAGE);
+    let memory = GuestMemory::of_large_pages(vec![spec(0, 1 << 40, 64 * PAGE, 0, &file)]).unwrap();
+    let guest = GuestMemory::new(vec![spec(0, 1 << 40, 64 * PAGE, 0, &file)]).unwrap();
+    (0..64).for_each(|page| write(&guest, page, b"mine"));
+    memory.may_touch(0, 1);
+    wait_until("granted", || memory.may_touch(0, 64 * PAGE as u32));
+    for round in 1..=3 {
+        let piece = memory.window(0).unwrap().piece(9 * PAGE, 4).unwrap();
+        punch(&file, 9, 1);
+        let mut to = [1; 4];
+        piece.read(&mut to, 4);
+        assert_eq!((to, memory.n_lost_pages()), ([0; 4], round));
+        wait_until("put back", || memory.may_touch(9 * PAGE, 4));
+        // It is the guest's page again, in both directions.
+        write(&guest, 9, b"new ");
+        memory.window(9 * PAGE).unwrap().piece(9 * PAGE, 4).unwrap().read(&mut to, 4);
+        assert_eq!(&to, b"new ");
+        write(&memory, 9, b"back");
+        guest.window(9 * PAGE).unwrap().piece(9 * PAGE, 4).unwrap().read(&mut to, 4);
+        assert_eq!(&to, b"back");
+    }
+    assert!(!memory.is_damaged());
+}
+
+#[test]
+fn pages_that_are_taken_away_by_the_dozen_cost_few_faults_and_the_connection() {
+    const N: u64 = 512;
+    let file = memfd(N * PAGE);
+    let memory = GuestMemory::of_large_pages(vec![spec(0, 1 << 40, N * PAGE, 0, &file)]).unwrap();
+    let guest = GuestMemory::new(vec![spec(0, 1 << 40, N * PAGE, 0, &file)]).unwrap();
+    (0..N).for_each(|page| write(&guest, page, b"mine"));
+    (0..N).step_by(64).for_each(|page| assert!(!memory.may_touch(page * PAGE, 1)));
+    wait_until("granted", || memory.may_touch(0, (N * PAGE) as u32));
+    let pieces: Vec<_> =
+        (0..N).map(|page| memory.window(page * PAGE).unwrap().piece(page * PAGE, 4).unwrap()).collect();
+    punch(&file, 0, N);
+    pieces.iter().for_each(|piece| piece.write(b"core"));
+    assert!(memory.n_lost_pages() <= 64, "{} faults", memory.n_lost_pages());
+    assert!(memory.is_damaged());
+    assert!(allocated_pages(&file) <= 64, "a core made {} pages", allocated_pages(&file));
+}
+
+#[test]
+fn page_that_is_taken_away_again_and_again_is_put_back_at_a_bounded_rate() {
+    let file = memfd(64 * PAGE);
+    let memory = GuestMemory::of_large_pages(vec![spec(0, 1 << 40, 64 * PAGE, 0, &file)]).unwrap();
+    assert!(!memory.may_touch(0, 1));
+    let begin = std::time::Instant::now();
+    let mut n = 0;
+    while begin.elapsed().as_millis() < 300 {
+        if memory.may_touch(0, 1) {
+            let piece = memory.window(0).unwrap().piece(0, 1).unwrap();
+            punch(&file, 0, 1);
+            piece.write(b"x");
+            n += 1;
+        } else {
+            std::thread::yield_now();
+        }
+    }
+    // Sixteen at once, then one in two milliseconds.
+    assert!(
+        memory.n_lost_pages() <= 17 + begin.elapsed().as_millis() as u64 / 2,
+        "{n} tries: {}",
+        memory.n_lost_pages()
+    );
+    assert!(memory.n_lost_pages() >= 16, "it came back only {n} times");
+}
+
+#[test]
+fn file_cut_short_behind_large_pages_is_noted_and_does_not_grow_back() {
+    let file = memfd(8 * PAGE);
+    let memory = GuestMemory::of_large_pages(vec![spec(0, 1 << 40, 8 * PAGE, 0, &file)]).unwrap();
+    assert!(!memory.may_touch(7 * PAGE, 1));
+    wait_until("made", || memory.may_touch(7 * PAGE, 1));
+    file.set_len(PAGE).unwrap();
+    write(&memory, 7, b"core");
+    wait_until("noted", || memory.is_damaged());
+    assert_eq!((file.metadata().unwrap().len(), allocated_pages(&file)), (PAGE, 0));
+}
+
+#[test]
+fn mapping_that_ends_while_its_pages_are_wanted_is_left_alone() {
+    for _ in 0..200 {
+        let file = memfd(64 * PAGE);
+        let memory = GuestMemory::of_large_pages(vec![spec(0, 1 << 40, 64 * PAGE, 0, &file)]).unwrap();
+        (0..64).for_each(|page| assert!(!memory.may_touch(page * PAGE, 1) || page > 0));
+        drop(memory);
+        // Somebody else's, where it may have been.
+        let others = memfd(64 * PAGE);
+        let other = GuestMemory::new(vec![spec(0, 1 << 40, 64 * PAGE, 0, &others)]).unwrap();
+        (0..64).for_each(|page| write(&other, page, b"mine"));
+        std::thread::yield_now();
+        let mut to = [0; 4];
+        for page in 0..64 {
+            other.window(0).unwrap().piece(page * PAGE, 4).unwrap().read(&mut to, 4);
+            assert_eq!(&to, b"mine");
+        }
+    }
 }
 
 #[test]

@@ -6,12 +6,14 @@
 
 pub mod fault;
 pub mod guest;
+mod pager;
+mod presence;
 mod slot;
 pub(crate) mod umem;
 
 pub use fault::mappings_of_a_port;
-// By this name [`slot`] finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their place.
 pub use guest::{GuestMemory, RegionSpec};
+// By this name `slot` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their place.
 use std::sync::atomic as atomics;
 
 /// Bytes in guest memory: checked when made, valid for as long as the [`GuestMemory`] it came from.

@@ -12,6 +12,17 @@ const FREE: usize = 0;
 /// Being filled in, or being given up. No mapping begins at address 1.
 const CLOSED: usize = 1;
 
+/// What a handler has put in a mapping's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// Nothing: it is none of its business.
+    Nothing,
+    /// One page, which its owner will put back.
+    Page,
+    /// Everything, for good.
+    All,
+}
+
 /// See the module. All zero: free.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
@@ -19,19 +30,22 @@ pub(crate) struct Slot {
     pub(super) base: AtomicUsize,
     /// Bytes of it. Written only while the slot is closed and nobody is inside.
     pub(super) len: AtomicUsize,
+    /// Address of what its owner keeps for the handler, or 0. Written as the length is, and kept until the slot is left.
+    pub(super) extra: AtomicUsize,
     pub(super) is_damaged: AtomicBool,
     /// Handlers that act upon this slot now.
     pub(super) n_inside: AtomicUsize,
 }
 
 impl Slot {
-    /// Takes the slot for the mapping of `len` bytes at `base`, if it is free.
-    pub(crate) fn take(&self, base: usize, len: usize) -> bool {
+    /// Takes the slot for the mapping of `len` bytes at `base`, if it is free. `extra` is what handlers are given beside these.
+    pub(crate) fn take(&self, base: usize, len: usize, extra: usize) -> bool {
         // Acquire, with the release in `free`: whoever was here before is gone.
         if self.base.compare_exchange(FREE, CLOSED, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return false;
         }
         self.len.store(len, Ordering::Relaxed);
+        self.extra.store(extra, Ordering::Relaxed);
         self.is_damaged.store(false, Ordering::Relaxed);
         // Release, with the loads in `range`: whoever sees the base sees the length.
         self.base.store(base, Ordering::Release);
@@ -61,11 +75,11 @@ impl Slot {
         self.is_damaged.load(Ordering::Acquire)
     }
 
-    /// For a signal handler: if `at` lies in this slot's mapping, `put` is called with its base and length, and says whether it has
-    /// put other pages there; then the mapping is marked as damaged. Gives whether it was.
+    /// For a signal handler: if `at` lies in this slot's mapping, `put` is called with its base, its length and `extra`, and says what it has
+    /// put there; if all of the mapping was replaced, it is marked as damaged. Gives whether anything was put.
     ///
     /// While `put` runs, the mapping stays and the slot is not used again. Waits for nobody.
-    pub(crate) fn replace_if_around(&self, at: usize, put: impl FnOnce(usize, usize) -> bool) -> bool {
+    pub(crate) fn replace_if_around(&self, at: usize, put: impl FnOnce(usize, usize, usize) -> Put) -> bool {
         // A hint, which spares counting in and out of every slot of the table.
         if self.range_around(at).is_none() {
             return false;
@@ -74,13 +88,15 @@ impl Slot {
         // Full fence, with the one in `close`.
         fence(Ordering::SeqCst);
         // Read anew, now that the slot can't change hands.
-        let done = self.range_around(at).is_some_and(|(base, len)| put(base, len));
-        if done {
+        let done = self
+            .range_around(at)
+            .map_or(Put::Nothing, |(base, len)| put(base, len, self.extra.load(Ordering::Relaxed)));
+        if done == Put::All {
             self.is_damaged.store(true, Ordering::Release);
         }
         // Release, with the load in `is_left`: what was done here is done before the mapping ends.
         self.n_inside.fetch_sub(1, Ordering::Release);
-        done
+        done != Put::Nothing
     }
 
     fn range_around(&self, at: usize) -> Option<(usize, usize)> {
@@ -102,41 +118,44 @@ mod tests {
     fn mapping_around_an_address_is_replaced_once_and_marked() {
         let slot = Slot::default();
         let mut calls = Vec::new();
-        assert!(slot.take(0x1000, 0x2000) && !slot.take(0x9000, 1));
+        assert!(slot.take(0x1000, 0x2000, 7) && !slot.take(0x9000, 1, 0));
         for at in [0xfff, 0x1000, 0x2fff, 0x3000] {
-            slot.replace_if_around(at, |base, len| {
-                calls.push((at, base, len));
-                at == 0x2fff
+            slot.replace_if_around(at, |base, len, extra| {
+                calls.push((at, base, len, extra));
+                if at == 0x2fff { Put::All } else { Put::Page }
             });
             assert_eq!(slot.is_damaged(), at > 0x1000);
         }
-        assert_eq!(calls, [(0x1000, 0x1000, 0x2000), (0x2fff, 0x1000, 0x2000)]);
+        assert_eq!(calls, [(0x1000, 0x1000, 0x2000, 7), (0x2fff, 0x1000, 0x2000, 7)]);
     }
 
     #[test]
     fn slot_that_is_given_up_meanwhile_is_not_used_again_before_the_handler_has_left() {
         let slot = Slot::default();
-        assert!(slot.take(0x1000, 0x1000));
-        slot.replace_if_around(0x1800, |base, len| {
+        assert!(slot.take(0x1000, 0x1000, 0));
+        slot.replace_if_around(0x1800, |base, len, _| {
             // Now, on another thread, the mapping's owner wants to unmap it, and the next one wants the slot.
             slot.close();
             assert!(!slot.is_left(), "it would be unmapped under the handler, and somebody else's memory be there");
-            assert!(!slot.take(0x8000, 0x10_0000), "the handler would act upon another's length");
+            assert!(!slot.take(0x8000, 0x10_0000, 0), "the handler would act upon another's length");
             assert_eq!((base, len), (0x1000, 0x1000));
-            false
+            Put::Nothing
         });
         assert!(slot.is_left());
         slot.free();
-        assert!(slot.take(0x8000, 0x10_0000));
-        assert!(!slot.replace_if_around(0x1800, |_, _| true) && !slot.is_damaged(), "it is another mapping's now");
+        assert!(slot.take(0x8000, 0x10_0000, 0));
+        assert!(
+            !slot.replace_if_around(0x1800, |_, _, _| Put::All) && !slot.is_damaged(),
+            "it is another mapping's now"
+        );
     }
 
     #[test]
     fn handler_finds_nothing_in_a_slot_that_is_closed() {
         let slot = Slot::default();
-        assert!(slot.take(0x1000, 0x1000));
+        assert!(slot.take(0x1000, 0x1000, 0));
         slot.close();
-        assert!(!slot.replace_if_around(0x1800, |_, _| panic!("it is being unmapped")));
+        assert!(!slot.replace_if_around(0x1800, |_, _, _| panic!("it is being unmapped")));
         assert!(slot.is_left());
     }
 }

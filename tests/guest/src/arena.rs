@@ -1,7 +1,7 @@
 //! Lays a guest's memory out: rings first, then buffers, in one region or many.
 
-use crate::memory::{PAGE_BYTES, RegionSpec};
-use crate::options::Layout;
+use crate::memory::{HUGE_PAGE_BYTES, PAGE_BYTES, RegionSpec};
+use crate::options::{Backing, Layout};
 
 /// Rings start at multiples of this.
 const RING_ALIGN: u64 = 128;
@@ -50,7 +50,8 @@ impl<'a> Arena<'a> {
     /// address have a constant difference.
     pub(crate) fn regions(&self) -> Vec<RegionSpec> {
         let start = self.layout.gpa;
-        let end = self.next.next_multiple_of(PAGE_BYTES).max(start + PAGE_BYTES);
+        let page = if self.layout.backing == Backing::Huge { HUGE_PAGE_BYTES } else { PAGE_BYTES };
+        let end = start + (self.next - start).next_multiple_of(page).max(page);
         let mut spans = Vec::new();
         match (self.layout.region_bytes, self.first_buffer) {
             (Some(bytes), Some(first)) => {
@@ -62,7 +63,7 @@ impl<'a> Arena<'a> {
         }
         let pitch = spans.iter().map(|&(_, len)| len).max().unwrap_or(0) + (1 << 20);
         let n = spans.len() as u64;
-        let mut file_offset = PAGE_BYTES;
+        let mut file_offset = page;
         (0..)
             .zip(spans)
             .map(|(i, (gpa, len))| {

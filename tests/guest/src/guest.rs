@@ -43,7 +43,9 @@ impl Guest {
         manner: Manner,
         timeout: Duration,
     ) -> Result<Self, FrontendError> {
-        options.layout.backing = Backing::Memfd;
+        if options.layout.backing == Backing::Heap {
+            options.layout.backing = Backing::Memfd;
+        }
         let stream = socket.open(timeout).map_err(FrontendError::connecting)?;
         let (session, options) = Session::negotiate(stream, &options, manner)?;
         let driver = GuestDriver::new(options).map_err(FrontendError::memory)?;

@@ -14,6 +14,8 @@ use crate::options::Backing;
 
 /// A page, the unit of regions.
 pub const PAGE_BYTES: u64 = 4096;
+/// A large page.
+pub const HUGE_PAGE_BYTES: u64 = 2 << 20;
 
 /// Where one region lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +74,8 @@ impl GuestMemory {
                 let regions = specs.iter().map(|&spec| Region { spec, host: heap(spec.len), backing }).collect();
                 Ok(Self { regions, file: None })
             }
-            Backing::Memfd => {
-                let file = memfd()?;
+            Backing::Memfd | Backing::Huge => {
+                let file = memfd(backing)?;
                 file.set_len(specs.iter().map(|s| s.file_offset + s.len).max().unwrap_or(0))?;
                 let maps = specs.iter().map(|&spec| map(spec, &file)).collect::<io::Result<_>>()?;
                 Ok(Self { regions: maps, file: Some(file) })
@@ -216,7 +218,7 @@ impl Drop for Region {
             // SAFETY: `host` came from `heap(len)` and nobody else frees it.
             Backing::Heap => unsafe { std::alloc::dealloc(self.host, heap_layout(self.spec.len)) },
             // SAFETY: `host` is a mapping of `len` bytes made by `map`, unmapped here alone.
-            Backing::Memfd => unsafe {
+            Backing::Memfd | Backing::Huge => unsafe {
                 libc::munmap(self.host.cast(), to_usize(self.spec.len));
             },
         }
@@ -241,9 +243,10 @@ fn heap(len: u64) -> *mut u8 {
     host
 }
 
-fn memfd() -> io::Result<File> {
+fn memfd(backing: Backing) -> io::Result<File> {
+    let huge = if backing == Backing::Huge { libc::MFD_HUGETLB | libc::MFD_HUGE_2MB } else { 0 };
     // SAFETY: the name is a C string; no other memory is touched.
-    let fd = unsafe { libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+    let fd = unsafe { libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | huge) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

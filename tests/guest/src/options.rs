@@ -57,6 +57,8 @@ pub enum Backing {
     Heap,
     /// One memfd, mapped shared, so that it can be handed over by fd.
     Memfd,
+    /// The same of large pages ([`HUGE_PAGE_BYTES`](crate::memory::HUGE_PAGE_BYTES)), which have to be reserved (`vm.nr_hugepages`).
+    Huge,
 }
 
 /// Where memory lies. Guest-physical, user and host addresses all differ, so that mixing them up doesn't go unnoticed.

@@ -113,7 +113,8 @@ impl VhostRx {
         (burst.n, burst.sum_bytes) = (n, n_bytes);
     }
 
-    /// A chain that is not one plain descriptor. False: the burst has no room for it, it has to be the first of the next.
+    /// A chain that is not one plain descriptor. False: the burst has no room for it, or its memory is not to be touched yet; it has to be
+    /// the first of the next.
     #[cold]
     #[inline(never)]
     fn read_chain(&mut self, burst: &mut Burst, k: usize, head: u16, stats: &PortStats) -> bool {
@@ -131,6 +132,11 @@ impl VhostRx {
             Ok(len) => {
                 burst.lens[k] = len;
                 burst.more[k] = (start as u16, (burst.pieces.len() - start) as u16);
+            }
+            Err(_) if self.ring.waits => {
+                let n_known = self.ring.available(k as u16, 0).unwrap_or(0);
+                self.ring.ask_ahead(k as u16, n_known.min(BURST_MAX as u16));
+                return false;
             }
             Err(GuestFault::ChainTooLong) if !is_first => return false,
             Err(GuestFault::TooShort) => burst.refuse(k, DropReason::Runt),
@@ -226,6 +232,11 @@ impl VhostRx {
         self.ring.report_error();
         stats.faulted(self.ring.index(), fault, 1);
         0
+    }
+
+    /// Whether the next chain waits until its memory may be touched, as far as was seen since this was asked before.
+    pub(crate) fn takes_wait(&mut self) -> bool {
+        std::mem::take(&mut self.ring.waits)
     }
 
     /// Whether chains wait, asked afresh.

@@ -72,7 +72,7 @@ impl VhostTx {
         };
         let ring = SplitRing::new(memory, spec, features.ring)?;
         let Features { header_len, mergeable, guest_csum, .. } = features;
-        Ok(Self {
+        let mut queue = Self {
             ring,
             header_len,
             mergeable,
@@ -83,7 +83,11 @@ impl VhostTx {
             n_spoiled: 0,
             fault: None,
             n_faults: 0,
-        })
+        };
+        // What has to be made before a core may touch it is asked for now, since a flood won't wait for it.
+        let n = queue.ring.available(0, STASH as u16).unwrap_or(0);
+        queue.ring.ask_ahead(0, n.min(STASH as u16));
+        Ok(queue)
     }
 
     pub(crate) fn stopped_for(&self) -> Option<GuestFault> {
@@ -255,7 +259,7 @@ impl VhostTx {
     }
 
     /// A buffer of several descriptors, or a broken one. False: there is no room for its pieces before those that are
-    /// there have gone.
+    /// there have gone, or its memory is not to be touched yet.
     #[cold]
     #[inline(never)]
     fn read_chain(&mut self, at: u16, slot: usize, head: u16) -> bool {
@@ -272,6 +276,11 @@ impl VhostTx {
             Ok(_) => {
                 stash.chains.truncate(start);
                 self.count(at, GuestFault::TooShort);
+            }
+            Err(_) if self.ring.waits => {
+                let n_known = self.ring.available(at, 0).unwrap_or(0);
+                self.ring.ask_ahead(at, n_known.min(STASH as u16));
+                return false;
             }
             Err(GuestFault::ChainTooLong) if !is_first => {
                 stash.is_crowded = true;

@@ -1,0 +1,251 @@
+//! Which pages of a mapping a core may touch.
+//!
+//! A large page that its file doesn't have yet is made by whoever touches it first: the kernel clears two megabytes, or a gigabyte,
+//! and whoever else the core serves waits. So a core leads no address into such a mapping before the page was *granted*: it marks the
+//! page as wanted, leaves the frame where it is, and goes on; [`super::pager`] makes the page on a thread of its own and grants it. A page
+//! is wanted because the guest posted a buffer there, so no memory is made that nobody uses.
+//!
+//! A front-end may take a granted page away again (a balloon, free pages that the guest reported, malice). Touching it then raises SIGBUS
+//! where the kernel can tell by signal (`sys::userfault`); the handler puts empty pages over that one page, a *hole*, and the pager
+//! puts the file's back, at a bounded rate. More holes at a time than [`HOLES_MAX`], and all of the mapping counts as damaged.
+
+use super::pager;
+use std::fs::File;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Holes of one mapping at a time, about ten microseconds of a core's each.
+pub(crate) const HOLES_MAX: usize = 32;
+
+/// The pages of one mapping, a bit each. Cores and the signal handler use it without a lock.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    pub(super) page_bits: u32,
+    n_pages: usize,
+    granted: Box<[AtomicU64]>,
+    wanted: Box<[AtomicU64]>,
+    holes: Box<[AtomicU64]>,
+    n_holes: AtomicUsize,
+    /// Holes that there were so far.
+    n_lost: AtomicU64,
+    /// A page can't be had: the file is shorter by now, or there is no memory.
+    pub(super) is_gone: AtomicBool,
+    pub(super) backing: Mutex<Backing>,
+}
+
+/// What the pager needs, and who ends the mapping.
+#[derive(Debug)]
+pub(super) struct Backing {
+    pub(super) file: File,
+    /// Where in the file the mapping begins.
+    pub(super) offset: u64,
+    pub(super) base: usize,
+    /// Touching what is not there raises a signal.
+    pub(super) is_told: bool,
+    /// Ended: these addresses may be anybody's.
+    pub(super) has_ended: bool,
+    pub(super) credit: pager::Credit,
+}
+
+impl Presence {
+    /// Of `len` bytes at `base`, pages of `page` bytes (a power of two), none granted.
+    pub(super) fn new(file: File, offset: u64, base: usize, len: usize, page: usize, is_told: bool) -> Self {
+        let n_pages = len >> page.trailing_zeros();
+        let bits = || (0..n_pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let credit = pager::Credit::default();
+        Self {
+            page_bits: page.trailing_zeros(),
+            n_pages,
+            granted: bits(),
+            wanted: bits(),
+            holes: bits(),
+            n_holes: AtomicUsize::new(0),
+            n_lost: AtomicU64::new(0),
+            is_gone: AtomicBool::new(false),
+            backing: Mutex::new(Backing { file, offset, base, is_told, has_ended: false, credit }),
+        }
+    }
+
+    /// The granted bytes around byte `at` of the mapping, from and to; none: its page is not granted.
+    pub(super) fn granted_around(&self, at: usize) -> Option<(usize, usize)> {
+        let page = at >> self.page_bits;
+        if !is_set(&self.granted, page) {
+            return None;
+        }
+        let (mut first, mut end) = (page, page + 1);
+        while first > 0 {
+            // Of the word that the page before lies in, those up to it.
+            let word = self.granted[(first - 1) / 64].load(Ordering::Acquire) << (63 - (first - 1) % 64);
+            let n = word.leading_ones() as usize;
+            first -= n.min((first - 1) % 64 + 1);
+            if n == 0 || !first.is_multiple_of(64) {
+                break;
+            }
+        }
+        while end < self.n_pages {
+            let word = self.granted[end / 64].load(Ordering::Acquire) >> (end % 64);
+            let n = word.trailing_ones() as usize;
+            end += n.min(64 - end % 64);
+            if n == 0 || !end.is_multiple_of(64) {
+                break;
+            }
+        }
+        Some((first << self.page_bits, end.min(self.n_pages) << self.page_bits))
+    }
+
+    /// Whether every page of `len` bytes at `at` is granted; those that aren't are asked for.
+    #[cold]
+    pub(super) fn is_granted(&self, at: usize, len: usize) -> bool {
+        let mut is_whole = true;
+        for page in at >> self.page_bits..=(at + len.max(1) - 1) >> self.page_bits {
+            if !is_set(&self.granted, page) {
+                is_whole = false;
+                if !set(&self.wanted, page) {
+                    pager::wake();
+                }
+            }
+        }
+        is_whole
+    }
+
+    /// For the signal handler: the place and length of the page around byte `at`, over which empty pages may be put; none: too many were
+    /// taken away, and all of the mapping is to be replaced.
+    pub(super) fn page_to_lose(&self, at: usize) -> Option<(usize, usize)> {
+        let page = at >> self.page_bits;
+        let may = is_set(&self.holes, page) || self.n_holes.load(Ordering::Relaxed) < HOLES_MAX;
+        may.then_some((page << self.page_bits, 1 << self.page_bits))
+    }
+
+    /// Empty pages were put over the page around byte `at`. Said afterwards, since the pager may put the file's back from now on: whichever of
+    /// two cores that met the same page says so last, it is put back after that.
+    pub(super) fn lose(&self, at: usize) {
+        let page = at >> self.page_bits;
+        if !set(&self.holes, page) {
+            self.n_holes.fetch_add(1, Ordering::Relaxed);
+        }
+        self.n_lost.fetch_add(1, Ordering::Relaxed);
+        clear(&self.granted, page);
+        set(&self.wanted, page);
+        pager::wake();
+    }
+
+    /// The bytes of a page were put back.
+    pub(super) fn mend(&self, page: usize) {
+        if clear(&self.holes, page) {
+            self.n_holes.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_hole(&self, page: usize) -> bool {
+        is_set(&self.holes, page)
+    }
+
+    /// Cores may touch it from now on.
+    pub(super) fn grant(&self, page: usize) {
+        set(&self.granted, page);
+    }
+
+    pub(super) fn has(&self, page: usize) -> bool {
+        page >= self.n_pages || is_set(&self.granted, page)
+    }
+
+    /// Asks for a page once more.
+    pub(super) fn want(&self, page: usize) {
+        set(&self.wanted, page);
+    }
+
+    /// The pages that are wanted, which are then not wanted any more.
+    pub(super) fn take_wanted(&self) -> impl Iterator<Item = usize> {
+        self.wanted.iter().enumerate().flat_map(|(place, word)| {
+            let bits = if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::Acquire) };
+            (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| place * 64 + bit)
+        })
+    }
+
+    /// Holes that there were so far.
+    pub(super) fn n_lost(&self) -> u64 {
+        self.n_lost.load(Ordering::Relaxed)
+    }
+
+    /// Whether a page can't be had any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    /// The mapping ends: the pager leaves its addresses alone from now on.
+    pub(super) fn end(&self) {
+        self.backing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).has_ended = true;
+    }
+}
+
+fn is_set(bits: &[AtomicU64], page: usize) -> bool {
+    // Acquire, with the release in `set`: what was done to the page before it was granted.
+    bits.get(page / 64).is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 != 0)
+}
+
+/// Whether it was set before.
+fn set(bits: &[AtomicU64], page: usize) -> bool {
+    let bit = 1 << (page % 64);
+    bits.get(page / 64).is_some_and(|word| word.fetch_or(bit, Ordering::AcqRel) & bit != 0)
+}
+
+/// Whether it was set before.
+fn clear(bits: &[AtomicU64], page: usize) -> bool {
+    let bit = 1 << (page % 64);
+    bits.get(page / 64).is_some_and(|word| word.fetch_and(!bit, Ordering::AcqRel) & bit != 0)
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    fn presence(n_pages: usize) -> Presence {
+        Presence::new(File::open("/dev/null").unwrap(), 0, 0, n_pages << 12, 4096, false)
+    }
+
+    #[test]
+    fn run_of_granted_pages_ends_where_one_is_not() {
+        for (n_pages, holes) in
+            [(1, vec![]), (64, vec![]), (65, vec![64]), (200, vec![0, 63, 64, 130]), (300, vec![299])]
+        {
+            let presence = presence(n_pages);
+            (0..n_pages).filter(|page| !holes.contains(page)).for_each(|page| presence.grant(page));
+            for page in 0..n_pages {
+                let first = (0..=page).rev().find(|at| holes.contains(at)).map_or(0, |hole| hole + 1);
+                let end = (page..n_pages).find(|at| holes.contains(at)).unwrap_or(n_pages);
+                let run = (!holes.contains(&page)).then_some((first << 12, end << 12));
+                assert_eq!(presence.granted_around(page << 12 | 17), run, "page {page} of {n_pages} without {holes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn buffer_is_there_when_all_its_pages_are_and_the_others_are_wanted_once() {
+        let presence = presence(130);
+        presence.grant(63);
+        presence.grant(64);
+        assert!(presence.is_granted(63 << 12, 8192) && presence.is_granted(64 << 12, 0));
+        assert!(!presence.is_granted((62 << 12) + 4095, 8193) && !presence.is_granted(129 << 12, 1));
+        assert_eq!(presence.take_wanted().collect::<Vec<_>>(), [62, 129]);
+        assert_eq!(presence.take_wanted().next(), None);
+    }
+
+    #[test]
+    fn page_that_was_lost_is_not_granted_until_it_is_mended_and_too_many_are_too_many() {
+        let presence = presence(128);
+        (0..128).for_each(|page| presence.grant(page));
+        let lose = |page: usize| {
+            let place = presence.page_to_lose((page << 12) + 5);
+            place.inspect(|_| presence.lose((page << 12) + 5))
+        };
+        for page in 0..HOLES_MAX {
+            assert_eq!(lose(page), Some((page << 12, 4096)));
+            assert!(!presence.has(page) && presence.is_hole(page));
+        }
+        assert_eq!(lose(3), Some((3 << 12, 4096)), "another core met the same one");
+        assert_eq!(lose(100), None);
+        presence.mend(7);
+        assert!(lose(101).is_some() && lose(102).is_none());
+        assert_eq!(presence.n_lost(), HOLES_MAX as u64 + 2);
+    }
+}
