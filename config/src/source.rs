@@ -179,7 +179,10 @@ impl<'a> Includes<'a> {
         if !self.seen.insert(unique) {
             return None;
         }
-        match read_file(path) {
+        // What a glob finds may be anything, and nobody may ever write to a pipe.
+        let is_special = path.metadata().is_ok_and(|at| !at.is_file() && !at.is_dir());
+        let read = if is_special { Err(io::Error::other("it is no plain file")) } else { read_file(path) };
+        match read {
             Ok(bytes) => {
                 let root = tree(name, bytes, self.mistakes)?;
                 raw::walk(&root, &raw::INCLUDED, self.mistakes);

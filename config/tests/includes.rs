@@ -187,3 +187,11 @@ fn text_that_is_not_utf8_names_the_byte() {
     folder.write("weir.yaml", b"\xff\xfec\0o\0");
     folder.assert_found(&[("weir.yaml", 1, 1, "byte 0xff")]);
 }
+
+#[test]
+fn pipe_that_a_glob_finds_is_refused_and_not_waited_for() {
+    let folder = Folder::new(MAIN, &[("vms.d/b.yaml", &vm("b"))]);
+    let made = std::process::Command::new("mkfifo").arg(folder.path("vms.d/a.yaml")).status();
+    assert!(made.unwrap().success());
+    folder.assert_found(&[("weir.yaml", 3, 12, "no plain file")]);
+}

@@ -4,7 +4,6 @@
 //! each core, pinned; a control thread for each port; the supervisor; a few for operators. When the end is requested they
 //! go in the opposite order, so that no port is taken down by a thread that waits for a core that is gone.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -75,7 +74,7 @@ struct Daemon {
     cores: Vec<JoinHandle<()>>,
     ports: Vec<Arc<Port>>,
     devices: Vec<Arc<DevicePort>>,
-    _run_dir: RunDir,
+    run_dir: RunDir,
 }
 
 impl Daemon {
@@ -89,10 +88,10 @@ impl Daemon {
         let operators = &topology.control;
         let operators = Listening::open("control", &operators.path, operators.group.as_deref(), operators.mode)?;
         let sockets = open_sockets(topology)?;
-        undo::repair(topology.run_dir());
+        undo::repair(run_dir.folder());
         let any_max = any_max(topology);
         let devices = device_ports(topology, |id, nic| ingress(id, nic, any_max));
-        let seats = take_all(&devices, topology.run_dir()).map_err(|wrong| wrong.join("\nerror: "))?;
+        let seats = take_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
         cpus.keep_control_off()?;
         let (fleet, cores) = new_fleet(topology)?;
         settle_tables(&fleet);
@@ -108,7 +107,7 @@ impl Daemon {
             cores: Vec::new(),
             ports: make_ports(topology),
             devices,
-            _run_dir: run_dir,
+            run_dir,
         };
         // From here on an error ends what has been started.
         match daemon.start_threads(topology, &cpus, cores, operators, sockets, seats) {
@@ -141,7 +140,7 @@ impl Daemon {
             self.start_port(port, listening)?;
         }
         for (port, seat) in self.devices.clone().into_iter().zip(seats) {
-            self.start_device(port, seat, topology.run_dir())?;
+            self.start_device(port, seat)?;
         }
         let sources = Arc::new(Sources {
             fleet: self.fleet.clone(),
@@ -169,8 +168,8 @@ impl Daemon {
         self.spawn(name, move || attend(&port, &plane, listening.as_ref(), &stop))
     }
 
-    fn start_device(&mut self, port: Arc<DevicePort>, seat: Option<Seat>, run_dir: &Path) -> Result<(), String> {
-        let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), run_dir.to_owned());
+    fn start_device(&mut self, port: Arc<DevicePort>, seat: Option<Seat>) -> Result<(), String> {
+        let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), self.run_dir.folder().clone());
         let name = port.name.clone();
         self.spawn(name, move || uplink::attend::attend(&port, &fleet, seat, &run_dir, &stop))
     }

@@ -5,7 +5,7 @@
 //! - `launch`: from a topology to a running daemon, and back
 //! - `poller`: a polling thread
 //! - `cpus`: which CPUs there are, who runs where
-//! - `run_dir`: the daemon's folder, and that it is the only one there
+//! - `run_dir`: the daemon's folder, and that it is the only one there; `folder`: files there that nobody else can forge
 //! - `port`: a port as all of control shares it
 //! - `rules`: NICs' rules, from the file's values to what cores decide by
 //! - `plane`: what control needs of the polling cores
@@ -24,6 +24,7 @@
 mod control;
 mod cpus;
 mod flows;
+mod folder;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;

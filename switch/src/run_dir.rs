@@ -1,21 +1,25 @@
 //! The daemon's folder: that of its control socket. One daemon a folder, kept so by a lock that ends with the process.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use crate::folder::Folder;
 
 /// The lock's file. It stays when the daemon ends: removing it could take it from the next one.
 const LOCK: &str = "weir.lock";
+/// Bytes of a process's number at most.
+const HOLDER_MAX: u64 = 16;
 /// How long a daemon that was killed may take to let go of it: the kernel takes some tens of milliseconds.
 const DIES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A folder that is this daemon's as long as the value lives.
 #[derive(Debug)]
 pub(crate) struct RunDir {
+    folder: Arc<Folder>,
     _lock: File,
 }
 
@@ -23,16 +27,16 @@ impl RunDir {
     /// Takes the folder, and makes it if only the last part of its path is missing.
     ///
     /// # Errors
-    /// A sentence: another daemon has it, or it can't be written to.
+    /// A sentence: another daemon has it, it can't be written to, or somebody else could exchange what is in it.
     pub(crate) fn take(path: &Path) -> Result<Self, String> {
         make(path)?;
-        let lock = path.join(LOCK);
-        let say = |e: io::Error| format!("cannot make {}: {e}", lock.display());
-        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-        let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
-        let mut file = open.open(&lock).map_err(say)?;
-        let holder = fs::read_to_string(&lock).unwrap_or_default().trim().to_owned();
+        let folder = Arc::new(Folder::open(path)?);
+        let say = |e: io::Error| format!("cannot make {}: {e}", path.join(LOCK).display());
+        let mut file = folder.open_lock(LOCK)?;
+        let mut holder = String::new();
+        // What is no number is nobody's.
+        let _ = (&file).take(HOLDER_MAX).read_to_string(&mut holder);
+        let holder = holder.trim().to_owned();
         let begin = Instant::now();
         loop {
             match file.try_lock() {
@@ -46,9 +50,14 @@ impl RunDir {
             std::thread::sleep(DIES_WITHIN / 1000);
         }
         // The number is for people; the lock alone counts.
-        let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        noted.map_err(say)?;
-        Ok(Self { _lock: file })
+        let noted = file.set_len(0).and_then(|()| file.rewind());
+        noted.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(say)?;
+        Ok(Self { folder, _lock: file })
+    }
+
+    /// The folder itself, for what else is kept there.
+    pub(crate) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
     }
 }
 
@@ -115,6 +124,21 @@ mod tests {
         fs::write(&victim, "precious").unwrap();
         std::os::unix::fs::symlink(&victim, parent.path().join(LOCK)).unwrap();
         assert!(RunDir::take(parent.path()).is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        fs::remove_file(parent.path().join(LOCK)).unwrap();
+        fs::hard_link(&victim, parent.path().join(LOCK)).unwrap();
+        let why = RunDir::take(parent.path()).unwrap_err();
+        assert!(why.contains(LOCK) && why.contains("2 names"), "{why}");
         assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn number_of_the_holder_is_the_last_ones_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let lock = parent.path().join(LOCK);
+        fs::write(&lock, "9".repeat(10_000)).unwrap();
+        fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        drop(RunDir::take(parent.path()).unwrap());
+        assert_eq!(fs::read_to_string(lock).unwrap(), format!("{}\n", std::process::id()));
     }
 }

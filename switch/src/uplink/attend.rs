@@ -5,7 +5,6 @@
 //! waits for it. What the kernel says of devices is only a hint to look: whatever was missed is seen at the next look.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::prepare::Prepared;
 use super::report::FetchedReport;
 use super::survey::{Kind, Unfit, Wish, is_down, survey, survey_device};
 use super::undo::patiently;
+use crate::folder::Folder;
 use crate::stop::Stop;
 
 /// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
@@ -47,7 +47,7 @@ pub(crate) struct Seat {
 ///
 /// # Errors
 /// A sentence for each; nothing is taken then.
-pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Path) -> Result<Vec<Option<Seat>>, Vec<String>> {
+pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Arc<Folder>) -> Result<Vec<Option<Seat>>, Vec<String>> {
     if ports.is_empty() {
         return Ok(Vec::new());
     }
@@ -80,7 +80,7 @@ fn patient_survey(netlink: &mut Netlink, wish: &Wish) -> Result<Option<Device>, 
 
 impl Seat {
     /// Takes the device of `port`. None: it is down; its name stands in the port's view.
-    fn take(port: &DevicePort, netlink: &mut Netlink, run_dir: &Path) -> Result<Option<Self>, Unfit> {
+    fn take(port: &DevicePort, netlink: &mut Netlink, run_dir: &Arc<Folder>) -> Result<Option<Self>, Unfit> {
         match port.wish.kind {
             Kind::AfXdp => Self::take_device(port, netlink, run_dir),
             Kind::Tap => Self::take_tap(port, netlink).map(Some),
@@ -96,7 +96,7 @@ impl Seat {
         Ok(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: None })
     }
 
-    fn take_device(port: &DevicePort, netlink: &mut Netlink, run_dir: &Path) -> Result<Option<Self>, Unfit> {
+    fn take_device(port: &DevicePort, netlink: &mut Netlink, run_dir: &Arc<Folder>) -> Result<Option<Self>, Unfit> {
         let device = survey_device(netlink, &port.wish)?;
         if !device.is_up {
             port.link.update(|view| view.show(&device));
@@ -110,7 +110,13 @@ impl Seat {
 }
 
 /// Serves the port until the end is requested. `seat`: the device, if it is taken already.
-pub(crate) fn attend(port: &Arc<DevicePort>, fleet: &Arc<Fleet>, seat: Option<Seat>, run_dir: &Path, stop: &Stop) {
+pub(crate) fn attend(
+    port: &Arc<DevicePort>,
+    fleet: &Arc<Fleet>,
+    seat: Option<Seat>,
+    run_dir: &Arc<Folder>,
+    stop: &Stop,
+) {
     let opened = Netlink::open().and_then(|netlink| Ok((netlink, News::open()?)));
     let (netlink, news) = match opened {
         Ok(opened) => opened,
@@ -130,7 +136,7 @@ pub(crate) fn attend(port: &Arc<DevicePort>, fleet: &Arc<Fleet>, seat: Option<Se
 struct Attendant<'a> {
     port: &'a DevicePort,
     fleet: &'a Fleet,
-    run_dir: &'a Path,
+    run_dir: &'a Arc<Folder>,
     stop: &'a Stop,
     netlink: Netlink,
     news: News,

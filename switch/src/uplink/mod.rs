@@ -6,7 +6,7 @@
 //! - `survey`: whether a device can be what the topology asks for, without changing anything
 //! - `guard`: that the host itself doesn't use it
 //! - `attend`: a device's control thread: taken, watched, lost, taken again
-//! - `prepare`: promiscuity, offloads and queues; `queues`: how many; `undo`: what was changed, noted to be put back
+//! - `prepare`: promiscuity, offloads and queues; `queues`: how many; `undo`: what was changed, noted to be put back; `note`: what such a note may say
 //! - `open`: sockets and program, in the best mode there is
 //! - `ledger`: whether their frames come back from the cores
 //! - `port`: a device as all of control shares it; `report`: as operators see it
@@ -19,6 +19,7 @@ pub(crate) mod guard;
 pub(crate) mod layout;
 pub(crate) mod ledger;
 pub(crate) mod netlink;
+mod note;
 pub(crate) mod open;
 pub(crate) mod port;
 pub(crate) mod prepare;

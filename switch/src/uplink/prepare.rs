@@ -2,7 +2,7 @@
 //! over the wire, and with as many queues as the topology says.
 
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
 
 use pmd::sys::link::{Channels, Ethtool, Feature, Promiscuous};
 use tracing::warn;
@@ -10,6 +10,7 @@ use tracing::warn;
 use super::device::Device;
 use super::queues;
 use super::undo::Undo;
+use crate::folder::Folder;
 
 /// Offloads that change or keep back what XDP should see: tags taken out of frames, frames of foreign VLANs, frames put
 /// together by the NIC.
@@ -17,6 +18,11 @@ const OFF: &[&str] =
     &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse", "rx-vlan-filter", "rx-vlan-stag-filter", "rx-lro", "rx-gro-hw"];
 /// What the kernel itself does before a program in skb mode sees a frame.
 const OFF_IN_SKB_MODE: &[&str] = &["rx-gro", "rx-gro-list", "rx-udp-gro-forwarding"];
+
+/// Whether that is an offload that is ever switched off here.
+pub(super) fn is_switched_off(name: &str) -> bool {
+    OFF.contains(&name) || OFF_IN_SKB_MODE.contains(&name)
+}
 
 /// A device that is ready, and put back as it was when the value goes. The promiscuity ends with the process at the latest, the
 /// rest is noted.
@@ -40,7 +46,7 @@ impl Prepared {
     ///
     /// # Errors
     /// A sentence; everything is as it was before.
-    pub(crate) fn prepare(run_dir: &Path, device: &Device, queues: Option<u16>) -> Result<Self, String> {
+    pub(crate) fn prepare(run_dir: &Arc<Folder>, device: &Device, queues: Option<u16>) -> Result<Self, String> {
         let name = device.name.as_str();
         let ethtool = Ethtool::new().map_err(|e| format!("cannot ask {name} for its offloads: {e}"))?;
         let promiscuous = Promiscuous::make(device.index).map_err(|e| not_promiscuous(name, &e))?;
@@ -73,7 +79,7 @@ impl Prepared {
         let to_change: Vec<_> = features.iter().filter(is_on).map(|feature| feature.name.clone()).collect();
         if !to_change.is_empty() {
             if let Some(undo) = &mut self.undo {
-                undo.note_features(to_change.iter().map(|name| (name.clone(), true)))?;
+                undo.note_features(to_change.iter().cloned())?;
             }
             let wishes: Vec<_> = to_change.iter().map(|name| (name.as_str(), false)).collect();
             let done = self.ethtool.set_features(&self.device, &wishes);

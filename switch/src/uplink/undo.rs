@@ -3,56 +3,51 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pmd::sys::link::{Channels, Ethtool};
-use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::device::Device;
 use super::netlink::Netlink;
+use super::note::{self, Note};
+use crate::folder::Folder;
 
 /// How long what a closed socket still holds may be in the way.
 const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
-/// What the note's file is called, behind the device's name.
-const SUFFIX: &str = ".device";
+/// Files that are no notes of ours, of which each is said: somebody may have put in thousands.
+const SAID_MAX: usize = 8;
 
-/// How a device was before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a device was before, and where that is noted.
+#[derive(Clone, Debug)]
 pub(crate) struct Undo {
-    /// Where and when the index below means anything: this boot, this network namespace.
-    world: String,
-    index: u32,
-    device: String,
-    /// Offloads that were changed, as they were asked for.
-    features: BTreeMap<String, bool>,
-    /// Queues, if they were changed: receiving, sending, other, pairs.
-    channels: Option<[u32; 4]>,
-    #[serde(skip)]
-    path: PathBuf,
+    note: Note,
+    folder: Arc<Folder>,
 }
 
 impl Undo {
     /// Nothing is changed yet, and nothing noted but what an earlier daemon left that could not be put back.
-    pub(crate) fn new(run_dir: &Path, device: &Device) -> Self {
-        let path = run_dir.join(format!("{}{SUFFIX}", device.name));
-        let (index, device) = (device.index, device.name.clone());
-        let new = Self { world: world(), index, device, features: BTreeMap::new(), channels: None, path };
+    pub(crate) fn new(folder: &Arc<Folder>, device: &Device) -> Self {
+        let new = Note {
+            world: world(),
+            index: device.index,
+            device: device.name.clone(),
+            features: BTreeMap::new(),
+            channels: None,
+        };
         // What could not be put back yet is still how it was.
-        read(&new.path).filter(|old| old.world == new.world && old.index == new.index).unwrap_or(new)
+        let left = read(folder, &new.name()).ok().flatten();
+        let note = left.filter(|old| old.world == new.world && old.index == new.index).unwrap_or(new);
+        Self { note, folder: folder.clone() }
     }
 
-    /// These offloads will be changed: this is how they were.
+    /// These offloads will be changed, which were on.
     ///
     /// # Errors
     /// A sentence: the note can't be written.
-    pub(crate) fn note_features(&mut self, features: impl IntoIterator<Item = (String, bool)>) -> Result<(), String> {
-        for (name, was) in features {
-            // What was noted first is how it was.
-            self.features.entry(name).or_insert(was);
-        }
+    pub(crate) fn note_features(&mut self, were_on: impl IntoIterator<Item = String>) -> Result<(), String> {
+        self.note.features.extend(were_on.into_iter().map(|name| (name, true)));
         self.write()
     }
 
@@ -61,61 +56,62 @@ impl Undo {
     /// # Errors
     /// A sentence: the note can't be written.
     pub(crate) fn note_channels(&mut self, was: &Channels) -> Result<(), String> {
-        self.channels.get_or_insert([was.rx, was.tx, was.other, was.combined]);
+        // What was noted first is how it was.
+        self.note.channels.get_or_insert([was.rx, was.tx, was.other, was.combined]);
         self.write()
     }
 
     fn write(&self) -> Result<(), String> {
-        let text = serde_json::to_string(self).map_err(|e| e.to_string())?;
-        // Whole or not at all, whenever the daemon is killed.
-        let draft = self.path.with_extension("draft");
-        let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &self.path));
-        written.map_err(|e| {
-            let path = self.path.display();
-            format!("cannot note in {path} how {} was before: {e}; the folder must be writable", self.device)
+        let bytes = serde_json::to_vec(&self.note).map_err(|e| e.to_string())?;
+        self.folder.write(&self.note.name(), &bytes).map_err(|e| {
+            let (path, device) = (self.folder.path().join(self.note.name()), &self.note.device);
+            format!(
+                "cannot note in {} how {device} was before: {e}; the folder must be writable, and nobody else's file in the way",
+                path.display()
+            )
         })
     }
 
     /// Puts everything back and forgets the note. Gives what could not be put back.
     pub(crate) fn undo(self) -> Result<(), String> {
         // Where that fails, the note stays, and the next start tries again.
-        self.put_back()?;
-        match fs::remove_file(&self.path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                warn!("cannot remove the note {}: {e}", self.path.display());
-            }
-            _ => {}
+        put_back(&self.note)?;
+        if let Err(e) = self.folder.remove(&self.note.name()) {
+            warn!("cannot remove the note {}: {e}", self.folder.path().join(self.note.name()).display());
         }
         Ok(())
     }
-
-    fn put_back(&self) -> Result<(), String> {
-        if self.features.is_empty() && self.channels.is_none() {
-            return Ok(());
-        }
-        let cannot = |e: &dyn std::fmt::Display| format!("{} could not be put back as it was: {e}", self.device);
-        if self.world != world() {
-            return Ok(()); // of another boot or namespace: the device is none of ours
-        }
-        let mut netlink = Netlink::open().map_err(|e| cannot(&e))?;
-        let Some(device) = Device::with_index(&mut netlink, self.index).map_err(|e| cannot(&e))? else {
-            return Ok(()); // gone, and all that was changed with it
-        };
-        let ethtool = Ethtool::new().map_err(|e| cannot(&e))?;
-        let features: Vec<_> = self.features.iter().map(|(name, was)| (name.as_str(), *was)).collect();
-        let features = ethtool.set_features(&device.name, &features).map_err(|e| cannot(&format!("its offloads: {e}")));
-        let queues = self.channels.map_or(Ok(()), |[rx, tx, other, combined]| {
-            let channels = Channels { rx, tx, other, combined, ..Channels::default() };
-            patiently(|_| true, || ethtool.set_channels(&device.name, &channels))
-                .map_err(|e| cannot(&format!("its queues: {e}")))
-        });
-        queues.and(features)
-    }
 }
 
-fn read(path: &Path) -> Option<Undo> {
-    let undo = serde_json::from_str::<Undo>(&fs::read_to_string(path).ok()?).ok()?;
-    Some(Undo { path: path.to_owned(), ..undo })
+fn put_back(note: &Note) -> Result<(), String> {
+    if note.features.is_empty() && note.channels.is_none() {
+        return Ok(());
+    }
+    let cannot = |e: &dyn std::fmt::Display| format!("{} could not be put back as it was: {e}", note.device);
+    if note.world != world() {
+        return Ok(()); // of another boot or namespace: the device is none of ours
+    }
+    let mut netlink = Netlink::open().map_err(|e| cannot(&e))?;
+    let Some(device) = Device::with_index(&mut netlink, note.index).map_err(|e| cannot(&e))? else {
+        return Ok(()); // gone, and all that was changed with it
+    };
+    let ethtool = Ethtool::new().map_err(|e| cannot(&e))?;
+    let features: Vec<_> = note.features.iter().map(|(name, was)| (name.as_str(), *was)).collect();
+    let features = ethtool.set_features(&device.name, &features).map_err(|e| cannot(&format!("its offloads: {e}")));
+    let queues = note.channels().map_or(Ok(()), |channels| {
+        patiently(|_| true, || ethtool.set_channels(&device.name, &channels))
+            .map_err(|e| cannot(&format!("its queues: {e}")))
+    });
+    queues.and(features)
+}
+
+/// The note of this name, if there is one.
+///
+/// # Errors
+/// A sentence: it is none, or it isn't this daemon's own.
+fn read(folder: &Folder, name: &str) -> Result<Option<Note>, String> {
+    let bytes = folder.read(name, note::BYTES_MAX)?;
+    bytes.map(|bytes| Note::parse(name, &bytes).map_err(|why| format!("{name:?}: {why}"))).transpose()
 }
 
 /// Tries for a second, as long as `may_pass` says so of the failure: what a process that was killed or a socket that was closed
@@ -134,21 +130,29 @@ pub(crate) fn patiently<T, E>(
 }
 
 /// Puts back what a daemon that was killed has left in its run directory.
-pub(crate) fn repair(run_dir: &Path) {
-    let Ok(entries) = fs::read_dir(run_dir) else { return };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        if !path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) {
-            continue;
-        }
-        let Some(undo) = read(&path) else {
-            warn!("{} is no note of how a device was before: left alone", path.display());
-            continue;
+pub(crate) fn repair(folder: &Arc<Folder>) {
+    folder.sweep();
+    let mut n_others = 0;
+    for name in folder.names().into_iter().filter(|name| note::is_note(name)) {
+        let note = match read(folder, &name) {
+            Ok(Some(note)) => note,
+            Ok(None) => continue,
+            Err(why) => {
+                n_others += 1;
+                if n_others <= SAID_MAX {
+                    warn!("left alone: {why}");
+                }
+                continue;
+            }
         };
-        let device = undo.device.clone();
-        match undo.undo() {
+        let device = note.device.clone();
+        match (Undo { note, folder: folder.clone() }).undo() {
             Ok(()) => info!("{device}: put back as it was before a daemon that did not end in order"),
             Err(why) => warn!("{why}"),
         }
+    }
+    if n_others > SAID_MAX {
+        warn!("left alone: {} more files that are no notes of this daemon's", n_others - SAID_MAX);
     }
 }
 
@@ -162,43 +166,75 @@ fn world() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn device() -> Device {
         Device { index: 0x7fff_fff0, name: "eth1".into(), ..Device::default() }
     }
 
-    #[test]
-    fn first_note_of_an_offload_is_how_it_was() {
+    fn folder() -> (tempfile::TempDir, Arc<Folder>) {
         let dir = tempfile::tempdir().unwrap();
-        let mut undo = Undo::new(dir.path(), &device());
-        undo.note_features([("rx-lro".to_owned(), true)]).unwrap();
-        undo.note_features([("rx-lro".to_owned(), false), ("rx-gro".to_owned(), true)]).unwrap();
+        let folder = Arc::new(Folder::open(dir.path()).unwrap());
+        (dir, folder)
+    }
+
+    #[test]
+    fn first_note_of_queues_is_how_they_were() {
+        let (_dir, folder) = folder();
+        let mut undo = Undo::new(&folder, &device());
+        undo.note_features(["rx-lro".to_owned()]).unwrap();
+        undo.note_features(["rx-lro".to_owned(), "rx-gro".to_owned()]).unwrap();
         undo.note_channels(&Channels { combined: 8, ..Channels::default() }).unwrap();
         undo.note_channels(&Channels { combined: 2, ..Channels::default() }).unwrap();
-        let text = fs::read_to_string(dir.path().join("eth1.device")).unwrap();
-        let read: Undo = serde_json::from_str(&text).unwrap();
-        assert_eq!(read, Undo { path: PathBuf::new(), ..undo });
+        let read = read(&folder, "eth1.device").unwrap().unwrap();
+        assert_eq!(read, undo.note);
         assert_eq!(read.features, [("rx-gro".to_owned(), true), ("rx-lro".to_owned(), true)].into());
         assert_eq!(read.channels, Some([0, 0, 0, 8]));
+        assert_eq!(Undo::new(&folder, &device()).note, undo.note, "what could not be put back is still how it was");
     }
 
     #[test]
     fn note_is_gone_when_all_is_put_back_and_nothing_else_is_touched() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut undo = Undo::new(dir.path(), &device());
-        undo.note_features([("rx-lro".to_owned(), true)]).unwrap();
+        let (dir, folder) = folder();
+        let mut undo = Undo::new(&folder, &device());
+        undo.note_features(["rx-lro".to_owned()]).unwrap();
         fs::write(dir.path().join("broken.device"), "{").unwrap();
         fs::write(dir.path().join("weir.lock"), "1").unwrap();
-        repair(dir.path());
+        fs::write(dir.path().join(".eth2.device.1.draft"), "{").unwrap();
+        fs::set_permissions(dir.path().join(".eth2.device.1.draft"), fs::Permissions::from_mode(0o600)).unwrap();
+        repair(&folder);
         let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["broken.device", "weir.lock"]);
     }
 
     #[test]
+    fn what_others_put_in_place_of_a_note_is_not_acted_upon_and_not_written_through() {
+        let (dir, folder) = folder();
+        let (elsewhere, note) = (tempfile::tempdir().unwrap(), dir.path().join("eth1.device"));
+        let victim = elsewhere.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &note).unwrap();
+        // As the drafts of earlier versions were called, and one that is being looked for.
+        symlink(&victim, dir.path().join("eth1.draft")).unwrap();
+        symlink(&victim, dir.path().join(".eth1.device.draft")).unwrap();
+        repair(&folder);
+        assert!(note.is_symlink(), "left alone");
+        let mut undo = Undo::new(&folder, &device());
+        undo.note_features(["rx-lro".to_owned()]).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(!note.is_symlink() && fs::read_to_string(&note).unwrap().contains("rx-lro"));
+        // A note that was given another name, to be put back at another device.
+        fs::rename(&note, dir.path().join("eth2.device")).unwrap();
+        assert!(read(&folder, "eth2.device").unwrap_err().contains("another name"));
+    }
+
+    #[test]
     fn folder_that_cannot_be_written_to_is_said_before_anything_is_changed() {
-        let mut undo = Undo::new(Path::new("/nonexistent"), &device());
-        let why = undo.note_features([("rx-lro".to_owned(), true)]).unwrap_err();
-        assert!(why.contains("/nonexistent/eth1.device") && why.contains("writable"), "{why}");
+        let (dir, folder) = folder();
+        let mut undo = Undo::new(&folder, &device());
+        drop(dir);
+        let why = undo.note_features(["rx-lro".to_owned()]).unwrap_err();
+        assert!(why.contains("/eth1.device") && why.contains("writable"), "{why}");
     }
 }

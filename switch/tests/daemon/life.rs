@@ -101,7 +101,7 @@ fn folder_without_permission_is_said_plainly() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let run = dir.path().join("run");
     fs::create_dir(&run).unwrap();
-    fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o1777)).unwrap();
     let closed = dir.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
@@ -147,6 +147,58 @@ fn polling_thread_has_its_cpu_and_the_others_leave_it_alone() {
         } else if n_cpus > 1 {
             assert!(!has_polled_cpu, "{name} may run on {allowed}");
         }
+    }
+}
+
+#[test]
+fn folder_that_others_may_write_to_is_refused_and_one_below_it_may_be_anybodys() {
+    let dir = folder();
+    let (run, guests) = (dir.path().join("run"), dir.path().join("run/guests"));
+    fs::create_dir_all(&guests).unwrap();
+    let file = topology(&["a"], "weir").replace("DIR/control", "DIR/run/control").replace("DIR/a", "DIR/run/guests/a");
+    let mode = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(&run, 0o775);
+    let output = weir().arg("run").arg(write(&dir, &file)).output().unwrap();
+    let why = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{why}");
+    assert!(why.contains("others may write to it (mode 0775)") && why.contains(&text(&run)), "{why}");
+    assert!(!run.join("weir.lock").exists(), "nothing was made there");
+    // As libvirt's guests need it, whose sockets are their own user's.
+    mode(&run, 0o755);
+    mode(&guests, 0o777);
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&guests, Some(65534), Some(65534)).unwrap();
+    }
+    let mut child = weir().arg("run").arg(write(&dir, &file)).spawn().unwrap();
+    let begin = std::time::Instant::now();
+    while !guests.join("a.sock").exists() {
+        assert!(child.try_wait().unwrap().is_none() && begin.elapsed() < crate::rig::PATIENCE);
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn notes_that_are_not_the_daemons_own_are_left_alone_and_said() {
+    let dir = Arc::new(folder());
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("victim"), "precious").unwrap();
+    std::os::unix::fs::symlink(path("victim"), path("a.device")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, path("b.device"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    fs::write(path("c.device"), "{}").unwrap();
+    let note = r#"{"world":"","index":7,"device":"d","features":{"rx-lro":true},"channels":null}"#;
+    fs::write(path("d.device"), note).unwrap();
+    let is_foreign = std::os::unix::fs::chown(path("d.device"), Some(65534), Some(65534)).is_ok();
+    let daemon = Daemon::start_in(dir.clone(), &topology(&["a"], "weir"));
+    let log = daemon.log();
+    for name in ["a.device", "b.device", "c.device"].iter().chain(is_foreign.then_some(&"d.device")) {
+        assert!(log.lines().any(|line| line.contains("left alone") && line.contains(name)), "{name}:\n{log}");
+        assert!(fs::symlink_metadata(path(name)).is_ok(), "{name} is still there");
+    }
+    assert_eq!(fs::read_to_string(path("victim")).unwrap(), "precious");
+    if !is_foreign {
+        eprintln!("NOT TESTED: a note of another user needs root");
     }
 }
 

@@ -1,0 +1,196 @@
+//! A folder, and files in it that are this daemon's own even where somebody else may write to it.
+//!
+//! The folder is held open, so whoever exchanges it later exchanges nothing. In it, links are never followed, what is read has
+//! to be a plain file of this user or of root that nobody else may write to and that has no second name, and what is written
+//! is a new file that takes its place when it is whole.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fsync, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// Names that are looked at when a folder is listed: others can make as many as they like.
+const NAMES_MAX: usize = 4096;
+/// What begins and ends the name of a file that is not whole yet.
+const DRAFT: (&str, &str) = (".", ".draft");
+
+/// A folder that is held open.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    handle: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder that nobody but this user and root can exchange files in.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it, and what to do.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        let say = |why: &str| format!("the folder {} can't be used: {why}", path.display());
+        if path.is_symlink() {
+            let help = "it is a symbolic link, which could lead elsewhere tomorrow: name the folder that it leads to";
+            return Err(say(help));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = openat(CWD, path, flags, Mode::empty()).map_err(|e| say(&io::Error::from(e).to_string()))?;
+        let stat = fstat(&handle).map_err(|e| say(&io::Error::from(e).to_string()))?;
+        check_folder(&stat, geteuid().as_raw()).map_err(|why| say(&why))?;
+        Ok(Self { handle, path: path.to_owned() })
+    }
+
+    /// Where it was when it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a file of this name holds, of `most` bytes at most; `None`: there is none.
+    ///
+    /// # Errors
+    /// A sentence: it can't be read, or it isn't this daemon's own.
+    pub(crate) fn read(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>, String> {
+        let say = |why: &str| format!("{:?} in {}: {why}", name, self.path.display());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(handle) => File::from(handle),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(say(&explain(e))),
+        };
+        check_own(&file).map_err(|why| say(&why))?;
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(limit).read_to_end(&mut bytes).map_err(|e| say(&e.to_string()))?;
+        if bytes.len() > most { Err(say(&format!("it has more than {most} bytes"))) } else { Ok(Some(bytes)) }
+    }
+
+    /// Makes a file of this name, in place of what has that name: whole or not at all, whenever the machine stops.
+    ///
+    /// # Errors
+    /// A system's error; nothing has changed.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let draft = format!("{}{name}.{:016x}{}", DRAFT.0, unguessable(), DRAFT.1);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.handle, draft.as_str(), flags, Mode::RUSR | Mode::WUSR)?);
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let placed = written.and_then(|()| Ok(renameat(&self.handle, draft.as_str(), &self.handle, name)?));
+        if placed.is_err() {
+            // What is left of it is swept up by the next start.
+            let _ = self.remove(&draft);
+        }
+        placed?;
+        // Some file systems can't; the name is there, it may only be lost with the machine.
+        let _ = fsync(&self.handle);
+        Ok(())
+    }
+
+    /// Removes a name. What a link leads to is not touched.
+    ///
+    /// # Errors
+    /// A system's error; that there is no such name is none.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// A file of this name to be locked, made if there is none.
+    ///
+    /// # Errors
+    /// A sentence: it can't be opened, or it isn't this daemon's own.
+    pub(crate) fn open_lock(&self, name: &str) -> Result<File, String> {
+        let say = |why: &str| format!("cannot make {}: {why}", self.path.join(name).display());
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| say(&explain(e)))?;
+        let file = File::from(file);
+        check_own(&file).map_err(|why| say(&format!("{why}; remove it if no weir runs here")))?;
+        Ok(file)
+    }
+
+    /// Names in it that are text, a few thousand at most, in no order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let Ok(dir) = Dir::read_from(&self.handle) else { return Vec::new() };
+        let name = |entry: rustix::io::Result<rustix::fs::DirEntry>| {
+            Some(std::ffi::OsStr::from_bytes(entry.ok()?.file_name().to_bytes()).to_str()?.to_owned())
+        };
+        dir.take(NAMES_MAX).filter_map(name).collect()
+    }
+
+    /// Removes what a daemon that was killed has left half written.
+    pub(crate) fn sweep(&self) {
+        let is_draft = |name: &String| name.starts_with(DRAFT.0) && name.ends_with(DRAFT.1);
+        for name in self.names().into_iter().filter(is_draft) {
+            // One that is not ours is somebody else's to remove.
+            if self.is_own(&name) {
+                let _ = self.remove(&name);
+            }
+        }
+    }
+
+    fn is_own(&self, name: &str) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(&self.handle, name, flags, Mode::empty()).is_ok_and(|handle| check_own(&File::from(handle)).is_ok())
+    }
+}
+
+/// Whether files in a folder can be exchanged by nobody but this user and root.
+fn check_folder(stat: &Stat, own_uid: u32) -> Result<(), String> {
+    if stat.st_uid != own_uid && stat.st_uid != 0 {
+        let uid = stat.st_uid;
+        return Err(format!(
+            "it belongs to user {uid}, who could exchange the files and sockets in it: chown it to the user that weir \
+             runs as, or name another folder by control: {{ path: … }}"
+        ));
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        return Err(format!(
+            "others may write to it (mode {:04o}), and exchange the files and sockets in it: `chmod go-w` it and give guests' \
+             sockets a folder of their own below it; or, if they have to make theirs here, `chmod +t` it",
+            stat.st_mode & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a file was written by this user or by root, and by nobody else under another name.
+fn check_own(file: &File) -> Result<(), String> {
+    let stat = fstat(file).map_err(|e| io::Error::from(e).to_string())?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err("it is no plain file".to_owned());
+    }
+    if stat.st_uid != geteuid().as_raw() && stat.st_uid != 0 {
+        return Err(format!("it belongs to user {}", stat.st_uid));
+    }
+    if stat.st_nlink != 1 {
+        return Err(format!("it has {} names, one of which may be somebody else's", stat.st_nlink));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        return Err(format!("others may write to it (mode {:04o})", stat.st_mode & 0o7777));
+    }
+    Ok(())
+}
+
+fn explain(error: Errno) -> String {
+    match error {
+        Errno::LOOP => "it is a symbolic link, which is not followed".to_owned(),
+        Errno::NXIO => "it is no plain file".to_owned(),
+        other => io::Error::from(other).to_string(),
+    }
+}
+
+/// A number that nobody can know before: the keys of the standard library's hash maps are the kernel's random numbers.
+fn unguessable() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;
