@@ -42,7 +42,7 @@ impl Threads {
         let stop = Arc::new(AtomicBool::new(false));
         let clock = Clock::calibrate();
         let run = |core: Core| {
-            let stop = stop.clone();
+            let (stop, clock) = (stop.clone(), clock.clone());
             std::thread::spawn(move || core.run(idle, clock, &stop))
         };
         let cores = cores.into_iter().map(run).collect();

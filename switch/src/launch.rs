@@ -32,7 +32,7 @@ use crate::uplink::undo;
 use crate::vhost_user::attend::attend;
 use crate::vhost_user::socket::Listening;
 use crate::vms::Vms;
-use crate::{control, notes, poller, rules, supervisor, uplink};
+use crate::{control, notes, poller, rules, supervisor, tsc, uplink};
 
 /// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
 /// were granted: whoever uses up its own takes nobody's. Many such NICs share [`MACS_ANY_ALL`].
@@ -98,11 +98,13 @@ impl Daemon {
         let fleet = Arc::new(fleet);
         let stop = Stop::new().map_err(|e| e.to_string())?;
         let stop_cores = Arc::new(AtomicBool::new(false));
+        let clock = Clock::calibrate();
+        tsc::say_doubts(&clock);
         let mut daemon = Self {
             stop,
             stop_cores,
             fleet,
-            clock: Clock::calibrate(),
+            clock,
             control: Vec::new(),
             cores: Vec::new(),
             ports: make_ports(topology),
@@ -129,7 +131,7 @@ impl Daemon {
         seats: Vec<Option<Seat>>,
     ) -> Result<(), String> {
         for (core, cpu) in cores.into_iter().zip(cpus.polling()) {
-            self.cores.push(poller::start(core, *cpu, topology.idle, self.clock, self.stop_cores.clone())?);
+            self.cores.push(poller::start(core, *cpu, topology.idle, self.clock.clone(), self.stop_cores.clone())?);
         }
         let ports = self.ports.iter().map(|port| (&port.name, &port.ingress));
         let devices = self.devices.iter().map(|port| (&port.name, &port.ingress));
@@ -152,7 +154,7 @@ impl Daemon {
             rates: Rates::default(),
             vms,
             loads: Loads::default(),
-            clock: SwitchClock(self.clock),
+            clock: SwitchClock(self.clock.clone()),
         });
         self.start_operators(operators, &sources)?;
         let stop = self.stop.clone();

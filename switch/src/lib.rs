@@ -11,6 +11,7 @@
 //! - `plane`: what control needs of the polling cores
 //! - `vhost_user`: ports of the one kind there is: messages, connections, sockets
 //! - `uplink`: ports that are devices of this host: found, guarded, prepared, watched, given back
+//! - `tsc`: whether the counter that the switch's clock is made of can be relied upon
 //! - `supervisor`: looks after ports and addresses, ten times a second
 //! - `control`: answers operators on the control socket
 //! - `http`: HTTP/1.1, as little as operators need of it
@@ -42,6 +43,7 @@ mod stop;
 mod supervisor;
 mod table;
 mod top;
+mod tsc;
 mod uplink;
 mod vhost_user;
 mod vms;

@@ -39,7 +39,7 @@ struct Sample {
 
 impl Loads {
     /// Looks at all cores.
-    pub(crate) fn sample(&self, fleet: &Fleet, clock: SwitchClock) {
+    pub(crate) fn sample(&self, fleet: &Fleet, clock: &SwitchClock) {
         let at = clock.now();
         let mut samples = lock(&self.0);
         for (idx, core) in fleet.cores().into_iter().enumerate() {

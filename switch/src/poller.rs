@@ -10,6 +10,7 @@ use pmd::Core;
 use pmd::time::Clock;
 
 use crate::cpus::pin;
+use crate::tsc;
 
 /// Starts it, and comes back when it is where it shall be.
 ///
@@ -26,6 +27,9 @@ pub(crate) fn start(
     let work = move || {
         let result = pin(cpu);
         let can_run = result.is_ok();
+        if can_run {
+            tsc::compare(cpu.id, clock.ahead_here());
+        }
         // The other end waits for it.
         let _ = pinned.send(result);
         if can_run {

@@ -52,18 +52,18 @@ pub(crate) struct Sources {
 }
 
 /// The clock that the cores go by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SwitchClock(pub(crate) Clock);
 
 impl SwitchClock {
     /// Whole seconds since the start.
-    pub(crate) fn seconds(self) -> u32 {
+    pub(crate) fn seconds(&self) -> u32 {
         pmd::time::seconds(self.now())
     }
 
     /// Nanoseconds since the start.
-    pub(crate) fn now(self) -> Nanos {
-        self.0.at(pmd::sys::cycles())
+    pub(crate) fn now(&self) -> Nanos {
+        self.0.now()
     }
 }
 

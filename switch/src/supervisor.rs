@@ -8,6 +8,7 @@ use pmd::{Fleet, GuestFault};
 use crate::port::Port;
 use crate::report::{self, Sources};
 use crate::stop::Stop;
+use crate::tsc::ClockWatch;
 
 const EVERY: Duration = Duration::from_millis(100);
 /// Between two looks at what changes slowly.
@@ -22,6 +23,7 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
     let Sources { fleet, ports, rates, vms, loads, clock, .. } = sources;
     let mut looked: Option<Instant> = None;
     let mut said = vec![Said::default(); ports.len()];
+    let mut watch = ClockWatch::default();
     while !stop.sleep(EVERY) {
         let is_due = looked.is_none_or(|at| at.elapsed() >= SLOWLY);
         for (port, said) in ports.iter().zip(&mut said) {
@@ -32,11 +34,12 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
         }
         if is_due {
             looked = Some(Instant::now());
+            watch.see(clock.0.check());
             // The cores write the same clock's seconds into the table.
             fleet.age(clock.seconds(), MAC_AGE);
             rates.sample(fleet, sources.names.len());
             vms.sample(clock.now());
-            loads.sample(fleet, *clock);
+            loads.sample(fleet, clock);
         }
     }
 }

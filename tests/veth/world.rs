@@ -245,7 +245,7 @@ impl Switch {
         let (fleet, cores) = Fleet::new(&options).expect("eventfds");
         let (stop, clock) = (Arc::new(AtomicBool::new(false)), Clock::calibrate());
         let run = |core: pmd::Core| {
-            let stop = stop.clone();
+            let (stop, clock) = (stop.clone(), clock.clone());
             std::thread::spawn(move || core.run(Idle::Adaptive, clock, &stop))
         };
         let threads = cores.into_iter().map(run).collect();

@@ -19,13 +19,25 @@ pub fn cycles() -> u64 {
 pub fn cycles_per_second() -> u64 {
     static HZ: OnceLock<u64> = OnceLock::new();
     *HZ.get_or_init(|| {
-        let (wall, start) = (Instant::now(), cycles());
+        let wall = Instant::now();
+        let (from_ns, from) = at_once(wall);
         while wall.elapsed() < Duration::from_millis(20) {
             std::hint::spin_loop();
         }
-        let (ns, ticks) = (wall.elapsed().as_nanos(), u128::from(cycles() - start));
-        u64::try_from(ticks * 1_000_000_000 / ns.max(1)).unwrap_or(u64::MAX)
+        let (ns, now) = at_once(wall);
+        u64::try_from(u128::from(now - from) * 1_000_000_000 / (ns - from_ns).max(1)).unwrap_or(u64::MAX)
     })
+}
+
+/// Nanoseconds since `wall`, and the counter at that moment: the tightest of many readings, since the CPU may be taken away in
+/// the middle of one.
+fn at_once(wall: Instant) -> (u128, u64) {
+    let once = |_| {
+        let (before, ns, after) = (cycles(), wall.elapsed().as_nanos(), cycles());
+        (after - before, ns, before + (after - before) / 2)
+    };
+    let (_, ns, at) = (0..64).map(once).min_by_key(|&(width, ..)| width).unwrap_or_default();
+    (ns, at)
 }
 
 /// Binds the calling thread to a CPU.
