@@ -64,8 +64,18 @@ impl Threads {
             let (at, size) = (guest.vring_uva(vring), guest.vring_size(vring));
             let (desc, avail, used) = (at.desc, at.avail, at.used);
             let index = vring as u16;
-            let spec =
-                QueueSpec { index, size, desc, avail, used, base: None, call: None, kick: Some(kick), err: None };
+            let spec = QueueSpec {
+                index,
+                size,
+                desc,
+                avail,
+                used,
+                base: None,
+                call: None,
+                kick: Some(kick),
+                err: None,
+                discards: false,
+            };
             if vring % 2 == 0 {
                 txqs.push(TxQueue::vhost(memory.clone(), &spec, features).expect("ring"));
             } else {

@@ -102,6 +102,15 @@ impl Rig {
         self.fleet.up(up);
     }
 
+    /// Takes a guest's port down and brings it up again as its front-end would that has disabled its transmit queues, or not.
+    pub fn set_disabled(&mut self, port: PortId, network: u16, source: SourcePolicy, are_disabled: bool) {
+        self.down(port);
+        let ingress = Ingress { port, network, trunk: None, source, generation: 1 };
+        let guest = &self.guests[usize::from(port)];
+        self.fleet.up(port_with(&Arc::new(memory_of(guest)), guest, ingress, are_disabled));
+        self.step();
+    }
+
     /// Queues of any kind as a port, with any address; `network: None`: it is a trunk, the first there is.
     pub fn plug_queues(&mut self, port: PortId, network: Option<u16>, rxqs: Vec<RxQueue>, txqs: Vec<TxQueue>) {
         let trunk = network.is_none().then_some(0);
@@ -202,6 +211,11 @@ pub fn port_of(guest: &GuestDriver, ingress: Ingress) -> PortUp {
 
 /// The same in this mapping of its memory.
 pub fn port_in(memory: &Arc<GuestMemory>, guest: &GuestDriver, ingress: Ingress) -> PortUp {
+    port_with(memory, guest, ingress, false)
+}
+
+/// The same; `discards`: its transmit queues have been disabled.
+fn port_with(memory: &Arc<GuestMemory>, guest: &GuestDriver, ingress: Ingress, discards: bool) -> PortUp {
     let features = Features::from_bits(guest.options().features());
     let (mut rxqs, mut txqs) = (Vec::new(), Vec::new());
     for vring in 0..guest.n_vrings() {
@@ -216,6 +230,7 @@ pub fn port_in(memory: &Arc<GuestMemory>, guest: &GuestDriver, ingress: Ingress)
             call: None,
             kick: None,
             err: None,
+            discards,
         };
         if vring % 2 == 0 {
             txqs.push(TxQueue::vhost(memory.clone(), &spec, features).expect("ring"));

@@ -4,6 +4,7 @@
 
 mod blocking;
 mod cores;
+mod disabled;
 mod forwarding;
 mod hostile;
 mod lifecycle;

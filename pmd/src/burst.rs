@@ -115,6 +115,18 @@ impl Burst {
         self.refused |= 1 << k;
     }
 
+    /// Decides that every frame is dropped for this reason, but for those that were refused already. They keep their lengths:
+    /// their bytes count.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn discard(&mut self, reason: DropReason) {
+        for k in 0..self.n {
+            if self.refused & 1 << k == 0 {
+                self.actions[k] = Action::Drop(reason);
+            }
+        }
+    }
+
     /// Bytes of the first `n` frames as they came, tags that were taken off included.
     #[inline(always)]
     pub(crate) fn n_bytes(&self, n: usize) -> u64 {

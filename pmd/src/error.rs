@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupError {
     text: String,
-    /// Whether the front-end shares memory that cannot be mapped: an operator can mend that.
+    /// Whether the front-end gave memory of a kind that cannot be shared: another way to start the guest mends that.
     pub is_memory: bool,
 }
 
@@ -17,7 +17,7 @@ impl SetupError {
         Self { text: text.into(), is_memory: false }
     }
 
-    /// The same, about guest memory.
+    /// The same, about memory of a kind that cannot be shared.
     pub fn memory(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_memory: true }
     }

@@ -10,7 +10,7 @@ use crate::stats::CoreStats;
 use crate::sys::{self, Epoll};
 use crate::time::{Nanos, seconds};
 use flowtable::reclaim::Quiet;
-use flowtable::{Lookup, PortId};
+use flowtable::{DropReason, Lookup, PortId};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -138,15 +138,19 @@ impl Core {
             }
             let Some(view) = self.views[usize::from(rxq.port)].as_deref() else { continue };
             let burst = &mut *self.burst;
-            let has_tags = self.lookup.decide(
-                &view.ingress,
-                &burst.headers[..n],
-                &burst.lens[..n],
-                &mut burst.actions[..n],
-                seconds(now),
-            );
-            if has_tags {
-                burst.pop_tags(view.ingress.trunk.is_some());
+            if rxq.discards {
+                burst.discard(DropReason::QueueDisabled);
+            } else {
+                let has_tags = self.lookup.decide(
+                    &view.ingress,
+                    &burst.headers[..n],
+                    &burst.lens[..n],
+                    &mut burst.actions[..n],
+                    seconds(now),
+                );
+                if has_tags {
+                    burst.pop_tags(view.ingress.trunk.is_some());
+                }
             }
             let can_hold = rxq.can_hold();
             let mut sender = Sender {

@@ -19,6 +19,7 @@ use crate::error::SetupError;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 /// The time-stamp counter. Cycles of a constant rate, the same on all CPUs of a machine with `constant_tsc`.
 #[inline(always)]
@@ -202,13 +203,16 @@ pub(crate) struct FileFacts {
     pub(crate) page: u64,
     /// Whether it lives in memory alone: tmpfs, a memfd, hugetlbfs.
     pub(crate) is_memory: bool,
+    /// With `inode`, which file it is, whatever descriptor leads to it.
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
 }
 
 /// Asks the kernel about a file.
 pub(crate) fn file_facts(file: &File) -> io::Result<FileFacts> {
     const TMPFS: i64 = 0x0102_1994;
     const HUGETLBFS: i64 = 0x9584_58f6;
-    let len = file.metadata()?.len();
+    let metadata = file.metadata()?;
     // SAFETY: all-zero is a valid `statfs`.
     let mut fs: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the fd is open, `fs` is a valid place for the answer.
@@ -217,7 +221,8 @@ pub(crate) fn file_facts(file: &File) -> io::Result<FileFacts> {
     }
     let kind = fs.f_type;
     let page = if kind == HUGETLBFS { u64::try_from(fs.f_bsize).unwrap_or(4096) } else { 4096 };
-    Ok(FileFacts { len, page, is_memory: kind == TMPFS || kind == HUGETLBFS })
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    Ok(FileFacts { len: metadata.len(), page, is_memory: kind == TMPFS || kind == HUGETLBFS, device, inode })
 }
 
 /// Maps `len` bytes of a file from `offset`, shared and writable, and gives the first address.

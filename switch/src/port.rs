@@ -67,7 +67,7 @@ struct LinkState {
     features_since: Option<Instant>,
     refusal: Option<Refusal>,
     waits_for: Option<String>,
-    last_end: Option<String>,
+    last_end: Option<LastEnd>,
 }
 
 impl Link {
@@ -87,9 +87,9 @@ impl Link {
         closing
     }
 
-    /// Why the last connection was closed from our side, for the operator; none: it was not.
-    pub(crate) fn set_last_end(&self, why: Option<String>) {
-        lock(&self.state).last_end = why;
+    /// How the last connection ended, for the operator; none: as it should.
+    pub(crate) fn set_last_end(&self, end: Option<LastEnd>) {
+        lock(&self.state).last_end = end;
     }
 
     /// What the port waits for while there is no connection, beyond "waiting for guest".
@@ -159,6 +159,15 @@ impl Link {
     }
 }
 
+/// How a connection ended that did not just end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LastEnd {
+    /// It was closed from our side, for this reason.
+    Closed(String),
+    /// The front-end left before any queue ran: the end of a sentence about it.
+    Left(String),
+}
+
 /// A connection as an operator sees it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LinkView {
@@ -170,5 +179,5 @@ pub(crate) struct LinkView {
     pub(crate) negotiated_for: Option<Duration>,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) waits_for: Option<String>,
-    pub(crate) last_end: Option<String>,
+    pub(crate) last_end: Option<LastEnd>,
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loads::{Load, Loads};
 use crate::lock;
-use crate::port::{LinkView, Port};
+use crate::port::{LastEnd, LinkView, Port};
 use crate::uplink;
 use crate::uplink::port::DevicePort;
 use crate::uplink::report::{FetchedReport, LostReport};
@@ -162,6 +162,8 @@ pub(crate) struct ConnectionReport {
     pub(crate) refusal: Option<String>,
     /// Why the last connection was closed by the switch.
     pub(crate) last_closed_for: Option<String>,
+    /// How the last front-end left, if it did before any queue ran.
+    pub(crate) last_left: Option<String>,
 }
 
 /// A virtqueue.
@@ -298,7 +300,10 @@ pub(crate) fn faults(fleet: &Fleet, port: &Port, link: &LinkView) -> Vec<(u16, G
 fn judge(link: &LinkView, faults: &[(u16, GuestFault)]) -> (State, Option<String>) {
     if !link.is_connected {
         let more = link.waits_for.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        let last = link.last_end.as_ref().map(|why| format!(" (the last connection was closed: {why})"));
+        let last = link.last_end.as_ref().map(|end| match end {
+            LastEnd::Closed(why) => format!(" (the last connection was closed: {why})"),
+            LastEnd::Left(how) => format!(" (the last front-end {how})"),
+        });
         return (State::Waiting, Some(format!("waiting for guest{more}{}", last.unwrap_or_default())));
     }
     let runs = link.device.queues.iter().any(|queue| queue.state == QueueState::Runs);
@@ -370,6 +375,7 @@ fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport 
         (None, QueueState::Broken(why)) => format!("stopped: {why}"),
         (None, QueueState::Runs) => "runs".to_owned(),
         (None, QueueState::Disabled) => "not enabled".to_owned(),
+        (None, QueueState::Discards) => "disabled: what comes is dropped".to_owned(),
         (None, QueueState::Stopped) => "not started".to_owned(),
     };
     let direction = if queue.index % 2 == 1 { "rx" } else { "tx" }.to_owned();
@@ -392,7 +398,14 @@ fn report_connection(port: &Port, link: LinkView) -> ConnectionReport {
         memory_regions: link.device.n_regions,
         memory_bytes: link.device.memory_bytes,
         refusal: link.refusal.map(|refusal| refusal.text),
-        last_closed_for: link.last_end,
+        last_closed_for: match &link.last_end {
+            Some(LastEnd::Closed(why)) => Some(why.clone()),
+            _ => None,
+        },
+        last_left: match link.last_end {
+            Some(LastEnd::Left(how)) => Some(how),
+            _ => None,
+        },
     }
 }
 

@@ -14,8 +14,12 @@ fn connected(queues: Vec<QueueView>) -> LinkView {
 fn port_without_a_front_end_waits_and_says_what_happened_last() {
     let link = LinkView { waits_for: Some("nobody listens on /x".into()), ..LinkView::default() };
     assert_eq!(judge(&link, &[]), (State::Waiting, Some("waiting for guest: nobody listens on /x".into())));
-    let link = LinkView { last_end: Some("half a message".into()), ..LinkView::default() };
-    assert!(judge(&link, &[]).1.unwrap().contains("half a message"));
+    let after = |end| judge(&LinkView { last_end: Some(end), ..LinkView::default() }, &[]).1.unwrap();
+    assert!(after(LastEnd::Closed("half a message".into())).contains("half a message"));
+    assert_eq!(
+        after(LastEnd::Left("left after SET_FEATURES".into())),
+        "waiting for guest (the last front-end left after SET_FEATURES)"
+    );
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct RxQueue {
     pub port: PortId,
     /// Whether frames had to wait in it in the last turn.
     pub(crate) is_held: bool,
+    /// All that comes by it is dropped: the front-end has disabled it.
+    pub(crate) discards: bool,
     /// What receivers know it by: no two of a switch have the same, and none has 0.
     pub(crate) who: u32,
     /// Whether its kicks wake the core that polls it.
@@ -68,7 +70,8 @@ impl RxQueue {
         spec: &QueueSpec,
         features: Features,
     ) -> Result<Self, SetupError> {
-        Ok(Self::new(port, RxKind::Vhost(VhostRx::new(memory, spec, features)?)))
+        let queue = Self::new(port, RxKind::Vhost(VhostRx::new(memory, spec, features)?));
+        Ok(Self { discards: spec.discards, ..queue })
     }
 
     /// A queue of an uplink, or of a container's veth.
@@ -88,7 +91,8 @@ impl RxQueue {
 
     fn new(port: PortId, kind: RxKind) -> Self {
         let (hold, gate) = (Hold::default(), Gate::default());
-        let mut queue = Self { port, is_held: false, who: 0, can_wake: false, hold, ahead: Box::default(), gate, kind };
+        let (is_held, discards, can_wake, who) = (false, false, false, 0);
+        let mut queue = Self { port, is_held, discards, who, can_wake, hold, ahead: Box::default(), gate, kind };
         queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
         queue
     }

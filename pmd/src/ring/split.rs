@@ -40,6 +40,8 @@ pub struct QueueSpec {
     pub kick: Option<Arc<EventFd>>,
     /// Where the front-end wants to hear of a queue that stopped.
     pub err: Option<Arc<EventFd>>,
+    /// The front-end has disabled it after it had run: what the guest sends by it is taken and dropped.
+    pub discards: bool,
 }
 
 /// What was negotiated about rings.

@@ -86,6 +86,16 @@ struct Region {
     len: u64,
     host: *mut u8,
     mapping: Arc<Mapping>,
+    /// Where in which file; none: it is this process's own memory.
+    source: Option<Source>,
+}
+
+/// A place in a file, whatever descriptor leads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source {
+    device: u64,
+    inode: u64,
+    offset: u64,
 }
 
 // SAFETY: `host` points into `mapping`, which is Send and Sync.
@@ -122,6 +132,18 @@ pub(crate) struct Window {
 // SAFETY: an address, valid as long as the memory it is used with.
 unsafe impl Send for Window {}
 
+impl Source {
+    fn new(facts: &sys::FileFacts, offset: u64) -> Self {
+        Self { device: facts.device, inode: facts.inode, offset }
+    }
+}
+
+impl Region {
+    fn is_at(&self, guest_addr: u64, user_addr: u64, len: u64) -> bool {
+        (self.guest_addr, self.user_addr, self.len) == (guest_addr, user_addr, len)
+    }
+}
+
 impl Window {
     /// Knows nothing yet.
     pub(crate) const EMPTY: Window = Window { guest_addr: 0, len: 0, host: std::ptr::null_mut() };
@@ -154,7 +176,19 @@ impl GuestMemory {
     /// # Errors
     /// When a region wraps, overlaps another, is longer than its file, or its file isn't memory that can be shared.
     pub fn new(specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
-        specs.into_iter().try_fold(Self::default(), |memory, spec| memory.with(spec))
+        Self::default().replaced_by(specs)
+    }
+
+    /// These regions instead. Those that are the same as one of this value share its mapping.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::new`].
+    pub fn replaced_by(&self, specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
+        specs.into_iter().try_fold(Self::default(), |memory, spec| {
+            memory.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
+            let region = self.same_region(&spec).cloned().map_or_else(|| map_as_it_is(&spec), Ok)?;
+            Ok(memory.insert(region))
+        })
     }
 
     /// The same with the pages of all files taken for large ones, which no core makes: so that what is done about these can be tested
@@ -185,7 +219,7 @@ impl GuestMemory {
             memory.check_apart(guest_addr, user_addr, len)?;
             let mapping =
                 Arc::new(Mapping { base: host, len: 0, guard: None, presence: None, owner: Some(owner.clone()) });
-            Ok(memory.insert(Region { guest_addr, user_addr, len, host, mapping }))
+            Ok(memory.insert(Region { guest_addr, user_addr, len, host, mapping, source: None }))
         })
     }
 
@@ -195,8 +229,26 @@ impl GuestMemory {
     /// As [`GuestMemory::new`].
     pub fn with(&self, spec: RegionSpec) -> Result<Self, SetupError> {
         self.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
-        let is_paged = sys::file_facts(&spec.file).is_ok_and(|facts| facts.page > SMALL_PAGE);
-        Ok(self.insert(map(&spec, is_paged)?))
+        Ok(self.insert(map_as_it_is(&spec)?))
+    }
+
+    /// Whether this very region is there already: the same addresses, and the same part of the same file.
+    pub fn holds(&self, spec: &RegionSpec) -> bool {
+        self.same_region(spec).is_some()
+    }
+
+    /// Whether both have the same regions, in the same mappings.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let is_same = |(a, b): (&Region, &Region)| {
+            Arc::ptr_eq(&a.mapping, &b.mapping) && a.is_at(b.guest_addr, b.user_addr, b.len) && a.host == b.host
+        };
+        self.n_regions() == other.n_regions() && self.regions.iter().zip(&other.regions).all(is_same)
+    }
+
+    fn same_region(&self, spec: &RegionSpec) -> Option<&Region> {
+        let region = self.regions.iter().find(|r| r.is_at(spec.guest_addr, spec.user_addr, spec.len))?;
+        let facts = sys::file_facts(&spec.file).ok()?;
+        (region.source == Some(Source::new(&facts, spec.file_offset))).then_some(region)
     }
 
     /// Whether a region there would be a range, and apart from all others.
@@ -206,7 +258,7 @@ impl GuestMemory {
         for other in &self.regions {
             let apart = |a: u64, b: u64| a + len <= b || b + other.len <= a;
             if !apart(guest_addr, other.guest_addr) || !apart(user_addr, other.user_addr) {
-                return Err(SetupError::memory(format!(
+                return Err(SetupError::new(format!(
                     "the front-end's memory region at {guest_addr:#x} overlaps the one at {:#x}",
                     other.guest_addr
                 )));
@@ -227,9 +279,9 @@ impl GuestMemory {
     /// # Errors
     /// When there is no such region.
     pub fn without(&self, guest_addr: u64, user_addr: u64, len: u64) -> Result<Self, SetupError> {
-        let is_it = |r: &Region| r.guest_addr == guest_addr && r.user_addr == user_addr && r.len == len;
+        let is_it = |r: &Region| r.is_at(guest_addr, user_addr, len);
         if !self.regions.iter().any(is_it) {
-            return Err(SetupError::memory(format!(
+            return Err(SetupError::new(format!(
                 "the front-end removes a memory region at {guest_addr:#x} that it never added"
             )));
         }
@@ -364,7 +416,7 @@ impl GuestMemory {
 
 fn check_range(kind: &str, addr: u64, len: u64) -> Result<(), SetupError> {
     if len == 0 || addr.checked_add(len).is_none() {
-        return Err(SetupError::memory(format!(
+        return Err(SetupError::new(format!(
             "the front-end's memory region at {kind} address {addr:#x} has a length of {len:#x} bytes, which cannot be"
         )));
     }
@@ -379,16 +431,21 @@ fn presence(file: &File, start: u64, base: *mut u8, len: usize, page: u64) -> Op
     pager::attend(&presence).then_some(presence)
 }
 
+fn map_as_it_is(spec: &RegionSpec) -> Result<Region, SetupError> {
+    let is_paged = sys::file_facts(&spec.file).is_ok_and(|facts| facts.page > SMALL_PAGE);
+    map(spec, is_paged)
+}
+
 /// `is_paged`: of large pages, cores touch only those that were granted.
 fn map(spec: &RegionSpec, is_paged: bool) -> Result<Region, SetupError> {
-    let say = |what: &str| {
-        SetupError::memory(format!("cannot map the front-end's memory region at {:#x}: {what}", spec.guest_addr))
-    };
+    let text = |what: &str| format!("cannot map the front-end's memory region at {:#x}: {what}", spec.guest_addr);
+    let say = |what: &str| SetupError::new(text(what));
     let facts = sys::file_facts(&spec.file).map_err(|e| say(&e.to_string()))?;
     if !facts.is_memory {
-        return Err(say(
+        // The one mistake here that another way to start the guest mends.
+        return Err(SetupError::memory(text(
             "its file is not memory that can be shared; start the guest with memory-backend-memfd,share=on",
-        ));
+        )));
     }
     let end = spec.file_offset.checked_add(spec.len).ok_or_else(|| say("its end wraps around"))?;
     if end > facts.len {
@@ -414,6 +471,7 @@ fn map(spec: &RegionSpec, is_paged: bool) -> Result<Region, SetupError> {
         len: spec.len,
         host: base.wrapping_add(skip),
         mapping,
+        source: Some(Source::new(&facts, spec.file_offset)),
     })
 }
 

@@ -99,6 +99,29 @@ fn region_comes_and_goes_while_the_others_stay_where_they_are() {
 }
 
 #[test]
+fn region_is_the_same_if_its_addresses_and_its_part_of_the_file_are() {
+    let (file, other) = (memfd(4 * PAGE), memfd(4 * PAGE));
+    let one = GuestMemory::new(vec![spec(0, 1 << 40, PAGE, PAGE, &file)]).unwrap();
+    assert!(one.holds(&spec(0, 1 << 40, PAGE, PAGE, &file)), "by another descriptor");
+    for not_it in [
+        spec(PAGE, 1 << 40, PAGE, PAGE, &file),
+        spec(0, 1 << 41, PAGE, PAGE, &file),
+        spec(0, 1 << 40, 2 * PAGE, PAGE, &file),
+        spec(0, 1 << 40, PAGE, 0, &file),
+        spec(0, 1 << 40, PAGE, PAGE, &other),
+    ] {
+        assert!(!one.holds(&not_it), "{not_it:?}");
+    }
+    let again = one.replaced_by(vec![spec(0, 1 << 40, PAGE, PAGE, &file)]).unwrap();
+    assert!(again.is_same_as(&one) && one.is_same_as(&again));
+    let both = one.replaced_by(vec![spec(0, 1 << 40, PAGE, PAGE, &file), spec(1 << 30, 0, PAGE, 0, &file)]).unwrap();
+    assert!(!both.is_same_as(&one));
+    assert_eq!(both.window(0).unwrap().host, one.window(0).unwrap().host, "the mapping is shared");
+    let fresh = one.replaced_by(vec![spec(0, 1 << 40, PAGE, PAGE, &other)]).unwrap();
+    assert!(!fresh.is_same_as(&one));
+}
+
+#[test]
 fn file_cut_short_under_the_mapping_reads_as_zeros_and_is_noted() {
     let file = memfd(4 * PAGE);
     let memory = GuestMemory::new(vec![spec(0, 1 << 40, 4 * PAGE, 0, &file)]).unwrap();

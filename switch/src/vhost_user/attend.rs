@@ -2,75 +2,151 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_peercred;
 
-use super::connection::{End, serve};
+use super::backoff::{Backoff, Visit};
+use super::connection::{End, Served, is_hung_up, serve};
+use super::envelope::Stage;
 use super::socket::{Listening, open_stream};
 use crate::plane::Plane;
-use crate::port::Port;
+use crate::port::{LastEnd, Port};
 use crate::stop::Stop;
 
 /// Between attempts to connect: at first, and at most while nobody is there. An attempt on a path without a listener is
 /// one cheap system call, and a guest that starts shouldn't wait.
 const RETRY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
-/// At most, when front-ends come and go at once.
-const RETRY_FAILED_MAX: Duration = Duration::from_secs(1);
-/// A connection that lived for so long was one: after it, the next attempt is made at once.
-const LIVED: Duration = Duration::from_secs(1);
+/// Connections that are taken from a listener in a row and found to be closed already; those behind them wait for the next
+/// look.
+const CLOSED_MAX: usize = 1024;
 
 /// Serves the port's front-ends, one at a time. `listening`: where they connect; none: this side connects.
 pub(crate) fn attend<P: Plane + Clone>(port: &Port, plane: &P, listening: Option<&Listening>, stop: &Stop) {
+    let attendant = Attendant { port, plane, listening, stop, backoff: Backoff::default() };
     match listening {
-        Some(listening) => attend_listening(port, plane, listening, stop),
-        None => attend_connecting(port, plane, stop),
+        Some(listening) => attendant.listen(listening.listener()),
+        None => attendant.connect(),
     }
 }
 
-fn attend_listening<P: Plane + Clone>(port: &Port, plane: &P, listening: &Listening, stop: &Stop) {
-    let listener = listening.listener();
-    while !stop.is_requested() {
-        stop.wait([listener.as_fd()], None);
-        match listener.accept() {
-            Ok((stream, _)) => {
-                let mut next = Some(stream);
-                while let Some(stream) = next {
-                    next = converse(port, plane, stream, Some(listening), stop);
+struct Attendant<'a, P: Plane + Clone> {
+    port: &'a Port,
+    plane: &'a P,
+    listening: Option<&'a Listening>,
+    stop: &'a Stop,
+    backoff: Backoff,
+}
+
+impl<P: Plane + Clone> Attendant<'_, P> {
+    fn listen(mut self, listener: &UnixListener) {
+        while !self.stop.is_requested() {
+            self.stop.wait([listener.as_fd()], None);
+            match accept(listener) {
+                Ok(Came::Somebody(stream)) => {
+                    let mut next = Some(stream);
+                    while let Some(stream) = next.filter(|_| !self.stop.is_requested()) {
+                        next = self.converse(stream);
+                    }
+                }
+                Ok(Came::AndWent) => self.pause(&CAME_AND_WENT, &Stage::default().left_after(self.port.n_pairs)),
+                Ok(Came::Nobody) => {}
+                Err(e) => {
+                    // No file descriptors left, as a rule: it gets better when somebody else closes some.
+                    self.port.notes.warn(format_args!("cannot accept a connection: {e}"));
+                    self.stop.sleep(Duration::from_millis(100));
                 }
             }
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(e) => {
-                // No file descriptors left, as a rule: it gets better when somebody else closes some.
-                port.notes.warn(format_args!("cannot accept a connection: {e}"));
-                stop.sleep(Duration::from_millis(100));
-            }
         }
+    }
+
+    fn connect(mut self) {
+        let mut delay = RETRY.0;
+        while !self.stop.is_requested() {
+            match open_stream(&self.port.path) {
+                Ok(stream) => {
+                    self.port.link.set_waits_for(None);
+                    self.converse(stream);
+                    delay = RETRY.0;
+                }
+                Err(e) => self.port.link.set_waits_for(Some(nobody_there(self.port, &e))),
+            }
+            self.stop.sleep(delay);
+            delay = (delay * 2).min(RETRY.1);
+        }
+    }
+
+    /// One front-end from beginning to end, and the pause that it leaves behind; who came after it, if somebody did.
+    fn converse(&mut self, stream: UnixStream) -> Option<UnixStream> {
+        let notes = &self.port.notes;
+        // Accepted from a listener that doesn't block, but not blocking isn't inherited; said anyway, the crate needs it.
+        if let Err(e) = stream.set_nonblocking(false) {
+            notes.warn(format_args!("cannot use a connection: {e}"));
+            return None;
+        }
+        if !self.backoff.is_pausing() {
+            let process = socket_peercred(&stream).map(|peer| format!(" (process {})", peer.pid.as_raw_nonzero()));
+            notes.info(format_args!("a front-end connected{}", process.unwrap_or_default()));
+        }
+        let listener = self.listening.map(Listening::listener);
+        let Served { end, visit, successor } = serve(stream, self.plane.clone(), self.port, self.stop, listener);
+        let left = match &end {
+            End::Gone | End::Stopping => String::new(),
+            End::Left(how) => how.clone(),
+            End::Closed(why) => format!("was sent away: {why}"),
+        };
+        match &end {
+            End::Gone => notes.info("the front-end disconnected"),
+            End::Closed(why) if !visit.is_early() => notes.warn(format_args!("connection closed: {why}")),
+            End::Left(how) if !visit.is_early() => notes.info(format_args!("the front-end {how}")),
+            End::Stopping | End::Closed(_) | End::Left(_) => {}
+        }
+        self.port.link.set_last_end(match end {
+            End::Closed(why) => Some(LastEnd::Closed(why)),
+            End::Left(how) => Some(LastEnd::Left(how)),
+            End::Gone | End::Stopping => None,
+        });
+        self.pause(&visit, &left);
+        successor
+    }
+
+    /// The next front-end waits if this one came to nothing; how it `left` is said, though not every time.
+    fn pause(&mut self, visit: &Visit, left: &str) {
+        let pause = self.backoff.next(visit);
+        if pause.is_zero() || self.stop.is_requested() {
+            return;
+        }
+        if let Some(line) = self.backoff.line(left, Instant::now()) {
+            self.port.notes.warn(format_args!("the front-end {line}"));
+        }
+        self.stop.sleep(pause);
     }
 }
 
-fn attend_connecting<P: Plane + Clone>(port: &Port, plane: &P, stop: &Stop) {
-    let mut delay = RETRY.0;
-    while !stop.is_requested() {
-        let begin = Instant::now();
-        let delay_max = match open_stream(&port.path) {
-            Ok(stream) => {
-                port.link.set_waits_for(None);
-                converse(port, plane, stream, None, stop);
-                RETRY_FAILED_MAX
-            }
-            Err(e) => {
-                port.link.set_waits_for(Some(nobody_there(port, &e)));
-                RETRY.1
-            }
-        };
-        if begin.elapsed() >= LIVED {
-            delay = RETRY.0;
+/// Of connections that were closed before anybody looked.
+const CAME_AND_WENT: Visit = Visit { time: Duration::ZERO, is_complete: false };
+
+/// Who is at a listener.
+enum Came {
+    Somebody(UnixStream),
+    /// One or more, all of whom have left already.
+    AndWent,
+    Nobody,
+}
+
+/// The first connection that is not closed already: those that were given up meanwhile keep nobody waiting.
+fn accept(listener: &UnixListener) -> io::Result<Came> {
+    let mut came = Came::Nobody;
+    for _ in 0..CLOSED_MAX {
+        match listener.accept() {
+            Ok((stream, _)) if is_hung_up(&stream) => came = Came::AndWent,
+            Ok((stream, _)) => return Ok(Came::Somebody(stream)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => break,
+            Err(e) => return Err(e),
         }
-        stop.sleep(delay);
-        delay = (delay * 2).min(delay_max);
     }
+    Ok(came)
 }
 
 fn nobody_there(port: &Port, error: &io::Error) -> String {
@@ -81,29 +157,4 @@ fn nobody_there(port: &Port, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => format!("this user may not connect to {path}"),
         _ => format!("cannot connect to {path}: {error}"),
     }
-}
-
-/// One front-end from beginning to end; the one that came after it, if it came already.
-fn converse<P: Plane + Clone>(
-    port: &Port,
-    plane: &P,
-    stream: UnixStream,
-    listening: Option<&Listening>,
-    stop: &Stop,
-) -> Option<UnixStream> {
-    // Accepted from a listener that doesn't block, but not blocking isn't inherited; said anyway, the crate needs it.
-    if let Err(e) = stream.set_nonblocking(false) {
-        port.notes.warn(format_args!("cannot use a connection: {e}"));
-        return None;
-    }
-    let process = socket_peercred(&stream).map(|peer| format!(" (process {})", peer.pid.as_raw_nonzero()));
-    port.notes.info(format_args!("a front-end connected{}", process.unwrap_or_default()));
-    let (end, next) = serve(stream, plane.clone(), port, stop, listening.map(Listening::listener));
-    match &end {
-        End::Gone => port.notes.info("the front-end disconnected"),
-        End::Closed(why) => port.notes.warn(format_args!("connection closed: {why}")),
-        End::Stopping => {}
-    }
-    port.link.set_last_end(if let End::Closed(why) = end { Some(why) } else { None });
-    next
 }

@@ -15,7 +15,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
 
-use super::envelope::{BODY_MAX, Envelope, HEADER_BYTES};
+use super::backoff::Visit;
+use super::envelope::{BODY_MAX, Envelope, HEADER_BYTES, Stage};
 use super::message::Handler;
 use crate::lock;
 use crate::plane::Plane;
@@ -32,36 +33,64 @@ const READS_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) enum End {
     /// The front-end went away.
     Gone,
+    /// It went away before any queue ran; what it did, as the end of a sentence about it.
+    Left(String),
     /// We closed it, and why.
     Closed(String),
     /// The daemon ends.
     Stopping,
 }
 
+/// What there is to know when a front-end is gone.
+#[derive(Debug)]
+pub(crate) struct Served {
+    /// How it ended.
+    pub(crate) end: End,
+    /// What it came to.
+    pub(crate) visit: Visit,
+    /// Who connected after it had gone, to be served next.
+    pub(crate) successor: Option<UnixStream>,
+}
+
 /// Serves a front-end until it goes or has to. `listener`: where others may try to connect meanwhile; they are refused,
-/// and who came after this one had gone is given back, to be served next. When this returns, the port is down, its memory
-/// unmapped, and every file of the front-end closed.
+/// and who came after this one had gone is given back. When this returns, the port is down, its memory unmapped, and every
+/// file of the front-end closed.
 pub(crate) fn serve<P: Plane>(
     stream: UnixStream,
     plane: P,
     port: &Port,
     stop: &Stop,
     listener: Option<&UnixListener>,
-) -> (End, Option<UnixStream>) {
+) -> Served {
+    let begin = Instant::now();
+    let visit = |is_complete| Visit { time: begin.elapsed(), is_complete };
     let (Ok(peek), Ok(close)) = (stream.try_clone(), stream.try_clone()) else {
-        return (End::Closed("this process has no file descriptors left".to_owned()), None);
+        let end = End::Closed("this process has no file descriptors left".to_owned());
+        return Served { end, visit: visit(false), successor: None };
     };
     let handler = Arc::new(Mutex::new(Handler::new(plane, port.n_pairs)));
     let requests = BackendReqHandler::from_stream(stream, handler.clone());
     port.link.connected(close);
-    let mut connection = Connection { peek, handler, requests, port, stop, listener, successor: None };
+    let mut connection = Connection {
+        peek,
+        handler,
+        requests,
+        port,
+        stop,
+        listener,
+        successor: None,
+        stage: Stage::default(),
+        has_run: false,
+        others: Others::default(),
+    };
     let end = connection.run();
     lock(&connection.handler).device.close();
     let end = match (port.link.disconnected(), end) {
         (Some(why), End::Gone) => End::Closed(why),
+        (None, End::Gone) if !connection.has_run => End::Left(connection.stage.left_after(port.n_pairs)),
         (_, end) => end,
     };
-    (end, connection.successor)
+    Served { end, visit: visit(connection.has_run), successor: connection.successor }
 }
 
 struct Connection<'a, P: Plane> {
@@ -72,6 +101,11 @@ struct Connection<'a, P: Plane> {
     stop: &'a Stop,
     listener: Option<&'a UnixListener>,
     successor: Option<UnixStream>,
+    /// What the front-end said last that tells what it wants.
+    stage: Stage,
+    /// Whether a queue has run.
+    has_run: bool,
+    others: Others,
 }
 
 impl<P: Plane> Connection<'_, P> {
@@ -108,6 +142,10 @@ impl<P: Plane> Connection<'_, P> {
         let moment = Some(Duration::from_millis(1));
         // Once there is a successor, this front-end is gone, and what it said last is all there is to do.
         let listener = self.listener.filter(|_| self.successor.is_none());
+        if let (Some(rest), false) = (self.others.rest(Instant::now()).filter(|_| listener.is_some()), has_part) {
+            self.stop.wait([self.peek.as_fd()], Some(rest));
+            return;
+        }
         let others = match (listener, has_part) {
             (None, true) => self.stop.wait([], moment).first().copied(),
             (None, false) => self.stop.wait([self.peek.as_fd()], None).get(1).copied(),
@@ -123,8 +161,8 @@ impl<P: Plane> Connection<'_, P> {
     fn refuse_others(&mut self) {
         let Some(listener) = self.listener else { return };
         // The listener does not block: this ends when nobody is left, and is bounded in case somebody never ceases.
-        for _ in 0..64 {
-            let Ok((other, _)) = listener.accept() else { return };
+        while self.others.may_come(Instant::now()) {
+            let Ok((other, _)) = listener.accept() else { return self.others.nobody_came() };
             // Looked at after the other had come: a front-end that is here now was here then.
             if is_hung_up(&self.peek) {
                 self.successor = Some(other);
@@ -155,6 +193,7 @@ impl<P: Plane> Connection<'_, P> {
     }
 
     fn handle(&mut self, envelope: Envelope) -> Result<(), End> {
+        self.stage = envelope.stage().unwrap_or(self.stage);
         if !self.stop.wait_writable(self.peek.as_fd(), READS_WITHIN) {
             let does_not_read = || End::Closed("the front-end does not read its answers".to_owned());
             return Err(if self.stop.is_requested() { End::Stopping } else { does_not_read() });
@@ -163,6 +202,7 @@ impl<P: Plane> Connection<'_, P> {
         let result =
             if envelope.is_vring_enable() { self.take_vring_enable(envelope) } else { self.requests.handle_request() };
         let mut handler = lock(&self.handler);
+        self.has_run |= handler.device.runs();
         self.port.link.end_message(handler.device.view(), handler.device.memory());
         for note in handler.device.take_notes() {
             self.port.notes.info(note);
@@ -209,7 +249,47 @@ impl<P: Plane> Connection<'_, P> {
     }
 }
 
-fn is_hung_up(stream: &UnixStream) -> bool {
+/// Others who try to connect while the port has its guest: so many at once, then one at a time.
+#[derive(Debug)]
+struct Others {
+    n_left: u32,
+    refilled: Instant,
+}
+
+impl Others {
+    const AT_ONCE: u32 = 64;
+    const EVERY: Duration = Duration::from_millis(50);
+
+    /// How long nobody is looked at; none: somebody may come.
+    fn rest(&mut self, now: Instant) -> Option<Duration> {
+        let due = now.saturating_duration_since(self.refilled).as_nanos() / Self::EVERY.as_nanos();
+        if due > 0 {
+            self.n_left = self.n_left.saturating_add(u32::try_from(due).unwrap_or(u32::MAX)).min(Self::AT_ONCE);
+            self.refilled = now;
+        }
+        (self.n_left == 0).then_some(Self::EVERY)
+    }
+
+    /// Takes one of those that may come.
+    fn may_come(&mut self, now: Instant) -> bool {
+        let may = self.rest(now).is_none();
+        self.n_left -= u32::from(may);
+        may
+    }
+
+    fn nobody_came(&mut self) {
+        self.n_left += 1;
+    }
+}
+
+impl Default for Others {
+    fn default() -> Self {
+        Self { n_left: Self::AT_ONCE, refilled: Instant::now() }
+    }
+}
+
+/// Whether the other side is gone.
+pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
     let gone = PollFlags::HUP | PollFlags::RDHUP;
     let mut fds = [PollFd::new(stream, gone)];
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)

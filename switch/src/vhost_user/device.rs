@@ -13,6 +13,7 @@ use pmd::shm::{GuestMemory, RegionSpec};
 use pmd::sys::EventFd;
 use pmd::{GuestFault, SetupError};
 
+use super::regions::Regions;
 use crate::plane::{Parked, Plane};
 
 /// Feature bit by which a front-end says that it knows protocol features.
@@ -27,12 +28,13 @@ const RING_MAX: u32 = 32_768;
 pub(crate) struct Refusal {
     /// A sentence.
     pub(crate) text: String,
-    /// Whether the front-end's memory can't be shared: an operator can mend that.
+    /// Whether the front-end's memory is of a kind that can't be shared: another way to start the guest mends that.
     pub(crate) is_memory: bool,
 }
 
 impl Refusal {
-    fn new(text: impl Into<String>) -> Self {
+    /// With a whole sentence.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_memory: false }
     }
 }
@@ -49,7 +51,8 @@ impl fmt::Display for Refusal {
     }
 }
 
-type Result<T> = std::result::Result<T, Refusal>;
+/// What a message comes to.
+pub(crate) type Result<T> = std::result::Result<T, Refusal>;
 
 /// The eventfd by which a guest says that there is something to do.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +76,9 @@ struct Queue {
     call: Option<Arc<EventFd>>,
     err: Option<Arc<EventFd>>,
     is_enabled: bool,
+    /// It was enabled and then disabled since it was started: what the guest sends by it is dropped. Before a ring is enabled
+    /// for the first time it is left alone, since what lies there may be from before a crash of ours, or of our predecessor.
+    discards: bool,
     /// Why it could not be built as it is set up now.
     broken: Option<String>,
     /// The guest's fault for which it was stopped. It stays so until it is set up anew, whatever happens to other queues.
@@ -95,7 +101,7 @@ pub(crate) struct Device<P: Plane> {
     features: Option<u64>,
     protocol: u64,
     offered_protocol: u64,
-    memory: Option<Arc<GuestMemory>>,
+    regions: Regions,
     queues: Vec<Queue>,
     /// Queues that the cores poll, a bit each.
     live: u32,
@@ -113,7 +119,7 @@ impl<P: Plane> Device<P> {
             features: None,
             protocol: 0,
             offered_protocol,
-            memory: None,
+            regions: Regions::default(),
             queues: vec![Queue::default(); usize::from(n_pairs) * 2],
             live: 0,
             notes: Vec::new(),
@@ -160,11 +166,7 @@ impl<P: Plane> Device<P> {
 
     /// Replaces all memory.
     pub(crate) fn set_memory(&mut self, regions: Vec<RegionSpec>) -> Result<()> {
-        let n_max = self.memory_slots();
-        if regions.len() > n_max {
-            return Err(Refusal::new(format!("{} memory regions: {n_max} are the most here", regions.len())));
-        }
-        let memory = GuestMemory::new(regions)?;
+        let memory = self.regions.replace(regions, self.memory_slots())?;
         self.swap_memory(memory)
     }
 
@@ -175,22 +177,13 @@ impl<P: Plane> Device<P> {
 
     /// Adds a region to the memory.
     pub(crate) fn add_region(&mut self, region: RegionSpec) -> Result<()> {
-        let n_max = self.memory_slots();
-        let memory = match &self.memory {
-            Some(memory) if memory.n_regions() >= n_max => {
-                return Err(Refusal::new(format!("a memory region beyond the {n_max} that there may be")));
-            }
-            Some(memory) => memory.with(region)?,
-            None => GuestMemory::new(vec![region])?,
-        };
+        let memory = self.regions.add(region, self.memory_slots())?;
         self.swap_memory(memory)
     }
 
     /// Removes a region from the memory.
     pub(crate) fn remove_region(&mut self, guest_addr: u64, user_addr: u64, len: u64) -> Result<()> {
-        let memory =
-            self.memory.as_ref().ok_or_else(|| Refusal::new("a memory region is removed, but there is none"))?;
-        let memory = memory.without(guest_addr, user_addr, len)?;
+        let memory = self.regions.remove((guest_addr, user_addr, len), self.memory_slots())?;
         self.swap_memory(memory)
     }
 
@@ -220,7 +213,7 @@ impl<P: Plane> Device<P> {
 
     /// Stops a queue; where it stands.
     pub(crate) fn stop_queue(&mut self, index: u32) -> Result<u16> {
-        self.change(index, |queue| queue.kick = Kick::Missing)?;
+        self.change(index, |queue| (queue.kick, queue.discards) = (Kick::Missing, false))?;
         Ok(self.queue(index)?.base.unwrap_or(0))
     }
 
@@ -247,14 +240,17 @@ impl<P: Plane> Device<P> {
         if self.queue(index)?.is_enabled == is_enabled {
             return Ok(());
         }
-        self.change(index, |queue| queue.is_enabled = is_enabled)
+        self.change(index, |queue| {
+            queue.is_enabled = is_enabled;
+            queue.discards = !is_enabled && is_sent_by(index);
+        })
     }
 
     /// Disables all queues, as RESET_OWNER is to be read today.
     pub(crate) fn disable_all(&mut self) {
         self.park();
         for queue in &mut self.queues {
-            queue.is_enabled = false;
+            (queue.is_enabled, queue.discards) = (false, false);
             queue.kick = Kick::Missing;
         }
     }
@@ -269,9 +265,14 @@ impl<P: Plane> Device<P> {
     /// The front-end is gone: queues, files and memory are given up, and what was learned from the guest is forgotten.
     pub(crate) fn close(&mut self) {
         self.reset();
-        self.memory = None;
+        self.regions = Regions::default();
         self.protocol = 0;
         self.plane.forget();
+    }
+
+    /// Whether frames pass by any queue.
+    pub(crate) fn runs(&self) -> bool {
+        (0..).zip(&self.queues).any(|(index, queue)| self.live & 1 << index != 0 && !queue.discards)
     }
 
     /// What happened since the last time that an operator should read.
@@ -281,7 +282,7 @@ impl<P: Plane> Device<P> {
 
     /// The memory that the front-end shares.
     pub(crate) fn memory(&self) -> Option<&Arc<GuestMemory>> {
-        self.memory.as_ref()
+        self.regions.memory()
     }
 
     /// What there is to report.
@@ -296,8 +297,8 @@ impl<P: Plane> Device<P> {
         DeviceView {
             features: self.features,
             protocol: self.protocol,
-            n_regions: self.memory.as_ref().map_or(0, |memory| memory.n_regions()),
-            memory_bytes: self.memory.as_ref().map_or(0, |memory| memory.n_bytes()),
+            n_regions: self.memory().map_or(0, |memory| memory.n_regions()),
+            memory_bytes: self.memory().map_or(0, |memory| memory.n_bytes()),
             queues: self.queues.iter().enumerate().map(queue).collect(),
         }
     }
@@ -305,6 +306,7 @@ impl<P: Plane> Device<P> {
     fn queue_state(&self, index: usize, queue: &Queue) -> QueueState {
         let broken = queue.broken.clone().or_else(|| queue.stopped.map(|fault| fault.sentence().to_owned()));
         match (broken, &queue.kick) {
+            _ if self.live & 1 << index != 0 && queue.discards => QueueState::Discards,
             _ if self.live & 1 << index != 0 => QueueState::Runs,
             (Some(why), _) => QueueState::Broken(why),
             (None, Kick::Missing) => QueueState::Stopped,
@@ -339,10 +341,11 @@ impl<P: Plane> Device<P> {
         self.settle(Some(index))
     }
 
-    /// The new memory is in force before this returns, and the old one is used by nobody.
-    fn swap_memory(&mut self, memory: GuestMemory) -> Result<()> {
+    /// The new memory is in force before this returns, and the old one is used by nobody. None: it stays as it is.
+    fn swap_memory(&mut self, memory: Option<GuestMemory>) -> Result<()> {
+        let Some(memory) = memory else { return Ok(()) };
         self.park();
-        self.memory = (memory.n_regions() > 0).then(|| Arc::new(memory));
+        self.regions.put(memory);
         self.queues.iter_mut().for_each(|queue| queue.broken = None);
         self.settle(None)
     }
@@ -369,7 +372,7 @@ impl<P: Plane> Device<P> {
             return Ok(());
         }
         self.park();
-        let Some(memory) = self.memory.clone() else { return Ok(()) };
+        let Some(memory) = self.memory().cloned() else { return Ok(()) };
         let specs: Vec<_> = (0..).zip(&self.queues).filter_map(|(index, queue)| spec(ready, index, queue)).collect();
         if specs.is_empty() {
             return Ok(());
@@ -403,12 +406,12 @@ impl<P: Plane> Device<P> {
 
     /// Queues that have all they need, a bit each.
     fn ready(&self) -> u32 {
-        if self.memory.is_none() || self.features.is_none() {
+        if self.memory().is_none() || self.features.is_none() {
             return 0;
         }
         let is_ready = |queue: &Queue| {
             let has_rings = queue.size.is_some() && queue.rings.is_some();
-            let is_started = !matches!(queue.kick, Kick::Missing) && self.is_enabled(queue);
+            let is_started = !matches!(queue.kick, Kick::Missing) && (self.is_enabled(queue) || queue.discards);
             has_rings && is_started && queue.broken.is_none() && queue.stopped.is_none()
         };
         (0..).zip(&self.queues).filter(|(_, queue)| is_ready(queue)).fold(0, |bits, (index, _)| bits | 1 << index)
@@ -418,6 +421,11 @@ impl<P: Plane> Device<P> {
     fn is_enabled(&self, queue: &Queue) -> bool {
         queue.is_enabled || self.features.is_some_and(|features| features & F_PROTOCOL_FEATURES == 0)
     }
+}
+
+/// Whether it is the guest that sends by this queue.
+fn is_sent_by(index: u32) -> bool {
+    index % 2 == 1
 }
 
 fn spec(ready: u32, index: u16, queue: &Queue) -> Option<QueueSpec> {
@@ -439,6 +447,7 @@ fn spec(ready: u32, index: u16, queue: &Queue) -> Option<QueueSpec> {
         call: queue.call.clone(),
         kick,
         err: queue.err.clone(),
+        discards: queue.discards,
     })
 }
 
@@ -476,6 +485,8 @@ pub(crate) enum QueueState {
     Stopped,
     /// Started, but the front-end has not enabled it.
     Disabled,
+    /// Disabled after it had run: what the guest sends by it is taken and dropped.
+    Discards,
     /// It can't run as it is set up.
     Broken(String),
 }

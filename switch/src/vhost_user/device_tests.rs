@@ -17,6 +17,8 @@ const VERSION_1: u64 = 1 << 32;
 struct Cores {
     /// Index and position of each queue that is polled, each poll having moved it on by one.
     up: Vec<(u16, u16)>,
+    /// The same of those from which everything is dropped.
+    discarding: Vec<(u16, u16)>,
     memory: Option<Arc<GuestMemory>>,
     features: u64,
     /// A queue that breaks a rule, and which.
@@ -32,7 +34,7 @@ struct FakePlane(Rc<RefCell<Cores>>);
 impl Plane for FakePlane {
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
         let mut cores = self.0.borrow_mut();
-        assert!(cores.up.is_empty(), "a port that is up was brought up");
+        assert!(cores.up.is_empty() && cores.discarding.is_empty(), "a port that is up was brought up");
         assert!(!queues.is_empty());
         let mut raised = Raised::default();
         for spec in queues {
@@ -40,10 +42,11 @@ impl Plane for FakePlane {
             if spec.desc >= REGION / 2 {
                 raised.failed.push((spec.index, SetupError::new("outside")));
             } else {
-                cores.up.push((spec.index, spec.base.unwrap_or(7)));
+                let queues = if spec.discards { &mut cores.discarding } else { &mut cores.up };
+                queues.push((spec.index, spec.base.unwrap_or(7)));
             }
         }
-        cores.memory = (!cores.up.is_empty()).then(|| memory.clone());
+        cores.memory = (!cores.up.is_empty() || !cores.discarding.is_empty()).then(|| memory.clone());
         cores.features = features;
         raised
     }
@@ -54,8 +57,9 @@ impl Plane for FakePlane {
         cores.memory = None;
         let fault = |index| cores.faulty.filter(|(faulty, _)| *faulty == index).map(|(_, fault)| fault);
         let parked = |&(index, base): &(u16, u16)| Parked { index, base: base.wrapping_add(1), fault: fault(index) };
-        let all = cores.up.iter().map(parked).collect();
+        let all = cores.up.iter().chain(&cores.discarding).map(parked).collect();
         cores.up.clear();
+        cores.discarding.clear();
         all
     }
 
@@ -199,12 +203,155 @@ fn refused_memory_changes_nothing() {
     let (mut device, plane) = running();
     let n_downs = plane.0.borrow().n_downs;
     let short = RegionSpec { file: memfd(4096), ..region(1) };
-    assert!(device.add_region(short).unwrap_err().is_memory);
-    assert!(device.add_region(region(0)).is_err(), "it overlaps");
+    assert!(!device.add_region(short).unwrap_err().is_memory, "it could be shared, if it were long enough");
+    let on_disk = RegionSpec { file: File::open("/proc/self/exe").unwrap(), ..region(1) };
+    assert!(device.add_region(on_disk).unwrap_err().is_memory);
+    let overlap = device.add_region(region(0)).unwrap_err();
+    assert!(overlap.text.contains("overlaps") && !overlap.is_memory, "it is another file's: {overlap}");
     assert!(device.set_memory(vec![region(0), region(0)]).is_err());
     assert!(device.remove_region(REGION, REGION, REGION).is_err());
     assert_eq!(plane.0.borrow().n_downs, n_downs, "the queues were not even stopped");
     assert_eq!(plane.0.borrow().up.len(), 2);
+}
+
+/// The same region again, by another descriptor of the same file.
+fn again(region: &RegionSpec) -> RegionSpec {
+    RegionSpec { file: region.file.try_clone().unwrap(), ..*region }
+}
+
+#[test]
+fn region_said_once_for_every_queue_pair_is_there_once() {
+    let (mut device, plane) = running();
+    let first = region(1);
+    let other = RegionSpec { file: memfd(REGION), ..region(1) };
+    let moved = RegionSpec { file_offset: 4096, len: REGION - 4096, ..again(&first) };
+    device.add_region(again(&first)).unwrap();
+    let n_downs = plane.0.borrow().n_downs;
+    device.add_region(again(&first)).unwrap();
+    assert_eq!(plane.0.borrow().n_downs, n_downs, "nothing changed, so no queue was stopped");
+    assert_eq!(device.memory().unwrap().n_regions(), 2);
+    assert!(device.add_region(other).is_err(), "the same addresses in another file");
+    assert!(device.add_region(moved).is_err(), "another part of the same file, over it");
+    device.remove_region(REGION, REGION, REGION).unwrap();
+    assert_eq!(device.memory().unwrap().n_regions(), 1, "however often it was added");
+}
+
+#[test]
+fn region_removed_once_for_every_queue_pair_takes_nothing_along_that_came_since() {
+    let (mut device, plane) = running();
+    let (old, new) = (region(1), RegionSpec { len: 2 * REGION, file: memfd(2 * REGION), ..region(1) });
+    device.add_region(old).unwrap();
+    // QEMU 7.2: the first pair has both before the second has either.
+    for _pair in 0..4 {
+        device.remove_region(REGION, REGION, REGION).unwrap();
+        device.add_region(again(&new)).unwrap();
+        assert_eq!(device.memory().unwrap().n_bytes(), 3 * REGION);
+    }
+    assert_eq!(plane.0.borrow().up.len(), 2);
+    assert!(device.remove_region(5 * REGION, REGION, REGION).is_err(), "one that there never was");
+    // All of them, and once more, when there is no memory left at all.
+    for _pair in 0..2 {
+        device.remove_region(REGION, REGION, 2 * REGION).unwrap();
+        device.remove_region(0, 0, REGION).unwrap();
+    }
+    assert!(device.memory().is_none());
+}
+
+#[test]
+fn region_that_is_there_already_needs_no_slot() {
+    let (mut device, _) = device(2);
+    let n_max = device.memory_slots() as u64;
+    let all: Vec<_> = (0..n_max).map(region).collect();
+    for _pair in 0..2 {
+        all.iter().for_each(|region| device.add_region(again(region)).unwrap());
+    }
+    // And each may be removed once more after all others were.
+    for _pair in 0..2 {
+        (0..n_max).for_each(|slot| device.remove_region(slot * REGION, slot * REGION, REGION).unwrap());
+    }
+}
+
+#[test]
+fn the_same_table_again_stops_no_queue_and_another_keeps_what_is_in_both() {
+    let (mut device, plane) = device(1);
+    device.set_features(VERSION_1).unwrap();
+    let (one, two) = (region(0), region(1));
+    device.set_memory(vec![again(&one)]).unwrap();
+    set_up(&mut device, 0);
+    device.set_kick(0, None).unwrap();
+    let n_downs = plane.0.borrow().n_downs;
+    device.set_memory(vec![again(&one)]).unwrap();
+    assert_eq!(plane.0.borrow().n_downs, n_downs);
+    device.set_memory(vec![again(&two), again(&one)]).unwrap();
+    assert_eq!(plane.0.borrow().n_downs, n_downs + 1);
+    assert_eq!(plane.0.borrow().up.len(), 1);
+    assert!(device.set_memory(vec![again(&one), again(&one)]).is_err(), "twice in one table is an overlap");
+    device.set_memory(vec![RegionSpec { file: memfd(REGION), ..again(&one) }, two]).unwrap();
+    assert_eq!(plane.0.borrow().n_downs, n_downs + 2, "another file is other memory");
+}
+
+#[test]
+fn what_is_said_of_one_pair_while_another_runs_stops_it_at_most_for_a_moment() {
+    let (mut device, plane) = device(2);
+    let features = VERSION_1 | F_PROTOCOL_FEATURES | F_MQ;
+    let memory = region(0);
+    for pair in 0..2_u32 {
+        // All that QEMU says once for each pair.
+        device.set_protocol_features(OFFERED).unwrap();
+        device.set_features(features).unwrap();
+        device.add_region(again(&memory)).unwrap();
+        for index in 2 * pair..2 * pair + 2 {
+            set_up(&mut device, index);
+            device.set_kick(index, Some(event())).unwrap();
+            device.set_call(index, Some(event())).unwrap();
+            device.set_enabled(index, true).unwrap();
+        }
+        assert_eq!(u32::try_from(plane.0.borrow().up.len()), Ok(2 * pair + 2));
+    }
+    // Its end, pair by pair, with a change of memory in between.
+    device.stop_queue(0).unwrap();
+    device.stop_queue(1).unwrap();
+    device.add_region(region(1)).unwrap();
+    assert_eq!(plane.0.borrow().up.iter().map(|up| up.0).collect::<Vec<_>>(), [2, 3]);
+    device.set_features(features).unwrap();
+    assert!(device.set_features(VERSION_1).is_err(), "the second pair runs");
+    device.stop_queue(2).unwrap();
+    device.stop_queue(3).unwrap();
+    device.set_features(VERSION_1).unwrap();
+}
+
+#[test]
+fn transmit_queue_discards_only_between_its_first_enabling_and_the_next() {
+    let (mut device, plane) = device(1);
+    let discards = |plane: &FakePlane| plane.0.borrow().discarding.iter().map(|queue| queue.0).collect::<Vec<_>>();
+    let runs = |plane: &FakePlane| plane.0.borrow().up.iter().map(|queue| queue.0).collect::<Vec<_>>();
+    device.set_features(VERSION_1 | F_PROTOCOL_FEATURES).unwrap();
+    device.add_region(region(0)).unwrap();
+    (0..2).for_each(|index| set_up(&mut device, index));
+    for index in 0..2 {
+        // As QEMU does before a queue pair is used.
+        device.set_enabled(index, false).unwrap();
+        device.set_kick(index, Some(event())).unwrap();
+    }
+    assert_eq!((runs(&plane), discards(&plane)), (vec![], vec![]), "left alone before it is first enabled");
+    assert_eq!(device.view().queues[1].state, QueueState::Disabled);
+    (0..2).for_each(|index| device.set_enabled(index, true).unwrap());
+    assert_eq!((runs(&plane), discards(&plane)), (vec![0, 1], vec![]));
+    (0..2).for_each(|index| device.set_enabled(index, false).unwrap());
+    assert_eq!((runs(&plane), discards(&plane)), (vec![], vec![1]), "a receive queue is left alone, as ever");
+    assert_eq!(device.view().queues[1].state, QueueState::Discards);
+    device.add_region(region(1)).unwrap();
+    assert_eq!(discards(&plane), [1], "whatever else changes");
+    device.set_enabled(1, true).unwrap();
+    assert_eq!((runs(&plane), discards(&plane)), (vec![1], vec![]));
+    device.set_enabled(1, false).unwrap();
+    // Stopped and started again, which is another life of the ring.
+    device.stop_queue(1).unwrap();
+    assert!(discards(&plane).is_empty());
+    device.set_kick(1, Some(event())).unwrap();
+    assert_eq!((runs(&plane), discards(&plane)), (vec![], vec![]));
+    device.set_enabled(1, true).unwrap();
+    assert_eq!(runs(&plane), [1]);
 }
 
 #[test]
@@ -356,6 +503,8 @@ proptest! {
             let mut up: Vec<_> = cores.up.iter().map(|up| up.0).collect();
             up.sort_unstable();
             prop_assert_eq!(&runs, &up);
+            let discards = (0..4_u16).filter(|&index| view.queues[usize::from(index)].state == QueueState::Discards);
+            prop_assert_eq!(discards.collect::<Vec<_>>(), cores.discarding.iter().map(|queue| queue.0).collect::<Vec<_>>());
             if !up.is_empty() {
                 prop_assert!(Arc::ptr_eq(cores.memory.as_ref().unwrap(), device.memory().unwrap()));
                 prop_assert_eq!(Some(cores.features), view.features);
@@ -367,7 +516,7 @@ proptest! {
         }
         let memory = device.memory().map(Arc::downgrade);
         device.close();
-        prop_assert!(plane.0.borrow().up.is_empty());
+        prop_assert!(plane.0.borrow().up.is_empty() && plane.0.borrow().discarding.is_empty());
         prop_assert!(memory.is_none_or(|memory| memory.upgrade().is_none()));
     }
 }

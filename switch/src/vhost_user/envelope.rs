@@ -13,9 +13,14 @@ const VERSION: u32 = 0x1;
 const REPLY: u32 = 0x4;
 const NEED_REPLY: u32 = 0x8;
 
+const GET_FEATURES: u32 = 1;
+const SET_OWNER: u32 = 3;
 const SET_VRING_KICK: u32 = 12;
+const SET_VRING_CALL: u32 = 13;
 const SET_VRING_ERR: u32 = 14;
+const GET_QUEUE_NUM: u32 = 17;
 const SET_VRING_ENABLE: u32 = 18;
+const GET_MAX_MEM_SLOTS: u32 = 36;
 /// Index and the bit that says that there is no file.
 const VRING_FD_BITS: u64 = 0x1ff;
 
@@ -25,6 +30,31 @@ pub(crate) struct Envelope {
     request: u32,
     needs_reply: bool,
     body_bytes: usize,
+}
+
+/// How far a front-end came that left before any of its queues ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Not a word came, or none that says what it wants.
+    #[default]
+    Silent,
+    /// It was told how many queue pairs the port has, and said nothing of importance after that.
+    AskedForQueues,
+    /// The message with this number.
+    Said(u32),
+}
+
+impl Stage {
+    /// What to say of a front-end that left then; `n_pairs`: those of the port.
+    pub(crate) fn left_after(self, n_pairs: u16) -> String {
+        match self {
+            Stage::Silent => "left without saying what it wants".to_owned(),
+            Stage::AskedForQueues => {
+                format!("left after asking for the number of queues; this port has {n_pairs}")
+            }
+            Stage::Said(request) => format!("left after {}", name(request)),
+        }
+    }
 }
 
 impl Envelope {
@@ -61,6 +91,16 @@ impl Envelope {
     /// Whether this is SET_VRING_ENABLE.
     pub(crate) fn is_vring_enable(&self) -> bool {
         self.request == SET_VRING_ENABLE
+    }
+
+    /// What a front-end that left after this message was doing: none, if the message says nothing of that.
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        match self.request {
+            GET_QUEUE_NUM => Some(Stage::AskedForQueues),
+            // QEMU says all of these before it looks at the number of queues that it was told.
+            GET_FEATURES | SET_OWNER | SET_VRING_CALL | SET_VRING_ERR | GET_MAX_MEM_SLOTS => None,
+            request => Some(Stage::Said(request)),
+        }
     }
 
     /// Whether the front-end wants an answer.
@@ -175,6 +215,20 @@ mod tests {
         }
         assert_eq!(name(0), "message 0");
         assert_eq!(name(u32::MAX), "message 4294967295");
+    }
+
+    #[test]
+    fn front_end_that_left_is_said_to_have_left_after_what_it_said_last() {
+        let stage = |requests: &[u32]| {
+            let mut said =
+                requests.iter().filter_map(|&request| Envelope::parse(header(request, 1, 0)).unwrap().stage());
+            said.next_back().unwrap_or_default().left_after(1)
+        };
+        // QEMU 7.2 with two queue pairs, of which the port has one.
+        let asked = [1, 15, 16, 17, 36, 3, 1, 13, 14, 13, 14];
+        assert_eq!(stage(&asked), "left after asking for the number of queues; this port has 1");
+        assert_eq!(stage(&[&asked[..], &[2]].concat()), "left after SET_FEATURES");
+        assert_eq!(stage(&[1]), "left without saying what it wants");
     }
 
     #[test]

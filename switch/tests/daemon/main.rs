@@ -2,6 +2,8 @@
 //!
 //! - `rig`: a daemon in a folder of its own, and what is asked of it
 //! - `traffic`: frames from guest to guest, and guests that come and go
+//! - `orders`: what QEMU, DPDK, cloud-hypervisor and crosvm say, in their orders
+//! - `storms`: front-ends that come and go, again and again
 //! - `front_ends`: front-ends that misbehave, or are too many
 //! - `rules`: rules of the file, in force and on show
 //! - `limits`: VMs that may not send or get as much as they like
@@ -10,6 +12,8 @@
 mod front_ends;
 mod life;
 mod limits;
+mod orders;
 mod rig;
 mod rules;
+mod storms;
 mod traffic;

@@ -1,0 +1,106 @@
+//! How long the next front-end of a port waits after some that left early.
+//!
+//! QEMU that asks for more queues than its port has gives up and connects again at once, as often as it is let: thousands of
+//! times a second. So after a handshake that came to nothing the next one waits, at first for a moment and in the end for a
+//! second. One that completes, or a front-end that stays, ends that: whoever comes after it is served at once.
+
+use std::time::{Duration, Instant};
+
+/// After the first handshake that ended early, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// A front-end that stayed for so long did not leave early, whatever it said.
+const STAYED: Duration = Duration::from_secs(1);
+/// Between two log lines that say the same of one front-end after another.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// How one front-end's visit ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Visit {
+    /// How long it took.
+    pub(crate) time: Duration,
+    /// Whether a queue ran.
+    pub(crate) is_complete: bool,
+}
+
+impl Visit {
+    /// Whether nothing came of it.
+    pub(crate) fn is_early(&self) -> bool {
+        !self.is_complete && self.time < STAYED
+    }
+}
+
+/// The pauses of one port.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    pause: Duration,
+    /// What was said last of those that left early, when, and how many there were since.
+    said: Option<(String, Instant, u64)>,
+}
+
+impl Backoff {
+    /// A front-end is gone: how long the next has to wait.
+    pub(crate) fn next(&mut self, visit: &Visit) -> Duration {
+        if visit.is_early() {
+            self.pause = (self.pause * 2).clamp(PAUSE.0, PAUSE.1);
+        } else {
+            *self = Self::default();
+        }
+        self.pause
+    }
+
+    /// Whether the last one left early.
+    pub(crate) fn is_pausing(&self) -> bool {
+        !self.pause.is_zero()
+    }
+
+    /// The line for the log about a front-end that left early, unless the same was said a moment ago.
+    pub(crate) fn line(&mut self, left: &str, now: Instant) -> Option<String> {
+        let more = match &mut self.said {
+            Some((text, at, n)) if text == left && now.saturating_duration_since(*at) < SAY_AGAIN => {
+                *n += 1;
+                return None;
+            }
+            Some((text, _, n)) if text == left && *n > 0 => format!(" ({n} times more since that was said last)"),
+            _ => String::new(),
+        };
+        self.said = Some((left.to_owned(), now, 0));
+        Some(format!("{left}{more}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EARLY: Visit = Visit { time: Duration::from_millis(1), is_complete: false };
+
+    #[test]
+    fn pauses_grow_to_a_second_and_no_further() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = (0..10).map(|_| backoff.next(&EARLY).as_millis()).collect();
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+    }
+
+    #[test]
+    fn handshake_that_completes_and_front_end_that_stays_end_the_pauses() {
+        let mut backoff = Backoff::default();
+        for good in [Visit { is_complete: true, ..EARLY }, Visit { time: STAYED, ..EARLY }] {
+            (0..5).for_each(|_| assert!(!backoff.next(&EARLY).is_zero()));
+            assert!(backoff.is_pausing());
+            assert_eq!(backoff.next(&good), Duration::ZERO);
+            assert_eq!(backoff.next(&EARLY), PAUSE.0);
+        }
+    }
+
+    #[test]
+    fn the_same_is_said_once_a_minute_with_its_number() {
+        let (mut backoff, begin) = (Backoff::default(), Instant::now());
+        assert_eq!(backoff.line("left", begin).as_deref(), Some("left"));
+        for second in 1..60 {
+            assert_eq!(backoff.line("left", begin + Duration::from_secs(second)), None);
+        }
+        let said = backoff.line("left", begin + SAY_AGAIN).unwrap();
+        assert_eq!(said, "left (59 times more since that was said last)");
+        assert_eq!(backoff.line("left otherwise", begin + SAY_AGAIN).as_deref(), Some("left otherwise"));
+    }
+}
