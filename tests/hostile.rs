@@ -296,7 +296,7 @@ fn endless_chains_of_empty_descriptors_take_many_turns_and_none_takes_long() {
 #[test]
 fn address_of_a_port_that_keeps_its_first_is_taken_back_from_who_was_quicker() {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
-    rig.plug(0, ANY, options());
+    rig.plug(0, SourcePolicy::Any(u32::MAX), options());
     rig.plug(0, SourcePolicy::Sticky, options());
     rig.guests[0].send(0, &frame(ALL, mac(1), 0, 60));
     rig.settle();

@@ -114,7 +114,7 @@ impl Rig {
     /// Queues of any kind as a port, with any address; `network: None`: it is a trunk, the first there is.
     pub fn plug_queues(&mut self, port: PortId, network: Option<u16>, rxqs: Vec<RxQueue>, txqs: Vec<TxQueue>) {
         let trunk = network.is_none().then_some(0);
-        let (network, source) = (network.unwrap_or(u16::MAX), SourcePolicy::Learn(u32::MAX));
+        let (network, source) = (network.unwrap_or(u16::MAX), SourcePolicy::Any(u32::MAX));
         self.fleet.up(PortUp { ingress: Ingress { port, network, trunk, source, generation: 1 }, rxqs, txqs });
         self.step();
     }

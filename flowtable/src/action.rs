@@ -74,6 +74,7 @@ reasons! {
     LinkLocal "link-local" "The destination was one of 01:80:C2:00:00:0x, which a bridge never forwards.";
     BadSource "bad-source" "The source address was zero or a group address.";
     Spoofed "spoofed" "The source address is not one that this port may send from.";
+    NotLearned "not-learned" "The source address is new, and could not be entered among those that this port may send from; the next frame tries again.";
     Tagged "tagged" "The guest sent a VLAN tag into a network that carries none.";
     Denied "denied" "The rules of the NIC that sent it, or of the one it was for, don't let it pass.";
     UnknownVlan "unknown-vlan" "The frame's VLAN, or its lack of a tag, belongs to no network of the uplink it came in by.";

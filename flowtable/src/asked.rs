@@ -25,6 +25,8 @@ pub(crate) struct Asked<'a> {
     /// Of the MAC table, before anything of it was looked at.
     pub(crate) epoch: u32,
     pub(crate) now: u32,
+    /// The same, finer: see [`crate::dispute::TICK_SHIFT`].
+    pub(crate) tick: u32,
 }
 
 impl Asked<'_> {

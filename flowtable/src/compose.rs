@@ -5,7 +5,7 @@ use crate::action::{Action, DropReason};
 use crate::asked::Asked;
 use crate::header::Header;
 use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
-use crate::network::{Ingress, Networks, SourcePolicy};
+use crate::network::{Ingress, NetworkId, Networks, PortId, SourcePolicy};
 
 /// What it is asked of.
 pub(crate) struct Composer<'a> {
@@ -36,7 +36,7 @@ impl Composer<'_> {
         if let Some(reason) = self.refusal(from, header, is_tagged) {
             return Composed::drop(reason);
         }
-        let src_entry = match self.source(from, header.src(), asked.now) {
+        let src_entry = match self.source(asked, header.src()) {
             Ok(entry) => entry,
             Err(reason) => return Composed::drop(reason),
         };
@@ -70,56 +70,158 @@ impl Composer<'_> {
             });
         match found {
             Ok(found) if found.port == from.port => (Action::Drop(DropReason::SamePort), found.entry),
-            Ok(found) => (Action::Unicast(found.port), found.entry),
+            Ok(found) => (Action::Unicast(self.way_to(from, found)), found.entry),
             Err(absence) => (Action::Flood(from.network), absence),
+        }
+    }
+
+    /// Whom a frame to this address goes to: a guest that takes no frames has perhaps moved to where the uplink leads.
+    fn way_to(&self, from: &Ingress, found: Found) -> PortId {
+        match self.networks.network(from.network).uplink {
+            Some(uplink) if uplink.port != from.port && self.macs.is_resting(found.port) => uplink.port,
+            _ => found.port,
         }
     }
 
     /// Whether the port may send from this address; learns it, or moves it here. `Ok(None)`: it may, but nothing was
     /// remembered, so the decision must not be either.
-    fn source(&self, from: &Ingress, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
-        let Some(found) = self.macs.find(from.network, src) else { return self.learn(from, src, now) };
+    fn source(&self, asked: &Asked<'_>, src: [u8; 6]) -> Result<Option<EntryRef>, DropReason> {
+        let from = asked.from;
+        // What is its own, and what isn't, comes before what can be remembered.
+        let may_be_its = match from.source {
+            SourcePolicy::Fixed(mac) => mac == src,
+            SourcePolicy::Sticky => self.macs.may_stick(from.port, from.network, src),
+            SourcePolicy::Learn(_) | SourcePolicy::Any(_) => true,
+        };
+        if !may_be_its {
+            return Err(DropReason::Spoofed);
+        }
+        match self.macs.find(from.network, src) {
+            Some(found) => self.known(asked, found, src),
+            None => self.unknown(asked, src),
+        }
+    }
+
+    /// Nobody has the address.
+    fn unknown(&self, asked: &Asked<'_>, src: [u8; 6]) -> Result<Option<EntryRef>, DropReason> {
+        let (from, now) = (asked.from, asked.now);
+        let (kind, address_max) = match from.source {
+            SourcePolicy::Fixed(_) => (Kind::Static, u32::MAX),
+            // From here on no other address can be its own, whatever becomes of this one's entry.
+            SourcePolicy::Sticky if !self.macs.pin(from.port, from.network, src) => return Err(DropReason::Spoofed),
+            SourcePolicy::Sticky => (Kind::Sticky, u32::MAX),
+            SourcePolicy::Learn(n) => (Kind::Counted, n),
+            SourcePolicy::Any(n) if self.macs.n_addresses(from.port) >= n => return Ok(None),
+            SourcePolicy::Any(_) if !self.macs.may_learn(from.port, now) => return Ok(None),
+            SourcePolicy::Any(n) => (Kind::Learned, n),
+        };
+        match self.macs.learn(from.network, src, from.port, kind, address_max, now) {
+            Learned::Yes(entry) => Ok(Some(entry)),
+            Learned::PortFull => Self::not_learned(from, DropReason::Spoofed),
+            Learned::NotNow => match self.macs.find(from.network, src) {
+                Some(found) => self.known(asked, found, src),
+                None => Self::not_learned(from, DropReason::NotLearned),
+            },
+        }
+    }
+
+    /// What becomes of a frame whose source could not be entered. Of a port with a number of addresses nobody could tell then how many
+    /// it has; of others it is known what they may.
+    fn not_learned(from: &Ingress, reason: DropReason) -> Result<Option<EntryRef>, DropReason> {
+        match from.source {
+            SourcePolicy::Learn(_) => Err(reason),
+            SourcePolicy::Fixed(_) | SourcePolicy::Sticky | SourcePolicy::Any(_) => Ok(None),
+        }
+    }
+
+    /// The address is in the table.
+    fn known(&self, asked: &Asked<'_>, found: Found, src: [u8; 6]) -> Result<Option<EntryRef>, DropReason> {
+        let (from, now) = (asked.from, asked.now);
         if found.port == from.port {
             self.macs.touch(found.entry, now);
+            self.macs.heard(found.entry);
             return Ok(Some(found.entry));
         }
-        match from.source {
-            _ if !found.movable => return Err(DropReason::Spoofed),
-            SourcePolicy::Fixed(_) => return Err(DropReason::Spoofed),
-            // Its first address, which somebody who may have any was quicker to use.
-            SourcePolicy::Sticky => return self.take_over(from, found, src, now),
-            SourcePolicy::Learn(_) => {}
-        }
-        if self.macs.may_move(from.port, now)
-            && self.macs.move_to(found, from.port, Kind::Learned, from.source.address_max(), now)
-        {
-            return Ok(self.macs.find(from.network, src).map(|found| found.entry));
-        }
-        Ok(None)
-    }
-
-    fn take_over(&self, from: &Ingress, found: Found, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
-        if self.macs.move_to(found, from.port, Kind::Sticky, 1, now) {
-            Ok(self.macs.find(from.network, src).map(|found| found.entry))
-        } else {
-            Err(DropReason::Spoofed)
+        match Right::new(self, asked, found) {
+            Right::None => Err(DropReason::Spoofed),
+            Right::Sends if matches!(from.source, SourcePolicy::Any(_)) => Ok(None),
+            Right::Sends => Err(DropReason::Spoofed),
+            Right::Owns => Ok(None),
+            Right::Has => self.take(from, found, src, now),
         }
     }
 
-    fn learn(&self, from: &Ingress, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
-        let kind = match from.source {
-            SourcePolicy::Fixed(mac) if mac != src => return Err(DropReason::Spoofed),
-            SourcePolicy::Fixed(_) => Kind::Static,
-            SourcePolicy::Sticky => Kind::Sticky,
-            SourcePolicy::Learn(_) => Kind::Learned,
+    fn take(&self, from: &Ingress, found: Found, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
+        let (macs, owners) = (self.macs, self.macs.owners());
+        let take = |kind, address_max| macs.take_over(found, from.port, kind, false, address_max, now);
+        let is_taken = match from.source {
+            SourcePolicy::Fixed(_) => take(Kind::Static, u32::MAX),
+            SourcePolicy::Sticky if !macs.pin(from.port, from.network, src) => return Err(DropReason::Spoofed),
+            SourcePolicy::Sticky => take(Kind::Sticky, u32::MAX),
+            // By the uplink alone, from a port that rests or was silent: at most one a port, which its bound need not keep out.
+            SourcePolicy::Learn(_) | SourcePolicy::Any(_) if found.kind >= Kind::Sticky => {
+                let is_resting = macs.is_resting(found.port);
+                if is_resting { macs.send_away(found, from.port, now) } else { take(Kind::Learned, u32::MAX) }
+            }
+            SourcePolicy::Learn(n) | SourcePolicy::Any(n) if macs.n_addresses(from.port) >= n => {
+                return Self::not_learned(from, DropReason::Spoofed);
+            }
+            SourcePolicy::Learn(_) | SourcePolicy::Any(_) if !macs.may_move(from.port, now) => false,
+            SourcePolicy::Learn(n) => take(Kind::Counted, n),
+            SourcePolicy::Any(n) => take(Kind::Learned, n),
         };
-        if !self.macs.may_learn(from.port, now) {
-            return Ok(None);
+        if !is_taken {
+            return Self::not_learned(from, DropReason::NotLearned);
         }
-        match self.macs.learn(from.network, src, from.port, kind, from.source.address_max(), now) {
-            Learned::Yes(entry) => Ok(Some(entry)),
-            Learned::PortFull => Err(DropReason::Spoofed),
-            Learned::NotNow => Ok(None),
+        if self.is_wire(from.network, found.port) {
+            owners.won(from.port);
+        } else if from.trunk.is_some() && !macs.is_resting(found.port) {
+            owners.lost(found.port);
+        }
+        // Another one may have it by now; what is decided then is true of this moment.
+        Ok(self.macs.find(from.network, src).filter(|found| found.port == from.port).map(|found| found.entry))
+    }
+
+    fn is_wire(&self, network: NetworkId, port: PortId) -> bool {
+        self.networks.network(network).uplink.is_some_and(|uplink| uplink.port == port)
+    }
+}
+
+/// What right a port has to an address that is behind another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// None: another one's it is, and stays.
+    None,
+    /// It may send from it if it may send from any, and the address stays where it is.
+    Sends,
+    /// It is its own; it takes no frames for now, so the address stays where it is.
+    Owns,
+    /// It has it from now on.
+    Has,
+}
+
+impl Right {
+    fn new(composer: &Composer<'_>, asked: &Asked<'_>, found: Found) -> Self {
+        let (from, macs) = (asked.from, composer.macs);
+        let is_resting = |port| macs.is_resting(port);
+        let proven = || if macs.claim(found, from.port, asked.tick) { Right::Has } else { Right::Sends };
+        match from.source {
+            SourcePolicy::Fixed(_) if is_resting(from.port) => Right::Owns,
+            SourcePolicy::Fixed(_) => Right::Has,
+            _ if found.is_away => Right::None,
+            // From the wire: what a guest here takes frames for is the guest's.
+            _ if from.trunk.is_some() => match found.kind {
+                _ if is_resting(found.port) => Right::Has,
+                Kind::Static => Right::None,
+                Kind::Sticky => if proven() == Right::Has { Right::Has } else { Right::None },
+                Kind::Counted | Kind::Learned => proven(),
+            },
+            // From a guest: what is behind the uplink is the wire's.
+            _ if composer.is_wire(from.network, found.port) => proven(),
+            // Between guests.
+            _ if found.kind >= Kind::Sticky => Right::None,
+            SourcePolicy::Sticky if found.kind == Kind::Counted && !is_resting(found.port) => proven(),
+            _ => Right::Has,
         }
     }
 }

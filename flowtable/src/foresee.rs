@@ -18,7 +18,7 @@ impl Lookup {
         let network = self.networks().network(from.network);
         let mask = Mask::new(self.networks().key_fields(from.port, from.network));
         let (frame_max, passes_tags) = (network.frame_max, network.passes_tags);
-        let asked = Asked { from, headers, lens, mask, frame_max, passes_tags, stamp: 0, epoch: 0, now: 0 };
+        let asked = Asked { from, headers, lens, mask, frame_max, passes_tags, stamp: 0, epoch: 0, now: 0, tick: 0 };
         for k in 0..headers.len().min(lens.len()).min(actions.len()) {
             // Most frames go where the one before them goes.
             actions[k] = match k.checked_sub(1) {

@@ -9,6 +9,7 @@
 //! - [`policy`]: a NIC's rules, compiled, and what they say of a frame
 //! - [`network`]: broadcast domains, and what an ingress port may do
 //! - [`mac`]: the MAC table, shared by all cores
+//! - [`owner`]: which address is a port's own, and whether it takes frames; [`dispute`]: who has one that a guest and the wire both use
 //! - [`budget`]: how much a port may change of it in a second
 //! - [`key`]: what a flow is recognised by
 //! - [`table`]: decisions remembered, one entry a flow, shared by all cores; `slab` holds its entries, `quota` says whose they are
@@ -24,6 +25,7 @@ pub mod action;
 mod asked;
 pub mod budget;
 mod compose;
+pub mod dispute;
 mod foresee;
 #[allow(unsafe_code)] // a prefetch, and a place that is cut to the table's size
 mod front;
@@ -34,6 +36,7 @@ mod lines;
 pub mod lookup;
 pub mod mac;
 pub mod network;
+pub mod owner;
 pub mod policy;
 mod quota;
 pub mod reclaim;

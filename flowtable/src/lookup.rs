@@ -4,6 +4,7 @@
 use crate::action::Action;
 use crate::asked::{Asked, refuse_vlan};
 use crate::compose::{Composed, Composer};
+use crate::dispute::TICK_SHIFT;
 use crate::front::{Flow, Front, When};
 use crate::header::Header;
 use crate::key::{Key, Mask};
@@ -27,13 +28,21 @@ pub struct Lookup {
     networks: Arc<Networks>,
     tally: Arc<Tally>,
     keys: Box<[(Key, u64); BURST_MAX]>,
+    tick: u32,
 }
 
 impl Lookup {
     /// With nothing at hand yet but a few; see [`Lookup::make_room`].
     pub fn new(flows: Arc<FlowTable>, macs: Arc<MacTable>, networks: Arc<Networks>) -> Self {
         let keys = Box::new([Default::default(); BURST_MAX]);
-        Self { front: Front::new(0, 0), flows, macs, networks, tally: Arc::default(), keys }
+        Self { front: Front::new(0, 0), flows, macs, networks, tally: Arc::default(), keys, tick: 0 }
+    }
+
+    /// What time it is, for who has an address that two use; once a turn. `now`: nanoseconds of the switch's clock.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps, and may")]
+    pub fn set_time(&mut self, now: u64) {
+        self.tick = (now >> TICK_SHIFT) as u32;
     }
 
     /// Takes up the memory for what a core has at hand. For the thread that will use it, so that it lies near its CPU.
@@ -137,6 +146,7 @@ impl Lookup {
             stamp,
             epoch,
             now,
+            tick: self.tick,
         };
         if !self.front.is_asked(from.port, headers.len()) {
             self.decide_by_table(&asked, actions)

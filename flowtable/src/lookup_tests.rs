@@ -60,6 +60,11 @@ fn port(port: PortId, source: SourcePolicy) -> Ingress {
     Ingress { port, network, trunk: (port == UPLINK).then_some(0), source, generation: 1 }
 }
 
+/// A port that may send from whatever it likes.
+fn unbounded(n: PortId) -> Ingress {
+    port(n, SourcePolicy::Any(u32::MAX))
+}
+
 fn any(n: PortId) -> Ingress {
     port(n, SourcePolicy::Learn(u32::MAX))
 }
@@ -108,12 +113,15 @@ fn fixed_address_is_the_only_one_a_port_may_send_from() {
 }
 
 #[test]
-fn first_address_sticks_until_the_guest_disconnects() {
+fn first_address_sticks_until_another_guest_comes() {
     let mut rig = Rig::new();
     let sticky = port(0, SourcePolicy::Sticky);
     assert_eq!(rig.send(&sticky, ALL, A, 0), FLOOD_0);
     assert_eq!(rig.send(&sticky, ALL, C, 0), Action::Drop(DropReason::Spoofed));
     rig.macs.forget_port(0);
+    assert_eq!(rig.send(&sticky, ALL, C, 0), Action::Drop(DropReason::Spoofed), "a connection is no guest");
+    assert_eq!(rig.send(&sticky, ALL, A, 0), FLOOD_0);
+    rig.macs.unpin(0);
     assert_eq!(rig.send(&sticky, ALL, C, 0), FLOOD_0);
     assert_eq!(rig.send(&sticky, ALL, A, 0), Action::Drop(DropReason::Spoofed));
 }
@@ -174,11 +182,11 @@ fn port_that_flaps_addresses_is_forwarded_without_being_believed() {
     let mut moved = 0;
     for turn in 0..10_000u32 {
         let n = (turn % 2) as u16;
-        rig.send(&any(n), ALL, A, 0);
+        rig.send(&unbounded(n), ALL, A, 0);
         moved += u32::from(rig.macs.find(0, A).is_some_and(|f| f.port == n));
     }
     assert!(moved < 7_000, "{moved}: the budget of 1,024 moves a port and second ends it");
-    assert_eq!(rig.send(&any(0), ALL, A, 0), FLOOD_0);
+    assert_eq!(rig.send(&unbounded(0), ALL, A, 0), FLOOD_0);
 }
 
 #[test]
@@ -276,7 +284,9 @@ fn tagged(rig: &mut Rig, port: PortId, dst: [u8; 6], src: [u8; 6], tags: &[(u16,
         header.0[at..at + 2].copy_from_slice(&word.to_be_bytes());
     }
     let mut actions = [Action::Flood(9); 1];
-    let has_tags = rig.lookup.decide(&any(port), &[header], &[len], &mut actions, 0);
+    // The uplink is one that may send from any address.
+    let from = if port == UPLINK { unbounded(port) } else { any(port) };
+    let has_tags = rig.lookup.decide(&from, &[header], &[len], &mut actions, 0);
     (actions[0], has_tags)
 }
 
@@ -312,3 +322,6 @@ fn inner_tags_pass_and_the_outer_one_counts_for_no_length() {
     assert_eq!(deal(&[(0x8100, 100)], 17), Action::Drop(DropReason::Runt), "there is not even a whole tag");
     assert_eq!(deal(&[], 0), Action::Flood(9), "refused before");
 }
+
+#[path = "owning_tests.rs"]
+mod owning;

@@ -9,13 +9,18 @@
 //! What was decided because nobody had an address rests on that too: each bucket has one more word, behind those of all
 //! slots, whose sequence rises when an address that would be looked for there first is entered ([`MacTable::absent`]).
 //!
+//! A slot that is needed for an address of a port which may have only some, or for one from the topology, is taken from the one of
+//! lesser rank that was silent for longest ([`Kind`]): what comes from a wire fills no bucket for good.
+//!
 //! [`MacTable::epoch`] changes whenever anything in its networks does. It makes nothing stale, it only saves work: while it
 //! stands still, nothing needs asking whether it holds.
 
 use crate::budget::Budget;
+use crate::dispute::{Claim, Dispute};
 use crate::header::spread;
 use crate::lines::{Apart, Words, prefetch};
-use crate::network::{NetworkId, PortId};
+use crate::network::{Ingress, NetworkId, PortId, SourcePolicy};
+use crate::owner::{Moves, Owners};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Slots of a bucket. (A checker that tries everything needs small ones.)
@@ -24,7 +29,12 @@ const BUCKET: usize = if cfg!(loom) { 2 } else { 8 };
 const STRIPES: usize = if cfg!(loom) { 1 } else { 64 };
 /// Networks whose changes are told apart.
 const EPOCHS: usize = if cfg!(loom) { 1 } else { 64 };
-/// New addresses and moves that one port may cause in a second; its frames beyond that are forwarded, and nothing is learned.
+/// Times that a stripe is tried whose holder a core can't go without; each is some tens of nanoseconds, and so is what the holder does.
+const TRIES: usize = if cfg!(loom) { 2 } else { 64 };
+/// Looks at an entry that is being changed.
+const LOOKS: usize = 3;
+/// New addresses and moves that one port may cause in a second. (Of a port that may have only some addresses, their number is the
+/// budget for new ones.)
 const LEARNS_PER_SECOND: u32 = 1 << 17;
 const MOVES_PER_SECOND: u32 = 1 << 10;
 
@@ -61,17 +71,23 @@ pub struct Found {
     pub port: PortId,
     /// Whether another port may take the address over by sending from it.
     pub movable: bool,
+    /// How it came to be known.
+    pub kind: Kind,
+    /// Whether it is another port's own, which takes no frames for now: see [`MacTable::rest`].
+    pub is_away: bool,
 }
 
-/// How an entry came to be, and what may happen to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an entry came to be, and what may happen to it. The lower ones give way to those above them where there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// From the topology: never aged, moved or removed with its guest.
-    Static,
-    /// The first address of a port without `mac:`: stays until the guest disconnects.
-    Sticky,
-    /// Learned: ages, and moves to where it was seen last.
+    /// Learned from a port that may send from any address, such as an uplink: ages, and moves to where it was seen last.
     Learned,
+    /// The same, of a port that may have so many addresses and no more.
+    Counted,
+    /// The first address of a port without `mac:`: stays until another guest comes.
+    Sticky,
+    /// From the topology: never aged or removed with its guest.
+    Static,
 }
 
 /// What became of an attempt to learn.
@@ -96,6 +112,10 @@ pub struct Row {
     pub port: PortId,
     /// How it came to be known.
     pub kind: Kind,
+    /// Whether it is another port's own, which takes no frames for now.
+    pub is_away: bool,
+    /// Whether another port has claimed it, and the port has sent nothing since.
+    pub is_disputed: bool,
     /// When it last sent, in seconds of the switch's clock.
     pub seen: u32,
 }
@@ -107,6 +127,9 @@ pub struct MacTable {
     /// By slot; then one for each bucket.
     words: Words,
     seen: Box<[AtomicU32]>,
+    /// By slot; see [`Dispute`].
+    disputes: Words,
+    owners: Owners,
     per_port: Box<[AtomicU32]>,
     budgets: Box<[Apart<Budgets>]>,
     /// By network, as far as they go; those beyond share them.
@@ -151,6 +174,9 @@ struct Budgets {
 const VALID: u64 = 1 << 48;
 const STATIC: u64 = 1 << 49;
 const STICKY: u64 = 1 << 50;
+const COUNTED: u64 = 1 << 51;
+/// Its port is the uplink's, its owner another one, which takes no frames for now.
+const AWAY: u64 = 1 << 52;
 
 #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
 fn port_of(word: u64) -> PortId {
@@ -163,8 +189,9 @@ fn sequence_of(word: u64) -> u32 {
 }
 
 fn kind_of(word: u64) -> Kind {
-    match word & (STATIC | STICKY) {
+    match word & (STATIC | STICKY | COUNTED) {
         0 => Kind::Learned,
+        COUNTED => Kind::Counted,
         STATIC => Kind::Static,
         _ => Kind::Sticky,
     }
@@ -175,9 +202,14 @@ fn next_word(before: u64, port: PortId, kind: Kind) -> u64 {
     let flags = match kind {
         Kind::Static => STATIC,
         Kind::Sticky => STICKY,
+        Kind::Counted => COUNTED,
         Kind::Learned => 0,
     };
-    VALID | flags | u64::from(port) << 32 | u64::from(sequence_of(before).wrapping_add(1))
+    VALID | flags | u64::from(port) << 32 | next_sequence(before)
+}
+
+fn next_sequence(before: u64) -> u64 {
+    u64::from(sequence_of(before).wrapping_add(1))
 }
 
 fn key_of(network: NetworkId, mac: [u8; 6]) -> u64 {
@@ -190,9 +222,15 @@ fn network_of(key: u64) -> NetworkId {
     key as u16
 }
 
-fn row_of(key: u64, word: u64, seen: u32) -> Row {
+fn mac_of(key: u64) -> [u8; 6] {
     let [a, b, c, d, e, f, _, _] = key.to_be_bytes();
-    Row { mac: [a, b, c, d, e, f], network: network_of(key), port: port_of(word), kind: kind_of(word), seen }
+    [a, b, c, d, e, f]
+}
+
+fn found_at(slot: usize, word: u64) -> Found {
+    let (kind, is_away) = (kind_of(word), word & AWAY != 0);
+    let entry = EntryRef { slot: slot_number(slot), sequence: sequence_of(word) };
+    Found { entry, port: port_of(word), movable: kind < Kind::Sticky, kind, is_away }
 }
 
 impl MacTable {
@@ -205,6 +243,8 @@ impl MacTable {
             keys: Words::new(n_slots),
             words: Words::new(n_slots + n_buckets),
             seen: (0..n_slots).map(|_| AtomicU32::new(0)).collect(),
+            disputes: Words::new(n_slots),
+            owners: Owners::new(n_ports),
             per_port: (0..n_ports).map(|_| AtomicU32::new(0)).collect(),
             budgets: (0..n_ports).map(|_| Apart::default()).collect(),
             epochs: std::array::from_fn(|_| Apart(AtomicU32::new(1))),
@@ -235,12 +275,19 @@ impl MacTable {
         ([bucket(hash), bucket(hash >> 32)], (hash >> 58) as usize % STRIPES)
     }
 
-    /// The valid word at `slot` if it belongs to `key`: word, key, word again, as a sequence lock.
+    /// The valid word at `slot` if it belongs to `key`.
     #[inline(always)]
     fn word_if(&self, slot: usize, key: u64) -> Option<u64> {
         if self.keys[slot].load(Ordering::Relaxed) != key {
             return None;
         }
+        // An entry that is just changed is there before and after; of one that is changed again and again somebody else will know.
+        (0..LOOKS).find_map(|_| self.stable_word(slot, key))
+    }
+
+    /// Word, key, word again, as a sequence lock.
+    #[inline(always)]
+    fn stable_word(&self, slot: usize, key: u64) -> Option<u64> {
         // Acquire with the Release of the writer's last store: a valid word means that its key is in place.
         let word = self.words[slot].load(Ordering::Acquire);
         let same = self.keys[slot].load(Ordering::Relaxed) == key;
@@ -254,11 +301,7 @@ impl MacTable {
     pub fn find(&self, network: NetworkId, mac: [u8; 6]) -> Option<Found> {
         let key = key_of(network, mac);
         let (buckets, _) = self.places(key);
-        self.find_slot(key, buckets).map(|(slot, word)| Found {
-            entry: EntryRef { slot: slot_number(slot), sequence: sequence_of(word) },
-            port: port_of(word),
-            movable: word & (STATIC | STICKY) == 0,
-        })
+        self.find_slot(key, buckets).map(|(slot, word)| found_at(slot, word))
     }
 
     /// What a decision rests on that nobody has an address: it holds until somebody may have. The address, if there is one now.
@@ -322,10 +365,15 @@ impl MacTable {
         }
     }
 
-    /// Enters an address that [`MacTable::find`] did not find.
+    /// Addresses that are the port's in the table.
+    pub fn n_addresses(&self, port: PortId) -> u32 {
+        self.per_port.get(usize::from(port)).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Enters an address that [`MacTable::find`] did not find; one that the port has by now is as good.
     ///
-    /// Never waits: two cores that learn at the same place at once would enter an address twice, so the second one gives up
-    /// for this frame.
+    /// Never waits for long: two cores that learn at the same place at once would enter an address twice, so the second one gives up
+    /// for this frame; at once if all that is lost is a hint, else after some tries.
     pub fn learn(
         &self,
         network: NetworkId,
@@ -335,16 +383,29 @@ impl MacTable {
         address_max: u32,
         now: u32,
     ) -> Learned {
+        if self.n_addresses(port) >= address_max {
+            return Learned::PortFull;
+        }
         let key = key_of(network, mac);
         let (buckets, stripe) = self.places(key);
-        // Acquire and Release of this flag order learners of the same key among themselves; readers need none of it.
-        // (Not a swap, which would be as right, but which loom takes to set the flag behind its release.)
-        if self.learning[stripe].compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if !self.lock(stripe, if kind == Kind::Learned { 1 } else { TRIES }) {
             return Learned::NotNow;
         }
         let learned = self.learn_alone(key, buckets, port, kind, address_max, now);
         self.learning[stripe].store(false, Ordering::Release);
         learned
+    }
+
+    fn lock(&self, stripe: usize, n_tries: usize) -> bool {
+        // Acquire and Release of this flag order learners of the same key among themselves; readers need none of it.
+        // (Not a swap, which would be as right, but which loom takes to set the flag behind its release.)
+        let attempt = || self.learning[stripe].compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        (0..n_tries).any(|n| {
+            if n > 0 {
+                crate::sync::spin_loop();
+            }
+            attempt()
+        })
     }
 
     fn learn_alone(
@@ -356,34 +417,70 @@ impl MacTable {
         address_max: u32,
         now: u32,
     ) -> Learned {
-        if self.find_slot(key, buckets).is_some() {
-            return Learned::NotNow;
+        if let Some((slot, word)) = self.find_slot(key, buckets) {
+            let found = found_at(slot, word);
+            return if found.port == port { Learned::Yes(found.entry) } else { Learned::NotNow };
         }
         let Some(count) = self.per_port.get(usize::from(port)) else { return Learned::NotNow };
         if count.fetch_add(1, Ordering::Relaxed) >= address_max {
             count.fetch_sub(1, Ordering::Relaxed);
             return Learned::PortFull;
         }
-        for slot in buckets.iter().flat_map(|&b| b..b + BUCKET) {
-            // A key of zero is a free slot: zero is no valid address. AcqRel: behind whoever freed it.
-            if self.keys[slot].compare_exchange(0, key, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                self.seen[slot].store(now, Ordering::Relaxed);
-                let word = next_word(self.words[slot].load(Ordering::Relaxed), port, kind);
-                // Release, with the Acquire in `word_if`: the key is there before the word is valid.
-                self.words[slot].store(word, Ordering::Release);
-                // Release, with the Acquire in `absent` and `holds`: behind the address itself.
-                self.words[self.arrivals(buckets[0])].fetch_add(1, Ordering::Release);
-                self.changed(key);
-                return Learned::Yes(EntryRef { slot: slot_number(slot), sequence: sequence_of(word) });
-            }
-        }
-        count.fetch_sub(1, Ordering::Relaxed);
-        Learned::NotNow
+        let Some(slot) = self.free_slot(key, buckets).or_else(|| self.vacated_slot(key, buckets, kind)) else {
+            count.fetch_sub(1, Ordering::Relaxed);
+            return Learned::NotNow;
+        };
+        self.seen[slot].store(now, Ordering::Relaxed);
+        self.disputes[slot].store(0, Ordering::Relaxed);
+        let word = next_word(self.words[slot].load(Ordering::Relaxed), port, kind);
+        // Release, with the Acquire in `word_if`: the key is there before the word is valid.
+        self.words[slot].store(word, Ordering::Release);
+        // Release, with the Acquire in `absent` and `holds`: behind the address itself.
+        self.words[self.arrivals(buckets[0])].fetch_add(1, Ordering::Release);
+        self.changed(key);
+        Learned::Yes(found_at(slot, word).entry)
+    }
+
+    /// A slot that was free, and is the key's now; its word is not valid yet.
+    fn free_slot(&self, key: u64, buckets: [usize; 2]) -> Option<usize> {
+        // A key of zero is a free slot: zero is no valid address. AcqRel: behind whoever freed it.
+        let take = |slot: usize| self.keys[slot].compare_exchange(0, key, Ordering::AcqRel, Ordering::Relaxed);
+        buckets.into_iter().flat_map(|b| b..b + BUCKET).find(|&slot| take(slot).is_ok())
+    }
+
+    /// The same of one whose address gives way to one of this kind: of those of the least rank, the one that was silent for longest.
+    #[cold]
+    fn vacated_slot(&self, key: u64, buckets: [usize; 2], kind: Kind) -> Option<usize> {
+        let slots = buckets.into_iter().flat_map(|b| b..b + BUCKET);
+        let rank = |slot: usize| {
+            let word = self.words[slot].load(Ordering::Acquire);
+            let is_less = word & VALID != 0 && kind_of(word) < kind;
+            is_less.then(|| (kind_of(word), self.seen[slot].load(Ordering::Relaxed), slot, word))
+        };
+        let (_, _, slot, word) = slots.filter_map(rank).min()?;
+        // Whoever makes the word invalid has the slot; nobody takes it while its key isn't zero.
+        self.invalidate(slot, word)?;
+        // Release: who sees the key gone sees the word invalid before it.
+        self.keys[slot].store(key, Ordering::Release);
+        Some(slot)
     }
 
     /// The address was seen behind another port: rewrites that one entry. False when somebody else changed it meanwhile,
     /// it may not move, or `port` has as many addresses as it may.
     pub fn move_to(&self, found: Found, port: PortId, kind: Kind, address_max: u32, now: u32) -> bool {
+        found.movable && self.take_over(found, port, kind, false, address_max, now)
+    }
+
+    /// The same of any address, for who has a right to it. `is_away`: it is its owner's nevertheless.
+    pub(crate) fn take_over(
+        &self,
+        found: Found,
+        port: PortId,
+        kind: Kind,
+        is_away: bool,
+        address_max: u32,
+        now: u32,
+    ) -> bool {
         let slot = found.entry.slot as usize;
         let (Some(word), Some(to), Some(from)) =
             (self.words.get(slot), self.per_port.get(usize::from(port)), self.per_port.get(usize::from(found.port)))
@@ -391,14 +488,14 @@ impl MacTable {
             return false;
         };
         let before = word.load(Ordering::Acquire);
-        if !found.movable || before & VALID == 0 || sequence_of(before) != found.entry.sequence {
+        if before & VALID == 0 || sequence_of(before) != found.entry.sequence {
             return false;
         }
         if to.fetch_add(1, Ordering::Relaxed) >= address_max {
             to.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        let after = next_word(before, port, kind);
+        let after = next_word(before, port, kind) | if is_away { AWAY } else { 0 };
         let moved = word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if moved {
             from.fetch_sub(1, Ordering::Relaxed);
@@ -411,13 +508,56 @@ impl MacTable {
         moved
     }
 
-    /// Removes what `port` learned, its sticky address too; entries from the topology stay. For a guest that disconnected.
+    /// What rests on the entry is to be decided anew. False when it had changed meanwhile.
+    fn bump(&self, slot: usize, before: u64) -> bool {
+        let after = before & !u64::from(u32::MAX) | next_sequence(before);
+        let bumped = self.words[slot].compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if bumped {
+            self.changed(self.keys[slot].load(Ordering::Relaxed));
+        }
+        bumped
+    }
+
+    /// Port `by` sends from an address that is on the other side of the wire: whether that proves that it has it; see
+    /// [`crate::dispute`]. `tick`: 2^20 ns of the switch's clock.
+    pub fn claim(&self, found: Found, by: PortId, tick: u32) -> bool {
+        let slot = found.entry.slot as usize;
+        let (Some(dispute), Some(word)) = (self.disputes.get(slot), self.words.get(slot)) else { return false };
+        let before = dispute.load(Ordering::Relaxed);
+        let (after, is_first, is_proven) = match Dispute(before).claim(by, tick) {
+            Claim::Ignored => return false,
+            Claim::Counts { after, is_first } => (after, is_first, false),
+            Claim::Proven { after } => (after, false, true),
+        };
+        // Where it fails, another core's claim counts. Relaxed: the bump shows it.
+        if dispute.compare_exchange(before, after.0, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        let before = word.load(Ordering::Acquire);
+        if is_first && before & VALID != 0 && sequence_of(before) == found.entry.sequence {
+            // With the Acquire of who sees that the entry changed: its look at the dispute comes later.
+            self.bump(slot, before);
+        }
+        is_proven
+    }
+
+    /// The port that has the address sent from it.
+    pub fn heard(&self, entry: EntryRef) {
+        let Some(dispute) = self.disputes.get(entry.slot as usize) else { return };
+        let now = Dispute(dispute.load(Ordering::Relaxed));
+        if now.n_claims() > 0 {
+            dispute.store(now.heard().0, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes what `port` learned; its own address stays, from the topology or sticky. For a guest that disconnected.
     pub fn forget_port(&self, port: PortId) -> usize {
-        self.remove_where(|word, _| port_of(word) == port && word & STATIC == 0)
+        self.remove_where(|word, _| port_of(word) == port && word & (STATIC | STICKY) == 0)
     }
 
     /// Removes a port with all its entries. For a port that is no longer in the topology.
     pub fn remove_port(&self, port: PortId) -> usize {
+        self.owners.unpin(port);
         self.remove_where(|word, _| port_of(word) == port)
     }
 
@@ -430,22 +570,30 @@ impl MacTable {
         let mut n_removed = 0;
         for slot in 0..self.keys.len() {
             let word = self.words[slot].load(Ordering::Acquire);
-            if word & VALID == 0 || !gone(word, self.seen[slot].load(Ordering::Relaxed)) {
-                continue;
-            }
-            let invalid = u64::from(sequence_of(word).wrapping_add(1));
-            // Release: who sees the key gone sees the word invalid before it.
-            if self.words[slot].compare_exchange(word, invalid, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                let key = self.keys[slot].load(Ordering::Relaxed);
-                self.keys[slot].store(0, Ordering::Release);
-                self.changed(key);
-                if let Some(count) = self.per_port.get(usize::from(port_of(word))) {
-                    count.fetch_sub(1, Ordering::Relaxed);
-                }
-                n_removed += 1;
+            if word & VALID != 0 && gone(word, self.seen[slot].load(Ordering::Relaxed)) {
+                n_removed += usize::from(self.remove(slot, word));
             }
         }
         n_removed
+    }
+
+    fn remove(&self, slot: usize, word: u64) -> bool {
+        if self.invalidate(slot, word).is_none() {
+            return false;
+        }
+        // Release: who sees the key gone sees the word invalid before it.
+        self.keys[slot].store(0, Ordering::Release);
+        true
+    }
+
+    /// Ends an entry; the slot is the caller's then. None: another one changed it.
+    fn invalidate(&self, slot: usize, word: u64) -> Option<()> {
+        self.words[slot].compare_exchange(word, next_sequence(word), Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        self.changed(self.keys[slot].load(Ordering::Relaxed));
+        if let Some(count) = self.per_port.get(usize::from(port_of(word))) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(())
     }
 
     /// Every address, for a report. A snapshot entry by entry, not of one moment.
@@ -454,9 +602,137 @@ impl MacTable {
             .filter_map(|slot| {
                 let key = self.keys[slot].load(Ordering::Acquire);
                 let word = self.word_if(slot, key)?;
-                (key != 0).then(|| row_of(key, word, self.seen[slot].load(Ordering::Relaxed)))
+                (key != 0).then(|| Row {
+                    mac: mac_of(key),
+                    network: network_of(key),
+                    port: port_of(word),
+                    kind: kind_of(word),
+                    is_away: word & AWAY != 0,
+                    is_disputed: Dispute(self.disputes[slot].load(Ordering::Relaxed)).n_claims() > 0,
+                    seen: self.seen[slot].load(Ordering::Relaxed),
+                })
             })
             .collect()
+    }
+}
+
+/// Ports and their own addresses.
+impl MacTable {
+    /// Whether the port may send from the address as far as its own one says: it has none yet, or this.
+    pub(crate) fn may_stick(&self, port: PortId, network: NetworkId, mac: [u8; 6]) -> bool {
+        let pin = self.owners.pin(port);
+        pin == 0 || pin == key_of(network, mac)
+    }
+
+    /// The address is the port's own from now on, if it has no other. Whether it is.
+    pub fn pin(&self, port: PortId, network: NetworkId, mac: [u8; 6]) -> bool {
+        self.owners.try_pin(port, key_of(network, mac))
+    }
+
+    /// Another guest is at the port, which is down: the address that stuck is nobody's any more.
+    pub fn unpin(&self, port: PortId) {
+        let key = self.owners.unpin(port);
+        let (buckets, _) = self.places(key);
+        let found = if key == 0 { None } else { self.find_slot(key, buckets) };
+        if let Some((slot, word)) = found.filter(|&(slot, word)| word & STICKY != 0 && self.owner(slot, word) == port) {
+            self.remove(slot, word);
+        }
+    }
+
+    /// Ports to which an address stuck: network and address.
+    pub fn pins(&self) -> Vec<(PortId, NetworkId, [u8; 6])> {
+        let pins = (0..self.owners.n_ports()).zip(0..).map(|(_, port)| (port, self.owners.pin(port)));
+        pins.filter(|&(_, key)| key != 0).map(|(port, key)| (port, network_of(key), mac_of(key))).collect()
+    }
+
+    /// How often addresses of the port went to its network's uplink, and came back.
+    pub fn moves(&self, port: PortId) -> Moves {
+        self.owners.moves(port)
+    }
+
+    /// Whether none of the port's receive rings is started.
+    pub fn is_resting(&self, port: PortId) -> bool {
+        self.owners.is_resting(port)
+    }
+
+    pub(crate) fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// None of the port's receive rings is started any more: until [`MacTable::start`] its addresses may live behind the uplink of
+    /// their network. Nothing that was decided of them holds.
+    pub fn rest(&self, port: PortId) {
+        if self.owners.set_resting(port, true) {
+            self.bump_port(port);
+        }
+    }
+
+    /// A receive ring of the port is started, and what is its own is its own again: its address from the topology wherever it is, the
+    /// one that stuck to it if it went away while the port rested.
+    pub fn start(&self, from: &Ingress, now: u32) {
+        if !self.owners.set_resting(from.port, false) {
+            return;
+        }
+        let own = match from.source {
+            SourcePolicy::Fixed(mac) => Some((key_of(from.network, mac), Kind::Static)),
+            _ => Some((self.owners.pin(from.port), Kind::Sticky)).filter(|&(key, _)| key != 0),
+        };
+        if let Some((key, kind)) = own {
+            self.bring_home(key, kind, from.port, now);
+        }
+        self.bump_port(from.port);
+    }
+
+    /// Where another core changes the entry, it is looked at again; every change but the last is one of somebody who knew that the
+    /// port rested, and each core can have at most one of those left.
+    fn bring_home(&self, key: u64, kind: Kind, port: PortId, now: u32) {
+        let (buckets, _) = self.places(key);
+        loop {
+            let Some((slot, word)) = self.find_slot(key, buckets) else {
+                self.learn(network_of(key), mac_of(key), port, kind, u32::MAX, now);
+                return;
+            };
+            let found = found_at(slot, word);
+            let is_done = match found {
+                _ if found.port == port => self.bump(slot, word),
+                _ if kind == Kind::Static || found.is_away && self.owner(slot, word) == port => {
+                    self.take_over(found, port, kind, false, u32::MAX, now)
+                }
+                // It was lost before, and has to be won.
+                _ => true,
+            };
+            if is_done {
+                return;
+            }
+        }
+    }
+
+    /// Port `to` is the uplink's, behind which an address is used that is its owner's, who rests. False when somebody else changed it meanwhile.
+    pub fn send_away(&self, found: Found, to: PortId, now: u32) -> bool {
+        if let Some(dispute) = self.disputes.get(found.entry.slot as usize) {
+            // Nobody claims an address that is away, so there is a place for its owner.
+            dispute.store(Dispute::owned(found.port).0, Ordering::Relaxed);
+        }
+        let went = self.take_over(found, to, found.kind, true, u32::MAX, now);
+        if went {
+            self.owners.went_away(found.port);
+        }
+        went
+    }
+
+    /// Whose address it is, wherever it is.
+    fn owner(&self, slot: usize, word: u64) -> PortId {
+        if word & AWAY == 0 { port_of(word) } else { Dispute(self.disputes[slot].load(Ordering::Relaxed)).by() }
+    }
+
+    fn bump_port(&self, port: PortId) {
+        for slot in 0..self.keys.len() {
+            let word = self.words[slot].load(Ordering::Acquire);
+            if word & VALID != 0 && port_of(word) == port {
+                // Where it fails, somebody else has changed it.
+                self.bump(slot, word);
+            }
+        }
     }
 }
 

@@ -66,8 +66,8 @@ fn static_and_sticky_addresses_cannot_be_taken_over() {
         assert!(!found.movable && !t.move_to(found, 2, Kind::Learned, u32::MAX, 0));
     }
     assert_eq!(t.age(1_000_000, 300), 0, "nor do they age");
-    assert_eq!(t.forget_port(1), 1, "the sticky one goes with its guest");
-    assert_eq!(t.remove_port(1), 1);
+    assert_eq!(t.forget_port(1), 0, "nor go with a connection");
+    assert_eq!(t.remove_port(1), 2);
 }
 
 #[test]
@@ -133,4 +133,74 @@ fn address_entered_by_two_threads_at_once_is_there_once() {
         }
     });
     assert_eq!(t.rows().len(), 1000);
+}
+
+fn numbered(n: u32) -> [u8; 6] {
+    let [a, b, c, d] = n.to_be_bytes();
+    [2, 9, a, b, c, d]
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
+fn flood_of_addresses_from_a_wire_leaves_room_for_those_of_guests() {
+    let t = table(64);
+    let n_wire = (0..100_000).filter(|&n| matches!(learn(&t, numbered(n), 1), Learned::Yes(_))).count();
+    assert!(n_wire >= 64 && t.rows().len() == n_wire);
+    assert_eq!(learn(&t, A, 1), Learned::NotNow, "not a slot is free");
+    for n in 0..32 {
+        let kind = [Kind::Counted, Kind::Sticky, Kind::Static][n as usize % 3];
+        let port = 2 + (n % 10) as PortId;
+        let entry = t.learn(0, [2, 1, 0, 0, 0, n], port, kind, 100, 0);
+        assert!(matches!(entry, Learned::Yes(_)), "address {n}");
+        assert_eq!(t.find(0, [2, 1, 0, 0, 0, n]).map(|found| (found.port, found.kind)), Some((port, kind)));
+    }
+    assert_eq!(t.n_addresses(1) as usize, n_wire - 32, "those that gave way are counted for nobody");
+    assert_eq!(t.rows().len(), n_wire);
+}
+
+#[test]
+fn address_that_gives_way_is_the_one_that_was_silent_for_longest_and_what_rested_on_it_is_stale() {
+    let t = table(1);
+    let mut n = 0;
+    while t.rows().len() < 16 {
+        t.learn(0, numbered(n), 1, Kind::Learned, 100, 10 + n);
+        n += 1;
+    }
+    let buckets = t.places(key_of(0, A)).0.map(|first| first / BUCKET);
+    let is_candidate = |row: &Row| buckets.contains(&(t.find(0, row.mac).unwrap().entry.slot as usize / BUCKET));
+    let oldest = t.rows().into_iter().filter(is_candidate).min_by_key(|row| row.seen).unwrap();
+    let (before, epoch) = (t.find(0, oldest.mac).unwrap(), t.epoch(0));
+    assert!(matches!(t.learn(0, A, 2, Kind::Sticky, 1, 99), Learned::Yes(_)));
+    assert!(t.find(0, oldest.mac).is_none() && !t.holds(before.entry) && t.epoch(0) != epoch);
+    assert_eq!(t.rows().len(), 16);
+}
+
+#[test]
+fn addresses_of_a_guest_give_way_to_its_betters_alone() {
+    let t = table(1);
+    let mut n = 0;
+    while t.rows().len() < 16 {
+        t.learn(0, numbered(n), 1, Kind::Counted, 100, 0);
+        n += 1;
+    }
+    for kind in [Kind::Learned, Kind::Counted] {
+        assert_eq!(t.learn(0, A, 2, kind, 1, 0), Learned::NotNow);
+    }
+    assert!(matches!(t.learn(0, A, 2, Kind::Sticky, 1, 0), Learned::Yes(_)));
+    assert!(matches!(t.learn(0, B, 3, Kind::Static, 1, 0), Learned::Yes(_)));
+}
+
+#[test]
+fn of_many_threads_with_an_address_each_one_pins_its_own() {
+    for _ in 0..if cfg!(miri) { 1 } else { 200 } {
+        let t = table(64);
+        let pinned = std::thread::scope(|s| {
+            let t = &t;
+            let pin = |n| (n, s.spawn(move || t.pin(1, 0, [2, 0, 0, 0, 0, n])));
+            let threads: Vec<_> = (0..4).map(pin).collect();
+            threads.into_iter().filter_map(|(n, thread)| thread.join().unwrap().then_some(n)).collect::<Vec<u8>>()
+        });
+        assert_eq!(t.pins(), [(1, 0, [2, 0, 0, 0, 0, pinned[0]])]);
+        assert_eq!(pinned.len(), 1);
+    }
 }

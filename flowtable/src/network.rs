@@ -164,10 +164,12 @@ fn policy_of(policies: &[Option<Arc<Policy>>], port: PortId) -> Option<&Policy> 
 pub enum SourcePolicy {
     /// This one alone, from the topology.
     Fixed([u8; 6]),
-    /// The first that is seen, until the guest disconnects.
+    /// The first that is seen, until another guest comes.
     Sticky,
-    /// As many as this, learned and aged.
+    /// As many as this and no more, learned and aged.
     Learn(u32),
+    /// All there are; as many as this are learned, and aged.
+    Any(u32),
 }
 
 impl SourcePolicy {
@@ -175,7 +177,7 @@ impl SourcePolicy {
     pub fn address_max(self) -> u32 {
         match self {
             SourcePolicy::Fixed(_) | SourcePolicy::Sticky => 1,
-            SourcePolicy::Learn(n) => n,
+            SourcePolicy::Learn(n) | SourcePolicy::Any(n) => n,
         }
     }
 }

@@ -20,6 +20,7 @@ const ANY: u32 = u32::MAX;
 fn check(program: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
+    model.max_branches = 4000;
     model.check(program);
 }
 
@@ -49,6 +50,21 @@ fn rival() -> [u8; 6] {
         *FOUND.lock().unwrap() = rival;
     });
     FOUND.lock().unwrap().expect("there are only four slots")
+}
+
+/// Addresses of which every slot has one.
+fn fillers() -> Vec<[u8; 6]> {
+    static FOUND: Mutex<Vec<[u8; 6]>> = Mutex::new(Vec::new());
+    let mut model = loom::model::Builder::new();
+    model.max_branches = 10_000;
+    model.check(|| {
+        let table = table();
+        let found = (20..60).map(mac).filter(|&mac| matches!(learn(&table, mac, 1), Learned::Yes(_)));
+        *FOUND.lock().unwrap() = found.collect();
+    });
+    let found = FOUND.lock().unwrap().clone();
+    assert_eq!(found.len(), 4);
+    found
 }
 
 #[test]
@@ -179,6 +195,118 @@ fn absence_that_was_seen_ends_when_the_address_is_seen() {
             learner.join().unwrap();
             assert!(!table.holds(entry), "what was decided without the address holds, and it is there");
         }
+    });
+}
+
+#[test]
+fn address_that_gives_way_is_never_taken_for_the_one_in_its_place() {
+    let others = fillers();
+    check(move || {
+        let table = Arc::new(table());
+        for &other in &others {
+            learn(&table, other, 1);
+        }
+        let before: Vec<_> = others.iter().map(|&mac| (mac, find(&table, mac).unwrap())).collect();
+        let learner = {
+            let table = table.clone();
+            thread::spawn(move || {
+                let learned = table.learn(0, mac(1), 2, Kind::Sticky, ANY, 0);
+                assert!(matches!(learned, Learned::Yes(_)), "{learned:?}");
+            })
+        };
+        let gone = before.iter().filter(|(mac, was)| find(&table, *mac).is_none_or(|found| found != *was)).count();
+        assert!(gone <= 1, "of four {gone} gave way to one");
+        let found = find(&table, mac(1)).map(|found| found.port);
+        assert!(matches!(found, None | Some(2)), "behind {found:?}");
+        learner.join().unwrap();
+        assert_eq!(find(&table, mac(1)).map(|found| found.port), Some(2));
+        let stale = before.iter().filter(|(_, was)| !table.holds(was.entry)).count();
+        assert_eq!((stale, table.n_addresses(1), table.rows().len()), (1, 3, 4));
+    });
+}
+
+#[test]
+fn of_two_cores_that_learn_where_there_is_no_room_each_takes_a_place_of_its_own() {
+    let others = fillers();
+    check(move || {
+        let table = Arc::new(table());
+        for &other in &others {
+            learn(&table, other, 1);
+        }
+        let learner = {
+            let table = table.clone();
+            thread::spawn(move || table.learn(0, mac(1), 2, Kind::Counted, ANY, 0))
+        };
+        let learned = [table.learn(0, mac(2), 3, Kind::Counted, ANY, 0), learner.join().unwrap()];
+        for (learned, mac, port) in [(learned[0], mac(2), 3), (learned[1], mac(1), 2)] {
+            let is_there = matches!(learned, Learned::Yes(_));
+            assert_eq!(find(&table, mac).map(|found| found.port), is_there.then_some(port));
+        }
+        assert_eq!(table.rows().len(), 4);
+        assert_counts_are_right(&table);
+    });
+}
+
+#[test]
+fn of_two_addresses_that_a_port_sends_from_on_two_cores_one_is_its_own() {
+    check(|| {
+        let table = Arc::new(table());
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || table.pin(1, 0, mac(1)))
+        };
+        let pinned = [table.pin(1, 0, mac(2)), other.join().unwrap()];
+        assert_ne!(pinned[0], pinned[1]);
+        assert_eq!(table.pins(), [(1, 0, mac(if pinned[0] { 2 } else { 1 }))]);
+    });
+}
+
+/// The holder sends by what it remembers as long as that holds, or asks and is heard: a claim that began before is over then.
+#[test]
+fn holder_that_sends_once_it_was_claimed_from_is_heard() {
+    const SECOND: u32 = 954;
+    check(|| {
+        let table = Arc::new(table());
+        learn(&table, mac(1), 1);
+        let remembered = find(&table, mac(1)).unwrap();
+        let claimer = {
+            let table = table.clone();
+            thread::spawn(move || assert!(!table.claim(remembered, 2, 1000)))
+        };
+        let was_slow = !table.holds(remembered.entry);
+        if was_slow {
+            table.heard(find(&table, mac(1)).unwrap().entry);
+        }
+        claimer.join().unwrap();
+        let claim = |tick| table.claim(find(&table, mac(1)).unwrap(), 2, tick);
+        let proven = [1000 + SECOND / 3, 1000 + 2 * SECOND / 3].map(claim);
+        assert_eq!(proven, [false, !was_slow], "was heard: {was_slow}");
+    });
+}
+
+#[test]
+fn address_is_its_owners_again_when_that_has_started_whoever_was_sending_it_away() {
+    use flowtable::{Ingress, SourcePolicy};
+    let owner = Ingress { port: 1, network: 0, trunk: None, source: SourcePolicy::Sticky, generation: 1 };
+    check(move || {
+        let table = Arc::new(table());
+        assert!(table.pin(1, 0, mac(1)));
+        table.learn(0, mac(1), 1, Kind::Sticky, ANY, 0);
+        table.rest(1);
+        let wire = {
+            let table = table.clone();
+            thread::spawn(move || {
+                let Some(found) = find(&table, mac(1)) else { return };
+                if found.port == 1 && table.is_resting(1) {
+                    table.send_away(found, 2, 0);
+                }
+            })
+        };
+        table.start(&owner, 0);
+        wire.join().unwrap();
+        let found = find(&table, mac(1)).unwrap();
+        assert_eq!((found.port, found.kind, found.is_away), (1, Kind::Sticky, false));
+        assert_eq!((table.n_addresses(1), table.n_addresses(2)), (1, 0));
     });
 }
 

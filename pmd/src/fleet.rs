@@ -11,6 +11,7 @@ use crate::sys;
 use flowtable::reclaim::Quiet;
 use flowtable::{FlowReport, FlowTable, Ingress, Lookup, MacTable, Networks, PortId, Tally};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub struct Fleet {
     flows: Arc<FlowTable>,
     tallies: Vec<Arc<Tally>>,
     books: Mutex<Books>,
+    /// Second of the switch's clock, as of the last [`Fleet::age`].
+    now: AtomicU32,
 }
 
 /// What control remembers of ports that are up or going down.
@@ -105,7 +108,7 @@ impl Fleet {
             })
             .collect::<Result<_, _>>()?;
         let books = Mutex::new(Books { n_rxqs: vec![0; n_cores], ..Books::default() });
-        Ok((Self { mailboxes, stats, macs, flows, tallies, books }, cores))
+        Ok((Self { mailboxes, stats, macs, flows, tallies, books, now: AtomicU32::new(0) }, cores))
     }
 
     /// Makes the tables lie in large pages, all of them present. Before anything is in them; takes some ten milliseconds for each hundred MB.
@@ -122,9 +125,12 @@ impl Fleet {
         self.books().limits.extend(ports.iter().map(|&port| (port, limits.clone())));
     }
 
-    /// Brings a port up. It must be down: never up before, or handed back by [`Fleet::down`].
+    /// Brings a port up; with a queue to send to, its address is its own again: see [`MacTable::rest`]. It must be down: never up before, or handed back by [`Fleet::down`].
     pub fn up(&self, port: PortUp) {
         let id = port.ingress.port;
+        if !port.txqs.is_empty() {
+            self.macs.start(&port.ingress, self.now.load(Ordering::Relaxed));
+        }
         let mut books = self.books();
         for stats in &self.stats {
             stats.port(id).clear_stopped();
@@ -211,6 +217,7 @@ impl Fleet {
     /// Forgets addresses that were silent for longer than `age_max` seconds, and flows that rest on what is gone or were
     /// silent themselves. Once a second, `now`: of the switch's clock.
     pub fn age(&self, now: u32, age_max: u32) {
+        self.now.store(now, Ordering::Relaxed);
         self.macs.age(now, age_max);
         self.flows.sweep(&self.macs, now);
     }

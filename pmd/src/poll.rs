@@ -114,6 +114,7 @@ impl Core {
     pub fn poll_once(&mut self, now: Nanos) -> Turn {
         let mut turn = Turn::default();
         let mut cycles = sys::cycles();
+        self.lookup.set_time(now);
         let n_rxqs = self.rxqs.len();
         for rxq in &mut self.rxqs {
             if let Some(opens_at) = rxq.gate.shut_until(now) {

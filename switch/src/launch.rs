@@ -370,7 +370,7 @@ fn ingress(port: PortId, nic: &Nic, any_max: usize) -> Ingress {
         MacPolicy::Fixed(mac) => SourcePolicy::Fixed(mac.octets()),
         MacPolicy::Sticky => SourcePolicy::Sticky,
         MacPolicy::Learn(n) => SourcePolicy::Learn(n),
-        MacPolicy::Any => SourcePolicy::Learn(u32::try_from(any_max).unwrap_or(u32::MAX)),
+        MacPolicy::Any => SourcePolicy::Any(u32::try_from(any_max).unwrap_or(u32::MAX)),
     };
     // There are as many networks as fit: see `new_fleet`.
     let network = u16::try_from(nic.network_idx).unwrap_or(u16::MAX);

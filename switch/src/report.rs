@@ -419,7 +419,7 @@ pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
         network: sources.networks.get(usize::from(row.network)).cloned().unwrap_or_default(),
         port: sources.names.get(usize::from(row.port)).cloned().unwrap_or_default(),
         kind: kind_text(row.kind).to_owned(),
-        idle_s: (row.kind == Kind::Learned).then(|| now.saturating_sub(row.seen)),
+        idle_s: (row.kind < Kind::Sticky).then(|| now.saturating_sub(row.seen)),
     };
     rows.iter().map(report).collect()
 }
@@ -432,7 +432,7 @@ fn kind_text(kind: Kind) -> &'static str {
     match kind {
         Kind::Static => "static",
         Kind::Sticky => "sticky",
-        Kind::Learned => "learned",
+        Kind::Learned | Kind::Counted => "learned",
     }
 }
 

@@ -9,7 +9,7 @@ use super::port::{DeviceLink, DevicePort};
 use super::survey::{nic_wish, uplink_wish};
 use crate::notes::Notes;
 
-/// Addresses that are learned from behind one uplink at most.
+/// Addresses that are learned from behind one uplink at most; frames of others are forwarded like theirs.
 pub(crate) const UPLINK_MACS: u32 = 1 << 16;
 
 /// The port of the uplink with this index: uplinks come behind all NICs.
@@ -70,7 +70,7 @@ fn uplink_ingress(topology: &Topology, uplink_idx: usize) -> Ingress {
         // Its frames say themselves.
         network: NetworkId::MAX,
         trunk: TrunkId::try_from(uplink_idx).ok(),
-        source: SourcePolicy::Learn(UPLINK_MACS),
+        source: SourcePolicy::Any(UPLINK_MACS),
         generation: 1,
     }
 }

@@ -1,0 +1,160 @@
+//! Who has an address that a guest and the wire both send from.
+//!
+//! It stays where it is until the other side has *claimed* it three times within a second while the holder sent nothing. Claims count
+//! when they are [`GAP`] apart, and that is what makes them worth something: a guest's broadcasts that the fabric sends back come in
+//! one go with what the guest sent, however many they are, and a thief that sends a million frames a second has to wait until the
+//! owner has been silent for two gaps. (A guest that QEMU migrated here announces itself 0, 50, 200, 450 and 800 ms after it went on.)
+//!
+//! The holder's frames are decided by what is remembered, which writes nothing. So the first of the claims bumps the entry's
+//! sequence; the holder's next frame is decided anew then, and that ends the claim. Of one address that happens once a gap at most.
+
+/// What the two sides' times are counted in: 2^20 ns, about a millisecond.
+pub const TICK_SHIFT: u32 = 20;
+/// Ticks from one claim that counts to the next.
+pub(crate) const GAP: u32 = 180;
+/// Ticks from the first of three claims to the last, at most.
+const WITHIN: u32 = 954;
+/// Cores' clocks are read at different moments: a claim may seem to be so much older than one before it.
+const SLACK: u32 = 64;
+/// Claims that count.
+const ENOUGH: u64 = 3;
+
+/// What is known of an address's dispute. As a word: when a claim last counted, ticks since the first of them, claims, and the port
+/// that claims. Zero: there never was one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dispute(pub(crate) u64);
+
+const N_SHIFT: u32 = 28;
+const N_MASK: u64 = 3 << N_SHIFT;
+
+/// What a claim comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It is too close to the one before, or another port's claim isn't over.
+    Ignored,
+    /// It counts. `is_first`: the holder has to be listened for from now on.
+    Counts { after: Dispute, is_first: bool },
+    /// It is the third.
+    Proven { after: Dispute },
+}
+
+impl Dispute {
+    fn new(last: u32, span: u32, n: u64, by: u16) -> Self {
+        Self(u64::from(last) << 32 | n << N_SHIFT | u64::from(span & 0xfff) << 16 | u64::from(by))
+    }
+
+    /// None, of an address that is away from this port.
+    pub(crate) fn owned(port: u16) -> Self {
+        Self(port.into())
+    }
+
+    /// The port that claims, or the owner of an address that is away.
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub(crate) fn by(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// Claims that counted since the holder last sent.
+    pub(crate) fn n_claims(self) -> u64 {
+        (self.0 & N_MASK) >> N_SHIFT
+    }
+
+    /// The holder sent.
+    pub(crate) fn heard(self) -> Self {
+        Self(self.0 & !N_MASK)
+    }
+
+    /// Port `by` sends from the address.
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    pub(crate) fn claim(self, by: u16, tick: u32) -> Claim {
+        let first = Claim::Counts { after: Self::new(tick, 0, 1, by), is_first: true };
+        if self.0 == 0 {
+            return first;
+        }
+        let since = tick.wrapping_sub((self.0 >> 32) as u32);
+        if since.wrapping_add(SLACK) < GAP + SLACK {
+            return Claim::Ignored;
+        }
+        let span = ((self.0 >> 16) as u32 & 0xfff).saturating_add(since);
+        let n = self.n_claims();
+        if n == 0 || span > WITHIN {
+            return first;
+        }
+        match self.by() == by {
+            false => Claim::Ignored,
+            true if n + 1 == ENOUGH => Claim::Proven { after: Self::new(tick, 0, 0, by) },
+            true => Claim::Counts { after: Self::new(tick, span, n + 1, by), is_first: false },
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Claims of port 1 at these ticks, what is heard of the holder at `heard`; when it was proven.
+    fn proven_at(claims: &[u32], heard: &[u32]) -> Option<u32> {
+        let mut dispute = Dispute(0);
+        let mut events: Vec<_> = claims.iter().map(|&at| (at, true)).chain(heard.iter().map(|&at| (at, false))).collect();
+        events.sort_unstable();
+        for (at, is_claim) in events {
+            if !is_claim {
+                dispute = dispute.heard();
+                continue;
+            }
+            match dispute.claim(1, at) {
+                Claim::Ignored => {}
+                Claim::Counts { after, .. } => dispute = after,
+                Claim::Proven { .. } => return Some(at),
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn three_claims_within_a_second_are_a_proof_and_two_are_not() {
+        assert_eq!(proven_at(&[1000, 1200, 1400], &[]), Some(1400));
+        assert_eq!(proven_at(&[1000, 1200], &[]), None);
+        assert_eq!(proven_at(&[1000, 1500, 2000], &[]), None, "more than a second");
+        assert_eq!(proven_at(&[1000, 1500, 2000, 2200, 2400], &[]), Some(2400));
+    }
+
+    #[test]
+    fn announcements_of_a_guest_that_was_migrated_are_a_proof() {
+        let ms = |ms: u32| 5000 + ms * 1_000_000 / (1 << TICK_SHIFT);
+        assert_eq!(proven_at(&[0, 50, 200, 450, 800].map(ms), &[]), Some(ms(450)));
+    }
+
+    #[test]
+    fn holder_that_sends_in_between_keeps_it_however_many_claims_there_are() {
+        let claims: Vec<_> = (0..100_000).collect();
+        let heard: Vec<_> = (0..100_000).step_by(2 * GAP as usize).collect();
+        assert_eq!(proven_at(&claims, &heard), None);
+        assert_eq!(proven_at(&claims, &[]), Some(2 * GAP), "and a silent one is outlived, not outrun");
+    }
+
+    #[test]
+    fn what_comes_back_of_a_burst_counts_once() {
+        let back: Vec<_> = (3000..3000 + GAP).flat_map(|at| [at; 100]).collect();
+        assert_eq!(proven_at(&back, &[2999]), None);
+    }
+
+    #[test]
+    fn claim_is_one_ports_until_it_is_over() {
+        let Claim::Counts { after, is_first: true } = Dispute(0).claim(1, 1000) else { panic!() };
+        assert_eq!(after.claim(2, 1000 + GAP), Claim::Ignored);
+        assert!(matches!(after.claim(2, 1000 + WITHIN + 1), Claim::Counts { is_first: true, .. }));
+        assert!(matches!(after.heard().claim(2, 1000 + GAP), Claim::Counts { is_first: true, .. }));
+        assert_eq!(after.heard().claim(1, 1001), Claim::Ignored, "the entry is bumped once a gap at most");
+    }
+
+    #[test]
+    fn clocks_wrap_and_differ_a_little() {
+        let near = u32::MAX - 10;
+        assert_eq!(proven_at(&[near], &[]), None);
+        let Claim::Counts { after, .. } = Dispute(0).claim(1, near) else { panic!() };
+        assert_eq!(after.claim(1, near - 3), Claim::Ignored, "a core whose clock was read before");
+        let Claim::Counts { after, .. } = after.claim(1, near.wrapping_add(GAP)) else { panic!() };
+        assert!(matches!(after.claim(1, near.wrapping_add(2 * GAP)), Claim::Proven { .. }));
+    }
+}

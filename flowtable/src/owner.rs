@@ -1,0 +1,102 @@
+//! What each port owns: the address that stuck to it, and whether it takes frames at all.
+//!
+//! A port without `mac:` owns the first address that it sends from, its *pin*, whatever becomes of that address's entry in the table:
+//! a guest whose address is behind another port for now may not send from any other one. Cores pin by one compare-and-swap, so that
+//! of two cores with two new addresses of one guest one loses. Control alone unpins, and says who *rests*: a port none of whose
+//! receive rings is started. The address of a port that rests may live behind the network's uplink meanwhile.
+
+use crate::lines::Apart;
+use crate::network::PortId;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// All ports, by id.
+#[derive(Debug)]
+pub(crate) struct Owners(Box<[Apart<Owner>]>);
+
+#[derive(Debug, Default)]
+struct Owner {
+    /// The key of its address in the table; 0: none yet.
+    pin: AtomicU64,
+    is_resting: AtomicBool,
+    n_lost: AtomicU32,
+    n_won: AtomicU32,
+    n_away: AtomicU32,
+}
+
+/// How often addresses went from a port to the uplink and back, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// To the uplink, behind which they were used while the port was silent.
+    pub n_lost: u32,
+    /// From the uplink, since the port used them while nobody there did.
+    pub n_won: u32,
+    /// To the uplink, while the port took no frames; they come back when it does.
+    pub n_away: u32,
+}
+
+impl Owners {
+    pub(crate) fn new(n_ports: usize) -> Self {
+        Self((0..n_ports).map(|_| Apart::default()).collect())
+    }
+
+    fn of(&self, port: PortId) -> Option<&Owner> {
+        self.0.get(usize::from(port)).map(|owner| &owner.0)
+    }
+
+    /// The key of the address that stuck to the port; 0: none.
+    pub(crate) fn pin(&self, port: PortId) -> u64 {
+        self.of(port).map_or(0, |owner| owner.pin.load(Ordering::Relaxed))
+    }
+
+    /// The address is the port's from now on, if it has no other. Whether it is.
+    pub(crate) fn try_pin(&self, port: PortId, key: u64) -> bool {
+        // Relaxed: it says all by itself.
+        let before = |owner: &Owner| owner.pin.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed);
+        self.of(port).is_some_and(|owner| before(owner).is_ok_and(|_| true) || owner.pin.load(Ordering::Relaxed) == key)
+    }
+
+    /// The port may have another one. Gives what it had.
+    pub(crate) fn unpin(&self, port: PortId) -> u64 {
+        let Some(owner) = self.of(port) else { return 0 };
+        // Not a swap, which loom takes apart in more ways than there are.
+        let key = owner.pin.load(Ordering::Relaxed);
+        owner.pin.store(0, Ordering::Relaxed);
+        key
+    }
+
+    /// Whether none of the port's receive rings is started.
+    pub(crate) fn is_resting(&self, port: PortId) -> bool {
+        self.of(port).is_some_and(|owner| owner.is_resting.load(Ordering::Acquire))
+    }
+
+    /// Notes that it rests, or doesn't. Whether that is new.
+    pub(crate) fn set_resting(&self, port: PortId, is_resting: bool) -> bool {
+        // AcqRel: before the entries that are changed for it.
+        self.of(port).is_some_and(|owner| owner.is_resting.swap(is_resting, Ordering::AcqRel) != is_resting)
+    }
+
+    pub(crate) fn lost(&self, port: PortId) {
+        self.of(port).map(|owner| owner.n_lost.fetch_add(1, Ordering::Relaxed));
+    }
+
+    pub(crate) fn won(&self, port: PortId) {
+        self.of(port).map(|owner| owner.n_won.fetch_add(1, Ordering::Relaxed));
+    }
+
+    pub(crate) fn went_away(&self, port: PortId) {
+        self.of(port).map(|owner| owner.n_away.fetch_add(1, Ordering::Relaxed));
+    }
+
+    pub(crate) fn moves(&self, port: PortId) -> Moves {
+        let get = |count: &AtomicU32| count.load(Ordering::Relaxed);
+        self.of(port).map_or_else(Moves::default, |owner| Moves {
+            n_lost: get(&owner.n_lost),
+            n_won: get(&owner.n_won),
+            n_away: get(&owner.n_away),
+        })
+    }
+
+    pub(crate) fn n_ports(&self) -> usize {
+        self.0.len()
+    }
+}

@@ -1,0 +1,337 @@
+//! Which port has an address: bounds of a port's own, limits of the table, guests and the wire.
+
+use super::*;
+use crate::dispute::GAP;
+use crate::mac::{Kind, Learned, Row};
+
+const SPOOFED: Action = Action::Drop(DropReason::Spoofed);
+const FLOOD_2: Action = Action::Flood(2);
+/// The guest in network 2, whose uplink is [`UPLINK`].
+const GUEST: PortId = 5;
+
+fn sticky(n: PortId) -> Ingress {
+    port(n, SourcePolicy::Sticky)
+}
+
+fn numbered(n: u32) -> [u8; 6] {
+    let [a, b, c, d] = n.to_be_bytes();
+    [2, 9, a, b, c, d]
+}
+
+impl Rig {
+    /// A frame from the wire of network 2.
+    fn wire(&mut self, dst: [u8; 6], src: [u8; 6]) -> Action {
+        wire(self, dst, src, &[(0x8100, 100)], 64)
+    }
+
+    fn at(&mut self, ticks: u32) -> &mut Self {
+        self.lookup.set_time(u64::from(ticks) << TICK_SHIFT);
+        self
+    }
+
+    fn port_of(&self, mac: [u8; 6]) -> Option<PortId> {
+        self.macs.find(2, mac).map(|found| found.port)
+    }
+
+    fn row(&self, mac: [u8; 6]) -> Row {
+        self.macs.rows().into_iter().find(|row| row.mac == mac).expect("a row")
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
+fn no_frame_passes_from_an_address_that_a_port_may_not_have_however_many_there_are() {
+    for (source, own, n_owned) in [
+        (SourcePolicy::Sticky, numbered(0), 1),
+        (SourcePolicy::Fixed(A), A, 1),
+        (SourcePolicy::Learn(4), numbered(0), 4),
+    ] {
+        let mut rig = Rig::new();
+        let from = port(0, source);
+        rig.send(&from, ALL, own, 0);
+        let passed: Vec<_> =
+            (0..1_000_000).filter(|&n| !matches!(rig.send(&from, B, numbered(n % 500_000), 0), Action::Drop(_))).collect();
+        let allowed = |n: &u32| source != SourcePolicy::Fixed(A) && n % 500_000 < n_owned;
+        assert!(passed.iter().all(allowed), "{source:?}: {} passed", passed.len());
+        assert_eq!(rig.macs.n_addresses(0), n_owned);
+        assert_eq!(rig.send(&from, ALL, own, 0), FLOOD_0);
+    }
+}
+
+#[test]
+fn full_port_does_not_send_from_an_address_known_elsewhere() {
+    let mut rig = Rig::new();
+    let from = port(0, SourcePolicy::Learn(2));
+    rig.send(&unbounded(1), ALL, C, 0);
+    for mac in [A, B] {
+        assert_eq!(rig.send(&from, ALL, mac, 0), FLOOD_0);
+    }
+    assert_eq!(rig.send(&from, ALL, C, 0), SPOOFED);
+    assert_eq!(rig.macs.find(0, C).unwrap().port, 1);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
+fn budget_of_moves_never_lets_a_bounded_port_send_from_what_it_could_not_take() {
+    let mut rig = Rig::new();
+    let from = port(0, SourcePolicy::Learn(5000));
+    for n in 0..4000 {
+        rig.send(&unbounded(1), ALL, numbered(n), 0);
+    }
+    let passed = (0..4000).filter(|&n| rig.send(&from, ALL, numbered(n), 0) == FLOOD_0).count();
+    let owned = rig.macs.rows().iter().filter(|row| row.port == 0).count();
+    assert_eq!(passed, owned, "frames that passed, and addresses that are the port's");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
+fn wire_of_more_stations_than_can_be_learned_loses_nothing() {
+    let mut rig = Rig::new();
+    rig.send(&any(GUEST), ALL, A, 0);
+    let uplink = port(UPLINK, SourcePolicy::Any(500));
+    let mut header = Header::default();
+    header.0[..6].copy_from_slice(&A);
+    header.0[12..18].copy_from_slice(&[0x81, 0, 0, 100, 8, 0]);
+    for n in 0..300_000u32 {
+        header.0[6..12].copy_from_slice(&numbered(n));
+        let mut actions = [Action::Flood(9)];
+        rig.lookup.decide(&uplink, &[header], &[64], &mut actions, 0);
+        assert_eq!(actions[0], Action::Unicast(GUEST), "station {n}");
+    }
+    assert_eq!(rig.macs.n_addresses(UPLINK), 500);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
+fn wire_that_fills_the_table_leaves_guests_their_addresses() {
+    let mut rig = Rig::new();
+    for n in 0..100_000 {
+        assert_eq!(rig.wire(ALL, numbered(n)), FLOOD_2);
+    }
+    assert_eq!(rig.macs.learn(2, C, UPLINK, Kind::Learned, u32::MAX, 0), Learned::NotNow, "not a slot is free");
+    assert_eq!(rig.send(&sticky(GUEST), ALL, A, 0), FLOOD_2);
+    assert_eq!(rig.wire(A, C), Action::Unicast(GUEST));
+    assert_eq!(rig.send(&sticky(GUEST), ALL, B, 0), SPOOFED);
+}
+
+#[test]
+fn first_frame_from_an_address_behind_the_uplink_makes_nothing_stick() {
+    let mut rig = Rig::new();
+    let gateway = C;
+    rig.wire(ALL, gateway);
+    // A thief at full rate, and a gateway that says something three times a second.
+    for tick in 0..10_000 {
+        rig.at(tick);
+        if tick % 300 == 299 {
+            assert_eq!(rig.wire(ALL, gateway), FLOOD_2);
+        }
+        for _ in 0..10 {
+            assert_eq!(rig.send(&sticky(GUEST), ALL, gateway, 0), SPOOFED);
+        }
+    }
+    assert_eq!(rig.port_of(gateway), Some(UPLINK));
+    assert_eq!(rig.send(&sticky(GUEST), gateway, A, 0), Action::Unicast(UPLINK), "and its own address it may have");
+}
+
+#[test]
+fn guest_that_was_migrated_here_keeps_its_address() {
+    let mut rig = Rig::new();
+    rig.wire(ALL, A);
+    // As QEMU announces it.
+    let announced = [0, 50, 200, 450, 800].map(|ms: u32| 1000 + ms * 1_000_000 / (1 << TICK_SHIFT));
+    let passed = announced.map(|tick| rig.at(tick).send(&sticky(GUEST), ALL, A, 0));
+    assert_eq!(passed, [SPOOFED, SPOOFED, SPOOFED, FLOOD_2, FLOOD_2]);
+    assert_eq!(rig.port_of(A), Some(GUEST));
+    assert_eq!(rig.macs.moves(GUEST).n_won, 1);
+    assert_eq!(rig.send(&sticky(GUEST), ALL, B, 0), SPOOFED, "it is the guest's own now");
+}
+
+#[test]
+fn reflected_broadcasts_take_no_address_away() {
+    let mut rig = Rig::new();
+    for tick in (0..20_000).step_by(100) {
+        rig.at(tick);
+        for _ in 0..20 {
+            assert_eq!(rig.send(&sticky(GUEST), ALL, A, 0), FLOOD_2);
+        }
+        for delay in 0..20 {
+            assert_eq!(rig.at(tick + delay).wire(ALL, A), SPOOFED);
+        }
+    }
+    // The last of them, and nothing more from the guest for long.
+    for delay in 0..GAP {
+        rig.at(20_000 + delay).wire(ALL, A);
+    }
+    assert_eq!(rig.at(30_000).wire(A, C), Action::Unicast(GUEST));
+    assert_eq!(rig.macs.moves(GUEST), Default::default());
+}
+
+#[test]
+fn silent_guest_loses_its_address_to_three_frames_and_wins_it_back() {
+    let mut rig = Rig::new();
+    rig.send(&sticky(GUEST), ALL, A, 0);
+    rig.wire(ALL, C);
+    assert_eq!(rig.at(1000).wire(C, A), SPOOFED);
+    assert!(rig.row(A).is_disputed);
+    assert_eq!(rig.at(1000 + GAP).wire(ALL, A), SPOOFED);
+    assert_eq!(rig.at(1000 + 2 * GAP).wire(ALL, A), FLOOD_2);
+    assert_eq!((rig.port_of(A), rig.row(A).kind, rig.row(A).is_disputed), (Some(UPLINK), Kind::Learned, false));
+    assert_eq!(rig.macs.moves(GUEST).n_lost, 1);
+    assert_eq!(rig.send(&sticky(GUEST), ALL, B, 0), SPOOFED, "it may have no other one");
+    assert_eq!(rig.macs.pins(), [(GUEST, 2, A)]);
+    // Back, the same way: what the wire still says ends what the guest claims.
+    for tick in [2000, 2000 + GAP] {
+        assert_eq!(rig.at(tick).send(&sticky(GUEST), ALL, A, 0), SPOOFED);
+    }
+    assert_eq!(rig.at(2000 + GAP + 1).wire(ALL, A), FLOOD_2);
+    for n in 2..4 {
+        assert_eq!(rig.at(2000 + n * GAP).send(&sticky(GUEST), ALL, A, 0), SPOOFED);
+    }
+    assert_eq!(rig.at(2000 + 4 * GAP).send(&sticky(GUEST), ALL, A, 0), FLOOD_2);
+    assert_eq!((rig.port_of(A), rig.macs.moves(GUEST).n_won), (Some(GUEST), 1));
+}
+
+#[test]
+fn guest_that_sends_by_what_is_remembered_is_heard() {
+    let mut rig = Rig::new();
+    rig.send(&sticky(GUEST), ALL, A, 0);
+    rig.wire(ALL, C);
+    rig.send(&sticky(GUEST), C, A, 0);
+    for tick in (GAP..100 * GAP).step_by(GAP as usize) {
+        assert_eq!(rig.at(tick).wire(ALL, A), SPOOFED);
+        // One flow, which the core has at hand.
+        assert_eq!(rig.send(&sticky(GUEST), C, A, 0), Action::Unicast(UPLINK));
+    }
+    assert_eq!(rig.port_of(A), Some(GUEST));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
+fn claims_make_few_of_the_holders_frames_slow() {
+    let mut rig = Rig::new();
+    rig.lookup.make_room();
+    rig.send(&sticky(GUEST), ALL, A, 0);
+    rig.wire(ALL, C);
+    let misses = |rig: &Rig| crate::tally::FlowReport::new(&rig.lookup.flows, 0, [&*rig.lookup.tally]).misses;
+    let before = misses(&rig);
+    for n in 0..100_000u32 {
+        // 954 ticks: a second.
+        rig.at(n * 954 / 100_000).wire(ALL, A);
+        rig.send(&sticky(GUEST), C, A, 0);
+    }
+    let of_guest = misses(&rig) - before - 100_000;
+    assert!(of_guest < 10, "{of_guest} of 100,000 frames in a second");
+}
+
+#[test]
+fn address_of_the_topology_is_never_lost_while_its_port_takes_frames() {
+    let mut rig = Rig::new();
+    let fixed = port(GUEST, SourcePolicy::Fixed(A));
+    rig.send(&fixed, ALL, A, 0);
+    for tick in (0..100_000).step_by(7) {
+        assert_eq!(rig.at(tick).wire(ALL, A), SPOOFED);
+    }
+    assert_eq!(rig.wire(A, C), Action::Unicast(GUEST));
+}
+
+#[test]
+fn address_of_a_port_that_rests_may_live_behind_the_uplink_and_comes_back() {
+    for own in [SourcePolicy::Fixed(A), SourcePolicy::Sticky] {
+        let mut rig = Rig::new();
+        let (guest, neighbour) = (port(GUEST, own), Ingress { port: 4, network: 2, ..any(4) });
+        rig.send(&guest, ALL, A, 0);
+        rig.send(&neighbour, ALL, B, 0);
+        assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(GUEST));
+        rig.macs.rest(GUEST);
+        for _ in 0..2 {
+            assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(UPLINK), "it may be there, and nowhere else");
+        }
+        assert_eq!(rig.wire(A, C), Action::Unicast(GUEST), "not back to where it comes from");
+        assert_eq!(rig.wire(B, A), Action::Unicast(4));
+        assert_eq!((rig.port_of(A), rig.row(A).is_away), (Some(UPLINK), true));
+        assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(UPLINK));
+        assert_eq!(rig.wire(A, C), Action::Drop(DropReason::SamePort));
+        assert_eq!(rig.macs.moves(GUEST).n_away, 1);
+        // Nobody here may have it.
+        for source in [SourcePolicy::Sticky, SourcePolicy::Learn(9), SourcePolicy::Any(9)] {
+            let thief = Ingress { source, ..neighbour };
+            for n in 0..10 {
+                let action = rig.at(1000 + n * GAP).send(&thief, ALL, A, 0);
+                assert_eq!(action, SPOOFED, "{source:?}");
+            }
+        }
+        rig.macs.age(1_000_000, 300);
+        rig.macs.forget_port(UPLINK);
+        rig.macs.start(&guest, 0);
+        assert_eq!((rig.port_of(A), rig.row(A).is_away), (Some(GUEST), false));
+        rig.send(&neighbour, ALL, B, 0);
+        assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(GUEST));
+        assert_eq!(rig.wire(B, A), SPOOFED);
+        assert_eq!(rig.send(&guest, B, A, 0), Action::Unicast(4));
+        assert_eq!(rig.macs.n_addresses(GUEST), 1);
+        assert_eq!(rig.macs.n_addresses(UPLINK), 0);
+    }
+}
+
+#[test]
+fn address_that_was_lost_is_not_won_by_starting_anew() {
+    let mut rig = Rig::new();
+    rig.send(&sticky(GUEST), ALL, A, 0);
+    for n in 1..4 {
+        rig.at(n * GAP).wire(ALL, A);
+    }
+    assert_eq!(rig.port_of(A), Some(UPLINK));
+    rig.macs.rest(GUEST);
+    rig.macs.start(&sticky(GUEST), 0);
+    assert_eq!(rig.port_of(A), Some(UPLINK));
+    assert_eq!(rig.send(&sticky(GUEST), ALL, A, 0), SPOOFED);
+}
+
+#[test]
+fn address_of_a_guest_that_ended_is_free_wherever_it_is() {
+    let mut rig = Rig::new();
+    let other = Ingress { port: 4, network: 2, ..sticky(4) };
+    rig.send(&sticky(GUEST), ALL, A, 0);
+    rig.macs.rest(GUEST);
+    rig.wire(ALL, A);
+    rig.macs.unpin(GUEST);
+    assert_eq!((rig.port_of(A), rig.macs.pins()), (None, vec![]));
+    assert_eq!(rig.send(&other, ALL, A, 0), FLOOD_2);
+    // One that stuck to two, the second after the first had lost it, stays with the second.
+    let mut rig = Rig::new();
+    rig.send(&sticky(GUEST), ALL, A, 0);
+    for n in 1..4 {
+        rig.at(n * GAP).wire(ALL, A);
+    }
+    for n in 5..8 {
+        rig.at(n * GAP).send(&other, ALL, A, 0);
+    }
+    assert_eq!(rig.port_of(A), Some(4));
+    rig.macs.unpin(GUEST);
+    assert_eq!(rig.port_of(A), Some(4));
+}
+
+#[test]
+fn guest_of_any_address_takes_none_from_the_wire_by_one_frame_and_loses_none() {
+    let mut rig = Rig::new();
+    let guest = Ingress { port: GUEST, network: 2, ..unbounded(GUEST) };
+    rig.wire(ALL, C);
+    assert_eq!(rig.at(1000).send(&guest, ALL, C, 0), FLOOD_2, "it may send from it");
+    assert_eq!(rig.port_of(C), Some(UPLINK));
+    rig.send(&guest, ALL, A, 0);
+    assert_eq!(rig.at(2000).wire(ALL, A), FLOOD_2, "what comes back is what the policy allows");
+    assert_eq!(rig.port_of(A), Some(GUEST));
+}
+
+#[test]
+fn fresh_guest_takes_no_address_that_another_one_was_granted() {
+    let mut rig = Rig::new();
+    let owner = port(1, SourcePolicy::Learn(4));
+    rig.send(&owner, ALL, A, 0);
+    for n in 0..20 {
+        assert_eq!(rig.at(1000 + n * GAP).send(&sticky(0), ALL, A, 0), SPOOFED);
+        assert_eq!(rig.send(&owner, ALL, A, 0), FLOOD_0);
+    }
+    rig.send(&unbounded(2), ALL, B, 0);
+    assert_eq!(rig.send(&sticky(0), ALL, B, 0), FLOOD_0, "one that may have any has a right to none");
+}
