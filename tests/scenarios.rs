@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod addresses;
 mod blocking;
 mod cores;
 mod disabled;

@@ -213,7 +213,13 @@ impl Right {
             _ if from.trunk.is_some() => match found.kind {
                 _ if is_resting(found.port) => Right::Has,
                 Kind::Static => Right::None,
-                Kind::Sticky => if proven() == Right::Has { Right::Has } else { Right::None },
+                Kind::Sticky => {
+                    if proven() == Right::Has {
+                        Right::Has
+                    } else {
+                        Right::None
+                    }
+                }
                 Kind::Counted | Kind::Learned => proven(),
             },
             // From a guest: what is behind the uplink is the wire's.

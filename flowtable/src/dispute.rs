@@ -95,7 +95,8 @@ mod tests {
     /// Claims of port 1 at these ticks, what is heard of the holder at `heard`; when it was proven.
     fn proven_at(claims: &[u32], heard: &[u32]) -> Option<u32> {
         let mut dispute = Dispute(0);
-        let mut events: Vec<_> = claims.iter().map(|&at| (at, true)).chain(heard.iter().map(|&at| (at, false))).collect();
+        let mut events: Vec<_> =
+            claims.iter().map(|&at| (at, true)).chain(heard.iter().map(|&at| (at, false))).collect();
         events.sort_unstable();
         for (at, is_claim) in events {
             if !is_claim {

@@ -112,8 +112,8 @@ pub struct Row {
     pub port: PortId,
     /// How it came to be known.
     pub kind: Kind,
-    /// Whether it is another port's own, which takes no frames for now.
-    pub is_away: bool,
+    /// The port whose own it is, which takes no frames for now; none: it is where it belongs.
+    pub away_from: Option<PortId>,
     /// Whether another port has claimed it, and the port has sent nothing since.
     pub is_disputed: bool,
     /// When it last sent, in seconds of the switch's clock.
@@ -399,7 +399,8 @@ impl MacTable {
     fn lock(&self, stripe: usize, n_tries: usize) -> bool {
         // Acquire and Release of this flag order learners of the same key among themselves; readers need none of it.
         // (Not a swap, which would be as right, but which loom takes to set the flag behind its release.)
-        let attempt = || self.learning[stripe].compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let attempt =
+            || self.learning[stripe].compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         (0..n_tries).any(|n| {
             if n > 0 {
                 crate::sync::spin_loop();
@@ -607,7 +608,7 @@ impl MacTable {
                     network: network_of(key),
                     port: port_of(word),
                     kind: kind_of(word),
-                    is_away: word & AWAY != 0,
+                    away_from: (word & AWAY != 0).then(|| self.owner(slot, word)),
                     is_disputed: Dispute(self.disputes[slot].load(Ordering::Relaxed)).n_claims() > 0,
                     seen: self.seen[slot].load(Ordering::Relaxed),
                 })

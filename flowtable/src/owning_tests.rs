@@ -49,8 +49,9 @@ fn no_frame_passes_from_an_address_that_a_port_may_not_have_however_many_there_a
         let mut rig = Rig::new();
         let from = port(0, source);
         rig.send(&from, ALL, own, 0);
-        let passed: Vec<_> =
-            (0..1_000_000).filter(|&n| !matches!(rig.send(&from, B, numbered(n % 500_000), 0), Action::Drop(_))).collect();
+        let passed: Vec<_> = (0..1_000_000)
+            .filter(|&n| !matches!(rig.send(&from, B, numbered(n % 500_000), 0), Action::Drop(_)))
+            .collect();
         let allowed = |n: &u32| source != SourcePolicy::Fixed(A) && n % 500_000 < n_owned;
         assert!(passed.iter().all(allowed), "{source:?}: {} passed", passed.len());
         assert_eq!(rig.macs.n_addresses(0), n_owned);
@@ -248,7 +249,7 @@ fn address_of_a_port_that_rests_may_live_behind_the_uplink_and_comes_back() {
         }
         assert_eq!(rig.wire(A, C), Action::Unicast(GUEST), "not back to where it comes from");
         assert_eq!(rig.wire(B, A), Action::Unicast(4));
-        assert_eq!((rig.port_of(A), rig.row(A).is_away), (Some(UPLINK), true));
+        assert_eq!((rig.port_of(A), rig.row(A).away_from), (Some(UPLINK), Some(GUEST)));
         assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(UPLINK));
         assert_eq!(rig.wire(A, C), Action::Drop(DropReason::SamePort));
         assert_eq!(rig.macs.moves(GUEST).n_away, 1);
@@ -263,7 +264,7 @@ fn address_of_a_port_that_rests_may_live_behind_the_uplink_and_comes_back() {
         rig.macs.age(1_000_000, 300);
         rig.macs.forget_port(UPLINK);
         rig.macs.start(&guest, 0);
-        assert_eq!((rig.port_of(A), rig.row(A).is_away), (Some(GUEST), false));
+        assert_eq!((rig.port_of(A), rig.row(A).away_from), (Some(GUEST), None));
         rig.send(&neighbour, ALL, B, 0);
         assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(GUEST));
         assert_eq!(rig.wire(B, A), SPOOFED);

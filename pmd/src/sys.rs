@@ -194,6 +194,15 @@ impl Epoll {
     }
 }
 
+/// Which file it is, of all that this boot of the machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The file system's number.
+    pub device: u64,
+    /// The file's number in it.
+    pub inode: u64,
+}
+
 /// What is known of a file before it is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileFacts {

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::cpus::Cpus;
 use crate::loads::Loads;
+use crate::pins::Pins;
 use crate::plane::FleetPlane;
 use crate::port::{Link, Port};
 use crate::report::{Rates, Sources, SwitchClock};
@@ -136,20 +137,22 @@ impl Daemon {
         let ports = self.ports.iter().map(|port| (&port.name, &port.ingress));
         let devices = self.devices.iter().map(|port| (&port.name, &port.ingress));
         set_static_macs(&self.fleet, ports.chain(devices))?;
+        let pins = Arc::new(self.restore_pins(topology));
         let vms = Vms::new(topology);
         vms.limit(&self.fleet);
         for (port, listening) in self.ports.clone().into_iter().zip(sockets) {
-            self.start_port(port, listening)?;
+            self.start_port(port, pins.clone(), listening)?;
         }
         for (port, seat) in self.devices.clone().into_iter().zip(seats) {
-            self.start_device(port, seat)?;
+            self.start_device(port, pins.clone(), seat)?;
         }
         let sources = Arc::new(Sources {
             fleet: self.fleet.clone(),
+            pins,
             ports: self.ports.clone(),
             devices: self.devices.clone(),
             names: port_names(topology),
-            networks: topology.networks.iter().map(|network| network.name.clone()).collect(),
+            networks: network_names(topology),
             cpus: cpus.polling().iter().map(|core| core.id).collect(),
             rates: Rates::default(),
             vms,
@@ -164,16 +167,25 @@ impl Daemon {
         Ok(())
     }
 
-    fn start_port(&mut self, port: Arc<Port>, listening: Option<Listening>) -> Result<(), String> {
-        let (plane, stop) = (FleetPlane::new(self.fleet.clone(), port.ingress), self.stop.clone());
+    /// What an earlier daemon knew of addresses that stuck. No port takes frames yet.
+    fn restore_pins(&self, topology: &Topology) -> Pins {
+        let guests = self.ports.iter().map(|port| &port.ingress);
+        let ingresses = guests.chain(self.devices.iter().map(|port| &port.ingress));
+        ingresses.clone().for_each(|ingress| self.fleet.macs().rest(ingress.port));
+        let names = (port_names(topology), network_names(topology));
+        Pins::restore(self.fleet.macs().clone(), self.run_dir.folder(), undo::world(), names, ingresses)
+    }
+
+    fn start_port(&mut self, port: Arc<Port>, pins: Arc<Pins>, listening: Option<Listening>) -> Result<(), String> {
+        let (plane, stop) = (FleetPlane::new(self.fleet.clone(), pins, port.ingress), self.stop.clone());
         let name = port.name.clone();
         self.spawn(name, move || attend(&port, &plane, listening.as_ref(), &stop))
     }
 
-    fn start_device(&mut self, port: Arc<DevicePort>, seat: Option<Seat>) -> Result<(), String> {
+    fn start_device(&mut self, port: Arc<DevicePort>, pins: Arc<Pins>, seat: Option<Seat>) -> Result<(), String> {
         let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), self.run_dir.folder().clone());
         let name = port.name.clone();
-        self.spawn(name, move || uplink::attend::attend(&port, &fleet, seat, &run_dir, &stop))
+        self.spawn(name, move || uplink::attend::attend(&port, (&fleet, &pins), seat, &run_dir, &stop))
     }
 
     fn start_operators(&mut self, listening: Listening, sources: &Arc<Sources>) -> Result<(), String> {
@@ -363,6 +375,10 @@ fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
 fn port_names(topology: &Topology) -> Vec<String> {
     let nics = topology.nics().map(|(vm, nic)| config::port_name(vm, nic));
     nics.chain(topology.uplinks.iter().map(|uplink| uplink.name.clone())).collect()
+}
+
+fn network_names(topology: &Topology) -> Vec<String> {
+    topology.networks.iter().map(|network| network.name.clone()).collect()
 }
 
 fn ingress(port: PortId, nic: &Nic, any_max: usize) -> Ingress {

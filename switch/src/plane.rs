@@ -12,6 +12,8 @@ use pmd::ring::QueueSpec;
 use pmd::shm::GuestMemory;
 use pmd::{Fleet, GuestFault, SetupError};
 
+use crate::pins::Pins;
+
 /// The polling cores, as one port's control thread sees them.
 pub(crate) trait Plane {
     /// Lets the cores poll these queues of the port, which is down. Those that can't be built are left out.
@@ -23,7 +25,10 @@ pub(crate) trait Plane {
     /// Memory regions that the port's front-end may have at a time.
     fn memory_slots(&self) -> usize;
 
-    /// The guest is gone: what was learned from it is forgotten.
+    /// No receive ring of the guest's is started: its addresses may be elsewhere.
+    fn rest(&mut self);
+
+    /// The front-end is gone: what was learned from the guest is forgotten; its own address stays its own.
     fn forget(&mut self);
 }
 
@@ -50,13 +55,14 @@ pub(crate) struct Raised {
 #[derive(Clone, Debug)]
 pub(crate) struct FleetPlane {
     fleet: Arc<Fleet>,
+    pins: Arc<Pins>,
     ingress: Ingress,
 }
 
 impl FleetPlane {
     /// The port that `ingress` describes.
-    pub(crate) fn new(fleet: Arc<Fleet>, ingress: Ingress) -> Self {
-        Self { fleet, ingress }
+    pub(crate) fn new(fleet: Arc<Fleet>, pins: Arc<Pins>, ingress: Ingress) -> Self {
+        Self { fleet, pins, ingress }
     }
 
     fn port(&self) -> PortId {
@@ -83,6 +89,7 @@ impl Plane for FleetPlane {
             }
         }
         if !rxqs.is_empty() || !txqs.is_empty() {
+            self.pins.meet(&self.ingress, memory);
             self.fleet.up(PortUp { ingress: self.ingress, rxqs, txqs });
         }
         raised
@@ -98,6 +105,10 @@ impl Plane for FleetPlane {
 
     fn memory_slots(&self) -> usize {
         pmd::shm::mappings_of_a_port(self.fleet.n_ports())
+    }
+
+    fn rest(&mut self) {
+        self.fleet.macs().rest(self.port());
     }
 
     fn forget(&mut self) {

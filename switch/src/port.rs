@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use config::Listens;
 use flowtable::{Ingress, PortId};
 use pmd::shm::GuestMemory;
+use rustix::net::sockopt::socket_peercred;
 
 use crate::lock;
 use crate::notes::Notes;
+use crate::process::Process;
 use crate::vhost_user::device::{DeviceView, Refusal};
 
 /// A NIC of a VM.
@@ -64,6 +66,8 @@ struct LinkState {
     busy_since: Option<Instant>,
     view: DeviceView,
     memory: Weak<GuestMemory>,
+    /// The process of the front-end, if it can be seen from here.
+    peer: Option<Process>,
     features_since: Option<Instant>,
     refusal: Option<Refusal>,
     waits_for: Option<String>,
@@ -76,7 +80,8 @@ impl Link {
         self.n_connects.fetch_add(1, Ordering::Relaxed);
         let mut state = lock(&self.state);
         let last_end = state.last_end.take();
-        *state = LinkState { stream: Some(stream), last_end, ..LinkState::default() };
+        let peer = socket_peercred(&stream).ok().and_then(|peer| Process::of(peer.pid.as_raw_nonzero().get()));
+        *state = LinkState { stream: Some(stream), last_end, peer, ..LinkState::default() };
     }
 
     /// It is gone. Gives the reason, if it was us who closed.
@@ -141,6 +146,12 @@ impl Link {
     pub(crate) fn is_damaged(&self) -> bool {
         let memory = lock(&self.state).memory.upgrade();
         memory.is_some_and(|memory| memory.is_damaged())
+    }
+
+    /// The process at the other end, as far as it can be seen. None: nobody is connected.
+    pub(crate) fn peer(&self) -> Option<Option<Process>> {
+        let state = lock(&self.state);
+        state.stream.as_ref().map(|_| state.peer)
     }
 
     /// What there is to report.

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use flowtable::mac::Kind;
-use flowtable::{DropReason, PortId};
+use flowtable::mac::{Kind, Row};
+use flowtable::{DropReason, Ingress, PortId, SourcePolicy};
 use pmd::stats::Counters;
 use pmd::time::{Clock, Nanos};
 use pmd::{Fleet, GuestFault};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loads::{Load, Loads};
 use crate::lock;
+use crate::pins::Pins;
 use crate::port::{LastEnd, LinkView, Port};
 use crate::uplink;
 use crate::uplink::port::DevicePort;
@@ -31,6 +32,8 @@ const NO_MEMORY: &str = "no shared memory: start it with memory-backend-memfd,sh
 pub(crate) struct Sources {
     /// Counters and cores.
     pub(crate) fleet: Arc<Fleet>,
+    /// Whose addresses stuck.
+    pub(crate) pins: Arc<Pins>,
     /// Ports with a guest behind a socket, by id.
     pub(crate) ports: Vec<Arc<Port>>,
     /// Ports that are devices, by id.
@@ -93,6 +96,8 @@ pub(crate) struct PortReport {
     /// Nanoseconds since the daemon's start by the cores' clock when the counters were read, for those who make rates of them.
     pub(crate) at_ns: Nanos,
     pub(crate) counters: CounterReport,
+    #[serde(default)]
+    pub(crate) addresses: AddressReport,
     /// By reason, all of them.
     pub(crate) drops: Vec<DropReport>,
     /// In the order in which they are asked.
@@ -188,6 +193,23 @@ pub(crate) struct MacReport {
     pub(crate) kind: String,
     /// Seconds since it last sent; none: it never ages.
     pub(crate) idle_s: Option<u32>,
+    /// What is not as it mostly is. None: nothing.
+    pub(crate) remark: Option<String>,
+}
+
+/// A port's addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AddressReport {
+    /// Its own: from the topology, or the first that it sent from. None: it has none yet, or may have several.
+    pub(crate) own: Option<String>,
+    /// How many it has in the MAC table.
+    pub(crate) known: u32,
+    /// Times that one was lost to the uplink, which sent from it while the port was silent.
+    pub(crate) lost: u32,
+    /// Times that one was taken from the uplink, from where nobody sent while the port did.
+    pub(crate) won: u32,
+    /// Times that its own was used behind the uplink while no receive ring was started.
+    pub(crate) away: u32,
 }
 
 /// A polling core.
@@ -245,6 +267,7 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
         rates: sources.rates.of(port.id()),
         at_ns: sources.clock.now(),
         counters: report_counters(&counters),
+        addresses: report_addresses(sources, &port.ingress),
         drops: report_drops(&counters),
         rules: port.rules.clone(),
         connection: None,
@@ -265,6 +288,7 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         rates: sources.rates.of(port.id()),
         at_ns: sources.clock.now(),
         counters: report_counters(&counters),
+        addresses: report_addresses(sources, &port.ingress),
         drops: report_drops(&counters),
         rules: port.rules.clone(),
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
@@ -414,17 +438,47 @@ pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
     let now = sources.clock.seconds();
     let mut rows = sources.fleet.macs().rows();
     rows.sort_by_key(|row| (row.network, row.port, row.mac));
-    let report = |row: &flowtable::mac::Row| MacReport {
+    let pins = sources.fleet.macs().pins();
+    let name = |port: PortId| sources.names.get(usize::from(port)).cloned().unwrap_or_default();
+    let remark = |row: &Row| {
+        let loser = |&&(port, network, mac): &&(PortId, u16, [u8; 6])| {
+            (network, mac) == (row.network, row.mac) && port != row.port && row.away_from != Some(port)
+        };
+        match (row.away_from, pins.iter().find(loser)) {
+            (Some(owner), _) => Some(format!("{}'s own, which takes no frames now", name(owner))),
+            (None, Some(&(loser, ..))) => Some(format!("{}'s own, which lost it", name(loser))),
+            (None, None) if row.is_disputed => Some("another port has sent from it since".to_owned()),
+            (None, None) => None,
+        }
+    };
+    let report = |row: &Row| MacReport {
+        remark: remark(row),
         mac: mac_text(row.mac),
         network: sources.networks.get(usize::from(row.network)).cloned().unwrap_or_default(),
-        port: sources.names.get(usize::from(row.port)).cloned().unwrap_or_default(),
+        port: name(row.port),
         kind: kind_text(row.kind).to_owned(),
         idle_s: (row.kind < Kind::Sticky).then(|| now.saturating_sub(row.seen)),
     };
     rows.iter().map(report).collect()
 }
 
-fn mac_text(mac: [u8; 6]) -> String {
+fn report_addresses(sources: &Sources, ingress: &Ingress) -> AddressReport {
+    let macs = sources.fleet.macs();
+    let moves = macs.moves(ingress.port);
+    let own = match ingress.source {
+        SourcePolicy::Fixed(mac) => Some(mac),
+        _ => macs.pins().into_iter().find(|&(port, ..)| port == ingress.port).map(|(_, _, mac)| mac),
+    };
+    AddressReport {
+        own: own.map(mac_text),
+        known: macs.n_addresses(ingress.port),
+        lost: moves.n_lost,
+        won: moves.n_won,
+        away: moves.n_away,
+    }
+}
+
+pub(crate) fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 

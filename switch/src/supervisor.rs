@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use flowtable::PortId;
+use flowtable::owner::Moves;
 use pmd::error::Grade;
 use pmd::{Fleet, GuestFault};
 
+use crate::notes::Notes;
 use crate::port::Port;
 use crate::report::{self, Sources};
 use crate::stop::Stop;
@@ -20,19 +23,25 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Looks until the end is requested.
 pub(crate) fn run(sources: &Sources, stop: &Stop) {
-    let Sources { fleet, ports, rates, vms, loads, clock, .. } = sources;
+    let Sources { fleet, pins, ports, devices, rates, vms, loads, clock, .. } = sources;
     let mut looked: Option<Instant> = None;
     let mut said = vec![Said::default(); ports.len()];
     let mut watch = ClockWatch::default();
+    let mut said_of_devices = vec![Moves::default(); devices.len()];
     while !stop.sleep(EVERY) {
         let is_due = looked.is_none_or(|at| at.elapsed() >= SLOWLY);
         for (port, said) in ports.iter().zip(&mut said) {
             close_if_hopeless(fleet, port);
             if is_due {
                 report_faults(fleet, port, said);
+                report_moves(fleet, port.id(), &port.notes, &mut said.moves);
             }
         }
+        pins.look(ports);
         if is_due {
+            for (port, said) in devices.iter().zip(&mut said_of_devices) {
+                report_moves(fleet, port.id(), &port.notes, said);
+            }
             looked = Some(Instant::now());
             watch.see(clock.0.check());
             // The cores write the same clock's seconds into the table.
@@ -42,6 +51,7 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
             loads.sample(fleet, clock);
         }
     }
+    pins.look(ports);
 }
 
 fn close_if_hopeless(fleet: &Fleet, port: &Port) {
@@ -73,6 +83,27 @@ struct Said {
     stopped: Vec<(u16, GuestFault)>,
     n_faults: u64,
     lacks_memory: Option<String>,
+    moves: Moves,
+}
+
+/// Addresses that went to the uplink, or came from there.
+fn report_moves(fleet: &Fleet, port: PortId, notes: &Notes, said: &mut Moves) {
+    let moves = fleet.macs().moves(port);
+    let Moves { n_lost, n_won, n_away } = moves;
+    if n_lost != said.n_lost {
+        let n = n_lost.wrapping_sub(said.n_lost);
+        notes.warn(format_args!(
+            "lost {n} addresses to the uplink: frames from them came in there while this port sent none"
+        ));
+    }
+    if n_won != said.n_won {
+        let n = n_won.wrapping_sub(said.n_won);
+        notes.warn(format_args!("took {n} addresses from the uplink: it sent from them while nobody did there"));
+    }
+    if n_away != said.n_away {
+        notes.info("its address is used behind the uplink, while no receive ring of its is started");
+    }
+    *said = moves;
 }
 
 fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
@@ -92,5 +123,5 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
     if let (Some(why), true) = (&lacks_memory, lacks_memory != said.lacks_memory) {
         port.notes.warn(why);
     }
-    *said = Said { stopped: faults, n_faults, lacks_memory };
+    *said = Said { stopped: faults, n_faults, lacks_memory, moves: said.moves };
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::flows::FlowsReport;
-use crate::report::{ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
+use crate::report::{AddressReport, ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
 use crate::top::{limit, percent};
 use crate::uplink::report::UplinkReport;
 use crate::vms::{LimitReport, VmReport};
@@ -48,6 +48,7 @@ pub(crate) fn port(port: &PortReport) -> String {
         ),
         ("held", format!("{} turns in which frames had to stay in its ring", counters.held)),
         ("faults", counters.faults.to_string()),
+        ("addresses", addresses(&port.addresses)),
     ];
     rows.extend(port.connection.iter().flat_map(connection));
     rows.extend(port.fetched.iter().map(|fetched| ("fetched", fetched.to_string())));
@@ -55,6 +56,14 @@ pub(crate) fn port(port: &PortReport) -> String {
     rows.extend(port.remarks.iter().map(|remark| ("remark", remark.clone())));
     let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     format!("{}{}{}{}", align(&rows), queues(port), rules(port), drops(port))
+}
+
+fn addresses(report: &AddressReport) -> String {
+    let AddressReport { own, known, lost, won, away } = report;
+    let own = own.as_ref().map(|own| format!("{own} is its own, ")).unwrap_or_default();
+    format!(
+        "{own}{known} known; {lost} times one was lost to the uplink, {won} times taken from there, {away} times used there while this port took no frames"
+    )
 }
 
 fn connection(connection: &ConnectionReport) -> Vec<(&'static str, String)> {
@@ -155,10 +164,11 @@ pub(crate) fn uplinks(uplinks: &[UplinkReport]) -> String {
 
 /// `show macs`.
 pub(crate) fn macs(macs: &[MacReport]) -> String {
-    let mut rows = vec![["MAC", "NETWORK", "PORT", "KIND", "IDLE"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["MAC", "NETWORK", "PORT", "KIND", "IDLE", ""].map(str::to_owned).to_vec()];
     rows.extend(macs.iter().map(|mac| {
         let idle = mac.idle_s.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s"));
-        vec![mac.mac.clone(), mac.network.clone(), mac.port.clone(), mac.kind.clone(), idle]
+        let remark = mac.remark.clone().unwrap_or_default();
+        vec![mac.mac.clone(), mac.network.clone(), mac.port.clone(), mac.kind.clone(), idle, remark]
     }));
     align(&rows)
 }

@@ -8,7 +8,7 @@ use super::pager;
 use super::presence::Presence;
 use super::{Piece, prefetch};
 use crate::error::SetupError;
-use crate::sys;
+use crate::sys::{self, FileId};
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
@@ -52,6 +52,8 @@ struct Mapping {
     guard: Option<Guard>,
     /// Of large pages: which of them cores may touch. Small ones cores make themselves.
     presence: Option<Arc<Presence>>,
+    /// None: it is no file.
+    file: Option<FileId>,
     /// Who keeps the bytes there, if they are no mapping but this process's own memory.
     owner: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -217,8 +219,8 @@ impl GuestMemory {
         regions.iter().try_fold(Self::default(), |memory, own| {
             let &OwnRegion { guest_addr, user_addr, len, host } = own;
             memory.check_apart(guest_addr, user_addr, len)?;
-            let mapping =
-                Arc::new(Mapping { base: host, len: 0, guard: None, presence: None, owner: Some(owner.clone()) });
+            let owner = Some(owner.clone());
+            let mapping = Arc::new(Mapping { base: host, len: 0, guard: None, presence: None, file: None, owner });
             Ok(memory.insert(Region { guest_addr, user_addr, len, host, mapping, source: None }))
         })
     }
@@ -301,6 +303,16 @@ impl GuestMemory {
     /// Bytes in all regions.
     pub fn n_bytes(&self) -> u64 {
         self.regions.iter().map(|r| r.len).sum()
+    }
+
+    /// Whether a region is of this file.
+    pub fn has_file(&self, file: FileId) -> bool {
+        self.regions.iter().any(|r| r.mapping.file == Some(file))
+    }
+
+    /// The file that the longest region is of.
+    pub fn main_file(&self) -> Option<FileId> {
+        self.regions.iter().max_by_key(|r| r.len)?.mapping.file
     }
 
     /// Whether a file was cut short under us, or has no memory left; see [`super::fault`].
@@ -460,7 +472,8 @@ fn map(spec: &RegionSpec, is_paged: bool) -> Result<Region, SetupError> {
     let presence = if is_paged { presence(&spec.file, start, base, len, facts.page) } else { None };
     let guard = Guard::new(base, len, presence.as_ref());
     let is_guarded = guard.is_some();
-    let mapping = Arc::new(Mapping { base, len, guard, presence, owner: None });
+    let file = FileId { device: facts.device, inode: facts.inode };
+    let mapping = Arc::new(Mapping { base, len, guard, presence, file: Some(file), owner: None });
     if !is_guarded {
         return Err(say("there are too many regions already"));
     }

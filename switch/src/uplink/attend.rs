@@ -22,6 +22,7 @@ use super::report::FetchedReport;
 use super::survey::{Kind, Unfit, Wish, is_down, survey, survey_device};
 use super::undo::patiently;
 use crate::folder::Folder;
+use crate::pins::Pins;
 use crate::stop::Stop;
 
 /// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
@@ -112,7 +113,7 @@ impl Seat {
 /// Serves the port until the end is requested. `seat`: the device, if it is taken already.
 pub(crate) fn attend(
     port: &Arc<DevicePort>,
-    fleet: &Arc<Fleet>,
+    (fleet, pins): (&Fleet, &Pins),
     seat: Option<Seat>,
     run_dir: &Arc<Folder>,
     stop: &Stop,
@@ -122,7 +123,7 @@ pub(crate) fn attend(
         Ok(opened) => opened,
         Err(e) => return port.notes.warn(format_args!("the device can't be watched: {e}")),
     };
-    let mut attendant = Attendant { port, fleet, run_dir, stop, netlink, news, seat: None, refused: None };
+    let mut attendant = Attendant { port, fleet, pins, run_dir, stop, netlink, news, seat: None, refused: None };
     if let Some(seat) = seat {
         attendant.sit_down(seat);
     }
@@ -136,6 +137,7 @@ pub(crate) fn attend(
 struct Attendant<'a> {
     port: &'a DevicePort,
     fleet: &'a Fleet,
+    pins: &'a Pins,
     run_dir: &'a Arc<Folder>,
     stop: &'a Stop,
     netlink: Netlink,
@@ -283,7 +285,9 @@ impl Attendant<'_> {
     }
 
     fn raise(&mut self) {
-        let Some(Queues { rxqs, txqs, .. }) = self.seat.as_mut().and_then(|seat| seat.queues.take()) else { return };
+        let Some(seat) = &mut self.seat else { return };
+        let Some(Queues { rxqs, txqs, .. }) = seat.queues.take() else { return };
+        self.pins.meet_device(&self.port.ingress, seat.device.index);
         self.fleet.up(PortUp { ingress: self.port.ingress, rxqs, txqs });
         let mut was_idle = false;
         self.port.link.update(|view| {
@@ -304,6 +308,7 @@ impl Attendant<'_> {
             imbalances(&down).into_iter().for_each(|why| self.port.notes.warn(why));
             let PortDown { rxqs, txqs } = down;
             seat.queues = Some(Queues { rxqs, txqs, watches: Vec::new() });
+            self.fleet.macs().rest(self.port.id());
             self.fleet.macs().forget_port(self.port.id());
         }
         let why = idle_text(&seat.device);
@@ -318,6 +323,7 @@ impl Attendant<'_> {
         let name = self.seat.as_ref().map(|seat| seat.device.name.clone()).unwrap_or_default();
         let said = format!("{name} {how}: waiting for {}", self.port.wish.device);
         self.leave(&said);
+        self.pins.gone(self.port.id());
         self.port.notes.warn(said);
         // That it isn't there need not be said again.
         if let Err(Unfit::Absent(why)) = survey(&mut self.netlink, &self.port.wish) {

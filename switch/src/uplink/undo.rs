@@ -157,7 +157,7 @@ pub(crate) fn repair(folder: &Arc<Folder>) {
 }
 
 /// The boot and the network namespace in which an index is what it is.
-fn world() -> String {
+pub(crate) fn world() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = fs::read_link("/proc/self/ns/net").unwrap_or_default();
     format!("{} {}", boot.trim(), namespace.display())

@@ -253,6 +253,7 @@ impl<P: Plane> Device<P> {
             (queue.is_enabled, queue.discards) = (false, false);
             queue.kick = Kick::Missing;
         }
+        self.rest_if_stopped();
     }
 
     /// Back to the beginning; the memory stays.
@@ -260,9 +261,11 @@ impl<P: Plane> Device<P> {
         self.park();
         self.queues.fill(Queue::default());
         self.features = None;
+        self.rest_if_stopped();
     }
 
-    /// The front-end is gone: queues, files and memory are given up, and what was learned from the guest is forgotten.
+    /// The front-end is gone: queues, files and memory are given up, and what was learned from the guest is forgotten; its own
+    /// address is kept for it.
     pub(crate) fn close(&mut self) {
         self.reset();
         self.regions = Regions::default();
@@ -367,6 +370,7 @@ impl<P: Plane> Device<P> {
     /// Gives to the cores what is ready, if that isn't what they have. `asked`: the queue for whose sake this is done; its
     /// failure is the caller's, another queue's stops that queue.
     fn settle(&mut self, asked: Option<u32>) -> Result<()> {
+        self.rest_if_stopped();
         let ready = self.ready();
         if ready == self.live {
             return Ok(());
@@ -393,6 +397,14 @@ impl<P: Plane> Device<P> {
             }
         }
         result
+    }
+
+    /// Whether the guest takes frames at all is said by its receive rings, started or not. One that is disabled or can't be built
+    /// is started.
+    fn rest_if_stopped(&mut self) {
+        if self.queues.iter().step_by(2).all(|queue| matches!(queue.kick, Kick::Missing)) {
+            self.plane.rest();
+        }
     }
 
     /// After a crash of ours the front-end may not know where a queue stood; its used index does.

@@ -25,6 +25,8 @@ struct Cores {
     faulty: Option<(u16, GuestFault)>,
     n_downs: usize,
     n_forgotten: usize,
+    /// Since it was brought up last.
+    is_resting: bool,
 }
 
 /// Cores that poll nothing. Rings in the upper half of user memory can't be built.
@@ -37,6 +39,7 @@ impl Plane for FakePlane {
         assert!(cores.up.is_empty() && cores.discarding.is_empty(), "a port that is up was brought up");
         assert!(!queues.is_empty());
         let mut raised = Raised::default();
+        cores.is_resting = false;
         for spec in queues {
             assert!(spec.size.is_power_of_two());
             if spec.desc >= REGION / 2 {
@@ -65,6 +68,10 @@ impl Plane for FakePlane {
 
     fn memory_slots(&self) -> usize {
         16
+    }
+
+    fn rest(&mut self) {
+        self.0.borrow_mut().is_resting = true;
     }
 
     fn forget(&mut self) {
@@ -114,6 +121,29 @@ fn running() -> (Device<FakePlane>, FakePlane) {
     }
     assert_eq!(plane.0.borrow().up.len(), 2);
     (device, plane)
+}
+
+#[test]
+fn port_rests_while_no_receive_ring_is_started_and_not_for_less() {
+    let (mut device, plane) = running();
+    let is_resting = |plane: &FakePlane| plane.0.borrow().is_resting;
+    device.stop_queue(1).unwrap();
+    assert!(!is_resting(&plane), "what the guest sends says nothing");
+    device.set_enabled(0, false).unwrap();
+    device.set_call(0, Some(event())).unwrap();
+    device.set_memory(vec![]).unwrap();
+    assert!(!is_resting(&plane), "disabled and without memory for a moment, but started");
+    device.set_memory(vec![region(0)]).unwrap();
+    device.set_enabled(0, true).unwrap();
+    device.stop_queue(0).unwrap();
+    assert!(is_resting(&plane), "as a front-end is left that has migrated its guest");
+    device.set_kick(0, Some(event())).unwrap();
+    assert!(!is_resting(&plane));
+    for end in [Device::disable_all, Device::reset, Device::close] {
+        let (mut device, plane) = running();
+        end(&mut device);
+        assert!(is_resting(&plane));
+    }
 }
 
 #[test]

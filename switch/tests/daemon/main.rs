@@ -7,8 +7,10 @@
 //! - `front_ends`: front-ends that misbehave, or are too many
 //! - `rules`: rules of the file, in force and on show
 //! - `limits`: VMs that may not send or get as much as they like
+//! - `addresses`: floods of sources, and whose an address is after a crash
 //! - `life`: starting, refusing to start, ending
 
+mod addresses;
 mod front_ends;
 mod life;
 mod limits;

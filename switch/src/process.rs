@@ -1,0 +1,57 @@
+//! Whether a process is the one that it was.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// A process, told from a later one with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pid: i32,
+    /// When it began, in the kernel's ticks since the boot.
+    began: u64,
+}
+
+impl Process {
+    /// The one with this number now. None: it can't be seen from here.
+    pub(crate) fn of(pid: i32) -> Option<Self> {
+        let (state, began) = stat(pid)?;
+        (!is_dead(state)).then_some(Self { pid, began })
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_gone(self) -> bool {
+        stat(self.pid).is_none_or(|(state, began)| is_dead(state) || began != self.began)
+    }
+}
+
+fn is_dead(state: char) -> bool {
+    matches!(state, 'Z' | 'X')
+}
+
+/// State and beginning of a process.
+fn stat(pid: i32) -> Option<(char, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which is in parentheses and may hold some itself.
+    let mut words = text.rsplit(')').next()?.split_whitespace();
+    let state = words.next()?.chars().next()?;
+    // Source: proc_pid_stat(5); the state is field 3, the beginning field 22.
+    Some((state, words.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_is_gone_when_it_has_ended_and_not_before() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let process = Process::of(pid).unwrap();
+        assert!(!process.is_gone());
+        assert!(Process { began: process.began + 1, ..process }.is_gone(), "another one with its number");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(process.is_gone() && Process::of(pid).is_none());
+    }
+}
