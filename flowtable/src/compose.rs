@@ -88,17 +88,21 @@ impl Composer<'_> {
     fn source(&self, asked: &Asked<'_>, src: [u8; 6]) -> Result<Option<EntryRef>, DropReason> {
         let from = asked.from;
         // What is its own, and what isn't, comes before what can be remembered.
-        let may_be_its = match from.source {
-            SourcePolicy::Fixed(mac) => mac == src,
-            SourcePolicy::Sticky => self.macs.may_stick(from.port, from.network, src),
-            SourcePolicy::Learn(_) | SourcePolicy::Any(_) => true,
-        };
-        if !may_be_its {
+        if !self.may_be_its(from, src) {
             return Err(DropReason::Spoofed);
         }
         match self.macs.find(from.network, src) {
             Some(found) => self.known(asked, found, src),
             None => self.unknown(asked, src),
+        }
+    }
+
+    /// Whether the address is the port's as far as the port's own ones say.
+    pub(crate) fn may_be_its(&self, from: &Ingress, src: [u8; 6]) -> bool {
+        match from.source {
+            SourcePolicy::Fixed(mac) => mac == src,
+            SourcePolicy::Sticky => self.macs.may_stick(from.port, from.network, src),
+            SourcePolicy::Learn(_) | SourcePolicy::Any(_) => true,
         }
     }
 
@@ -142,7 +146,7 @@ impl Composer<'_> {
             self.macs.heard(found.entry);
             return Ok(Some(found.entry));
         }
-        match Right::new(self, asked, found) {
+        match Right::new(self, from, found, || self.macs.claim(found, from.port, asked.tick)) {
             Right::None => Err(DropReason::Spoofed),
             Right::Sends if matches!(from.source, SourcePolicy::Any(_)) => Ok(None),
             Right::Sends => Err(DropReason::Spoofed),
@@ -189,7 +193,7 @@ impl Composer<'_> {
 
 /// What right a port has to an address that is behind another one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Right {
+pub(crate) enum Right {
     /// None: another one's it is, and stays.
     None,
     /// It may send from it if it may send from any, and the address stays where it is.
@@ -201,10 +205,10 @@ enum Right {
 }
 
 impl Right {
-    fn new(composer: &Composer<'_>, asked: &Asked<'_>, found: Found) -> Self {
-        let (from, macs) = (asked.from, composer.macs);
-        let is_resting = |port| macs.is_resting(port);
-        let proven = || if macs.claim(found, from.port, asked.tick) { Right::Has } else { Right::Sends };
+    /// Of port `from` to what is `found` elsewhere. `claim`: claims it, where that counts, and says whether it is proven by that.
+    pub(crate) fn new(composer: &Composer<'_>, from: &Ingress, found: Found, claim: impl Fn() -> bool) -> Self {
+        let is_resting = |port| composer.macs.is_resting(port);
+        let proven = || if claim() { Right::Has } else { Right::Sends };
         match from.source {
             SourcePolicy::Fixed(_) if is_resting(from.port) => Right::Owns,
             SourcePolicy::Fixed(_) => Right::Has,

@@ -4,7 +4,7 @@
 
 use crate::action::{Action, DropReason};
 use crate::asked::Asked;
-use crate::compose::Composer;
+use crate::compose::{Composer, Right};
 use crate::header::Header;
 use crate::key::Mask;
 use crate::lookup::Lookup;
@@ -63,10 +63,22 @@ impl Composer<'_> {
 
     /// Whether the address is the port's, or may become it as far as can be said without trying.
     fn may_seem_to_send(&self, from: &Ingress, src: [u8; 6]) -> bool {
+        if !self.may_be_its(from, src) {
+            return false;
+        }
+        let has_room = match from.source {
+            SourcePolicy::Learn(n) => self.macs.n_addresses(from.port) < n,
+            SourcePolicy::Fixed(_) | SourcePolicy::Sticky | SourcePolicy::Any(_) => true,
+        };
         match self.macs.find(from.network, src) {
             Some(found) if found.port == from.port => true,
-            Some(found) => found.movable && !matches!(from.source, SourcePolicy::Fixed(_)),
-            None => !matches!(from.source, SourcePolicy::Fixed(mac) if mac != src),
+            Some(found) => match Right::new(self, from, found, || false) {
+                Right::None => false,
+                Right::Sends => matches!(from.source, SourcePolicy::Any(_)),
+                Right::Owns => true,
+                Right::Has => has_room,
+            },
+            None => has_room,
         }
     }
 }
