@@ -61,9 +61,7 @@ pub(crate) fn port(port: &PortReport) -> String {
 fn addresses(report: &AddressReport) -> String {
     let AddressReport { own, known, lost, won, away } = report;
     let own = own.as_ref().map(|own| format!("{own} is its own, ")).unwrap_or_default();
-    format!(
-        "{own}{known} known; {lost} times one was lost to the uplink, {won} times taken from there, {away} times used there while this port took no frames"
-    )
+    format!("{own}{known} known; to the uplink {lost} times, from there {won}, there without its port {away}")
 }
 
 fn connection(connection: &ConnectionReport) -> Vec<(&'static str, String)> {

@@ -127,7 +127,7 @@ fn address_that_stuck_is_its_guests_after_a_kill_whoever_sends_first() {
     introduce((3, &mut a), (2, &mut b));
     assert_eq!(daemon.port("a/net0")["addresses"]["own"], "02:00:00:00:00:03");
     let text = String::from_utf8(daemon.show(&["port", "a/net0"]).stdout).unwrap();
-    assert!(text.contains("02:00:00:00:00:03 is its own, 1 known; 0 times one was lost"), "{text}");
+    assert!(text.contains("02:00:00:00:00:03 is its own, 1 known; to the uplink 0 times"), "{text}");
 }
 
 #[test]
