@@ -11,8 +11,8 @@ mod presence;
 mod slot;
 pub(crate) mod umem;
 
-pub use fault::mappings_of_a_port;
 pub use crate::sys::FileId;
+pub use fault::mappings_of_a_port;
 pub use guest::{GuestMemory, RegionSpec};
 // By this name `slot` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their place.
 use std::sync::atomic as atomics;
