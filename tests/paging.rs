@@ -74,13 +74,30 @@ fn n_faults() -> u64 {
     [7, 9].iter().map(|&at| fields[at].parse::<u64>().expect("a number")).sum()
 }
 
-/// Takes all of a guest's pages away that hold nothing but buffers.
-fn take_pages_away(guest: &GuestDriver, page: u64) {
-    let file = guest.memory().file().expect("in a file");
+/// Where in its file a guest's buffers lie, as far as they have pages of their own.
+struct Buffers {
+    file: std::fs::File,
+    offset: u64,
+    len: u64,
+}
+
+fn buffers_of(guest: &GuestDriver, page: u64) -> Buffers {
+    let file = guest.memory().file().expect("in a file").try_clone().expect("a file");
     let region = guest.memory().regions()[0].spec();
-    let buffers = (guest.scratch() + guest.options().scratch_bytes - region.gpa).next_multiple_of(page);
-    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    fallocate(file, mode, region.file_offset + buffers, region.len - buffers).expect("a hole");
+    let first = (guest.scratch() + guest.options().scratch_bytes - region.gpa).next_multiple_of(page);
+    Buffers { file, offset: region.file_offset + first, len: region.len - first }
+}
+
+impl Buffers {
+    /// Takes their pages away.
+    fn take_away(&self) {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&self.file, mode, self.offset, self.len).expect("a hole");
+    }
+}
+
+fn take_pages_away(guest: &GuestDriver, page: u64) {
+    buffers_of(guest, page).take_away();
 }
 
 /// Sends to B, whose buffers lie in pages that are not there, and gives how many faults the core took.
@@ -140,7 +157,7 @@ fn large_pages_that_nobody_touched_are_not_made_by_the_core() {
 
 #[test]
 fn guest_whose_pages_are_taken_away_again_and_again_costs_its_neighbours_nothing() {
-    const ROUNDS: u64 = 60;
+    const ROUNDS: u64 = 8;
     let (mut rig, [of_a, of_b]) = rig(Backing::Memfd);
     // The neighbours' small pages are made by the core, once.
     for id in 0..600 {
@@ -181,8 +198,8 @@ fn guest_whose_pages_are_taken_away_again_and_again_costs_its_neighbours_nothing
     }
     let (n_lost, ms) = (of_a.n_lost_pages() + of_b.n_lost_pages(), begin.elapsed().as_millis() as u64);
     assert!(n_lost > 0, "no page was missed");
-    // What a burst meets at once, what is saved up, and then one page in two milliseconds, of each of the two.
-    assert!(n_lost <= 2 * (64 + 16 + ms / 2), "{n_lost} pages were met that were not there, in {ms} ms");
+    // What a burst meets at once, what is saved up, and then one page in fifty milliseconds, of each of the two.
+    assert!(n_lost <= 2 * (64 + 16 + ms / 50), "{n_lost} pages were met that were not there, in {ms} ms");
     assert!(n_core <= 20 + 4 * n_lost, "{n_core} faults on the core, {n_lost} pages were taken away");
     rig.assert_counted();
 }
@@ -192,6 +209,78 @@ fn refill(rig: &mut Rig) {
     while rig.guests[1].recv(0).is_some() {}
     rig.guests[1].post_rx(0);
     rig.guests[0].reclaim_tx(0);
+}
+
+/// How long a core's turns take that have a neighbour's frame, in microseconds, ascending, and the sum.
+struct Turns(Vec<f64>);
+
+impl Turns {
+    fn of(rig: &mut Rig, time: Duration) -> Self {
+        let (begin, mut turns, mut id) = (Instant::now(), Vec::new(), 0);
+        while begin.elapsed() < time {
+            id += 1;
+            rig.guests[0].send(0, &frame(mac(1), mac(0), id, 5000));
+            assert!(rig.guests[2].send(0, &frame(mac(3), mac(2), id, 60)));
+            let turn = Instant::now();
+            rig.step();
+            turns.push(turn.elapsed().as_nanos() as f64 / 1000.0);
+            assert_eq!(rig.receive_all(3).len(), 1, "a neighbour's frame went astray");
+            rig.guests[2].reclaim_tx(0);
+            refill(rig);
+        }
+        turns.sort_by(f64::total_cmp);
+        Self(turns)
+    }
+
+    fn at(&self, part: f64) -> f64 {
+        self.0[((self.0.len() - 1) as f64 * part) as usize]
+    }
+
+    fn sum(&self) -> f64 {
+        self.0.iter().sum()
+    }
+}
+
+/// In real time, which needs a quiet machine. A sends to B, while somebody takes the pages of their buffers away two thousand times a second, and
+/// a neighbour has a frame in each turn.
+fn neighbour_beside(what: &str, backing: Backing, page: u64) {
+    let (mut rig, _memories) = rig(backing);
+    let quiet = Turns::of(&mut rig, Duration::from_secs(2));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let holes: Vec<_> = rig.guests[..2].iter().map(|guest| buffers_of(guest, page)).collect();
+    let attacked = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                holes.iter().for_each(Buffers::take_away);
+                // No faster, or it is the measuring thread's CPU that is taken away.
+                std::thread::sleep(Duration::from_micros(500));
+            }
+        });
+        let attacked = Turns::of(&mut rig, Duration::from_secs(5));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        attacked
+    });
+    // What the turns took more than as many quiet ones, of five seconds.
+    let part = (attacked.sum() - quiet.sum() * attacked.0.len() as f64 / quiet.0.len() as f64) / 5e6;
+    println!(
+        "{what}: turns with a neighbour's frame, us: quiet p99 {:.1} max {:.0}; attacked p50 {:.1} p99 {:.1} max {:.0}; more of the core {:.1} %",
+        quiet.at(0.99),
+        quiet.at(1.0),
+        attacked.at(0.5),
+        attacked.at(0.99),
+        attacked.at(1.0),
+        100.0 * part
+    );
+    let bound = 2.0 * quiet.at(0.99) + 100.0;
+    assert!(attacked.at(0.99) <= bound, "{what}: p99 {:.1} us, more than {bound:.1}", attacked.at(0.99));
+    assert!(attacked.at(1.0) <= 2000.0 + quiet.at(1.0), "{what}: max {:.0} us", attacked.at(1.0));
+}
+
+#[test]
+#[ignore = "real time: needs a quiet machine"]
+fn neighbour_of_a_guest_whose_large_pages_go_waits_no_longer() {
+    let Some(_pages) = LargePages::reserve(100) else { return };
+    neighbour_beside("large pages", Backing::Huge, 2 << 20);
 }
 
 /// Large pages, reserved for a test and given back.

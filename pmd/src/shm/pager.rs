@@ -9,11 +9,12 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-/// A hole costs a core about ten microseconds; a mapping may cost it half a per cent, after what it has saved up.
-const NS_A_HOLE: u64 = 2_000_000;
+/// A hole costs a core about ten microseconds, and milliseconds where the kernel's lock on the address space is held by a thread that is off its
+/// CPU, or another CPU that has to forget the page doesn't answer. So a mapping may have few, after what it has saved up.
+const NS_A_HOLE: u64 = 50_000_000;
 const HOLES_SAVED: u64 = 16;
-/// The same for all mappings together: a twentieth.
-const NS_A_HOLE_OF_ALL: u64 = 200_000;
+/// The same for all mappings together.
+const NS_A_HOLE_OF_ALL: u64 = 10_000_000;
 const HOLES_SAVED_OF_ALL: u64 = 64;
 
 struct Pager {
