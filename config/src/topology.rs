@@ -73,7 +73,25 @@ impl Topology {
         };
         self.nics().flat_map(of_nic).collect()
     }
+
+    /// What is to be said of NICs whose first address sticks. None: there are none.
+    pub fn advice_on_macs(&self) -> Option<String> {
+        let names = self.nics().filter(|(_, nic)| nic.mac == MacPolicy::Sticky).map(|(vm, nic)| port_name(vm, nic));
+        let names: Vec<_> = names.collect();
+        let (shown, more) = names.split_at(names.len().min(NAMES_SHOWN));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        (!shown.is_empty()).then(|| {
+            format!(
+                "no `mac` is given for {}{more}: the first address a guest sends from becomes its own, whichever that is; \
+                 `mac: \"52:54:…\"` says which, and keeps it from the wire",
+                shown.join(", ")
+            )
+        })
+    }
 }
+
+/// NICs that a sentence names at most.
+const NAMES_SHOWN: usize = 3;
 
 /// What a core does when it finds nothing for a while.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -271,6 +289,19 @@ mod tests {
         assert_eq!(topology.run_dir(), Path::new("/run/weir"));
         topology.control.path = "/control.sock".into();
         assert_eq!(topology.run_dir(), Path::new("/"));
+    }
+
+    #[test]
+    fn mac_is_advised_where_none_is_given() {
+        let mut topology = topology();
+        let advice = topology.advice_on_macs().unwrap();
+        assert!(advice.starts_with("no `mac` is given for web/net0: "), "{advice}");
+        let nic = topology.vms[0].nics[0].clone();
+        topology.vms[0].nics.extend((1..6).map(|n| Nic { name: format!("net{n}"), ..nic.clone() }));
+        let advice = topology.advice_on_macs().unwrap();
+        assert!(advice.starts_with("no `mac` is given for web/net0, web/net1, web/net2 and 3 more: "), "{advice}");
+        topology.vms[0].nics.iter_mut().for_each(|nic| nic.mac = MacPolicy::Learn(4));
+        assert_eq!(topology.advice_on_macs(), None);
     }
 
     #[test]

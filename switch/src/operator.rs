@@ -150,6 +150,7 @@ fn run(file: &Path) -> Result<(), String> {
 fn check(file: &Path) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
     let mut remarks = topology.remarks();
+    remarks.extend(topology.advice_on_macs());
     // The file may be meant for another machine.
     remarks.extend(Cpus::choose(&topology.cores).err().map(|why| format!("on this machine, {why}")));
     remarks.extend(survey::check(&topology).map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?);

@@ -9,7 +9,7 @@ use guest::sys::cycles;
 use guest::{Guest, Manner, Options, Socket};
 use rustix::process::Signal;
 
-use crate::rig::{Daemon, PATIENCE, exchange, frame, introduce, receive, send};
+use crate::rig::{Daemon, PATIENCE, exchange, folder, frame, introduce, receive, send, weir, write};
 
 /// Frames that the flood is: a million and more.
 const N_FRAMES: u64 = 1_000_000;
@@ -128,6 +128,17 @@ fn address_that_stuck_is_its_guests_after_a_kill_whoever_sends_first() {
     assert_eq!(daemon.port("a/net0")["addresses"]["own"], "02:00:00:00:00:03");
     let text = String::from_utf8(daemon.show(&["port", "a/net0"]).stdout).unwrap();
     assert!(text.contains("02:00:00:00:00:03 is its own, 1 known; to the uplink 0 times"), "{text}");
+}
+
+#[test]
+fn check_advises_to_give_an_address_and_finds_no_error_in_its_absence() {
+    for (policy, named) in [("", "a/net0, b/net0"), ("mac: \"52:54:00:00:00:01\",", "b/net0")] {
+        let dir = folder();
+        let output = weir().arg("check").arg(write(&dir, &topology(1, policy))).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let note = format!("note: no `mac` is given for {named}: the first address");
+        assert!(output.status.success() && text.contains(&note), "{text}");
+    }
 }
 
 #[test]
