@@ -4,11 +4,15 @@
 
 use benches::Pair;
 use guest::flows::Vary;
-use pmd::limits::LimitOptions;
+use pmd::limits::{LimitOptions, QueueOptions};
 
 /// More than is ever sent here: a limit that costs what limits cost, and holds nothing back.
-const AMPLE: LimitOptions =
-    LimitOptions { bits_per_sec: Some(400_000_000_000), packets_per_sec: Some(1_000_000_000), burst_bytes: None };
+const AMPLE: LimitOptions = LimitOptions {
+    bits_per_sec: Some(400_000_000_000),
+    packets_per_sec: Some(1_000_000_000),
+    burst_bytes: None,
+    queue: Some(QueueOptions { time: 20_000_000, bytes_max: 1 << 23 }),
+};
 
 fn main() {
     let cases: &mut [(&str, Pair)] = &mut [

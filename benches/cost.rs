@@ -8,7 +8,7 @@
 
 use benches::Pair;
 use guest::flows::Vary;
-use pmd::limits::LimitOptions;
+use pmd::limits::{LimitOptions, QueueOptions};
 
 fn main() {
     let words: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -19,8 +19,12 @@ fn main() {
 }
 
 fn run(case: &str, n_bursts: u32) {
-    let ample =
-        LimitOptions { bits_per_sec: Some(400_000_000_000), packets_per_sec: Some(1_000_000_000), burst_bytes: None };
+    let ample = LimitOptions {
+        bits_per_sec: Some(400_000_000_000),
+        packets_per_sec: Some(1_000_000_000),
+        burst_bytes: None,
+        queue: Some(QueueOptions { time: 20_000_000, bytes_max: 1 << 23 }),
+    };
     let mut pair = match case {
         "plain" => Pair::new(64, 1, Vary::Ip, 52),
         "limits" => Pair::with_limits(64, 1, Vary::Ip, 52, ample),

@@ -7,7 +7,7 @@ use pmd::limits::{Amount, Limit, LimitOptions};
 use std::hint::black_box;
 
 const BITS: LimitOptions =
-    LimitOptions { bits_per_sec: Some(400_000_000_000), packets_per_sec: None, burst_bytes: None };
+    LimitOptions { bits_per_sec: Some(400_000_000_000), packets_per_sec: None, burst_bytes: None, queue: None };
 const BOTH: LimitOptions = LimitOptions { packets_per_sec: Some(1_000_000_000), ..BITS };
 
 fn rate(c: &mut Criterion<Cycles>) {

@@ -44,7 +44,7 @@ fn while_all_goes_to_the_blocked_receiver_it_waits_for_ever_and_nothing_is_lost(
         rig.step();
     }
     assert_eq!(full(&rig), 0);
-    assert!(rig.counters(0).held > 0);
+    assert!(rig.counters(0).held_turns > 0);
     rig.assert_balanced();
 }
 
@@ -323,7 +323,7 @@ fn frames_of_a_wire_which_cannot_wait_are_not_kept_from_a_receiver_by_whose_turn
     // The second of these turns finds no room at all, so it is port 0's turn; then it is gone.
     rig.step();
     rig.step();
-    assert!(rig.counters(0).held > 0);
+    assert!(rig.counters(0).held_turns > 0);
     rig.down(0);
     assert_eq!(rig.receive_all(1).len(), 8);
     for id in 0..4 {

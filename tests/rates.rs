@@ -16,7 +16,8 @@ const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 const SECOND: u64 = 1_000_000_000;
 /// The time over which a limit shall be nearly exact.
 const WINDOW: u64 = 10_000_000;
-const NO_LIMIT: LimitOptions = LimitOptions { bits_per_sec: None, packets_per_sec: None, burst_bytes: None };
+const NO_LIMIT: LimitOptions =
+    LimitOptions { bits_per_sec: None, packets_per_sec: None, burst_bytes: None, queue: None };
 
 fn bits(bits_per_sec: u64) -> LimitOptions {
     LimitOptions { bits_per_sec: Some(bits_per_sec), ..NO_LIMIT }

@@ -158,12 +158,17 @@ impl Rig {
     pub fn settle(&mut self) {
         let mut quiet = 0;
         for _ in 0..100_000 {
-            quiet = if self.step() == 0 { quiet + 1 } else { 0 };
+            quiet = if self.step() == 0 && self.n_held() == 0 { quiet + 1 } else { 0 };
             if quiet == 3 {
                 return;
             }
         }
         panic!("the switch never came to rest");
+    }
+
+    /// Frames that wait in the switch, at the limits of those they are for.
+    fn n_held(&self) -> u64 {
+        (0..self.n_ports as PortId).map(|port| self.counters(port).held).sum()
     }
 
     /// Fetches everything that arrived at a port, on all its queues, and offers the buffers again.

@@ -9,6 +9,7 @@ mod disabled;
 mod forwarding;
 mod hostile;
 mod lifecycle;
+mod limit_queues;
 mod neighbours;
 mod paging;
 mod random;

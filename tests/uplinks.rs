@@ -171,7 +171,7 @@ fn full_uplink_holds_guests_back_and_drops_nothing() {
     }
     rig.settle();
     assert_eq!(rig.counters(0).n_dropped(), 0);
-    assert!(rig.counters(0).held > 0);
+    assert!(rig.counters(0).held_turns > 0);
     rig.assert_balanced();
     assert_ledger_is_at_rest(&mut rig);
 }

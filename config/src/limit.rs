@@ -3,10 +3,10 @@
 //! What a limit means to a core is in `pmd`; here is refused what could not be kept to, or would limit nothing.
 
 use crate::check::optional;
-use crate::node::Node;
+use crate::node::{Node, Value};
 use crate::report::{At, Mistakes};
 use crate::scalar;
-use crate::units::{BitsPerSec, Bytes, PacketsPerSec};
+use crate::units::{BitsPerSec, Bytes, Micros, PacketsPerSec};
 
 /// Rates that can be kept to, in bits a second.
 const RATE_MIN: u64 = 10_000;
@@ -17,6 +17,14 @@ const PACKETS_MAX: u64 = 1_000_000_000;
 const BURST_MAX: u64 = 1 << 30;
 /// A burst holds at least what the rate makes of this part of a second, since that is how often a core looks.
 const BURSTS_PER_SEC_MAX: u64 = 4_000;
+/// How long what is over a limit on what a VM gets may wait, in microseconds.
+const QUEUE_MIN: u64 = 1_000;
+const QUEUE_MAX: u64 = 1_000_000;
+const QUEUE_DEFAULT: u64 = 20_000;
+/// Frames in a guest's ring, as drivers have them.
+const RING_FRAMES: u64 = 256;
+/// A ring that takes longer than this to be emptied, in microseconds, is worth a remark.
+const RING_TIME_MAX: u64 = 200_000;
 /// Bytes of an Ethernet header.
 const ETHERNET_LEN: u64 = 14;
 
@@ -25,7 +33,7 @@ const ETHERNET_LEN: u64 = 14;
 pub struct VmLimit {
     /// What it may send. What is over it waits in the VM's rings.
     pub from_vm: Option<Limit>,
-    /// What it may get. What is over it is dropped.
+    /// What it may get. What is over it waits, or is dropped: see [`Limit::queue`].
     pub to_vm: Option<Limit>,
 }
 
@@ -39,6 +47,20 @@ pub struct Limit {
     /// Bytes that may pass at once: at least the longest frame that the VM's networks allow, and a four-thousandth of a second
     /// of the rate. None: 64 KiB, or four milliseconds of the rate if that is more. None where there is no rate.
     pub burst: Option<Bytes>,
+    /// Of what a VM may get: how long what is over it may wait in the switch, 1 ms to 1 s, as 20 ms where the file doesn't say;
+    /// none: it is dropped. Of what a VM may send: none, since that waits in its rings.
+    pub queue: Option<Micros>,
+}
+
+impl VmLimit {
+    /// How long a guest's ring full of frames of `frame` bytes to the VM takes to be emptied, where that is worth a remark: for those who
+    /// send to it from this host the ring is the queue.
+    pub(crate) fn ring_time(&self, frame: u64) -> Option<Micros> {
+        let limit = self.to_vm.filter(|limit| limit.queue.is_some())?;
+        let by_bits = limit.rate.map_or(0, |rate| RING_FRAMES * frame * 8 * 1_000_000 / rate.value());
+        let by_packets = limit.packets.map_or(0, |packets| RING_FRAMES * 1_000_000 / packets.value());
+        Micros::new(by_bits.max(by_packets)).filter(|time| time.value() > RING_TIME_MAX)
+    }
 }
 
 /// Reads the `limit` of a VM. `mtu`: the largest of its networks'. None: it is noted why.
@@ -49,8 +71,9 @@ pub(crate) fn vm_limit(node: Option<&Node>, mtu: u16, mistakes: &mut Mistakes) -
     if has_only(node, &[]) {
         return check.wrong(node.at, "this limits nothing", "write `from-vm` or `to-vm` below it, or remove `limit`");
     }
-    let from_vm = optional(node.get("from-vm"), None, |node| check.limit(node).map(Some));
-    let to_vm = optional(node.get("to-vm"), None, |node| check.limit(node).map(Some));
+    let from_vm = optional(node.get("from-vm"), None, |node| check.limit(node, None).map(Some));
+    let queue = Micros::new(QUEUE_DEFAULT);
+    let to_vm = optional(node.get("to-vm"), None, |node| check.limit(node, queue).map(Some));
     Some(VmLimit { from_vm: from_vm?, to_vm: to_vm? })
 }
 
@@ -65,11 +88,12 @@ struct LimitCheck<'a> {
 }
 
 impl LimitCheck<'_> {
-    fn limit(&mut self, node: &Node) -> Option<Limit> {
+    /// `queue`: how long frames wait where nothing else is said.
+    fn limit(&mut self, node: &Node, queue: Option<Micros>) -> Option<Limit> {
         if !node.is_map() {
             return None;
         }
-        if has_only(node, &["burst"]) {
+        if has_only(node, &["burst", "queue"]) {
             let help = "write `rate` or `packets`, as in `{ rate: 1gbit, packets: 200kpps }`, or remove the key";
             return self.wrong(node.at, "this limits nothing", help);
         }
@@ -78,7 +102,23 @@ impl LimitCheck<'_> {
         let rate_known = rate.flatten().map(BitsPerSec::value);
         let has_rate = node.get("rate").is_some();
         let burst = optional(node.get("burst"), None, |node| self.burst(node, has_rate, rate_known).map(Some));
-        Some(Limit { rate: rate?, packets: packets?, burst: burst? })
+        let queue = optional(node.get("queue").filter(|_| queue.is_some()), queue, |node| self.queue(node));
+        Some(Limit { rate: rate?, packets: packets?, burst: burst?, queue: queue? })
+    }
+
+    fn queue(&mut self, node: &Node) -> Option<Option<Micros>> {
+        if matches!(&node.value, Value::Text { text, .. } if text == "none") {
+            return Some(None);
+        }
+        let time = scalar::parsed::<Micros>(node, self.mistakes)?;
+        match time.value() {
+            ..QUEUE_MIN => {
+                let help = "write at least `1ms`, or `none` for what is over the limit to be dropped";
+                self.wrong(node.at, format!("a queue of {time} is too short to hold anything"), help)
+            }
+            QUEUE_MIN..=QUEUE_MAX => Some(Some(time)),
+            _ => self.wrong(node.at, format!("a queue of {time} is too long"), "write at most `1s`"),
+        }
     }
 
     fn rate(&mut self, node: &Node) -> Option<BitsPerSec> {

@@ -104,16 +104,23 @@ static LIMIT: Shape = Shape {
     what: "a limit",
     keys: &[
         Key("from-vm", Map(&RATE), "what it may send: the rest waits"),
-        Key("to-vm", Map(&RATE), "what it may get: the rest is dropped"),
+        Key("to-vm", Map(&RATE_TO), "what it may get: the rest waits, for a bounded time"),
     ],
 };
 
-static RATE: Shape = Shape {
+const RATE_KEY: Key = Key("rate", Scalar, "bits per second, 10kbit to 400gbit, as in 1gbit");
+const PACKETS_KEY: Key = Key("packets", Scalar, "packets per second, as in 200kpps");
+const BURST_KEY: Key = Key("burst", Scalar, "bytes at once, as in 64KiB; none: that, or 4 ms of the rate");
+
+static RATE: Shape = Shape { what: "a rate", keys: &[RATE_KEY, PACKETS_KEY, BURST_KEY] };
+
+static RATE_TO: Shape = Shape {
     what: "a rate",
     keys: &[
-        Key("rate", Scalar, "bits per second, 10kbit to 400gbit, as in 1gbit"),
-        Key("packets", Scalar, "packets per second, as in 200kpps"),
-        Key("burst", Scalar, "bytes at once, as in 64KiB; none: that, or 4 ms of the rate"),
+        RATE_KEY,
+        PACKETS_KEY,
+        BURST_KEY,
+        Key("queue", Scalar, "how long the rest may wait, 1ms to 1s, or none: it is dropped; default 20ms"),
     ],
 };
 

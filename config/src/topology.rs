@@ -71,7 +71,23 @@ impl Topology {
                 |rule| format!("rule `{rule}` of {port} has no effect: no rule below it denies what it allows");
             without_effect(&nic.rules).map(remark).collect::<Vec<_>>()
         };
-        self.nics().flat_map(of_nic).collect()
+        self.nics().flat_map(of_nic).chain(self.vms.iter().filter_map(|vm| self.slow_rings(vm))).collect()
+    }
+
+    /// What is said of a limit at which other VMs' rings stay full for long.
+    fn slow_rings(&self, vm: &Vm) -> Option<String> {
+        let networks: Vec<usize> = vm.nics.iter().map(|nic| nic.network_idx).collect();
+        let is_sender = |(other, nic): (&Vm, &Nic)| other.name != vm.name && networks.contains(&nic.network_idx);
+        self.nics().any(is_sender).then_some(())?;
+        let mtu = networks.iter().map(|&idx| self.networks[idx].mtu).max()?;
+        let frame = u64::from(mtu) + 14;
+        let time = vm.limit.ring_time(frame)?;
+        let name = &vm.name;
+        Some(format!(
+            "what other VMs send to {name} waits in their rings at its `to-vm` limit: 256 frames of {frame} bytes take {} ms there (a shorter ring, or \
+             `queue: none` and drops, take less)",
+            time.value() / 1000
+        ))
     }
 
     /// What is to be said of NICs whose first address sticks. None: there are none.

@@ -83,6 +83,16 @@ const SIZES: Scale = Scale {
     why_not: "it could mean powers of 1000 or of 1024",
 };
 
+const TIMES: Scale = Scale {
+    what: "time",
+    units: &[
+        Unit { name: "us", factor: 1, slips: &["", "µs", "μs", "usec", "micros", "microseconds"] },
+        Unit { name: "ms", factor: 1_000, slips: &["m", "msec", "millis", "milliseconds"] },
+        Unit { name: "s", factor: 1_000_000, slips: &["sec", "secs", "second", "seconds"] },
+    ],
+    why_not: "it doesn't say which part of a second",
+};
+
 impl Scale {
     /// Reads `text`; the value is at least 1.
     fn read(&self, text: &str) -> Result<u64, BadValue> {
@@ -206,6 +216,12 @@ quantity!(
     /// A size in bytes, at least 1: `64KiB`. Powers of 1024.
     Bytes,
     SIZES
+);
+
+quantity!(
+    /// A time in microseconds, at least 1: `20ms`.
+    Micros,
+    TIMES
 );
 
 /// Highest CPU number that the kernel's fixed-size CPU set can name.

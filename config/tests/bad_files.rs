@@ -267,6 +267,11 @@ const CASES: &[(In, &[Expected])] = &[
     (Limit("{ from-vm: { burst: 64KiB } }"), &[(7, 26, "this limits nothing", "write `rate` or `packets`")]),
     (Limit("{ from-vm: { rate: 9999bit } }"), &[(7, 34, "a rate of 9999bit is too low", "`10kbit`")]),
     (Limit("{ to-vm: { rate: 401gbit } }"), &[(7, 32, "a rate of 401gbit is more than", "`400gbit`")]),
+    (Limit("{ to-vm: { rate: 1gbit, queue: 900us } }"), &[(7, 46, "a queue of 900us is too short", "`1ms`")]),
+    (Limit("{ to-vm: { rate: 1gbit, queue: 2s } }"), &[(7, 46, "a queue of 2s is too long", "`1s`")]),
+    (Limit("{ to-vm: { rate: 1gbit, queue: 20 } }"), &[(7, 46, "a time needs a unit", "`20us`")]),
+    (Limit("{ to-vm: { queue: 20ms } }"), &[(7, 24, "this limits nothing", "`rate` or `packets`")]),
+    (Limit("{ from-vm: { rate: 1gbit, queue: 20ms } }"), &[(7, 41, "unknown key `queue`", "")]),
     (Limit("{ to-vm: { packets: 1001mpps } }"), &[(7, 35, "1001mpps are more than", "`1000mpps`")]),
     (Limit("{ to-vm: { packets: 5k } }"), &[(7, 35, "`k` is ambiguous", "`5kpps`")]),
     (

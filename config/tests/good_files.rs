@@ -78,8 +78,14 @@ fn every_supported_key_reaches_its_value() {
                     rate: Some("1gbit".parse().unwrap()),
                     packets: Some("200kpps".parse().unwrap()),
                     burst: Some("64KiB".parse().unwrap()),
+                    queue: None,
                 }),
-                to_vm: Some(Limit { rate: Some("2500mbit".parse().unwrap()), packets: None, burst: None }),
+                to_vm: Some(Limit {
+                    rate: Some("2500mbit".parse().unwrap()),
+                    packets: None,
+                    burst: None,
+                    queue: Some("20ms".parse().unwrap()),
+                }),
             },
             nics: vec![Nic {
                 name: "net0".into(),
@@ -103,6 +109,30 @@ fn every_supported_key_reaches_its_value() {
         }],
     };
     assert_eq!(topology, expected);
+}
+
+#[test]
+fn limit_on_what_a_vm_gets_holds_for_as_long_as_is_said() {
+    let limit = |limit: &str| {
+        let vm = |name: &str, limit: &str| {
+            format!("  {name}: {{ {limit}nics: {{ n: {{ network: b, vhost-user: {{ path: /{name} }} }} }} }}\n")
+        };
+        let limit = format!("limit: {{ to-vm: {{ {limit} }} }}, ");
+        parsed(&format!("cores: [0]\nnetworks: {{ b: {{}} }}\nvms:\n{}{}", vm("a", &limit), vm("c", "")))
+    };
+    for (text, queue) in
+        [("", Some(20_000)), (", queue: 5ms", Some(5_000)), (", queue: 1s", Some(1_000_000)), (", queue: none", None)]
+    {
+        let topology = limit(&format!("rate: 100mbit{text}"));
+        let to_vm = topology.vms[0].limit.to_vm.unwrap();
+        assert_eq!(to_vm.queue.map(config::Micros::value), queue, "{text}");
+        assert!(topology.remarks().is_empty(), "{:?}", topology.remarks());
+    }
+    // 256 frames of 1,514 bytes at 2 Mbit/s.
+    let remarks = limit("rate: 2mbit").remarks();
+    assert!(remarks.len() == 1 && remarks[0].contains("1550 ms"), "{remarks:?}");
+    assert!(limit("packets: 100pps").remarks()[0].contains("2560 ms"));
+    assert!(limit("rate: 2mbit, queue: none").remarks().is_empty());
 }
 
 #[test]

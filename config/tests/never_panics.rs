@@ -21,7 +21,7 @@ networks:
   red: {}
 vms:
   web:
-    limit: { from-vm: { rate: 1gbit, packets: 200kpps }, to-vm: { rate: 2gbit } }
+    limit: { from-vm: { rate: 1gbit, packets: 200kpps }, to-vm: { rate: 2gbit, queue: 20ms } }
     share: { min: 200mbit, weight: 2 }
     nics:
       net0:

@@ -4,12 +4,16 @@
 //! - `ahead`: what stands behind the burst of a blocked queue
 //! - `stall`: when a receiver counts as stalled
 //! - `claim`: whose turn it is at a receiver that can't take all
+//! - [`over_limit`]: what waits for a VM at its limit
 #![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits")]
 
 pub(crate) mod ahead;
 pub(crate) mod claim;
 pub mod hold;
+mod over_limit;
 pub(crate) mod stall;
+
+pub(crate) use over_limit::Over;
 
 use crate::burst::Burst;
 use crate::port::{PortView, RxQueue};
@@ -32,6 +36,8 @@ pub(crate) enum Block {
     Locked,
     /// The burst has used up what it may look at.
     Later,
+    /// The receiver's VM has got all that its limit allows, or others are before this frame there.
+    Limit,
 }
 
 /// How a blocked frame waits.
@@ -188,7 +194,7 @@ impl Sender<'_> {
     }
 
     /// Whether a transmit queue has room for a small frame now.
-    fn has_room(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: usize) -> bool {
+    pub(crate) fn has_room(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: usize) -> bool {
         let Some(view) = self.views.get(slot / TXQS_MAX).and_then(Option::as_ref) else { return false };
         match self.slots[slot] {
             0 => view.txqs.get(slot % TXQS_MAX).is_some_and(|txq| txq.try_lock().is_ok_and(|mut txq| txq.has_room())),

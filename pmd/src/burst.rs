@@ -10,7 +10,7 @@ use crate::ring::chain::{Budget, Pieces};
 use crate::shm::Piece;
 use arrayvec::ArrayVec;
 use flowtable::header::{ETHERNET_LEN, TAG_LEN};
-use flowtable::{Action, DropReason, HEADER_MAX, Header};
+use flowtable::{Action, DropReason, HEADER_MAX, Header, PortId};
 
 pub use crate::ring::BURST_MAX;
 
@@ -98,6 +98,12 @@ impl Burst {
     #[inline(always)]
     pub(crate) fn more(&self, k: usize) -> (u16, u16) {
         if self.is_plain { (0, 0) } else { self.more[k] }
+    }
+
+    /// The one port that frame `k` goes to.
+    #[cold]
+    pub(crate) fn port_of(&self, k: usize) -> Option<PortId> {
+        if let Action::Unicast(port) = self.actions[k] { Some(port) } else { None }
     }
 
     /// Frame `k` is one of so many bytes.

@@ -85,6 +85,12 @@ impl Gate {
         }
     }
 
+    /// What the queue has to send waits elsewhere: it isn't looked at before `opens_at`.
+    #[cold]
+    pub(crate) fn pause(&mut self, opens_at: Nanos) {
+        self.opens_at = self.opens_at.max(opens_at);
+    }
+
     /// It was open, and the queue looked at.
     #[inline(always)]
     pub(crate) fn passed(&mut self, now: Nanos, found_frames: bool) {

@@ -13,7 +13,7 @@
 //! - [`checksum`]: those that a sender on this machine left for somebody else to finish
 //! - [`blocked`]: what becomes of frames that can't go now
 //! - [`rate`]: how much may pass in a time, one word for all cores; [`limits`]: a VM's, [`gate`]: what holds a queue back for them,
-//!   `policer`: what drops what is too much
+//!   `policer`: what of a burst may go to a VM, `limit_queue`: what waits for one that gets no more
 //! - [`stats`]: counters; every frame ends in one
 //! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two
 //! - [`idle`]: how a core that finds nothing goes to sleep
@@ -32,6 +32,7 @@ pub mod fleet;
 mod flood;
 pub mod gate;
 pub mod idle;
+mod limit_queue;
 pub mod limits;
 pub mod mailbox;
 pub mod offload;

@@ -1,11 +1,13 @@
 //! What one VM may send and get, over all its NICs and queues and on all cores.
 //!
 //! A limit on what it *sends* holds frames back in its rings and never drops one ([`crate::gate`]); a limit on what it *gets*
-//! drops what is over it, as [`flowtable::DropReason::Limit`], since a sender must not be made to wait for it. Both count
-//! Ethernet frames without FCS, and a frame that asks for segmentation as what it becomes.
+//! holds them in their senders' rings, and those that can't stay there in a bounded queue ([`crate::limit_queue`]), or, without a
+//! queue, drops them as [`flowtable::DropReason::Limit`]. Both count Ethernet frames without FCS, and a frame that asks for
+//! segmentation as what it becomes.
 //!
 //! Control makes the value and keeps it as long as the VM is there; ports that come and go share it.
 
+use crate::limit_queue::VmQueue;
 use crate::rate::{Credit, Limiter};
 use crate::time::Nanos;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +21,18 @@ pub struct LimitOptions {
     pub packets_per_sec: Option<u64>,
     /// Bytes that may pass at once; none: 64 KiB, or four milliseconds' worth. Of no meaning without `bits_per_sec`.
     pub burst_bytes: Option<u64>,
+    /// Whether, and for how long, what is over a limit on what a VM gets may wait; none: it is dropped. Of no meaning to a limit on
+    /// what it sends, which waits in its rings.
+    pub queue: Option<QueueOptions>,
+}
+
+/// How much of what is over a limit may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueOptions {
+    /// What passes in this time.
+    pub time: Nanos,
+    /// And no more bytes than this, but for a few frames.
+    pub bytes_max: u64,
 }
 
 /// Frames and bytes.
@@ -94,8 +108,20 @@ impl Limit {
         wait(&self.bytes).max(wait(&self.packets))
     }
 
+    /// How long it takes until what passes in `time` is saved up: zero, if it is. `time` is at most [`Limit::burst_time`].
+    pub(crate) fn until_saved(&self, now: Nanos, time: Nanos) -> Nanos {
+        let wait = |limiter: &Option<Limiter>| limiter.as_ref().map_or(0, |limiter| limiter.until_saved(now, time));
+        wait(&self.bytes).max(wait(&self.packets))
+    }
+
+    /// The time in which what may pass at once is saved up.
+    pub(crate) fn burst_time(&self) -> Nanos {
+        let time = |limiter: &Option<Limiter>| limiter.as_ref().map_or(Nanos::MAX, Limiter::burst_time);
+        time(&self.bytes).min(time(&self.packets))
+    }
+
     /// The time in which so much may pass.
-    fn time(&self, amount: Amount) -> Nanos {
+    pub(crate) fn time(&self, amount: Amount) -> Nanos {
         let bytes = self.bytes.as_ref().map_or(0, |limiter| limiter.time(amount.n_bytes));
         let packets = self.packets.as_ref().map_or(0, |limiter| limiter.time(amount.n_frames));
         bytes.max(packets)
@@ -109,6 +135,7 @@ impl Limit {
             burst_packets: self.packets.as_ref().map(Limiter::burst),
             left_bytes: self.bytes.as_ref().map(|limiter| limiter.left(now)),
             left_packets: self.packets.as_ref().map(|limiter| limiter.left(now)),
+            queue: None,
         }
     }
 }
@@ -120,6 +147,8 @@ pub struct VmLimits {
     pub from_vm: Option<Limit>,
     /// On what it gets.
     pub to_vm: Option<Limit>,
+    /// What is held at the limit on what it gets; none: it drops.
+    pub(crate) queue: Option<VmQueue>,
     throttled: Throttled,
     /// Queues of the VM whose gates are shut with frames behind them.
     n_waiting: AtomicU64,
@@ -148,12 +177,34 @@ pub struct LimitReport {
     pub left_bytes: Option<i64>,
     /// Packets that may pass now.
     pub left_packets: Option<i64>,
+    /// What waits; none: what is over the limit is dropped, or stays in the VM's rings.
+    pub queue: Option<QueueReport>,
+}
+
+/// What waits at a limit, in memory of the switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueReport {
+    /// Bytes of frames that wait now.
+    pub n_bytes: u64,
+    /// Bytes that may.
+    pub bytes_max: u64,
+    /// The time in which what waits now passes.
+    pub delay: Nanos,
+    /// The time in which a ring of another VM passes that is full of frames for this one, which wait there: 256 of 1,514 bytes.
+    pub ring_delay: Nanos,
 }
 
 impl VmLimits {
     /// From what is asked for in each direction.
     pub fn new(from_vm: LimitOptions, to_vm: LimitOptions) -> Self {
-        Self { from_vm: Limit::new(from_vm), to_vm: Limit::new(to_vm), ..Self::default() }
+        let limit = Limit::new(to_vm);
+        let queue = limit.as_ref().and_then(|limit| VmQueue::new(&to_vm, limit));
+        Self { from_vm: Limit::new(from_vm), to_vm: limit, queue, ..Self::default() }
+    }
+
+    /// The limit on what it gets and what is held at it, if it holds anything.
+    pub(crate) fn held(&self) -> Option<(&Limit, &VmQueue)> {
+        self.to_vm.as_ref().zip(self.queue.as_ref())
     }
 
     /// Frames of one of its queues are held back from now on.
@@ -190,7 +241,14 @@ impl VmLimits {
 
     /// How the limit on what it gets stands.
     pub fn to_report(&self, now: Nanos) -> Option<LimitReport> {
-        self.to_vm.as_ref().map(|limit| limit.report(now))
+        let limit = self.to_vm.as_ref()?;
+        let queue = self.queue.as_ref().map(|queue| {
+            let (n_bytes, bytes_max) = queue.n_bytes();
+            let n_frames = queue.n_frames();
+            let ring_delay = limit.time(Amount { n_frames: 256, n_bytes: 256 * 1514 });
+            QueueReport { n_bytes, bytes_max, delay: limit.time(Amount { n_frames, n_bytes }), ring_delay }
+        });
+        Some(LimitReport { queue, ..limit.report(now) })
     }
 
     /// For control, now and then: see [`Limiter::refresh`].
@@ -198,6 +256,7 @@ impl VmLimits {
         let limits = [&self.from_vm, &self.to_vm];
         let limiters = limits.into_iter().flatten().flat_map(|limit| [&limit.bytes, &limit.packets]);
         limiters.flatten().for_each(|limiter| limiter.refresh(now));
+        self.queue.iter().for_each(|queue| queue.refresh(now));
     }
 }
 
@@ -205,7 +264,8 @@ impl VmLimits {
 mod tests {
     use super::*;
 
-    const NONE: LimitOptions = LimitOptions { bits_per_sec: None, packets_per_sec: None, burst_bytes: None };
+    const NONE: LimitOptions =
+        LimitOptions { bits_per_sec: None, packets_per_sec: None, burst_bytes: None, queue: None };
 
     #[test]
     fn limit_of_nothing_is_none() {

@@ -1,5 +1,5 @@
-//! The policer: what of a burst a VM may get before its limit is used up. What is over it is dropped, since a sender must
-//! not be made to wait for it.
+//! The policer: what of a burst a VM may get before its limit is used up. What is over it waits ([`crate::limit_queue`]), or, where the
+//! limit has no queue, is dropped.
 
 use crate::burst::Burst;
 use crate::limits::Limit;
@@ -37,7 +37,8 @@ mod tests {
 
     /// 64 packets and 64 KiB saved up.
     fn limit() -> Limit {
-        let options = LimitOptions { bits_per_sec: Some(8_000_000), packets_per_sec: Some(1000), burst_bytes: None };
+        let options =
+            LimitOptions { bits_per_sec: Some(8_000_000), packets_per_sec: Some(1000), burst_bytes: None, queue: None };
         Limit::new(options).unwrap()
     }
 

@@ -3,6 +3,7 @@
 use crate::blocked::ahead::{self, Scanner};
 use crate::burst::Burst;
 use crate::error::SetupError;
+use crate::limit_queue::LimitQueues;
 use crate::mailbox::{Command, Mailbox, Reply};
 use crate::port::{Flushed, PortView, RxQueue, TxQueue};
 use crate::send::{Sender, TXQS_MAX};
@@ -28,15 +29,17 @@ pub struct Core {
     pub(crate) id: usize,
     #[expect(clippy::vec_box, reason = "queues travel between control and cores in their boxes")]
     pub(crate) rxqs: Vec<Box<RxQueue>>,
-    views: Box<[Option<Arc<PortView>>]>,
+    pub(crate) views: Box<[Option<Arc<PortView>>]>,
     /// By port: until when one that has just gone down is taken to be changing, not gone.
-    changing: Box<[Nanos]>,
-    lookup: Lookup,
-    burst: Box<Burst>,
+    pub(crate) changing: Box<[Nanos]>,
+    pub(crate) lookup: Lookup,
+    pub(crate) burst: Box<Burst>,
     scanner: Scanner,
-    slots: Box<[u16]>,
+    pub(crate) slots: Box<[u16]>,
     /// Transmit queues with frames that are not out yet; see [`crate::port::TxQueue::flush`].
-    flushes: Vec<(PortId, u16)>,
+    pub(crate) flushes: Vec<(PortId, u16)>,
+    /// Frames that wait at the limits of the VMs they are for.
+    pub(crate) queues: LimitQueues,
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) quiet: Arc<Quiet>,
@@ -62,7 +65,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    fn opens(&mut self, at: Nanos) {
+    pub(crate) fn opens(&mut self, at: Nanos) {
         self.opens_at = Some(self.opens_at.map_or(at, |first| first.min(at)));
     }
 }
@@ -94,6 +97,7 @@ impl Core {
             scanner: Scanner::new(),
             slots: vec![0; n_ports * TXQS_MAX].into(),
             flushes: Vec::with_capacity(n_ports * TXQS_MAX),
+            queues: LimitQueues::new(n_ports),
             stats,
             mailbox,
             quiet,
@@ -113,6 +117,9 @@ impl Core {
     #[inline(never)]
     pub fn poll_once(&mut self, now: Nanos) -> Turn {
         let mut turn = Turn::default();
+        if self.queues.due_at != Nanos::MAX {
+            self.release(now, &mut turn);
+        }
         let mut cycles = sys::cycles();
         self.lookup.set_time(now);
         let n_rxqs = self.rxqs.len();
@@ -135,6 +142,9 @@ impl Core {
             if n == 0 {
                 rxq.is_held = rxq.takes_wait();
                 turn.n_held += usize::from(rxq.is_held);
+                if rxq.turn.is_waiting() {
+                    rxq.turn.leave();
+                }
                 continue;
             }
             let Some(view) = self.views[usize::from(rxq.port)].as_deref() else { continue };
@@ -163,6 +173,9 @@ impl Core {
                 slots: &mut self.slots,
                 // What can't wait takes no turns.
                 who: if can_hold { rxq.who } else { 0 },
+                rxq: rxq.who,
+                queues: Some(&mut self.queues),
+                turn_at: rxq.turn.port(now),
                 flushes: &mut self.flushes,
                 now,
             };
@@ -176,7 +189,7 @@ impl Core {
             turn.n_frames += sent.n;
             rxq.is_held = sent.n < n;
             if rxq.is_held {
-                turn.n_held += 1;
+                turn.n_held += usize::from(sent.at_limit.is_none());
                 let (shared, core) = ((view, &*self.views), (self.id, &*self.stats));
                 ahead::look_on(rxq, n_rxqs, &mut self.scanner, &self.lookup, shared, core, now);
             }
@@ -187,6 +200,15 @@ impl Core {
             } else if rxq.gate.is_binding() {
                 turn.n_throttled += sent.n;
                 turn.is_pending |= sent.n == n;
+            }
+            if sent.at_limit.is_some() | rxq.turn.is_waiting() {
+                let before = self.queues.before_ring(rxq.who, sent.at_limit);
+                let opens_at = rxq.turn.settle(now, burst, sent.n, sent.at_limit, &self.views, before);
+                if let Some(opens_at) = opens_at {
+                    rxq.gate.pause(opens_at);
+                    turn.opens(opens_at);
+                    turn.n_throttled = (turn.n_throttled + sent.n).min(turn.n_frames);
+                }
             }
         }
         if !self.flushes.is_empty() {
@@ -240,6 +262,7 @@ impl Core {
         match command {
             Command::Up(view) => {
                 let place = usize::from(view.ingress.port);
+                self.queues.drop_all_of(view.ingress.port, &self.stats);
                 if let Some(before) = self.views[place].replace(view) {
                     self.mailbox.answer(Reply::View(before));
                 }
@@ -249,6 +272,7 @@ impl Core {
                 self.rxqs.push(rxq);
             }
             Command::Down(port) => {
+                self.queues.drop_all_of(port, &self.stats);
                 if let Some(view) = self.views[usize::from(port)].take() {
                     self.changing[usize::from(port)] = now + CHANGE_MAX;
                     self.mailbox.answer(Reply::View(view));
@@ -265,6 +289,7 @@ impl Core {
             }
             Command::Networks(networks) => {
                 let before = self.lookup.set_networks(networks);
+                self.queues.rules_changed();
                 self.mailbox.answer(Reply::Networks(before));
             }
         }

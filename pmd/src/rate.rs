@@ -92,6 +92,17 @@ impl Limiter {
         self.nearest(self.burst)
     }
 
+    /// How long it takes until what passes in `time` is saved up: zero, if it is.
+    pub fn until_saved(&self, now: Nanos, time: Nanos) -> Nanos {
+        let missing = ticks(time).cast_signed().saturating_sub(self.credit(now).0);
+        if missing > 0 { (missing.unsigned_abs() >> TICK_BITS) + 1 } else { 0 }
+    }
+
+    /// The time in which [`Limiter::burst`] units pass.
+    pub fn burst_time(&self) -> Nanos {
+        self.burst >> TICK_BITS
+    }
+
     /// The time in which so many units may pass.
     pub fn time(&self, units: u64) -> Nanos {
         scale(units, self.price) >> TICK_BITS

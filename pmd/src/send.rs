@@ -2,9 +2,10 @@
 //! one visit to each destination.
 #![expect(clippy::cast_possible_truncation, reason = "places in a burst, and numbers of destinations")]
 
-use crate::blocked::{Block, Wait};
+use crate::blocked::{Block, Over, Wait};
 use crate::burst::{BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
 use crate::checksum;
+use crate::limit_queue::LimitQueues;
 use crate::limits::{Amount, Limit};
 use crate::policer::{self, Pass};
 use crate::port::{PortView, Room, RxQueue, TxQueue};
@@ -52,6 +53,12 @@ pub(crate) struct Sender<'a> {
     pub(crate) slots: &'a mut [u16],
     /// The receive queue that the burst is from, as receivers know it; 0: it takes no turns at a receiver.
     pub(crate) who: u32,
+    /// The same whether or not it takes turns there; 0: the frames have waited at a limit.
+    pub(crate) rxq: u32,
+    /// What waits at limits, for more to be put there. None for what comes from there.
+    pub(crate) queues: Option<&'a mut LimitQueues>,
+    /// The port at whose limit the receive queue has waited, and may go now.
+    pub(crate) turn_at: Option<PortId>,
     /// Transmit queues that have to be flushed when the turn ends. There is room for all of them.
     pub(crate) flushes: &'a mut Vec<(PortId, u16)>,
     /// Which core this is.
@@ -64,6 +71,8 @@ pub(crate) struct Sender<'a> {
 pub(crate) struct Sent {
     /// Frames dealt with, from the first one on; the rest stays where it is.
     pub(crate) n: usize,
+    /// The port at whose limit the rest waits.
+    pub(crate) at_limit: Option<PortId>,
 }
 
 impl Sender<'_> {
@@ -75,7 +84,7 @@ impl Sender<'_> {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, port) = (self.views, from.ingress.port);
         let (mut n_forwarded, mut n_copied, mut n_copied_bytes, mut k) = (0, 0, 0, 0);
-        let mut was_held = false;
+        let (mut was_held, mut at_limit) = (false, None);
         while k < burst.n {
             let way = match burst.actions[k] {
                 Action::Unicast(to) => {
@@ -106,6 +115,15 @@ impl Sender<'_> {
                 }
             };
             match way {
+                Way::Blocked(Block::Limit) => match self.over_limit(&mut outs, burst, k, rxq, can_hold) {
+                    Over::Held => {
+                        at_limit = burst.port_of(k);
+                        self.stats.port(port).held();
+                        break;
+                    }
+                    Over::Queued => self.stats.port(port).queued(),
+                    Over::Lost => self.lose(port, DropReason::Limit, burst.actions[k]),
+                },
                 Way::Blocked(why) => match self.blocked(&mut outs, burst, k, rxq, why, can_hold) {
                     Ok(Wait::Next) => break,
                     Ok(Wait::Held) => {
@@ -126,7 +144,7 @@ impl Sender<'_> {
         }
         self.commit(&mut outs, burst, self.exit(from));
         self.stats.port(port).forwarded(n_forwarded);
-        Sent { n: k }
+        Sent { n: k, at_limit }
     }
 
     /// Where frames of this port get a tag. Those of a trunk have lost theirs, and its networks have no other uplink.
@@ -137,7 +155,7 @@ impl Sender<'_> {
 
     /// Second pass: one visit to each destination.
     #[inline(always)]
-    fn commit(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &mut Burst, exit: Option<Exit>) {
+    pub(crate) fn commit(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &mut Burst, exit: Option<Exit>) {
         for out in outs.iter_mut() {
             self.slots[out.slot] = 0;
             if burst.wishing & out.frames != 0 {
@@ -193,10 +211,16 @@ impl Sender<'_> {
         // One that lets the whole burst pass is asked once.
         let mut limit = view.to_vm().filter(|_| place == 0 || outs[place - 1].bill.is_none());
         if let Some(asked) = limit {
-            match policer::pass(asked, burst, k, n, is_copy, self.now) {
+            let pass = match view.limit_queue() {
+                Some(queue) if queue.n_waiting() > 0 && self.is_behind(asked, queue, to, is_copy) => Pass::Some(0),
+                _ => policer::pass(asked, burst, k, n, is_copy, self.now),
+            };
+            match pass {
                 Pass::All if place == 0 => bill = limit.take(),
                 Pass::All => {}
-                Pass::Some(0) => return (0, Way::Lost(DropReason::Limit)),
+                Pass::Some(0) if is_copy && view.may_pass_ahead(self.now, burst.lens[k]) => {}
+                Pass::Some(0) if is_copy => return (0, Way::Lost(DropReason::Limit)),
+                Pass::Some(0) => return (0, self.over(view)),
                 Pass::Some(n_within) => n = n_within,
             }
         }
@@ -236,14 +260,7 @@ impl Sender<'_> {
 
     #[cold]
     pub(crate) fn lose(&self, from: PortId, reason: DropReason, action: Action) {
-        self.stats.port(from).dropped(reason);
-        let (Action::Unicast(to) | Action::Refused(to)) = action else { return };
-        if usize::from(to) < self.stats.n_ports() {
-            self.stats.port(to).missed(reason);
-            if action == Action::Refused(to) {
-                self.stats.port(to).refused();
-            }
-        }
+        self.stats.lost(from, action, reason);
     }
 }
 

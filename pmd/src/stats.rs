@@ -1,11 +1,12 @@
 //! Counters. Every frame that was taken ends in one: at rest, and per ingress port,
-//! `rx + copies = forwarded + drops`, and over all ports `forwarded = tx`.
+//! `rx + copies = forwarded + drops + held`, and over all ports `forwarded = tx`. What is held waits at the limit of a VM, in memory
+//! of the switch; at rest nothing is.
 //!
 //! Each core has its own, written by it alone with plain stores; a report adds them up.
 
 use crate::error::GuestFault;
 use crate::time::Nanos;
-use flowtable::{DropReason, PortId};
+use flowtable::{Action, DropReason, PortId};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// One core's counters of one port, on cache lines of their own.
@@ -21,7 +22,9 @@ pub struct PortStats {
     missed: AtomicU64,
     refused: AtomicU64,
     limited: AtomicU64,
-    held: AtomicU64,
+    queued: AtomicU64,
+    unqueued: AtomicU64,
+    held_turns: AtomicU64,
     faults: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
     /// The last fault that stopped a queue: queue index, then the fault's number and one. 0: none.
@@ -49,8 +52,12 @@ pub struct Counters {
     pub refused: u64,
     /// Of these, those that were more than its VM's limit allows.
     pub limited: u64,
-    /// Turns in which frames of the port's were left in its ring since their destination had no room.
+    /// Frames of its that waited at the limit of the VM they were for, in memory of the switch.
+    pub queued: u64,
+    /// Those of them that wait now.
     pub held: u64,
+    /// Turns in which frames of the port's were left in its ring since their destination had no room.
+    pub held_turns: u64,
     /// Faults of the guest.
     pub faults: u64,
     /// Frames of its that were dropped, by reason, in the order of [`DropReason::ALL`].
@@ -65,7 +72,7 @@ impl Counters {
 
     /// Whether every frame that came in is accounted for.
     pub fn is_balanced(&self) -> bool {
-        self.rx_frames + self.copies == self.forwarded + self.n_dropped()
+        self.rx_frames + self.copies == self.forwarded + self.n_dropped() + self.held
     }
 
     fn add(&mut self, more: &PortStats) {
@@ -79,7 +86,12 @@ impl Counters {
         self.missed += get(&more.missed);
         self.refused += get(&more.refused);
         self.limited += get(&more.limited);
-        self.held += get(&more.held);
+        // Read in this order, so that the difference is never below zero.
+        let unqueued = get(&more.unqueued);
+        let queued = get(&more.queued);
+        self.queued += queued;
+        self.held += queued.saturating_sub(unqueued);
+        self.held_turns += get(&more.held_turns);
         self.faults += get(&more.faults);
         for (sum, counter) in self.drops.iter_mut().zip(&more.drops) {
             *sum += get(counter);
@@ -137,7 +149,17 @@ impl PortStats {
 
     /// Frames of the port's were left in its ring.
     pub(crate) fn held(&self) {
-        add(&self.held, 1);
+        add(&self.held_turns, 1);
+    }
+
+    /// A frame of the port's waits at a limit from now on.
+    pub(crate) fn queued(&self) {
+        add(&self.queued, 1);
+    }
+
+    /// Frames of the port's wait there no longer.
+    pub(crate) fn unqueued(&self, n: u64) {
+        add(&self.unqueued, n);
     }
 
     /// The guest broke rules on one of its queues, `n` times; this was the last.
@@ -228,6 +250,19 @@ impl CoreStats {
     #[inline(always)]
     pub fn port(&self, port: PortId) -> &PortStats {
         &self.ports[usize::from(port)]
+    }
+
+    /// A frame of port `from` was dropped that was to go as `action` says.
+    #[cold]
+    pub(crate) fn lost(&self, from: PortId, action: Action, reason: DropReason) {
+        self.port(from).dropped(reason);
+        let (Action::Unicast(to) | Action::Refused(to)) = action else { return };
+        if usize::from(to) < self.n_ports() {
+            self.port(to).missed(reason);
+            if action == Action::Refused(to) {
+                self.port(to).refused();
+            }
+        }
     }
 
     /// How many ports there are.

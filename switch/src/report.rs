@@ -122,7 +122,7 @@ pub(crate) struct RateReport {
     pub(crate) tx_bps: f64,
 }
 
-/// Since the daemon's start. At rest, rx_frames + copies = forwarded + dropped.
+/// Since the daemon's start. rx_frames + copies = forwarded + dropped + held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CounterReport {
     pub(crate) rx_frames: u64,
@@ -137,7 +137,11 @@ pub(crate) struct CounterReport {
     pub(crate) refused: u64,
     /// Of these, those over the VM's limit.
     pub(crate) limited: u64,
+    /// Frames of its that waited in the switch, at the limits of the VMs they were for; and those that do now.
+    pub(crate) queued: u64,
     pub(crate) held: u64,
+    /// Turns in which frames had to stay in its ring.
+    pub(crate) held_turns: u64,
     pub(crate) faults: u64,
 }
 
@@ -378,7 +382,9 @@ pub(crate) fn report_counters(counters: &Counters) -> CounterReport {
         missed: counters.missed,
         refused: counters.refused,
         limited: counters.limited,
+        queued: counters.queued,
         held: counters.held,
+        held_turns: counters.held_turns,
         faults: counters.faults,
     }
 }

@@ -46,7 +46,8 @@ pub(crate) fn port(port: &PortReport) -> String {
             "denied",
             format!("{} of these by its rules; of those it sent, {}", counters.refused, dropped(port, "denied")),
         ),
-        ("held", format!("{} turns in which frames had to stay in its ring", counters.held)),
+        ("queued", format!("{} frames that waited at a VM's limit, {} of them now", counters.queued, counters.held)),
+        ("held turns", format!("{}, in which frames had to stay in its ring", counters.held_turns)),
         ("faults", counters.faults.to_string()),
         ("addresses", addresses(&port.addresses)),
     ];
@@ -231,8 +232,14 @@ pub(crate) fn limits(vms: &[VmReport]) -> String {
             rows.push(limit_row(&vm.name, "from VM", report, rate(rx_pps, rx_bps), held));
         }
         if let Some(report) = vm.to_vm {
-            let dropped = ["-".to_owned(), "-".to_owned(), vm.limited.to_string()];
-            rows.push(limit_row(&vm.name, "to VM", report, rate(tx_pps, tx_bps), dropped));
+            let [now, ring] = match report.queue {
+                None => ["-".to_owned(), "-".to_owned()],
+                Some(queue) => [
+                    format!("{} ms, {} bytes now", queue.delay_ns / 1_000_000, queue.bytes),
+                    format!("{} ms a ring", queue.ring_delay_ns / 1_000_000),
+                ],
+            };
+            rows.push(limit_row(&vm.name, "to VM", report, rate(tx_pps, tx_bps), [now, ring, vm.limited.to_string()]));
         }
     }
     if rows.len() == 1 { "no VM has a limit\n".to_owned() } else { align(&rows) }

@@ -21,6 +21,9 @@ fn rates_read_in_every_unit() {
     }
     assert_eq!("200kpps".parse::<PacketsPerSec>().unwrap().value(), 200_000);
     assert_eq!("64KiB".parse::<Bytes>().unwrap().value(), 65_536);
+    for (text, value) in [("250us", 250), ("20ms", 20_000), ("0.5s", 500_000)] {
+        assert_eq!(text.parse::<Micros>().unwrap().value(), value, "{text}");
+    }
 }
 
 #[test]
@@ -46,6 +49,9 @@ fn ambiguous_units_are_refused_with_the_suggestion() {
     assert!(help::<PacketsPerSec>("200k").contains("`200kpps`"));
     assert!(help::<Bytes>("64KB").contains("`64KiB`"));
     assert!(help::<Bytes>("64kib").contains("`64KiB`"));
+    for (text, meant) in [("20", "`20us`"), ("20msec", "`20ms`"), ("1 s", "`1s`"), ("5µs", "`5us`")] {
+        assert!(help::<Micros>(text).contains(meant), "{text}: {}", help::<Micros>(text));
+    }
 }
 
 #[test]

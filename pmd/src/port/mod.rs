@@ -17,6 +17,8 @@ use crate::blocked::stall::Stall;
 use crate::burst::Burst;
 use crate::error::{GuestFault, SetupError};
 use crate::gate::Gate;
+use crate::limit_queue::VmQueue;
+use crate::limit_queue::ring::RingTurn;
 use crate::limits::{Allowance, Limit, VmLimits};
 use crate::ring::QueueSpec;
 use crate::ring::frames::Ledger;
@@ -48,6 +50,8 @@ pub struct RxQueue {
     pub(crate) ahead: Box<Ahead>,
     /// What holds it back for its VM's limit.
     pub(crate) gate: Gate,
+    /// Its turn at the limit of a VM that its frames are for.
+    pub(crate) turn: RingTurn,
     pub(crate) kind: RxKind,
 }
 
@@ -90,9 +94,9 @@ impl RxQueue {
     }
 
     fn new(port: PortId, kind: RxKind) -> Self {
-        let (hold, gate) = (Hold::default(), Gate::default());
+        let (hold, gate, turn) = (Hold::default(), Gate::default(), RingTurn::default());
         let (is_held, discards, can_wake, who) = (false, false, false, 0);
-        let mut queue = Self { port, is_held, discards, who, can_wake, hold, ahead: Box::default(), gate, kind };
+        let mut queue = Self { port, is_held, discards, who, can_wake, hold, ahead: Box::default(), gate, turn, kind };
         queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
         queue
     }
@@ -202,7 +206,7 @@ impl RxQueue {
 
     /// Its VM's limit is used up: it isn't looked at before `opens_at`.
     #[cold]
-    pub(crate) fn shut(&mut self, now: crate::time::Nanos, opens_at: crate::time::Nanos) {
+    pub(crate) fn shut(&mut self, now: Nanos, opens_at: Nanos) {
         let has_more = self.has_more();
         self.gate.shut(now, opens_at, has_more);
     }
@@ -490,5 +494,22 @@ impl PortView {
     #[inline(always)]
     pub(crate) fn to_vm(&self) -> Option<&Limit> {
         self.limits.as_ref()?.to_vm.as_ref()
+    }
+
+    /// What is held at that limit; none: what is over it is dropped.
+    #[inline(always)]
+    pub(crate) fn limit_queue(&self) -> Option<&VmQueue> {
+        self.limits.as_ref()?.queue.as_ref()
+    }
+
+    /// Whether a flood's copy of so many bytes may pass although there is no allowance.
+    #[cold]
+    pub(crate) fn may_pass_ahead(&self, now: Nanos, n_bytes: u32) -> bool {
+        self.limit_queue().is_some_and(|queue| queue.may_pass_ahead(now, n_bytes))
+    }
+
+    /// Those of its VM, if it has any.
+    pub(crate) fn limits(&self) -> Option<&Arc<VmLimits>> {
+        self.limits.as_ref()
     }
 }

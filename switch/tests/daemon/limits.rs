@@ -6,7 +6,7 @@ use guest::Options;
 
 use crate::rig::{Daemon, frame, introduce, receive, send, weir};
 
-/// `a` may send little, `c` may get little.
+/// `a` may send little, `c` may get little, and what is over that is dropped, `d` may get little, and the rest waits.
 const TOPOLOGY: &str = "cores: [CPU]
 control: { path: DIR/control.sock }
 networks: { blue: {} }
@@ -16,8 +16,11 @@ vms:
     nics: { net0: { network: blue, vhost-user: { path: DIR/a.sock } } }
   b: { nics: { net0: { network: blue, vhost-user: { path: DIR/b.sock } } } }
   c:
-    limit: { to-vm: { packets: 10pps } }
+    limit: { to-vm: { packets: 10pps, queue: none } }
     nics: { net0: { network: blue, vhost-user: { path: DIR/c.sock } } }
+  d:
+    limit: { to-vm: { rate: 10mbit } }
+    nics: { net0: { network: blue, vhost-user: { path: DIR/d.sock } } }
 ";
 
 #[test]
@@ -47,6 +50,34 @@ fn vm_over_its_limit_waits_loses_nothing_and_is_said_to_have_waited() {
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[1].starts_with("a   from VM    10.00 Mbit/s  65536 bytes"), "{text}");
     assert!(lines[2].starts_with("c   to VM      10 pps"), "{text}");
+}
+
+#[test]
+fn what_a_vm_may_not_get_yet_waits_in_its_senders_ring_and_none_of_it_is_lost() {
+    let daemon = Daemon::start(TOPOLOGY);
+    let mut b = daemon.guest("b.sock", Options::default());
+    let mut d = daemon.guest("d.sock", Options::default());
+    introduce((2, &mut b), (4, &mut d));
+    let dropped = daemon.port("b/net0")["counters"]["dropped"].clone();
+    let begin = Instant::now();
+    // All in the ring at once, 240,000 bytes.
+    let frames: Vec<_> = (0..240).map(|seed| frame(2, 4, 1000, seed)).collect();
+    for frame in &frames {
+        send(&mut b, frame);
+    }
+    for frame in &frames {
+        assert_eq!(&receive(&mut d), frame, "in order");
+    }
+    // Less than 64 KiB were saved up, the rest takes its time.
+    assert!(begin.elapsed() >= Duration::from_millis(139), "{:?}", begin.elapsed());
+    let counters = daemon.port("b/net0")["counters"].clone();
+    assert_eq!((&counters["dropped"], &counters["held"]), (&dropped, &0.into()));
+    assert!(counters["held_turns"].as_u64() > Some(0), "{counters}");
+    let limit = &daemon.json(&["limits"])[2]["to_vm"];
+    // 20 ms of 10 Mbit/s, and a ring of 256 full frames.
+    assert_eq!((&limit["queue"]["bytes_max"], &limit["queue"]["bytes"]), (&25_000.into(), &0.into()));
+    let ring_ns = limit["queue"]["ring_delay_ns"].as_u64().unwrap();
+    assert!((310_000_000..311_000_000).contains(&ring_ns), "{ring_ns}");
 }
 
 #[test]

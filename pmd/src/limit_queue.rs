@@ -1,0 +1,308 @@
+//! What waits for a VM at the limit on what it gets, instead of being dropped.
+//!
+//! Frames that may stay where they are (in a guest's ring, in a tap) do ([`ring`]). The others are copied into memory of the
+//! VM's own ([`chunks`]) and stand in a [`fifo`], one for each receive queue and NIC of the VM, on the core that received
+//! them, so that a flow stays in order; their descriptor or frame of UMEM is free at once. Each turn the core sends
+//! what the limit allows ([`release`]). Queues and rings take turns ([`pace`]); a queue that fills says so ([`ecn`]), one that is
+//! full drops what comes, as [`flowtable::DropReason::Limit`].
+//!
+//! Bounded: in bytes and frames by what passes in the limit's `queue` time, at least [`FRAMES_MIN`] full frames, each queue by its
+//! part of that; in time, so that what waited for long is dropped ([`VmQueue::age_max`]); in memory by the VM's chunks.
+#![expect(clippy::cast_possible_truncation, reason = "numbers of queues")]
+
+pub(crate) mod chunks;
+mod ecn;
+mod fifo;
+pub(crate) mod pace;
+mod release;
+pub(crate) mod ring;
+
+use crate::burst::Burst;
+use crate::limits::{Amount, Limit, LimitOptions, VmLimits};
+use crate::rate::Limiter;
+use crate::stats::CoreStats;
+use crate::time::Nanos;
+use chunks::{CHUNK_BYTES, Chunks};
+use fifo::Fifo;
+use flowtable::{Action, DropReason, PortId};
+use pace::{Pace, Waiting};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of a full Ethernet frame without FCS.
+const FRAME_BYTES: u64 = 1514;
+/// Full frames that may wait at any rate: with fewer, TCP has no means to notice that one was lost.
+const FRAMES_MIN: u64 = 6;
+/// Chunks that a VM has besides those that its bytes need: each of its queues has one that is not full.
+const CHUNKS_MORE: u64 = 64;
+/// The longest that what is saved up is kept for one whose turn it is.
+const SLACK_MAX: Nanos = 2_000_000;
+/// Copies of floods that pass ahead each second, and at once: in no second more than a thousand.
+const FLOODS_PER_SEC: u64 = 950;
+const FLOODS_AT_ONCE: u64 = 50;
+/// Queues of one core, for each port that the switch may have, and at most.
+const QUEUES_A_PORT: usize = 16;
+const QUEUES_MAX: usize = 2048;
+
+/// What is held at the limit on what one VM gets, over all cores: whose memory it is in, and how much of it.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct VmQueue {
+    /// Queues and rings that wait.
+    pub(crate) n_waiting: AtomicU64,
+    /// Frames in all queues, and their bytes.
+    n_frames: AtomicU64,
+    n_bytes: AtomicU64,
+    pub(crate) chunks: Chunks,
+    bytes_max: u64,
+    frames_max: u64,
+    /// A frame that waited for longer is dropped.
+    pub(crate) age_max: Nanos,
+    /// What has been saved up for longer than this is for anybody.
+    pub(crate) slack: Nanos,
+    /// What floods may be charged without an allowance: copies, and bytes, a quarter of the limit, so that they leave it the rest.
+    flood_copies: Limiter,
+    flood_bytes: Option<Limiter>,
+}
+
+impl VmQueue {
+    /// None where what is over the limit is dropped.
+    pub(crate) fn new(options: &LimitOptions, limit: &Limit) -> Option<Self> {
+        let asked = options.queue?;
+        let in_time = |per_second: u64| {
+            let n = u128::from(per_second) * u128::from(asked.time) / 1_000_000_000;
+            u64::try_from(n).unwrap_or(u64::MAX)
+        };
+        let frames_max = options.packets_per_sec.map_or(u64::MAX, |packets| in_time(packets).max(FRAMES_MIN));
+        let by_bits = options.bits_per_sec.map(|bits| in_time(bits / 8));
+        let bytes_max = by_bits.unwrap_or(frames_max.saturating_mul(FRAME_BYTES)).min(asked.bytes_max);
+        let bytes_max = bytes_max.max(FRAMES_MIN * FRAME_BYTES);
+        // Records take half as much again where frames are short.
+        let n_chunks = (bytes_max + bytes_max / 2) / CHUNK_BYTES as u64 + CHUNKS_MORE;
+        let least = Amount { n_frames: FRAMES_MIN + 1, n_bytes: (FRAMES_MIN + 1) * FRAME_BYTES };
+        Some(Self {
+            n_waiting: AtomicU64::new(0),
+            n_frames: AtomicU64::new(0),
+            n_bytes: AtomicU64::new(0),
+            chunks: Chunks::new(usize::try_from(n_chunks).unwrap_or(usize::MAX)),
+            bytes_max,
+            frames_max,
+            age_max: (asked.time.saturating_mul(9) / 4).max(limit.time(least)),
+            slack: (limit.burst_time() / 4).min(SLACK_MAX),
+            flood_copies: Limiter::of_packets(FLOODS_PER_SEC, Some(FLOODS_AT_ONCE)),
+            flood_bytes: options.bits_per_sec.map(|bits| Limiter::of_bits(bits / 4, None)),
+        })
+    }
+
+    /// Queues and rings that wait here.
+    #[inline(always)]
+    pub(crate) fn n_waiting(&self) -> u64 {
+        self.n_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Frames that wait here now.
+    pub(crate) fn n_frames(&self) -> u64 {
+        self.n_frames.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait here now, and that may.
+    pub(crate) fn n_bytes(&self) -> (u64, u64) {
+        (self.n_bytes.load(Ordering::Relaxed), self.bytes_max)
+    }
+
+    /// Whether a queue that holds so much has used up a part of what it may: `parts` of two.
+    fn is_over(&self, fifo: &Fifo, parts: u64) -> bool {
+        // Who shares the rate shares the room, so that the time in a queue is the same however many there are.
+        let n = self.n_waiting().max(1) * 2;
+        let (n_frames, n_bytes) = (fifo.n_frames() as u64, fifo.n_bytes());
+        n_frames > 1
+            && (n_bytes.saturating_mul(n) > self.bytes_max.saturating_mul(parts)
+                || n_frames.saturating_mul(n) > self.frames_max.saturating_mul(parts))
+    }
+
+    /// Whether a flood's copy of so many bytes may pass without an allowance; it is charged all the same.
+    #[cold]
+    pub(crate) fn may_pass_ahead(&self, now: Nanos, n_bytes: u32) -> bool {
+        let limiters = [Some((&self.flood_copies, 1)), self.flood_bytes.as_ref().map(|l| (l, u64::from(n_bytes)))];
+        let may = limiters.iter().flatten().all(|(limiter, _)| limiter.credit(now).is_some());
+        if may {
+            limiters.iter().flatten().for_each(|(limiter, units)| {
+                limiter.charge(now, *units);
+            });
+        }
+        may
+    }
+
+    /// For control: see [`Limiter::refresh`].
+    pub(crate) fn refresh(&self, now: Nanos) {
+        [Some(&self.flood_copies), self.flood_bytes.as_ref()].into_iter().flatten().for_each(|l| l.refresh(now));
+    }
+}
+
+/// Whose frames a queue has: those of one receive queue for one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) from: PortId,
+    /// The receive queue, as receivers know it.
+    pub(crate) who: u32,
+    pub(crate) to: PortId,
+    /// They could have stayed where they were.
+    pub(crate) is_local: bool,
+}
+
+/// One queue.
+#[derive(Debug)]
+struct Held {
+    flow: Flow,
+    /// The next queue for the same port, and one; 0: none.
+    next: u16,
+    waiting: Waiting,
+    fifo: Fifo,
+    pace: Pace,
+    /// It isn't looked at before.
+    opens_at: Nanos,
+    /// Since when its receiver takes nothing.
+    blocked_since: Option<Nanos>,
+    /// Rules have changed since frames of its were decided.
+    is_stale: bool,
+}
+
+/// All queues of one core. Has room for as many as it will ever have.
+#[derive(Debug)]
+pub(crate) struct LimitQueues {
+    slots: Box<[Option<Held>]>,
+    free: Vec<u16>,
+    /// Slots in use.
+    live: Vec<u16>,
+    /// Of them, those of frames that could have stayed where they were.
+    n_local: usize,
+    /// By port: the first queue of frames for it, and one; 0: none.
+    of_port: Box<[u16]>,
+    /// When the first of them may be looked at; the end of time: there is none.
+    pub(crate) due_at: Nanos,
+}
+
+impl LimitQueues {
+    /// For a switch of so many ports.
+    pub(crate) fn new(n_ports: usize) -> Self {
+        let n_max = (n_ports * QUEUES_A_PORT).min(QUEUES_MAX);
+        Self {
+            slots: (0..n_max).map(|_| None).collect(),
+            free: (0..n_max as u16).rev().collect(),
+            live: Vec::with_capacity(n_max),
+            n_local: 0,
+            of_port: vec![0; n_ports].into(),
+            due_at: Nanos::MAX,
+        }
+    }
+
+    /// When the queue of these frames is looked at next; `None`: none wait.
+    pub(crate) fn opens_at(&self, who: u32, to: PortId) -> Option<Nanos> {
+        Some(self.slots[self.find(who, to)?].as_ref()?.opens_at)
+    }
+
+    fn find(&self, who: u32, to: PortId) -> Option<usize> {
+        let mut next = *self.of_port.get(usize::from(to))?;
+        while next != 0 {
+            let slot = usize::from(next - 1);
+            let held = self.slots[slot].as_ref()?;
+            if held.flow.who == who {
+                return Some(slot);
+            }
+            next = held.next;
+        }
+        None
+    }
+
+    /// Copies frame `k` behind those of its receive queue that wait for this port; false: there is no room for it.
+    pub(crate) fn push(&mut self, limits: &Arc<VmLimits>, flow: Flow, burst: &mut Burst, k: usize, now: Nanos) -> bool {
+        let Some(slot) = self.find(flow.who, flow.to).or_else(|| self.add(limits, flow, now)) else { return false };
+        let Some(held) = &mut self.slots[slot] else { return false };
+        let Some((_, queue)) = held.waiting.at() else { return false };
+        if queue.is_over(&held.fifo, 1) {
+            ecn::mark(&mut burst.headers[k], burst.lens[k] as usize);
+        }
+        let has_room = !queue.is_over(&held.fifo, 2) && held.fifo.push(&queue.chunks, burst, k, now);
+        if has_room {
+            queue.n_frames.fetch_add(1, Ordering::Relaxed);
+            queue.n_bytes.fetch_add(burst.lens[k].into(), Ordering::Relaxed);
+        } else if held.fifo.n_frames() == 0 {
+            self.remove(slot);
+        }
+        has_room
+    }
+
+    /// A queue with nothing in it yet.
+    fn add(&mut self, limits: &Arc<VmLimits>, flow: Flow, now: Nanos) -> Option<usize> {
+        // Guests that send to everybody must not take the wire's.
+        if flow.is_local && self.n_local >= self.slots.len() / 2 {
+            return None;
+        }
+        let waiting = Waiting::new(limits)?;
+        let slot = self.free.pop()?;
+        let next = std::mem::replace(&mut self.of_port[usize::from(flow.to)], slot + 1);
+        let (fifo, pace) = (Fifo::default(), Pace::default());
+        let held = Held { flow, next, waiting, fifo, pace, opens_at: now, blocked_since: None, is_stale: false };
+        self.slots[usize::from(slot)] = Some(held);
+        self.live.push(slot);
+        self.n_local += usize::from(flow.is_local);
+        self.due_at = now;
+        Some(usize::from(slot))
+    }
+
+    /// Forgets a queue in which nothing is left.
+    fn remove(&mut self, slot: usize) {
+        let Some(held) = self.slots[slot].take() else { return };
+        let number = slot as u16 + 1;
+        let first = &mut self.of_port[usize::from(held.flow.to)];
+        if *first == number {
+            *first = held.next;
+        } else {
+            let mut at = *first;
+            while let Some(before) = self.slots.get_mut(usize::from(at).wrapping_sub(1)).and_then(Option::as_mut) {
+                at = before.next;
+                if at == number {
+                    before.next = held.next;
+                }
+            }
+        }
+        self.live.retain(|&live| usize::from(live) != slot);
+        self.free.push(slot as u16);
+        self.n_local -= usize::from(held.flow.is_local);
+        if self.live.is_empty() {
+            self.due_at = Nanos::MAX;
+        }
+    }
+
+    /// Drops what comes from or goes to this port, which is going down.
+    pub(crate) fn drop_all_of(&mut self, port: PortId, stats: &CoreStats) {
+        for slot in 0..self.slots.len() {
+            let of_port = |held: &&mut Held| held.flow.from == port || held.flow.to == port;
+            let Some(held) = self.slots[slot].as_mut().filter(of_port) else { continue };
+            held.drop_first(held.fifo.n_frames(), DropReason::PortDown, stats);
+            self.remove(slot);
+        }
+    }
+
+    /// Rules have changed: what waits is judged by them before it goes.
+    pub(crate) fn rules_changed(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|held| held.is_stale = true);
+    }
+}
+
+impl Held {
+    /// Takes the first `n` frames off.
+    fn pop(&mut self, n: usize, stats: &CoreStats) {
+        let Some((_, queue)) = self.waiting.at() else { return };
+        let n_bytes = self.fifo.pop(&queue.chunks, n);
+        queue.n_frames.fetch_sub(n as u64, Ordering::Relaxed);
+        queue.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        stats.port(self.flow.from).unqueued(n as u64);
+    }
+
+    /// Drops the first `n` frames.
+    fn drop_first(&mut self, n: usize, reason: DropReason, stats: &CoreStats) {
+        self.pop(n, stats);
+        (0..n).for_each(|_| stats.lost(self.flow.from, Action::Unicast(self.flow.to), reason));
+    }
+}
