@@ -39,7 +39,7 @@ fn frames_of_a_disabled_queue_are_received_dropped_and_learned_nothing_from() {
 #[test]
 fn frames_of_a_disabled_queue_are_paid_for_out_of_their_vms_limit() {
     let bits = Some(8_000_000); // a byte a microsecond
-    let limit = LimitOptions { bits_per_sec: bits, packets_per_sec: None, burst_bytes: None };
+    let limit = LimitOptions { bits_per_sec: bits, packets_per_sec: None, burst_bytes: None, queue: None };
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
     let none = LimitOptions { bits_per_sec: None, ..limit };
     rig.fleet.limit(&[0], &Arc::new(VmLimits::new(limit, none)));

@@ -278,7 +278,8 @@ impl Core {
                     self.mailbox.answer(Reply::View(view));
                 }
                 while let Some(at) = self.rxqs.iter().position(|rxq| rxq.port == port) {
-                    let rxq = self.rxqs.swap_remove(at);
+                    let mut rxq = self.rxqs.swap_remove(at);
+                    rxq.turn.leave();
                     // The guest may keep its end open for ever, and with it what was entered here.
                     if let Some(wake) = rxq.wake_fd() {
                         self.epoll.remove(wake);

@@ -77,6 +77,7 @@ impl Core {
         held.went(now, burst, n);
         if n == 0 && block.is_some_and(|block| block != Block::Limit) {
             turn.n_held += 1;
+            held.opens_at = now + SHUT_MIN;
             let since = *held.blocked_since.get_or_insert(now);
             if now.saturating_sub(since) >= BLOCKED_MAX {
                 let reason = self.views.get(usize::from(to)).and_then(Option::as_ref).map(|view| view.reason_full);
