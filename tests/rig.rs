@@ -154,6 +154,28 @@ impl Rig {
         })
     }
 
+    /// One turn of `core` on a thread of its own, which something holds up in the midst of a burst, as `is_in` says; then `n_turns` of
+    /// each other core; then `let_go` lets the first one go on.
+    pub fn step_beside(&mut self, core: usize, is_in: impl Fn() -> bool, n_turns: u64, let_go: impl FnOnce()) {
+        self.now += STEP;
+        let now = self.now;
+        self.now += n_turns * STEP;
+        let (before, rest) = self.cores.split_at_mut(core);
+        let (held_up, after) = rest.split_first_mut().expect("such a core");
+        std::thread::scope(|scope| {
+            let turn = scope.spawn(move || held_up.poll_once(now));
+            while !is_in() {
+                assert!(!turn.is_finished(), "nothing held it up");
+                std::thread::yield_now();
+            }
+            for n in 1..=n_turns {
+                before.iter_mut().chain(after.iter_mut()).for_each(|core| _ = core.poll_once(now + n * STEP));
+            }
+            let_go();
+            turn.join().expect("a turn");
+        });
+    }
+
     /// Turns until nothing moves any more.
     pub fn settle(&mut self) {
         let mut quiet = 0;

@@ -86,6 +86,7 @@ reasons! {
     Limit "limit" "The VM it was for was being sent more than its limit allows.";
     ReceiverStalled "receiver-stalled" "The receiver has added no buffers for a second; until it adds one, what is sent to it is dropped.";
     ReceiverLocked "receiver-locked" "Another core held the receiver's queue for longer than a burst takes, since it was preempted.";
+    FloodLimit "flood-limit" "The floods of the port that it came from had made all the copies that they may make in a second.";
     QueueDisabled "queue-disabled" "The guest sent it by a queue that it had disabled.";
 }
 

@@ -9,7 +9,7 @@ use crate::front::{Flow, Front, When};
 use crate::header::Header;
 use crate::key::{Key, Mask};
 use crate::mac::{Known, MacTable};
-use crate::network::{Ingress, Network, Networks, PortId, TrunkId};
+use crate::network::{Ingress, Networks, TrunkId};
 use crate::table::{Decision, FlowTable, Hit};
 use crate::tally::Tally;
 use std::sync::Arc;
@@ -342,11 +342,6 @@ fn bits(mut set: u32) -> impl Iterator<Item = usize> {
             bit
         })
     })
-}
-
-/// Who gets a flooded frame: every member but the ingress port.
-pub fn flood_members(network: &Network, from: PortId) -> impl Iterator<Item = PortId> + '_ {
-    network.members.iter().copied().filter(move |&port| port != from)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::action::DropReason;
 use crate::network::{Exit, SourcePolicy, Trunk};
+use crate::network::{Network, PortId};
 
 const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const B: [u8; 6] = [2, 0, 0, 0, 0, 2];

@@ -16,14 +16,18 @@ pub(crate) mod stall;
 pub(crate) use over_limit::Over;
 
 use crate::burst::Burst;
+use crate::port::lock::TxLock;
 use crate::port::{PortView, RxQueue};
 use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views, Way, queue_of};
+use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, PortId};
 
 /// Frames that a receiver must have taken of a burst for the next ones to wait for the next turn as a matter of course: a burst with
 /// fewer of them is held up by it.
 const WELL_USED: u32 = 8;
+/// How long a frame that can wait tries a lock before the next turn at it is reserved: most come by luck.
+const RESERVE_AFTER: Nanos = 50_000;
 
 /// Why a frame can't go now.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,14 +72,15 @@ impl Sender<'_> {
     where
         Self: 'v,
     {
-        if can_hold && why == Block::Later && self.has_used_well(outs, burst, k) {
+        rxq.hold.forget_flood();
+        if can_hold && why == Block::Later && self.has_used_well(outs, destination(self.views, self.core, burst, k)) {
             return Ok(Wait::Next);
         }
         let verdict = match can_hold {
             true => self.wait(outs, burst, k, rxq, why),
             // What is off the wire can wait for another core's burst, but not for a receiver.
             false if why != Block::Locked => Err(DropReason::ReceiverFull),
-            false if self.may_wait_for_lock(rxq, k) => Ok(()),
+            false if self.may_wait_for_lock(rxq, burst, k) => Ok(()),
             false => Err(DropReason::ReceiverLocked),
         };
         verdict.map(|()| Wait::Held).map_err(|reason| match burst.actions[k] {
@@ -110,9 +115,9 @@ impl Sender<'_> {
         view.map_or(DropReason::ReceiverFull, |view| view.reason_full)
     }
 
-    /// Whether the receiver of frame `k` took many of this burst, so that it is nobody's fault if the rest takes another.
-    fn has_used_well(&self, outs: &ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) -> bool {
-        let place = destination(self.views, self.core, burst, k).map_or(0, |slot| usize::from(self.slots[slot]));
+    /// Whether the receiver behind a place in `slots` took many of this burst, so that it is nobody's fault if the rest takes another.
+    pub(crate) fn has_used_well(&self, outs: &ArrayVec<Out<'_>, OUTS_MAX>, slot: Option<usize>) -> bool {
+        let place = slot.map_or(0, |slot| usize::from(self.slots[slot]));
         place.checked_sub(1).is_some_and(|place| outs[place].frames.count_ones() >= WELL_USED)
     }
 
@@ -135,7 +140,9 @@ impl Sender<'_> {
             rxq.hold.begin_anew();
         }
         match why {
-            Block::Locked if rxq.hold.may_wait_for_lock(self.now) => return Ok(()),
+            Block::Locked if self.wait_for_lock(rxq, destination(self.views, self.core, burst, k), false) => {
+                return Ok(());
+            }
             Block::Short if !rxq.hold.may_wait_for_more(self.now) => return Err(DropReason::TooBig),
             Block::Later if !rxq.hold.may_wait_for_more(self.now) => return Err(DropReason::ReceiverFull),
             _ => {}
@@ -149,11 +156,24 @@ impl Sender<'_> {
     }
 
     #[cold]
-    fn may_wait_for_lock(&self, rxq: &mut RxQueue, k: usize) -> bool {
+    fn may_wait_for_lock(&self, rxq: &mut RxQueue, burst: &Burst, k: usize) -> bool {
         if k > 0 {
             rxq.hold.begin_anew();
         }
-        rxq.hold.may_wait_for_lock(self.now)
+        self.wait_for_lock(rxq, destination(self.views, self.core, burst, k), true)
+    }
+
+    /// Whether to wait for a transmit queue's lock, by its place in `slots`. What `is_lost` otherwise has the next turn there
+    /// reserved at once when it has to come again, others if they have waited for half of what they may.
+    pub(crate) fn wait_for_lock(&self, rxq: &mut RxQueue, slot: Option<usize>, is_lost: bool) -> bool {
+        let view = slot.and_then(|slot| self.views.get(slot / TXQS_MAX)?.as_ref());
+        let lock = view.and_then(|view| view.txqs.get(slot.unwrap_or(0) % TXQS_MAX));
+        let may_wait = rxq.hold.may_wait_for_lock(lock.map_or(0, TxLock::holder), self.now);
+        let patience = if is_lost { 1 } else { RESERVE_AFTER };
+        if let Some(lock) = lock.filter(|_| may_wait && rxq.hold.lock_waited(self.now) >= patience) {
+            lock.reserve_turn(self.rxq, self.now);
+        }
+        may_wait
     }
 
     /// Frame `k` waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
@@ -197,7 +217,7 @@ impl Sender<'_> {
     pub(crate) fn has_room(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: usize) -> bool {
         let Some(view) = self.views.get(slot / TXQS_MAX).and_then(Option::as_ref) else { return false };
         match self.slots[slot] {
-            0 => view.txqs.get(slot % TXQS_MAX).is_some_and(|txq| txq.try_lock().is_ok_and(|mut txq| txq.has_room())),
+            0 => view.txqs.get(slot % TXQS_MAX).and_then(TxLock::look).is_some_and(|mut txq| txq.has_room()),
             n => outs[usize::from(n) - 1].queue.has_room(),
         }
     }
@@ -206,6 +226,11 @@ impl Sender<'_> {
 /// The transmit queue that a unicast frame goes to, by its place in `slots`.
 pub(crate) fn destination(views: &Views, core: usize, burst: &Burst, k: usize) -> Option<usize> {
     let Action::Unicast(to) = burst.actions[k] else { return None };
+    slot_of(views, core, burst, k, to)
+}
+
+/// The same for a frame that goes to port `to`.
+pub(crate) fn slot_of(views: &Views, core: usize, burst: &Burst, k: usize, to: PortId) -> Option<usize> {
     let view = views.get(usize::from(to))?.as_deref();
     let queue = view.and_then(|view| queue_of(view, core, burst, k)).map_or(0, |(queue, _)| queue);
     Some(usize::from(to) * TXQS_MAX + queue)

@@ -16,9 +16,9 @@ pub use crate::ring::BURST_MAX;
 
 /// Bytes in a burst; the frame that crosses it is still taken.
 pub const BURST_BYTES_MAX: u32 = 256 << 10;
-/// Bytes that the floods of a burst may copy, beyond its first frame.
+/// Bytes that the floods of a burst may copy.
 pub const COPIED_BYTES_MAX: usize = 256 << 10;
-/// Copies that a burst may make, beyond its first frame.
+/// Copies that the floods of a burst may make.
 pub const COPIES_MAX: usize = 512;
 
 /// One burst. Valid between a queue's peek and its consume, which happen in one call of the loop; the pieces lead into

@@ -5,6 +5,7 @@ use crate::gate::Gate;
 use crate::limits::VmLimits;
 use crate::mailbox::{Command, Mailbox, Reply};
 use crate::poll::Core;
+use crate::port::lock::TxLock;
 use crate::port::{PortView, RxQueue, TxQueue};
 use crate::stats::{CoreReport, CoreStats, Counters, sum};
 use crate::sys;
@@ -183,9 +184,9 @@ impl Fleet {
         // All cores had the same view, so the last of them is the last holder.
         let view = views.pop();
         drop(views);
-        let txqs = view.and_then(Arc::into_inner).map_or(Vec::new(), |view| {
-            view.txqs.into_iter().map(|txq| txq.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
-        });
+        let txqs = view
+            .and_then(Arc::into_inner)
+            .map_or(Vec::new(), |view| view.txqs.into_iter().map(TxLock::into_inner).collect());
         Some(PortDown { rxqs, txqs })
     }
 

@@ -34,6 +34,8 @@ pub struct Core {
     pub(crate) changing: Box<[Nanos]>,
     pub(crate) lookup: Lookup,
     pub(crate) burst: Box<Burst>,
+    /// The number of the burst under way: see [`Sender`].
+    pub(crate) n_bursts: u32,
     scanner: Scanner,
     pub(crate) slots: Box<[u16]>,
     /// Transmit queues with frames that are not out yet; see [`crate::port::TxQueue::flush`].
@@ -45,6 +47,12 @@ pub struct Core {
     pub(crate) quiet: Arc<Quiet>,
     /// What the core sleeps in: control's wake-up, and the kicks of its queues.
     pub(crate) epoll: Epoll,
+}
+
+/// Numbers of a core's bursts, of which the high part is the core's own.
+#[inline(always)]
+pub(crate) fn next_burst(n: u32) -> u32 {
+    n.wrapping_add(1) | 1
 }
 
 /// What a turn came to.
@@ -94,6 +102,7 @@ impl Core {
             changing: vec![0; n_ports].into(),
             lookup,
             burst: Box::default(),
+            n_bursts: u32::try_from(id % 256).unwrap_or(0) << 24,
             scanner: Scanner::new(),
             slots: vec![0; n_ports * TXQS_MAX].into(),
             flushes: Vec::with_capacity(n_ports * TXQS_MAX),
@@ -164,6 +173,7 @@ impl Core {
                 }
             }
             let can_hold = rxq.can_hold();
+            self.n_bursts = next_burst(self.n_bursts);
             let mut sender = Sender {
                 core: self.id,
                 views: &self.views,
@@ -176,6 +186,7 @@ impl Core {
                 rxq: rxq.who,
                 queues: Some(&mut self.queues),
                 turn_at: rxq.turn.port(now),
+                burst: self.n_bursts,
                 flushes: &mut self.flushes,
                 now,
             };

@@ -74,6 +74,12 @@ impl Limiter {
         Self::new(packets_per_sec.clamp(1, PACKETS_PER_SEC_MAX), 1, burst, BURST_PACKETS)
     }
 
+    /// With all saved up that may be, from the clock's beginning on.
+    #[must_use]
+    pub fn saved_up(self) -> Self {
+        Self { at: AtomicU64::new(0u64.wrapping_sub(self.burst)), ..self }
+    }
+
     /// `rate` parts a second, of which a unit has `parts`.
     fn new(rate: u64, parts: u64, burst: Option<u64>, burst_default: u64) -> Self {
         let per_second = u128::from(TICKS_PER_SEC) * u128::from(parts);

@@ -3,11 +3,13 @@
 #![expect(clippy::cast_possible_truncation, reason = "places in a burst, and numbers of destinations")]
 
 use crate::blocked::{Block, Over, Wait};
-use crate::burst::{BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
+use crate::burst::{BURST_MAX, Burst};
 use crate::checksum;
+use crate::flood::{Copied, Flooded};
 use crate::limit_queue::LimitQueues;
 use crate::limits::{Amount, Limit};
 use crate::policer::{self, Pass};
+use crate::port::lock::TxLock;
 use crate::port::{PortView, Room, RxQueue, TxQueue};
 use crate::stats::CoreStats;
 use crate::time::Nanos;
@@ -29,6 +31,7 @@ pub(crate) struct Out<'a> {
     pub(crate) queue: MutexGuard<'a, TxQueue>,
     port: PortId,
     slot: usize,
+    lock: &'a TxLock,
     pub(crate) frames: u32,
     /// What its frames are charged to, all at once when they go; none: nothing, or it was done for each.
     pub(crate) bill: Option<&'a Limit>,
@@ -59,6 +62,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) queues: Option<&'a mut LimitQueues>,
     /// The port at whose limit the receive queue has waited, and may go now.
     pub(crate) turn_at: Option<PortId>,
+    /// Which burst this is, no other core having one of this number; not 0.
+    pub(crate) burst: u32,
     /// Transmit queues that have to be flushed when the turn ends. There is room for all of them.
     pub(crate) flushes: &'a mut Vec<(PortId, u16)>,
     /// Which core this is.
@@ -83,8 +88,8 @@ impl Sender<'_> {
     pub(crate) fn send(&mut self, burst: &mut Burst, from: &PortView, rxq: &mut RxQueue, can_hold: bool) -> Sent {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, port) = (self.views, from.ingress.port);
-        let (mut n_forwarded, mut n_copied, mut n_copied_bytes, mut k) = (0, 0, 0, 0);
-        let (mut was_held, mut at_limit) = (false, None);
+        let (mut n_forwarded, mut k, mut copied) = (0, 0, Copied::default());
+        let (mut was_held, mut was_cut, mut at_limit) = (false, false, None);
         while k < burst.n {
             let way = match burst.actions[k] {
                 Action::Unicast(to) => {
@@ -100,18 +105,17 @@ impl Sender<'_> {
                 Action::Drop(reason) => Way::Lost(reason),
                 Action::Refused(_) => Way::Lost(DropReason::Denied),
                 Action::Flood(network) => {
-                    let members = self.networks.network(network).members.len();
-                    let n_bytes = burst.lens[k] as usize * members;
-                    let is_much = n_copied + members > COPIES_MAX || n_copied_bytes + n_bytes > COPIED_BYTES_MAX;
-                    let is_used_up = outs.iter().any(|out| out.queue.is_nearly_used_up());
-                    if k > 0 && (is_much || is_used_up || outs.len() + members > OUTS_MAX) {
-                        break;
+                    let (n, end) = self.flood(&mut outs, burst, k, from, rxq, network, can_hold, &mut copied);
+                    n_forwarded += n;
+                    match end {
+                        Flooded::Done => {
+                            k += 1;
+                            continue;
+                        }
+                        Flooded::Next => was_cut = true,
+                        Flooded::Waits => was_held = true,
                     }
-                    n_copied += members;
-                    n_copied_bytes += n_bytes;
-                    n_forwarded += self.flood(views, &mut outs, burst, k, port, network);
-                    k += 1;
-                    continue;
+                    break;
                 }
             };
             match way {
@@ -139,7 +143,7 @@ impl Sender<'_> {
         }
         if was_held {
             self.stats.port(port).held();
-        } else {
+        } else if !was_cut {
             rxq.hold.release();
         }
         self.commit(&mut outs, burst, self.exit(from));
@@ -153,11 +157,28 @@ impl Sender<'_> {
         if from.ingress.trunk.is_some() { None } else { self.networks.network(from.ingress.network).uplink }
     }
 
+    /// Locks a transmit queue for the rest of the burst.
+    #[inline(always)]
+    fn open<'v>(
+        &self,
+        view: &'v PortView,
+        queue: usize,
+        outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
+        port: PortId,
+        slot: usize,
+    ) -> Option<usize> {
+        let lock = &view.txqs[queue];
+        let queue = lock.open(self.burst, self.rxq, self.now)?;
+        outs.try_push(Out { queue, port, slot, lock, frames: 0, bill: None }).ok()?;
+        Some(outs.len() - 1)
+    }
+
     /// Second pass: one visit to each destination.
     #[inline(always)]
     pub(crate) fn commit(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &mut Burst, exit: Option<Exit>) {
         for out in outs.iter_mut() {
             self.slots[out.slot] = 0;
+            out.lock.closes();
             if burst.wishing & out.frames != 0 {
                 fulfil(burst, out);
             }
@@ -225,7 +246,7 @@ impl Sender<'_> {
             }
         }
         let out = match place {
-            0 => match open(view, queue, outs, to, slot) {
+            0 => match self.open(view, queue, outs, to, slot) {
                 Some(out) => {
                     self.slots[slot] = outs.len() as u16;
                     outs[out].bill = bill;
@@ -292,20 +313,6 @@ fn fulfil(burst: &mut Burst, out: &Out<'_>) {
 fn alike(actions: &[Action]) -> usize {
     let first = actions[0];
     actions.iter().position(|&action| action != first).unwrap_or(actions.len())
-}
-
-/// Locks a transmit queue for the rest of the burst.
-#[inline(always)]
-fn open<'v>(
-    view: &'v PortView,
-    queue: usize,
-    outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
-    port: PortId,
-    slot: usize,
-) -> Option<usize> {
-    let queue = view.txqs[queue].try_lock().ok()?;
-    outs.try_push(Out { queue, port, slot, frames: 0, bill: None }).ok()?;
-    Some(outs.len() - 1)
 }
 
 /// Which queue a flow goes to: the same for all its frames, in both directions.

@@ -4,11 +4,14 @@
 //! a frame behind it could go, it may wait for a tenth of the time; then it is dropped. See [`Hold::may_hold`].
 
 use crate::time::Nanos;
+use flowtable::NetworkId;
 
 /// Holding that may be saved up: a receiver's short pause costs nobody a frame.
 const SAVED_MAX: i64 = 1_000_000;
-/// How long another core may have a transmit queue locked before that counts as the receiver's fault.
+/// How long one burst may hold a transmit queue's lock before its core must have been preempted, and is not waited for.
 const BUSY_MAX: Nanos = 100_000;
+/// How long a lock is waited for at most, whoever holds it.
+const LOCK_MAX: Nanos = 10_000_000;
 /// How long a receiver that has buffers, but too few for one frame, may take to add more.
 const SHORT_MAX: Nanos = 10_000_000;
 
@@ -19,10 +22,34 @@ pub struct Hold {
     left: i64,
     then: Nanos,
     holding: bool,
-    /// Since when a transmit queue was found locked, turn after turn.
-    busy_since: Option<Nanos>,
+    /// The lock that is waited for.
+    lock: Option<LockWait>,
+    /// Where the copies of a flooded frame go on, which is the first of the queue.
+    flood: Option<FloodAt>,
+    /// Something of this has to be undone when nothing is held up.
+    is_used: bool,
     /// Since when a receiver had some buffers, yet not enough, turn after turn.
     short_since: Option<Nanos>,
+}
+
+/// A transmit queue was found locked, turn after turn.
+#[derive(Clone, Copy, Debug)]
+struct LockWait {
+    begun: Nanos,
+    /// The burst that holds the lock (0: not known), and since when it is seen to.
+    holder: u32,
+    since: Nanos,
+}
+
+/// How far the copies of a flooded frame have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FloodAt {
+    /// Whose members these are.
+    pub(crate) network: NetworkId,
+    /// The member that is next, by its place in the list.
+    pub(crate) next: u16,
+    /// Copies were made or dropped already.
+    pub(crate) has_copies: bool,
 }
 
 impl Hold {
@@ -38,37 +65,69 @@ impl Hold {
             self.left -= passed;
         }
         self.holding = self.left > 0;
+        self.is_used = true;
         self.holding
     }
 
     /// Another frame is blocked than before, or for another reason: the waits for a lock and for more buffers begin anew.
     #[inline(always)]
     pub fn begin_anew(&mut self) {
-        (self.busy_since, self.short_since) = (None, None);
+        (self.lock, self.short_since) = (None, None);
     }
 
-    /// The destination is locked by another core, which is over in a burst unless that core was preempted: whether to wait
-    /// for it without it counting.
-    pub fn may_wait_for_lock(&mut self, now: Nanos) -> bool {
+    /// The destination is locked by a burst of another core (0: it can't be said which), which is over in microseconds unless
+    /// that core was preempted: whether to wait for it without it counting.
+    pub(crate) fn may_wait_for_lock(&mut self, holder: u32, now: Nanos) -> bool {
         self.short_since = None;
-        now.saturating_sub(*self.busy_since.get_or_insert(now)) < BUSY_MAX
+        self.is_used = true;
+        let wait = self.lock.get_or_insert(LockWait { begun: now, holder, since: now });
+        if holder == 0 || holder != wait.holder {
+            (wait.holder, wait.since) = (holder, now);
+        }
+        now.saturating_sub(wait.since) < BUSY_MAX && now.saturating_sub(wait.begun) < LOCK_MAX
+    }
+
+    /// For how long a lock has been waited for.
+    pub(crate) fn lock_waited(&self, now: Nanos) -> Nanos {
+        self.lock.map_or(0, |wait| now.saturating_sub(wait.begun))
+    }
+
+    /// The first frame of the queue was flooded in part; it stays there until that goes on.
+    pub(crate) fn stop_flood(&mut self, at: FloodAt) {
+        self.flood = Some(at);
+        self.is_used = true;
+    }
+
+    /// Where a flood of the first frame goes on, if this is one that was stopped.
+    pub(crate) fn resume_flood(&mut self, network: NetworkId) -> Option<FloodAt> {
+        self.flood.take().filter(|at| at.network == network)
+    }
+
+    /// The first frame is blocked, so it is no flood that was stopped.
+    pub(crate) fn forget_flood(&mut self) {
+        self.flood = None;
     }
 
     /// The destination has buffers, but not enough for this one frame: whether more may come. A receiver that was given
     /// nothing has no reason to add any, so without an end the frame would stand there for ever.
     pub fn may_wait_for_more(&mut self, now: Nanos) -> bool {
-        self.busy_since = None;
+        self.lock = None;
+        self.is_used = true;
         now.saturating_sub(*self.short_since.get_or_insert(now)) < SHORT_MAX
     }
 
     /// Nothing was held up this turn.
     #[inline(always)]
     pub fn release(&mut self) {
-        if self.holding || self.busy_since.is_some() || self.short_since.is_some() {
-            self.holding = false;
-            self.busy_since = None;
-            self.short_since = None;
+        if self.is_used {
+            self.forget();
         }
+    }
+
+    #[cold]
+    fn forget(&mut self) {
+        (self.holding, self.is_used, self.flood) = (false, false, None);
+        self.begin_anew();
     }
 }
 
@@ -104,9 +163,17 @@ mod tests {
     #[test]
     fn lock_is_waited_for_until_its_holder_must_have_been_preempted() {
         let mut hold = Hold::default();
-        assert!(hold.may_wait_for_lock(5_000) && hold.may_wait_for_lock(50_000));
-        assert!(!hold.may_wait_for_lock(200_000));
+        assert!(hold.may_wait_for_lock(7, 5_000) && hold.may_wait_for_lock(7, 50_000));
+        assert!(!hold.may_wait_for_lock(7, 200_000));
         hold.release();
-        assert!(hold.may_wait_for_lock(300_000));
+        assert!(hold.may_wait_for_lock(7, 300_000));
+    }
+
+    #[test]
+    fn bursts_that_hold_a_lock_one_after_another_are_none_that_was_preempted() {
+        let mut hold = Hold::default();
+        assert!((0..100).all(|n| hold.may_wait_for_lock(n + 1, u64::from(n) * 99_000)));
+        assert!((0..2).all(|n| hold.may_wait_for_lock(0, 9_900_000 + n * 50_000)), "it can't be said");
+        assert!(!hold.may_wait_for_lock(0, 10_000_000), "but not for ever");
     }
 }

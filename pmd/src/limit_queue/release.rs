@@ -4,7 +4,7 @@ use super::{Held, VmQueue};
 use crate::blocked::Block;
 use crate::burst::{BURST_MAX, Burst};
 use crate::gate::SHUT_MIN;
-use crate::poll::{Core, Turn};
+use crate::poll::{Core, Turn, next_burst};
 use crate::send::Sender;
 use crate::sys;
 use crate::time::Nanos;
@@ -57,6 +57,7 @@ impl Core {
             held.is_stale = burst.n < held.fifo.n_frames();
             judge(burst, from, to, self.lookup.networks());
         }
+        self.n_bursts = next_burst(self.n_bursts);
         let mut sender = Sender {
             core: self.id,
             views: &self.views,
@@ -68,6 +69,7 @@ impl Core {
             who: 0,
             queues: None,
             rxq: 0,
+            burst: self.n_bursts,
             turn_at: None,
             flushes: &mut self.flushes,
             now,

@@ -8,6 +8,7 @@ use crate::shm::Piece;
 use flowtable::DropReason;
 use flowtable::header::{ETHERNET_LEN, TAG_LEN};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Both directions of a port in memory, for whoever plays the other end.
@@ -17,6 +18,8 @@ pub struct MemPort {
     from_switch: Arc<Mutex<VecDeque<Vec<u8>>>>,
     capacity: usize,
     can_hold: bool,
+    /// Times that the switch wanted to leave something.
+    n_asked: Arc<AtomicUsize>,
 }
 
 type Frames = VecDeque<Vec<u8>>;
@@ -29,12 +32,22 @@ impl MemPort {
     /// `capacity`: frames that the switch may leave there before they are fetched. `can_hold`: whether frames to the switch
     /// may wait, as in a guest's ring, or not, as on a wire.
     pub fn new(capacity: usize, can_hold: bool) -> Self {
-        Self { to_switch: Arc::default(), from_switch: Arc::default(), capacity, can_hold }
+        Self { to_switch: Arc::default(), from_switch: Arc::default(), capacity, can_hold, n_asked: Arc::default() }
     }
 
     /// Offers a frame to the switch.
     pub fn send(&self, frame: &[u8]) {
         lock(&self.to_switch).push_back(frame.to_vec());
+    }
+
+    /// Holds up whoever leaves frames here, in the midst of its burst, until what this gives is dropped.
+    pub fn hold_up(&self) -> impl Sized {
+        lock(&self.from_switch)
+    }
+
+    /// How often the switch has wanted to leave frames here, those that are held up included.
+    pub fn n_asked(&self) -> usize {
+        self.n_asked.load(Ordering::SeqCst)
     }
 
     /// Frames that the switch has not taken yet.
@@ -130,11 +143,18 @@ pub(crate) struct MemTx {
     capacity: usize,
     n_reserved: usize,
     n_used: u32,
+    n_asked: Arc<AtomicUsize>,
 }
 
 impl MemTx {
     pub(crate) fn new(ends: &MemPort) -> Self {
-        Self { frames: ends.from_switch.clone(), capacity: ends.capacity, n_reserved: 0, n_used: 0 }
+        Self {
+            frames: ends.from_switch.clone(),
+            capacity: ends.capacity,
+            n_reserved: 0,
+            n_used: 0,
+            n_asked: ends.n_asked.clone(),
+        }
     }
 
     /// Frames that were given room so far.
@@ -147,6 +167,7 @@ impl MemTx {
     }
 
     pub(crate) fn reserve(&mut self, n: usize) -> (usize, Room) {
+        self.n_asked.fetch_add(1, Ordering::SeqCst);
         let n_free = self.capacity.saturating_sub(lock(&self.frames).len() + self.n_reserved);
         self.n_reserved += n.min(n_free);
         self.n_used = self.n_used.wrapping_add(n.min(n_free) as u32);

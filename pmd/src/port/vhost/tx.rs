@@ -31,6 +31,8 @@ pub(super) struct Stash {
     pub(super) chains: Pieces,
     /// Descriptors that may still be read before the next commit.
     budget: Budget,
+    /// Of those that were read, how many were told of.
+    n_told: usize,
     /// `chains` or `budget` had no room for a buffer: those that are not promised are forgotten and read again later.
     is_crowded: bool,
     /// Buffers read.
@@ -66,6 +68,7 @@ impl VhostTx {
             more: [(0, 0); STASH],
             chains: Pieces::new(),
             budget: Budget::default(),
+            n_told: 0,
             is_crowded: false,
             n_ready: 0,
             n_taken: 0,
@@ -94,8 +97,10 @@ impl VhostTx {
         self.stopped
     }
 
-    pub(crate) fn is_nearly_used_up(&self) -> bool {
-        usize::from(self.stash.n_taken) > STASH / 2 || self.stash.is_crowded
+    /// Descriptors of chains that this burst has walked since that was asked before.
+    pub(crate) fn take_walked(&mut self) -> usize {
+        let n = self.stash.budget.n_spent();
+        n - std::mem::replace(&mut self.stash.n_told, n)
     }
 
     pub(crate) fn index(&self) -> u16 {
@@ -395,6 +400,7 @@ impl VhostTx {
         if !self.stash.chains.is_empty() || self.stash.is_crowded {
             self.tidy();
         }
+        self.stash.n_told = 0;
         self.stash.budget = Budget::default();
     }
 
