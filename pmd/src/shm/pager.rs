@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-/// A hole costs a core about ten microseconds, and milliseconds where the kernel's lock on the address space is held by a thread that is off its
-/// CPU, or another CPU that has to forget the page doesn't answer. So a mapping may have few, after what it has saved up.
+/// A hole costs a core about ten microseconds, and milliseconds were seen, the cause of which is not known, when one was put
+/// back every other millisecond. So a mapping may have few, after what it has saved up.
 const NS_A_HOLE: u64 = 50_000_000;
 const HOLES_SAVED: u64 = 16;
 /// The same for all mappings together.
