@@ -1,5 +1,7 @@
 //! Cores on threads of their own, in real time: several at one receiver, and asleep until somebody kicks.
 
+mod behind;
+
 use flowtable::{Ingress, PortId, SourcePolicy};
 use guest::{GuestDriver, Options};
 use pmd::fleet::{FleetOptions, PortUp};
