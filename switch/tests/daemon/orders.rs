@@ -363,6 +363,14 @@ fn exchange(from: (u8, &mut GuestDriver), to: (u8, &mut GuestDriver), seed: &mut
     }
 }
 
+fn until_all_run(daemon: &mut Daemon, port: &str, front_end: &FrontEnd) {
+    let n = front_end.driver.n_vrings();
+    daemon.until("every queue runs", |daemon| {
+        let port = daemon.port(port);
+        port["queues"].as_array().is_some_and(|all| all.iter().take(n).filter(|q| q["state"] == "runs").count() == n)
+    });
+}
+
 /// Everything that a front-end lives through, beside one that stays as it is.
 fn live(kind: Kind, n_pairs: u16) {
     let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
@@ -375,6 +383,9 @@ fn live(kind: Kind, n_pairs: u16) {
     let mut both_ways = |daemon: &mut Daemon, a: &mut FrontEnd, b: &mut FrontEnd, what: &str| {
         let what = format!("{}, {n_pairs} pairs, {what}", kind.name);
         daemon.until_state("a/net0", "up");
+        // Each queue that is still to be started takes its port down for a moment.
+        until_all_run(daemon, "a/net0", a);
+        until_all_run(daemon, "b/net0", b);
         // What had been on its way while the port was down may be lost; what is sent from here on may not.
         exchange((1, &mut a.driver), (2, &mut b.driver), &mut seed, &what);
         exchange((2, &mut b.driver), (1, &mut a.driver), &mut seed, &what);
