@@ -503,6 +503,10 @@ impl MacTable {
             self.seen[slot].store(now, Ordering::Relaxed);
             // The key can't be another's: an entry that goes, goes with its word.
             self.changed(self.keys[slot].load(Ordering::Relaxed));
+            if !is_away {
+                // The holder before was claimed from; of this one nothing was heard that it could have answered.
+                self.heard(found.entry);
+            }
         } else {
             to.fetch_sub(1, Ordering::Relaxed);
         }

@@ -36,7 +36,7 @@ pub fn serve(stream: UnixStream, n_pairs: u16) {
         notes: Notes::new("vm/nic"),
     };
     let stop = Stop::new().expect("an eventfd");
-    let (end, _) = connection::serve(stream, cores.clone(), &port, &stop, None);
+    let end = connection::serve(stream, cores.clone(), &port, &stop, None).end;
     assert_ne!(end, End::Stopping, "nobody asked for that");
     let view = port.link.view();
     assert!(!view.is_connected && view.n_connects == 1);
@@ -107,6 +107,11 @@ impl Plane for Cores {
 
     fn memory_slots(&self) -> usize {
         256
+    }
+
+    fn rest(&mut self) {
+        let all = lock(&self.0);
+        assert!(!all.queues.iter().any(|queue| matches!(queue, Queue::Tx(_))), "a receive ring runs in a port at rest");
     }
 
     fn forget(&mut self) {
