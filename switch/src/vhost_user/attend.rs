@@ -47,7 +47,8 @@ impl<P: Plane + Clone> Attendant<'_, P> {
                 Ok(Came::Somebody(stream)) => {
                     let mut next = Some(stream);
                     while let Some(stream) = next.filter(|_| !self.stop.is_requested()) {
-                        next = self.converse(stream);
+                        // One that has gone as well leaves no pause of its own, nor do those behind it that have.
+                        next = self.converse(stream).filter(|next| !is_hung_up(next));
                     }
                 }
                 Ok(Came::AndWent) => self.pause(&CAME_AND_WENT, &Stage::default().left_after(self.port.n_pairs)),
