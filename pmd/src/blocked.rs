@@ -73,14 +73,15 @@ impl Sender<'_> {
         Self: 'v,
     {
         rxq.hold.forget_flood();
-        if can_hold && why == Block::Later && self.has_used_well(outs, destination(self.views, self.core, burst, k)) {
+        let slot = destination(self.views, self.core, burst, k);
+        if can_hold && why == Block::Later && self.has_used_well(outs, slot) {
             return Ok(Wait::Next);
         }
         let verdict = match can_hold {
-            true => self.wait(outs, burst, k, rxq, why),
+            true => self.wait(outs, burst, k, rxq, why, slot),
             // What is off the wire can wait for another core's burst, but not for a receiver.
             false if why != Block::Locked => Err(DropReason::ReceiverFull),
-            false if self.may_wait_for_lock(rxq, burst, k) => Ok(()),
+            false if self.may_wait_for_lock(rxq, slot, k) => Ok(()),
             false => Err(DropReason::ReceiverLocked),
         };
         verdict.map(|()| Wait::Held).map_err(|reason| match burst.actions[k] {
@@ -117,11 +118,15 @@ impl Sender<'_> {
 
     /// Whether the receiver behind a place in `slots` took many of this burst, so that it is nobody's fault if the rest takes another.
     pub(crate) fn has_used_well(&self, outs: &ArrayVec<Out<'_>, OUTS_MAX>, slot: Option<usize>) -> bool {
-        let place = slot.map_or(0, |slot| usize::from(self.slots[slot]));
-        place.checked_sub(1).is_some_and(|place| outs[place].frames.count_ones() >= WELL_USED)
+        self.place_of(slot).is_some_and(|place| outs[place].frames.count_ones() >= WELL_USED)
     }
 
-    /// Frame `k` is blocked: it waits while nothing behind it could go instead, or for its part of the time.
+    /// Which of the burst's destinations a transmit queue is, by its place in `slots`; none: none of the burst's so far.
+    pub(crate) fn place_of(&self, slot: Option<usize>) -> Option<usize> {
+        usize::from(self.slots[slot?]).checked_sub(1)
+    }
+
+    /// Frame `k`, which goes to `slot`, is blocked: it waits while nothing behind it could go instead, or for its part of the time.
     ///
     /// # Errors
     /// When it may not wait any longer: the reason to drop it.
@@ -132,6 +137,7 @@ impl Sender<'_> {
         k: usize,
         rxq: &mut RxQueue,
         why: Block,
+        slot: Option<usize>,
     ) -> Result<(), DropReason>
     where
         Self: 'v,
@@ -140,27 +146,25 @@ impl Sender<'_> {
             rxq.hold.begin_anew();
         }
         match why {
-            Block::Locked if self.wait_for_lock(rxq, destination(self.views, self.core, burst, k), false) => {
-                return Ok(());
-            }
+            Block::Locked if self.wait_for_lock(rxq, slot, false) => return Ok(()),
             Block::Short if !rxq.hold.may_wait_for_more(self.now) => return Err(DropReason::TooBig),
             Block::Later if !rxq.hold.may_wait_for_more(self.now) => return Err(DropReason::ReceiverFull),
             _ => {}
         }
-        if self.another_could_go(outs, burst, k, rxq) && !rxq.hold.may_hold(self.now) {
+        if self.another_could_go(outs, burst, k, rxq, |_| true) && !rxq.hold.may_hold(self.now) {
             rxq.ahead.dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
             return Err(if why == Block::Locked { DropReason::ReceiverLocked } else { DropReason::ReceiverFull });
         }
-        self.claim(outs, burst, k);
+        self.claim(outs, slot);
         Ok(())
     }
 
     #[cold]
-    fn may_wait_for_lock(&self, rxq: &mut RxQueue, burst: &Burst, k: usize) -> bool {
+    fn may_wait_for_lock(&self, rxq: &mut RxQueue, slot: Option<usize>, k: usize) -> bool {
         if k > 0 {
             rxq.hold.begin_anew();
         }
-        self.wait_for_lock(rxq, destination(self.views, self.core, burst, k), true)
+        self.wait_for_lock(rxq, slot, true)
     }
 
     /// Whether to wait for a transmit queue's lock, by its place in `slots`. What `is_lost` otherwise has the next turn there
@@ -176,31 +180,33 @@ impl Sender<'_> {
         may_wait
     }
 
-    /// Frame `k` waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
+    /// A frame waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
     #[cold]
-    fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst, k: usize) {
-        let place = destination(self.views, self.core, burst, k).map_or(0, |slot| usize::from(self.slots[slot]));
-        if let Some(out) = place.checked_sub(1).and_then(|place| outs.get_mut(place)).filter(|out| out.frames == 0) {
+    fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: Option<usize>) {
+        if let Some(out) = self.place_of(slot).and_then(|place| outs.get_mut(place)).filter(|out| out.frames == 0) {
             out.queue.claim.lay(self.who, self.now);
         }
     }
 
     /// Whether a frame behind `k` goes elsewhere, to where there seems to be room: in this burst, or behind it as far as that was
-    /// looked at. One that will be dropped waits as well as any other.
+    /// looked at. One that will be dropped waits as well as any other. `counts`: whether a transmit queue other than that of `k`,
+    /// by its place in `slots`, is elsewhere enough.
     pub(crate) fn another_could_go(
         &self,
         outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
         burst: &Burst,
         k: usize,
         rxq: &mut RxQueue,
+        counts: impl Fn(usize) -> bool,
     ) -> bool {
         let blocked = destination(self.views, self.core, burst, k);
         if rxq.ahead.knows(k, blocked, self.now) {
             return true;
         }
+        let mut has_room = |slot| counts(slot) && self.has_room(outs, slot);
         let could_go = |&later: &usize| match burst.actions[later] {
             Action::Unicast(_) => destination(self.views, self.core, burst, later)
-                .is_some_and(|slot| Some(slot) != blocked && self.has_room(outs, slot)),
+                .is_some_and(|slot| Some(slot) != blocked && has_room(slot)),
             Action::Flood(_) => true,
             Action::Drop(_) | Action::Refused(_) => false,
         };
@@ -208,7 +214,7 @@ impl Sender<'_> {
         if found.is_none() {
             let at = (self.stats.n_turns(), self.now);
             let waiting = (rxq.position(), burst.n, rxq.n_waiting());
-            found = rxq.ahead.could_go(waiting, blocked, at, |slot| self.has_room(outs, slot)).then_some(burst.n);
+            found = rxq.ahead.could_go(waiting, blocked, at, has_room).then_some(burst.n);
         }
         rxq.ahead.remember(found, blocked, self.now)
     }

@@ -171,8 +171,7 @@ impl Sender<'_> {
 
     /// Descriptors beyond one a buffer that had to be read for a copy.
     fn n_walked(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: Option<usize>) -> usize {
-        let place = slot.map_or(0, |slot| usize::from(self.slots[slot]));
-        place.checked_sub(1).map_or(0, |place| outs[place].queue.take_walked())
+        self.place_of(slot).map_or(0, |place| outs[place].queue.take_walked())
     }
 
     /// Counts what a frame's copies are more than one frame, and charges them to the port. As long as a flood is not done, its frame is
@@ -206,7 +205,7 @@ impl Sender<'_> {
 /// Whether a port may begin another flood now.
 ///
 /// # Errors
-/// When it may.
+/// It may not; when it may.
 fn may_flood(copies: &Limiter, now: Nanos) -> Result<(), Nanos> {
     match copies.credit(now) {
         credit if copies.units(credit) > 0 => Ok(()),

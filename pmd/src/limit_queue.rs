@@ -276,7 +276,9 @@ impl LimitQueues {
 
     /// Drops what comes from or goes to this port, which is going down.
     pub(crate) fn drop_all_of(&mut self, port: PortId, stats: &CoreStats) {
-        for slot in 0..self.slots.len() {
+        // From the last on, since one that is removed moves those behind it.
+        for at in (0..self.live.len()).rev() {
+            let slot = usize::from(self.live[at]);
             let of_port = |held: &&mut Held| held.flow.from == port || held.flow.to == port;
             let Some(held) = self.slots[slot].as_mut().filter(of_port) else { continue };
             held.drop_first(held.fifo.n_frames(), DropReason::PortDown, stats);

@@ -310,7 +310,7 @@ fn fulfil(burst: &mut Burst, out: &Out<'_>) {
 
 /// How many actions at the beginning are the same.
 #[inline(always)]
-fn alike(actions: &[Action]) -> usize {
+pub(crate) fn alike(actions: &[Action]) -> usize {
     let first = actions[0];
     actions.iter().position(|&action| action != first).unwrap_or(actions.len())
 }

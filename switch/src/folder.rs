@@ -55,9 +55,8 @@ impl Folder {
     /// A sentence: it can't be read, or it isn't this daemon's own.
     pub(crate) fn read(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>, String> {
         let say = |why: &str| format!("{:?} in {}: {why}", name, self.path.display());
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match openat(&self.handle, name, flags, Mode::empty()) {
-            Ok(handle) => File::from(handle),
+        let file = match self.open_to_read(name) {
+            Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(say(&explain(e))),
         };
@@ -134,8 +133,13 @@ impl Folder {
     }
 
     fn is_own(&self, name: &str) -> bool {
+        self.open_to_read(name).is_ok_and(|file| check_own(&file).is_ok())
+    }
+
+    /// Neither follows a link nor waits for whoever should be at the other end of a FIFO; whose file it is has to be seen yet.
+    fn open_to_read(&self, name: &str) -> rustix::io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        openat(&self.handle, name, flags, Mode::empty()).is_ok_and(|handle| check_own(&File::from(handle)).is_ok())
+        openat(&self.handle, name, flags, Mode::empty()).map(File::from)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::folder::Folder;
+use crate::process::Process;
 
 /// The lock's file. It stays when the daemon ends: removing it could take it from the next one.
 const LOCK: &str = "weir.lock";
@@ -79,11 +80,9 @@ fn is_dying(pid: &str) -> bool {
         return false;
     }
     let has_no_memory = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.is_empty());
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which is in parentheses.
-    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    let is_alive = pid.parse().is_ok_and(|pid| Process::of(pid).is_some());
     let n_threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    has_no_memory && (n_threads > 1 || state.is_some_and(|state| !matches!(state, 'Z' | 'X')))
+    has_no_memory && (n_threads > 1 || is_alive)
 }
 
 fn taken(path: &Path, holder: &str) -> String {

@@ -1,12 +1,12 @@
 //! Frames for a VM that is at the limit on what it gets: who waits where, and what is dropped.
 #![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits, as are ports")]
 
-use super::{Block, destination};
+use super::Block;
 use crate::burst::Burst;
 use crate::limit_queue::{Flow, VmQueue};
 use crate::limits::Limit;
 use crate::port::{PortView, RxQueue};
-use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views, Way};
+use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views, Way, alike};
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, PortId};
 use std::sync::Arc;
@@ -57,7 +57,8 @@ impl Sender<'_> {
         Self: 'v,
     {
         let Action::Unicast(to) = burst.actions[k] else { return Over::Lost };
-        let is_another_behind = can_hold && self.another_could_go_elsewhere(outs, burst, k, to, rxq);
+        let is_another_vms = |slot| goes_elsewhere(self.views, Action::Unicast((slot / TXQS_MAX) as PortId), to);
+        let is_another_behind = can_hold && self.another_could_go(outs, burst, k, rxq, is_another_vms);
         if can_hold {
             if is_another_behind || burst.actions[..k].iter().any(|&action| goes_elsewhere(self.views, action, to)) {
                 rxq.turn.is_mixed_at(self.now);
@@ -78,37 +79,6 @@ impl Sender<'_> {
         if is_queued { Over::Queued } else { Over::Lost }
     }
 
-    /// Whether a frame behind `k` goes to another VM than the one of port `to`, to where there seems to be room: in this burst, or behind
-    /// it as far as that was looked at.
-    fn another_could_go_elsewhere(
-        &self,
-        outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
-        burst: &Burst,
-        k: usize,
-        to: PortId,
-        rxq: &mut RxQueue,
-    ) -> bool {
-        let blocked = destination(self.views, self.core, burst, k);
-        if rxq.ahead.knows(k, blocked, self.now) {
-            return true;
-        }
-        let could_go = |&later: &usize| {
-            let action = burst.actions[later];
-            let has_room = || destination(self.views, self.core, burst, later);
-            goes_elsewhere(self.views, action, to)
-                && (matches!(action, Action::Flood(_)) || has_room().is_some_and(|slot| self.has_room(outs, slot)))
-        };
-        let mut found = (k + 1..burst.n).find(could_go);
-        if found.is_none() {
-            let at = (self.stats.n_turns(), self.now);
-            let waiting = (rxq.position(), burst.n, rxq.n_waiting());
-            let is_elsewhere = |slot| goes_elsewhere(self.views, Action::Unicast((slot / TXQS_MAX) as PortId), to);
-            let has_room = |slot| is_elsewhere(slot) && self.has_room(outs, slot);
-            found = rxq.ahead.could_go(waiting, blocked, at, has_room).then_some(burst.n);
-        }
-        rxq.ahead.remember(found, blocked, self.now)
-    }
-
     /// Sends what may go of a burst of frames that waited: all for port `to`, and from `from`. Gives how many of the first of them
     /// went, or were dropped, and what holds up the next.
     #[cold]
@@ -117,9 +87,9 @@ impl Sender<'_> {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, mut n_forwarded, mut k, mut block) = (self.views, 0, 0, None);
         while k < burst.n {
-            let n_alike = burst.actions[k..burst.n].iter().take_while(|&&action| action == Action::Unicast(to)).count();
             let way = match burst.actions[k] {
                 Action::Unicast(_) => {
+                    let n_alike = alike(&burst.actions[k..burst.n]);
                     let (n, way) = self.reserve(views, &mut outs, burst, k, n_alike, false, to);
                     n_forwarded += n as u64;
                     k += n;

@@ -55,7 +55,8 @@ pub(super) fn grant_now(presence: &Presence, at: usize, len: usize) {
     }
 }
 
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+/// A lock whatever became of who had it: what it guards is whole between any two steps.
+pub(super) fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

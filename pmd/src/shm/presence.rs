@@ -174,7 +174,7 @@ impl Presence {
 
     /// The mapping ends: the pager leaves its addresses alone from now on.
     pub(super) fn end(&self) {
-        self.backing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).has_ended = true;
+        pager::lock(&self.backing).has_ended = true;
     }
 }
 
