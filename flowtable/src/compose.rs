@@ -6,6 +6,7 @@ use crate::asked::Asked;
 use crate::header::Header;
 use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
 use crate::network::{Ingress, NetworkId, Networks, PortId, SourcePolicy};
+use crate::owner::UNUSED;
 
 /// What it is asked of.
 pub(crate) struct Composer<'a> {
@@ -36,7 +37,7 @@ impl Composer<'_> {
         if let Some(reason) = self.refusal(from, header, is_tagged) {
             return Composed::drop(reason);
         }
-        let src_entry = match self.source(asked, header.src()) {
+        let src_entry = match self.source(asked, header) {
             Ok(entry) => entry,
             Err(reason) => return Composed::drop(reason),
         };
@@ -85,15 +86,15 @@ impl Composer<'_> {
 
     /// Whether the port may send from this address; learns it, or moves it here. `Ok(None)`: it may, but nothing was
     /// remembered, so the decision must not be either.
-    fn source(&self, asked: &Asked<'_>, src: [u8; 6]) -> Result<Option<EntryRef>, DropReason> {
-        let from = asked.from;
+    fn source(&self, asked: &Asked<'_>, header: &Header) -> Result<Option<EntryRef>, DropReason> {
+        let (from, src) = (asked.from, header.src());
         // What is its own, and what isn't, comes before what can be remembered.
         if !self.may_be_its(from, src) {
             return Err(DropReason::Spoofed);
         }
         match self.macs.find(from.network, src) {
-            Some(found) => self.known(asked, found, src),
-            None => self.unknown(asked, src),
+            Some(found) => self.known(asked, found, header),
+            None => self.unknown(asked, header),
         }
     }
 
@@ -107,8 +108,8 @@ impl Composer<'_> {
     }
 
     /// Nobody has the address.
-    fn unknown(&self, asked: &Asked<'_>, src: [u8; 6]) -> Result<Option<EntryRef>, DropReason> {
-        let (from, now) = (asked.from, asked.now);
+    fn unknown(&self, asked: &Asked<'_>, header: &Header) -> Result<Option<EntryRef>, DropReason> {
+        let (from, now, src) = (asked.from, asked.now, header.src());
         let (kind, address_max) = match from.source {
             SourcePolicy::Fixed(_) => (Kind::Static, u32::MAX),
             // From here on no other address can be its own, whatever becomes of this one's entry.
@@ -123,7 +124,7 @@ impl Composer<'_> {
             Learned::Yes(entry) => Ok(Some(entry)),
             Learned::PortFull => Self::not_learned(from, DropReason::Spoofed),
             Learned::NotNow => match self.macs.find(from.network, src) {
-                Some(found) => self.known(asked, found, src),
+                Some(found) => self.known(asked, found, header),
                 None => Self::not_learned(from, DropReason::NotLearned),
             },
         }
@@ -139,20 +140,29 @@ impl Composer<'_> {
     }
 
     /// The address is in the table.
-    fn known(&self, asked: &Asked<'_>, found: Found, src: [u8; 6]) -> Result<Option<EntryRef>, DropReason> {
-        let (from, now) = (asked.from, asked.now);
+    fn known(&self, asked: &Asked<'_>, found: Found, header: &Header) -> Result<Option<EntryRef>, DropReason> {
+        let (from, now, src) = (asked.from, asked.now, header.src());
         if found.port == from.port {
             self.macs.touch(found.entry, now);
             self.macs.heard(found.entry);
             return Ok(Some(found.entry));
         }
-        match Right::new(self, from, found, || self.macs.claim(found, from.port, asked.tick)) {
+        let claim = || self.macs.claim(found, from.port, asked.tick, self.is_firm(from, found.port, header.dst(), now));
+        match Right::new(self, from, found, now, claim) {
             Right::None => Err(DropReason::Spoofed),
             Right::Sends if matches!(from.source, SourcePolicy::Any(_)) => Ok(None),
             Right::Sends => Err(DropReason::Spoofed),
             Right::Owns => Ok(None),
             Right::Has => self.take(from, found, src, now),
         }
+    }
+
+    /// Whether a frame from the wire, from an address that port `holder` took from there, can't be one of the holder's own that came
+    /// back: it is for a guest here, to whom those are sent without leaving the host.
+    fn is_firm(&self, from: &Ingress, holder: PortId, dst: [u8; 6], now: u32) -> bool {
+        from.trunk.is_some()
+            && self.macs.owners().is_on_trial(holder, now)
+            && self.macs.find(from.network, dst).is_some_and(|found| found.port != from.port && found.port != holder)
     }
 
     fn take(&self, from: &Ingress, found: Found, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
@@ -178,12 +188,24 @@ impl Composer<'_> {
             return Self::not_learned(from, DropReason::NotLearned);
         }
         if self.is_wire(from.network, found.port) {
-            owners.won(from.port);
+            owners.won(from.port, now);
         } else if from.trunk.is_some() && !macs.is_resting(found.port) {
             owners.lost(found.port);
+            if owners.is_on_trial(found.port, now) {
+                macs.give_back(found.port, from.network, src);
+            }
         }
         // Another one may have it by now; what is decided then is true of this moment.
         Ok(self.macs.find(from.network, src).filter(|found| found.port == from.port).map(|found| found.entry))
+    }
+
+    /// Whether the port's guest may have used this address, which is behind the uplink, elsewhere: it did so here, was started
+    /// just now, or nobody uses the address there.
+    fn may_be_moved(&self, from: &Ingress, found: Found, now: u32) -> bool {
+        let owners = self.macs.owners();
+        owners.pin(from.port) != 0
+            || owners.is_young(from.port, now)
+            || now.saturating_sub(self.macs.seen(found.entry)) >= UNUSED
     }
 
     fn is_wire(&self, network: NetworkId, port: PortId) -> bool {
@@ -206,7 +228,13 @@ pub(crate) enum Right {
 
 impl Right {
     /// Of port `from` to what is `found` elsewhere. `claim`: claims it, where that counts, and says whether it is proven by that.
-    pub(crate) fn new(composer: &Composer<'_>, from: &Ingress, found: Found, claim: impl Fn() -> bool) -> Self {
+    pub(crate) fn new(
+        composer: &Composer<'_>,
+        from: &Ingress,
+        found: Found,
+        now: u32,
+        claim: impl Fn() -> bool,
+    ) -> Self {
         let is_resting = |port| composer.macs.is_resting(port);
         let proven = || if claim() { Right::Has } else { Right::Sends };
         match from.source {
@@ -227,6 +255,11 @@ impl Right {
                 Kind::Counted | Kind::Learned => proven(),
             },
             // From a guest: what is behind the uplink is the wire's.
+            SourcePolicy::Sticky
+                if composer.is_wire(from.network, found.port) && !composer.may_be_moved(from, found, now) =>
+            {
+                Right::None
+            }
             _ if composer.is_wire(from.network, found.port) => proven(),
             // Between guests.
             _ if found.kind >= Kind::Sticky => Right::None,

@@ -7,6 +7,9 @@
 //!
 //! The holder's frames are decided by what is remembered, which writes nothing. So the first of the claims bumps the entry's
 //! sequence; the holder's next frame is decided anew then, and that ends the claim. Of one address that happens once a gap at most.
+//!
+//! *Firm* claims are not ended by what the holder sends. They are frames that it can't be the origin of, and count against a port that
+//! took the address from the wire a short time ago ([`crate::owner`]): whoever had it before may have been silent by chance.
 
 /// What the two sides' times are counted in: 2^20 ns, about a millisecond.
 pub const TICK_SHIFT: u32 = 20;
@@ -19,13 +22,14 @@ const SLACK: u32 = 64;
 /// Claims that count.
 const ENOUGH: u64 = 3;
 
-/// What is known of an address's dispute. As a word: when a claim last counted, ticks since the first of them, claims, and the port
-/// that claims. Zero: there never was one.
+/// What is known of an address's dispute. As a word: when a claim last counted, whether the claims are firm, how many there are, ticks
+/// since the first of them, and the port that claims. Zero: there never was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dispute(pub(crate) u64);
 
 const N_SHIFT: u32 = 28;
 const N_MASK: u64 = 3 << N_SHIFT;
+const FIRM: u64 = 1 << 30;
 
 /// What a claim comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,19 +63,31 @@ impl Dispute {
         (self.0 & N_MASK) >> N_SHIFT
     }
 
+    fn is_firm(self) -> bool {
+        self.0 & FIRM != 0
+    }
+
+    fn firm_if(self, is_firm: bool) -> Self {
+        Self(self.0 | if is_firm { FIRM } else { 0 })
+    }
+
     /// The holder sent.
     pub(crate) fn heard(self) -> Self {
-        Self(self.0 & !N_MASK)
+        if self.is_firm() { self } else { Self(self.0 & !N_MASK) }
     }
 
     /// Port `by` sends from the address.
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-    pub(crate) fn claim(self, by: u16, tick: u32) -> Claim {
-        let first = Claim::Counts { after: Self::new(tick, 0, 1, by), is_first: true };
-        if self.0 == 0 {
+    pub(crate) fn claim(self, by: u16, tick: u32, is_firm: bool) -> Claim {
+        let first = Claim::Counts { after: Self::new(tick, 0, 1, by).firm_if(is_firm), is_first: true };
+        // What the fabric sends back of the holder's must not delay firm ones, so those begin at once.
+        if self.0 == 0 || is_firm && !self.is_firm() {
             return first;
         }
         let since = tick.wrapping_sub((self.0 >> 32) as u32);
+        if self.is_firm() && !is_firm && since.wrapping_add(SLACK) <= WITHIN + SLACK {
+            return Claim::Ignored;
+        }
         if since.wrapping_add(SLACK) < GAP + SLACK {
             return Claim::Ignored;
         }
@@ -83,7 +99,7 @@ impl Dispute {
         match self.by() == by {
             false => Claim::Ignored,
             true if n + 1 == ENOUGH => Claim::Proven { after: Self::new(tick, 0, 0, by) },
-            true => Claim::Counts { after: Self::new(tick, span, n + 1, by), is_first: false },
+            true => Claim::Counts { after: Self::new(tick, span, n + 1, by).firm_if(is_firm), is_first: false },
         }
     }
 }
@@ -103,7 +119,7 @@ mod tests {
                 dispute = dispute.heard();
                 continue;
             }
-            match dispute.claim(1, at) {
+            match dispute.claim(1, at, false) {
                 Claim::Ignored => {}
                 Claim::Counts { after, .. } => dispute = after,
                 Claim::Proven { .. } => return Some(at),
@@ -142,20 +158,49 @@ mod tests {
 
     #[test]
     fn claim_is_one_ports_until_it_is_over() {
-        let Claim::Counts { after, is_first: true } = Dispute(0).claim(1, 1000) else { panic!() };
-        assert_eq!(after.claim(2, 1000 + GAP), Claim::Ignored);
-        assert!(matches!(after.claim(2, 1000 + WITHIN + 1), Claim::Counts { is_first: true, .. }));
-        assert!(matches!(after.heard().claim(2, 1000 + GAP), Claim::Counts { is_first: true, .. }));
-        assert_eq!(after.heard().claim(1, 1001), Claim::Ignored, "the entry is bumped once a gap at most");
+        let Claim::Counts { after, is_first: true } = Dispute(0).claim(1, 1000, false) else { panic!() };
+        assert_eq!(after.claim(2, 1000 + GAP, false), Claim::Ignored);
+        assert!(matches!(after.claim(2, 1000 + WITHIN + 1, false), Claim::Counts { is_first: true, .. }));
+        assert!(matches!(after.heard().claim(2, 1000 + GAP, false), Claim::Counts { is_first: true, .. }));
+        assert_eq!(after.heard().claim(1, 1001, false), Claim::Ignored, "the entry is bumped once a gap at most");
     }
 
     #[test]
     fn clocks_wrap_and_differ_a_little() {
         let near = u32::MAX - 10;
         assert_eq!(proven_at(&[near], &[]), None);
-        let Claim::Counts { after, .. } = Dispute(0).claim(1, near) else { panic!() };
-        assert_eq!(after.claim(1, near - 3), Claim::Ignored, "a core whose clock was read before");
-        let Claim::Counts { after, .. } = after.claim(1, near.wrapping_add(GAP)) else { panic!() };
-        assert!(matches!(after.claim(1, near.wrapping_add(2 * GAP)), Claim::Proven { .. }));
+        let Claim::Counts { after, .. } = Dispute(0).claim(1, near, false) else { panic!() };
+        assert_eq!(after.claim(1, near - 3, false), Claim::Ignored, "a core whose clock was read before");
+        let Claim::Counts { after, .. } = after.claim(1, near.wrapping_add(GAP), false) else { panic!() };
+        assert!(matches!(after.claim(1, near.wrapping_add(2 * GAP), false), Claim::Proven { .. }));
+    }
+
+    #[test]
+    fn firm_claims_count_whatever_the_holder_sends_and_others_hold_them_up_as_little() {
+        let mut dispute = Dispute(0);
+        for at in 1000..1000 + GAP {
+            // What is sent back of the holder's, ten times a tick, and the holder.
+            for _ in 0..10 {
+                if let Claim::Counts { after, .. } = dispute.claim(1, at, false) {
+                    dispute = after;
+                }
+            }
+            dispute = dispute.heard();
+        }
+        let mut proven = None;
+        for at in 1000 + GAP..1000 + 4 * GAP {
+            if (at - 1000) % GAP == 0 {
+                match dispute.claim(1, at, true) {
+                    Claim::Ignored => {}
+                    Claim::Counts { after, .. } => dispute = after,
+                    Claim::Proven { .. } => proven = proven.or(Some(at)),
+                }
+            }
+            assert!(proven.is_some() || dispute.claim(1, at, false) == Claim::Ignored);
+            dispute = dispute.heard();
+        }
+        assert_eq!(proven, Some(1000 + 3 * GAP));
+        // And when they are over, others count again.
+        assert!(matches!(dispute.claim(1, 1000 + 10 * GAP, false), Claim::Counts { is_first: true, .. }));
     }
 }

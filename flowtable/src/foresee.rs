@@ -54,7 +54,7 @@ impl Composer<'_> {
         if let Some(reason) = self.refusal(from, header, is_tagged) {
             return Action::Drop(reason);
         }
-        if !self.may_seem_to_send(from, header.src()) {
+        if !self.may_seem_to_send(asked, header.src()) {
             return Action::Drop(DropReason::Spoofed);
         }
         let (action, _) = self.destination(from, header.dst());
@@ -62,7 +62,8 @@ impl Composer<'_> {
     }
 
     /// Whether the address is the port's, or may become it as far as can be said without trying.
-    fn may_seem_to_send(&self, from: &Ingress, src: [u8; 6]) -> bool {
+    fn may_seem_to_send(&self, asked: &Asked<'_>, src: [u8; 6]) -> bool {
+        let from = asked.from;
         if !self.may_be_its(from, src) {
             return false;
         }
@@ -72,7 +73,7 @@ impl Composer<'_> {
         };
         match self.macs.find(from.network, src) {
             Some(found) if found.port == from.port => true,
-            Some(found) => match Right::new(self, from, found, || false) {
+            Some(found) => match Right::new(self, from, found, asked.now, || false) {
                 Right::None => false,
                 Right::Sends => matches!(from.source, SourcePolicy::Any(_)),
                 Right::Owns => true,

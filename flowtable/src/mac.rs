@@ -365,6 +365,11 @@ impl MacTable {
         }
     }
 
+    /// When the address behind `entry` last sent, in seconds of the switch's clock.
+    pub(crate) fn seen(&self, entry: EntryRef) -> u32 {
+        self.seen.get(entry.slot as usize).map_or(0, |seen| seen.load(Ordering::Relaxed))
+    }
+
     /// Addresses that are the port's in the table.
     pub fn n_addresses(&self, port: PortId) -> u32 {
         self.per_port.get(usize::from(port)).map_or(0, |count| count.load(Ordering::Relaxed))
@@ -524,12 +529,13 @@ impl MacTable {
     }
 
     /// Port `by` sends from an address that is on the other side of the wire: whether that proves that it has it; see
-    /// [`crate::dispute`]. `tick`: 2^20 ns of the switch's clock.
-    pub fn claim(&self, found: Found, by: PortId, tick: u32) -> bool {
+    /// [`crate::dispute`]. `tick`: 2^20 ns of the switch's clock. `is_firm`: the holder can't be the origin of the frame, and what it
+    /// sends itself ends nothing.
+    pub fn claim(&self, found: Found, by: PortId, tick: u32, is_firm: bool) -> bool {
         let slot = found.entry.slot as usize;
         let (Some(dispute), Some(word)) = (self.disputes.get(slot), self.words.get(slot)) else { return false };
         let before = dispute.load(Ordering::Relaxed);
-        let (after, is_first, is_proven) = match Dispute(before).claim(by, tick) {
+        let (after, is_first, is_proven) = match Dispute(before).claim(by, tick, is_firm) {
             Claim::Ignored => return false,
             Claim::Counts { after, is_first } => (after, is_first, false),
             Claim::Proven { after } => (after, false, true),
@@ -650,6 +656,11 @@ impl MacTable {
         pins.filter(|&(_, key)| key != 0).map(|(port, key)| (port, network_of(key), mac_of(key))).collect()
     }
 
+    /// The port took the address from the wire, which turned out to use it still: it is not the port's own any more.
+    pub(crate) fn give_back(&self, port: PortId, network: NetworkId, mac: [u8; 6]) {
+        self.owners.give_back(port, key_of(network, mac));
+    }
+
     /// How often addresses of the port went to its network's uplink, and came back.
     pub fn moves(&self, port: PortId) -> Moves {
         self.owners.moves(port)
@@ -675,6 +686,7 @@ impl MacTable {
     /// A receive ring of the port is started, and what is its own is its own again: its address from the topology wherever it is, the
     /// one that stuck to it if it went away while the port rested.
     pub fn start(&self, from: &Ingress, now: u32) {
+        self.owners.begin(from.port, now);
         if !self.owners.set_resting(from.port, false) {
             return;
         }

@@ -210,11 +210,11 @@ fn claim_from_one_holder_counts_nothing_against_the_next() {
     let macs = MacTable::new(64, 8, [3, 5]);
     let mac = [2, 0, 0, 0, 0, 9];
     assert!(matches!(macs.learn(0, mac, 1, Kind::Counted, 9, 0), Learned::Yes(_)));
-    assert!(!macs.claim(macs.find(0, mac).unwrap(), 6, 1000));
+    assert!(!macs.claim(macs.find(0, mac).unwrap(), 6, 1000, false));
     assert!(macs.rows()[0].is_disputed);
     assert!(macs.move_to(macs.find(0, mac).unwrap(), 2, Kind::Learned, 9, 0));
     assert!(!macs.rows()[0].is_disputed);
     // So the next claim is the first again, by which the new holder is listened for.
     let before = macs.find(0, mac).unwrap().entry;
-    assert!(!macs.claim(macs.find(0, mac).unwrap(), 6, 1300) && !macs.holds(before));
+    assert!(!macs.claim(macs.find(0, mac).unwrap(), 6, 1300, false) && !macs.holds(before));
 }

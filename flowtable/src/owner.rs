@@ -4,10 +4,22 @@
 //! a guest whose address is behind another port for now may not send from any other one. Cores pin by one compare-and-swap, so that
 //! of two cores with two new addresses of one guest one loses. Control alone unpins, and says who *rests*: a port none of whose
 //! receive rings is started. The address of a port that rests may live behind the network's uplink meanwhile.
+//!
+//! An address that is behind the uplink may be a guest's that QEMU migrated here, or the gateway's. What tells them apart is time: the
+//! one speaks as soon as its receive ring starts, the other one is never silent for long, and goes on to speak when its address was taken.
+//! So a guest may take its first address from the wire only while it is *young*, or where nobody there used it for long; and a
+//! port that took one is on *trial* for a while ([`crate::dispute`]).
 
 use crate::lines::Apart;
 use crate::network::PortId;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Seconds from the first start of a guest's receive rings in which it may have been migrated here: QEMU announces it within one.
+const YOUNG: u32 = 5;
+/// Seconds after which an address is not used behind the uplink any more, as far as can be told.
+pub(crate) const UNUSED: u32 = 30;
+/// Seconds for which a port that took an address from the wire may lose it to who had it.
+const TRIAL: u32 = 60;
 
 /// All ports, by id.
 #[derive(Debug)]
@@ -18,6 +30,9 @@ struct Owner {
     /// The key of its address in the table; 0: none yet.
     pin: AtomicU64,
     is_resting: AtomicBool,
+    /// Seconds of the switch's clock. 0: no receive ring of its guest was started yet.
+    young_until: AtomicU32,
+    trial_until: AtomicU32,
     n_lost: AtomicU32,
     n_won: AtomicU32,
     n_away: AtomicU32,
@@ -61,7 +76,33 @@ impl Owners {
         // Not a swap, which loom takes apart in more ways than there are.
         let key = owner.pin.load(Ordering::Relaxed);
         owner.pin.store(0, Ordering::Relaxed);
+        owner.young_until.store(0, Ordering::Relaxed);
+        owner.trial_until.store(0, Ordering::Relaxed);
         key
+    }
+
+    /// The port's guest had no right to what it took: it may have another address, but is not young again.
+    pub(crate) fn give_back(&self, port: PortId, key: u64) {
+        let Some(owner) = self.of(port) else { return };
+        let _ = owner.pin.compare_exchange(key, 0, Ordering::Relaxed, Ordering::Relaxed);
+        owner.trial_until.store(0, Ordering::Relaxed);
+    }
+
+    /// A receive ring of the port's guest is started.
+    pub(crate) fn begin(&self, port: PortId, now: u32) {
+        let Some(owner) = self.of(port) else { return };
+        let until = now.saturating_add(YOUNG);
+        let _ = owner.young_until.compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether the port's guest may still be about to say that it was migrated here.
+    pub(crate) fn is_young(&self, port: PortId, now: u32) -> bool {
+        self.of(port).is_some_and(|owner| now < owner.young_until.load(Ordering::Relaxed))
+    }
+
+    /// Whether the port took an address from the wire a short time ago.
+    pub(crate) fn is_on_trial(&self, port: PortId, now: u32) -> bool {
+        self.of(port).is_some_and(|owner| now < owner.trial_until.load(Ordering::Relaxed))
     }
 
     /// Whether none of the port's receive rings is started.
@@ -79,8 +120,11 @@ impl Owners {
         self.of(port).map(|owner| owner.n_lost.fetch_add(1, Ordering::Relaxed));
     }
 
-    pub(crate) fn won(&self, port: PortId) {
-        self.of(port).map(|owner| owner.n_won.fetch_add(1, Ordering::Relaxed));
+    /// The port took an address from the uplink.
+    pub(crate) fn won(&self, port: PortId, now: u32) {
+        let Some(owner) = self.of(port) else { return };
+        owner.n_won.fetch_add(1, Ordering::Relaxed);
+        owner.trial_until.store(now.saturating_add(TRIAL), Ordering::Relaxed);
     }
 
     pub(crate) fn went_away(&self, port: PortId) {

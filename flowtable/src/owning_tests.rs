@@ -6,6 +6,8 @@ use crate::mac::{Kind, Learned, Row};
 
 const SPOOFED: Action = Action::Drop(DropReason::Spoofed);
 const FLOOD_2: Action = Action::Flood(2);
+/// Ticks, and a few less.
+const SECOND: u32 = 953;
 /// The guest in network 2, whose uplink is [`UPLINK`].
 const GUEST: PortId = 5;
 
@@ -22,6 +24,16 @@ impl Rig {
     /// A frame from the wire of network 2.
     fn wire(&mut self, dst: [u8; 6], src: [u8; 6]) -> Action {
         wire(self, dst, src, &[(0x8100, 100)], 64)
+    }
+
+    fn wire_at(&mut self, dst: [u8; 6], src: [u8; 6], now: u32) -> Action {
+        let mut header = Header::default();
+        header.0[..6].copy_from_slice(&dst);
+        header.0[6..12].copy_from_slice(&src);
+        header.0[12..18].copy_from_slice(&[0x81, 0, 0, 100, 8, 0]);
+        let mut actions = [Action::Flood(9)];
+        self.lookup.decide(&unbounded(UPLINK), &[header], &[64], &mut actions, now);
+        actions[0]
     }
 
     fn at(&mut self, ticks: u32) -> &mut Self {
@@ -138,6 +150,7 @@ fn first_frame_from_an_address_behind_the_uplink_makes_nothing_stick() {
 fn guest_that_was_migrated_here_keeps_its_address() {
     let mut rig = Rig::new();
     rig.wire(ALL, A);
+    rig.macs.start(&sticky(GUEST), 0);
     // As QEMU announces it.
     let announced = [0, 50, 200, 450, 800].map(|ms: u32| 1000 + ms * 1_000_000 / (1 << TICK_SHIFT));
     let passed = announced.map(|tick| rig.at(tick).send(&sticky(GUEST), ALL, A, 0));
@@ -145,6 +158,95 @@ fn guest_that_was_migrated_here_keeps_its_address() {
     assert_eq!(rig.port_of(A), Some(GUEST));
     assert_eq!(rig.macs.moves(GUEST).n_won, 1);
     assert_eq!(rig.send(&sticky(GUEST), ALL, B, 0), SPOOFED, "it is the guest's own now");
+}
+
+#[test]
+fn guest_that_has_run_for_a_while_takes_no_address_that_the_wire_uses_now_and_then() {
+    let mut rig = Rig::new();
+    rig.macs.start(&sticky(GUEST), 0);
+    // A gateway that says something each 20 s.
+    for tick in 6 * SECOND..200 * SECOND {
+        let now = tick / SECOND;
+        if tick % (20 * SECOND) == 6 * SECOND {
+            rig.at(tick).wire_at(ALL, C, now);
+        }
+        assert_eq!(rig.at(tick).send(&sticky(GUEST), ALL, C, now), SPOOFED);
+    }
+    assert_eq!((rig.port_of(C), rig.macs.pins()), (Some(UPLINK), vec![]));
+    // Its queues start once more, which makes it no other guest.
+    rig.macs.rest(GUEST);
+    rig.macs.start(&sticky(GUEST), 200);
+    rig.wire_at(ALL, C, 200);
+    for n in 1..5 {
+        assert_eq!(rig.at(200 * SECOND + n * GAP).send(&sticky(GUEST), ALL, C, 200), SPOOFED);
+    }
+    assert_eq!(rig.send(&sticky(GUEST), C, A, 200), Action::Unicast(UPLINK), "and its own address it may have");
+}
+
+#[test]
+fn guest_that_was_moved_here_and_booted_has_its_address_when_it_is_used_nowhere_else() {
+    let mut rig = Rig::new();
+    rig.wire(ALL, A);
+    rig.macs.start(&sticky(GUEST), 1);
+    let passed = |rig: &mut Rig, now: u32| {
+        let sent = (0..4).map(|n| rig.at(now * SECOND + n * GAP).send(&sticky(GUEST), ALL, A, now));
+        sent.filter(|&action| action == FLOOD_2).count()
+    };
+    assert_eq!([20, 29, 30].map(|now| passed(&mut rig, now)), [0, 0, 2]);
+    assert_eq!(rig.port_of(A), Some(GUEST));
+}
+
+#[test]
+fn gateway_that_was_silent_when_a_young_guest_took_its_address_gets_it_back_by_speaking() {
+    let mut rig = Rig::new();
+    let neighbour = Ingress { port: 4, network: 2, ..any(4) };
+    rig.send(&neighbour, ALL, B, 0);
+    rig.wire(ALL, C);
+    rig.macs.start(&sticky(GUEST), 0);
+    (1..4).for_each(|n| {
+        rig.at(n * GAP).send(&sticky(GUEST), ALL, C, 0);
+    });
+    assert_eq!(rig.port_of(C), Some(GUEST), "as a guest that was migrated here");
+    // What the fabric sends back, and what is for everybody, proves nothing while the guest sends; the guest is never silent.
+    let mut back_at = None;
+    for tick in 4 * GAP..4 * GAP + 3 * SECOND {
+        let now = tick / SECOND;
+        let own = rig.at(tick).send(&sticky(GUEST), B, C, now);
+        if tick < 4 * GAP + SECOND {
+            rig.wire_at(ALL, C, now);
+            rig.wire_at(numbered(9), C, now);
+            rig.wire_at(C, C, now);
+            assert_eq!(own, Action::Unicast(4));
+        } else if tick % 200 == 0 && rig.wire_at(B, C, now) == Action::Unicast(4) {
+            back_at = back_at.or(Some(tick));
+        }
+    }
+    assert!(back_at.is_some_and(|at| at < 4 * GAP + SECOND + 800), "{back_at:?}");
+    assert_eq!((rig.port_of(C), rig.macs.pins()), (Some(UPLINK), vec![]));
+    assert_eq!((rig.macs.moves(GUEST).n_won, rig.macs.moves(GUEST).n_lost), (1, 1));
+    // It takes it no second time, and has its own.
+    for n in 0..5 {
+        assert_eq!(rig.at(10 * SECOND + n * GAP).send(&sticky(GUEST), ALL, C, 10), SPOOFED);
+    }
+    assert_eq!(rig.send(&sticky(GUEST), B, A, 10), Action::Unicast(4));
+}
+
+#[test]
+fn trial_ends_and_the_address_is_the_guests_as_any_other() {
+    let mut rig = Rig::new();
+    let neighbour = Ingress { port: 4, network: 2, ..any(4) };
+    rig.send(&neighbour, ALL, B, 0);
+    rig.wire(ALL, A);
+    rig.macs.start(&sticky(GUEST), 0);
+    (1..4).for_each(|n| {
+        rig.at(n * GAP).send(&sticky(GUEST), ALL, A, 0);
+    });
+    for tick in 61 * SECOND..64 * SECOND {
+        let now = tick / SECOND;
+        assert_eq!(rig.at(tick).send(&sticky(GUEST), B, A, now), Action::Unicast(4));
+        assert_eq!(rig.wire_at(B, A, now), SPOOFED);
+    }
+    assert_eq!((rig.port_of(A), rig.macs.pins()), (Some(GUEST), vec![(GUEST, 2, A)]));
 }
 
 #[test]
@@ -304,6 +406,7 @@ fn address_of_a_guest_that_ended_is_free_wherever_it_is() {
     for n in 1..4 {
         rig.at(n * GAP).wire(ALL, A);
     }
+    rig.macs.start(&other, 0);
     for n in 5..8 {
         rig.at(n * GAP).send(&other, ALL, A, 0);
     }

@@ -271,14 +271,14 @@ fn holder_that_sends_once_it_was_claimed_from_is_heard() {
         let remembered = find(&table, mac(1)).unwrap();
         let claimer = {
             let table = table.clone();
-            thread::spawn(move || assert!(!table.claim(remembered, 2, 1000)))
+            thread::spawn(move || assert!(!table.claim(remembered, 2, 1000, false)))
         };
         let was_slow = !table.holds(remembered.entry);
         if was_slow {
             table.heard(find(&table, mac(1)).unwrap().entry);
         }
         claimer.join().unwrap();
-        let claim = |tick| table.claim(find(&table, mac(1)).unwrap(), 2, tick);
+        let claim = |tick| table.claim(find(&table, mac(1)).unwrap(), 2, tick, false);
         let proven = [1000 + SECOND / 3, 1000 + 2 * SECOND / 3].map(claim);
         assert_eq!(proven, [false, !was_slow], "was heard: {was_slow}");
     });
