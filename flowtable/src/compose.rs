@@ -116,9 +116,10 @@ impl Composer<'_> {
             SourcePolicy::Sticky if !self.macs.pin(from.port, from.network, src) => return Err(DropReason::Spoofed),
             SourcePolicy::Sticky => (Kind::Sticky, u32::MAX),
             SourcePolicy::Learn(n) => (Kind::Counted, n),
-            SourcePolicy::Any(n) if self.macs.n_addresses(from.port) >= n => return Ok(None),
-            SourcePolicy::Any(_) if !self.macs.may_learn(from.port, now) => return Ok(None),
-            SourcePolicy::Any(n) => (Kind::Learned, n),
+            SourcePolicy::Any(n) => match self.learnable(from, n, now) {
+                Some(address_max) => (Kind::Learned, address_max),
+                None => return Ok(None),
+            },
         };
         match self.macs.learn(from.network, src, from.port, kind, address_max, now) {
             Learned::Yes(entry) => Ok(Some(entry)),
@@ -128,6 +129,20 @@ impl Composer<'_> {
                 None => Self::not_learned(from, DropReason::NotLearned),
             },
         }
+    }
+
+    /// How many addresses a port that may send from any may have, if it may have another one now.
+    fn learnable(&self, from: &Ingress, n: u32, now: u32) -> Option<u32> {
+        if self.macs.n_addresses(from.port) < n && self.macs.may_learn(from.port, now) {
+            return Some(n);
+        }
+        (from.trunk.is_some() && self.macs.reserves().may_learn(from.network, now)).then_some(u32::MAX)
+    }
+
+    /// Whether the port may have no more addresses.
+    fn is_full(&self, from: &Ingress, n: u32) -> bool {
+        let has_reserve = || from.trunk.is_some() && self.macs.reserves().has_room(from.network);
+        self.macs.n_addresses(from.port) >= n && !has_reserve()
     }
 
     /// What becomes of a frame whose source could not be entered. Of a port with a number of addresses nobody could tell then how many
@@ -177,12 +192,12 @@ impl Composer<'_> {
                 let is_resting = macs.is_resting(found.port);
                 if is_resting { macs.send_away(found, from.port, now) } else { take(Kind::Learned, u32::MAX) }
             }
-            SourcePolicy::Learn(n) | SourcePolicy::Any(n) if macs.n_addresses(from.port) >= n => {
+            SourcePolicy::Learn(n) | SourcePolicy::Any(n) if self.is_full(from, n) => {
                 return Self::not_learned(from, DropReason::Spoofed);
             }
             SourcePolicy::Learn(_) | SourcePolicy::Any(_) if !macs.may_move(from.port, now) => false,
             SourcePolicy::Learn(n) => take(Kind::Counted, n),
-            SourcePolicy::Any(n) => take(Kind::Learned, n),
+            SourcePolicy::Any(n) => take(Kind::Learned, if from.trunk.is_some() { u32::MAX } else { n }),
         };
         if !is_taken {
             return Self::not_learned(from, DropReason::NotLearned);

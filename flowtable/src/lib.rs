@@ -10,7 +10,7 @@
 //! - [`network`]: broadcast domains, and what an ingress port may do
 //! - [`mac`]: the MAC table, shared by all cores
 //! - [`owner`]: which address is a port's own, and whether it takes frames; [`dispute`]: who has one that a guest and the wire both use
-//! - [`budget`]: how much a port may change of it in a second
+//! - [`budget`]: how much a port may change of it in a second; [`reserve`]: how much of it is each network's own
 //! - [`key`]: what a flow is recognised by
 //! - [`table`]: decisions remembered, one entry a flow, shared by all cores; `slab` holds its entries, `quota` says whose they are
 //! - `front`: those that one core has used most lately
@@ -40,6 +40,7 @@ pub mod owner;
 pub mod policy;
 mod quota;
 pub mod reclaim;
+pub mod reserve;
 mod slab;
 mod sync;
 pub mod table;

@@ -21,6 +21,7 @@ use crate::header::spread;
 use crate::lines::{Apart, Words, prefetch};
 use crate::network::{Ingress, NetworkId, PortId, SourcePolicy};
 use crate::owner::{Moves, Owners};
+use crate::reserve::Reserves;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Slots of a bucket. (A checker that tries everything needs small ones.)
@@ -131,6 +132,7 @@ pub struct MacTable {
     disputes: Words,
     owners: Owners,
     per_port: Box<[AtomicU32]>,
+    reserves: Reserves,
     budgets: Box<[Apart<Budgets>]>,
     /// By network, as far as they go; those beyond share them.
     epochs: [Apart<AtomicU32>; EPOCHS],
@@ -246,6 +248,7 @@ impl MacTable {
             disputes: Words::new(n_slots),
             owners: Owners::new(n_ports),
             per_port: (0..n_ports).map(|_| AtomicU32::new(0)).collect(),
+            reserves: Reserves::new(),
             budgets: (0..n_ports).map(|_| Apart::default()).collect(),
             epochs: std::array::from_fn(|_| Apart(AtomicU32::new(1))),
             learning: (0..STRIPES).map(|_| AtomicBool::new(false)).collect(),
@@ -351,6 +354,11 @@ impl MacTable {
         self.budgets.get(usize::from(port)).is_some_and(|port| port.0.learns.take(now, LEARNS_PER_SECOND))
     }
 
+    /// What a network may learn beyond what its uplink's port may.
+    pub(crate) fn reserves(&self) -> &Reserves {
+        &self.reserves
+    }
+
     /// Whether the port may take one more address over from another one in this second.
     pub fn may_move(&self, port: PortId, now: u32) -> bool {
         self.budgets.get(usize::from(port)).is_some_and(|port| port.0.moves.take(now, MOVES_PER_SECOND))
@@ -436,6 +444,9 @@ impl MacTable {
             count.fetch_sub(1, Ordering::Relaxed);
             return Learned::NotNow;
         };
+        if kind == Kind::Learned {
+            self.reserves.entered(network_of(key));
+        }
         self.seen[slot].store(now, Ordering::Relaxed);
         self.disputes[slot].store(0, Ordering::Relaxed);
         let word = next_word(self.words[slot].load(Ordering::Relaxed), port, kind);
@@ -507,7 +518,13 @@ impl MacTable {
             from.fetch_sub(1, Ordering::Relaxed);
             self.seen[slot].store(now, Ordering::Relaxed);
             // The key can't be another's: an entry that goes, goes with its word.
-            self.changed(self.keys[slot].load(Ordering::Relaxed));
+            let key = self.keys[slot].load(Ordering::Relaxed);
+            self.changed(key);
+            match (kind_of(before) == Kind::Learned, kind == Kind::Learned) {
+                (false, true) => self.reserves.entered(network_of(key)),
+                (true, false) => self.reserves.left(network_of(key)),
+                _ => {}
+            }
             if !is_away {
                 // The holder before was claimed from; of this one nothing was heard that it could have answered.
                 self.heard(found.entry);
@@ -600,7 +617,11 @@ impl MacTable {
     /// Ends an entry; the slot is the caller's then. None: another one changed it.
     fn invalidate(&self, slot: usize, word: u64) -> Option<()> {
         self.words[slot].compare_exchange(word, next_sequence(word), Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        self.changed(self.keys[slot].load(Ordering::Relaxed));
+        let key = self.keys[slot].load(Ordering::Relaxed);
+        self.changed(key);
+        if kind_of(word) == Kind::Learned {
+            self.reserves.left(network_of(key));
+        }
         if let Some(count) = self.per_port.get(usize::from(port_of(word))) {
             count.fetch_sub(1, Ordering::Relaxed);
         }

@@ -128,6 +128,38 @@ fn wire_that_fills_the_table_leaves_guests_their_addresses() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
+fn stations_of_one_network_leave_those_of_another_their_place() {
+    for now in [0, 1] {
+        let mut rig = Rig::new();
+        let uplink = port(UPLINK, SourcePolicy::Any(500));
+        let mut wire = |tag: &[u8], src: [u8; 6]| {
+            let mut header = Header::default();
+            header.0[..6].copy_from_slice(&ALL);
+            header.0[6..12].copy_from_slice(&src);
+            header.0[12..12 + tag.len()].copy_from_slice(tag);
+            let mut actions = [Action::Flood(9)];
+            rig.lookup.decide(&uplink, &[header], &[64], &mut actions, now);
+            actions[0]
+        };
+        // The port has all that it may, or may learn no more in this second.
+        for n in 0..200_000 {
+            assert_eq!(wire(&[8, 0], numbered(n)), Action::Flood(3));
+        }
+        for n in 0..200 {
+            assert_eq!(wire(&[0x81, 0, 0, 100, 8, 0], numbered(n)), FLOOD_2);
+        }
+        rig.send(&sticky(GUEST), ALL, A, now);
+        let unknown = (0..200).filter(|&n| rig.send(&sticky(GUEST), numbered(n), A, now) != Action::Unicast(UPLINK));
+        assert_eq!(unknown.count(), 0);
+        // What is forgotten leaves its place to others.
+        rig.macs.age(1000, 300);
+        assert!(rig.macs.reserves().has_room(2) && rig.macs.reserves().has_room(3));
+        assert_eq!(rig.macs.n_addresses(UPLINK), 0);
+    }
+}
+
+#[test]
 fn first_frame_from_an_address_behind_the_uplink_makes_nothing_stick() {
     let mut rig = Rig::new();
     let gateway = C;

@@ -10,7 +10,7 @@ use std::thread::{Builder, JoinHandle};
 
 use config::{Listens, MacPolicy, Nic, PortKind, Topology};
 use flowtable::mac::Learned;
-use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
+use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy, reserve};
 use pmd::Fleet;
 use pmd::fleet::FleetOptions;
 use pmd::time::Clock;
@@ -313,7 +313,8 @@ fn n_macs(topology: &Topology) -> usize {
     };
     let granted: usize = topology.nics().map(|(_, nic)| of_nic(nic)).sum();
     let of_uplinks = topology.uplinks.len() * usize::try_from(UPLINK_MACS).unwrap_or(0);
-    (granted + of_uplinks + n_any(topology) * any_max(topology)).max(1024)
+    let of_networks = topology.networks.len() * usize::try_from(reserve::ADDRESSES).unwrap_or(0);
+    (granted + of_uplinks + of_networks + n_any(topology) * any_max(topology)).max(1024)
 }
 
 /// NICs with `macs: any`.
