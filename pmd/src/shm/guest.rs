@@ -170,6 +170,8 @@ pub struct GuestMemory {
     regions: Vec<Region>,
     /// Whether some mapping has pages that cores may not touch yet.
     is_paged: bool,
+    /// What the guest may have put back of pages that it takes away; values that are made of this one share it.
+    account: Arc<pager::Account>,
 }
 
 impl GuestMemory {
@@ -186,9 +188,9 @@ impl GuestMemory {
     /// # Errors
     /// As [`GuestMemory::new`].
     pub fn replaced_by(&self, specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
-        specs.into_iter().try_fold(Self::default(), |memory, spec| {
+        specs.into_iter().try_fold(self.of(Vec::new()), |memory, spec| {
             memory.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
-            let region = self.same_region(&spec).cloned().map_or_else(|| map_as_it_is(&spec), Ok)?;
+            let region = self.same_region(&spec).cloned().map_or_else(|| self.map_as_it_is(&spec), Ok)?;
             Ok(memory.insert(region))
         })
     }
@@ -201,7 +203,7 @@ impl GuestMemory {
     pub fn of_large_pages(specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
         specs.into_iter().try_fold(Self::default(), |memory, spec| {
             memory.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
-            Ok(memory.insert(map(&spec, true)?))
+            Ok(memory.insert(map(&spec, Some(&memory.account))?))
         })
     }
 
@@ -231,7 +233,7 @@ impl GuestMemory {
     /// As [`GuestMemory::new`].
     pub fn with(&self, spec: RegionSpec) -> Result<Self, SetupError> {
         self.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
-        Ok(self.insert(map_as_it_is(&spec)?))
+        Ok(self.insert(self.map_as_it_is(&spec)?))
     }
 
     /// Whether this very region is there already: the same addresses, and the same part of the same file.
@@ -273,7 +275,7 @@ impl GuestMemory {
         let mut regions = self.regions.clone();
         let place = regions.partition_point(|r| r.guest_addr < region.guest_addr);
         regions.insert(place, region);
-        Self::of(regions)
+        self.of(regions)
     }
 
     /// The same without one region.
@@ -287,12 +289,17 @@ impl GuestMemory {
                 "the front-end removes a memory region at {guest_addr:#x} that it never added"
             )));
         }
-        Ok(Self::of(self.regions.iter().filter(|r| !is_it(r)).cloned().collect()))
+        Ok(self.of(self.regions.iter().filter(|r| !is_it(r)).cloned().collect()))
     }
 
-    fn of(regions: Vec<Region>) -> Self {
+    fn of(&self, regions: Vec<Region>) -> Self {
         let is_paged = regions.iter().any(|r| r.mapping.presence.is_some());
-        Self { regions, is_paged }
+        Self { regions, is_paged, account: self.account.clone() }
+    }
+
+    fn map_as_it_is(&self, spec: &RegionSpec) -> Result<Region, SetupError> {
+        let is_paged = sys::file_facts(&spec.file).is_ok_and(|facts| facts.page > SMALL_PAGE);
+        map(spec, is_paged.then_some(&self.account))
     }
 
     /// How many regions there are.
@@ -436,20 +443,22 @@ fn check_range(kind: &str, addr: u64, len: u64) -> Result<(), SetupError> {
 }
 
 /// Which pages of a mapping of large ones cores may touch: none yet. `None`: nobody can make them, so that cores have to.
-fn presence(file: &File, start: u64, base: *mut u8, len: usize, page: u64) -> Option<Arc<Presence>> {
+fn presence(
+    file: &File,
+    start: u64,
+    base: *mut u8,
+    len: usize,
+    page: u64,
+    account: &Arc<pager::Account>,
+) -> Option<Arc<Presence>> {
     let (base, page) = (base as usize, usize::try_from(page).ok()?);
     let is_told = sys::userfault::tell_by_signal(base, len);
-    let presence = Arc::new(Presence::new(file.try_clone().ok()?, start, base, len, page, is_told));
+    let presence = Arc::new(Presence::new(file.try_clone().ok()?, start, base, len, page, is_told, account.clone()));
     pager::attend(&presence).then_some(presence)
 }
 
-fn map_as_it_is(spec: &RegionSpec) -> Result<Region, SetupError> {
-    let is_paged = sys::file_facts(&spec.file).is_ok_and(|facts| facts.page > SMALL_PAGE);
-    map(spec, is_paged)
-}
-
-/// `is_paged`: of large pages, cores touch only those that were granted.
-fn map(spec: &RegionSpec, is_paged: bool) -> Result<Region, SetupError> {
+/// `account`: the guest's, if the pages are large ones, of which cores touch only those that were granted.
+fn map(spec: &RegionSpec, account: Option<&Arc<pager::Account>>) -> Result<Region, SetupError> {
     let text = |what: &str| format!("cannot map the front-end's memory region at {:#x}: {what}", spec.guest_addr);
     let say = |what: &str| SetupError::new(text(what));
     let facts = sys::file_facts(&spec.file).map_err(|e| say(&e.to_string()))?;
@@ -469,7 +478,7 @@ fn map(spec: &RegionSpec, is_paged: bool) -> Result<Region, SetupError> {
     let len = usize::try_from(whole_end - start).map_err(|_| say("it is too long"))?;
     let base = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
     // Always: a file that is sealed against shrinking may still have no page behind it, as in an empty pool of huge ones.
-    let presence = if is_paged { presence(&spec.file, start, base, len, facts.page) } else { None };
+    let presence = account.and_then(|account| presence(&spec.file, start, base, len, facts.page, account));
     let guard = Guard::new(base, len, presence.as_ref());
     let is_guarded = guard.is_some();
     let file = FileId { device: facts.device, inode: facts.inode };

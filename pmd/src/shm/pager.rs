@@ -6,14 +6,14 @@
 use super::presence::{Backing, Presence};
 use crate::sys::{self, Epoll, EventFd, userfault};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// A hole costs a core about ten microseconds, and milliseconds were seen, the cause of which is not known, when one was put
-/// back every other millisecond. So a mapping may have few, after what it has saved up.
+/// back every other millisecond. So a guest may have few, over all its mappings, after what it has saved up.
 const NS_A_HOLE: u64 = 50_000_000;
 const HOLES_SAVED: u64 = 16;
-/// The same for all mappings together.
+/// The same for all guests together, in turn.
 const NS_A_HOLE_OF_ALL: u64 = 10_000_000;
 const HOLES_SAVED_OF_ALL: u64 = 64;
 
@@ -74,50 +74,85 @@ impl Pager {
     }
 
     fn run(&self, epoll: &Epoll) {
-        let mut credit = Credit::default();
+        let mut of_all = Credit::default();
         let mut next = None;
         loop {
             epoll.wait(next);
             self.wake.clear();
             // Whoever wants something from here on calls again.
             self.is_called.swap(false, Ordering::AcqRel);
-            // In a value of their own, so that nobody waits for a page to be made who has another mapping.
-            let mappings: Vec<_> = lock(&self.mappings).iter().filter_map(Weak::upgrade).collect();
-            next = mappings.iter().filter_map(|presence| serve(presence, &mut credit)).min();
+            loop {
+                // In a value of their own, so that nobody waits for a page to be made who has another mapping.
+                let mut mappings: Vec<_> = lock(&self.mappings).iter().filter_map(Weak::upgrade).collect();
+                let pass = serve_each(&mut mappings, &mut of_all);
+                next = pass.due;
+                if pass.n_made == 0 {
+                    break;
+                }
+            }
         }
     }
 }
 
-/// Makes what is wanted of one mapping; gives after how many nanoseconds some page is due that had to wait.
-fn serve(presence: &Presence, of_all: &mut Credit) -> Option<u64> {
-    let mut due = None;
-    for page in presence.take_wanted() {
-        let mut backing = lock(&presence.backing);
+/// What a pass came to.
+#[derive(Debug, Default)]
+struct Pass {
+    n_made: usize,
+    /// After how many nanoseconds some page is due that had to wait.
+    due: Option<u64>,
+}
+
+impl Pass {
+    fn waits(&mut self, wait: u64) {
+        self.due = Some(self.due.map_or(wait, |first| first.min(wait)));
+    }
+}
+
+/// Makes one page for each guest that wants some, least recently served first, so that nobody waits for all that another wants.
+fn serve_each(mappings: &mut [Arc<Presence>], of_all: &mut Credit) -> Pass {
+    mappings.sort_by_key(|presence| (presence.account.served_at(), presence.served_at.load(Ordering::Relaxed)));
+    let mut pass = Pass::default();
+    let mut served = Vec::new();
+    for presence in mappings.iter() {
+        let account = Arc::as_ptr(&presence.account);
+        presence.account.forgive(sys::monotonic_ns());
+        if !served.contains(&account) && serve(presence, of_all, &mut pass) {
+            served.push(account);
+        }
+    }
+    pass.n_made = served.len();
+    pass
+}
+
+/// Makes one page that is wanted of a mapping. False: none is, or has to wait, or can be had.
+fn serve(presence: &Presence, of_all: &mut Credit, pass: &mut Pass) -> bool {
+    for page in presence.wanted() {
+        let backing = lock(&presence.backing);
         if backing.has_ended || presence.is_gone() {
-            return None;
+            return false;
         }
         if presence.is_hole(page) {
             let now = sys::monotonic_ns();
-            let wait = backing.credit.wait(now, NS_A_HOLE, HOLES_SAVED).max(of_all.wait(
-                now,
-                NS_A_HOLE_OF_ALL,
-                HOLES_SAVED_OF_ALL,
-            ));
+            let mut credit = lock(&presence.account.credit);
+            let wait =
+                credit.wait(now, NS_A_HOLE, HOLES_SAVED).max(of_all.wait(now, NS_A_HOLE_OF_ALL, HOLES_SAVED_OF_ALL));
             if wait > 0 {
-                presence.want(page);
-                due = Some(due.map_or(wait, |first: u64| first.min(wait)));
+                pass.waits(wait);
                 continue;
             }
-            backing.credit.pay(NS_A_HOLE);
+            credit.pay(NS_A_HOLE);
             of_all.pay(NS_A_HOLE_OF_ALL);
         }
+        presence.take_wanted(page);
         if !make(presence, &backing, page) {
             presence.is_gone.store(true, Ordering::Release);
-            return None;
+            return false;
         }
         enter_neighbours(presence, &backing, page);
+        presence.served();
+        return true;
     }
-    due
+    false
 }
 
 /// Makes one page, puts it back where a hole is, and grants it. False: it can't be had.
@@ -163,6 +198,81 @@ fn enter_neighbours(presence: &Presence, backing: &Backing, page: usize) {
     }
 }
 
+/// What one guest may have put back, over all its mappings, whatever regions it takes away and adds again.
+#[derive(Debug)]
+pub(super) struct Account {
+    credit: Mutex<Credit>,
+    /// Holes that count against [`super::presence::HOLES_MAX`].
+    n_holes: AtomicUsize,
+    /// Those of them whose mapping has ended: they count until they could have been put back.
+    n_orphans: AtomicUsize,
+    /// When a page was made for it last, by [`SERVED`].
+    served_at: AtomicU64,
+}
+
+/// Pages made so far, for telling who has waited for longest.
+static SERVED: AtomicU64 = AtomicU64::new(0);
+
+impl Default for Account {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Account {
+    /// Of a guest that has just come, which takes its turn behind those that are there: by coming again and again it gets no more of what all
+    /// have together.
+    pub(super) fn new() -> Self {
+        Self {
+            credit: Mutex::default(),
+            n_holes: AtomicUsize::new(0),
+            n_orphans: AtomicUsize::new(0),
+            served_at: AtomicU64::new(SERVED.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(super) fn n_holes(&self) -> usize {
+        self.n_holes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_hole(&self) {
+        self.n_holes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_mended(&self) {
+        self.n_holes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A mapping ended that had so many.
+    pub(super) fn orphan(&self, n: usize) {
+        self.n_orphans.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn served_at(&self) -> u64 {
+        self.served_at.load(Ordering::Relaxed)
+    }
+
+    /// A page was made: the number of it.
+    pub(super) fn served(&self) -> u64 {
+        let n = SERVED.fetch_add(1, Ordering::Relaxed) + 1;
+        self.served_at.store(n, Ordering::Relaxed);
+        n
+    }
+
+    /// Holes of mappings that have ended count no longer, as far as there is credit for them.
+    fn forgive(&self, now: u64) {
+        while self.n_orphans.load(Ordering::Relaxed) > 0 {
+            let mut credit = lock(&self.credit);
+            if credit.wait(now, NS_A_HOLE, HOLES_SAVED) > 0 {
+                return;
+            }
+            credit.pay(NS_A_HOLE);
+            self.n_orphans.fetch_sub(1, Ordering::Relaxed);
+            self.n_holes.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What may be spent at a steady rate, after what was saved: a time in the future that grows with every payment.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
@@ -184,6 +294,8 @@ impl Credit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(not(miri))]
+    use std::os::fd::FromRawFd;
 
     #[test]
     fn what_was_saved_goes_at_once_and_the_rest_at_a_steady_rate() {
@@ -200,5 +312,83 @@ mod tests {
         }
         assert!((1000..=1009).contains(&n), "{n}");
         assert_eq!(credit.wait(end + 1_000_000_000, 1000, 8), 0);
+    }
+
+    /// A mapping of `n` small pages of a file of its own, of the guest whose account this is.
+    #[cfg(not(miri))]
+    fn mapping(n: usize, account: &Arc<Account>) -> Arc<Presence> {
+        // SAFETY: a plain call; the new fd is nobody else's.
+        let file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"pages".as_ptr(), 0)) };
+        file.set_len((n << 12) as u64).unwrap();
+        let base = sys::map_shared(&file, 0, n << 12).unwrap() as usize;
+        Arc::new(Presence::new(file, 0, base, n << 12, 4096, false, account.clone()))
+    }
+
+    #[cfg(not(miri))]
+    fn has_one(presence: &Presence) -> bool {
+        (0..64).any(|page| presence.has(page))
+    }
+
+    #[test]
+    #[cfg(not(miri))]
+    fn guest_that_wants_one_page_waits_for_one_of_each_other_guest_and_not_for_all_that_they_want() {
+        let [greedy, modest] = [Arc::new(Account::new()), Arc::new(Account::new())];
+        let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &greedy)).collect();
+        mappings.push(mapping(64, &modest));
+        for presence in &mappings {
+            presence.is_granted(0, 64 << 12);
+        }
+        let mut n_passes = 0;
+        while !has_one(&mappings[8]) {
+            n_passes += 1;
+            assert!(mappings.len() == 9 && serve_each(&mut mappings.clone(), &mut Credit::default()).n_made > 0);
+        }
+        assert_eq!(n_passes, 1);
+        let n_greedy: usize = mappings[..8].iter().map(|p| (0..64).filter(|&page| p.has(page)).count()).sum();
+        assert_eq!(n_greedy, 1, "pages were made first for one that has eight mappings");
+    }
+
+    #[test]
+    #[cfg(not(miri))]
+    fn guest_of_many_mappings_has_no_more_holes_put_back_than_one_of_a_single_mapping() {
+        let account = Arc::new(Account::new());
+        let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &account)).collect();
+        for presence in &mappings {
+            (0..4).for_each(|page| presence.grant(page));
+            (0..4).filter(|page| presence.page_to_lose(page << 12).is_some()).for_each(|page| presence.lose(page << 12));
+        }
+        assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
+        let mut of_all = Credit::default();
+        let begin = sys::monotonic_ns();
+        let n_made = (0..64).filter(|_| serve_each(&mut mappings, &mut of_all).n_made > 0).count() as u64;
+        let most = HOLES_SAVED + 1 + (sys::monotonic_ns() - begin) / NS_A_HOLE;
+        assert!((1..=most).contains(&n_made), "{n_made} of 32, not more than {most}");
+    }
+
+    #[test]
+    #[cfg(not(miri))]
+    fn region_that_is_taken_away_and_added_again_brings_no_new_credit_nor_room_for_holes() {
+        let account = Arc::new(Account::new());
+        let begin = sys::monotonic_ns();
+        lock(&account.credit).paid_until = begin + NS_A_HOLE * HOLES_SAVED;
+        let lose = |presence: &Presence| {
+            (0..64)
+                .filter(|page| presence.page_to_lose(page << 12).is_some())
+                .map(|page| presence.lose(page << 12))
+                .count()
+        };
+        let n_lost: usize = (0..8)
+            .map(|_| {
+                let presence = mapping(64, &account);
+                let n = lose(&presence);
+                presence.end();
+                n
+            })
+            .sum();
+        assert_eq!(n_lost, super::super::presence::HOLES_MAX);
+        account.forgive(begin);
+        assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
+        account.forgive(begin + 10 * NS_A_HOLE);
+        assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX - 10);
     }
 }

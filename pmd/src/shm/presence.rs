@@ -7,14 +7,15 @@
 //!
 //! A front-end may take a granted page away again (a balloon, free pages that the guest reported, malice). Touching it then raises SIGBUS
 //! where the kernel can tell by signal (`sys::userfault`); the handler puts empty pages over that one page, a *hole*, and the pager
-//! puts the file's back, at a bounded rate. More holes at a time than [`HOLES_MAX`], and all of the mapping counts as damaged.
+//! puts the file's back, at a bounded rate for each guest. More holes of a guest at a time than [`HOLES_MAX`], and all of the mapping counts
+//! as damaged.
 
 use super::pager;
 use std::fs::File;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// Holes of one mapping at a time, about ten microseconds of a core's each.
+/// Holes of one guest at a time, about ten microseconds of a core's each.
 pub(crate) const HOLES_MAX: usize = 32;
 
 /// The pages of one mapping, a bit each. Cores and the signal handler use it without a lock.
@@ -25,7 +26,10 @@ pub(crate) struct Presence {
     granted: Box<[AtomicU64]>,
     wanted: Box<[AtomicU64]>,
     holes: Box<[AtomicU64]>,
-    n_holes: AtomicUsize,
+    /// Of the guest, for all its mappings.
+    pub(super) account: Arc<pager::Account>,
+    /// When a page of it was made last.
+    pub(super) served_at: AtomicU64,
     /// Holes that there were so far.
     n_lost: AtomicU64,
     /// A page can't be had: the file is shorter by now, or there is no memory.
@@ -44,25 +48,32 @@ pub(super) struct Backing {
     pub(super) is_told: bool,
     /// Ended: these addresses may be anybody's.
     pub(super) has_ended: bool,
-    pub(super) credit: pager::Credit,
 }
 
 impl Presence {
     /// Of `len` bytes at `base`, pages of `page` bytes (a power of two), none granted.
-    pub(super) fn new(file: File, offset: u64, base: usize, len: usize, page: usize, is_told: bool) -> Self {
+    pub(super) fn new(
+        file: File,
+        offset: u64,
+        base: usize,
+        len: usize,
+        page: usize,
+        is_told: bool,
+        account: Arc<pager::Account>,
+    ) -> Self {
         let n_pages = len >> page.trailing_zeros();
         let bits = || (0..n_pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        let credit = pager::Credit::default();
         Self {
             page_bits: page.trailing_zeros(),
             n_pages,
             granted: bits(),
             wanted: bits(),
             holes: bits(),
-            n_holes: AtomicUsize::new(0),
+            account,
+            served_at: AtomicU64::new(0),
             n_lost: AtomicU64::new(0),
             is_gone: AtomicBool::new(false),
-            backing: Mutex::new(Backing { file, offset, base, is_told, has_ended: false, credit }),
+            backing: Mutex::new(Backing { file, offset, base, is_told, has_ended: false }),
         }
     }
 
@@ -112,7 +123,7 @@ impl Presence {
     /// taken away, and all of the mapping is to be replaced.
     pub(super) fn page_to_lose(&self, at: usize) -> Option<(usize, usize)> {
         let page = at >> self.page_bits;
-        let may = is_set(&self.holes, page) || self.n_holes.load(Ordering::Relaxed) < HOLES_MAX;
+        let may = is_set(&self.holes, page) || self.account.n_holes() < HOLES_MAX;
         may.then_some((page << self.page_bits, 1 << self.page_bits))
     }
 
@@ -121,7 +132,7 @@ impl Presence {
     pub(super) fn lose(&self, at: usize) {
         let page = at >> self.page_bits;
         if !set(&self.holes, page) {
-            self.n_holes.fetch_add(1, Ordering::Relaxed);
+            self.account.has_hole();
         }
         self.n_lost.fetch_add(1, Ordering::Relaxed);
         clear(&self.granted, page);
@@ -132,7 +143,7 @@ impl Presence {
     /// The bytes of a page were put back.
     pub(super) fn mend(&self, page: usize) {
         if clear(&self.holes, page) {
-            self.n_holes.fetch_sub(1, Ordering::Relaxed);
+            self.account.is_mended();
         }
     }
 
@@ -149,17 +160,22 @@ impl Presence {
         page >= self.n_pages || is_set(&self.granted, page)
     }
 
-    /// Asks for a page once more.
-    pub(super) fn want(&self, page: usize) {
-        set(&self.wanted, page);
+    /// A page is not wanted any more.
+    pub(super) fn take_wanted(&self, page: usize) {
+        clear(&self.wanted, page);
     }
 
-    /// The pages that are wanted, which are then not wanted any more.
-    pub(super) fn take_wanted(&self) -> impl Iterator<Item = usize> {
+    /// The pages that are wanted.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = usize> {
         self.wanted.iter().enumerate().flat_map(|(place, word)| {
-            let bits = if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::Acquire) };
+            let bits = word.load(Ordering::Acquire);
             (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| place * 64 + bit)
         })
+    }
+
+    /// A page was made for it.
+    pub(super) fn served(&self) {
+        self.served_at.store(self.account.served(), Ordering::Relaxed);
     }
 
     /// Holes that there were so far.
@@ -174,7 +190,12 @@ impl Presence {
 
     /// The mapping ends: the pager leaves its addresses alone from now on.
     pub(super) fn end(&self) {
-        pager::lock(&self.backing).has_ended = true;
+        let mut backing = pager::lock(&self.backing);
+        if !std::mem::replace(&mut backing.has_ended, true) {
+            // A handler that adds one yet is counted for as long as the guest is there.
+            let n_holes: u32 = self.holes.iter().map(|word| word.swap(0, Ordering::AcqRel).count_ones()).sum();
+            self.account.orphan(n_holes as usize);
+        }
     }
 }
 
@@ -200,7 +221,7 @@ mod tests {
     use super::*;
 
     fn presence(n_pages: usize) -> Presence {
-        Presence::new(File::open("/dev/null").unwrap(), 0, 0, n_pages << 12, 4096, false)
+        Presence::new(File::open("/dev/null").unwrap(), 0, 0, n_pages << 12, 4096, false, Arc::new(pager::Account::new()))
     }
 
     #[test]
@@ -226,8 +247,9 @@ mod tests {
         presence.grant(64);
         assert!(presence.is_granted(63 << 12, 8192) && presence.is_granted(64 << 12, 0));
         assert!(!presence.is_granted((62 << 12) + 4095, 8193) && !presence.is_granted(129 << 12, 1));
-        assert_eq!(presence.take_wanted().collect::<Vec<_>>(), [62, 129]);
-        assert_eq!(presence.take_wanted().next(), None);
+        assert_eq!(presence.wanted().collect::<Vec<_>>(), [62, 129]);
+        presence.take_wanted(62);
+        assert_eq!(presence.wanted().collect::<Vec<_>>(), [129]);
     }
 
     #[test]
