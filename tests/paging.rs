@@ -67,7 +67,7 @@ fn rig(backing: Backing) -> (Rig, [Arc<GuestMemory>; 2]) {
 }
 
 /// Page faults of this thread so far.
-fn n_faults() -> u64 {
+pub(crate) fn n_faults() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("/proc");
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
     // Without the first two fields: minor faults are the tenth, major ones the twelfth.
@@ -75,13 +75,13 @@ fn n_faults() -> u64 {
 }
 
 /// Where in its file a guest's buffers lie, as far as they have pages of their own.
-struct Buffers {
+pub(crate) struct Buffers {
     file: std::fs::File,
-    offset: u64,
-    len: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
 }
 
-fn buffers_of(guest: &GuestDriver, page: u64) -> Buffers {
+pub(crate) fn buffers_of(guest: &GuestDriver, page: u64) -> Buffers {
     let file = guest.memory().file().expect("in a file").try_clone().expect("a file");
     let region = guest.memory().regions()[0].spec();
     let first = (guest.scratch() + guest.options().scratch_bytes - region.gpa).next_multiple_of(page);
@@ -90,7 +90,7 @@ fn buffers_of(guest: &GuestDriver, page: u64) -> Buffers {
 
 impl Buffers {
     /// Takes their pages away.
-    fn take_away(&self) {
+    pub(crate) fn take_away(&self) {
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         fallocate(&self.file, mode, self.offset, self.len).expect("a hole");
     }

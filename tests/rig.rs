@@ -66,6 +66,11 @@ impl Rig {
         Self { fleet, cores, now: 0, guests: Vec::new(), n_ports }
     }
 
+    /// Has page faults of the cores, which run on this thread, bounded as in a running switch.
+    pub fn bound_page_faults(&mut self) {
+        self.cores.iter_mut().for_each(Core::bound_page_faults);
+    }
+
     /// One core, one network of `n` guests with any addresses.
     pub fn simple(n: usize, options: &Options) -> Self {
         let members: Vec<PortId> = (0..n as PortId).collect();

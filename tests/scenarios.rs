@@ -16,5 +16,6 @@ mod paging;
 mod random;
 mod rates;
 mod rules;
+mod small_pages;
 mod uplinks;
 mod waiting;

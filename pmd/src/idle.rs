@@ -37,6 +37,7 @@ impl Core {
         sys::prepare_signals();
         self.quiet.online(self.id);
         self.make_room();
+        self.bound_page_faults();
         let mut clock = clock.reader();
         let mut busy_at = clock.at(sys::cycles());
         let mut second = seconds(busy_at);

@@ -36,6 +36,7 @@ mod limit_queue;
 pub mod limits;
 pub mod mailbox;
 pub mod offload;
+mod page_faults;
 mod policer;
 pub mod poll;
 pub mod port;

@@ -5,6 +5,7 @@ use crate::burst::Burst;
 use crate::error::SetupError;
 use crate::limit_queue::LimitQueues;
 use crate::mailbox::{Command, Mailbox, Reply};
+use crate::page_faults::PageFaults;
 use crate::port::{Flushed, PortView, RxQueue, TxQueue};
 use crate::send::{Sender, TXQS_MAX};
 use crate::stats::CoreStats;
@@ -42,6 +43,7 @@ pub struct Core {
     pub(crate) flushes: Vec<(PortId, u16)>,
     /// Frames that wait at the limits of the VMs they are for.
     pub(crate) queues: LimitQueues,
+    pub(crate) faults: PageFaults,
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) quiet: Arc<Quiet>,
@@ -107,6 +109,7 @@ impl Core {
             slots: vec![0; n_ports * TXQS_MAX].into(),
             flushes: Vec::with_capacity(n_ports * TXQS_MAX),
             queues: LimitQueues::new(n_ports),
+            faults: PageFaults::new(),
             stats,
             mailbox,
             quiet,
@@ -120,6 +123,12 @@ impl Core {
         self.lookup.make_room();
     }
 
+    /// Bounds what pages that guests' memory lacks cost this core: see `page_faults`. Called on the core's own thread; until then nothing
+    /// is bounded.
+    pub fn bound_page_faults(&mut self) {
+        self.faults.begin();
+    }
+
     /// One turn: every receive queue once, then what control wants.
     ///
     /// A call of its own, by which `./x cost` finds what belongs to the switch.
@@ -128,6 +137,9 @@ impl Core {
         let mut turn = Turn::default();
         if self.queues.due_at != Nanos::MAX {
             self.release(now, &mut turn);
+        }
+        if now >= self.faults.due {
+            self.faults.look(now, self.rxqs.len());
         }
         let mut cycles = sys::cycles();
         self.lookup.set_time(now);
@@ -146,7 +158,10 @@ impl Core {
                 }
             };
             let port_stats = self.stats.port(rxq.port);
-            let n = rxq.peek(&mut self.burst, allowance, port_stats);
+            let n = match self.faults.is_watching {
+                false => rxq.peek(&mut self.burst, allowance, port_stats),
+                true => rxq.peek_watched(&mut self.burst, allowance, port_stats, &mut self.faults, now),
+            };
             rxq.gate.passed(now, n > 0);
             if n == 0 {
                 rxq.is_held = rxq.takes_wait();
@@ -188,6 +203,8 @@ impl Core {
                 turn_at: rxq.turn.port(now),
                 burst: self.n_bursts,
                 flushes: &mut self.flushes,
+                walked: 0,
+                faults: &mut self.faults,
                 now,
             };
             let sent = sender.send(burst, view, rxq, can_hold);
@@ -203,6 +220,11 @@ impl Core {
                 turn.n_held += usize::from(sent.at_limit.is_none());
                 let (shared, core) = ((view, &*self.views), (self.id, &*self.stats));
                 ahead::look_on(rxq, n_rxqs, &mut self.scanner, &self.lookup, shared, core, now);
+            }
+            if self.faults.is_watching
+                && let Some(opens_at) = rxq.end_watched(&mut self.faults, now)
+            {
+                turn.opens(opens_at);
             }
             if let Some(opens_at) = rxq.gate.charge(now, burst, sent.n) {
                 rxq.shut(now, opens_at);

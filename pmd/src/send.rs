@@ -8,6 +8,7 @@ use crate::checksum;
 use crate::flood::{Copied, Flooded};
 use crate::limit_queue::LimitQueues;
 use crate::limits::{Amount, Limit};
+use crate::page_faults::PageFaults;
 use crate::policer::{self, Pass};
 use crate::port::lock::TxLock;
 use crate::port::{PortView, Room, RxQueue, TxQueue};
@@ -66,6 +67,10 @@ pub(crate) struct Sender<'a> {
     pub(crate) burst: u32,
     /// Transmit queues that have to be flushed when the turn ends. There is room for all of them.
     pub(crate) flushes: &'a mut Vec<(PortId, u16)>,
+    /// Descriptors of chains that this burst has read so far, at all destinations; none to begin with.
+    pub(crate) walked: usize,
+    /// What is known of pages that memory lacks.
+    pub(crate) faults: &'a mut PageFaults,
     /// Which core this is.
     pub(crate) core: usize,
     pub(crate) now: Nanos,
@@ -183,7 +188,10 @@ impl Sender<'_> {
                 fulfil(burst, out);
             }
             let tag = exit.filter(|exit| exit.port == out.port).and_then(|exit| exit.vlan);
-            let n_bytes = out.queue.commit(burst, out.frames, tag);
+            let n_bytes = match self.faults.is_watching {
+                false => out.queue.commit(burst, out.frames, tag),
+                true => out.queue.commit_watched(burst, out.frames, tag, self.faults, self.now),
+            };
             if out.queue.wants_flush() {
                 let queue = (out.port, (out.slot % TXQS_MAX) as u16);
                 // It may still be there, for frames that are out.
@@ -260,7 +268,14 @@ impl Sender<'_> {
         if out.queue.claim.bars(self.who, self.now) {
             return (0, Way::Blocked(Block::Full));
         }
-        let (n, room) = out.queue.reserve(&burst.lens[k..k + n], (burst.n - k) as u16);
+        let (lens, hint) = (&burst.lens[k..k + n], (burst.n - k) as u16);
+        let (n, room) = match self.faults.is_watching {
+            false => out.queue.reserve(lens, hint, &mut self.walked),
+            true => {
+                let n_before = out.frames.count_ones() as usize;
+                out.queue.reserve_watched(lens, n_before, (hint, &mut self.walked), self.faults, self.now)
+            }
+        };
         if n > 0 {
             out.queue.claim.redeem(self.who);
         }

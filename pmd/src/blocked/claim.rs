@@ -10,6 +10,10 @@ use crate::time::Nanos;
 /// a nap of a millisecond later; one that left must not hold up others.
 const STANDS: Nanos = 2_000_000;
 
+/// Stands for nobody's claim: the receiver is paused (see `page_faults`), for those too who take no turns. Nobody has this number, since a
+/// port has not as many queues.
+const PAUSE: u32 = u32::MAX;
+
 /// The claim on one transmit queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Claim {
@@ -19,10 +23,21 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Whether `who` has to wait since it is another's turn. 0, who takes no turns, never has to.
+    /// Whether `who` has to wait since it is another's turn. 0, who takes no turns, never has to, but for a pause.
     #[inline(always)]
     pub(crate) fn bars(&self, who: u32, now: Nanos) -> bool {
-        self.holder != 0 && self.holder != who && who != 0 && now < self.until
+        self.holder != 0 && self.holder != who && (who != 0 || self.holder == PAUSE) && now < self.until
+    }
+
+    /// Nobody gets anything until then, whoever's turn it was.
+    #[cold]
+    pub(crate) fn pause(&mut self, until: Nanos) {
+        *self = Self { holder: PAUSE, until };
+    }
+
+    /// Whether nobody gets anything now.
+    pub(crate) fn is_paused(&self, now: Nanos) -> bool {
+        self.holder == PAUSE && now < self.until
     }
 
     /// `who` got nothing: its turn is next, or still is, unless another's is.
@@ -44,6 +59,20 @@ impl Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pause_is_for_all_and_ends_and_then_turns_are_taken_as_before() {
+        let mut claim = Claim::default();
+        claim.lay(2, 0);
+        claim.pause(5000);
+        assert!([0, 1, 2].iter().all(|&who| claim.bars(who, 4999)) && claim.is_paused(4999));
+        claim.lay(3, 4999);
+        claim.redeem(3);
+        assert!(claim.bars(3, 4999), "nobody ends it");
+        assert!([0, 1, 2].iter().all(|&who| !claim.bars(who, 5000)) && !claim.is_paused(5000));
+        claim.lay(3, 5000);
+        assert!(claim.bars(1, 5001) && !claim.bars(0, 5001));
+    }
 
     #[test]
     fn first_who_got_nothing_is_next_and_only_for_a_moment() {

@@ -72,6 +72,8 @@ impl Core {
             burst: self.n_bursts,
             turn_at: None,
             flushes: &mut self.flushes,
+            walked: 0,
+            faults: &mut self.faults,
             now,
         };
         let (n, block) = sender.send_held(burst, from, to);

@@ -5,12 +5,14 @@
 //! - [`tap`]: a tap device
 //! - [`mem`]: plain memory, for tests
 //! - `lock`: what stands before each transmit queue
+//! - `watched`: the same queues while page faults are watched for
 
 pub mod afxdp;
 pub(crate) mod lock;
 pub mod mem;
 pub mod tap;
 pub mod vhost;
+pub(crate) mod watched;
 
 use crate::blocked::ahead::Ahead;
 use crate::blocked::claim::Claim;
@@ -56,6 +58,10 @@ pub struct RxQueue {
     /// Whether its kicks wake the core that polls it.
     pub(crate) can_wake: bool,
     pub(crate) hold: Hold,
+    /// Until when little is taken at a time, for the pages that its memory lacked.
+    pub(crate) slow_until: Nanos,
+    /// Its own account of them.
+    pub(crate) faults_paid: Nanos,
     /// What waits behind its burst, as far as it was looked at.
     pub(crate) ahead: Box<Ahead>,
     /// What holds it back for its VM's limit.
@@ -106,7 +112,21 @@ impl RxQueue {
     fn new(port: PortId, kind: RxKind) -> Self {
         let (hold, gate, turn) = (Hold::default(), Gate::default(), RingTurn::default());
         let (is_held, discards, can_wake, who) = (false, false, false, 0);
-        let mut queue = Self { port, is_held, discards, who, can_wake, hold, ahead: Box::default(), gate, turn, kind };
+        let ahead = Box::default();
+        let mut queue = Self {
+            port,
+            is_held,
+            discards,
+            who,
+            can_wake,
+            hold,
+            slow_until: 0,
+            faults_paid: 0,
+            ahead,
+            gate,
+            turn,
+            kind,
+        };
         queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
         queue
     }
@@ -260,6 +280,10 @@ impl RxKind {
 #[derive(Debug)]
 pub struct TxQueue {
     pub(crate) claim: Claim,
+    /// Until when it gets little at a time, for the pages that its memory lacked.
+    slow_until: Nanos,
+    /// Its own account there.
+    pub(crate) faults_paid: Nanos,
     stall: Stall,
     pub(crate) kind: TxKind,
 }
@@ -325,7 +349,7 @@ impl TxQueue {
     }
 
     fn new(kind: TxKind) -> Self {
-        Self { claim: Claim::default(), stall: Stall::default(), kind }
+        Self { claim: Claim::default(), slow_until: 0, faults_paid: 0, stall: Stall::default(), kind }
     }
 
     /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 0, and so has a tap.
@@ -367,11 +391,11 @@ impl TxQueue {
     }
 
     /// Sets room aside for frames of these lengths, behind what is reserved already; gives how many got theirs, and what
-    /// became of the next. `hint`: frames that may come in all.
+    /// became of the next. `hint`: frames that may come in all. `walked`: descriptors of chains that the burst has read so far.
     #[inline(always)]
-    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16) -> (usize, Room) {
+    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16, walked: &mut usize) -> (usize, Room) {
         match &mut self.kind {
-            TxKind::Vhost(queue) => queue.reserve(lens, hint),
+            TxKind::Vhost(queue) => queue.reserve(lens, hint, walked),
             other => other.reserve(lens),
         }
     }
@@ -389,7 +413,10 @@ impl TxQueue {
     }
 
     /// Whether a small frame would find room now.
-    pub(crate) fn has_room(&mut self) -> bool {
+    pub(crate) fn has_room(&mut self, now: Nanos) -> bool {
+        if self.claim.is_paused(now) {
+            return false;
+        }
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.has_room(),
             TxKind::AfXdp(queue) => queue.has_room(),

@@ -20,23 +20,41 @@ pub(crate) type Pieces = ArrayVec<Piece, PIECES_MAX>;
 
 /// Descriptors that a burst may still read, of [`DESCRIPTORS_MAX`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget(usize);
+pub(crate) struct Budget {
+    left: usize,
+    max: usize,
+}
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(DESCRIPTORS_MAX)
+        Self::of(DESCRIPTORS_MAX)
     }
 }
 
 impl Budget {
+    /// So many.
+    pub(crate) fn of(max: usize) -> Self {
+        Self { left: max, max }
+    }
+
     /// How many were read of it.
     pub(crate) fn n_spent(self) -> usize {
-        DESCRIPTORS_MAX - self.0
+        self.max - self.left
+    }
+
+    /// One of its own for what may be read of it now, at most so many; that is then taken off this one with [`Budget::spend`].
+    pub(crate) fn within(self, most: usize) -> Self {
+        Self::of(self.left.min(most))
+    }
+
+    /// So many were read.
+    pub(crate) fn spend(&mut self, n: usize) {
+        self.left = self.left.saturating_sub(n);
     }
 
     /// Whether nothing was read of it yet.
     pub(crate) fn is_whole(self) -> bool {
-        self.0 == DESCRIPTORS_MAX
+        self.left == self.max
     }
 }
 
@@ -93,8 +111,8 @@ impl Walk<'_> {
     /// burst may have.
     fn count(&mut self, n: usize, size: usize) -> Result<(), GuestFault> {
         self.n_descriptors += n;
-        let left = self.budget.0.checked_sub(n);
-        self.budget.0 = left.unwrap_or(0);
+        let left = self.budget.left.checked_sub(n);
+        self.budget.left = left.unwrap_or(0);
         if left.is_none() || self.n_descriptors > size { Err(GuestFault::ChainTooLong) } else { Ok(()) }
     }
 }

@@ -355,7 +355,9 @@ mod tests {
         let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &account)).collect();
         for presence in &mappings {
             (0..4).for_each(|page| presence.grant(page));
-            (0..4).filter(|page| presence.page_to_lose(page << 12).is_some()).for_each(|page| presence.lose(page << 12));
+            (0..4)
+                .filter(|page| presence.page_to_lose(page << 12).is_some())
+                .for_each(|page| presence.lose(page << 12));
         }
         assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
         let mut of_all = Credit::default();

@@ -221,7 +221,15 @@ mod tests {
     use super::*;
 
     fn presence(n_pages: usize) -> Presence {
-        Presence::new(File::open("/dev/null").unwrap(), 0, 0, n_pages << 12, 4096, false, Arc::new(pager::Account::new()))
+        Presence::new(
+            File::open("/dev/null").unwrap(),
+            0,
+            0,
+            n_pages << 12,
+            4096,
+            false,
+            Arc::new(pager::Account::new()),
+        )
     }
 
     #[test]

@@ -81,6 +81,18 @@ pub(crate) unsafe fn enter(base: usize, len: usize) -> bool {
     unsafe { libc::madvise(base as *mut libc::c_void, len, libc::MADV_POPULATE_WRITE) == 0 }
 }
 
+/// Page faults of the calling thread so far.
+pub(crate) fn n_faults() -> u64 {
+    if cfg!(miri) {
+        return 0; // it has no pages
+    }
+    // SAFETY: all-zero is a valid `rusage`.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is a valid place for the answer.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    (usage.ru_minflt + usage.ru_majflt).cast_unsigned()
+}
+
 /// Maps part of a file at an address.
 ///
 /// # Safety

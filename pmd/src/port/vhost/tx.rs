@@ -5,7 +5,8 @@ use super::Features;
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::{GuestFault, SetupError};
 use crate::port::Room;
-use crate::ring::chain::{Budget, PIECES_MAX, Pieces};
+use crate::port::watched::{FEW_BUFFERS, FEW_DESCRIPTORS};
+use crate::ring::chain::{Budget, DESCRIPTORS_MAX, PIECES_MAX, Pieces};
 use crate::ring::split::{WRITE, write_net_header};
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, Piece};
@@ -14,6 +15,9 @@ use std::sync::Arc;
 
 /// Buffers that are looked at ahead of the frames that go into them.
 const STASH: usize = 256;
+
+/// Descriptors that a chain may always have, however much the burst has read already: drivers have no more than 19 for a frame.
+const CHEAP_CHAIN: usize = 32;
 
 /// Receive buffers of a guest: read, checked, and waiting in ring order. Each stands at its ring position modulo
 /// [`STASH`], so that what isn't used by one burst stays where it is for the next.
@@ -31,10 +35,14 @@ pub(super) struct Stash {
     pub(super) chains: Pieces,
     /// Descriptors that may still be read before the next commit.
     budget: Budget,
+    /// Buffers that may be looked at ahead now.
+    most: u16,
     /// Of those that were read, how many were told of.
     n_told: usize,
     /// `chains` or `budget` had no room for a buffer: those that are not promised are forgotten and read again later.
     is_crowded: bool,
+    /// A buffer would take more descriptors than what the burst may still read: another burst may.
+    is_early: bool,
     /// Buffers read.
     n_ready: u16,
     /// Of them, promised to frames.
@@ -68,8 +76,10 @@ impl VhostTx {
             more: [(0, 0); STASH],
             chains: Pieces::new(),
             budget: Budget::default(),
+            most: STASH as u16,
             n_told: 0,
             is_crowded: false,
+            is_early: false,
             n_ready: 0,
             n_taken: 0,
         };
@@ -121,6 +131,19 @@ impl VhostTx {
         self.guest_csum
     }
 
+    /// Whether the next burst looks at little: see `port::watched`. It is so until the next commit.
+    pub(crate) fn look_at_few(&mut self) {
+        let stash = &mut self.stash;
+        if stash.n_taken > 0 || !stash.budget.is_whole() || stash.most != STASH as u16 {
+            return;
+        }
+        // What was read ahead may be more than that; nothing rests on it yet.
+        stash.n_ready = 0;
+        stash.chains.clear();
+        stash.is_crowded = false;
+        (stash.most, stash.budget) = (FEW_BUFFERS, Budget::of(FEW_DESCRIPTORS));
+    }
+
     /// The last fault and how many there were since this was asked before.
     pub(crate) fn take_fault(&mut self) -> Option<(GuestFault, u64)> {
         self.fault.take().map(|fault| (fault, std::mem::take(&mut self.n_faults)))
@@ -144,15 +167,16 @@ impl VhostTx {
     /// Most frames fit into the next buffer.
     ///
     /// `hint`: frames that may come in all, for which buffers are read ahead.
+    /// `walked`: descriptors of chains that the burst has read so far, at all its destinations.
     #[inline(always)]
-    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16) -> (usize, Room) {
+    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16, walked: &mut usize) -> (usize, Room) {
         let mut n = 0;
         while n < lens.len() {
             let at = self.stash.n_taken;
             if at < self.stash.n_ready && self.stash.pieces[self.slot(at)].len() >= lens[n] + self.header_len {
                 self.stash.n_taken += 1;
             } else {
-                match self.reserve_slowly(lens[n] + self.header_len, hint) {
+                match self.reserve_slowly(lens[n] + self.header_len, hint, walked) {
                     Room::Reserved => {}
                     other => return (n, other),
                 }
@@ -164,11 +188,11 @@ impl VhostTx {
 
     /// The stash is empty, or the next buffer too small: reads more, skips broken ones, merges several.
     #[inline(never)]
-    fn reserve_slowly(&mut self, n_bytes: u32, hint: u16) -> Room {
+    fn reserve_slowly(&mut self, n_bytes: u32, hint: u16, walked: &mut usize) -> Room {
         let (mut n_buffers, mut room) = (0, 0);
         loop {
             let at = self.stash.n_taken + n_buffers;
-            if at == self.stash.n_ready && !self.read_buffers(at + hint.max(1)) {
+            if at == self.stash.n_ready && !self.read_buffers(at + hint.max(1), walked) {
                 return self.no_more_buffers(n_buffers);
             }
             let here = self.room(self.slot(at));
@@ -193,16 +217,18 @@ impl VhostTx {
 
     /// Whether there is a buffer that is not promised yet.
     pub(crate) fn has_room(&mut self) -> bool {
-        self.stash.n_taken < self.stash.n_ready || self.read_buffers(self.stash.n_taken + 1)
+        self.stash.n_taken < self.stash.n_ready || self.read_buffers(self.stash.n_taken + 1, &mut 0)
     }
 
     fn no_more_buffers(&mut self, n_gathered: u16) -> Room {
         if self.stopped.is_some() {
             Room::Stopped
-        } else if self.stash.n_taken > 0 && (self.stash.is_crowded || usize::from(self.stash.n_ready) == STASH) {
+        } else if self.stash.is_early
+            || self.stash.n_taken > 0 && (self.stash.is_crowded || self.stash.n_ready >= self.stash.most)
+        {
             // This burst has used up what may be looked at ahead; the next one starts afresh.
             Room::Later
-        } else if usize::from(n_gathered) == STASH {
+        } else if n_gathered >= self.stash.most {
             // Not even all that can be looked at would do.
             Room::TooBig
         } else if n_gathered > 0 {
@@ -224,9 +250,9 @@ impl VhostTx {
 
     /// Reads buffers ahead until `to` of them are there; false when not one could be added.
     #[inline]
-    fn read_buffers(&mut self, to: u16) -> bool {
+    fn read_buffers(&mut self, to: u16, walked: &mut usize) -> bool {
         let from = self.stash.n_ready;
-        let want = to.min(STASH as u16).saturating_sub(from);
+        let want = to.min(self.stash.most).saturating_sub(from);
         if self.stopped.is_some() || want == 0 {
             return false;
         }
@@ -241,7 +267,7 @@ impl VhostTx {
                 // What came before it is still good.
                 return at > from || self.stop(GuestFault::HeadOutOfRange);
             }
-            if !self.read_buffer(at, head) {
+            if !self.read_buffer(at, head, walked) {
                 return at > from;
             }
             self.stash.n_ready = at + 1;
@@ -250,7 +276,7 @@ impl VhostTx {
     }
 
     #[inline(always)]
-    fn read_buffer(&mut self, at: u16, head: u16) -> bool {
+    fn read_buffer(&mut self, at: u16, head: u16, walked: &mut usize) -> bool {
         let descriptor = self.ring.descriptor(head);
         let slot = self.slot(at);
         self.stash.ids[slot] = head;
@@ -258,7 +284,7 @@ impl VhostTx {
             WRITE if descriptor.len > self.header_len => self.ring.piece(descriptor.addr, descriptor.len),
             _ => None,
         };
-        let Some(piece) = piece else { return self.read_chain(at, slot, head) };
+        let Some(piece) = piece else { return self.read_chain(at, slot, head, walked) };
         self.stash.pieces[slot] = piece;
         true
     }
@@ -267,13 +293,18 @@ impl VhostTx {
     /// there have gone, or its memory is not to be touched yet.
     #[cold]
     #[inline(never)]
-    fn read_chain(&mut self, at: u16, slot: usize, head: u16) -> bool {
+    fn read_chain(&mut self, at: u16, slot: usize, head: u16, walked: &mut usize) -> bool {
         let stash = &mut self.stash;
         stash.pieces[slot] = Piece::EMPTY;
         stash.room[slot] = 0;
         let start = stash.chains.len();
-        let is_first = start == 0 && stash.budget.is_whole();
-        match self.ring.walk(head, true, &mut stash.chains, &mut stash.budget) {
+        let most = DESCRIPTORS_MAX.saturating_sub(*walked).max(CHEAP_CHAIN);
+        let mut budget = stash.budget.within(most);
+        let is_first = start == 0 && stash.budget.is_whole() && *walked == 0;
+        let result = self.ring.walk(head, true, &mut stash.chains, &mut budget);
+        *walked += budget.n_spent();
+        stash.budget.spend(budget.n_spent());
+        match result {
             Ok(n_bytes) if n_bytes > self.header_len => {
                 stash.room[slot] = n_bytes;
                 stash.more[slot] = (start as u16, (stash.chains.len() - start) as u16);
@@ -288,7 +319,7 @@ impl VhostTx {
                 return false;
             }
             Err(GuestFault::ChainTooLong) if !is_first => {
-                stash.is_crowded = true;
+                (stash.is_crowded, stash.is_early) = (true, true);
                 return false;
             }
             Err(fault) => self.count(at, fault),
@@ -400,7 +431,7 @@ impl VhostTx {
         if !self.stash.chains.is_empty() || self.stash.is_crowded {
             self.tidy();
         }
-        self.stash.n_told = 0;
+        (self.stash.n_told, self.stash.most) = (0, STASH as u16);
         self.stash.budget = Budget::default();
     }
 
@@ -415,6 +446,6 @@ impl VhostTx {
         if stash.n_ready == 0 {
             stash.chains.clear();
         }
-        stash.is_crowded = false;
+        (stash.is_crowded, stash.is_early) = (false, false);
     }
 }

@@ -1,0 +1,150 @@
+//! Queues while page faults are watched for: each part of a burst that touches one guest's memory alone is measured, and a queue that has
+//! to pause for its faults does little at a time afterwards, so that no turn becomes long.
+
+use super::{Room, RxKind, RxQueue, TxKind, TxQueue};
+use crate::burst::Burst;
+use crate::limits::Allowance;
+use crate::page_faults::PageFaults;
+use crate::ring::chain::Budget;
+use crate::shm::Piece;
+use crate::stats::PortStats;
+use crate::sys;
+use crate::time::Nanos;
+
+/// Bytes of the smallest page.
+const PAGE: u32 = 4096;
+/// For how long a queue that was paused does little at a time.
+const SLOW_FOR: Nanos = 1_000_000_000;
+/// What that is: frames, bytes, descriptors of chains, buffers.
+const FEW_FRAMES: usize = 16;
+const FEW_BYTES: u32 = 16_384;
+pub(crate) const FEW_DESCRIPTORS: usize = 64;
+pub(crate) const FEW_BUFFERS: u16 = 32;
+
+impl RxQueue {
+    /// As [`RxQueue::peek`], and touches all that will be read of the frames: what is not there is the sender's, whoever they are for. The end
+    /// of the visit tells what else there was.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn peek_watched(
+        &mut self,
+        burst: &mut Burst,
+        allowance: Allowance,
+        stats: &PortStats,
+        faults: &mut PageFaults,
+        now: Nanos,
+    ) -> usize {
+        let begun = sys::cycles();
+        burst.clear();
+        let (mut allowance, mut budget) = (allowance, Budget::default());
+        if now < self.slow_until {
+            allowance.n_frames = allowance.n_frames.min(FEW_FRAMES);
+            allowance.n_bytes = allowance.n_bytes.min(FEW_BYTES);
+            budget = Budget::of(FEW_DESCRIPTORS);
+        }
+        burst.budget = budget;
+        let n = self.peek(burst, allowance, stats);
+        for k in 0..n {
+            burst.for_each_piece(k, touch);
+        }
+        let until = faults.until(now, begun, &mut self.faults_paid);
+        self.pause(until);
+        n
+    }
+
+    /// A visit ends, and what was done since the last reading concerned this queue alone. Gives when it is looked at again, if it has to
+    /// pause.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn end_watched(&mut self, faults: &mut PageFaults, now: Nanos) -> Option<Nanos> {
+        let until = faults.until_now(now, &mut self.faults_paid);
+        self.pause(until);
+        self.gate.shut_until(now)
+    }
+
+    fn pause(&mut self, until: Option<Nanos>) {
+        // What comes off a wire is in memory of our own.
+        if let Some(until) = until.filter(|_| matches!(self.kind, RxKind::Vhost(_))) {
+            self.gate.pause(until);
+            self.slow_until = until.saturating_add(SLOW_FOR);
+        }
+    }
+}
+
+impl TxQueue {
+    /// As [`TxQueue::reserve`]; `n_before`: frames that it got in this burst.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn reserve_watched(
+        &mut self,
+        lens: &[u32],
+        n_before: usize,
+        (hint, walked): (u16, &mut usize),
+        faults: &mut PageFaults,
+        now: Nanos,
+    ) -> (usize, Room) {
+        let few = self.few_of(lens, n_before, now);
+        if few == 0 {
+            return (0, Room::Later);
+        }
+        let begun = sys::cycles();
+        let reserved = self.reserve(&lens[..few], hint, walked);
+        let until = faults.until(now, begun, &mut self.faults_paid);
+        self.pause(until);
+        reserved
+    }
+
+    /// As [`TxQueue::commit`].
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn commit_watched(
+        &mut self,
+        burst: &Burst,
+        mask: u32,
+        tag: Option<u16>,
+        faults: &mut PageFaults,
+        now: Nanos,
+    ) -> u64 {
+        // What was looked at since to see who has room is nobody's in particular.
+        faults.skip();
+        let begun = sys::cycles();
+        let n_bytes = self.commit(burst, mask, tag);
+        let until = faults.until(now, begun, &mut self.faults_paid);
+        self.pause(until);
+        n_bytes
+    }
+
+    /// Nobody gives it anything until then, and it gets little at a time for a while.
+    fn pause(&mut self, until: Option<Nanos>) {
+        // Others' memory is our own.
+        if let Some(until) = until.filter(|_| matches!(self.kind, TxKind::Vhost(_))) {
+            self.claim.pause(until);
+            self.slow_until = until.saturating_add(SLOW_FOR);
+        }
+    }
+
+    /// How many of frames of these lengths it may get in this burst, of which it got `n_before`.
+    fn few_of(&mut self, lens: &[u32], n_before: usize, now: Nanos) -> usize {
+        if now >= self.slow_until {
+            return lens.len();
+        }
+        if let TxKind::Vhost(queue) = &mut self.kind {
+            queue.look_at_few();
+        }
+        // As many frames as make a burst that was used well, even if each takes several pages.
+        let most = if lens.first() > Some(&PAGE) { FEW_FRAMES / 2 } else { FEW_FRAMES };
+        most.saturating_sub(n_before).min(lens.len())
+    }
+}
+
+/// Reads a byte of each page. True: of the next piece too.
+fn touch(piece: Piece) -> bool {
+    let mut byte = [0];
+    let mut rest = piece;
+    while rest.len() > 0 {
+        rest.read(&mut byte, 1);
+        rest = rest.behind(rest.len().min(PAGE));
+    }
+    piece.behind(piece.len().saturating_sub(1)).read(&mut byte, piece.len().min(1) as usize);
+    true
+}
