@@ -6,6 +6,7 @@
 //! - `packet`: frames to and from a device, byte by byte
 //! - `traffic`: ping, TCP, software guests, VLANs
 //! - `life`: devices that go and come back, and how they are given back
+//! - `limits`: TCP to a NIC with a limit
 //! - `rates`: nothing is lost at a rate that can be kept up; measurements
 //! - `tenants`: many VMs with a limit, flooded, and one more
 //! - `refusals`: what is not taken, and what is said
@@ -16,6 +17,7 @@ mod rig;
 
 mod hosts;
 mod life;
+mod limits;
 mod packet;
 mod rates;
 mod refusals;
