@@ -1,7 +1,9 @@
 //! Limits on what a VM gets: what is over them waits, in its sender's ring or in a queue of the switch's, for a bounded time.
 
 mod bounds;
+mod down;
 mod local;
+mod shares;
 mod tcp;
 mod wire;
 

@@ -179,7 +179,7 @@ impl Sender<'_> {
     fn count_copies(&self, from: &PortView, n_tried: u64, has_copies: bool, end: Flooded) {
         let stats = self.stats.port(from.ingress.port);
         if end == Flooded::Done && !has_copies {
-            return stats.dropped(DropReason::NoDestination);
+            return stats.dropped(DropReason::NoDestination, 1);
         }
         // One less for the frame itself: of one that went on to nobody but those before, less than none.
         let n = if end == Flooded::Done { n_tried.wrapping_sub(1) } else { n_tried };

@@ -7,12 +7,14 @@
 //! full drops what comes, as [`flowtable::DropReason::Limit`].
 //!
 //! Bounded: in bytes and frames by what passes in the limit's `queue` time, at least [`FRAMES_MIN`] full frames, each queue by its
-//! part of that; in time, so that what waited for long is dropped ([`VmQueue::age_max`]); in memory by the VM's chunks.
+//! part of that; in time, so that what waited for long is dropped ([`VmQueue::age_max`]); in memory by the VM's chunks, of which local
+//! senders' frames can't take those that a wire's need.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of queues")]
 
 pub(crate) mod chunks;
 mod ecn;
 mod fifo;
+mod free_list;
 pub(crate) mod pace;
 mod release;
 pub(crate) mod ring;
@@ -23,25 +25,30 @@ use crate::rate::Limiter;
 use crate::stats::CoreStats;
 use crate::time::Nanos;
 use chunks::{CHUNK_BYTES, Chunks};
-use fifo::Fifo;
+use fifo::{Fifo, Taken};
 use flowtable::{Action, DropReason, PortId};
 use pace::{Pace, Waiting};
 use std::sync::Arc;
+// By this name `free_list` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their place.
+use std::sync::atomic as atomics;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a full Ethernet frame without FCS.
 const FRAME_BYTES: u64 = 1514;
 /// Full frames that may wait at any rate: with fewer, TCP has no means to notice that one was lost.
 const FRAMES_MIN: u64 = 6;
-/// Chunks that a VM has besides those that its bytes need: each of its queues has one that is not full.
-const CHUNKS_MORE: u64 = 64;
+/// Chunks for local frames, and for those off a wire, besides those that their bytes need: a queue goes beyond its part by one frame, of
+/// 64 KiB at most, of 9 KiB off a wire, and has a chunk at either end that is not full.
+const CHUNKS_MORE_LOCAL: u64 = 64;
+const CHUNKS_MORE: u64 = 32;
 /// The longest that what is saved up is kept for one whose turn it is.
 const SLACK_MAX: Nanos = 2_000_000;
 /// Copies of floods that pass ahead each second, and at once: in no second more than a thousand.
 const FLOODS_PER_SEC: u64 = 950;
 const FLOODS_AT_ONCE: u64 = 50;
-/// Queues of one core, for each port that the switch may have, and at most.
+/// Queues of one core: for each port that the switch may have, at least, and at most.
 const QUEUES_A_PORT: usize = 16;
+const QUEUES_MIN: usize = 256;
 const QUEUES_MAX: usize = 2048;
 
 /// What is held at the limit on what one VM gets, over all cores: whose memory it is in, and how much of it.
@@ -77,14 +84,18 @@ impl VmQueue {
         let by_bits = options.bits_per_sec.map(|bits| in_time(bits / 8));
         let bytes_max = by_bits.unwrap_or(frames_max.saturating_mul(FRAME_BYTES)).min(asked.bytes_max);
         let bytes_max = bytes_max.max(FRAMES_MIN * FRAME_BYTES);
-        // Records take half as much again where frames are short.
-        let n_chunks = (bytes_max + bytes_max / 2) / CHUNK_BYTES as u64 + CHUNKS_MORE;
+        // All local queues together have room for what one may hold that waits alone, and a wire's queues for as much again: so one of these
+        // never lacks a chunk while it is within its part, whatever guests do. Several get theirs as those before them shrink to theirs.
+        let n_chunks = (bytes_max * fifo::ROOM / fifo::CHARGED).div_ceil(CHUNK_BYTES as u64);
+        let n_local = n_chunks + CHUNKS_MORE_LOCAL;
+        let [n_all, n_local] =
+            [n_local + n_chunks + CHUNKS_MORE, n_local].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         let least = Amount { n_frames: FRAMES_MIN + 1, n_bytes: (FRAMES_MIN + 1) * FRAME_BYTES };
         Some(Self {
             n_waiting: AtomicU64::new(0),
             n_frames: AtomicU64::new(0),
             n_bytes: AtomicU64::new(0),
-            chunks: Chunks::new(usize::try_from(n_chunks).unwrap_or(usize::MAX)),
+            chunks: Chunks::new(n_all, n_local),
             bytes_max,
             frames_max,
             age_max: (asked.time.saturating_mul(9) / 4).max(limit.time(least)),
@@ -114,7 +125,7 @@ impl VmQueue {
     fn is_over(&self, fifo: &Fifo, parts: u64) -> bool {
         // Who shares the rate shares the room, so that the time in a queue is the same however many there are.
         let n = self.n_waiting().max(1) * 2;
-        let (n_frames, n_bytes) = (fifo.n_frames() as u64, fifo.n_bytes());
+        let (n_frames, n_bytes) = (fifo.n_frames() as u64, fifo.n_charged());
         n_frames > 1
             && (n_bytes.saturating_mul(n) > self.bytes_max.saturating_mul(parts)
                 || n_frames.saturating_mul(n) > self.frames_max.saturating_mul(parts))
@@ -154,8 +165,11 @@ pub(crate) struct Flow {
 #[derive(Debug)]
 struct Held {
     flow: Flow,
-    /// The next queue for the same port, and one; 0: none.
+    /// The queues before and behind it of those for the same port, and one; 0: none.
+    before: u16,
     next: u16,
+    /// Where it is in the list of those in use.
+    place: u16,
     waiting: Waiting,
     fifo: Fifo,
     pace: Pace,
@@ -163,8 +177,17 @@ struct Held {
     opens_at: Nanos,
     /// Since when its receiver takes nothing.
     blocked_since: Option<Nanos>,
-    /// Rules have changed since frames of its were decided.
-    is_stale: bool,
+    /// The rules by which its frames were decided, all but so many at its head.
+    rules: u32,
+    n_stale: usize,
+}
+
+/// A queue in use, and what tells whether a port that goes down has to do with it.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    slot: u16,
+    from: PortId,
+    to: PortId,
 }
 
 /// All queues of one core. Has room for as many as it will ever have.
@@ -172,27 +195,32 @@ struct Held {
 pub(crate) struct LimitQueues {
     slots: Box<[Option<Held>]>,
     free: Vec<u16>,
-    /// Slots in use.
-    live: Vec<u16>,
+    live: Vec<Live>,
     /// Of them, those of frames that could have stayed where they were.
     n_local: usize,
+    /// By port: the queues of frames from it.
+    n_from: Box<[u16]>,
     /// By port: the first queue of frames for it, and one; 0: none.
     of_port: Box<[u16]>,
     /// When the first of them may be looked at; the end of time: there is none.
     pub(crate) due_at: Nanos,
+    /// How often rules have changed.
+    rules: u32,
 }
 
 impl LimitQueues {
     /// For a switch of so many ports.
     pub(crate) fn new(n_ports: usize) -> Self {
-        let n_max = (n_ports * QUEUES_A_PORT).min(QUEUES_MAX);
+        let n_max = (n_ports * QUEUES_A_PORT).clamp(QUEUES_MIN, QUEUES_MAX);
         Self {
             slots: (0..n_max).map(|_| None).collect(),
             free: (0..n_max as u16).rev().collect(),
             live: Vec::with_capacity(n_max),
             n_local: 0,
+            n_from: vec![0; n_ports].into(),
             of_port: vec![0; n_ports].into(),
             due_at: Nanos::MAX,
+            rules: 0,
         }
     }
 
@@ -234,77 +262,126 @@ impl LimitQueues {
 
     /// A queue with nothing in it yet.
     fn add(&mut self, limits: &Arc<VmLimits>, flow: Flow, now: Nanos) -> Option<usize> {
-        // Guests that send to everybody must not take the wire's.
-        if flow.is_local && self.n_local >= self.slots.len() / 2 {
+        // Guests that send to everybody must not take the wire's, nor a port of many queues another's: it may have as many as it leaves.
+        let n_from = usize::from(self.n_from[usize::from(flow.from)]);
+        let n_left = self.free.len();
+        let n_left_local = (self.slots.len() / 2).saturating_sub(self.n_local);
+        if n_from >= if flow.is_local { n_left.min(n_left_local) } else { n_left } {
             return None;
         }
         let waiting = Waiting::new(limits)?;
         let slot = self.free.pop()?;
         let next = std::mem::replace(&mut self.of_port[usize::from(flow.to)], slot + 1);
-        let (fifo, pace) = (Fifo::default(), Pace::default());
-        let held = Held { flow, next, waiting, fifo, pace, opens_at: now, blocked_since: None, is_stale: false };
+        if let Some(behind) = self.at(next) {
+            behind.before = slot + 1;
+        }
+        let place = self.live.len() as u16;
+        let (fifo, pace) = (Fifo::new(flow.is_local), Pace::default());
+        let (before, blocked_since, rules, n_stale) = (0, None, self.rules, 0);
+        let held =
+            Held { flow, before, next, place, waiting, fifo, pace, opens_at: now, blocked_since, rules, n_stale };
         self.slots[usize::from(slot)] = Some(held);
-        self.live.push(slot);
+        self.live.push(Live { slot, from: flow.from, to: flow.to });
         self.n_local += usize::from(flow.is_local);
+        self.n_from[usize::from(flow.from)] += 1;
         self.due_at = now;
         Some(usize::from(slot))
     }
 
-    /// Forgets a queue in which nothing is left.
+    /// The queue of this number, and one.
+    fn at(&mut self, number: u16) -> Option<&mut Held> {
+        self.slots.get_mut(usize::from(number).wrapping_sub(1))?.as_mut()
+    }
+
+    /// Forgets a queue in which nothing is left. The last in the list takes its place there.
     fn remove(&mut self, slot: usize) {
         let Some(held) = self.slots[slot].take() else { return };
-        let number = slot as u16 + 1;
-        let first = &mut self.of_port[usize::from(held.flow.to)];
-        if *first == number {
-            *first = held.next;
-        } else {
-            let mut at = *first;
-            while let Some(before) = self.slots.get_mut(usize::from(at).wrapping_sub(1)).and_then(Option::as_mut) {
-                at = before.next;
-                if at == number {
-                    before.next = held.next;
-                }
-            }
+        match self.at(held.before) {
+            Some(before) => before.next = held.next,
+            None => self.of_port[usize::from(held.flow.to)] = held.next,
         }
-        self.live.retain(|&live| usize::from(live) != slot);
+        if let Some(behind) = self.at(held.next) {
+            behind.before = held.before;
+        }
+        self.live.swap_remove(usize::from(held.place));
+        if let Some(&Live { slot, .. }) = self.live.get(usize::from(held.place))
+            && let Some(moved) = &mut self.slots[usize::from(slot)]
+        {
+            moved.place = held.place;
+        }
         self.free.push(slot as u16);
         self.n_local -= usize::from(held.flow.is_local);
+        self.n_from[usize::from(held.flow.from)] -= 1;
         if self.live.is_empty() {
             self.due_at = Nanos::MAX;
         }
     }
 
-    /// Drops what comes from or goes to this port, which is going down.
-    pub(crate) fn drop_all_of(&mut self, port: PortId, stats: &CoreStats) {
-        // From the last on, since one that is removed moves those behind it.
+    /// Drops what comes from or goes to this port, which is going down: up to `n_max` queues of it, whose number is taken off, each
+    /// at once however much it holds. True: nothing is left.
+    pub(crate) fn drop_all_of(&mut self, port: PortId, n_max: &mut usize, stats: &CoreStats) -> bool {
+        // From the last on, since the last takes the place of one that is removed.
         for at in (0..self.live.len()).rev() {
-            let slot = usize::from(self.live[at]);
-            let of_port = |held: &&mut Held| held.flow.from == port || held.flow.to == port;
-            let Some(held) = self.slots[slot].as_mut().filter(of_port) else { continue };
-            held.drop_first(held.fifo.n_frames(), DropReason::PortDown, stats);
-            self.remove(slot);
+            let Live { slot, from, to } = self.live[at];
+            if from != port && to != port {
+                continue;
+            }
+            let Some(left) = n_max.checked_sub(1) else { return false };
+            *n_max = left;
+            if let Some(held) = &mut self.slots[usize::from(slot)] {
+                held.drop_all(DropReason::PortDown, stats);
+            }
+            self.remove(usize::from(slot));
         }
+        true
     }
 
     /// Rules have changed: what waits is judged by them before it goes.
     pub(crate) fn rules_changed(&mut self) {
-        self.slots.iter_mut().flatten().for_each(|held| held.is_stale = true);
+        self.rules = self.rules.wrapping_add(1);
     }
 }
 
 impl Held {
+    /// Whether the first frames were decided by other rules than these.
+    fn is_stale(&mut self, rules: u32) -> bool {
+        if self.rules != rules {
+            (self.rules, self.n_stale) = (rules, self.fifo.n_frames());
+        }
+        self.n_stale > 0
+    }
+
     /// Takes the first `n` frames off.
     fn pop(&mut self, n: usize, stats: &CoreStats) {
         let Some((_, queue)) = self.waiting.at() else { return };
-        let n_bytes = self.fifo.pop(&queue.chunks, n);
-        queue.n_frames.fetch_sub(n as u64, Ordering::Relaxed);
-        queue.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
-        stats.port(self.flow.from).unqueued(n as u64);
+        let taken = self.fifo.pop(&queue.chunks, n);
+        self.n_stale = self.n_stale.saturating_sub(n);
+        self.count(taken, stats);
     }
 
     /// Drops the first `n` frames.
     fn drop_first(&mut self, n: usize, reason: DropReason, stats: &CoreStats) {
         self.pop(n, stats);
-        (0..n).for_each(|_| stats.lost(self.flow.from, Action::Unicast(self.flow.to), reason));
+        stats.lost_many(self.flow.from, Action::Unicast(self.flow.to), reason, n as u64);
+    }
+
+    /// Drops all frames, which costs the same however many they are.
+    fn drop_all(&mut self, reason: DropReason, stats: &CoreStats) {
+        let Some((_, queue)) = self.waiting.at() else { return };
+        let taken = self.fifo.clear(&queue.chunks);
+        self.count(taken, stats);
+        stats.lost_many(self.flow.from, Action::Unicast(self.flow.to), reason, taken.n_frames as u64);
+    }
+
+    /// These wait no longer.
+    fn count(&self, Taken { n_frames, n_bytes }: Taken, stats: &CoreStats) {
+        let Some((_, queue)) = self.waiting.at() else { return };
+        queue.n_frames.fetch_sub(n_frames as u64, Ordering::Relaxed);
+        queue.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        stats.port(self.flow.from).unqueued(n_frames as u64);
     }
 }
+
+#[cfg(test)]
+#[path = "limit_queue/queue_tests.rs"]
+mod queue_tests;

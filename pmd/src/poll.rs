@@ -20,6 +20,8 @@ use std::sync::Arc;
 const RXQS_MAX: usize = 64;
 /// Commands that are applied between two turns at most.
 const COMMANDS_A_TURN: usize = 8;
+/// Queues of held frames that are dropped between two turns at most, of ports that go down.
+const QUEUES_A_TURN: usize = 256;
 /// A port that is changed (other memory, other call fds) goes down and comes up again within this; frames to it wait as for
 /// a receiver without room. After that it is gone, and they are dropped.
 const CHANGE_MAX: Nanos = 10_000_000;
@@ -44,6 +46,8 @@ pub struct Core {
     /// Frames that wait at the limits of the VMs they are for.
     pub(crate) queues: LimitQueues,
     pub(crate) faults: PageFaults,
+    /// A port that is going down, of which something waits there yet.
+    leaving: Option<PortId>,
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) quiet: Arc<Quiet>,
@@ -110,6 +114,7 @@ impl Core {
             flushes: Vec::with_capacity(n_ports * TXQS_MAX),
             queues: LimitQueues::new(n_ports),
             faults: PageFaults::new(),
+            leaving: None,
             stats,
             mailbox,
             quiet,
@@ -247,7 +252,7 @@ impl Core {
         if !self.flushes.is_empty() {
             turn.n_unsent = self.flush();
         }
-        self.between_turns(now);
+        self.between_turns(now, &mut turn);
         turn
     }
 
@@ -271,31 +276,48 @@ impl Core {
 
     /// Counts the turn, announces the quiet state, applies commands.
     #[inline(always)]
-    fn between_turns(&mut self, now: Nanos) {
+    fn between_turns(&mut self, now: Nanos, turn: &mut Turn) {
         self.stats.turned();
-        if self.mailbox.has_commands() {
+        if self.mailbox.has_commands() | self.leaving.is_some() {
             self.take_commands(now);
+            turn.is_pending |= self.leaving.is_some();
         }
         self.quiet.pass(self.id);
     }
 
     #[cold]
     fn take_commands(&mut self, now: Nanos) {
+        let mut n_queues = QUEUES_A_TURN;
+        self.let_go(&mut n_queues);
         for _ in 0..COMMANDS_A_TURN {
+            // What comes behind a port that is going down may be its next life.
+            if self.leaving.is_some() {
+                break;
+            }
             // A port that goes down answers with a view, its queues and a word.
             match self.mailbox.command(RXQS_MAX + 2) {
                 Some(command) => self.apply(command, now),
                 None => break,
             }
+            self.let_go(&mut n_queues);
         }
         self.stats.has_rxqs(self.rxqs.len());
+    }
+
+    /// Drops what waits from or for a port that is going down, as much as a turn may; says so when it is done.
+    fn let_go(&mut self, n_queues: &mut usize) {
+        if let Some(port) = self.leaving
+            && self.queues.drop_all_of(port, n_queues, &self.stats)
+        {
+            self.leaving = None;
+            self.mailbox.answer(Reply::Down(port));
+        }
     }
 
     fn apply(&mut self, command: Command, now: Nanos) {
         match command {
             Command::Up(view) => {
                 let place = usize::from(view.ingress.port);
-                self.queues.drop_all_of(view.ingress.port, &self.stats);
                 if let Some(before) = self.views[place].replace(view) {
                     self.mailbox.answer(Reply::View(before));
                 }
@@ -304,28 +326,36 @@ impl Core {
                 rxq.can_wake = rxq.wake_fd().is_some_and(|wake| self.epoll.add(wake));
                 self.rxqs.push(rxq);
             }
-            Command::Down(port) => {
-                self.queues.drop_all_of(port, &self.stats);
-                if let Some(view) = self.views[usize::from(port)].take() {
-                    self.changing[usize::from(port)] = now + CHANGE_MAX;
-                    self.mailbox.answer(Reply::View(view));
-                }
-                while let Some(at) = self.rxqs.iter().position(|rxq| rxq.port == port) {
-                    let mut rxq = self.rxqs.swap_remove(at);
-                    rxq.turn.leave();
-                    // The guest may keep its end open for ever, and with it what was entered here.
-                    if let Some(wake) = rxq.wake_fd() {
-                        self.epoll.remove(wake);
-                    }
-                    self.mailbox.answer(Reply::Queue(rxq));
-                }
-                self.mailbox.answer(Reply::Down(port));
-            }
+            Command::Down(port) => self.down(port, now),
             Command::Networks(networks) => {
                 let before = self.lookup.set_networks(networks);
                 self.queues.rules_changed();
                 self.mailbox.answer(Reply::Networks(before));
             }
+        }
+    }
+
+    /// Nothing comes from this port or goes there any more; what waits is dropped by [`Core::let_go`].
+    fn down(&mut self, port: PortId, now: Nanos) {
+        self.leaving = Some(port);
+        if let Some(view) = self.views[usize::from(port)].take() {
+            self.changing[usize::from(port)] = now + CHANGE_MAX;
+            self.mailbox.answer(Reply::View(view));
+        }
+        let mut at = 0;
+        while let Some(rxq) = self.rxqs.get_mut(at) {
+            if rxq.port != port {
+                rxq.turn.leave_port(port);
+                at += 1;
+                continue;
+            }
+            let mut rxq = self.rxqs.swap_remove(at);
+            rxq.turn.leave();
+            // The guest may keep its end open for ever, and with it what was entered here.
+            if let Some(wake) = rxq.wake_fd() {
+                self.epoll.remove(wake);
+            }
+            self.mailbox.answer(Reply::Queue(rxq));
         }
     }
 }

@@ -131,20 +131,20 @@ impl PortStats {
         add(&self.tx_bytes, n_bytes);
     }
 
-    /// A frame of the port's was dropped.
-    pub(crate) fn dropped(&self, reason: DropReason) {
-        add(&self.drops[reason.index()], 1);
+    /// Frames of the port's were dropped.
+    pub(crate) fn dropped(&self, reason: DropReason, n: u64) {
+        add(&self.drops[reason.index()], n);
     }
 
-    /// A frame to the port was dropped at its door.
-    pub(crate) fn missed(&self, reason: DropReason) {
-        add(&self.missed, 1);
-        add(&self.limited, u64::from(reason == DropReason::Limit));
+    /// Frames to the port were dropped at its door.
+    pub(crate) fn missed(&self, reason: DropReason, n: u64) {
+        add(&self.missed, n);
+        add(&self.limited, if reason == DropReason::Limit { n } else { 0 });
     }
 
-    /// It was the port's rules that kept the frame away.
-    pub(crate) fn refused(&self) {
-        add(&self.refused, 1);
+    /// It was the port's rules that kept the frames away.
+    pub(crate) fn refused(&self, n: u64) {
+        add(&self.refused, n);
     }
 
     /// Frames of the port's were left in its ring.
@@ -255,12 +255,17 @@ impl CoreStats {
     /// A frame of port `from` was dropped that was to go as `action` says.
     #[cold]
     pub(crate) fn lost(&self, from: PortId, action: Action, reason: DropReason) {
-        self.port(from).dropped(reason);
+        self.lost_many(from, action, reason, 1);
+    }
+
+    /// The same of `n` frames alike.
+    pub(crate) fn lost_many(&self, from: PortId, action: Action, reason: DropReason, n: u64) {
+        self.port(from).dropped(reason, n);
         let (Action::Unicast(to) | Action::Refused(to)) = action else { return };
         if usize::from(to) < self.n_ports() {
-            self.port(to).missed(reason);
+            self.port(to).missed(reason, n);
             if action == Action::Refused(to) {
-                self.port(to).refused();
+                self.port(to).refused(n);
             }
         }
     }

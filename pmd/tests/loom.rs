@@ -1,4 +1,5 @@
-//! Every interleaving of a signal handler and the threads that map and unmap guests' memory. Only under `--cfg loom`: see `fuzz/loom`.
+//! Every interleaving of a signal handler and the threads that map and unmap guests' memory, and of cores that take and give back what
+//! one list of free numbers has. Only under `--cfg loom`: see `fuzz/loom`.
 #![cfg(loom)]
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
@@ -10,6 +11,9 @@ use loom::sync::atomic as atomics;
 #[path = "../src/shm/slot.rs"]
 mod slot;
 use slot::{Put, Slot};
+#[path = "../src/limit_queue/free_list.rs"]
+mod free_list;
+use free_list::FreeList;
 
 /// What is mapped where: a number for each of two places, that of its owner, or 0. The kernel orders what it does to one address space.
 struct Space([AtomicUsize; 2]);
@@ -92,5 +96,41 @@ fn two_handlers_in_one_mapping_are_both_waited_for() {
         });
         core.join().unwrap();
         owner.join().unwrap();
+    });
+}
+
+/// Two cores take numbers, link them, and give them back as a chain: no number is ever had twice, and none is lost. A core that was held up
+/// between its look at the head and the exchange must not bring back what was behind the head then.
+#[test]
+fn number_is_had_once_and_none_is_lost() {
+    loom::model(|| {
+        let list = Arc::new(FreeList::new(3));
+        let owners = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let take = |list: &FreeList, owners: &[AtomicUsize; 3], me: usize| {
+            let number = list.take()?;
+            assert_eq!(owners[number as usize].swap(me, Ordering::Relaxed), 0, "{number} is had twice");
+            Some(number)
+        };
+        let give = |list: &FreeList, owners: &[AtomicUsize; 3], chain: &[u32]| {
+            chain.iter().for_each(|&number| owners[number as usize].store(0, Ordering::Relaxed));
+            list.give(chain[0], chain[chain.len() - 1]);
+        };
+        let other = thread::spawn({
+            let (list, owners) = (list.clone(), owners.clone());
+            move || {
+                // Takes two and gives the first back, which is at the head again, before another than it was.
+                let (first, second) = (take(&list, &owners, 1), take(&list, &owners, 1));
+                first.into_iter().for_each(|number| give(&list, &owners, &[number]));
+                second
+            }
+        });
+        if let (Some(first), Some(second)) = (take(&list, &owners, 2), take(&list, &owners, 2)) {
+            list.link(first, second);
+            assert_eq!(list.next(first), second);
+            give(&list, &owners, &[first, second]);
+        }
+        let kept = other.join().unwrap();
+        let left = std::iter::from_fn(|| take(&list, &owners, 3)).count();
+        assert!(left + usize::from(kept.is_some()) >= 2, "{left} are left");
     });
 }

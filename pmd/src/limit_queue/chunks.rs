@@ -1,12 +1,14 @@
 //! Memory for the frames that wait at one VM's limit, in chunks of one size.
 //!
 //! It is the VM's own, allocated by control with the VM's limits, so that what waits for one VM never takes another's part.
-//! Shared by all cores: a chunk belongs to the queue that took it until it is given back.
+//! Shared by all cores: a chunk belongs to the queue that took it until it is given back. Frames that could have stayed where they were
+//! have a part of it and no more; the rest is for frames off a wire.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of chunks, and places in a few MiB")]
 
+use super::free_list::FreeList;
 use crate::shm::Piece;
 use crate::shm::umem::UmemArea;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of a chunk.
 pub(crate) const CHUNK_BYTES: usize = 2048;
@@ -15,96 +17,145 @@ pub(crate) const CHUNK_BYTES: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct Chunks {
     area: UmemArea,
-    /// By chunk, a bit each: whether it is taken. Those of the last word that stand for no chunk always are.
-    taken: Box<[AtomicU64]>,
-    /// By chunk: the one behind it in its queue. Of meaning to the chunk's holder alone.
-    next: Box<[AtomicU32]>,
+    free: FreeList,
+    /// Those that queues of local frames have, and may.
+    n_local: AtomicU32,
+    n_local_max: u32,
+}
+
+/// Chunks that are linked, in one hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+    pub(crate) n: u32,
 }
 
 impl Chunks {
     /// So many, all free.
-    pub(crate) fn new(n: usize) -> Self {
-        let word = |at: usize| match n - at * 64 {
-            64.. => AtomicU64::new(0),
-            n_bits => AtomicU64::new(!0 << n_bits),
-        };
+    pub(crate) fn new(n: usize, n_local_max: usize) -> Self {
+        let free = FreeList::new(n as u32);
         Self {
             area: UmemArea::on_heap(n * CHUNK_BYTES),
-            taken: (0..n.div_ceil(64)).map(word).collect(),
-            next: (0..n).map(|_| AtomicU32::new(0)).collect(),
+            free,
+            n_local: AtomicU32::new(0),
+            n_local_max: n_local_max as u32,
         }
     }
 
-    /// A free chunk; `None`: all are taken.
-    pub(crate) fn take(&self) -> Option<u32> {
-        for (at, word) in self.taken.iter().enumerate() {
-            let mut free = !word.load(Ordering::Relaxed);
-            while free != 0 {
-                let bit = free.trailing_zeros();
-                // Acquire, with the release in `give`: its last holder has read all it wanted to.
-                let before = word.fetch_or(1 << bit, Ordering::Acquire);
-                if before >> bit & 1 == 0 {
-                    return Some(at as u32 * 64 + bit);
+    /// So many, at least one, for a queue of local frames or of others; `None`: there are not as many, and none is taken.
+    pub(crate) fn take(&self, n: u32, is_local: bool) -> Option<Chain> {
+        if is_local && self.n_local.fetch_add(n, Ordering::Relaxed) + n > self.n_local_max {
+            self.n_local.fetch_sub(n, Ordering::Relaxed);
+            return None;
+        }
+        let mut chain: Option<Chain> = None;
+        for got in 0..n {
+            let Some(last) = self.free.take() else {
+                if let Some(Chain { first, last, .. }) = chain {
+                    self.free.give(first, last);
                 }
-                free = !before;
-            }
+                self.n_local.fetch_sub(if is_local { n } else { 0 }, Ordering::Relaxed);
+                return None;
+            };
+            let first = chain.map_or(last, |before| {
+                self.link(before.last, last);
+                before.first
+            });
+            chain = Some(Chain { first, last, n: got + 1 });
         }
-        None
+        chain
     }
 
-    /// Gives a chunk back.
-    pub(crate) fn give(&self, chunk: u32) {
-        let (at, bit) = (chunk as usize / 64, chunk % 64);
-        // Release, with the acquire in `take`.
-        self.taken[at].fetch_and(!(1 << bit), Ordering::Release);
+    /// Gives chunks back, at once however many they are.
+    pub(crate) fn give(&self, chain: Chain, is_local: bool) {
+        self.free.give(chain.first, chain.last);
+        if is_local {
+            self.n_local.fetch_sub(chain.n, Ordering::Relaxed);
+        }
     }
 
     /// The one behind it in its queue.
     pub(crate) fn next(&self, chunk: u32) -> u32 {
-        self.next[chunk as usize].load(Ordering::Relaxed)
+        self.free.next(chunk)
     }
 
     /// Puts one chunk behind another.
     pub(crate) fn link(&self, chunk: u32, next: u32) {
-        self.next[chunk as usize].store(next, Ordering::Relaxed);
+        self.free.link(chunk, next);
     }
 
     /// `len` bytes of a chunk, from `at` on; both are within it.
     pub(crate) fn piece(&self, chunk: u32, at: usize, len: usize) -> Piece {
         debug_assert!(at + len <= CHUNK_BYTES);
+        #[cfg(test)]
+        tests::N_PIECES.with(|n| n.set(n.get() + 1));
         self.area.piece(chunk as usize * CHUNK_BYTES + at, len as u32).unwrap_or(Piece::EMPTY)
-    }
-
-    /// Chunks that are taken.
-    #[cfg(test)]
-    pub(crate) fn n_taken(&self) -> usize {
-        let n: u32 = self.taken.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
-        n as usize - (self.taken.len() * 64 - self.next.len())
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Pieces of chunks that this thread has been shown.
+        pub(in super::super) static N_PIECES: Cell<u64> = const { Cell::new(0) };
+    }
+
+    impl Chunks {
+        /// Takes all that are free, and gives them back.
+        pub(crate) fn n_free(&self) -> usize {
+            let all: Vec<u32> = std::iter::from_fn(|| self.free.take()).collect();
+            all.iter().for_each(|&chunk| self.free.give(chunk, chunk));
+            all.len()
+        }
+    }
+
+    fn one(chunk: u32) -> Chain {
+        Chain { first: chunk, last: chunk, n: 1 }
+    }
 
     #[test]
     fn every_chunk_is_had_once_until_it_is_given_back() {
         for n in [1, 63, 64, 65, 130] {
-            let chunks = Chunks::new(n);
-            let mut all: Vec<u32> = std::iter::from_fn(|| chunks.take()).collect();
+            let chunks = Chunks::new(n, 0);
+            let mut all: Vec<u32> = std::iter::from_fn(|| chunks.take(1, false)).map(|chain| chain.first).collect();
             assert_eq!(all.len(), n);
             all.sort_unstable();
             assert!(all.iter().enumerate().all(|(at, &chunk)| at as u32 == chunk));
-            chunks.give(all[n / 2]);
-            assert_eq!((chunks.take(), chunks.take()), (Some(all[n / 2]), None));
-            all.into_iter().for_each(|chunk| chunks.give(chunk));
-            assert_eq!(chunks.n_taken(), 0);
+            chunks.give(one(all[n / 2]), false);
+            assert_eq!(chunks.take(1, false).map(|chain| chain.first), Some(all[n / 2]));
+            assert!(chunks.take(1, false).is_none());
+            all.into_iter().for_each(|chunk| chunks.give(one(chunk), false));
+            assert_eq!(chunks.n_free(), n);
         }
     }
 
     #[test]
+    fn local_frames_leave_the_rest_to_wires() {
+        let chunks = Chunks::new(20, 8);
+        assert!(chunks.take(9, true).is_none());
+        let local = chunks.take(5, true).unwrap();
+        assert!(chunks.take(4, true).is_none());
+        let more = chunks.take(3, true).unwrap();
+        let wires = chunks.take(12, false).unwrap();
+        assert!(chunks.take(1, true).is_none() && chunks.take(1, false).is_none());
+        chunks.give(wires, false);
+        assert!(chunks.take(13, false).is_none());
+        assert!(chunks.take(1, true).is_none(), "the wire's are not theirs");
+        chunks.give(local, true);
+        assert!(chunks.take(6, true).is_none());
+        assert_eq!((chunks.take(5, true).map(|chain| chain.n), chunks.n_free()), (Some(5), 12));
+        chunks.give(more, true);
+        assert_eq!(chunks.n_free(), 15);
+    }
+
+    /// A chain goes back at once, and none of it is lost.
+    #[test]
     fn cores_that_take_at_once_never_get_the_same() {
-        let chunks = Chunks::new(100);
+        let chunks = Chunks::new(100, 60);
         let owners: Vec<AtomicU32> = (0..100).map(|_| AtomicU32::new(0)).collect();
         let n_rounds = if cfg!(miri) { 50 } else { 20_000 };
         std::thread::scope(|scope| {
@@ -112,18 +163,28 @@ mod tests {
                 let (chunks, owners) = (&chunks, &owners);
                 scope.spawn(move || {
                     for round in 0..n_rounds {
-                        let mine: Vec<u32> = (0..round % 40).filter_map(|_| chunks.take()).collect();
-                        for &chunk in &mine {
+                        let is_local = round % 2 == 0;
+                        let mine: Vec<Chain> =
+                            (0..round % 20).filter_map(|n| chunks.take(1 + n % 3, is_local)).collect();
+                        let each = |chain: &Chain| {
+                            let next = |&chunk: &u32| (chunk != chain.last).then(|| chunks.next(chunk));
+                            std::iter::successors(Some(chain.first), next).collect::<Vec<_>>()
+                        };
+                        for chunk in mine.iter().flat_map(each) {
                             assert_eq!(owners[chunk as usize].swap(me, Ordering::Relaxed), 0);
                         }
-                        for chunk in mine {
-                            assert_eq!(owners[chunk as usize].swap(0, Ordering::Relaxed), me);
-                            chunks.give(chunk);
+                        for chain in mine {
+                            let all = each(&chain);
+                            assert_eq!(all.len(), chain.n as usize);
+                            for chunk in all {
+                                assert_eq!(owners[chunk as usize].swap(0, Ordering::Relaxed), me);
+                            }
+                            chunks.give(chain, is_local);
                         }
                     }
                 });
             }
         });
-        assert_eq!(chunks.n_taken(), 0);
+        assert_eq!((chunks.n_free(), chunks.n_local.load(Ordering::Relaxed)), (100, 0));
     }
 }

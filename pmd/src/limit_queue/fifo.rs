@@ -4,7 +4,7 @@
 //! the next chunk. What is taken off at the head gives its chunks back as it leaves them.
 #![expect(clippy::cast_possible_truncation, reason = "places in a chunk, and lengths of frames")]
 
-use super::chunks::{CHUNK_BYTES, Chunks};
+use super::chunks::{CHUNK_BYTES, Chain, Chunks};
 use crate::burst::{BURST_MAX, Burst};
 use crate::limits::Allowance;
 use crate::offload::Wishes;
@@ -14,6 +14,11 @@ use flowtable::HEADER_MAX;
 
 /// Bytes of a record, and what the place of each is a multiple of.
 const RECORD_BYTES: usize = 32;
+
+/// A queue is charged at least so much for each [`ROOM`] bytes that its frames take up in chunks. Frames of more than 106 bytes count as what
+/// they are, and so do those of 64; one of 14, which takes up 64, counts three times.
+pub(crate) const CHARGED: u64 = 2;
+pub(crate) const ROOM: u64 = 3;
 
 /// What is known of a frame besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,19 +108,36 @@ impl Place {
 pub(crate) struct Fifo {
     head: Place,
     tail: Place,
+    n_chunks: u32,
     n_frames: usize,
     n_bytes: u64,
+    /// Bytes that the records and their frames take up.
+    n_room: u64,
+    /// Whose chunks it takes.
+    is_local: bool,
+}
+
+/// What was taken off a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) n_frames: usize,
+    pub(crate) n_bytes: u64,
 }
 
 impl Fifo {
+    /// An empty one, for frames that could have stayed where they were, or not.
+    pub(crate) fn new(is_local: bool) -> Self {
+        Self { is_local, ..Self::default() }
+    }
+
     /// Frames in it.
     pub(crate) fn n_frames(&self) -> usize {
         self.n_frames
     }
 
-    /// Bytes of these frames.
-    pub(crate) fn n_bytes(&self) -> u64 {
-        self.n_bytes
+    /// Bytes that it counts as: those of its frames, but no less than two thirds of what they take up.
+    pub(crate) fn n_charged(&self) -> u64 {
+        self.n_bytes.max(self.n_room * CHARGED / ROOM)
     }
 
     /// Copies frame `k` behind the others; false, and nothing is changed: there are not enough chunks.
@@ -123,7 +145,7 @@ impl Fifo {
         let len = burst.lens[k];
         let room = if self.n_frames == 0 { 0 } else { CHUNK_BYTES - self.tail.at };
         let n_more = Record::size(len).saturating_sub(room).div_ceil(CHUNK_BYTES);
-        if n_more > 0 && !self.grow(chunks, n_more) {
+        if n_more > 0 && !self.grow(chunks, n_more as u32) {
             return false;
         }
         let wishes = (burst.wishing >> k & 1 != 0).then_some(burst.wishes[k]);
@@ -142,37 +164,20 @@ impl Fifo {
         self.tail.at = self.tail.at.next_multiple_of(RECORD_BYTES);
         self.n_frames += 1;
         self.n_bytes += u64::from(len);
+        self.n_room += Record::size(len) as u64;
         true
     }
 
     /// So many more chunks behind the last, or none at all.
-    fn grow(&mut self, chunks: &Chunks, n: usize) -> bool {
-        let mut first: Option<u32> = None;
-        let mut last = 0;
-        for got in 0..n {
-            match (chunks.take(), first) {
-                (Some(chunk), None) => (first, last) = (Some(chunk), chunk),
-                (Some(chunk), Some(_)) => {
-                    chunks.link(last, chunk);
-                    last = chunk;
-                }
-                (None, first) => {
-                    let mut chunk = first.unwrap_or(0);
-                    for _ in 0..got {
-                        let next = chunks.next(chunk);
-                        chunks.give(chunk);
-                        chunk = next;
-                    }
-                    return false;
-                }
-            }
-        }
-        let first = first.unwrap_or(0);
+    fn grow(&mut self, chunks: &Chunks, n: u32) -> bool {
+        let Some(more) = chunks.take(n, self.is_local) else { return false };
         if self.n_frames == 0 {
-            (self.head, self.tail) = (Place { chunk: first, at: 0 }, Place { chunk: first, at: 0 });
+            let place = Place { chunk: more.first, at: 0 };
+            (self.head, self.tail) = (place, place);
         } else {
-            chunks.link(self.tail.chunk, first);
+            chunks.link(self.tail.chunk, more.first);
         }
+        self.n_chunks += n;
         true
     }
 
@@ -194,20 +199,37 @@ impl Fifo {
         burst.keep_within(allowance);
     }
 
-    /// Takes the first `n` frames off; gives their bytes.
-    pub(crate) fn pop(&mut self, chunks: &Chunks, n: usize) -> u64 {
-        let before = self.n_bytes;
-        for _ in 0..n.min(self.n_frames) {
-            let give = |chunk| chunks.give(chunk);
-            let record = self.head.read_record(chunks, give);
-            skip_frame(&mut self.head, chunks, record.len, give);
-            self.n_frames -= 1;
-            self.n_bytes -= u64::from(record.len);
+    /// Takes the first `n` frames off.
+    pub(crate) fn pop(&mut self, chunks: &Chunks, n: usize) -> Taken {
+        if n >= self.n_frames {
+            return self.clear(chunks);
         }
-        if self.n_frames == 0 && before > 0 {
-            chunks.give(self.head.chunk);
+        let (first, mut left, mut n_bytes) = (self.head.chunk, None, 0);
+        let mut n_left = 0;
+        for _ in 0..n {
+            let mut leave = |chunk| (left, n_left) = (Some(chunk), n_left + 1);
+            let record = self.head.read_record(chunks, &mut leave);
+            skip_frame(&mut self.head, chunks, record.len, &mut leave);
+            n_bytes += u64::from(record.len);
+            self.n_room -= Record::size(record.len) as u64;
         }
-        before - self.n_bytes
+        self.n_frames -= n;
+        self.n_bytes -= n_bytes;
+        if let Some(last) = left {
+            self.n_chunks -= n_left;
+            chunks.give(Chain { first, last, n: n_left }, self.is_local);
+        }
+        Taken { n_frames: n, n_bytes }
+    }
+
+    /// Takes all frames off, which costs the same however many they are.
+    pub(crate) fn clear(&mut self, chunks: &Chunks) -> Taken {
+        if self.n_frames > 0 {
+            let all = Chain { first: self.head.chunk, last: self.tail.chunk, n: self.n_chunks };
+            chunks.give(all, self.is_local);
+        }
+        let before = std::mem::replace(self, Self::new(self.is_local));
+        Taken { n_frames: before.n_frames, n_bytes: before.n_bytes }
     }
 
     /// Since when its first frame is here.

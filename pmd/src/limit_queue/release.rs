@@ -25,8 +25,8 @@ impl Core {
         }
         let then = sys::cycles();
         let (mut due_at, mut place) = (Nanos::MAX, 0);
-        while let Some(&slot) = self.queues.live.get(place) {
-            let slot = usize::from(slot);
+        while let Some(live) = self.queues.live.get(place) {
+            let slot = usize::from(live.slot);
             self.release_from(slot, now, turn);
             match &self.queues.slots[slot] {
                 Some(held) if held.fifo.n_frames() > 0 => {
@@ -46,15 +46,15 @@ impl Core {
 
     /// Sends what may go of one queue, and sets when it is looked at again.
     fn release_from(&mut self, slot: usize, now: Nanos, turn: &mut Turn) {
+        let rules = self.queues.rules;
         let Some(held) = &mut self.queues.slots[slot] else { return };
         if now < held.opens_at {
             return;
         }
+        let is_stale = held.is_stale(rules);
         held.drop_old(now, &self.stats);
         let Some((burst, from, to)) = held.next_burst(&mut self.burst, now) else { return };
-        if std::mem::take(&mut held.is_stale) {
-            // Those behind the burst are no better known.
-            held.is_stale = burst.n < held.fifo.n_frames();
+        if is_stale {
             judge(burst, from, to, self.lookup.networks());
         }
         self.n_bursts = next_burst(self.n_bursts);

@@ -54,6 +54,13 @@ impl RingTurn {
         self.waiting = None;
     }
 
+    /// A port goes down: a ring that waits at its limit has no part in that any more, so that control can free it.
+    pub(crate) fn leave_port(&mut self, port: PortId) {
+        if self.port == port {
+            self.waiting = None;
+        }
+    }
+
     /// The first `n` frames of the burst went, and what is behind them is held at the limit of `at`, if at any. Gives when to
     /// look again.
     #[cold]
