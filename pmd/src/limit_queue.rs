@@ -165,7 +165,7 @@ pub(crate) struct Flow {
 #[derive(Debug)]
 struct Held {
     flow: Flow,
-    /// The queues before and behind it of those for the same port, and one; 0: none.
+    /// The queues before and behind it of those that the table finds in the same place, and one; 0: none.
     before: u16,
     next: u16,
     /// Where it is in the list of those in use.
@@ -200,8 +200,9 @@ pub(crate) struct LimitQueues {
     n_local: usize,
     /// By port: the queues of frames from it.
     n_from: Box<[u16]>,
-    /// By port: the first queue of frames for it, and one; 0: none.
-    of_port: Box<[u16]>,
+    /// By hash of whose frames a queue has: the first there, and one; 0: none. As many places as there may be queues, a power of two,
+    /// so that a frame finds its queue in one step or two, however many send to the same VM.
+    table: Box<[u16]>,
     /// When the first of them may be looked at; the end of time: there is none.
     pub(crate) due_at: Nanos,
     /// How often rules have changed.
@@ -218,7 +219,7 @@ impl LimitQueues {
             live: Vec::with_capacity(n_max),
             n_local: 0,
             n_from: vec![0; n_ports].into(),
-            of_port: vec![0; n_ports].into(),
+            table: vec![0; n_max.next_power_of_two()].into(),
             due_at: Nanos::MAX,
             rules: 0,
         }
@@ -229,12 +230,18 @@ impl LimitQueues {
         Some(self.slots[self.find(who, to)?].as_ref()?.opens_at)
     }
 
+    /// Where the table finds the queue of these frames.
+    fn hash(&self, who: u32, to: PortId) -> usize {
+        let key = u64::from(who) << 16 | u64::from(to);
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.table.len() - 1)
+    }
+
     fn find(&self, who: u32, to: PortId) -> Option<usize> {
-        let mut next = *self.of_port.get(usize::from(to))?;
+        let mut next = self.table[self.hash(who, to)];
         while next != 0 {
             let slot = usize::from(next - 1);
             let held = self.slots[slot].as_ref()?;
-            if held.flow.who == who {
+            if (held.flow.who, held.flow.to) == (who, to) {
                 return Some(slot);
             }
             next = held.next;
@@ -271,7 +278,8 @@ impl LimitQueues {
         }
         let waiting = Waiting::new(limits)?;
         let slot = self.free.pop()?;
-        let next = std::mem::replace(&mut self.of_port[usize::from(flow.to)], slot + 1);
+        let hash = self.hash(flow.who, flow.to);
+        let next = std::mem::replace(&mut self.table[hash], slot + 1);
         if let Some(behind) = self.at(next) {
             behind.before = slot + 1;
         }
@@ -296,9 +304,10 @@ impl LimitQueues {
     /// Forgets a queue in which nothing is left. The last in the list takes its place there.
     fn remove(&mut self, slot: usize) {
         let Some(held) = self.slots[slot].take() else { return };
+        let hash = self.hash(held.flow.who, held.flow.to);
         match self.at(held.before) {
             Some(before) => before.next = held.next,
-            None => self.of_port[usize::from(held.flow.to)] = held.next,
+            None => self.table[hash] = held.next,
         }
         if let Some(behind) = self.at(held.next) {
             behind.before = held.before;

@@ -67,3 +67,23 @@ fn port_that_goes_down_with_megabytes_held_keeps_nobody_waiting() {
         world.assert_at_rest();
     }
 }
+
+/// What a VM had is freed by control: once its port is down, no core has a hand in it, also where another's ring waited there.
+#[test]
+fn ring_that_waited_at_a_port_that_went_down_keeps_nothing_of_it() {
+    let mut world = World::new(2, &[(true, NONE), (true, NONE), (false, NONE)]);
+    let limits = Arc::new(VmLimits::new(NONE, bits(2_000_000)));
+    world.rig.down(1);
+    world.rig.fleet.limit(&[1], &limits);
+    let end = world.ports[1].clone();
+    world.rig.plug_mem(1, 0, &end);
+    let before = Arc::strong_count(&limits);
+    world.send_many(0, 1, 1514, 200);
+    world.send_many(2, 1, 1514, 200);
+    (0..10).for_each(|_| _ = world.rig.step());
+    assert!(world.ports[0].n_waiting() > 0 && world.rig.counters(2).held > 0);
+    assert!(Arc::strong_count(&limits) >= before + 2, "a ring and a queue wait there");
+    drop(world.rig.down(1));
+    // Control has it, and this test.
+    assert_eq!(Arc::strong_count(&limits), 2);
+}

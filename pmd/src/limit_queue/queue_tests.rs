@@ -48,6 +48,7 @@ fn one_that_takes_all_the_queues_it_can_leaves_some_to_another() {
 
 /// What a core touches of a queue that is dropped does not grow with what is in it, and it drops a bounded number of them at once.
 #[test]
+#[cfg_attr(miri, ignore = "a hundred thousand frames")]
 fn port_that_goes_down_costs_a_bounded_time_whatever_is_held() {
     use super::chunks::tests::N_PIECES;
     for (port, queues_of) in [(VM, 2..7), (2, 2..3)] {
@@ -86,7 +87,31 @@ fn port_that_goes_down_costs_a_bounded_time_whatever_is_held() {
         assert_eq!(crate::stats::sum([&stats], VM).missed, held);
         // The other is where it was, and nothing else.
         assert_eq!((queues.live.len(), queues.find(other.who, 100).is_some()), (1, true));
-        assert_eq!((queues.of_port[usize::from(VM)], limits.held().unwrap().1.n_frames()), (0, 1));
+        assert_eq!(queues.table.iter().filter(|&&first| first != 0).count(), 1);
+        assert_eq!(limits.held().unwrap().1.n_frames(), 1);
         assert!(queues.n_from.iter().enumerate().all(|(from, &n)| n == u16::from(from == 101)));
+    }
+}
+
+/// All guests of a host send to one VM at its limit: what a frame costs there must not grow with their number.
+#[test]
+fn frame_finds_its_queue_in_a_few_steps_however_many_send_to_one_vm() {
+    let (mut queues, limits, mut frame) = (LimitQueues::new(1024), limits(), [7; 60]);
+    let mut burst = burst(&mut frame);
+    let flows: Vec<Flow> = (2..1000).map(|from| flow(from, 2, true)).collect();
+    flows.iter().for_each(|&flow| assert!(queues.push(&limits, flow, &mut burst, 0, 0)));
+    let steps = |queues: &LimitQueues, slot: usize| {
+        let before = |&at: &usize| usize::from(queues.slots[at].as_ref()?.before).checked_sub(1);
+        std::iter::successors(Some(slot), before).count()
+    };
+    for rest in [998, 500, 0] {
+        while queues.live.len() > rest {
+            let slot = usize::from(queues.live[queues.live.len() / 2].slot);
+            queues.remove(slot);
+        }
+        let found: Vec<usize> = flows.iter().filter_map(|flow| queues.find(flow.who, flow.to)).collect();
+        assert_eq!(found.len(), rest);
+        let longest = found.iter().map(|&slot| steps(&queues, slot)).max().unwrap_or(0);
+        assert!(longest <= 8, "{longest} steps");
     }
 }
