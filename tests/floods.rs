@@ -2,9 +2,9 @@
 
 use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
+use pmd::flood_budget::{COPIES_PER_SEC, COPIES_SAVED};
 use pmd::limits::{LimitOptions, VmLimits};
 use pmd::port::mem::MemPort;
-use pmd::port::{COPIES_PER_SEC, COPIES_SAVED};
 use std::sync::Arc;
 use tests::{ALL, Rig, frame, id_of, mac, networks, options};
 
@@ -180,7 +180,7 @@ fn count(rig: &mut Rig, got: &mut [[u64; 2]; 6]) {
 }
 
 /// A guest on port 0, and `n` ports in memory that take all.
-fn wide(n: u16, can_hold: bool) -> (Rig, Vec<MemPort>) {
+pub(crate) fn wide(n: u16, can_hold: bool) -> (Rig, Vec<MemPort>) {
     let members: Vec<u16> = (0..=n).collect();
     let mut rig = Rig::with_room(1, members.len(), networks(&[&members]), 1 << 13);
     rig.plug(0, ANY, options());

@@ -6,6 +6,7 @@ mod addresses;
 mod blocking;
 mod cores;
 mod disabled;
+mod flood_budget;
 mod floods;
 mod forwarding;
 mod hostile;

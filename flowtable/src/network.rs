@@ -20,7 +20,7 @@ const NOWHERE: NetworkId = NetworkId::MAX;
 /// One broadcast domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
-    /// Every port configured into it, connected or not.
+    /// Every port configured into it, connected or not, in the order of their ids.
     pub members: Vec<PortId>,
     /// Longest Ethernet frame without FCS and without tag, in bytes: MTU and 14.
     pub frame_max: u32,

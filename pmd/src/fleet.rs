@@ -1,6 +1,7 @@
 //! Control's side of all cores: ports come up and go down here, and nothing on a core ever waits for it.
 
 use crate::error::{GuestFault, SetupError};
+use crate::flood_budget::FloodBudget;
 use crate::gate::Gate;
 use crate::limits::VmLimits;
 use crate::mailbox::{Command, Mailbox, Reply};
@@ -9,6 +10,7 @@ use crate::port::lock::TxLock;
 use crate::port::{PortView, RxQueue, TxQueue};
 use crate::stats::{CoreReport, CoreStats, Counters, sum};
 use crate::sys;
+use crate::time::{Nanos, SECOND};
 use flowtable::reclaim::Quiet;
 use flowtable::{FlowReport, FlowTable, Ingress, Lookup, MacTable, Networks, PortId, Tally};
 use std::collections::HashMap;
@@ -79,6 +81,9 @@ struct Books {
     leaving: HashMap<PortId, Leaving>,
     /// Those of the VM that a port belongs to.
     limits: HashMap<PortId, Arc<VmLimits>>,
+    /// What a port's floods may copy, however often it comes up.
+    copies: HashMap<PortId, Arc<FloodBudget>>,
+    networks: Arc<Networks>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +91,14 @@ struct Leaving {
     n_answered: usize,
     views: Vec<Arc<PortView>>,
     rxqs: Vec<RxQueue>,
+}
+
+impl Books {
+    /// What the floods of a port may copy. It is made once: a guest that sets up its queues anew must not get it anew.
+    fn flood_budget(&mut self, ingress: &Ingress, now: Nanos) -> Arc<FloodBudget> {
+        let Self { copies, networks, .. } = self;
+        copies.entry(ingress.port).or_insert_with(|| Arc::new(FloodBudget::new(ingress, networks, now))).clone()
+    }
 }
 
 impl Fleet {
@@ -108,7 +121,8 @@ impl Fleet {
                 Core::new(id, lookup, stats[id].clone(), mailboxes[id].clone(), quiet.clone())
             })
             .collect::<Result<_, _>>()?;
-        let books = Mutex::new(Books { n_rxqs: vec![0; n_cores], ..Books::default() });
+        let books =
+            Mutex::new(Books { n_rxqs: vec![0; n_cores], networks: options.networks.clone(), ..Books::default() });
         Ok((Self { mailboxes, stats, macs, flows, tallies, books, now: AtomicU32::new(0) }, cores))
     }
 
@@ -137,7 +151,8 @@ impl Fleet {
             stats.port(id).clear_stopped();
         }
         let limits = books.limits.get(&id).cloned();
-        let view = Arc::new(PortView::new(port.ingress, port.txqs, limits.clone()));
+        let copies = books.flood_budget(&port.ingress, u64::from(self.now.load(Ordering::Relaxed)) * SECOND);
+        let view = Arc::new(PortView::new(port.ingress, port.txqs, limits.clone(), copies));
         for mailbox in &self.mailboxes {
             self.post(&mut books, mailbox, Command::Up(view.clone()));
         }
@@ -193,6 +208,7 @@ impl Fleet {
     /// Gives every core other networks.
     pub fn set_networks(&self, networks: &Arc<Networks>) {
         let mut books = self.books();
+        books.networks = networks.clone();
         for mailbox in &self.mailboxes {
             self.post(&mut books, mailbox, Command::Networks(networks.clone()));
         }
@@ -216,11 +232,12 @@ impl Fleet {
     }
 
     /// Forgets addresses that were silent for longer than `age_max` seconds, and flows that rest on what is gone or were
-    /// silent themselves. Once a second, `now`: of the switch's clock.
+    /// silent themselves; sees to it that no flood's budget grows old. Once a second, `now`: of the switch's clock.
     pub fn age(&self, now: u32, age_max: u32) {
         self.now.store(now, Ordering::Relaxed);
         self.macs.age(now, age_max);
         self.flows.sweep(&self.macs, now);
+        self.books().copies.values().for_each(|copies| copies.refresh(u64::from(now) * SECOND));
     }
 
     /// A port's counters over all cores.

@@ -5,19 +5,16 @@
 //! the next turn goes on with the member at which it stopped. It waits for no receiver, and for a lock only as long as whoever has
 //! it is running. No lock is kept meanwhile, so two floods can't wait for each other.
 //!
-//! **What floods may cost.** Each port has a budget of copies a second ([`crate::port::COPIES_PER_SEC`]), limit or no limit; the first
+//! **What floods may cost.** Each port has a budget of copies a second ([`crate::flood_budget`]), limit or no limit; the first
 //! copy of a frame is free, as of one that is not flooded. Without budget a guest's frame waits in its ring; one off a wire is dropped.
 
 use crate::blocked::hold::FloodAt;
 use crate::blocked::{Block, slot_of};
 use crate::burst::{Burst, COPIED_BYTES_MAX, COPIES_MAX};
-use crate::gate::SHUT_MIN;
 use crate::limits::Amount;
 use crate::port::{PortView, RxQueue};
-use crate::rate::Limiter;
 use crate::ring::chain::DESCRIPTORS_MAX;
 use crate::send::{OUTS_MAX, Out, Sender, Way};
-use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, NetworkId, PortId, Tuple};
 
@@ -80,7 +77,8 @@ impl Sender<'_> {
         let resumed = if k == 0 { rxq.hold.resume_flood(network) } else { None };
         if resumed.is_none() {
             rxq.hold.begin_anew();
-            if let Err(opens_at) = may_flood(&from.copies, self.now) {
+            rxq.hold.forget_flood();
+            if let Err(opens_at) = from.copies.may_begin(network, self.now) {
                 if can_hold {
                     rxq.gate.shut(self.now, opens_at, false);
                     return (0, Flooded::Waits);
@@ -90,15 +88,17 @@ impl Sender<'_> {
             }
         }
         let FloodAt { next, has_copies, .. } = resumed.unwrap_or(FloodAt { network, next: 0, has_copies: false });
+        let networks = self.networks;
+        let members = &networks.network(network).members;
+        let begin = place_of(members, next);
         self.settle(outs, burst);
         // Copies that can't wait take no turns with those that can.
         let who = std::mem::take(&mut self.who);
-        let networks = self.networks;
         // Read once for all members, and only where one of them has rules.
         let has_rules = !networks.network(network).fields.is_none();
         let tuple = has_rules.then(|| Tuple::parse(&burst.headers[k], burst.lens[k] as usize));
         let (mut n_sent, mut n_tried, mut end) = (0, 0u64, Flooded::Done);
-        for (at, &to) in networks.network(network).members.iter().enumerate().skip(next.into()) {
+        for &to in members.iter().skip(begin) {
             if to == port {
                 continue;
             }
@@ -113,8 +113,7 @@ impl Sender<'_> {
                 Copy::Dropped(DropReason::Denied) => {}
                 Copy::Dropped(reason) => self.lose(port, reason, Action::Unicast(to)),
                 Copy::Stop(why) => {
-                    let next = u16::try_from(at).unwrap_or(u16::MAX);
-                    rxq.hold.stop_flood(FloodAt { network, next, has_copies: has_copies || n_tried > 0 });
+                    rxq.hold.stop_flood(FloodAt { network, next: to, has_copies: has_copies || n_tried > 0 });
                     end = why;
                     break;
                 }
@@ -122,7 +121,7 @@ impl Sender<'_> {
             n_tried += 1;
         }
         self.who = who;
-        self.count_copies(from, n_tried, has_copies || n_tried > 0, end);
+        self.count_copies(from, network, n_tried, has_copies || n_tried > 0, end);
         (n_sent, end)
     }
 
@@ -176,7 +175,7 @@ impl Sender<'_> {
 
     /// Counts what a frame's copies are more than one frame, and charges them to the port. As long as a flood is not done, its frame is
     /// not counted either.
-    fn count_copies(&self, from: &PortView, n_tried: u64, has_copies: bool, end: Flooded) {
+    fn count_copies(&self, from: &PortView, network: NetworkId, n_tried: u64, has_copies: bool, end: Flooded) {
         let stats = self.stats.port(from.ingress.port);
         if end == Flooded::Done && !has_copies {
             return stats.dropped(DropReason::NoDestination, 1);
@@ -185,7 +184,7 @@ impl Sender<'_> {
         let n = if end == Flooded::Done { n_tried.wrapping_sub(1) } else { n_tried };
         stats.copied(n);
         if n.cast_signed() > 0 {
-            from.copies.charge(self.now, n);
+            from.copies.charge(network, self.now, n);
         }
     }
 
@@ -202,13 +201,12 @@ impl Sender<'_> {
     }
 }
 
-/// Whether a port may begin another flood now.
-///
-/// # Errors
-/// It may not; when it may.
-fn may_flood(copies: &Limiter, now: Nanos) -> Result<(), Nanos> {
-    match copies.credit(now) {
-        credit if copies.units(credit) > 0 => Ok(()),
-        credit => Err(now.saturating_add(credit.wait().max(SHUT_MIN))),
+/// Where in a network's list the member is at which a flood stopped. The list may have changed meanwhile: its order, by id, has not, so
+/// for one that is gone the next one stands.
+fn place_of(members: &[PortId], next: PortId) -> usize {
+    if next == 0 {
+        return 0;
     }
+    let is_next = members.iter().position(|&member| member == next);
+    is_next.or_else(|| members.iter().position(|&member| member > next)).unwrap_or(members.len())
 }

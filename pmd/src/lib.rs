@@ -5,7 +5,7 @@
 //! - [`poll`]: the loop, one turn after another
 //! - [`burst`]: frames on their way, up to 32 together
 //! - [`send`]: reserve at each destination, copy once, publish once
-//! - `flood`: the copies of a flooded frame
+//! - `flood`: the copies of a flooded frame; [`flood_budget`]: how many a port's floods may make
 //! - [`port`]: where frames come and go, one file per kind of port
 //! - [`ring`]: descriptors in memory that others write, one file per kind of ring
 //! - [`shm`]: that memory, and the one copy
@@ -30,6 +30,7 @@ pub mod checksum;
 pub mod error;
 pub mod fleet;
 mod flood;
+pub mod flood_budget;
 pub mod gate;
 pub mod idle;
 mod limit_queue;

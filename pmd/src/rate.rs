@@ -74,10 +74,10 @@ impl Limiter {
         Self::new(packets_per_sec.clamp(1, PACKETS_PER_SEC_MAX), 1, burst, BURST_PACKETS)
     }
 
-    /// With all saved up that may be, from the clock's beginning on.
+    /// With all saved up that may be, at `now`.
     #[must_use]
-    pub fn saved_up(self) -> Self {
-        Self { at: AtomicU64::new(0u64.wrapping_sub(self.burst)), ..self }
+    pub fn saved_up(self, now: Nanos) -> Self {
+        Self { at: AtomicU64::new(ticks(now).wrapping_sub(self.burst)), ..self }
     }
 
     /// `rate` parts a second, of which a unit has `parts`.

@@ -4,7 +4,7 @@
 //! a frame behind it could go, it may wait for a tenth of the time; then it is dropped. See [`Hold::may_hold`].
 
 use crate::time::Nanos;
-use flowtable::NetworkId;
+use flowtable::{NetworkId, PortId};
 
 /// Holding that may be saved up: a receiver's short pause costs nobody a frame.
 const SAVED_MAX: i64 = 1_000_000;
@@ -46,8 +46,8 @@ struct LockWait {
 pub(crate) struct FloodAt {
     /// Whose members these are.
     pub(crate) network: NetworkId,
-    /// The member that is next, by its place in the list.
-    pub(crate) next: u16,
+    /// The member that is next.
+    pub(crate) next: PortId,
     /// Copies were made or dropped already.
     pub(crate) has_copies: bool,
 }
@@ -103,7 +103,7 @@ impl Hold {
         self.flood.take().filter(|at| at.network == network)
     }
 
-    /// The first frame is blocked, so it is no flood that was stopped.
+    /// The first frame is no flood that was stopped.
     pub(crate) fn forget_flood(&mut self) {
         self.flood = None;
     }

@@ -20,11 +20,11 @@ use crate::blocked::hold::Hold;
 use crate::blocked::stall::Stall;
 use crate::burst::Burst;
 use crate::error::{GuestFault, SetupError};
+use crate::flood_budget::FloodBudget;
 use crate::gate::Gate;
 use crate::limit_queue::VmQueue;
 use crate::limit_queue::ring::RingTurn;
 use crate::limits::{Allowance, Limit, VmLimits};
-use crate::rate::Limiter;
 use crate::ring::QueueSpec;
 use crate::ring::frames::Ledger;
 use crate::shm::GuestMemory;
@@ -37,12 +37,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use tap::{TapRx, TapTx};
 use vhost::{Features, VhostRx, VhostTx};
-
-/// Copies beyond the first that the floods of one port may make in a second, over all its queues: a tenth to a sixth of a core, at a
-/// hundred to a hundred and fifty nanoseconds each, and a thousand broadcasts into a network of a thousand.
-pub const COPIES_PER_SEC: u64 = 1_000_000;
-/// Those that may be saved up: 64 broadcasts at once into a network of a thousand.
-pub const COPIES_SAVED: u64 = 1 << 16;
 
 /// A queue that frames are taken from. Belongs to one core.
 #[derive(Debug)]
@@ -504,7 +498,7 @@ pub struct PortView {
     /// Its transmit queues.
     pub(crate) txqs: Vec<TxLock>,
     /// What its floods may copy.
-    pub(crate) copies: Limiter,
+    pub(crate) copies: Arc<FloodBudget>,
     /// Those of its VM, if it has any.
     limits: Option<Arc<VmLimits>>,
     /// A core uses the queue of its own number, so that cores don't meet; else a flow decides.
@@ -515,7 +509,12 @@ pub struct PortView {
 
 impl PortView {
     /// With all the queues that the guest has enabled, or the device has.
-    pub fn new(ingress: Ingress, mut txqs: Vec<TxQueue>, limits: Option<Arc<VmLimits>>) -> Self {
+    pub(crate) fn new(
+        ingress: Ingress,
+        mut txqs: Vec<TxQueue>,
+        limits: Option<Arc<VmLimits>>,
+        copies: Arc<FloodBudget>,
+    ) -> Self {
         let mut is_device = false;
         for txq in &mut txqs {
             if let TxKind::AfXdp(queue) = &mut txq.kind {
@@ -526,7 +525,6 @@ impl PortView {
         }
         let reason_full = if is_device { DropReason::UplinkFull } else { DropReason::ReceiverFull };
         let txqs = txqs.into_iter().map(TxLock::new).collect();
-        let copies = Limiter::of_packets(COPIES_PER_SEC, Some(COPIES_SAVED)).saved_up();
         Self { ingress, txqs, copies, limits, is_by_core: is_device, reason_full }
     }
 
