@@ -18,5 +18,6 @@ mod random;
 mod rates;
 mod rules;
 mod small_pages;
+mod turns;
 mod uplinks;
 mod waiting;

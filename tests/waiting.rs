@@ -277,6 +277,84 @@ fn many_senders_blocked_at_once_cost_a_hundredth_of_the_time_to_look_ahead() {
     rig.assert_counted();
 }
 
+/// All but `B` and `C` fill their rings with frames to `B`.
+fn fill(rig: &mut Rig, ids: &mut [u64]) {
+    for from in (0..ids.len()).filter(|&from| from != usize::from(B) && from != usize::from(C)) {
+        let guest = &mut rig.guests[from];
+        guest.reclaim_tx(0);
+        while guest.send(0, &frame(mac(B), mac(from as u16), ids[from], 60)) {
+            ids[from] += 1;
+        }
+    }
+}
+
+#[test]
+fn many_senders_to_one_that_takes_little_are_not_looked_at_each_turn_and_get_equal_parts() {
+    const N: usize = 66;
+    let mut rig = rig(N as u16, 256);
+    let (mut ids, mut next) = ([0; N], [0; N]);
+    fill(&mut rig, &mut ids);
+    (0..1_000).for_each(|_| _ = rig.step());
+    let decided = |rig: &Rig| {
+        let flows = rig.fleet.flows();
+        flows.front_hits + flows.hits + flows.misses
+    };
+    let (before, n_steps) = (decided(&rig), 80_000);
+    for step in 0..n_steps {
+        // One buffer each two milliseconds; and a tenth of a second without any.
+        if step % 200 == 0 && !(40_000..50_000).contains(&step) {
+            if let Some(got) = rig.guests[usize::from(B)].recv(0) {
+                let from = usize::from(got[11]);
+                assert_eq!(id_of(&got), next[from], "from {from}");
+                next[from] += 1;
+            }
+            rig.guests[usize::from(B)].post_rx(0);
+            let used = rig.counters(B).tx_frames;
+            rig.step();
+            if step > 0 {
+                assert_eq!(rig.counters(B).tx_frames, used + 1, "step {step}: at once");
+            }
+            fill(&mut rig, &mut ids);
+        } else {
+            rig.step();
+        }
+    }
+    let decided = decided(&rig) - before;
+    let each_turn = 64 * 32 * n_steps;
+    assert!(decided > 0 && decided * 100 < each_turn, "{decided} frames were decided, {each_turn} in every turn");
+    // The first one had what was free at the beginning.
+    let got = (3..N).map(|from| next[from]);
+    let (least, most) = got.fold((u64::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
+    assert!(least >= 4 && most <= least + 2, "from {least} to {most} each");
+    assert!((0..N as u16).all(|port| rig.counters(port).n_dropped() == 0));
+    rig.assert_counted();
+}
+
+#[test]
+fn frame_that_comes_behind_those_to_a_suspended_guest_waits_no_longer_for_not_being_looked_at() {
+    // One to B alone, again and again, and what goes to C in between: a tenth of the time may be lost.
+    let mut rig = rig(3, 256);
+    while rig.guests[2].send(0, &frame(mac(B), mac(C), 0, 60)) {}
+    rig.now += 1_000_000_000;
+    let (mut n_late, mut n, mut sent) = (0, 0, rig.now);
+    let mut is_out = true;
+    for step in 0..100_000u64 {
+        if step % 400 == 0 {
+            rig.guests[0].send(0, &frame(mac(B), mac(0), 1, 60));
+        } else if is_out && step % 10 == 0 {
+            assert!(rig.guests[0].send(0, &frame(mac(C), mac(0), 2, 60)));
+            (sent, is_out) = (rig.now, false);
+        }
+        rig.step();
+        is_out |= !rig.receive_all(C).is_empty();
+        rig.guests[0].reclaim_tx(0);
+        n += 1;
+        n_late += u64::from(!is_out);
+        assert!(rig.now - sent < IN_TIME || is_out);
+    }
+    assert!(n_late * 8 < n, "held up for {n_late} of {n} turns");
+}
+
 /// Makes the receive ring of `B` one of chains that loop; gives how many there are.
 fn make_looping(rig: &mut Rig) -> usize {
     rig.down(B);

@@ -4,6 +4,8 @@
 //! - `ahead`: what stands behind the burst of a blocked queue
 //! - `stall`: when a receiver counts as stalled
 //! - `claim`: whose turn it is at a receiver that can't take all
+//! - [`reserved`]: how a turn is given back that its queue has no use for any more
+//! - [`room`]: queues that are not looked at before their receiver has room
 //! - [`over_limit`]: what waits for a VM at its limit
 #![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits")]
 
@@ -11,6 +13,8 @@ pub(crate) mod ahead;
 pub(crate) mod claim;
 pub mod hold;
 mod over_limit;
+pub(crate) mod reserved;
+pub(crate) mod room;
 pub(crate) mod stall;
 
 pub(crate) use over_limit::Over;
@@ -74,6 +78,7 @@ impl Sender<'_> {
     {
         rxq.hold.forget_flood();
         let slot = destination(self.views, self.core, burst, k);
+        rxq.hold.wants(slot, self.burst);
         if can_hold && why == Block::Later && self.has_used_well(outs, slot) {
             return Ok(Wait::Next);
         }
@@ -155,7 +160,10 @@ impl Sender<'_> {
             rxq.ahead.dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
             return Err(if why == Block::Locked { DropReason::ReceiverLocked } else { DropReason::ReceiverFull });
         }
-        self.claim(outs, slot);
+        self.claim(outs, rxq, slot);
+        if why == Block::Full {
+            rxq.room.may_wait_at(self.all_go_to(burst, k, slot), k);
+        }
         Ok(())
     }
 
@@ -176,15 +184,17 @@ impl Sender<'_> {
         let patience = if is_lost { 1 } else { RESERVE_AFTER };
         if let Some(lock) = lock.filter(|_| may_wait && rxq.hold.lock_waited(self.now) >= patience) {
             lock.reserve_turn(self.rxq, self.now);
+            rxq.hold.reserve(slot.unwrap_or(0), self.burst);
         }
         may_wait
     }
 
     /// A frame waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
     #[cold]
-    fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: Option<usize>) {
+    fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, rxq: &mut RxQueue, slot: Option<usize>) {
         if let Some(out) = self.place_of(slot).and_then(|place| outs.get_mut(place)).filter(|out| out.frames == 0) {
             out.queue.claim.lay(self.who, self.now);
+            rxq.hold.reserve(slot.unwrap_or(0), self.burst);
         }
     }
 

@@ -1,6 +1,8 @@
 //! The loop of a polling core: peek, decide, reserve, copy, consume; then, between turns, what control wants.
 
 use crate::blocked::ahead::{self, Scanner};
+use crate::blocked::reserved::give_back;
+use crate::blocked::room::{self, NoRoom};
 use crate::burst::Burst;
 use crate::error::SetupError;
 use crate::limit_queue::LimitQueues;
@@ -149,14 +151,21 @@ impl Core {
         let mut cycles = sys::cycles();
         self.lookup.set_time(now);
         let n_rxqs = self.rxqs.len();
+        let mut no_room = NoRoom::default();
         for rxq in &mut self.rxqs {
             if let Some(opens_at) = rxq.gate.shut_until(now) {
                 turn.opens(opens_at);
                 continue;
             }
+            if rxq.is_held && room::goes_on(rxq, &self.views, self.n_bursts, &mut no_room, now) {
+                self.stats.port(rxq.port).held();
+                turn.n_held += 1;
+                continue;
+            }
             let allowance = match rxq.gate.allowance(now) {
                 Ok(allowance) => allowance,
                 Err(opens_at) => {
+                    give_back(rxq, &self.views, now);
                     rxq.shut(now, opens_at);
                     turn.opens(opens_at);
                     continue;
@@ -173,6 +182,9 @@ impl Core {
                 turn.n_held += usize::from(rxq.is_held);
                 if rxq.turn.is_waiting() {
                     rxq.turn.leave();
+                }
+                if rxq.hold.reserved().is_some() {
+                    give_back(rxq, &self.views, now);
                 }
                 continue;
             }
@@ -225,13 +237,16 @@ impl Core {
                 turn.n_held += usize::from(sent.at_limit.is_none());
                 let (shared, core) = ((view, &*self.views), (self.id, &*self.stats));
                 ahead::look_on(rxq, n_rxqs, &mut self.scanner, &self.lookup, shared, core, now);
+                room::begin(rxq, n - sent.n, now);
             }
             if self.faults.is_watching
                 && let Some(opens_at) = rxq.end_watched(&mut self.faults, now)
             {
+                give_back(rxq, &self.views, now);
                 turn.opens(opens_at);
             }
             if let Some(opens_at) = rxq.gate.charge(now, burst, sent.n) {
+                give_back(rxq, &self.views, now);
                 rxq.shut(now, opens_at);
                 turn.opens(opens_at);
                 turn.n_throttled += sent.n;
@@ -248,6 +263,9 @@ impl Core {
                     turn.n_throttled = (turn.n_throttled + sent.n).min(turn.n_frames);
                 }
             }
+        }
+        if no_room.n_left > 0 {
+            self.stats.worked(sys::cycles().wrapping_sub(cycles), 0);
         }
         if !self.flushes.is_empty() {
             turn.n_unsent = self.flush();
@@ -351,6 +369,7 @@ impl Core {
             }
             let mut rxq = self.rxqs.swap_remove(at);
             rxq.turn.leave();
+            give_back(&mut rxq, &self.views, now);
             // The guest may keep its end open for ever, and with it what was entered here.
             if let Some(wake) = rxq.wake_fd() {
                 self.epoll.remove(wake);

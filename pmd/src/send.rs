@@ -57,7 +57,7 @@ pub(crate) struct Sender<'a> {
     pub(crate) slots: &'a mut [u16],
     /// The receive queue that the burst is from, as receivers know it; 0: it takes no turns at a receiver.
     pub(crate) who: u32,
-    /// The same whether or not it takes turns there; 0: the frames have waited at a limit.
+    /// The same whether or not it takes turns there.
     pub(crate) rxq: u32,
     /// What waits at limits, for more to be put there. None for what comes from there.
     pub(crate) queues: Option<&'a mut LimitQueues>,
@@ -146,10 +146,8 @@ impl Sender<'_> {
             }
             k += 1;
         }
-        if was_held {
-            self.stats.port(port).held();
-        } else if !was_cut {
-            rxq.hold.release();
+        if was_held | rxq.hold.is_used() {
+            self.settle_hold(&mut outs, rxq, was_held, was_cut);
         }
         self.commit(&mut outs, burst, self.exit(from));
         self.stats.port(port).forwarded(n_forwarded);

@@ -117,6 +117,8 @@ pub(crate) struct Ahead {
     any: Option<u16>,
     /// The first frame that was not looked at.
     next: u16,
+    /// From where on those before it were.
+    from: u16,
     /// When that was so.
     turn: u64,
     /// Nothing that is known could go: to be looked on.
@@ -135,6 +137,7 @@ impl Default for Ahead {
             places: ArrayVec::new(),
             any: None,
             next: 0,
+            from: 0,
             turn: 0,
             is_wanted: false,
             pace: Pace::default(),
@@ -195,11 +198,26 @@ impl Ahead {
         (self.pace.since, self.pace.from) = (now, position);
     }
 
+    /// Whether all that waits behind the first `n` frames from `base` on, of `n_waiting`, is known to go to one transmit queue.
+    pub(crate) fn all_go_to(&self, slot: usize, (base, n, n_waiting): (u16, usize, u16)) -> bool {
+        let is_known = self.pace.is_slow
+            && self.any.is_none()
+            && is_behind(base.wrapping_add(n as u16), self.from)
+            && self.next.wrapping_sub(base) >= n_waiting;
+        let mut behind = self.places.iter().filter(|place| is_behind(place.last, base));
+        is_known && behind.all(|place| place.slot == slot)
+    }
+
+    /// Whether frames may stand behind the burst that are not looked at, since they will be gone in time.
+    pub(crate) fn is_fast(&self) -> bool {
+        !self.pace.is_slow
+    }
+
     /// Positions of another lap mean nothing any more.
     fn forget_old(&mut self, from: u16, turn: u64) {
         if turn.wrapping_sub(self.turn) >= TURNS_MAX {
             self.places.clear();
-            (self.any, self.unknown_since, self.next) = (None, None, from);
+            (self.any, self.unknown_since, self.next, self.from) = (None, None, from, from);
         }
         self.turn = turn;
     }
@@ -235,7 +253,7 @@ pub(crate) fn look_on(
     // The next burst looks at so many itself.
     let begin = base.wrapping_add(BURST_MAX as u16);
     if !is_behind(ahead.next, begin) {
-        ahead.next = begin;
+        (ahead.next, ahead.from) = (begin, begin);
     }
     ahead.places.retain(|place| is_behind(place.last, base));
     ahead.any = ahead.any.filter(|&position| is_behind(position, base));

@@ -3,11 +3,12 @@
 //! Whoever comes first in a turn would take every buffer that the receiver frees, and those behind would never get one. So a
 //! sender that got nothing lays claim to the receiver's next buffers; until it has got some, or a moment is over, the
 //! others' frames wait, but those of a wire, which can't, and floods, which don't. Claims go round: who has been served has none, and who is refused meanwhile lays the next.
+//! Whoever has nothing for the receiver any more gives its claim back ([`super::reserved`]).
 
 use crate::time::Nanos;
 
 /// How long a claim stands after its holder's last visit. A sender that waits comes back with its core's next turn, at most
-/// a nap of a millisecond later; one that left must not hold up others.
+/// a nap of a millisecond later.
 const STANDS: Nanos = 2_000_000;
 
 /// Stands for nobody's claim: the receiver is paused (see `page_faults`), for those too who take no turns. Nobody has this number, since a
@@ -47,7 +48,12 @@ impl Claim {
         }
     }
 
-    /// `who` got some.
+    /// Whose turn it is; 0: whoever comes.
+    pub(crate) fn holder(&self, now: Nanos) -> u32 {
+        if now < self.until { self.holder } else { 0 }
+    }
+
+    /// `who` got some, or wants none any more.
     #[inline(always)]
     pub(crate) fn redeem(&mut self, who: u32) {
         if self.holder == who {

@@ -3,6 +3,7 @@
 //! While everything in sight of a queue goes to the blocked destination, nobody else suffers, and it may wait for ever. When
 //! a frame behind it could go, it may wait for a tenth of the time; then it is dropped. See [`Hold::may_hold`].
 
+use super::reserved::Reserved;
 use crate::time::Nanos;
 use flowtable::{NetworkId, PortId};
 
@@ -30,6 +31,8 @@ pub struct Hold {
     is_used: bool,
     /// Since when a receiver had some buffers, yet not enough, turn after turn.
     short_since: Option<Nanos>,
+    /// Where the queue is to come next: before others, as long as it wants to.
+    reserved: Option<Reserved>,
 }
 
 /// A transmit queue was found locked, turn after turn.
@@ -116,6 +119,41 @@ impl Hold {
         now.saturating_sub(*self.short_since.get_or_insert(now)) < SHORT_MAX
     }
 
+    /// A turn was reserved for a frame of this burst.
+    pub(crate) fn reserve(&mut self, slot: usize, burst: u32) {
+        self.reserved = Some(Reserved { slot, burst });
+        self.is_used = true;
+    }
+
+    /// A frame of this burst wanted to go there, in vain.
+    pub(crate) fn wants(&mut self, slot: Option<usize>, burst: u32) {
+        if let Some(reserved) = self.reserved.as_mut().filter(|reserved| Some(reserved.slot) == slot) {
+            reserved.burst = burst;
+        }
+    }
+
+    /// What was reserved, if no frame of this burst wanted to go there.
+    pub(crate) fn reserved_before(&self, burst: u32) -> Option<Reserved> {
+        self.reserved.filter(|reserved| reserved.burst != burst)
+    }
+
+    /// What was reserved.
+    #[inline(always)]
+    pub(crate) fn reserved(&self) -> Option<Reserved> {
+        self.reserved
+    }
+
+    /// Nothing is reserved any more.
+    pub(crate) fn reserves_nothing(&mut self) {
+        self.reserved = None;
+    }
+
+    /// Whether [`Hold::release`] has something to do.
+    #[inline(always)]
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used
+    }
+
     /// Nothing was held up this turn.
     #[inline(always)]
     pub fn release(&mut self) {
@@ -126,7 +164,7 @@ impl Hold {
 
     #[cold]
     fn forget(&mut self) {
-        (self.holding, self.is_used, self.flood) = (false, false, None);
+        (self.holding, self.is_used, self.flood) = (false, self.reserved.is_some(), None);
         self.begin_anew();
     }
 }

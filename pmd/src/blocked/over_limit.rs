@@ -1,7 +1,7 @@
 //! Frames for a VM that is at the limit on what it gets: who waits where, and what is dropped.
 #![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits, as are ports")]
 
-use super::Block;
+use super::{Block, slot_of};
 use crate::burst::Burst;
 use crate::limit_queue::{Flow, VmQueue};
 use crate::limits::Limit;
@@ -114,6 +114,16 @@ impl Sender<'_> {
         self.commit(&mut outs, burst, None);
         self.stats.port(from).forwarded(n_forwarded);
         (k, block)
+    }
+
+    /// The first of these frames, which waited for port `to`, found its lock taken: they come next.
+    #[cold]
+    pub(crate) fn reserve_for_held(&self, burst: &Burst, to: PortId) {
+        let slot = slot_of(self.views, self.core, burst, 0, to).unwrap_or(0);
+        let view = self.views.get(slot / TXQS_MAX).and_then(Option::as_ref);
+        if let Some(lock) = view.and_then(|view| view.txqs.get(slot % TXQS_MAX)) {
+            lock.reserve_turn(self.rxq, self.now);
+        }
     }
 }
 

@@ -68,7 +68,8 @@ impl Core {
             // They can wait, but not for long, so they take no turns.
             who: 0,
             queues: None,
-            rxq: 0,
+            // At a lock they may have the turn of their receive queue.
+            rxq: held.flow.who,
             burst: self.n_bursts,
             turn_at: None,
             flushes: &mut self.flushes,
@@ -77,6 +78,9 @@ impl Core {
             now,
         };
         let (n, block) = sender.send_held(burst, from, to);
+        if n == 0 && block == Some(Block::Locked) {
+            sender.reserve_for_held(burst, to);
+        }
         held.pop(n, &self.stats);
         held.went(now, burst, n);
         if n == 0 && block.is_some_and(|block| block != Block::Limit) {

@@ -3,15 +3,20 @@
 //! A core that finds it taken comes back with its next turn. Luck alone could keep it waiting while others come more often, so
 //! it may reserve the next turn at the queue, and until it came the others find the lock taken as well. Whoever waits can tell
 //! bursts that hold the lock one after another from one that holds it on and on: the latter's core was preempted.
+//!
+//! A reservation shuts out all others, so it must not outlast its purpose: a receive queue whose frames no longer go there gives
+//! it back when it is looked at next ([`crate::blocked::reserved`]). One that ran out all the same (its core sleeps, or was preempted)
+//! ends after [`STANDS`], and none is made for [`UNUSED`] after that, by nobody: who waits comes by luck meanwhile.
 
 use crate::port::TxQueue;
 use crate::time::Nanos;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How long a reservation stands, in units of 1,024 ns: one who waits comes back with its core's next turn, at most a nap of a
-/// millisecond later; one who left must not hold up others.
-const STANDS: u32 = 2_000;
+/// How long a reservation stands, in units of 1,024 ns: as long as a core's turn may well take.
+const STANDS: u32 = 200;
+/// For how long none is made after one that ran out unused.
+const UNUSED: u32 = 4_000;
 /// Cores read the clock once a turn, so a reservation may come from their future.
 const SKEW: u32 = 8_000;
 
@@ -21,7 +26,7 @@ pub(crate) struct TxLock {
     queue: Mutex<TxQueue>,
     /// The burst that holds it; 0: none, or one that is just coming or going.
     holder: AtomicU32,
-    /// The receive queue that comes next, and until when (see [`Turn`]); 0: whichever.
+    /// The receive queue that comes next, and until when (see [`Turn`]), or which lately did not come; 0: whichever.
     next: AtomicU64,
 }
 
@@ -41,6 +46,12 @@ impl Turn {
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     fn stands(self, now: Nanos) -> bool {
         (1..=STANDS + SKEW).contains(&(self.0 as u32).wrapping_sub(tick(now)))
+    }
+
+    /// It ran out unused, and not long ago.
+    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
+    fn is_unused(self, now: Nanos) -> bool {
+        tick(now).wrapping_sub(self.0 as u32) < UNUSED
     }
 }
 
@@ -87,7 +98,10 @@ impl TxLock {
             return None;
         }
         let queue = self.take(burst)?;
-        let _ = self.next.compare_exchange(turn.0, 0, Ordering::Relaxed, Ordering::Relaxed);
+        // Nobody clears what says that one was not used, not even whoever comes late.
+        if !turn.is_unused(now) {
+            let _ = self.next.compare_exchange(turn.0, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
         Some(queue)
     }
 
@@ -102,13 +116,27 @@ impl TxLock {
         self.holder.load(Ordering::Relaxed)
     }
 
-    /// `who` found it taken, and is to come next, unless somebody else is.
+    /// `who` found it taken, and is to come next, unless somebody else is, or lately somebody did not come.
     #[cold]
     pub(crate) fn reserve_turn(&self, who: u32, now: Nanos) {
         let before = self.next.load(Ordering::Relaxed);
-        if before == 0 || !Turn(before).stands(now) || Turn(before).is_of(who) {
+        let may_reserve = match Turn(before) {
+            Turn(0) => true,
+            turn if turn.stands(now) => turn.is_of(who),
+            turn => !turn.is_unused(now),
+        };
+        if may_reserve {
             let turn = Turn::new(who, now).0;
             let _ = self.next.compare_exchange(before, turn, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// `who` has no frame for the queue any more, so that others need not wait for it.
+    #[cold]
+    pub(crate) fn give_turn_back(&self, who: u32, now: Nanos) {
+        let turn = Turn(self.next.load(Ordering::Relaxed));
+        if turn.is_of(who) && turn.stands(now) {
+            let _ = self.next.compare_exchange(turn.0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }

@@ -21,11 +21,34 @@ fn reservation_is_for_one_and_ends_when_it_came_or_did_not() {
     assert!(lock.open(5, 7, 1_000).is_none() && lock.open(5, 9, 1_000).is_none());
     drop(lock.open(5, 8, 1_000).unwrap());
     drop(lock.open(7, 7, 2_000).unwrap());
-    // One that never comes.
+    // One that is given back, by whom it is of alone.
     lock.reserve_turn(8, 2_000);
-    assert!(lock.open(9, 7, 2_000_000).is_none());
-    assert!(lock.open(9, 7, 2_060_000).is_some());
-    assert_eq!(lock.next.load(Ordering::Relaxed), 0);
+    lock.give_turn_back(7, 2_000);
+    assert!(lock.open(9, 7, 3_000).is_none());
+    lock.give_turn_back(8, 3_000);
+    assert!(lock.open(9, 7, 3_000).is_some());
+}
+
+#[test]
+fn reservation_that_nobody_came_for_is_short_and_the_next_one_a_while_off() {
+    let lock = lock();
+    let (mut n_shut, mut n) = (0, 0);
+    // One that reserves whenever it can and never comes, nor gives back; others try every ten microseconds.
+    for now in (0..100_000_000).step_by(10_000) {
+        match lock.open(9, 7, now) {
+            Some(_held) => lock.reserve_turn(8, now),
+            None => n_shut += 1,
+        }
+        n += 1;
+        // Late, it finds the lock as any other does.
+        if now % 1_000_000 == 500_000 {
+            assert!(lock.open(9, 8, now).is_some());
+        }
+    }
+    assert!(n_shut > 0 && n_shut * 18 < n, "shut {n_shut} times of {n}");
+    // However often the one that did not come shows up, another may reserve in time.
+    lock.reserve_turn(7, 105_000_000);
+    assert!(lock.open(9, 8, 105_001_000).is_none());
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub(crate) mod watched;
 use crate::blocked::ahead::Ahead;
 use crate::blocked::claim::Claim;
 use crate::blocked::hold::Hold;
+use crate::blocked::room::RoomWait;
 use crate::blocked::stall::Stall;
 use crate::burst::Burst;
 use crate::error::{GuestFault, SetupError};
@@ -52,6 +53,8 @@ pub struct RxQueue {
     /// Whether its kicks wake the core that polls it.
     pub(crate) can_wake: bool,
     pub(crate) hold: Hold,
+    /// What it waits for where all of it waits for the same.
+    pub(crate) room: RoomWait,
     /// Until when little is taken at a time, for the pages that its memory lacked.
     pub(crate) slow_until: Nanos,
     /// Its own account of them.
@@ -114,6 +117,7 @@ impl RxQueue {
             who,
             can_wake,
             hold,
+            room: RoomWait::default(),
             slow_until: 0,
             faults_paid: 0,
             ahead,

@@ -1,0 +1,62 @@
+//! Turns that a receive queue has reserved: at a lock ([`crate::port::lock`]), or at a receiver without room ([`super::claim`]).
+//!
+//! Both keep others out, so a queue that has no use for its turn any more must not keep it: its guest has rewritten the frame or
+//! emptied the ring, a limit holds it back now, its port goes down. Then it is given back when the queue is looked at next.
+
+use crate::port::RxQueue;
+use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views};
+use crate::time::Nanos;
+use arrayvec::ArrayVec;
+
+/// A reserved turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reserved {
+    /// At which transmit queue, by its place in `slots`.
+    pub(crate) slot: usize,
+    /// The last burst of which a frame wanted to go there.
+    pub(crate) burst: u32,
+}
+
+impl Sender<'_> {
+    /// The burst is over, and some of it was held up, or something of one before. Gives back what no frame of it wanted.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle_hold(
+        &self,
+        outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
+        rxq: &mut RxQueue,
+        was_held: bool,
+        was_cut: bool,
+    ) {
+        if was_held {
+            self.stats.port(rxq.port).held();
+        }
+        if let Some(reserved) = rxq.hold.reserved_before(self.burst) {
+            // The burst itself may have the queue locked.
+            if let Some(out) = self.place_of(Some(reserved.slot)).and_then(|place| outs.get_mut(place)) {
+                out.queue.claim.redeem(rxq.who);
+                rxq.hold.reserves_nothing();
+            } else {
+                give_back(rxq, self.views, self.now);
+            }
+        }
+        if !was_held && !was_cut {
+            rxq.hold.release();
+        }
+    }
+}
+
+/// A queue gives back what it has reserved, if anything: as far as that can be done now, which it can but while another core is
+/// in the midst of a burst there.
+#[cold]
+#[inline(never)]
+pub(crate) fn give_back(rxq: &mut RxQueue, views: &Views, now: Nanos) {
+    let Some(Reserved { slot, .. }) = rxq.hold.reserved() else { return };
+    let view = views.get(slot / TXQS_MAX).and_then(Option::as_ref);
+    if let Some(lock) = view.and_then(|view| view.txqs.get(slot % TXQS_MAX)) {
+        lock.give_turn_back(rxq.who, now);
+        let Some(mut txq) = lock.look() else { return };
+        txq.claim.redeem(rxq.who);
+    }
+    rxq.hold.reserves_nothing();
+}
