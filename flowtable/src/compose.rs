@@ -6,7 +6,6 @@ use crate::asked::Asked;
 use crate::header::Header;
 use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
 use crate::network::{Ingress, NetworkId, Networks, PortId, SourcePolicy};
-use crate::owner::UNUSED;
 
 /// What it is asked of.
 pub(crate) struct Composer<'a> {
@@ -163,7 +162,7 @@ impl Composer<'_> {
             return Ok(Some(found.entry));
         }
         let claim = || self.macs.claim(found, from.port, asked.tick, self.is_firm(from, found.port, header.dst(), now));
-        match Right::new(self, from, found, now, claim) {
+        match Right::new(self, from, found, src, now, claim) {
             Right::None => Err(DropReason::Spoofed),
             Right::Sends if matches!(from.source, SourcePolicy::Any(_)) => Ok(None),
             Right::Sends => Err(DropReason::Spoofed),
@@ -207,20 +206,11 @@ impl Composer<'_> {
         } else if from.trunk.is_some() && !macs.is_resting(found.port) {
             owners.lost(found.port);
             if owners.is_on_trial(found.port, now) {
-                macs.give_back(found.port, from.network, src);
+                macs.doubt(found.port, from.network, src);
             }
         }
         // Another one may have it by now; what is decided then is true of this moment.
         Ok(self.macs.find(from.network, src).filter(|found| found.port == from.port).map(|found| found.entry))
-    }
-
-    /// Whether the port's guest may have used this address, which is behind the uplink, elsewhere: it did so here, was started
-    /// just now, or nobody uses the address there.
-    fn may_be_moved(&self, from: &Ingress, found: Found, now: u32) -> bool {
-        let owners = self.macs.owners();
-        owners.pin(from.port) != 0
-            || owners.is_young(from.port, now)
-            || now.saturating_sub(self.macs.seen(found.entry)) >= UNUSED
     }
 
     fn is_wire(&self, network: NetworkId, port: PortId) -> bool {
@@ -247,6 +237,7 @@ impl Right {
         composer: &Composer<'_>,
         from: &Ingress,
         found: Found,
+        src: [u8; 6],
         now: u32,
         claim: impl Fn() -> bool,
     ) -> Self {
@@ -271,7 +262,8 @@ impl Right {
             },
             // From a guest: what is behind the uplink is the wire's.
             SourcePolicy::Sticky
-                if composer.is_wire(from.network, found.port) && !composer.may_be_moved(from, found, now) =>
+                if composer.is_wire(from.network, found.port)
+                    && !composer.macs.may_be_moved(found, from.port, from.network, src, now) =>
             {
                 Right::None
             }

@@ -73,7 +73,7 @@ impl Composer<'_> {
         };
         match self.macs.find(from.network, src) {
             Some(found) if found.port == from.port => true,
-            Some(found) => match Right::new(self, from, found, asked.now, || false) {
+            Some(found) => match Right::new(self, from, found, src, asked.now, || false) {
                 Right::None => false,
                 Right::Sends => matches!(from.source, SourcePolicy::Any(_)),
                 Right::Owns => true,

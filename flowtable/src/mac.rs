@@ -373,11 +373,6 @@ impl MacTable {
         }
     }
 
-    /// When the address behind `entry` last sent, in seconds of the switch's clock.
-    pub(crate) fn seen(&self, entry: EntryRef) -> u32 {
-        self.seen.get(entry.slot as usize).map_or(0, |seen| seen.load(Ordering::Relaxed))
-    }
-
     /// Addresses that are the port's in the table.
     pub fn n_addresses(&self, port: PortId) -> u32 {
         self.per_port.get(usize::from(port)).map_or(0, |count| count.load(Ordering::Relaxed))
@@ -677,9 +672,16 @@ impl MacTable {
         pins.filter(|&(_, key)| key != 0).map(|(port, key)| (port, network_of(key), mac_of(key))).collect()
     }
 
-    /// The port took the address from the wire, which turned out to use it still: it is not the port's own any more.
-    pub(crate) fn give_back(&self, port: PortId, network: NetworkId, mac: [u8; 6]) {
-        self.owners.give_back(port, key_of(network, mac));
+    /// The port took the address from the wire, which turned out to use it still.
+    pub(crate) fn doubt(&self, port: PortId, network: NetworkId, mac: [u8; 6]) {
+        self.owners.doubt(port, key_of(network, mac));
+    }
+
+    /// Whether the port's guest may have used an address elsewhere that is found behind the uplink: it did so here, was started just
+    /// now, or nobody uses it there.
+    pub(crate) fn may_be_moved(&self, found: Found, to: PortId, network: NetworkId, mac: [u8; 6], now: u32) -> bool {
+        let seen = self.seen.get(found.entry.slot as usize).map_or(0, |seen| seen.load(Ordering::Relaxed));
+        now.saturating_sub(seen) >= self.owners.silence_needed(to, key_of(network, mac), now)
     }
 
     /// How often addresses of the port went to its network's uplink, and came back.

@@ -8,7 +8,8 @@
 //! An address that is behind the uplink may be a guest's that QEMU migrated here, or the gateway's. What tells them apart is time: the
 //! one speaks as soon as its receive ring starts, the other one is never silent for long, and goes on to speak when its address was taken.
 //! So a guest may take its first address from the wire only while it is *young*, or where nobody there used it for long; and a
-//! port that took one is on *trial* for a while ([`crate::dispute`]).
+//! port that took one is on *trial* for a while ([`crate::dispute`]). One that did not stand it is *in doubt* for whatever guest is at
+//! the port: it may be had again, but not by the next short silence.
 
 use crate::lines::Apart;
 use crate::network::PortId;
@@ -17,9 +18,11 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// Seconds from the first start of a guest's receive rings in which it may have been migrated here: QEMU announces it within one.
 const YOUNG: u32 = 5;
 /// Seconds after which an address is not used behind the uplink any more, as far as can be told.
-pub(crate) const UNUSED: u32 = 30;
+const UNUSED: u32 = 30;
 /// Seconds for which a port that took an address from the wire may lose it to who had it.
 const TRIAL: u32 = 60;
+/// Seconds of silence after which an address that was lost so may be taken once more.
+const DOUBT: u32 = 5;
 
 /// All ports, by id.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ struct Owner {
     /// Seconds of the switch's clock. 0: no receive ring of its guest was started yet.
     young_until: AtomicU32,
     trial_until: AtomicU32,
+    /// The key of the address that it took from the wire and lost again on trial; 0: none.
+    in_doubt: AtomicU64,
     n_lost: AtomicU32,
     n_won: AtomicU32,
     n_away: AtomicU32,
@@ -81,11 +86,18 @@ impl Owners {
         key
     }
 
-    /// The port's guest had no right to what it took: it may have another address, but is not young again.
-    pub(crate) fn give_back(&self, port: PortId, key: u64) {
-        let Some(owner) = self.of(port) else { return };
-        let _ = owner.pin.compare_exchange(key, 0, Ordering::Relaxed, Ordering::Relaxed);
-        owner.trial_until.store(0, Ordering::Relaxed);
+    /// What the port took from the wire went back there on trial.
+    pub(crate) fn doubt(&self, port: PortId, key: u64) {
+        self.of(port).inspect(|owner| owner.in_doubt.store(key, Ordering::Relaxed));
+    }
+
+    /// Seconds for which an address has to be unused behind the uplink, before the port may claim it.
+    pub(crate) fn silence_needed(&self, port: PortId, key: u64, now: u32) -> u32 {
+        match self.of(port) {
+            Some(owner) if owner.in_doubt.load(Ordering::Relaxed) == key => DOUBT,
+            Some(owner) if owner.pin.load(Ordering::Relaxed) != 0 || self.is_young(port, now) => 0,
+            _ => UNUSED,
+        }
     }
 
     /// A receive ring of the port's guest is started.
@@ -96,7 +108,7 @@ impl Owners {
     }
 
     /// Whether the port's guest may still be about to say that it was migrated here.
-    pub(crate) fn is_young(&self, port: PortId, now: u32) -> bool {
+    fn is_young(&self, port: PortId, now: u32) -> bool {
         self.of(port).is_some_and(|owner| now < owner.young_until.load(Ordering::Relaxed))
     }
 
