@@ -12,6 +12,7 @@ mod forwarding;
 mod hostile;
 mod lifecycle;
 mod limit_queues;
+mod long_chains;
 mod neighbours;
 mod paging;
 mod random;

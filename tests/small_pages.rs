@@ -91,25 +91,27 @@ fn cost(guest: &GuestDriver) -> f64 {
     (0..200).map(time).fold(f64::INFINITY, f64::min)
 }
 
-/// Runs for a while, `attack` being done before each turn, and gives the core's share of time in faults and, when it knows whose they are, the most
-/// faults in a turn.
+/// Runs for a while, `attack` being done before each turn, and gives the core's share of time in faults and the faults of a turn, of which
+/// three in a hundred have more.
 fn under_attack(four: &mut Four, cost: f64, mut attack: impl FnMut(&mut Rig, u64)) -> (f64, u64) {
-    let (mut n, mut most, mut turn) = (0, 0, 0);
+    let (mut n, mut turns, mut turn) = (0, Vec::new(), 0);
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_millis(800) {
         turn += 1;
         attack(&mut four.rig, turn);
         let n_now = four.step_with_neighbours(turn);
         n += n_now;
-        if begin.elapsed() > Duration::from_millis(100) {
-            most = most.max(n_now);
-        }
+        turns.push(n_now);
     }
+    turns.sort_unstable();
+    // Where the CPU was taken away for most of the time, the turns were too few to be bounded.
+    let most = if turns.len() < 500 { 0 } else { turns[turns.len() * 97 / 100] };
     let share = n as f64 * cost / begin.elapsed().as_secs_f64();
     println!(
-        "{turn} turns, {n} faults of {:.2} us: {:.1} % of the core, at most {most} a turn",
+        "{turn} turns, {n} faults of {:.2} us: {:.1} % of the core, {most} a turn at the 97th percentile, {} at most",
         cost * 1e6,
-        share * 100.0
+        share * 100.0,
+        turns[turns.len() - 1]
     );
     (share, most)
 }

@@ -233,8 +233,12 @@ impl Sender<'_> {
     pub(crate) fn has_room(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: usize) -> bool {
         let Some(view) = self.views.get(slot / TXQS_MAX).and_then(Option::as_ref) else { return false };
         match self.slots[slot] {
-            0 => view.txqs.get(slot % TXQS_MAX).and_then(TxLock::look).is_some_and(|mut txq| txq.has_room(self.now)),
-            n => outs[usize::from(n) - 1].queue.has_room(self.now),
+            0 => view
+                .txqs
+                .get(slot % TXQS_MAX)
+                .and_then(TxLock::look)
+                .is_some_and(|mut txq| txq.has_room(self.now, &self.walked)),
+            n => outs[usize::from(n) - 1].queue.has_room(self.now, &self.walked),
         }
     }
 }

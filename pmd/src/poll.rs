@@ -15,6 +15,7 @@ use crate::sys::{self, Epoll};
 use crate::time::{Nanos, seconds};
 use flowtable::reclaim::Quiet;
 use flowtable::{DropReason, Lookup, PortId};
+use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -220,7 +221,7 @@ impl Core {
                 turn_at: rxq.turn.port(now),
                 burst: self.n_bursts,
                 flushes: &mut self.flushes,
-                walked: 0,
+                walked: Cell::new(0),
                 faults: &mut self.faults,
                 now,
             };

@@ -17,6 +17,7 @@ use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::header::symmetric_hash;
 use flowtable::{Action, DropReason, Exit, Networks, PortId};
+use std::cell::Cell;
 use std::sync::{Arc, MutexGuard};
 
 /// Destinations that one burst may have.
@@ -68,7 +69,7 @@ pub(crate) struct Sender<'a> {
     /// Transmit queues that have to be flushed when the turn ends. There is room for all of them.
     pub(crate) flushes: &'a mut Vec<(PortId, u16)>,
     /// Descriptors of chains that this burst has read so far, at all destinations; none to begin with.
-    pub(crate) walked: usize,
+    pub(crate) walked: Cell<usize>,
     /// What is known of pages that memory lacks.
     pub(crate) faults: &'a mut PageFaults,
     /// Which core this is.
@@ -268,10 +269,10 @@ impl Sender<'_> {
         }
         let (lens, hint) = (&burst.lens[k..k + n], (burst.n - k) as u16);
         let (n, room) = match self.faults.is_watching {
-            false => out.queue.reserve(lens, hint, &mut self.walked),
+            false => out.queue.reserve(lens, hint, &self.walked),
             true => {
                 let n_before = out.frames.count_ones() as usize;
-                out.queue.reserve_watched(lens, n_before, (hint, &mut self.walked), self.faults, self.now)
+                out.queue.reserve_watched(lens, n_before, (hint, &self.walked), self.faults, self.now)
             }
         };
         if n > 0 {

@@ -73,7 +73,7 @@ impl Core {
             burst: self.n_bursts,
             turn_at: None,
             flushes: &mut self.flushes,
-            walked: 0,
+            walked: std::cell::Cell::new(0),
             faults: &mut self.faults,
             now,
         };

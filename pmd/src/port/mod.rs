@@ -34,6 +34,7 @@ use afxdp::{AfXdpRx, AfXdpTx};
 use flowtable::{DropReason, Ingress, PortId};
 use lock::TxLock;
 use mem::{MemPort, MemRx, MemTx};
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use tap::{TapRx, TapTx};
@@ -391,7 +392,7 @@ impl TxQueue {
     /// Sets room aside for frames of these lengths, behind what is reserved already; gives how many got theirs, and what
     /// became of the next. `hint`: frames that may come in all. `walked`: descriptors of chains that the burst has read so far.
     #[inline(always)]
-    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16, walked: &mut usize) -> (usize, Room) {
+    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16, walked: &Cell<usize>) -> (usize, Room) {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.reserve(lens, hint, walked),
             other => other.reserve(lens),
@@ -411,12 +412,12 @@ impl TxQueue {
     }
 
     /// Whether a small frame would find room now.
-    pub(crate) fn has_room(&mut self, now: Nanos) -> bool {
+    pub(crate) fn has_room(&mut self, now: Nanos, walked: &Cell<usize>) -> bool {
         if self.claim.is_paused(now) {
             return false;
         }
         match &mut self.kind {
-            TxKind::Vhost(queue) => queue.has_room(),
+            TxKind::Vhost(queue) => queue.has_room(walked),
             TxKind::AfXdp(queue) => queue.has_room(),
             TxKind::Tap(queue) => queue.has_room(),
             TxKind::Mem(queue) => queue.has_room(),

@@ -10,6 +10,7 @@ use crate::shm::Piece;
 use crate::stats::PortStats;
 use crate::sys;
 use crate::time::Nanos;
+use std::cell::Cell;
 
 /// Bytes of the smallest page.
 const PAGE: u32 = 4096;
@@ -79,7 +80,7 @@ impl TxQueue {
         &mut self,
         lens: &[u32],
         n_before: usize,
-        (hint, walked): (u16, &mut usize),
+        (hint, walked): (u16, &Cell<usize>),
         faults: &mut PageFaults,
         now: Nanos,
     ) -> (usize, Room) {

@@ -11,6 +11,7 @@ use crate::ring::split::{WRITE, write_net_header};
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, Piece};
 use flowtable::HEADER_MAX;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Buffers that are looked at ahead of the frames that go into them.
@@ -169,7 +170,7 @@ impl VhostTx {
     /// `hint`: frames that may come in all, for which buffers are read ahead.
     /// `walked`: descriptors of chains that the burst has read so far, at all its destinations.
     #[inline(always)]
-    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16, walked: &mut usize) -> (usize, Room) {
+    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16, walked: &Cell<usize>) -> (usize, Room) {
         let mut n = 0;
         while n < lens.len() {
             let at = self.stash.n_taken;
@@ -188,7 +189,7 @@ impl VhostTx {
 
     /// The stash is empty, or the next buffer too small: reads more, skips broken ones, merges several.
     #[inline(never)]
-    fn reserve_slowly(&mut self, n_bytes: u32, hint: u16, walked: &mut usize) -> Room {
+    fn reserve_slowly(&mut self, n_bytes: u32, hint: u16, walked: &Cell<usize>) -> Room {
         let (mut n_buffers, mut room) = (0, 0);
         loop {
             let at = self.stash.n_taken + n_buffers;
@@ -216,8 +217,19 @@ impl VhostTx {
     }
 
     /// Whether there is a buffer that is not promised yet.
-    pub(crate) fn has_room(&mut self) -> bool {
-        self.stash.n_taken < self.stash.n_ready || self.read_buffers(self.stash.n_taken + 1, &mut 0)
+    pub(crate) fn has_room(&mut self, walked: &Cell<usize>) -> bool {
+        if self.stash.n_taken < self.stash.n_ready {
+            return true;
+        }
+        // Asked of each receiver for each frame that is blocked, so that even cheap chains come to much.
+        if walked.get() >= 2 * DESCRIPTORS_MAX {
+            return false;
+        }
+        let before = (self.stash.is_crowded, self.stash.is_early);
+        let has_room = self.read_buffers(self.stash.n_taken + 1, walked);
+        // That was a look, in a burst that may be another's.
+        (self.stash.is_crowded, self.stash.is_early) = before;
+        has_room
     }
 
     fn no_more_buffers(&mut self, n_gathered: u16) -> Room {
@@ -250,7 +262,7 @@ impl VhostTx {
 
     /// Reads buffers ahead until `to` of them are there; false when not one could be added.
     #[inline]
-    fn read_buffers(&mut self, to: u16, walked: &mut usize) -> bool {
+    fn read_buffers(&mut self, to: u16, walked: &Cell<usize>) -> bool {
         let from = self.stash.n_ready;
         let want = to.min(self.stash.most).saturating_sub(from);
         if self.stopped.is_some() || want == 0 {
@@ -276,7 +288,7 @@ impl VhostTx {
     }
 
     #[inline(always)]
-    fn read_buffer(&mut self, at: u16, head: u16, walked: &mut usize) -> bool {
+    fn read_buffer(&mut self, at: u16, head: u16, walked: &Cell<usize>) -> bool {
         let descriptor = self.ring.descriptor(head);
         let slot = self.slot(at);
         self.stash.ids[slot] = head;
@@ -293,16 +305,16 @@ impl VhostTx {
     /// there have gone, or its memory is not to be touched yet.
     #[cold]
     #[inline(never)]
-    fn read_chain(&mut self, at: u16, slot: usize, head: u16, walked: &mut usize) -> bool {
+    fn read_chain(&mut self, at: u16, slot: usize, head: u16, walked: &Cell<usize>) -> bool {
         let stash = &mut self.stash;
         stash.pieces[slot] = Piece::EMPTY;
         stash.room[slot] = 0;
         let start = stash.chains.len();
-        let most = DESCRIPTORS_MAX.saturating_sub(*walked).max(CHEAP_CHAIN);
+        let most = DESCRIPTORS_MAX.saturating_sub(walked.get()).max(CHEAP_CHAIN);
         let mut budget = stash.budget.within(most);
-        let is_first = start == 0 && stash.budget.is_whole() && *walked == 0;
+        let is_first = start == 0 && stash.budget.is_whole() && walked.get() == 0;
         let result = self.ring.walk(head, true, &mut stash.chains, &mut budget);
-        *walked += budget.n_spent();
+        walked.set(walked.get() + budget.n_spent());
         stash.budget.spend(budget.n_spent());
         match result {
             Ok(n_bytes) if n_bytes > self.header_len => {
