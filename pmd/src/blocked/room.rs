@@ -11,6 +11,7 @@ use crate::port::RxQueue;
 use crate::send::{Sender, TXQS_MAX, Views};
 use crate::time::Nanos;
 use flowtable::Action;
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 /// How long a queue is not looked at whose frames are all known: where they go may change.
@@ -105,7 +106,7 @@ fn has_none(rxq: &mut RxQueue, slot: usize, views: &Views, burst: u32, no_room: 
     let Some(lock) = view.and_then(|view| view.txqs.get(slot % TXQS_MAX)) else { return false };
     // Who finds another core there has a wait of its own.
     let Some(mut txq) = lock.look() else { return false };
-    if txq.has_room(now) {
+    if txq.has_room(now, &Cell::new(0)) {
         return txq.claim.bars(rxq.who, now);
     }
     if !txq.claim.is_paused(now) && txq.is_stalled(now) {
