@@ -299,10 +299,14 @@ fn many_senders_to_one_that_takes_little_are_not_looked_at_each_turn_and_get_equ
         let flows = rig.fleet.flows();
         flows.front_hits + flows.hits + flows.misses
     };
-    let (before, n_steps) = (decided(&rig), 80_000);
+    let (before, n_steps) = (decided(&rig), 160_000);
+    let scanned = |rig: &Rig| rig.fleet.cores()[0].scanned_frames;
+    let scanned_before = scanned(&rig);
     for step in 0..n_steps {
+        // Turns are as short as those in which nothing happens, so that many come between two looks.
+        rig.now -= 5_000;
         // One buffer each two milliseconds; and a tenth of a second without any.
-        if step % 200 == 0 && !(40_000..50_000).contains(&step) {
+        if step % 400 == 0 && !(80_000..100_000).contains(&step) {
             if let Some(got) = rig.guests[usize::from(B)].recv(0) {
                 let from = usize::from(got[11]);
                 assert_eq!(id_of(&got), next[from], "from {from}");
@@ -322,6 +326,8 @@ fn many_senders_to_one_that_takes_little_are_not_looked_at_each_turn_and_get_equ
     let decided = decided(&rig) - before;
     let each_turn = 64 * 32 * n_steps;
     assert!(decided > 0 && decided * 100 < each_turn, "{decided} frames were decided, {each_turn} in every turn");
+    let scanned = scanned(&rig) - scanned_before;
+    assert!(scanned < 64 * 256 * 2, "{scanned} frames were looked at ahead, each more than once");
     // The first one had what was free at the beginning.
     let got = (3..N).map(|from| next[from]);
     let (least, most) = got.fold((u64::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));

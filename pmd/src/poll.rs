@@ -152,7 +152,7 @@ impl Core {
         let mut cycles = sys::cycles();
         self.lookup.set_time(now);
         let n_rxqs = self.rxqs.len();
-        let mut no_room = NoRoom::default();
+        let mut no_room = NoRoom { turn: self.stats.n_turns(), ..NoRoom::default() };
         for rxq in &mut self.rxqs {
             if let Some(opens_at) = rxq.gate.shut_until(now) {
                 turn.opens(opens_at);

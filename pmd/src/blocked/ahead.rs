@@ -38,6 +38,8 @@ const SAVED_MAX: i64 = 10_000_000;
 const SAVED_OF_QUEUE_MAX: i64 = 200_000;
 /// For how long a queue waits to be scanned before it counts as one with frames that could go.
 const UNKNOWN_MAX: Nanos = 4_000_000;
+/// In so many turns at least it must have been in vain: a core that was preempted meanwhile had no time to look.
+const REFUSED_MIN: u32 = 3;
 /// How long a queue's pace is taken, and the time in which all that wait in it must be gone at that pace.
 const PACE_TIME: Nanos = 1_000_000;
 const GONE_MAX: Nanos = 6_000_000;
@@ -126,8 +128,9 @@ pub(crate) struct Ahead {
     pace: Pace,
     /// A frame that was found to be able to go, by its place in the burst; behind it, all that are known of; and what was blocked, when.
     found: (usize, Option<usize>, Nanos),
-    /// Since when frames wait that could not be looked at.
+    /// Since when frames wait that could not be looked at, and in how many turns since not one was.
     unknown_since: Option<Nanos>,
+    n_refused: u32,
     share: Share,
 }
 
@@ -143,6 +146,7 @@ impl Default for Ahead {
             pace: Pace::default(),
             found: (0, None, 0),
             unknown_since: None,
+            n_refused: 0,
             share: Share { left: SAVED_OF_QUEUE_MAX, then: 0 },
         }
     }
@@ -178,7 +182,8 @@ impl Ahead {
             return true;
         }
         self.is_wanted = true;
-        self.unknown_since.is_some_and(|since| now.saturating_sub(since) >= UNKNOWN_MAX)
+        let is_over = |since| now.saturating_sub(since) >= UNKNOWN_MAX;
+        self.n_refused >= REFUSED_MIN && self.unknown_since.is_some_and(is_over)
     }
 
     /// Whether it was found before, in this burst, that a frame behind `k` could go while `blocked` is.
@@ -206,6 +211,11 @@ impl Ahead {
             && self.next.wrapping_sub(base) >= n_waiting;
         let mut behind = self.places.iter().filter(|place| is_behind(place.last, base));
         is_known && behind.all(|place| place.slot == slot)
+    }
+
+    /// The queue is not read in this turn, so positions stay what they are.
+    pub(crate) fn stays(&mut self, turn: u64) {
+        self.turn = turn;
     }
 
     /// Whether frames may stand behind the burst that are not looked at, since they will be gone in time.
@@ -263,6 +273,7 @@ pub(crate) fn look_on(
     }
     scanner.share.earn(now, 1, SAVED_MAX);
     ahead.share.earn(now, n_rxqs, SAVED_OF_QUEUE_MAX);
+    ahead.n_refused = ahead.n_refused.saturating_add(1);
     for _ in 0..CHUNKS_OF_QUEUE {
         let from = rxq.ahead.next.wrapping_sub(base);
         let n = n_waiting.saturating_sub(from);
@@ -275,6 +286,7 @@ pub(crate) fn look_on(
             break;
         }
         scanner.n_chunks += 1;
+        rxq.ahead.n_refused = 0;
         let then = sys::cycles();
         look_at(rxq, from, n, &mut scanner.burst, lookup, view, (core, views));
         let n_frames = scanner.burst.n as i64;

@@ -40,7 +40,9 @@ impl RoomWait {
 /// What was found in this turn, so that not every queue asks: a transmit queue without room, and whose turn it is there.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NoRoom {
-    found: Option<(usize, u32)>,
+    pub(crate) found: Option<(usize, u32)>,
+    /// The number of the turn.
+    pub(crate) turn: u64,
     /// Queues that were not looked at.
     pub(crate) n_left: usize,
 }
@@ -89,6 +91,7 @@ pub(crate) fn goes_on(rxq: &mut RxQueue, views: &Views, burst: u32, no_room: &mu
     };
     if goes_on {
         no_room.n_left += 1;
+        rxq.ahead.stays(no_room.turn);
         // Its VM's limit is not what holds it back.
         rxq.gate.passed(now, true);
     } else {
