@@ -99,6 +99,7 @@ impl Core {
             let most = if all_wake { None } else { Some(NAP) };
             self.doze(nap.into_iter().chain(most).min());
             self.mailbox.wake_fd().clear();
+            self.faults.slept();
         }
         self.arm(now, false);
     }

@@ -116,7 +116,7 @@ impl Core {
             slots: vec![0; n_ports * TXQS_MAX].into(),
             flushes: Vec::with_capacity(n_ports * TXQS_MAX),
             queues: LimitQueues::new(n_ports),
-            faults: PageFaults::new(),
+            faults: PageFaults::new(n_ports),
             leaving: None,
             stats,
             mailbox,

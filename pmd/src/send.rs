@@ -189,7 +189,7 @@ impl Sender<'_> {
             let tag = exit.filter(|exit| exit.port == out.port).and_then(|exit| exit.vlan);
             let n_bytes = match self.faults.is_watching {
                 false => out.queue.commit(burst, out.frames, tag),
-                true => out.queue.commit_watched(burst, out.frames, tag, self.faults, self.now),
+                true => out.queue.commit_watched(burst, out.frames, tag, (out.port, self.faults), self.now),
             };
             if out.queue.wants_flush() {
                 let queue = (out.port, (out.slot % TXQS_MAX) as u16);
@@ -272,7 +272,7 @@ impl Sender<'_> {
             false => out.queue.reserve(lens, hint, &self.walked),
             true => {
                 let n_before = out.frames.count_ones() as usize;
-                out.queue.reserve_watched(lens, n_before, (hint, &self.walked), self.faults, self.now)
+                out.queue.reserve_watched(lens, n_before, (hint, &self.walked), (to, self.faults), self.now)
             }
         };
         if n > 0 {

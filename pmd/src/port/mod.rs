@@ -56,10 +56,6 @@ pub struct RxQueue {
     pub(crate) hold: Hold,
     /// What it waits for where all of it waits for the same.
     pub(crate) room: RoomWait,
-    /// Until when little is taken at a time, for the pages that its memory lacked.
-    pub(crate) slow_until: Nanos,
-    /// Its own account of them.
-    pub(crate) faults_paid: Nanos,
     /// What waits behind its burst, as far as it was looked at.
     pub(crate) ahead: Box<Ahead>,
     /// What holds it back for its VM's limit.
@@ -111,21 +107,8 @@ impl RxQueue {
         let (hold, gate, turn) = (Hold::default(), Gate::default(), RingTurn::default());
         let (is_held, discards, can_wake, who) = (false, false, false, 0);
         let ahead = Box::default();
-        let mut queue = Self {
-            port,
-            is_held,
-            discards,
-            who,
-            can_wake,
-            hold,
-            room: RoomWait::default(),
-            slow_until: 0,
-            faults_paid: 0,
-            ahead,
-            gate,
-            turn,
-            kind,
-        };
+        let mut queue =
+            Self { port, is_held, discards, who, can_wake, hold, room: RoomWait::default(), ahead, gate, turn, kind };
         queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
         queue
     }
@@ -279,10 +262,6 @@ impl RxKind {
 #[derive(Debug)]
 pub struct TxQueue {
     pub(crate) claim: Claim,
-    /// Until when it gets little at a time, for the pages that its memory lacked.
-    slow_until: Nanos,
-    /// Its own account there.
-    pub(crate) faults_paid: Nanos,
     stall: Stall,
     pub(crate) kind: TxKind,
 }
@@ -348,7 +327,7 @@ impl TxQueue {
     }
 
     fn new(kind: TxKind) -> Self {
-        Self { claim: Claim::default(), slow_until: 0, faults_paid: 0, stall: Stall::default(), kind }
+        Self { claim: Claim::default(), stall: Stall::default(), kind }
     }
 
     /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 0, and so has a tap.

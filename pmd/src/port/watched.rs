@@ -10,6 +10,7 @@ use crate::shm::Piece;
 use crate::stats::PortStats;
 use crate::sys;
 use crate::time::Nanos;
+use flowtable::PortId;
 use std::cell::Cell;
 
 /// Bytes of the smallest page.
@@ -35,10 +36,15 @@ impl RxQueue {
         faults: &mut PageFaults,
         now: Nanos,
     ) -> usize {
-        let begun = sys::cycles();
         burst.clear();
+        // A queue that was set up anew is its port's all the same.
+        if let Some(until) = faults.paused_until(now, self.port).filter(|_| self.is_of_guest()) {
+            self.gate.pause(until);
+            return 0;
+        }
+        let begun = sys::cycles();
         let (mut allowance, mut budget) = (allowance, Budget::default());
-        if now < self.slow_until {
+        if self.is_of_guest() && faults.was_paused(now, self.port, SLOW_FOR) {
             allowance.n_frames = allowance.n_frames.min(FEW_FRAMES);
             allowance.n_bytes = allowance.n_bytes.min(FEW_BYTES);
             budget = Budget::of(FEW_DESCRIPTORS);
@@ -48,7 +54,7 @@ impl RxQueue {
         for k in 0..n {
             burst.for_each_piece(k, touch);
         }
-        let until = faults.until(now, begun, &mut self.faults_paid);
+        let until = faults.until(now, begun, self.port);
         self.pause(until);
         n
     }
@@ -58,17 +64,20 @@ impl RxQueue {
     #[cold]
     #[inline(never)]
     pub(crate) fn end_watched(&mut self, faults: &mut PageFaults, now: Nanos) -> Option<Nanos> {
-        let until = faults.until_now(now, &mut self.faults_paid);
+        let until = faults.until_now(now, self.port);
         self.pause(until);
         self.gate.shut_until(now)
     }
 
     fn pause(&mut self, until: Option<Nanos>) {
-        // What comes off a wire is in memory of our own.
-        if let Some(until) = until.filter(|_| matches!(self.kind, RxKind::Vhost(_))) {
+        if let Some(until) = until.filter(|_| self.is_of_guest()) {
             self.gate.pause(until);
-            self.slow_until = until.saturating_add(SLOW_FOR);
         }
+    }
+
+    /// What comes off a wire is in memory of our own.
+    fn is_of_guest(&self) -> bool {
+        matches!(self.kind, RxKind::Vhost(_))
     }
 }
 
@@ -81,16 +90,20 @@ impl TxQueue {
         lens: &[u32],
         n_before: usize,
         (hint, walked): (u16, &Cell<usize>),
-        faults: &mut PageFaults,
+        (port, faults): (PortId, &mut PageFaults),
         now: Nanos,
     ) -> (usize, Room) {
-        let few = self.few_of(lens, n_before, now);
+        if let Some(until) = faults.paused_until(now, port).filter(|_| self.is_of_guest()) {
+            self.claim.pause(until);
+            return (0, Room::Full);
+        }
+        let few = self.few_of(lens, n_before, faults.was_paused(now, port, SLOW_FOR));
         if few == 0 {
             return (0, Room::Later);
         }
         let begun = sys::cycles();
         let reserved = self.reserve(&lens[..few], hint, walked);
-        let until = faults.until(now, begun, &mut self.faults_paid);
+        let until = faults.until(now, begun, port);
         self.pause(until);
         reserved
     }
@@ -103,35 +116,37 @@ impl TxQueue {
         burst: &Burst,
         mask: u32,
         tag: Option<u16>,
-        faults: &mut PageFaults,
+        (port, faults): (PortId, &mut PageFaults),
         now: Nanos,
     ) -> u64 {
         // What was looked at since to see who has room is nobody's in particular.
         faults.skip();
         let begun = sys::cycles();
         let n_bytes = self.commit(burst, mask, tag);
-        let until = faults.until(now, begun, &mut self.faults_paid);
+        let until = faults.until(now, begun, port);
         self.pause(until);
         n_bytes
     }
 
     /// Nobody gives it anything until then, and it gets little at a time for a while.
     fn pause(&mut self, until: Option<Nanos>) {
-        // Others' memory is our own.
-        if let Some(until) = until.filter(|_| matches!(self.kind, TxKind::Vhost(_))) {
+        if let Some(until) = until.filter(|_| self.is_of_guest()) {
             self.claim.pause(until);
-            self.slow_until = until.saturating_add(SLOW_FOR);
         }
     }
 
-    /// How many of frames of these lengths it may get in this burst, of which it got `n_before`.
-    fn few_of(&mut self, lens: &[u32], n_before: usize, now: Nanos) -> usize {
-        if now >= self.slow_until {
+    /// Others' memory is our own.
+    fn is_of_guest(&self) -> bool {
+        matches!(self.kind, TxKind::Vhost(_))
+    }
+
+    /// How many of frames of these lengths it may get in this burst, of which it got `n_before`; few where its port `was_paused`.
+    fn few_of(&mut self, lens: &[u32], n_before: usize, was_paused: bool) -> usize {
+        let TxKind::Vhost(queue) = &mut self.kind else { return lens.len() };
+        if !was_paused {
             return lens.len();
         }
-        if let TxKind::Vhost(queue) = &mut self.kind {
-            queue.look_at_few();
-        }
+        queue.look_at_few();
         // As many frames as make a burst that was used well, even if each takes several pages.
         let most = if lens.first() > Some(&PAGE) { FEW_FRAMES / 2 } else { FEW_FRAMES };
         most.saturating_sub(n_before).min(lens.len())

@@ -81,16 +81,31 @@ pub(crate) unsafe fn enter(base: usize, len: usize) -> bool {
     unsafe { libc::madvise(base as *mut libc::c_void, len, libc::MADV_POPULATE_WRITE) == 0 }
 }
 
-/// Page faults of the calling thread so far.
-pub(crate) fn n_faults() -> u64 {
+/// What the kernel has counted of a thread so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Page faults.
+    pub(crate) n_faults: u64,
+    /// How often it gave its CPU up to wait for something.
+    pub(crate) n_waits: u64,
+    /// How often its CPU was taken away.
+    pub(crate) n_preempted: u64,
+}
+
+/// Of the calling thread; see getrusage(2).
+pub(crate) fn usage() -> Usage {
     if cfg!(miri) {
-        return 0; // it has no pages
+        return Usage::default(); // it has no pages
     }
     // SAFETY: all-zero is a valid `rusage`.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` is a valid place for the answer.
     unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-    (usage.ru_minflt + usage.ru_majflt).cast_unsigned()
+    Usage {
+        n_faults: (usage.ru_minflt + usage.ru_majflt).cast_unsigned(),
+        n_waits: usage.ru_nvcsw.cast_unsigned(),
+        n_preempted: usage.ru_nivcsw.cast_unsigned(),
+    }
 }
 
 /// Maps part of a file at an address.
