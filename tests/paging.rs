@@ -94,6 +94,17 @@ impl Buffers {
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         fallocate(&self.file, mode, self.offset, self.len).expect("a hole");
     }
+
+    /// Makes the file so much longer than the buffers go, all of which has pages.
+    pub(crate) fn fill_up_to(&self, len: u64) {
+        fallocate(&self.file, FallocateFlags::empty(), self.offset, self.len + len).expect("memory");
+    }
+
+    /// Takes all these pages away at once.
+    pub(crate) fn take_away_up_to(&self, len: u64) {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&self.file, mode, self.offset, self.len + len).expect("a hole");
+    }
 }
 
 fn take_pages_away(guest: &GuestDriver, page: u64) {

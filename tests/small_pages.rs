@@ -4,6 +4,7 @@
 use crate::paging::{Buffers, buffers_of, n_faults};
 use flowtable::{DropReason, SourcePolicy};
 use guest::{GuestDriver, Options};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tests::{ALL, Rig, STEP, frame, id_of, mac, networks, options};
 
@@ -240,4 +241,72 @@ fn guest_that_touches_few_new_pages_is_not_held_up() {
         four.rig.guests[0].reclaim_tx(0);
     }
     assert!(n >= 30, "{n} faults");
+}
+
+#[test]
+fn receiver_that_sets_its_queues_up_again_and_again_takes_no_more() {
+    let mut four = Four::new(256);
+    let cost = cost(&four.rig.guests[1]);
+    let pages = buffers_of(&four.rig.guests[1], 4096);
+    let (mut renewed_at, mut n_renewed) = (Instant::now(), 0);
+    let bounds = under_attack(&mut four, cost, |rig, _| {
+        while rig.guests[1].recv(0).is_some() {}
+        rig.guests[1].post_rx(0);
+        pages.take_away();
+        rig.guests[0].reclaim_tx(0);
+        (0..32).for_each(|_| _ = rig.guests[0].send(0, &frame(mac(1), mac(0), 7, 9000)));
+        if renewed_at.elapsed() > Duration::from_millis(1) {
+            rig.set_disabled(1, 0, ANY, false);
+            (renewed_at, n_renewed) = (Instant::now(), n_renewed + 1);
+        }
+    });
+    assert!(n_renewed > 50, "{n_renewed} times");
+    assert_bounded(&four, bounds);
+}
+
+/// Bytes that are given back at once, which takes the kernel some tens of milliseconds.
+const GIVEN_BACK: u64 = 256 << 20;
+/// Of a neighbour, in which it sees nothing.
+const STALL: Duration = Duration::from_millis(8);
+
+#[test]
+fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldom() {
+    let mut four = Four::new(256);
+    let pages = buffers_of(&four.rig.guests[1], 4096);
+    let stop = AtomicBool::new(false);
+    let stalls = std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                pages.fill_up_to(GIVEN_BACK);
+                pages.take_away_up_to(GIVEN_BACK);
+            }
+        });
+        let (mut stalls, mut turn, begin) = (Vec::new(), 0, Instant::now());
+        while begin.elapsed() < Duration::from_secs(5) {
+            while four.rig.guests[1].recv(0).is_some() {}
+            four.rig.guests[1].post_rx(0);
+            four.rig.guests[0].reclaim_tx(0);
+            (0..32).for_each(|_| _ = four.rig.guests[0].send(0, &frame(mac(1), mac(0), 7, 9000)));
+            turn += 1;
+            let (then, waits) = (Instant::now(), n_waits());
+            four.step_with_neighbours(turn);
+            // Nobody took the CPU away: the core gave it up.
+            if then.elapsed() > STALL && n_waits() != waits {
+                stalls.push((begin.elapsed(), then.elapsed()));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        stalls
+    });
+    assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
+    // Each pause is twice the one before.
+    assert!(stalls.len() <= 6, "{} times: {stalls:?}", stalls.len());
+    four.rig.assert_counted();
+}
+
+/// How often this thread gave its CPU up so far.
+fn n_waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("/proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|n| n.trim().parse().ok()).expect("a number")
 }
