@@ -172,11 +172,13 @@ impl Composer<'_> {
     }
 
     /// Whether a frame from the wire, from an address that port `holder` took from there, can't be one of the holder's own that came
-    /// back: it is for a guest here, to whom those are sent without leaving the host.
+    /// back: it is for a guest here that takes frames, to whom those are sent without leaving the host.
     fn is_firm(&self, from: &Ingress, holder: PortId, dst: [u8; 6], now: u32) -> bool {
         from.trunk.is_some()
             && self.macs.owners().is_on_trial(holder, now)
-            && self.macs.find(from.network, dst).is_some_and(|found| found.port != from.port && found.port != holder)
+            && self.macs.find(from.network, dst).is_some_and(|found| {
+                found.port != from.port && found.port != holder && !self.macs.is_resting(found.port)
+            })
     }
 
     fn take(&self, from: &Ingress, found: Found, src: [u8; 6], now: u32) -> Result<Option<EntryRef>, DropReason> {
@@ -206,7 +208,7 @@ impl Composer<'_> {
         } else if from.trunk.is_some() && !macs.is_resting(found.port) {
             owners.lost(found.port);
             if owners.is_on_trial(found.port, now) {
-                macs.doubt(found.port, from.network, src);
+                owners.doubt(found.port, now);
             }
         }
         // Another one may have it by now; what is decided then is true of this moment.

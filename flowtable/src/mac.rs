@@ -672,11 +672,6 @@ impl MacTable {
         pins.filter(|&(_, key)| key != 0).map(|(port, key)| (port, network_of(key), mac_of(key))).collect()
     }
 
-    /// The port took the address from the wire, which turned out to use it still.
-    pub(crate) fn doubt(&self, port: PortId, network: NetworkId, mac: [u8; 6]) {
-        self.owners.doubt(port, key_of(network, mac));
-    }
-
     /// Whether the port's guest may have used an address elsewhere that is found behind the uplink: it did so here, was started just
     /// now, or nobody uses it there.
     pub(crate) fn may_be_moved(&self, found: Found, to: PortId, network: NetworkId, mac: [u8; 6], now: u32) -> bool {

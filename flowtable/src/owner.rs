@@ -8,8 +8,8 @@
 //! An address that is behind the uplink may be a guest's that QEMU migrated here, or the gateway's. What tells them apart is time: the
 //! one speaks as soon as its receive ring starts, the other one is never silent for long, and goes on to speak when its address was taken.
 //! So a guest may take its first address from the wire only while it is *young*, or where nobody there used it for long; and a
-//! port that took one is on *trial* for a while ([`crate::dispute`]). One that did not stand it is *in doubt* for whatever guest is at
-//! the port: it may be had again, but not by the next short silence.
+//! port that took one is on *trial* for a while ([`crate::dispute`]). A port that did not stand it is *in doubt* for an hour, whatever guest
+//! is there: no guest of its is young, and its own gets what it lost after a longer silence each time.
 
 use crate::lines::Apart;
 use crate::network::PortId;
@@ -21,8 +21,11 @@ const YOUNG: u32 = 5;
 const UNUSED: u32 = 30;
 /// Seconds for which a port that took an address from the wire may lose it to who had it.
 const TRIAL: u32 = 60;
-/// Seconds of silence after which an address that was lost so may be taken once more.
+/// Seconds of silence after which an address that was lost so may be taken once more; twice as many each time that comes again.
 const DOUBT: u32 = 5;
+const DOUBTS_MAX: u32 = 5;
+/// Seconds after which that is forgotten.
+const FORGIVEN: u32 = 3600;
 
 /// All ports, by id.
 #[derive(Debug)]
@@ -36,8 +39,9 @@ struct Owner {
     /// Seconds of the switch's clock. 0: no receive ring of its guest was started yet.
     young_until: AtomicU32,
     trial_until: AtomicU32,
-    /// The key of the address that it took from the wire and lost again on trial; 0: none.
-    in_doubt: AtomicU64,
+    /// How often it took an address from the wire and lost it on trial, and when it last did.
+    n_doubts: AtomicU32,
+    doubted_at: AtomicU32,
     n_lost: AtomicU32,
     n_won: AtomicU32,
     n_away: AtomicU32,
@@ -87,16 +91,27 @@ impl Owners {
     }
 
     /// What the port took from the wire went back there on trial.
-    pub(crate) fn doubt(&self, port: PortId, key: u64) {
-        self.of(port).inspect(|owner| owner.in_doubt.store(key, Ordering::Relaxed));
+    pub(crate) fn doubt(&self, port: PortId, now: u32) {
+        let Some(owner) = self.of(port) else { return };
+        let n_doubts = self.n_doubts(port, now);
+        owner.n_doubts.store(n_doubts + 1, Ordering::Relaxed);
+        owner.doubted_at.store(now, Ordering::Relaxed);
+    }
+
+    fn n_doubts(&self, port: PortId, now: u32) -> u32 {
+        let Some(owner) = self.of(port) else { return 0 };
+        let is_forgiven = now.saturating_sub(owner.doubted_at.load(Ordering::Relaxed)) > FORGIVEN;
+        if is_forgiven { 0 } else { owner.n_doubts.load(Ordering::Relaxed) }
     }
 
     /// Seconds for which an address has to be unused behind the uplink, before the port may claim it.
     pub(crate) fn silence_needed(&self, port: PortId, key: u64, now: u32) -> u32 {
-        match self.of(port) {
-            Some(owner) if owner.in_doubt.load(Ordering::Relaxed) == key => DOUBT,
-            Some(owner) if owner.pin.load(Ordering::Relaxed) != 0 || self.is_young(port, now) => 0,
-            _ => UNUSED,
+        let is_own = self.pin(port) == key;
+        match self.n_doubts(port, now) {
+            0 if is_own || self.is_young(port, now) => 0,
+            0 => UNUSED,
+            n if is_own => DOUBT << (n - 1).min(DOUBTS_MAX),
+            n => UNUSED.max(DOUBT << (n - 1).min(DOUBTS_MAX)),
         }
     }
 

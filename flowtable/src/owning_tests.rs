@@ -3,6 +3,7 @@
 use super::*;
 use crate::dispute::GAP;
 use crate::mac::{Kind, Learned, Row};
+use crate::owner::Owners;
 
 const SPOOFED: Action = Action::Drop(DropReason::Spoofed);
 const FLOOD_2: Action = Action::Flood(2);
@@ -265,9 +266,51 @@ fn gateway_that_was_silent_when_a_young_guest_took_its_address_gets_it_back_by_s
         }
         let now = 10 + 10 * u32::from(is_new);
         rig.wire_at(ALL, C, now);
-        for n in 0..4 * 5 {
+        // Of a new guest nothing under half a minute is silence, of the thief itself five seconds are.
+        let seconds = if is_new { 29 } else { 4 };
+        for n in 0..seconds * 5 {
             assert_eq!(rig.at(now * SECOND + n * GAP).send(&sticky(GUEST), ALL, C, now + n / 5), SPOOFED);
         }
+    }
+}
+
+#[test]
+fn frame_that_came_back_from_the_way_to_a_guest_that_rests_proves_nothing() {
+    let mut rig = Rig::new();
+    let paused = Ingress { port: 4, network: 2, ..sticky(4) };
+    rig.send(&paused, ALL, B, 0);
+    rig.wire(ALL, A);
+    rig.macs.start(&sticky(GUEST), 0);
+    (1..4).for_each(|n| {
+        rig.at(n * GAP).send(&sticky(GUEST), ALL, A, 0);
+    });
+    rig.macs.rest(4);
+    for tick in SECOND..3 * SECOND {
+        assert_eq!(rig.at(tick).send(&sticky(GUEST), B, A, tick / SECOND), Action::Unicast(UPLINK));
+        if tick % 200 == 0 {
+            assert_eq!(rig.wire_at(B, A, tick / SECOND), SPOOFED);
+        }
+    }
+    assert_eq!(rig.port_of(A), Some(GUEST));
+}
+
+#[test]
+fn port_that_lost_on_trial_needs_a_longer_silence_each_time_whatever_it_took() {
+    let mut owners = Owners::new(2);
+    let silence = |owners: &Owners, key, now| owners.silence_needed(0, key, now);
+    owners.begin(0, 100);
+    assert_eq!([silence(&owners, 7, 101), silence(&owners, 7, 105)], [0, 30]);
+    assert!(owners.try_pin(0, 7));
+    for (n, own) in [(1, 5), (2, 10), (3, 20), (4, 40), (9, 160)] {
+        owners = Owners::new(2);
+        owners.try_pin(0, 7);
+        (0..n).for_each(|_| owners.doubt(0, 100));
+        assert_eq!((silence(&owners, 7, 101), silence(&owners, 8, 101)), (own, own.max(30)), "after {n}");
+        owners.unpin(0);
+        owners.begin(0, 110);
+        assert_eq!(silence(&owners, 7, 111), own.max(30), "no guest there is young");
+        owners.try_pin(0, 7);
+        assert_eq!(silence(&owners, 7, 3701), 0, "and an hour later it is");
     }
 }
 
