@@ -77,7 +77,8 @@ impl Gate {
     #[cold]
     pub(crate) fn shut(&mut self, now: Nanos, opens_at: Nanos, has_more: bool) {
         self.count_waiting(now);
-        self.opens_at = opens_at;
+        // It may be paused for longer, for another reason.
+        self.opens_at = self.opens_at.max(opens_at);
         self.is_binding = true;
         if let Some(limits) = self.limits.as_ref().filter(|_| has_more) {
             limits.begin_waiting();

@@ -201,3 +201,13 @@ fn hour_of_standstill_earns_one_burst() {
     // Four milliseconds' worth saved up, ten that passed.
     assert!((1_700_000..=1_750_000 + 2 * 1514).contains(&taken), "{taken}");
 }
+
+#[test]
+fn limit_ends_no_pause_that_is_longer() {
+    let mut gate = Gate::default();
+    gate.pause(100);
+    gate.shut(0, 50, true);
+    assert_eq!((gate.shut_until(60), gate.shut_until(100)), (Some(100), None));
+    gate.shut(100, 200, true);
+    assert_eq!(gate.shut_until(150), Some(200));
+}
