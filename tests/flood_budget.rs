@@ -1,6 +1,9 @@
 //! What floods may cost: one network of a trunk takes nothing from another, and a guest that sets up its queues anew gets nothing anew.
 
 use crate::floods::wide;
+use flowtable::policy::Direction::ToVm;
+use flowtable::policy::Verdict::Deny;
+use flowtable::policy::{Policy, Proto, Rule};
 use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};
 use guest::GuestDriver;
 use guest::ring::Desc;
@@ -159,6 +162,43 @@ fn flood_goes_on_with_the_right_member_when_the_network_has_changed() {
             let n = std::iter::from_fn(|| ends.receive()).count();
             assert!(n == 1 || (n == 0 && gone.contains(&port)), "port {port} got {n}, {gone:?} gone");
         }
+        rig.assert_counted();
+    }
+}
+
+/// A network of so many members of which all but the first want nothing; the first two are up, or all.
+fn unwilling(n: u16, are_up: bool) -> Rig {
+    let deny = Rule { direction: ToVm, verdict: Deny, proto: Proto::Ip, cidr: None, numbers: Vec::new() };
+    let deny = [deny.clone(), Rule { proto: Proto::Arp, ..deny }];
+    let policies = (0..n).map(|port| (port > 0).then(|| Arc::new(Policy::new(&deny)))).collect();
+    let members: Vec<u16> = (0..n).collect();
+    let networks = Networks::clone(&networks(&[&members])).with_policies(policies, 1);
+    let mut rig = Rig::with_room(1, usize::from(n), Arc::new(networks), 1 << 13);
+    rig.plug(0, ANY, tests::options());
+    let n_up = if are_up { n } else { 2 };
+    (1..n_up).for_each(|port| rig.plug_mem(port, 0, &MemPort::new(16, true)));
+    rig
+}
+
+#[test]
+fn flood_that_all_rules_refuse_or_that_finds_nobody_costs_what_any_does() {
+    const N: u16 = 1200;
+    for are_up in [true, false] {
+        let mut rig = unwilling(N, are_up);
+        let (time, begin, mut before, mut n) = (200_000_000, rig.now, 0, 0);
+        while rig.now < begin + time {
+            while rig.guests[0].send(0, &frame(ALL, mac(0), 1, 60)) {}
+            rig.step();
+            rig.guests[0].reclaim_tx(0);
+            let counters = rig.counters(0);
+            let refused = counters.drops[DropReason::Denied.index()];
+            assert!(refused - before <= 512, "{} refused in one turn", refused - before);
+            (before, n) = (refused, counters.rx_frames);
+        }
+        // Each frame is worth the members that are looked at for it, all but the first.
+        let may = (COPIES_SAVED + COPIES_PER_SEC * (rig.now - begin) / 1_000_000_000) / u64::from(N - 2) + 2;
+        assert!(n <= may, "{n} frames, of {may}, members up: {are_up}");
+        assert!(n >= may / 2, "{n} frames, of {may}, members up: {are_up}");
         rig.assert_counted();
     }
 }

@@ -21,6 +21,7 @@ use flowtable::{Action, DropReason, NetworkId, PortId, Tuple};
 /// What the floods of a burst have copied.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Copied {
+    /// Members that were looked at, whatever became of that.
     n: usize,
     n_bytes: usize,
     n_descriptors: usize,
@@ -87,6 +88,7 @@ impl Sender<'_> {
                 return (0, Flooded::Done);
             }
         }
+        let is_first = resumed.is_none();
         let FloodAt { next, has_copies, .. } = resumed.unwrap_or(FloodAt { network, next: 0, has_copies: false });
         let networks = self.networks;
         let members = &networks.network(network).members;
@@ -97,16 +99,21 @@ impl Sender<'_> {
         // Read once for all members, and only where one of them has rules.
         let has_rules = !networks.network(network).fields.is_none();
         let tuple = has_rules.then(|| Tuple::parse(&burst.headers[k], burst.lens[k] as usize));
-        let (mut n_sent, mut n_tried, mut end) = (0, 0u64, Flooded::Done);
+        let (mut n_sent, mut n_tried, mut n_looked, mut end) = (0, 0u64, 0u64, Flooded::Done);
         for &to in members.iter().skip(begin) {
             if to == port {
                 continue;
             }
             let copy = match &tuple {
-                Some(tuple) if !networks.may_reach(to, tuple) => self.refuse_copy(port, to),
+                // To ask rules, and to find nobody, costs too.
                 _ if copied.is_enough(burst.lens[k]) || outs.is_full() => Copy::Stop(Flooded::Next),
+                Some(tuple) if !networks.may_reach(to, tuple) => self.refuse_copy(port, to),
                 _ => self.copy(outs, burst, k, to, rxq, can_hold, copied),
             };
+            if !matches!(copy, Copy::Stop(_)) {
+                copied.n += 1;
+                n_looked += 1;
+            }
             match copy {
                 Copy::Absent => continue,
                 Copy::Sent => n_sent += 1,
@@ -121,7 +128,12 @@ impl Sender<'_> {
             n_tried += 1;
         }
         self.who = who;
-        self.count_copies(from, network, n_tried, has_copies || n_tried > 0, end);
+        // The first is free.
+        let n_charged = n_looked.saturating_sub(u64::from(is_first));
+        if n_charged > 0 {
+            from.copies.charge(network, self.now, n_charged);
+        }
+        self.count_copies(from, n_tried, has_copies || n_tried > 0, end);
         (n_sent, end)
     }
 
@@ -142,7 +154,6 @@ impl Sender<'_> {
     {
         let (_, way) = self.reserve(self.views, outs, burst, k, 1, true, to);
         let slot = slot_of(self.views, self.core, burst, k, to);
-        copied.n += 1;
         match way {
             Way::Reserved => {
                 copied.n_bytes += burst.lens[k] as usize;
@@ -173,9 +184,8 @@ impl Sender<'_> {
         self.place_of(slot).map_or(0, |place| outs[place].queue.take_walked())
     }
 
-    /// Counts what a frame's copies are more than one frame, and charges them to the port. As long as a flood is not done, its frame is
-    /// not counted either.
-    fn count_copies(&self, from: &PortView, network: NetworkId, n_tried: u64, has_copies: bool, end: Flooded) {
+    /// Counts what a frame's copies are more than one frame. As long as a flood is not done, its frame is not counted either.
+    fn count_copies(&self, from: &PortView, n_tried: u64, has_copies: bool, end: Flooded) {
         let stats = self.stats.port(from.ingress.port);
         if end == Flooded::Done && !has_copies {
             return stats.dropped(DropReason::NoDestination, 1);
@@ -183,9 +193,6 @@ impl Sender<'_> {
         // One less for the frame itself: of one that went on to nobody but those before, less than none.
         let n = if end == Flooded::Done { n_tried.wrapping_sub(1) } else { n_tried };
         stats.copied(n);
-        if n.cast_signed() > 0 {
-            from.copies.charge(network, self.now, n);
-        }
     }
 
     /// Charges what was let pass as a whole burst and is not charged yet: copies of a frame are more than the burst has, so from
