@@ -96,3 +96,41 @@ fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_that_has_no_frame_fo
         rig.assert_counted();
     }
 }
+
+#[test]
+fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_whose_frame_is_for_another_such_one_now() {
+    let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 2, 3, 4]]));
+    let is_small = |port| port == 1 || port == 4;
+    (0..5)
+        .for_each(|port| _ = rig.plug(0, ANY, Options { rx_ring: if is_small(port) { 8 } else { 256 }, ..options() }));
+    for port in 0..5 {
+        rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
+        rig.settle();
+        (0..5).for_each(|port| drop(rig.receive_all(port)));
+    }
+    for round in 0..50 {
+        for to in [1, 4] {
+            (0..8).for_each(|_| assert!(rig.guests[2].send(0, &frame(mac(to), mac(2), 1, 60))));
+        }
+        rig.settle();
+        send_raw(&mut rig.guests[0], &frame(mac(1), mac(0), 2, 60));
+        (0..2).for_each(|_| _ = rig.step());
+        rewrite(&rig.guests[0], &frame(mac(4), mac(0), 2, 60));
+        // The ring is read again for it.
+        rig.guests[0].send(0, &frame(mac(4), mac(0), 3, 60));
+        (0..2).for_each(|_| _ = rig.step());
+        assert!(rig.guests[3].send(0, &frame(mac(1), mac(3), 1_000 + round, 60)));
+        rig.step();
+        rig.receive_all(1);
+        (0..2).for_each(|_| _ = rig.step());
+        let got = rig.receive_all(1);
+        assert!(got.iter().any(|bytes| id_of(bytes) == 1_000 + round), "round {round}: it waits for nobody");
+        for _ in 0..4 {
+            (0..5).for_each(|port| drop(rig.receive_all(port)));
+            rig.settle();
+        }
+        (0..5).for_each(|port| drop(rig.receive_all(port)));
+        (0..5).for_each(|port| _ = rig.guests[port].reclaim_tx(0));
+    }
+    rig.assert_counted();
+}

@@ -33,7 +33,7 @@ pub(crate) struct Out<'a> {
     pub(crate) queue: MutexGuard<'a, TxQueue>,
     port: PortId,
     slot: usize,
-    lock: &'a TxLock,
+    pub(crate) lock: &'a TxLock,
     pub(crate) frames: u32,
     /// What its frames are charged to, all at once when they go; none: nothing, or it was done for each.
     pub(crate) bill: Option<&'a Limit>,

@@ -33,6 +33,8 @@ pub struct Hold {
     short_since: Option<Nanos>,
     /// Where the queue is to come next: before others, as long as it wants to.
     reserved: Option<Reserved>,
+    /// What it reserved before that, at another place, and has to give back.
+    replaced: Option<Reserved>,
 }
 
 /// A transmit queue was found locked, turn after turn.
@@ -121,7 +123,8 @@ impl Hold {
 
     /// A turn was reserved for a frame of this burst.
     pub(crate) fn reserve(&mut self, slot: usize, burst: u32) {
-        self.reserved = Some(Reserved { slot, burst });
+        let before = self.reserved.replace(Reserved { slot, burst });
+        self.replaced = before.filter(|before| before.slot != slot).or(self.replaced);
         self.is_used = true;
     }
 
@@ -141,6 +144,11 @@ impl Hold {
     #[inline(always)]
     pub(crate) fn reserved(&self) -> Option<Reserved> {
         self.reserved
+    }
+
+    /// What was reserved before something else was, and has not been given back yet.
+    pub(crate) fn take_replaced(&mut self) -> Option<Reserved> {
+        self.replaced.take()
     }
 
     /// Nothing is reserved any more.

@@ -31,17 +31,31 @@ impl Sender<'_> {
         if was_held {
             self.stats.port(rxq.port).held();
         }
-        if let Some(reserved) = rxq.hold.reserved_before(self.burst) {
-            // The burst itself may have the queue locked.
-            if let Some(out) = self.place_of(Some(reserved.slot)).and_then(|place| outs.get_mut(place)) {
-                out.queue.claim.redeem(rxq.who);
-                rxq.hold.reserves_nothing();
-            } else {
-                give_back(rxq, self.views, self.now);
-            }
+        if let Some(reserved) = rxq.hold.take_replaced() {
+            self.give_back_at(outs, rxq, reserved.slot);
+        }
+        if let Some(reserved) = rxq.hold.reserved_before(self.burst)
+            && self.give_back_at(outs, rxq, reserved.slot)
+        {
+            rxq.hold.reserves_nothing();
         }
         if !was_held && !was_cut {
             rxq.hold.release();
+        }
+    }
+}
+
+impl Sender<'_> {
+    /// Gives back what a queue has reserved there; whether that was done.
+    fn give_back_at(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, rxq: &RxQueue, slot: usize) -> bool {
+        // The burst itself may have the queue locked.
+        match self.place_of(Some(slot)).and_then(|place| outs.get_mut(place)) {
+            Some(out) => {
+                out.queue.claim.redeem(rxq.who);
+                out.lock.give_turn_back(rxq.who, self.now);
+                true
+            }
+            None => give_back_at(rxq.who, slot, self.views, self.now),
         }
     }
 }
@@ -52,11 +66,17 @@ impl Sender<'_> {
 #[inline(never)]
 pub(crate) fn give_back(rxq: &mut RxQueue, views: &Views, now: Nanos) {
     let Some(Reserved { slot, .. }) = rxq.hold.reserved() else { return };
-    let view = views.get(slot / TXQS_MAX).and_then(Option::as_ref);
-    if let Some(lock) = view.and_then(|view| view.txqs.get(slot % TXQS_MAX)) {
-        lock.give_turn_back(rxq.who, now);
-        let Some(mut txq) = lock.look() else { return };
-        txq.claim.redeem(rxq.who);
+    if give_back_at(rxq.who, slot, views, now) {
+        rxq.hold.reserves_nothing();
     }
-    rxq.hold.reserves_nothing();
+}
+
+fn give_back_at(who: u32, slot: usize, views: &Views, now: Nanos) -> bool {
+    let view = views.get(slot / TXQS_MAX).and_then(Option::as_ref);
+    let Some(lock) = view.and_then(|view| view.txqs.get(slot % TXQS_MAX)) else { return true };
+    lock.give_turn_back(who, now);
+    lock.look().is_some_and(|mut txq| {
+        txq.claim.redeem(who);
+        true
+    })
 }
