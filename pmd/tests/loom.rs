@@ -60,7 +60,7 @@ fn handler_acts_upon_the_mapping_it_found_or_upon_none() {
         let done = slot.replace_if_around(BASES[0] + 8, |base, len, extra| {
             assert_eq!((base, len, extra), (BASES[0], LENS[0], 3));
             assert_eq!(space.is(0), 1, "mapped over somebody else's memory");
-            Put::All
+            Put::ForGood
         });
         owner.join().unwrap();
         assert!(!slot.is_damaged(), "the second mapping is marked for the first one's fault");
@@ -82,7 +82,7 @@ fn two_handlers_in_one_mapping_are_both_waited_for() {
             thread::spawn(move || {
                 slot.replace_if_around(BASES[0], |_, _, _| {
                     assert_eq!(space.is(0), 1);
-                    Put::All
+                    Put::ForGood
                 });
             })
         };
@@ -92,7 +92,7 @@ fn two_handlers_in_one_mapping_are_both_waited_for() {
         };
         slot.replace_if_around(BASES[0], |_, _, _| {
             assert_eq!(space.is(0), 1);
-            Put::All
+            Put::ForGood
         });
         core.join().unwrap();
         owner.join().unwrap();

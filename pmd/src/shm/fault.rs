@@ -1,9 +1,12 @@
 //! A front-end that cuts its file short under our mapping must not take the process with it.
 //!
 //! Touching such a page raises SIGBUS. The handler finds the mapping in a table that is read without a lock, puts empty
-//! private pages over all of it and marks it as damaged: the core reads zeros from then on, and control, which looks at the
-//! mark, closes that front-end's connection. Of a mapping of large pages, where one that was taken away raises the same signal, it is that
-//! page alone, which [`super::pager`] puts back. A SIGBUS anywhere else goes to whoever handled it before.
+//! private pages over a part of it ([`WINDOW`]) and marks it as damaged: the core reads zeros there from then on, and control, which looks at
+//! the mark, closes that front-end's connection. What was in that part's place goes page by page, on the core, so it must not be long: 0.2 us
+//! a page. Until control comes, other parts cost a signal each, which counts as the front-end's page faults (`page_faults`).
+//!
+//! Of a mapping of large pages, where one that was taken away raises the same signal, it is that page alone, which [`super::pager`] puts
+//! back. A SIGBUS anywhere else goes to whoever handled it before.
 
 use super::presence::Presence;
 use super::slot::{Put, Slot};
@@ -25,6 +28,11 @@ const OF_A_PORT_MIN: usize = 8;
 pub fn mappings_of_a_port(n_ports: usize) -> usize {
     (N_SLOTS / 2 / n_ports.max(1)).clamp(OF_A_PORT_MIN, OF_A_PORT_MAX)
 }
+
+/// Bytes of a small page.
+const SMALL_PAGE: usize = 4096;
+/// Bytes of small pages that are replaced together, aligned.
+const WINDOW: usize = 1 << 18;
 
 static SLOTS: [Slot; N_SLOTS] = [const {
     Slot {
@@ -121,20 +129,44 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _con
     }
 }
 
-/// What is missing at `at` in the mapping of `len` bytes at `base`: one page, if its owner has [`Presence`] to put it back, or all.
+/// Around `at` in the mapping of `len` bytes at `base`: one page, if its owner has [`Presence`] to put it back, else for good.
 fn put_empty_pages(at: usize, base: usize, len: usize, extra: usize) -> Put {
     // SAFETY: `extra` is none, or the address of the presence that the guard was made with, which its maker keeps until the slot is left.
     let presence = unsafe { (extra as *const Presence).as_ref() };
-    let page = presence.and_then(|presence| presence.page_to_lose(at - base));
-    let (from, n, put) = page.map_or((0, len, Put::All), |(from, n)| (from, n, Put::Page));
     // SAFETY: the range is inside a mapping of ours, which its owner does not end before the slot is left.
-    if !unsafe { put_pages(base + from, n) } {
-        return Put::Nothing;
+    put_pages_around(at, (base, len), presence, |from, n| unsafe { put_pages(from, n) })
+}
+
+/// The same. `put_at` puts pages over so many bytes from an address on, if it can.
+fn put_pages_around(
+    at: usize,
+    (base, len): (usize, usize),
+    presence: Option<&Presence>,
+    put_at: impl Fn(usize, usize) -> bool,
+) -> Put {
+    let Some(presence) = presence else {
+        let (from, n) = window_around(at, base, len);
+        // Where the kernel promises no more memory than there is, a window may be too much, and a page is not.
+        let is_put = put_at(base + from, n) || put_at(at & !(SMALL_PAGE - 1), SMALL_PAGE);
+        return if is_put { Put::ForGood } else { Put::Nothing };
+    };
+    let (from, n) = presence.page_around(at - base);
+    let may_lose = presence.may_lose(at - base);
+    match put_at(base + from, n) {
+        false => Put::Nothing,
+        true if may_lose => {
+            presence.lose(at - base);
+            Put::Page
+        }
+        true => Put::ForGood,
     }
-    if let (Put::Page, Some(presence)) = (put, presence) {
-        presence.lose(at - base);
-    }
-    put
+}
+
+/// The part of a mapping of small pages that is replaced for the page at `at`: where it begins in the mapping, and bytes.
+fn window_around(at: usize, base: usize, len: usize) -> (usize, usize) {
+    let (begin, end) = (at & !(WINDOW - 1), (at & !(WINDOW - 1)) + WINDOW);
+    let (begin, end) = (begin.max(base), end.min(base + len));
+    (begin - base, end - begin)
 }
 
 #[cfg(all(test, not(miri)))]
@@ -144,6 +176,17 @@ mod stress;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn window_is_around_the_page_and_inside_the_mapping() {
+        let base = 7 * WINDOW + 0x3000;
+        for (at, from, n) in
+            [(0, 0, WINDOW - 0x3000), (WINDOW, WINDOW - 0x3000, WINDOW), (2 * WINDOW, 2 * WINDOW - 0x3000, 0x4000)]
+        {
+            assert_eq!(window_around(base + at, base, 2 * WINDOW + 0x1000), (from, n));
+        }
+        assert_eq!(window_around(base + 0x1fff, base, 0x2000), (0, 0x2000));
+    }
 
     #[test]
     fn there_is_room_for_every_port_of_the_largest_switch_twice() {

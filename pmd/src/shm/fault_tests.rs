@@ -78,3 +78,46 @@ fn mappings_that_come_and_go_beside_signals_keep_their_bytes() {
         stop.store(true, Ordering::Relaxed);
     });
 }
+
+/// Of memory of which a core has touched all: what the signal for its last page takes, which its front-end has cut off.
+#[test]
+fn page_that_is_cut_off_costs_no_more_however_much_memory_there_is() {
+    const LEN: usize = 1 << 30;
+    let file = memfd(LEN);
+    let memory = memory(&file, LEN);
+    let window = memory.window(0).unwrap();
+    for page in 0..LEN / PAGE {
+        window.piece((page * PAGE) as u64, 1).unwrap().write(b"w");
+    }
+    file.set_len((LEN - PAGE) as u64).unwrap();
+    let at = |place: usize| window.piece(place as u64, 8).unwrap();
+    let mut bytes = [1; 8];
+    let begin = Instant::now();
+    at(LEN - PAGE).read(&mut bytes, 8);
+    let took = begin.elapsed();
+    assert_eq!(bytes, [0; 8]);
+    assert!(memory.is_damaged());
+    assert!(took < Duration::from_millis(5), "{took:?}");
+    // What lies far from there is as it was.
+    at(0).read(&mut bytes, 8);
+    assert_eq!(bytes, *b"w\0\0\0\0\0\0\0");
+}
+
+#[test]
+fn page_alone_is_replaced_where_there_is_no_memory_for_a_window() {
+    let (base, len) = (64 * WINDOW, 4 * WINDOW);
+    let at = base + WINDOW + 5 * SMALL_PAGE + 17;
+    for (page_max, put, expected) in [
+        (WINDOW, Put::ForGood, vec![(base + WINDOW, WINDOW)]),
+        (SMALL_PAGE, Put::ForGood, vec![(base + WINDOW, WINDOW), (base + WINDOW + 5 * SMALL_PAGE, SMALL_PAGE)]),
+        (0, Put::Nothing, vec![(base + WINDOW, WINDOW), (base + WINDOW + 5 * SMALL_PAGE, SMALL_PAGE)]),
+    ] {
+        let tried = std::cell::RefCell::new(Vec::new());
+        let put_at = |from, n| {
+            tried.borrow_mut().push((from, n));
+            n <= page_max
+        };
+        assert_eq!(put_pages_around(at, (base, len), None, put_at), put);
+        assert_eq!(tried.into_inner(), expected);
+    }
+}

@@ -355,9 +355,7 @@ mod tests {
         let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &account)).collect();
         for presence in &mappings {
             (0..4).for_each(|page| presence.grant(page));
-            (0..4)
-                .filter(|page| presence.page_to_lose(page << 12).is_some())
-                .for_each(|page| presence.lose(page << 12));
+            (0..4).filter(|page| presence.may_lose(page << 12)).for_each(|page| presence.lose(page << 12));
         }
         assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
         let mut of_all = Credit::default();
@@ -374,10 +372,7 @@ mod tests {
         let begin = sys::monotonic_ns();
         lock(&account.credit).paid_until = begin + NS_A_HOLE * HOLES_SAVED;
         let lose = |presence: &Presence| {
-            (0..64)
-                .filter(|page| presence.page_to_lose(page << 12).is_some())
-                .map(|page| presence.lose(page << 12))
-                .count()
+            (0..64).filter(|page| presence.may_lose(page << 12)).map(|page| presence.lose(page << 12)).count()
         };
         let n_lost: usize = (0..8)
             .map(|_| {

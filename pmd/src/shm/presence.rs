@@ -119,12 +119,14 @@ impl Presence {
         is_whole
     }
 
-    /// For the signal handler: the place and length of the page around byte `at`, over which empty pages may be put; none: too many were
-    /// taken away, and all of the mapping is to be replaced.
-    pub(super) fn page_to_lose(&self, at: usize) -> Option<(usize, usize)> {
-        let page = at >> self.page_bits;
-        let may = is_set(&self.holes, page) || self.account.n_holes() < HOLES_MAX;
-        may.then_some((page << self.page_bits, 1 << self.page_bits))
+    /// For the signal handler: whether the page around byte `at` may be lost and put back. False: too many of this guest's were taken away.
+    pub(super) fn may_lose(&self, at: usize) -> bool {
+        is_set(&self.holes, at >> self.page_bits) || self.account.n_holes() < HOLES_MAX
+    }
+
+    /// Place and length of the page around byte `at`.
+    pub(super) fn page_around(&self, at: usize) -> (usize, usize) {
+        (at >> self.page_bits << self.page_bits, 1 << self.page_bits)
     }
 
     /// Empty pages were put over the page around byte `at`. Said afterwards, since the pager may put the file's back from now on: whichever of
@@ -265,7 +267,8 @@ mod tests {
         let presence = presence(128);
         (0..128).for_each(|page| presence.grant(page));
         let lose = |page: usize| {
-            let place = presence.page_to_lose((page << 12) + 5);
+            let at = (page << 12) + 5;
+            let place = presence.may_lose(at).then(|| presence.page_around(at));
             place.inspect(|_| presence.lose((page << 12) + 5))
         };
         for page in 0..HOLES_MAX {

@@ -19,8 +19,8 @@ pub(crate) enum Put {
     Nothing,
     /// One page, which its owner will put back.
     Page,
-    /// Everything, for good.
-    All,
+    /// A part, for good.
+    ForGood,
 }
 
 /// See the module. All zero: free.
@@ -76,7 +76,7 @@ impl Slot {
     }
 
     /// For a signal handler: if `at` lies in this slot's mapping, `put` is called with its base, its length and `extra`, and says what it has
-    /// put there; if all of the mapping was replaced, it is marked as damaged. Gives whether anything was put.
+    /// put there; if that was for good, the mapping is marked as damaged. Gives whether anything was put.
     ///
     /// While `put` runs, the mapping stays and the slot is not used again. Waits for nobody.
     pub(crate) fn replace_if_around(&self, at: usize, put: impl FnOnce(usize, usize, usize) -> Put) -> bool {
@@ -91,7 +91,7 @@ impl Slot {
         let done = self
             .range_around(at)
             .map_or(Put::Nothing, |(base, len)| put(base, len, self.extra.load(Ordering::Relaxed)));
-        if done == Put::All {
+        if done == Put::ForGood {
             self.is_damaged.store(true, Ordering::Release);
         }
         // Release, with the load in `is_left`: what was done here is done before the mapping ends.
@@ -122,7 +122,7 @@ mod tests {
         for at in [0xfff, 0x1000, 0x2fff, 0x3000] {
             slot.replace_if_around(at, |base, len, extra| {
                 calls.push((at, base, len, extra));
-                if at == 0x2fff { Put::All } else { Put::Page }
+                if at == 0x2fff { Put::ForGood } else { Put::Page }
             });
             assert_eq!(slot.is_damaged(), at > 0x1000);
         }
@@ -145,7 +145,7 @@ mod tests {
         slot.free();
         assert!(slot.take(0x8000, 0x10_0000, 0));
         assert!(
-            !slot.replace_if_around(0x1800, |_, _, _| Put::All) && !slot.is_damaged(),
+            !slot.replace_if_around(0x1800, |_, _, _| Put::ForGood) && !slot.is_damaged(),
             "it is another mapping's now"
         );
     }
