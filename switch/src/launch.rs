@@ -246,9 +246,9 @@ fn provide_files(topology: &Topology) {
     }
 }
 
-/// A socket, a connection with two more handles, and three eventfds for each queue.
+/// A socket, a connection with two more handles, two of whoever makes its pages, and three eventfds for each queue.
 fn files_needed(topology: &Topology) -> u64 {
-    let per_nic = |nic: &Nic| 4 + 2 * 3 * u64::from(nic.queues);
+    let per_nic = |nic: &Nic| 6 + 2 * 3 * u64::from(nic.queues);
     FILES_BASE + topology.nics().map(|(_, nic)| per_nic(nic)).sum::<u64>()
 }
 

@@ -4,6 +4,7 @@
 
 use super::*;
 use std::os::fd::FromRawFd;
+use std::sync::atomic::Ordering;
 
 fn memfd(len: u64) -> File {
     // SAFETY: a plain call with a valid name; the new fd is nobody else's.
@@ -331,4 +332,32 @@ fn memory_of_this_process_is_reached_where_it_is_and_kept_as_long_as_its_owner()
     // SAFETY: as above.
     let overlapping = unsafe { GuestMemory::of_this_process(&[first, own(0x101f, 0x8000)], &owner) };
     assert!(overlapping.is_err());
+}
+
+/// A's front-end has the kernel busy with its file again and again, for tens of milliseconds each time; B wants pages meanwhile.
+#[test]
+fn guest_whose_file_is_busy_keeps_no_other_from_its_pages() {
+    const BUSY: u64 = 1 << 16;
+    let (busy, file) = (memfd((64 + BUSY) * PAGE), memfd(64 * PAGE));
+    let of = |file: &File| GuestMemory::of_large_pages(vec![spec(0, 1 << 40, 64 * PAGE, 0, file)]).unwrap();
+    let (a, b) = (of(&busy), of(&file));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                crate::sys::userfault::allocate(&busy, 0, (64 + BUSY) * PAGE).unwrap();
+                punch(&busy, 0, 64 + BUSY);
+            }
+        });
+        let mut longest = std::time::Duration::ZERO;
+        for page in 0..64 {
+            a.may_touch(page * PAGE, 1);
+            let begin = std::time::Instant::now();
+            b.may_touch(page * PAGE, 1);
+            wait_until("granted", || b.may_touch(page * PAGE, 1));
+            longest = longest.max(begin.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(longest.as_millis() < 25, "{longest:?}");
+    });
 }

@@ -1,7 +1,8 @@
-//! Makes the pages that cores want, on a thread of its own, so that no core waits for the kernel to clear one.
+//! Makes the pages that cores want, on a thread for each guest, so that no core waits for the kernel to clear one, and no guest for another's
+//! file: a front-end can make whoever wants pages of its file wait, by giving some of it back meanwhile.
 //!
-//! The thread begins with the first mapping of large pages and sleeps while nothing is wanted. What cores do to be heard is two atomic
-//! operations and, if it may be asleep, a write to an eventfd.
+//! The thread begins with the guest's first mapping of large pages, sleeps while nothing is wanted, and ends with the last. What cores do to
+//! be heard is two atomic operations and, if it may be asleep, a write to an eventfd.
 
 use super::presence::{Backing, Presence};
 use crate::sys::{self, Epoll, EventFd, userfault};
@@ -17,31 +18,28 @@ const HOLES_SAVED: u64 = 16;
 const NS_A_HOLE_OF_ALL: u64 = 10_000_000;
 const HOLES_SAVED_OF_ALL: u64 = 64;
 
+/// What all guests together have.
+static OF_ALL: Mutex<Credit> = Mutex::new(Credit { paid_until: 0 });
+
+/// Bytes of a pager's stack: there are many.
+const STACK: usize = 1 << 18;
+
+#[derive(Debug)]
 struct Pager {
     wake: EventFd,
     is_called: AtomicBool,
+    /// The guest has gone.
+    is_over: AtomicBool,
     mappings: Mutex<Vec<Weak<Presence>>>,
 }
 
-/// None: the process can have no more files or threads.
-static PAGER: OnceLock<Option<&'static Pager>> = OnceLock::new();
-
 /// Takes care of a mapping from now on. False: nobody will.
 pub(super) fn attend(presence: &Arc<Presence>) -> bool {
-    let Some(pager) = PAGER.get_or_init(Pager::start) else { return false };
+    let Some(pager) = presence.account.pager.get_or_init(Pager::start) else { return false };
     let mut mappings = lock(&pager.mappings);
     mappings.retain(|mapping| mapping.strong_count() > 0);
     mappings.push(Arc::downgrade(presence));
     true
-}
-
-/// Something is wanted. For cores and for the signal handler: waits for nobody.
-pub(super) fn wake() {
-    if let Some(Some(pager)) = PAGER.get()
-        && !pager.is_called.swap(true, Ordering::AcqRel)
-    {
-        pager.wake.signal();
-    }
 }
 
 /// Makes the pages of `len` bytes at `at` and grants them, on the caller's thread, which is control's. Those of a ring, which cores touch without
@@ -61,22 +59,22 @@ pub(super) fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pager {
-    fn start() -> Option<&'static Pager> {
+    fn start() -> Option<Arc<Pager>> {
         let (wake, epoll) = (EventFd::new().ok()?, Epoll::new().ok()?);
         if !epoll.add(wake.as_fd()) {
             return None;
         }
-        let pager: &Pager =
-            Box::leak(Box::new(Pager { wake, is_called: AtomicBool::new(false), mappings: Mutex::default() }));
-        let thread = std::thread::Builder::new().name("weir-pager".to_owned());
-        thread.spawn(move || pager.run(&epoll)).ok()?;
+        let (is_called, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let pager = Arc::new(Pager { wake, is_called, is_over, mappings: Mutex::default() });
+        let thread = std::thread::Builder::new().name("weir-pager".to_owned()).stack_size(STACK);
+        let its = pager.clone();
+        thread.spawn(move || its.run(&epoll)).ok()?;
         Some(pager)
     }
 
     fn run(&self, epoll: &Epoll) {
-        let mut of_all = Credit::default();
         let mut next = None;
-        loop {
+        while !self.is_over.load(Ordering::Acquire) {
             epoll.wait(next);
             self.wake.clear();
             // Whoever wants something from here on calls again.
@@ -84,7 +82,7 @@ impl Pager {
             loop {
                 // In a value of their own, so that nobody waits for a page to be made who has another mapping.
                 let mut mappings: Vec<_> = lock(&self.mappings).iter().filter_map(Weak::upgrade).collect();
-                let pass = serve_each(&mut mappings, &mut of_all);
+                let pass = serve_each(&mut mappings, &OF_ALL);
                 next = pass.due;
                 if pass.n_made == 0 {
                     break;
@@ -109,7 +107,7 @@ impl Pass {
 }
 
 /// Makes one page for each guest that wants some, least recently served first, so that nobody waits for all that another wants.
-fn serve_each(mappings: &mut [Arc<Presence>], of_all: &mut Credit) -> Pass {
+fn serve_each(mappings: &mut [Arc<Presence>], of_all: &Mutex<Credit>) -> Pass {
     mappings.sort_by_key(|presence| (presence.account.served_at(), presence.served_at.load(Ordering::Relaxed)));
     let mut pass = Pass::default();
     let mut served = Vec::new();
@@ -125,7 +123,7 @@ fn serve_each(mappings: &mut [Arc<Presence>], of_all: &mut Credit) -> Pass {
 }
 
 /// Makes one page that is wanted of a mapping. False: none is, or has to wait, or can be had.
-fn serve(presence: &Presence, of_all: &mut Credit, pass: &mut Pass) -> bool {
+fn serve(presence: &Presence, of_all: &Mutex<Credit>, pass: &mut Pass) -> bool {
     for page in presence.wanted() {
         let backing = lock(&presence.backing);
         if backing.has_ended || presence.is_gone() {
@@ -133,7 +131,7 @@ fn serve(presence: &Presence, of_all: &mut Credit, pass: &mut Pass) -> bool {
         }
         if presence.is_hole(page) {
             let now = sys::monotonic_ns();
-            let mut credit = lock(&presence.account.credit);
+            let (mut credit, mut of_all) = (lock(&presence.account.credit), lock(of_all));
             let wait =
                 credit.wait(now, NS_A_HOLE, HOLES_SAVED).max(of_all.wait(now, NS_A_HOLE_OF_ALL, HOLES_SAVED_OF_ALL));
             if wait > 0 {
@@ -208,6 +206,8 @@ pub(super) struct Account {
     n_orphans: AtomicUsize,
     /// When a page was made for it last, by [`SERVED`].
     served_at: AtomicU64,
+    /// Of whom mappings of large pages are; none: the process can have no more files or threads.
+    pager: OnceLock<Option<Arc<Pager>>>,
 }
 
 /// Pages made so far, for telling who has waited for longest.
@@ -228,6 +228,16 @@ impl Account {
             n_holes: AtomicUsize::new(0),
             n_orphans: AtomicUsize::new(0),
             served_at: AtomicU64::new(SERVED.load(Ordering::Relaxed)),
+            pager: OnceLock::new(),
+        }
+    }
+
+    /// Something is wanted. For cores and for the signal handler: waits for nobody.
+    pub(super) fn wake(&self) {
+        if let Some(Some(pager)) = self.pager.get()
+            && !pager.is_called.swap(true, Ordering::AcqRel)
+        {
+            pager.wake.signal();
         }
     }
 
@@ -269,6 +279,15 @@ impl Account {
             credit.pay(NS_A_HOLE);
             self.n_orphans.fetch_sub(1, Ordering::Relaxed);
             self.n_holes.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(Some(pager)) = self.pager.get() {
+            pager.is_over.store(true, Ordering::Release);
+            pager.wake.signal();
         }
     }
 }
@@ -341,7 +360,7 @@ mod tests {
         let mut n_passes = 0;
         while !has_one(&mappings[8]) {
             n_passes += 1;
-            assert!(mappings.len() == 9 && serve_each(&mut mappings.clone(), &mut Credit::default()).n_made > 0);
+            assert!(mappings.len() == 9 && serve_each(&mut mappings.clone(), &Mutex::default()).n_made > 0);
         }
         assert_eq!(n_passes, 1);
         let n_greedy: usize = mappings[..8].iter().map(|p| (0..64).filter(|&page| p.has(page)).count()).sum();
@@ -358,9 +377,9 @@ mod tests {
             (0..4).filter(|page| presence.may_lose(page << 12)).for_each(|page| presence.lose(page << 12));
         }
         assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
-        let mut of_all = Credit::default();
+        let of_all = Mutex::default();
         let begin = sys::monotonic_ns();
-        let n_made = (0..64).filter(|_| serve_each(&mut mappings, &mut of_all).n_made > 0).count() as u64;
+        let n_made = (0..64).filter(|_| serve_each(&mut mappings, &of_all).n_made > 0).count() as u64;
         let most = HOLES_SAVED + 1 + (sys::monotonic_ns() - begin) / NS_A_HOLE;
         assert!((1..=most).contains(&n_made), "{n_made} of 32, not more than {most}");
     }

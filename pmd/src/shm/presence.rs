@@ -112,7 +112,7 @@ impl Presence {
             if !is_set(&self.granted, page) {
                 is_whole = false;
                 if !set(&self.wanted, page) {
-                    pager::wake();
+                    self.account.wake();
                 }
             }
         }
@@ -139,7 +139,7 @@ impl Presence {
         self.n_lost.fetch_add(1, Ordering::Relaxed);
         clear(&self.granted, page);
         set(&self.wanted, page);
-        pager::wake();
+        self.account.wake();
     }
 
     /// The bytes of a page were put back.
