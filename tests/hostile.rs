@@ -182,6 +182,24 @@ fn available_index_that_goes_back_stops_the_queue_wherever_it_lands() {
 }
 
 #[test]
+fn available_index_that_is_too_far_ahead_when_a_queue_starts_stops_it() {
+    let mut rig = rig(&Options { rx_ring: 16, ..options() });
+    rig.down(OFFENDER);
+    let avail = rig.guests[0].vring_gpa(0).avail + 2;
+    let memory = rig.guests[0].memory().clone();
+    memory.store_u16(avail, memory.load_u16(avail).wrapping_add(1000));
+    rig.up(OFFENDER, 0, ANY);
+    rig.step();
+    for id in 0..20 {
+        rig.guests[1].send(0, &frame(mac(OFFENDER), mac(VICTIM), id, 60));
+    }
+    rig.settle();
+    let stopped = rig.fleet.stopped(OFFENDER);
+    assert_eq!(stopped.first(), Some(&(0, pmd::GuestFault::AvailTooFar)));
+    run_with_canaries(&mut rig, "an index too far ahead");
+}
+
+#[test]
 fn misleading_frames_are_switched_by_their_addresses_to_one_queue() {
     let several = Options { n_queue_pairs: 4, ..options() };
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));

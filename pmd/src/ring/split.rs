@@ -204,12 +204,14 @@ impl SplitRing {
         }
         // SAFETY: the index is two bytes into the available ring.
         // Acquire, with the driver's release of the index: the entries and descriptors behind it are written.
-        self.seen = unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire);
-        let waiting = self.seen.wrapping_sub(self.next);
+        let seen = unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire);
+        let waiting = seen.wrapping_sub(self.next);
         // Further ahead than the ring is long; or behind what was seen, and looked at, before.
         if waiting > self.size() || waiting < behind {
             return Err(GuestFault::AvailTooFar);
         }
+        // Only what was checked is kept: it is not checked again.
+        self.seen = seen;
         Ok(waiting - behind)
     }
 

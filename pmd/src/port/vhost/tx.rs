@@ -98,7 +98,8 @@ impl VhostTx {
             fault: None,
             n_faults: 0,
         };
-        // What has to be made before a core may touch it is asked for now, since a flood won't wait for it.
+        // What has to be made before a core may touch it is asked for now, since a flood won't wait for it. An index that means nothing stops
+        // the queue at the first burst, which reads it again.
         let n = queue.ring.available(0, STASH as u16).unwrap_or(0);
         queue.ring.ask_ahead(0, n.min(STASH as u16));
         Ok(queue)
