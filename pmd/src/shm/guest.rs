@@ -241,6 +241,11 @@ impl GuestMemory {
         self.same_region(spec).is_some()
     }
 
+    /// Whether both were made of one value, and so have one account of what was put back for their guest.
+    pub fn is_of_same_guest(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.account, &other.account)
+    }
+
     /// Whether both have the same regions, in the same mappings.
     pub fn is_same_as(&self, other: &Self) -> bool {
         let is_same = |(a, b): (&Region, &Region)| {

@@ -1,7 +1,7 @@
 //! Makes the pages that cores want, on a thread for each guest, so that no core waits for the kernel to clear one, and no guest for another's
 //! file: a front-end can make whoever wants pages of its file wait, by giving some of it back meanwhile.
 //!
-//! The thread begins with the guest's first mapping of large pages, sleeps while nothing is wanted, and ends with the last. What cores do to
+//! The thread begins with the guest's first mapping of large pages, sleeps while nothing is wanted, and ends with the guest. What cores do to
 //! be heard is two atomic operations and, if it may be asleep, a write to an eventfd.
 
 use super::presence::{Backing, Presence};

@@ -228,6 +228,25 @@ fn memory_is_swapped_while_nothing_runs_and_the_old_is_let_go() {
     assert_eq!(plane.0.borrow().up.len(), 2);
 }
 
+/// What was put back for a guest counts against it, so that it must not begin anew by taking all its memory away.
+#[test]
+fn memory_that_comes_after_all_was_taken_away_is_the_same_guests() {
+    let (mut device, plane) = running();
+    let first = plane.0.borrow().memory.clone().unwrap();
+    device.remove_region(0, 0, REGION).unwrap();
+    device.add_region(region(0)).unwrap();
+    let added = plane.0.borrow().memory.clone().unwrap();
+    device.set_memory(vec![]).unwrap();
+    assert!(device.memory().is_none());
+    device.set_memory(vec![region(1)]).unwrap();
+    device.reset();
+    let set = device.memory().unwrap();
+    assert!(first.is_of_same_guest(&added) && first.is_of_same_guest(set));
+    device.close();
+    device.add_region(region(0)).unwrap();
+    assert!(!first.is_of_same_guest(device.memory().unwrap()), "another guest's");
+}
+
 #[test]
 fn refused_memory_changes_nothing() {
     let (mut device, plane) = running();

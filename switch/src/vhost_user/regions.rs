@@ -18,8 +18,8 @@ pub(crate) type Addresses = (u64, u64, u64);
 /// The regions of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Regions {
-    /// None: there are none.
-    memory: Option<Arc<GuestMemory>>,
+    /// Kept when it has no region left: whatever the guest adds later shares the account of what was put back for it.
+    memory: Arc<GuestMemory>,
     /// Those that were removed last, as many as there may be at a time.
     gone: VecDeque<Addresses>,
 }
@@ -27,12 +27,12 @@ pub(crate) struct Regions {
 impl Regions {
     /// Those that are there; none: not one is.
     pub(crate) fn memory(&self) -> Option<&Arc<GuestMemory>> {
-        self.memory.as_ref()
+        (self.memory.n_regions() > 0).then_some(&self.memory)
     }
 
     /// Puts in force what one of the methods below gave; the caller has seen to it that nobody uses what was there.
     pub(crate) fn put(&mut self, memory: GuestMemory) {
-        self.memory = (memory.n_regions() > 0).then(|| Arc::new(memory));
+        self.memory = Arc::new(memory);
     }
 
     /// The memory with these regions and no others, `n_max` at most; none: that is how it is.
@@ -40,36 +40,33 @@ impl Regions {
         if specs.len() > n_max {
             return Err(Refusal::new(format!("{} memory regions: {n_max} are the most here", specs.len())));
         }
-        let Some(memory) = &self.memory else { return Ok(Some(GuestMemory::new(specs)?)) };
-        let other = memory.replaced_by(specs)?;
-        Ok((!other.is_same_as(memory)).then_some(other))
+        let other = self.memory.replaced_by(specs)?;
+        Ok((!other.is_same_as(&self.memory)).then_some(other))
     }
 
     /// The memory with a region more; none: it is there already, of the same file.
     pub(crate) fn add(&mut self, spec: RegionSpec, n_max: usize) -> Result<Option<GuestMemory>> {
-        match &self.memory {
-            Some(memory) if memory.holds(&spec) => Ok(None),
-            Some(memory) if memory.n_regions() >= n_max => {
-                Err(Refusal::new(format!("a memory region beyond the {n_max} that there may be")))
-            }
-            Some(memory) => Ok(Some(memory.with(spec)?)),
-            None => Ok(Some(GuestMemory::new(vec![spec])?)),
+        if self.memory.holds(&spec) {
+            return Ok(None);
         }
+        if self.memory.n_regions() >= n_max {
+            return Err(Refusal::new(format!("a memory region beyond the {n_max} that there may be")));
+        }
+        Ok(Some(self.memory.with(spec)?))
     }
 
     /// The memory without a region, of the `n_max` that there may be; none: it was removed before.
     pub(crate) fn remove(&mut self, region: Addresses, n_max: usize) -> Result<Option<GuestMemory>> {
         let (guest_addr, user_addr, len) = region;
-        match self.memory.as_ref().map(|memory| memory.without(guest_addr, user_addr, len)) {
-            Some(Ok(memory)) => {
+        match self.memory.without(guest_addr, user_addr, len) {
+            Ok(memory) => {
                 self.gone.retain(|gone| *gone != region);
                 self.gone.push_back(region);
                 self.gone.drain(..self.gone.len().saturating_sub(n_max));
                 Ok(Some(memory))
             }
-            _ if self.gone.contains(&region) => Ok(None),
-            Some(Err(error)) => Err(error.into()),
-            None => Err(Refusal::new("a memory region is removed, but there is none")),
+            Err(_) if self.gone.contains(&region) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 }
