@@ -1,5 +1,6 @@
 //! Control's side of all cores: ports come up and go down here, and nothing on a core ever waits for it.
 
+use crate::calls::Callers;
 use crate::error::{GuestFault, SetupError};
 use crate::flood_budget::FloodBudget;
 use crate::gate::Gate;
@@ -9,7 +10,7 @@ use crate::poll::Core;
 use crate::port::lock::TxLock;
 use crate::port::{PortView, RxQueue, TxQueue};
 use crate::stats::{CoreReport, CoreStats, Counters, sum};
-use crate::sys;
+use crate::sys::{self, Epoll};
 use crate::time::{Nanos, SECOND};
 use flowtable::reclaim::Quiet;
 use flowtable::{FlowReport, FlowTable, Ingress, Lookup, MacTable, Networks, PortId, Tally};
@@ -66,6 +67,9 @@ pub struct Fleet {
     macs: Arc<MacTable>,
     flows: Arc<FlowTable>,
     tallies: Vec<Arc<Tally>>,
+    /// What each core sleeps in.
+    epolls: Vec<Arc<Epoll>>,
+    callers: Callers,
     books: Mutex<Books>,
     /// Second of the switch's clock, as of the last [`Fleet::age`].
     now: AtomicU32,
@@ -90,7 +94,8 @@ struct Books {
 struct Leaving {
     n_answered: usize,
     views: Vec<Arc<PortView>>,
-    rxqs: Vec<RxQueue>,
+    /// Each with the core that it was on.
+    rxqs: Vec<(usize, RxQueue)>,
 }
 
 impl Books {
@@ -114,16 +119,19 @@ impl Fleet {
         let mailboxes = (0..n_cores).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let stats: Vec<_> = (0..n_cores).map(|_| Arc::new(CoreStats::new(options.n_ports))).collect();
         let mut tallies = Vec::new();
-        let cores = (0..n_cores)
+        let cores: Vec<_> = (0..n_cores)
             .map(|id| {
                 let lookup = Lookup::new(flows.clone(), macs.clone(), options.networks.clone());
                 tallies.push(lookup.tally().clone());
                 Core::new(id, lookup, stats[id].clone(), mailboxes[id].clone(), quiet.clone())
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, SetupError>>()?;
+        let epolls = cores.iter().map(|core| core.epoll.clone()).collect();
+        let callers = Callers::new()?;
         let books =
             Mutex::new(Books { n_rxqs: vec![0; n_cores], networks: options.networks.clone(), ..Books::default() });
-        Ok((Self { mailboxes, stats, macs, flows, tallies, books, now: AtomicU32::new(0) }, cores))
+        let now = AtomicU32::new(0);
+        Ok((Self { mailboxes, stats, macs, flows, tallies, epolls, callers, books, now }, cores))
     }
 
     /// Makes the tables lie in large pages, all of them present. Before anything is in them; takes some ten milliseconds for each hundred MB.
@@ -141,11 +149,14 @@ impl Fleet {
     }
 
     /// Brings a port up; with a queue to send to, its address is its own again: see [`MacTable::rest`]. It must be down: never up before, or handed back by [`Fleet::down`].
-    pub fn up(&self, port: PortUp) {
+    pub fn up(&self, mut port: PortUp) {
         let id = port.ingress.port;
         if !port.txqs.is_empty() {
             self.macs.start(&port.ingress, self.now.load(Ordering::Relaxed));
         }
+        self.begin_calls(&mut port);
+        let placed = self.place(&port);
+        self.watch(&mut port, &placed);
         let mut books = self.books();
         for stats in &self.stats {
             stats.port(id).clear_stopped();
@@ -156,12 +167,62 @@ impl Fleet {
         for mailbox in &self.mailboxes {
             self.post(&mut books, mailbox, Command::Up(view.clone()));
         }
-        for mut rxq in port.rxqs {
+        for (mut rxq, core) in port.rxqs.into_iter().zip(placed) {
             rxq.gate = Gate::new(limits.clone());
+            self.post(&mut books, &self.mailboxes[core], Command::Poll(Box::new(rxq)));
+        }
+    }
+
+    /// Calls the guest, in case a call was lost before, and remembers what its eventfds are.
+    fn begin_calls(&self, port: &mut PortUp) {
+        let PortUp { ingress, rxqs, txqs } = port;
+        let of_rxqs = rxqs.iter_mut().filter_map(RxQueue::guest_ring);
+        let mut rings: Vec<_> = of_rxqs.chain(txqs.iter_mut().filter_map(TxQueue::guest_ring)).collect();
+        let files: Vec<_> = rings.iter().flat_map(|ring| ring.signalled()).collect();
+        if !files.is_empty() || rings.iter().any(|ring| ring.spec().kick.is_some()) {
+            let calls = self.callers.up(ingress.port, files);
+            rings.iter_mut().for_each(|ring| ring.begin_calls(&calls));
+        }
+    }
+
+    /// Chooses a core for each receive queue.
+    fn place(&self, port: &PortUp) -> Vec<usize> {
+        let mut books = self.books();
+        let mut core = || {
             let core = least(&books.n_rxqs);
             books.n_rxqs[core] += 1;
-            books.placed.entry(id).or_default().push(core);
-            self.post(&mut books, &self.mailboxes[core], Command::Poll(Box::new(rxq)));
+            core
+        };
+        let placed: Vec<_> = port.rxqs.iter().map(|_| core()).collect();
+        books.placed.insert(port.ingress.port, placed.clone());
+        placed
+    }
+
+    /// Lets each receive queue's kicks wake its core. Here and not on the core, and without the books in hand: it takes a lock in the kernel
+    /// that a front-end can keep busy. One whose eventfds are known for that is looked at once a millisecond instead.
+    fn watch(&self, port: &mut PortUp, placed: &[usize]) {
+        let calls = self.callers.of(port.ingress.port);
+        for (rxq, &core) in port.rxqs.iter_mut().zip(placed) {
+            let add = |wake| match &calls {
+                Some(calls) => !calls.is_indirect() && calls.measured(|| self.epolls[core].add(wake)),
+                None => self.epolls[core].add(wake),
+            };
+            rxq.can_wake = rxq.wake_fd().is_some_and(add);
+        }
+    }
+
+    /// The guest may keep its end of a kick open for ever, and with it what was entered.
+    fn end_watch(&self, port: PortId, rxqs: &mut [(usize, RxQueue)]) {
+        let calls = self.callers.of(port);
+        for (core, rxq) in rxqs {
+            let epoll = &self.epolls[*core];
+            if let Some(wake) = rxq.wake_fd().filter(|_| rxq.can_wake) {
+                match &calls {
+                    Some(calls) => calls.measured(|| epoll.remove(wake)),
+                    None => epoll.remove(wake),
+                }
+            }
+            rxq.can_wake = false;
         }
     }
 
@@ -195,7 +256,11 @@ impl Fleet {
         if books.leaving.get(&port)?.n_answered < self.mailboxes.len() {
             return None;
         }
-        let Leaving { mut views, rxqs, .. } = books.leaving.remove(&port)?;
+        let Leaving { mut views, mut rxqs, .. } = books.leaving.remove(&port)?;
+        drop(books);
+        self.end_watch(port, &mut rxqs);
+        self.callers.down(port);
+        let rxqs = rxqs.into_iter().map(|(_, rxq)| rxq).collect();
         // All cores had the same view, so the last of them is the last holder.
         let view = views.pop();
         drop(views);
@@ -245,6 +310,11 @@ impl Fleet {
         sum(self.stats.iter().map(|stats| &**stats), port)
     }
 
+    /// How often an eventfd of a port took long to signal, and whether another thread signals them instead of the cores for that.
+    pub fn long_calls(&self, port: PortId) -> (u64, bool) {
+        self.callers.report(port)
+    }
+
     /// Ports, connected or not.
     pub fn n_ports(&self) -> usize {
         self.stats.first().map_or(0, |stats| stats.n_ports())
@@ -276,7 +346,7 @@ impl Fleet {
 
     /// Sorts what the cores sent back by the port it belongs to.
     fn collect(&self, books: &mut Books) {
-        for mailbox in &self.mailboxes {
+        for (core, mailbox) in self.mailboxes.iter().enumerate() {
             while let Some(reply) = mailbox.reply() {
                 match reply {
                     Reply::View(view) => {
@@ -286,7 +356,7 @@ impl Fleet {
                     }
                     Reply::Queue(rxq) => {
                         if let Some(leaving) = books.leaving.get_mut(&rxq.port) {
-                            leaving.rxqs.push(*rxq);
+                            leaving.rxqs.push((core, *rxq));
                         }
                     }
                     Reply::Down(port) => {

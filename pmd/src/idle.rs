@@ -34,7 +34,7 @@ const NAP_THROTTLED: Nanos = 100_000;
 impl Core {
     /// Polls until `stop`. The caller has pinned the thread.
     pub fn run(mut self, idle: Idle, clock: Clock, stop: &AtomicBool) {
-        sys::prepare_signals();
+        let _ = sys::prepare_signals();
         self.quiet.online(self.id);
         self.make_room();
         self.bound_page_faults();

@@ -14,6 +14,7 @@
 //! - [`blocked`]: what becomes of frames that can't go now
 //! - [`rate`]: how much may pass in a time, one word for all cores; [`limits`]: a VM's, [`gate`]: what holds a queue back for them,
 //!   `policer`: what of a burst may go to a VM, `limit_queue`: what waits for one that gets no more
+//! - `calls`: who signals guests' eventfds
 //! - [`stats`]: counters; every frame ends in one
 //! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two
 //! - [`idle`]: how a core that finds nothing goes to sleep
@@ -26,6 +27,7 @@
 
 pub mod blocked;
 pub mod burst;
+mod calls;
 pub mod checksum;
 pub mod error;
 pub mod fleet;

@@ -54,8 +54,8 @@ pub struct Core {
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) quiet: Arc<Quiet>,
-    /// What the core sleeps in: control's wake-up, and the kicks of its queues.
-    pub(crate) epoll: Epoll,
+    /// What the core sleeps in: control's wake-up, and the kicks of its queues, which control adds and removes.
+    pub(crate) epoll: Arc<Epoll>,
 }
 
 /// Numbers of a core's bursts, of which the high part is the core's own.
@@ -100,7 +100,7 @@ impl Core {
         quiet: Arc<Quiet>,
     ) -> Result<Self, SetupError> {
         let n_ports = stats.n_ports();
-        let epoll = Epoll::new()?;
+        let epoll = Arc::new(Epoll::new()?);
         if !epoll.add(mailbox.wake_fd().as_fd()) {
             return Err(SetupError::new("the kernel lets this user watch no more files (fs.epoll.max_user_watches)"));
         }
@@ -341,10 +341,7 @@ impl Core {
                     self.mailbox.answer(Reply::View(before));
                 }
             }
-            Command::Poll(mut rxq) => {
-                rxq.can_wake = rxq.wake_fd().is_some_and(|wake| self.epoll.add(wake));
-                self.rxqs.push(rxq);
-            }
+            Command::Poll(rxq) => self.rxqs.push(rxq),
             Command::Down(port) => self.down(port, now),
             Command::Networks(networks) => {
                 let before = self.lookup.set_networks(networks);
@@ -371,10 +368,6 @@ impl Core {
             let mut rxq = self.rxqs.swap_remove(at);
             rxq.turn.leave();
             give_back(&mut rxq, &self.views, now);
-            // The guest may keep its end open for ever, and with it what was entered here.
-            if let Some(wake) = rxq.wake_fd() {
-                self.epoll.remove(wake);
-            }
             self.mailbox.answer(Reply::Queue(rxq));
         }
     }

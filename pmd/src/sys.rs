@@ -83,8 +83,7 @@ impl EventFd {
     /// When it is not an eventfd: a pipe or a socket in its place could block the core, a regular file would fill up.
     pub fn from_file(file: File) -> Result<Self, SetupError> {
         let fd = OwnedFd::from(file);
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        if !link.is_ok_and(|path| path.as_os_str() == "anon_inode:[eventfd]") {
+        if !is_eventfd(fd.as_fd()) {
             return Err(SetupError::new("the front-end sent a file as kick or call that is not an eventfd"));
         }
         Ok(Self { fd, is_shared: true })
@@ -104,15 +103,25 @@ impl EventFd {
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, is_shared: false })
     }
 
-    /// Wakes whoever waits for it, and never waits itself. A full counter means that it is signalled already.
+    /// Wakes whoever waits for it. A full counter means that it is signalled already. It never waits for one of our own; for another's it
+    /// might, where the kernel has no more asynchronous requests.
     #[inline]
     pub fn signal(&self) {
+        if !self.try_signal() {
+            signal::by_write(self.fd.as_fd());
+        }
+    }
+
+    /// The same without ever waiting. False: it isn't done, since that can't be promised.
+    #[inline]
+    pub(crate) fn try_signal(&self) -> bool {
         if self.is_shared {
             return signal::by_kernel(self.fd.as_fd());
         }
         let one = 1u64;
         // SAFETY: eight bytes of `one` are read; the fd does not block.
         unsafe { libc::write(self.fd.as_raw_fd(), (&raw const one).cast(), 8) };
+        true
     }
 
     /// Takes back what was signalled so far. Only for one of our own: another's could block.
@@ -124,9 +133,34 @@ impl EventFd {
     }
 }
 
-/// Makes what signalling shared eventfds needs on this thread: one file, and memory of the kernel's.
-pub fn prepare_signals() {
-    signal::prepare();
+/// Makes what signalling shared eventfds needs on this thread: one file, and memory of the kernel's. False: the kernel has none left (its
+/// limit `fs.aio-max-nr` is used up), and other threads will signal for this one.
+pub fn prepare_signals() -> bool {
+    signal::prepare()
+}
+
+/// Whether a file lives in memory alone: tmpfs, a memfd, hugetlbfs. Nothing but the kernel's memory is asked, where `fstat(2)` would ask the
+/// file system, which may be a front-end's own (FUSE) and never answer.
+pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+    // SAFETY: the fd is open; the answer is a number. Other files have no seals, which is an error.
+    cfg!(miri) || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) } >= 0
+}
+
+/// Whether a file is an eventfd. Nothing but the kernel's memory is asked.
+pub fn is_eventfd(file: BorrowedFd<'_>) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    link.is_ok_and(|path| path.as_os_str() == "anon_inode:[eventfd]")
+}
+
+/// The process at the other end of a Unix socket when it was connected. None: it can't be told, or has no number in our namespace.
+pub fn peer_process(socket: BorrowedFd<'_>) -> Option<i32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
+    let place = (&raw mut peer).cast();
+    // SAFETY: `peer` is a place for `len` bytes; an answer of any numbers is valid.
+    let done =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &raw mut len) };
+    (done == 0 && peer.pid > 0).then_some(peer.pid)
 }
 
 impl AsFd for EventFd {
@@ -217,10 +251,13 @@ pub(crate) struct FileFacts {
     pub(crate) inode: u64,
 }
 
-/// Asks the kernel about a file.
+/// Asks the kernel about a file. One that isn't in memory is asked nothing more: it may never answer.
 pub(crate) fn file_facts(file: &File) -> io::Result<FileFacts> {
     const TMPFS: i64 = 0x0102_1994;
     const HUGETLBFS: i64 = 0x9584_58f6;
+    if !is_in_memory(file.as_fd()) {
+        return Ok(FileFacts { len: 0, page: 4096, is_memory: false, device: 0, inode: 0 });
+    }
     let metadata = file.metadata()?;
     // SAFETY: all-zero is a valid `statfs`.
     let mut fs: libc::statfs = unsafe { std::mem::zeroed() };
@@ -308,14 +345,54 @@ pub fn settle((base, len): (usize, usize)) -> io::Result<()> {
     }
 }
 
+/// For tests of this crate that may not call the system themselves.
+#[cfg(all(test, not(miri)))]
+pub(crate) mod test_support {
+    use super::*;
+
+    /// A front-end's eventfd.
+    pub(crate) fn eventfd(flags: i32) -> File {
+        // SAFETY: a plain call; the new fd is nobody else's.
+        unsafe { File::from_raw_fd(libc::eventfd(0, flags)) }
+    }
+
+    /// Whether who reads or writes may have to wait.
+    pub(crate) fn let_block(file: &File, may_wait: bool) {
+        // SAFETY: the fd is open; flags are numbers.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, if may_wait { 0 } else { libc::O_NONBLOCK }) };
+    }
+
+    /// The calling thread finds that the kernel has no asynchronous requests left.
+    pub(crate) fn without_requests() {
+        signal::prepare_without();
+    }
+}
+
 #[cfg(all(test, not(miri)))]
 mod tests {
+    use super::test_support::eventfd;
     use super::*;
     use std::io::Write;
 
-    fn eventfd(flags: i32) -> File {
+    #[test]
+    fn process_at_the_other_end_is_told() {
+        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(peer_process(a.as_fd()), i32::try_from(std::process::id()).ok());
+        assert_eq!(peer_process(File::open("/dev/null").unwrap().as_fd()), None);
+    }
+
+    #[test]
+    fn files_in_memory_are_told_from_others() {
         // SAFETY: a plain call; the new fd is nobody else's.
-        unsafe { File::from_raw_fd(libc::eventfd(0, flags)) }
+        let memfd = unsafe { File::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
+        assert!(is_in_memory(memfd.as_fd()) && !is_eventfd(memfd.as_fd()));
+        let event = eventfd(0);
+        assert!(is_eventfd(event.as_fd()) && !is_in_memory(event.as_fd()));
+        for path in ["/dev/null", "/proc/self/exe", "/"] {
+            let file = File::open(path).unwrap();
+            assert!(!is_in_memory(file.as_fd()) && !is_eventfd(file.as_fd()), "{path}");
+            assert!(!file_facts(&file).unwrap().is_memory, "{path}");
+        }
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub fn serve(stream: UnixStream, n_pairs: u16) {
         listens: Listens::Weir,
         rules: Vec::new(),
         link: Link::default(),
+        changes: Default::default(),
+        closing: Default::default(),
+        refusing: Default::default(),
         notes: Notes::new("vm/nic"),
     };
     let stop = Stop::new().expect("an eventfd");

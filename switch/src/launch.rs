@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use config::{Listens, MacPolicy, Nic, PortKind, Topology};
 use flowtable::mac::Learned;
@@ -42,6 +43,8 @@ const MACS_ANY: usize = 1 << 17;
 const MACS_ANY_ALL: usize = 1 << 21;
 /// Files that are open whatever the topology.
 const FILES_BASE: u64 = 64;
+/// When the daemon ends, how long it waits for the next of its control threads.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// Stack of a control thread: they are many, and go nowhere deep.
 const CONTROL_STACK: usize = 1 << 20;
 
@@ -72,6 +75,8 @@ struct Daemon {
     fleet: Arc<Fleet>,
     clock: Clock,
     control: Vec<JoinHandle<()>>,
+    /// Of devices: they give them back as they were, and hold no file of a front-end's.
+    giving_back: Vec<JoinHandle<()>>,
     cores: Vec<JoinHandle<()>>,
     ports: Vec<Arc<Port>>,
     devices: Vec<Arc<DevicePort>>,
@@ -107,6 +112,7 @@ impl Daemon {
             fleet,
             clock,
             control: Vec::new(),
+            giving_back: Vec::new(),
             cores: Vec::new(),
             ports: make_ports(topology),
             devices,
@@ -185,7 +191,9 @@ impl Daemon {
     fn start_device(&mut self, port: Arc<DevicePort>, pins: Arc<Pins>, seat: Option<Seat>) -> Result<(), String> {
         let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), self.run_dir.folder().clone());
         let name = port.name.clone();
-        self.spawn(name, move || uplink::attend::attend(&port, (&fleet, &pins), seat, &run_dir, &stop))
+        self.spawn(name, move || uplink::attend::attend(&port, (&fleet, &pins), seat, &run_dir, &stop))?;
+        self.giving_back.extend(self.control.pop());
+        Ok(())
     }
 
     fn start_operators(&mut self, listening: Listening, sources: &Arc<Sources>) -> Result<(), String> {
@@ -209,16 +217,38 @@ impl Daemon {
         for port in &self.ports {
             port.link.close("the daemon ends");
         }
-        for thread in self.control {
+        for thread in self.giving_back {
             // A thread that panicked has said so.
             let _ = thread.join();
         }
+        join(self.control);
         self.stop_cores.store(true, Ordering::Release);
         self.fleet.wake_all();
         for thread in self.cores {
             let _ = thread.join();
         }
         info!("ended");
+    }
+}
+
+/// Waits for threads until none of them has ended for a while, and says which have not. They end with the process: some file that a
+/// front-end has given them may never let go of them.
+fn join(mut threads: Vec<JoinHandle<()>>) {
+    let (begun, mut ended_at, mut n) = (Instant::now(), Instant::now(), threads.len());
+    loop {
+        // A thread that panicked has said so.
+        threads.retain(|thread| !thread.is_finished());
+        if threads.is_empty() {
+            return;
+        }
+        if threads.len() < n {
+            (n, ended_at) = (threads.len(), Instant::now());
+        }
+        if ended_at.elapsed() > ENDS_WITHIN || begun.elapsed() > 5 * ENDS_WITHIN {
+            let names: Vec<_> = threads.iter().filter_map(|thread| thread.thread().name()).collect();
+            return warn!("ending without threads that do not end: {}", names.join(", "));
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -366,6 +396,9 @@ fn make_ports(topology: &Topology) -> Vec<Arc<Port>> {
             listens: *listens,
             rules: nic.rules.iter().map(ToString::to_string).collect(),
             link: Link::default(),
+            changes: Default::default(),
+            closing: Default::default(),
+            refusing: Default::default(),
             notes: notes::Notes::new(&name),
             name,
         }))

@@ -8,6 +8,7 @@
 //! - `run_dir`: the daemon's folder, and that it is the only one there; `folder`: files there that nobody else can forge
 //! - `port`: a port as all of control shares it
 //! - `rules`: NICs' rules, from the file's values to what cores decide by
+//! - `closing`: files that may take long to close
 //! - `plane`: what control needs of the polling cores
 //! - `vhost_user`: ports of the one kind there is: messages, connections, sockets
 //! - `uplink`: ports that are devices of this host: found, guarded, prepared, watched, given back
@@ -22,6 +23,7 @@
 //! - `fuzzing`: what the fuzz targets in `fuzz/` reach; not part of the daemon
 #![forbid(unsafe_code)]
 
+mod closing;
 mod control;
 mod cpus;
 mod flows;

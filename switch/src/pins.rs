@@ -143,8 +143,13 @@ impl Pins {
         }
     }
 
-    /// Looks who ended, and notes what changed. Called by the supervisor.
+    /// Looks who ended, and notes what changed. Called by the supervisor alone.
     pub(crate) fn look(&self, ports: &[Arc<Port>]) {
+        self.look_at(ports);
+        self.note(|text| self.run_dir.write(NOTE, text));
+    }
+
+    fn look_at(&self, ports: &[Arc<Port>]) {
         let mut state = lock(&self.state);
         for port in ports.iter().filter(|port| port.ingress.source == SourcePolicy::Sticky) {
             let Some(guest) = state.guests.get_mut(&port.id()) else { continue };
@@ -158,27 +163,14 @@ impl Pins {
                 None => {}
             }
         }
-        self.note(&mut state);
     }
 
-    fn note(&self, state: &mut State) {
-        let pin = |(port, network, mac): (PortId, u16, [u8; 6])| {
-            let guest = state.guests.get(&port)?;
-            Some(Pin {
-                port: self.ports.get(usize::from(port))?.clone(),
-                network: self.networks.get(usize::from(network))?.clone(),
-                mac,
-                file: guest.file.map(|file| (file.device, file.inode))?,
-                process: guest.process,
-            })
-        };
-        let pins: Vec<_> = self.macs.pins().into_iter().filter_map(pin).collect();
-        if pins == state.noted {
-            return;
-        }
-        let note = Note { world: self.world.clone(), pins };
-        let written = serde_json::to_vec(&note).map_err(std::io::Error::from);
-        let why = match written.and_then(|text| self.run_dir.write(NOTE, &text)) {
+    /// Notes what changed, by `write`. Ports don't wait for that: a disk may take its time.
+    fn note(&self, write: impl FnOnce(&[u8]) -> std::io::Result<()>) {
+        let Some(note) = self.new_note() else { return };
+        let written = serde_json::to_vec(&note).map_err(std::io::Error::from).and_then(|text| write(&text));
+        let mut state = lock(&self.state);
+        let why = match written {
             Ok(()) => {
                 state.noted = note.pins;
                 None
@@ -193,6 +185,23 @@ impl Pins {
             warn!("{why}");
         }
         state.said = why;
+    }
+
+    /// What is to be noted, if that isn't what is.
+    fn new_note(&self) -> Option<Note> {
+        let state = lock(&self.state);
+        let pin = |(port, network, mac): (PortId, u16, [u8; 6])| {
+            let guest = state.guests.get(&port)?;
+            Some(Pin {
+                port: self.ports.get(usize::from(port))?.clone(),
+                network: self.networks.get(usize::from(network))?.clone(),
+                mac,
+                file: guest.file.map(|file| (file.device, file.inode))?,
+                process: guest.process,
+            })
+        };
+        let pins: Vec<_> = self.macs.pins().into_iter().filter_map(pin).collect();
+        (pins != state.noted).then(|| Note { world: self.world.clone(), pins })
     }
 }
 

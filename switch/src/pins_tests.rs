@@ -107,3 +107,20 @@ fn container_is_its_device() {
     pins.gone(0);
     assert_eq!(macs.pins(), []);
 }
+
+#[test]
+fn port_does_not_wait_for_a_note_that_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pins, macs) = pins(dir.path(), "here", "blue");
+    meet(&pins, 0, 7);
+    macs.pin(0, 0, A);
+    let mut is_written = false;
+    pins.note(|_| {
+        // As a port's thread does while a disk takes its time.
+        is_written = true;
+        assert!(pins.state.try_lock().is_ok(), "a port would wait");
+        meet(&pins, 1, 8);
+        Ok(())
+    });
+    assert!(is_written);
+}

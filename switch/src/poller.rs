@@ -8,6 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use config::Idle;
 use pmd::Core;
 use pmd::time::Clock;
+use tracing::warn;
 
 use crate::cpus::pin;
 use crate::tsc;
@@ -33,6 +34,13 @@ pub(crate) fn start(
         // The other end waits for it.
         let _ = pinned.send(result);
         if can_run {
+            if !pmd::sys::prepare_signals() {
+                warn!(
+                    "the kernel has no asynchronous requests left (fs.aio-max-nr): CPU {} has guests called by other threads, \
+                     which takes longer; raise it (sysctl fs.aio-max-nr=1048576) and start again",
+                    cpu.id
+                );
+            }
             core.run(mode(idle), clock, &stop);
         }
     };

@@ -3,6 +3,7 @@
 //! Its control thread writes, the supervisor and operators read. Nothing here is touched by a polling core.
 
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +13,13 @@ use std::time::{Duration, Instant};
 use config::Listens;
 use flowtable::{Ingress, PortId};
 use pmd::shm::GuestMemory;
-use rustix::net::sockopt::socket_peercred;
+use pmd::sys::peer_process;
 
+use crate::closing::Closing;
 use crate::lock;
 use crate::notes::Notes;
 use crate::process::Process;
+use crate::vhost_user::changes::Changes;
 use crate::vhost_user::device::{DeviceView, Refusal};
 
 /// A NIC of a VM.
@@ -38,6 +41,12 @@ pub(crate) struct Port {
     pub(crate) rules: Vec<String>,
     /// How the connection stands.
     pub(crate) link: Link,
+    /// How often its front-end may change its queues.
+    pub(crate) changes: Changes,
+    /// What is being closed that its front-end has sent.
+    pub(crate) closing: Closing,
+    /// The same of others, who were refused or gave up.
+    pub(crate) refusing: Closing,
     /// Its lines in the log.
     pub(crate) notes: Notes,
 }
@@ -80,7 +89,7 @@ impl Link {
         self.n_connects.fetch_add(1, Ordering::Relaxed);
         let mut state = lock(&self.state);
         let last_end = state.last_end.take();
-        let peer = socket_peercred(&stream).ok().and_then(|peer| Process::of(peer.pid.as_raw_nonzero().get()));
+        let peer = peer_process(stream.as_fd()).and_then(Process::of);
         *state = LinkState { stream: Some(stream), last_end, peer, ..LinkState::default() };
     }
 

@@ -83,6 +83,7 @@ struct Said {
     stopped: Vec<(u16, GuestFault)>,
     n_faults: u64,
     lacks_memory: Option<String>,
+    n_long_calls: u64,
     moves: Moves,
 }
 
@@ -123,5 +124,11 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
     if let (Some(why), true) = (&lacks_memory, lacks_memory != said.lacks_memory) {
         port.notes.warn(why);
     }
-    *said = Said { stopped: faults, n_faults, lacks_memory, moves: said.moves };
+    let (n_long_calls, is_indirect) = fleet.long_calls(port.id());
+    if n_long_calls != said.n_long_calls && is_indirect {
+        port.notes.warn(
+            "an eventfd of its front-end takes a polling core long to signal: another thread does it for some time",
+        );
+    }
+    *said = Said { stopped: faults, n_faults, lacks_memory, n_long_calls, moves: said.moves };
 }

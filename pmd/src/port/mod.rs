@@ -28,6 +28,7 @@ use crate::limit_queue::ring::RingTurn;
 use crate::limits::{Allowance, Limit, VmLimits};
 use crate::ring::QueueSpec;
 use crate::ring::frames::Ledger;
+use crate::ring::split::SplitRing;
 use crate::shm::GuestMemory;
 use crate::time::Nanos;
 use afxdp::{AfXdpRx, AfXdpTx};
@@ -169,6 +170,11 @@ impl RxQueue {
     /// Where the frames of a device's queue are; others keep no ledger.
     pub fn ledger(&self) -> Option<Ledger> {
         if let RxKind::AfXdp(queue) = &self.kind { Some(queue.ledger()) } else { None }
+    }
+
+    /// A guest's ring.
+    pub(crate) fn guest_ring(&mut self) -> Option<&mut SplitRing> {
+        if let RxKind::Vhost(queue) = &mut self.kind { Some(&mut queue.ring) } else { None }
     }
 
     /// What becomes readable when frames come while the core sleeps, if anything does.
@@ -342,6 +348,11 @@ impl TxQueue {
     /// Where the frames of a device's queue are; others keep no ledger.
     pub fn ledger(&self) -> Option<Ledger> {
         if let TxKind::AfXdp(queue) = &self.kind { Some(queue.ledger()) } else { None }
+    }
+
+    /// A guest's ring.
+    pub(crate) fn guest_ring(&mut self) -> Option<&mut SplitRing> {
+        if let TxKind::Vhost(queue) = &mut self.kind { Some(queue.ring_mut()) } else { None }
     }
 
     /// Position in the ring, for a front-end that asks.

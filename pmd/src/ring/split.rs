@@ -4,6 +4,7 @@
 //! [`SplitRing::base`], says both what is taken next and what is returned next; after a crash it can be read back from the
 //! used index. What the guest writes is read once, into a local; what we write (the used ring) is never read back as truth.
 
+use crate::calls::{Calls, call_bit, error_bit};
 use crate::error::{GuestFault, SetupError};
 use crate::shm::guest::Window;
 use crate::shm::{
@@ -98,13 +99,15 @@ pub struct SplitRing {
     /// The chain that was walked last leads to memory that is not to be touched yet: it is to be walked again later.
     pub(crate) waits: bool,
     spec: QueueSpec,
+    /// What is known of the port's eventfds. None: of a ring that no switch has.
+    calls: Option<Arc<Calls>>,
 }
 
 // SAFETY: the pointers lead into `memory`, which the ring holds, and are used through `&mut self` alone.
 unsafe impl Send for SplitRing {}
 
 impl SplitRing {
-    /// Translates a queue's addresses and takes up its position; the guest is called once, in case a call was lost before.
+    /// Translates a queue's addresses and takes up its position.
     ///
     /// # Errors
     /// When the size is none, or a ring does not lie, aligned and whole, in one region.
@@ -145,12 +148,12 @@ impl SplitRing {
             table,
             waits: false,
             spec: spec.clone(),
+            calls: None,
         };
         // SAFETY: two bytes inside the used ring.
         ring.next = unsafe { ring.word(ring.used, 2) }.load(Ordering::Acquire);
         (ring.seen, ring.called) = (ring.next, ring.next);
         ring.want_kicks(false);
-        ring.call();
         Ok(ring)
     }
 
@@ -346,14 +349,35 @@ impl SplitRing {
     #[cold]
     fn call(&self) {
         if let Some(call) = &self.spec.call {
-            call.signal();
+            self.signal(call, call_bit(self.spec.index));
         }
+    }
+
+    #[cold]
+    fn signal(&self, event: &EventFd, bit: u64) {
+        match &self.calls {
+            Some(calls) => calls.signal(event, bit),
+            None => event.signal(),
+        }
+    }
+
+    /// From now on its eventfds are signalled as the port's; the guest is called once, in case a call was lost before. On a control thread.
+    pub(crate) fn begin_calls(&mut self, calls: &Arc<Calls>) {
+        self.calls = Some(calls.clone());
+        self.call();
+    }
+
+    /// What it may have to signal, as the port's eventfds are numbered.
+    pub(crate) fn signalled(&self) -> impl Iterator<Item = (u64, Arc<EventFd>)> {
+        let call = self.spec.call.clone().map(|call| (call_bit(self.spec.index), call));
+        let err = self.spec.err.clone().map(|err| (error_bit(self.spec.index), err));
+        call.into_iter().chain(err)
     }
 
     /// Tells the front-end that this queue was stopped.
     pub(crate) fn report_error(&self) {
         if let Some(err) = &self.spec.err {
-            err.signal();
+            self.signal(err, error_bit(self.spec.index));
         }
     }
 

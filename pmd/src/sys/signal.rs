@@ -6,7 +6,8 @@
 //! done. So a request that is done at once, a byte of `/dev/zero`, is the signal: one system call, as before.
 //!
 //! Each polling thread has a context of its own ([`prepare`]), all others share one. Where the kernel has no such requests (or the limit
-//! `fs.aio-max-nr` is used up), `poll(2)` and `write(2)` stand in, and leave a front-end a window of a microsecond.
+//! `fs.aio-max-nr` is used up), a polling core leaves the signal to another thread (`calls`), for which `poll(2)` and `write(2)` stand in:
+//! they leave a front-end a window of a microsecond in which to block it.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -27,20 +28,24 @@ thread_local! {
     static OWN: OnceCell<Option<Context>> = const { OnceCell::new() };
 }
 
-/// Makes a context for the calling thread alone.
-pub(super) fn prepare() {
-    OWN.with(|context| context.get_or_init(Context::new).is_some());
+/// Makes a context for the calling thread alone. False: the kernel has none left.
+pub(super) fn prepare() -> bool {
+    OWN.with(|context| context.get_or_init(Context::new).is_some())
 }
 
-/// Adds one to the counter of `fd`, an eventfd, and wakes whoever waits for it; a full counter stays as it is.
-pub(super) fn by_kernel(fd: BorrowedFd<'_>) {
-    let done = OWN.with(|own| {
+/// The calling thread gets no context.
+#[cfg(test)]
+pub(super) fn prepare_without() {
+    OWN.with(|context| assert!(context.set(None).is_ok()));
+}
+
+/// Adds one to the counter of `fd`, an eventfd, and wakes whoever waits for it; a full counter stays as it is. False: it isn't done, since
+/// there is no context.
+pub(super) fn by_kernel(fd: BorrowedFd<'_>) -> bool {
+    OWN.with(|own| {
         let context = own.get().unwrap_or_else(|| SHARED.get_or_init(Context::new));
         context.as_ref().is_some_and(|context| context.signal(fd))
-    });
-    if !done {
-        by_write(fd);
-    }
+    })
 }
 
 /// A way to the kernel's asynchronous requests. Any thread may use it.
@@ -109,8 +114,9 @@ impl Drop for Context {
     }
 }
 
+/// The same where there is no context; it may wait.
 #[cold]
-fn by_write(fd: BorrowedFd<'_>) {
+pub(super) fn by_write(fd: BorrowedFd<'_>) {
     let mut ready = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     let one = 1u64;
     // SAFETY: `ready` is one entry; eight bytes of `one` are read.

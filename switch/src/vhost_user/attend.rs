@@ -5,12 +5,13 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::socket_peercred;
+use pmd::sys::peer_process;
 
 use super::backoff::{Backoff, Visit};
 use super::connection::{End, Served, is_hung_up, serve};
 use super::envelope::Stage;
 use super::socket::{Listening, open_stream};
+use crate::closing::Closing;
 use crate::plane::Plane;
 use crate::port::{LastEnd, Port};
 use crate::stop::Stop;
@@ -43,12 +44,18 @@ impl<P: Plane + Clone> Attendant<'_, P> {
     fn listen(mut self, listener: &UnixListener) {
         while !self.stop.is_requested() {
             self.stop.wait([listener.as_fd()], None);
-            match accept(listener) {
+            if !self.port.closing.wait(self.stop) || !self.port.refusing.wait(self.stop) {
+                return;
+            }
+            match accept(listener, &self.port.refusing) {
                 Ok(Came::Somebody(stream)) => {
                     let mut next = Some(stream);
                     while let Some(stream) = next.filter(|_| !self.stop.is_requested()) {
                         // One that has gone as well leaves no pause of its own, nor do those behind it that have.
-                        next = self.converse(stream).filter(|next| !is_hung_up(next));
+                        next = self.converse(stream);
+                        if let Some(gone) = next.take_if(|next| is_hung_up(next)) {
+                            self.port.refusing.connection(gone);
+                        }
                     }
                 }
                 Ok(Came::AndWent) => self.pause(&CAME_AND_WENT, &Stage::default().left_after(self.port.n_pairs)),
@@ -65,6 +72,9 @@ impl<P: Plane + Clone> Attendant<'_, P> {
     fn connect(mut self) {
         let mut delay = RETRY.0;
         while !self.stop.is_requested() {
+            if !self.port.closing.wait(self.stop) {
+                return;
+            }
             match open_stream(&self.port.path) {
                 Ok(stream) => {
                     self.port.link.set_waits_for(None);
@@ -84,11 +94,15 @@ impl<P: Plane + Clone> Attendant<'_, P> {
         // Accepted from a listener that doesn't block, but not blocking isn't inherited; said anyway, the crate needs it.
         if let Err(e) = stream.set_nonblocking(false) {
             notes.warn(format_args!("cannot use a connection: {e}"));
+            self.port.closing.connection(stream);
             return None;
         }
         if !self.backoff.is_pausing() {
-            let process = socket_peercred(&stream).map(|peer| format!(" (process {})", peer.pid.as_raw_nonzero()));
-            notes.info(format_args!("a front-end connected{}", process.unwrap_or_default()));
+            let process = peer_process(stream.as_fd()).map_or_else(
+                || "a process that can't be seen from here".to_owned(),
+                |process| format!("process {process}"),
+            );
+            notes.info(format_args!("a front-end connected ({process})"));
         }
         let listener = self.listening.map(Listening::listener);
         let Served { end, visit, successor } = serve(stream, self.plane.clone(), self.port, self.stop, listener);
@@ -137,11 +151,14 @@ enum Came {
 }
 
 /// The first connection that is not closed already: those that were given up meanwhile keep nobody waiting.
-fn accept(listener: &UnixListener) -> io::Result<Came> {
+fn accept(listener: &UnixListener, closing: &Closing) -> io::Result<Came> {
     let mut came = Came::Nobody;
     for _ in 0..CLOSED_MAX {
         match listener.accept() {
-            Ok((stream, _)) if is_hung_up(&stream) => came = Came::AndWent,
+            Ok((stream, _)) if is_hung_up(&stream) => {
+                closing.connection(stream);
+                came = Came::AndWent;
+            }
             Ok((stream, _)) => return Ok(Came::Somebody(stream)),
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => break,
             Err(e) => return Err(e),

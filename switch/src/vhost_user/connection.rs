@@ -3,21 +3,26 @@
 //! The `vhost` crate reads and writes in calls that may block for ever, and goes on trying where a time-out would end it.
 //! So a message is looked at before it is taken (all of it must have come), and taken only when there is room for an answer.
 //! What still blocks (a message with more files than the crate takes) is ended by the supervisor, which shuts the
-//! socket down.
+//! socket down. Files that may take long to close never get to the crate, or to anything else on this thread: they are seen with
+//! the message that brings them, which is refused (`closing`).
 
-use std::os::fd::AsFd;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send};
 use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
 
 use super::backoff::Visit;
+use super::device::Refusal;
 use super::envelope::{BODY_MAX, Envelope, HEADER_BYTES, Stage};
 use super::message::Handler;
+use crate::closing::closes_at_once;
 use crate::lock;
 use crate::plane::Plane;
 use crate::port::Port;
@@ -27,6 +32,8 @@ use crate::stop::Stop;
 const REST_WITHIN: Duration = Duration::from_secs(2);
 /// How long a front-end may leave its answers unread.
 const READS_WITHIN: Duration = Duration::from_secs(1);
+/// Files that may come with one message: the kernel's limit.
+const FILES_MAX: usize = 253;
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +72,7 @@ pub(crate) fn serve<P: Plane>(
     let begin = Instant::now();
     let visit = |is_complete| Visit { time: begin.elapsed(), is_complete };
     let (Ok(peek), Ok(close)) = (stream.try_clone(), stream.try_clone()) else {
+        port.closing.connection(stream);
         let end = End::Closed("this process has no file descriptors left".to_owned());
         return Served { end, visit: visit(false), successor: None };
     };
@@ -84,13 +92,18 @@ pub(crate) fn serve<P: Plane>(
         others: Others::default(),
     };
     let end = connection.run();
-    lock(&connection.handler).device.close();
+    let Connection { peek, handler, requests, has_run, stage, successor, .. } = connection;
+    lock(&handler).device.close();
+    port.changes.made(lock(&handler).device.take_changes(), Instant::now());
     let end = match (port.link.disconnected(), end) {
         (Some(why), End::Gone) => End::Closed(why),
-        (None, End::Gone) if !connection.has_run => End::Left(connection.stage.left_after(port.n_pairs)),
+        (None, End::Gone) if !has_run => End::Left(stage.left_after(port.n_pairs)),
         (_, end) => end,
     };
-    Served { end, visit: visit(connection.has_run), successor: connection.successor }
+    // With the last handle goes what the front-end has sent and nobody has taken.
+    drop(requests);
+    port.closing.connection(peek);
+    Served { end, visit: visit(has_run), successor }
 }
 
 struct Connection<'a, P: Plane> {
@@ -111,7 +124,7 @@ struct Connection<'a, P: Plane> {
 impl<P: Plane> Connection<'_, P> {
     fn run(&mut self) -> End {
         loop {
-            match self.next_message().and_then(|envelope| self.handle(envelope)) {
+            match self.next_message().and_then(|(envelope, files)| self.handle(envelope, files)) {
                 Ok(()) => {}
                 Err(end) => return end,
             }
@@ -119,7 +132,7 @@ impl<P: Plane> Connection<'_, P> {
     }
 
     /// Waits until a message is there as a whole.
-    fn next_message(&mut self) -> Result<Envelope, End> {
+    fn next_message(&mut self) -> Result<(Envelope, Vec<OwnedFd>), End> {
         let mut begun: Option<Instant> = None;
         loop {
             self.wait(begun.is_some());
@@ -128,7 +141,7 @@ impl<P: Plane> Connection<'_, P> {
             }
             match self.peek_message()? {
                 Peeked::Nothing => {}
-                Peeked::Whole(envelope) => return Ok(envelope),
+                Peeked::Whole(envelope, files) => return Ok((envelope, files)),
                 Peeked::Part if is_hung_up(&self.peek) => return Err(End::Gone),
                 Peeked::Part if begun.get_or_insert_with(Instant::now).elapsed() < REST_WITHIN => {}
                 Peeked::Part => return Err(End::Closed("half a message came, and no more".to_owned())),
@@ -142,7 +155,7 @@ impl<P: Plane> Connection<'_, P> {
         let moment = Some(Duration::from_millis(1));
         // Once there is a successor, this front-end is gone, and what it said last is all there is to do.
         let listener = self.listener.filter(|_| self.successor.is_none());
-        if let (Some(rest), false) = (self.others.rest(Instant::now()).filter(|_| listener.is_some()), has_part) {
+        if let (Some(rest), false) = (self.rest_of_others().filter(|_| listener.is_some()), has_part) {
             self.stop.wait([self.peek.as_fd()], Some(rest));
             return;
         }
@@ -157,17 +170,24 @@ impl<P: Plane> Connection<'_, P> {
         }
     }
 
+    /// How long nobody else is looked at.
+    fn rest_of_others(&mut self) -> Option<Duration> {
+        let rest = self.others.rest(Instant::now());
+        if self.port.refusing.is_full() { Some(Others::EVERY) } else { rest }
+    }
+
     /// One port, one guest: who connects beside it is sent away at once.
     fn refuse_others(&mut self) {
         let Some(listener) = self.listener else { return };
         // The listener does not block: this ends when nobody is left, and is bounded in case somebody never ceases.
-        while self.others.may_come(Instant::now()) {
+        while !self.port.refusing.is_full() && self.others.may_come(Instant::now()) {
             let Ok((other, _)) = listener.accept() else { return self.others.nobody_came() };
             // Looked at after the other had come: a front-end that is here now was here then.
             if is_hung_up(&self.peek) {
                 self.successor = Some(other);
                 return;
             }
+            self.port.refusing.connection(other);
             self.port.link.count_refused();
             self.port.notes.warn("another front-end tried to connect, and was refused: the port has its guest");
         }
@@ -175,34 +195,49 @@ impl<P: Plane> Connection<'_, P> {
 
     fn peek_message(&self) -> Result<Peeked, End> {
         let mut bytes = [0; HEADER_BYTES + BODY_MAX];
-        let n = match recv(&self.peek, &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        let (n, files) = match peek(&self.peek, &mut bytes) {
             Ok((0, _)) => return Err(End::Gone),
-            Ok((n, _)) => n,
+            Ok(peeked) => peeked,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Peeked::Nothing),
             Err(_) => return Err(End::Gone),
         };
-        let Some((header, body)) = bytes.get(..n).and_then(|bytes| bytes.split_first_chunk()) else {
-            return Ok(Peeked::Part);
-        };
-        let envelope = Envelope::parse(*header).map_err(End::Closed)?;
-        if n < envelope.total_bytes() {
-            return Ok(Peeked::Part);
+        let peeked = Self::parse(&bytes[..n]);
+        if let Ok(Some(envelope)) = peeked {
+            return Ok(Peeked::Whole(envelope, files));
         }
-        envelope.check_body(body).map_err(End::Closed)?;
-        Ok(Peeked::Whole(envelope))
+        self.port.closing.files(files);
+        peeked.map(|_| Peeked::Part)
     }
 
-    fn handle(&mut self, envelope: Envelope) -> Result<(), End> {
+    /// The message that these bytes begin with. None: they are a part of one.
+    fn parse(bytes: &[u8]) -> Result<Option<Envelope>, End> {
+        let Some((header, body)) = bytes.split_first_chunk() else { return Ok(None) };
+        let envelope = Envelope::parse(*header).map_err(End::Closed)?;
+        if bytes.len() < envelope.total_bytes() {
+            return Ok(None);
+        }
+        envelope.check_body(body).map_err(End::Closed)?;
+        Ok(Some(envelope))
+    }
+
+    fn handle(&mut self, envelope: Envelope, files: Vec<OwnedFd>) -> Result<(), End> {
         self.stage = envelope.stage().unwrap_or(self.stage);
         if !self.stop.wait_writable(self.peek.as_fd(), READS_WITHIN) {
             let does_not_read = || End::Closed("the front-end does not read its answers".to_owned());
             return Err(if self.stop.is_requested() { End::Stopping } else { does_not_read() });
         }
+        if !files.iter().all(closes_at_once) {
+            return self.refuse_files(envelope, files);
+        }
+        // The message has them as well, so this closes none of them for good.
+        drop(files);
+        self.rest()?;
         self.port.link.begin_message();
         let result =
             if envelope.is_vring_enable() { self.take_vring_enable(envelope) } else { self.requests.handle_request() };
         let mut handler = lock(&self.handler);
         self.has_run |= handler.device.runs();
+        self.port.changes.made(handler.device.take_changes(), Instant::now());
         self.port.link.end_message(handler.device.view(), handler.device.memory());
         for note in handler.device.take_notes() {
             self.port.notes.info(note);
@@ -221,6 +256,56 @@ impl<P: Plane> Connection<'_, P> {
 }
 
 impl<P: Plane> Connection<'_, P> {
+    /// A front-end that changes its queues all the time waits, and one of whose files many are being closed.
+    fn rest(&self) -> Result<(), End> {
+        while let Some(rest) = self.port.changes.rest(Instant::now()) {
+            if self.stop.sleep(rest) {
+                return Err(End::Stopping);
+            }
+        }
+        if self.port.closing.wait(self.stop) { Ok(()) } else { Err(End::Stopping) }
+    }
+
+    /// The message brings files that are neither eventfds nor memory: nothing takes such, and they may take long to close.
+    fn refuse_files(&mut self, envelope: Envelope, files: Vec<OwnedFd>) -> Result<(), End> {
+        let refusal = if envelope.carries_eventfd() {
+            Refusal::new("the front-end sent a file as kick or call that is not an eventfd")
+        } else {
+            let text = "its file is not memory that can be shared; start the guest with memory-backend-memfd,share=on";
+            Refusal { text: text.to_owned(), is_memory: true }
+        };
+        let text = format!("{} refused: {refusal}", envelope.name());
+        self.port.link.set_refusal(refusal);
+        let taken = self.swallow(envelope);
+        self.port.closing.files(files);
+        self.rest()?;
+        if !(taken && envelope.can_be_refused() && lock(&self.handler).acknowledges()) {
+            return Err(End::Closed(text));
+        }
+        self.port.notes.warn(text);
+        self.acknowledge(envelope, false).map_err(|error| end_of(&error, envelope))
+    }
+
+    /// Takes a message that has come as a whole, without its files, of which there are copies.
+    fn swallow(&self, envelope: Envelope) -> bool {
+        let mut bytes = [0; HEADER_BYTES + BODY_MAX];
+        let bytes = &mut bytes[..envelope.total_bytes()];
+        let mut n = 0;
+        while n < bytes.len() {
+            match recv(&self.peek, &mut bytes[n..], RecvFlags::DONTWAIT) {
+                Ok((more, _)) if more > 0 => n += more,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    fn acknowledge(&self, envelope: Envelope, is_done: bool) -> Result<(), Error> {
+        let answer = envelope.acknowledgement(is_done);
+        let n_sent = send(&self.peek, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        if n_sent == Ok(answer.len()) { Ok(()) } else { Err(Error::Disconnected) }
+    }
+
     /// SET_VRING_ENABLE, past the `vhost` crate: it takes it only behind a SET_FEATURES that acknowledges the protocol
     /// features, and QEMU enables a device's first queues before its driver has chosen any.
     fn take_vring_enable(&mut self, envelope: Envelope) -> Result<(), Error> {
@@ -239,11 +324,7 @@ impl<P: Plane> Connection<'_, P> {
             _ => Err(Error::InvalidParam),
         };
         if envelope.needs_reply() && lock(&self.handler).acknowledges() {
-            let answer = envelope.acknowledgement(result.is_ok());
-            let n_sent = send(&self.peek, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            if n_sent != Ok(answer.len()) {
-                return Err(Error::Disconnected);
-            }
+            self.acknowledge(envelope, result.is_ok())?;
         }
         result
     }
@@ -295,10 +376,24 @@ pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)
 }
 
+/// What has come, as far as it goes into `bytes`, and copies of the files that came with it; all of it stays where it is.
+fn peek(stream: &UnixStream, bytes: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let message = recvmsg(stream, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+    let files = |message| match message {
+        RecvAncillaryMessage::ScmRights(files) => Some(files),
+        _ => None,
+    };
+    let files = control.drain().filter_map(files).flatten().collect();
+    Ok((message.bytes, files))
+}
+
 enum Peeked {
     Nothing,
     Part,
-    Whole(Envelope),
+    Whole(Envelope, Vec<OwnedFd>),
 }
 
 /// What an error of the crate means: the stream is at an end, or can't be understood any more.

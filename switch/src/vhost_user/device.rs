@@ -105,6 +105,8 @@ pub(crate) struct Device<P: Plane> {
     queues: Vec<Queue>,
     /// Queues that the cores poll, a bit each.
     live: u32,
+    /// How often queues were taken from the cores, or memory exchanged, until it is taken.
+    n_changes: u64,
     /// What happened that an operator should read, until it is taken.
     notes: Vec<String>,
 }
@@ -122,6 +124,7 @@ impl<P: Plane> Device<P> {
             regions: Regions::default(),
             queues: vec![Queue::default(); usize::from(n_pairs) * 2],
             live: 0,
+            n_changes: 0,
             notes: Vec::new(),
         }
     }
@@ -278,6 +281,11 @@ impl<P: Plane> Device<P> {
         (0..).zip(&self.queues).any(|(index, queue)| self.live & 1 << index != 0 && !queue.discards)
     }
 
+    /// How often queues were taken from the cores, or memory exchanged, since the last time.
+    pub(crate) fn take_changes(&mut self) -> u64 {
+        std::mem::take(&mut self.n_changes)
+    }
+
     /// What happened since the last time that an operator should read.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
@@ -347,6 +355,7 @@ impl<P: Plane> Device<P> {
     /// The new memory is in force before this returns, and the old one is used by nobody. None: it stays as it is.
     fn swap_memory(&mut self, memory: Option<GuestMemory>) -> Result<()> {
         let Some(memory) = memory else { return Ok(()) };
+        self.n_changes += 1;
         self.park();
         self.regions.put(memory);
         self.queues.iter_mut().for_each(|queue| queue.broken = None);
@@ -358,6 +367,7 @@ impl<P: Plane> Device<P> {
         if self.live == 0 {
             return;
         }
+        self.n_changes += 1;
         for Parked { index, base, fault } in self.plane.down() {
             if let Ok(queue) = self.queue(u32::from(index)) {
                 queue.base = Some(base);

@@ -569,3 +569,25 @@ proptest! {
         prop_assert!(memory.is_none_or(|memory| memory.upgrade().is_none()));
     }
 }
+
+#[test]
+fn guest_with_sixteen_pairs_changes_its_queues_less_often_than_is_let_at_once() {
+    let (mut device, _) = device(16);
+    device.set_features(VERSION_1 | F_PROTOCOL_FEATURES).unwrap();
+    // Firmware, then the system, then a reset.
+    for _ in 0..3 {
+        device.set_memory(vec![region(0)]).unwrap();
+        for index in 0..32 {
+            set_up(&mut device, index);
+            device.set_kick(index, Some(event())).unwrap();
+            device.set_call(index, Some(event())).unwrap();
+            device.set_enabled(index, true).unwrap();
+        }
+        // The driver has its interrupts unmasked.
+        (0..32).for_each(|index| device.set_call(index, Some(event())).unwrap());
+        (0..32).for_each(|index| _ = device.stop_queue(index).unwrap());
+    }
+    let n = device.take_changes();
+    assert!((96..512).contains(&n), "{n}");
+    assert_eq!(device.take_changes(), 0);
+}

@@ -93,6 +93,11 @@ impl Envelope {
         self.request == SET_VRING_ENABLE
     }
 
+    /// Whether its files are eventfds.
+    pub(crate) fn carries_eventfd(&self) -> bool {
+        (SET_VRING_KICK..=SET_VRING_ERR).contains(&self.request)
+    }
+
     /// What a front-end that left after this message was doing: none, if the message says nothing of that.
     pub(crate) fn stage(&self) -> Option<Stage> {
         match self.request {
@@ -136,8 +141,7 @@ impl Envelope {
     /// # Errors
     /// A sentence; the connection has to be closed.
     pub(crate) fn check_body(&self, body: &[u8]) -> Result<(), String> {
-        let carries_vring_fd = (SET_VRING_KICK..=SET_VRING_ERR).contains(&self.request);
-        if let (true, Some(word)) = (carries_vring_fd, body.first_chunk()) {
+        if let (true, Some(word)) = (self.carries_eventfd(), body.first_chunk()) {
             let word = u64::from_le_bytes(*word);
             if word & !VRING_FD_BITS != 0 {
                 return Err(format!("{} for queue {word:#x}", self.name()));

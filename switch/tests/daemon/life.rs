@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use guest::Options;
@@ -330,4 +330,23 @@ fn operators_who_are_slow_or_speak_nonsense_keep_nobody_waiting() {
         let _ = connect().write_all(nonsense);
         assert!(daemon.show(&["ports"]).status.success());
     }
+}
+
+#[test]
+fn front_end_without_a_number_in_the_daemons_namespace_is_served_as_any() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]);
+    if !unshare.arg("true").status().is_ok_and(|status| status.success()) {
+        return eprintln!("NOT TESTED: this user may make no namespace of processes");
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.arg(env!("CARGO_BIN_EXE_weir"));
+    let daemon = Daemon::start_by(Arc::new(folder()), &topology(&["a"], "weir"), command);
+    daemon.guest("a.sock", Options::default()).stop().unwrap();
+    assert!(
+        daemon.log().contains("a front-end connected (a process that can't be seen from here)"),
+        "{}",
+        daemon.log()
+    );
 }

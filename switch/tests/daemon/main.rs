@@ -8,9 +8,11 @@
 //! - `rules`: rules of the file, in force and on show
 //! - `limits`: VMs that may not send or get as much as they like
 //! - `addresses`: floods of sources, and whose an address is after a crash
+//! - `files`: files that take whoever touches them long
 //! - `life`: starting, refusing to start, ending
 
 mod addresses;
+mod files;
 mod front_ends;
 mod life;
 mod limits;

@@ -143,3 +143,29 @@ fn others_who_try_to_connect_beside_a_guest_are_let_try_so_many_times_a_second()
     assert!(!guest.is_gone());
     guest.stop().unwrap();
 }
+
+#[test]
+fn queues_that_are_turned_off_and_on_all_the_time_are_a_hundred_times_a_second() {
+    let names = ["a", "b", "x0", "x1", "x2", "x3"];
+    let daemon = Daemon::start(&topology(&names, "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    crate::rig::introduce((1, &mut a), (2, &mut b));
+    let options = Options { n_queue_pairs: 8, ..Options::default() };
+    let guests: Vec<_> = names[2..].iter().map(|name| daemon.guest(&format!("{name}.sock"), options.clone())).collect();
+    let toggle = |mut guest: guest::Guest| {
+        let (begin, mut n) = (Instant::now(), 0_u32);
+        while begin.elapsed() < TRIES {
+            guest.session().enable(1, n % 2 == 1).unwrap();
+            n += 1;
+        }
+        n
+    };
+    let toggling: Vec<_> = guests.into_iter().map(|guest| std::thread::spawn(move || toggle(guest))).collect();
+    crate::rig::exchange((1, &mut a), (2, &mut b), 500);
+    for toggling in toggling {
+        let n = toggling.join().unwrap();
+        // Those at once, and a hundred for each second; each costs one change or two.
+        assert!((100..=512 + 500).contains(&n), "{n} by one of four in {TRIES:?}");
+    }
+}

@@ -115,6 +115,10 @@ impl VhostTx {
         n - std::mem::replace(&mut self.stash.n_told, n)
     }
 
+    pub(crate) fn ring_mut(&mut self) -> &mut SplitRing {
+        &mut self.ring
+    }
+
     pub(crate) fn index(&self) -> u16 {
         self.ring.index()
     }

@@ -1,0 +1,131 @@
+//! Closing what a front-end sent, or left behind, on threads that nobody waits for.
+//!
+//! The last close of a file can take as long as whoever made it likes: a TCP socket that lingers for its data, a file of a file system in
+//! user space. So can that of a connection, since files that were sent by it and not taken are closed with it. What is known to close at
+//! once is closed at once; each other one by a thread of its own. They are counted by port, and a port with many of them takes no connection
+//! and no message until some are done, so it is its own files that a front-end waits for.
+
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
+use std::time::Duration;
+
+use pmd::sys::{is_eventfd, is_in_memory};
+use rustix::io::ioctl_fionread;
+
+use crate::stop::Stop;
+
+/// Threads of a port that may be closing something before the port waits for them.
+const AT_ONCE: usize = 8;
+/// How often a port that waits looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Stack of these threads.
+const STACK: usize = 64 << 10;
+
+/// What is being closed of one port. Cloned freely.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closing(Arc<AtomicUsize>);
+
+impl Closing {
+    /// Closes files that a front-end sent, one after another.
+    pub(crate) fn files(&self, files: Vec<OwnedFd>) {
+        let slow: Vec<_> = files.into_iter().filter(|file| !closes_at_once(file)).collect();
+        if !slow.is_empty() {
+            self.elsewhere(slow);
+        }
+    }
+
+    /// Ends a connection, and closes this last handle of it.
+    pub(crate) fn connection(&self, stream: UnixStream) {
+        // The other side sees the end now, and nothing more comes after that. It fails if the other side has closed, which is as good.
+        let _ = stream.shutdown(Shutdown::Both);
+        if !ioctl_fionread(&stream).is_ok_and(|n_bytes| n_bytes == 0) {
+            self.elsewhere(vec![stream.into()]);
+        }
+    }
+
+    /// Waits while too much is being closed. False: the end was requested meanwhile.
+    pub(crate) fn wait(&self, stop: &Stop) -> bool {
+        while self.is_full() {
+            if stop.sleep(LOOK_AGAIN) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether too much is being closed.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= AT_ONCE
+    }
+
+    fn elsewhere(&self, files: Vec<OwnedFd>) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        let batch = Batch { files, _counted: Counted(self.0.clone()) };
+        // Without a thread they are closed here.
+        let _ = Builder::new().name("closing".to_owned()).stack_size(STACK).spawn(move || drop(batch));
+    }
+}
+
+/// What one thread closes: first the files, then it is counted no more.
+struct Batch {
+    #[expect(dead_code, reason = "held to be dropped")]
+    files: Vec<OwnedFd>,
+    _counted: Counted,
+}
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Whether the kernel alone closes a file, and has nobody to wait for.
+pub(crate) fn closes_at_once(file: &OwnedFd) -> bool {
+    is_eventfd(file.as_fd()) || is_in_memory(file.as_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vhost_user::lingering::lingering_socket;
+    use std::io::Write;
+    use std::time::Instant;
+
+    #[test]
+    fn file_whose_close_waits_keeps_nobody_waiting_but_its_port() {
+        let (closing, stop) = (Closing::default(), Stop::new().unwrap());
+        let begin = Instant::now();
+        for _ in 0..AT_ONCE {
+            closing.files(vec![lingering_socket(2)]);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+        assert!(Closing::default().wait(&stop), "another port's are its own");
+        assert!(closing.wait(&stop));
+        assert!(begin.elapsed() >= Duration::from_secs(1), "it waits until some are closed");
+    }
+
+    #[test]
+    fn connection_without_anything_in_it_is_closed_at_once_and_one_with_something_soon() {
+        let closing = Closing::default();
+        let (a, b) = UnixStream::pair().unwrap();
+        closing.connection(a);
+        assert_eq!(closing.0.load(Ordering::Acquire), 0);
+        let (c, d) = UnixStream::pair().unwrap();
+        (&d).write_all(b"x").unwrap();
+        closing.connection(c);
+        for other in [&b, &d] {
+            assert!(crate::vhost_user::connection::is_hung_up(other));
+        }
+        let begin = Instant::now();
+        while closing.0.load(Ordering::Acquire) > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(60));
+            std::thread::yield_now();
+        }
+    }
+}

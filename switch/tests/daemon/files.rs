@@ -1,0 +1,222 @@
+//! Files of a front-end that take whoever touches them long: eventfds with many watchers, and what takes long to close.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use guest::Options;
+use guest::raw::{self, Message, request};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::rig::{Daemon, exchange, frame, introduce, receive, send, topology};
+
+#[path = "../../src/vhost_user/lingering.rs"]
+mod lingering;
+
+use lingering::lingering_socket;
+
+/// How long a socket lingers: longer than any test takes.
+const LONG: u64 = 600;
+/// Says what [`sends_files_that_linger`] shall do, and where.
+const PART: &str = "WEIR_TEST_LINGER";
+/// What it says when that is done.
+const DONE: &str = "lingering files are sent";
+
+/// A daemon that stands still as long as this lives, so that what is sent to it is nobody's but its own when it goes on.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(pid: Pid) -> Self {
+        kill_process(pid, Signal::STOP).unwrap();
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+        while !state().contains(") T ") {
+            std::thread::yield_now();
+        }
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).unwrap();
+    }
+}
+
+/// Sends it in place of a call eventfd, and keeps no copy.
+fn send_as_call(stream: &UnixStream) {
+    let file = lingering_socket(LONG);
+    let message = Message::with_u64(request::SET_VRING_CALL, 0).fds([file.as_raw_fd()]);
+    message.need_reply(true).send(stream).unwrap();
+}
+
+/// Not a test but a process, for those below: this one starts others, which could be left with the last copy of such a socket.
+#[test]
+#[ignore = "a front-end for other tests"]
+fn sends_files_that_linger() {
+    let Ok(text) = std::env::var(PART) else { return };
+    let [part, pid, path] = *text.split(' ').collect::<Vec<_>>() else { panic!("{text}") };
+    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    match part {
+        "refused" => {
+            let stream = UnixStream::connect(path).unwrap();
+            raw::ask_u64(&stream, request::GET_FEATURES).unwrap();
+            raw::ask_u64(&stream, request::GET_PROTOCOL_FEATURES).unwrap();
+            Message::with_u64(request::SET_PROTOCOL_FEATURES, 8).send(&stream).unwrap();
+            for n in 0..3 {
+                let stopped = Stopped::new(pid);
+                send_as_call(&stream);
+                drop(stopped);
+                let (request, answer) = raw::read_reply(&stream).unwrap();
+                assert_eq!((request, answer[0]), (request::SET_VRING_CALL, 1), "{n}");
+            }
+        }
+        "untaken" => {
+            let _stopped = Stopped::new(pid);
+            let stream = UnixStream::connect(path).unwrap();
+            // The first ends the connection, the others are never taken.
+            Message::new(request::GET_FEATURES, &[]).flags(0).send(&stream).unwrap();
+            (0..3).for_each(|_| send_as_call(&stream));
+        }
+        _ => {
+            let _stopped = Stopped::new(pid);
+            send_as_call(&UnixStream::connect(path).unwrap());
+        }
+    }
+    println!("{DONE}");
+    // The other ends of these sockets go with the process, and with them there is nothing to linger for.
+    loop {
+        std::thread::park();
+    }
+}
+
+struct Sender(Child);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Such files are with the daemon, as long as this lives.
+fn send_lingering(part: &str, daemon: &Daemon, socket: &str) -> Sender {
+    let arguments = ["--exact", "files::sends_files_that_linger", "--ignored", "--nocapture"];
+    let text = format!("{part} {} {}", daemon.pid().as_raw_nonzero(), daemon.path(socket).display());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut sender = Sender(command.args(arguments).env(PART, text).stdout(Stdio::piped()).spawn().unwrap());
+    let (lines, sink) = (BufReader::new(sender.0.stdout.take().unwrap()).lines(), channel());
+    std::thread::spawn(move || {
+        lines.map_while(Result::ok).filter(|line| line == DONE).try_for_each(|_| sink.0.send(()))
+    });
+    let done = sink.1.recv_timeout(Duration::from_secs(20));
+    done.unwrap_or_else(|e| panic!("it is not served: {e}\n{}", daemon.log()));
+    sender
+}
+
+fn assert_ends(mut daemon: Daemon) {
+    let begin = Instant::now();
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().success(), "{}", daemon.log());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}\n{}", begin.elapsed(), daemon.log());
+}
+
+#[test]
+fn file_that_lingers_in_place_of_a_call_is_refused_and_keeps_nobody() {
+    let mut daemon = Daemon::start(&topology(&["a", "b", "c"], "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    let _sender = send_lingering("refused", &daemon, "c.sock");
+    // The next one at this port isn't kept waiting either.
+    daemon.guest("c.sock", Options::default()).stop().unwrap();
+    exchange((1, &mut a), (2, &mut b), 20);
+    daemon.until("it says why", |daemon| daemon.log().contains("not an eventfd"));
+    assert_ends(daemon);
+}
+
+#[test]
+fn connection_that_is_refused_with_a_file_that_lingers_keeps_nobody() {
+    let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    let mut senders = Vec::new();
+    for n in 1..6 {
+        senders.push(send_lingering("beside", &daemon, "a.sock"));
+        daemon.until("it is refused", |daemon| daemon.port("a/net0")["connection"]["refused_connects"] == n);
+    }
+    // The port's thread still answers its guest.
+    a.session().stream().set_read_timeout(Some(crate::rig::PATIENCE)).unwrap();
+    raw::ask_u64(a.session().stream(), request::GET_FEATURES).unwrap();
+    exchange((1, &mut a), (2, &mut b), 20);
+    assert_ends(daemon);
+}
+
+#[test]
+fn connection_that_ends_with_a_file_that_lingers_keeps_nobody() {
+    let daemon = Daemon::start(&topology(&["a", "b"], "weir"));
+    let _sender = send_lingering("untaken", &daemon, "a.sock");
+    daemon.guest("a.sock", Options::default()).stop().unwrap();
+    assert_ends(daemon);
+}
+
+/// Watches an eventfd `n` times; whoever signals it goes through all of them.
+fn watch(file: BorrowedFd<'_>, n: usize) -> Vec<OwnedFd> {
+    // An epoll has each number once, so each of some copies is watched by many.
+    let copies: Vec<_> = (0..500).map(|_| file.try_clone_to_owned().unwrap()).collect();
+    let epolls: Vec<_> = (0..n / copies.len()).map(|_| epoll::create(CreateFlags::CLOEXEC).unwrap()).collect();
+    for epoll in &epolls {
+        for copy in &copies {
+            epoll::add(epoll, copy, EventData::new_u64(0), EventFlags::IN).unwrap();
+        }
+    }
+    epolls.into_iter().chain(copies).collect()
+}
+
+#[test]
+fn call_with_many_watchers_delays_its_neighbours_twice_and_no_more() {
+    let mut daemon = Daemon::start(&topology(&["a", "b", "x"], "weir"));
+    let mut a = daemon.guest("a.sock", Options::default());
+    let mut b = daemon.guest("b.sock", Options::default());
+    let mut x = daemon.guest("x.sock", Options::default());
+    introduce((1, &mut a), (2, &mut b));
+    introduce((3, &mut x), (1, &mut a));
+    let watching = {
+        let call = x.session().call_fd(0);
+        let copy = rustix::process::pidfd_getfd(
+            rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty()).unwrap(),
+            call,
+            rustix::process::PidfdGetfdFlags::empty(),
+        );
+        watch(std::os::fd::AsFd::as_fd(&copy.unwrap()), 50_000)
+    };
+    let mut long = Vec::new();
+    for n in 0..60 {
+        // x wants a call for each, and is given its frame before b is given the other.
+        x.driver.ask_calls(0, true);
+        let begin = Instant::now();
+        send(&mut a, &frame(1, 3, 100, n));
+        let sent = frame(1, 2, 100, 1000 + n);
+        send(&mut a, &sent);
+        while receive(&mut b) != sent {}
+        let took = begin.elapsed();
+        while x.recv(0).is_none() {}
+        if took > Duration::from_millis(2) {
+            long.push(took);
+        }
+    }
+    eprintln!("{} rounds of 60 took over 2 ms: {long:?}", long.len());
+    daemon.until("the operator is told", |daemon| daemon.log().contains("takes a polling core long to signal"));
+    assert!(long.len() < 30, "{long:?}");
+    drop(watching);
+    // Its successor is called by a thread as well, and gets all.
+    drop(x);
+    let mut y = daemon.guest("x.sock", Options::default());
+    introduce((3, &mut y), (1, &mut a));
+    exchange((1, &mut a), (3, &mut y), 50);
+    assert_ends(daemon);
+}
