@@ -66,6 +66,8 @@ fn sends_files_that_linger() {
             raw::ask_u64(&stream, request::GET_FEATURES).unwrap();
             raw::ask_u64(&stream, request::GET_PROTOCOL_FEATURES).unwrap();
             Message::with_u64(request::SET_PROTOCOL_FEATURES, 8).send(&stream).unwrap();
+            // Dealt with before the next comes: files of one that waits behind it count as its own.
+            raw::ask_u64(&stream, request::GET_FEATURES).unwrap();
             for n in 0..3 {
                 let stopped = Stopped::new(pid);
                 send_as_call(&stream);
@@ -215,6 +217,7 @@ fn call_with_many_watchers_delays_its_neighbours_twice_and_no_more() {
     drop(watching);
     // Its successor is called by a thread as well, and gets all.
     drop(x);
+    daemon.until("its end is noticed", |daemon| daemon.log().contains("x/net0: the front-end disconnected"));
     let mut y = daemon.guest("x.sock", Options::default());
     introduce((3, &mut y), (1, &mut a));
     exchange((1, &mut a), (3, &mut y), 50);
