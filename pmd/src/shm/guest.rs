@@ -447,7 +447,7 @@ fn check_range(kind: &str, addr: u64, len: u64) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Which pages of a mapping of large ones cores may touch: none yet. `None`: nobody can make them, so that cores have to.
+/// Which pages of a mapping of large ones cores may touch: none yet. `None`: nobody can make them.
 fn presence(
     file: &File,
     start: u64,
@@ -484,12 +484,19 @@ fn map(spec: &RegionSpec, account: Option<&Arc<pager::Account>>) -> Result<Regio
     let base = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
     // Always: a file that is sealed against shrinking may still have no page behind it, as in an empty pool of huge ones.
     let presence = account.and_then(|account| presence(&spec.file, start, base, len, facts.page, account));
+    let is_unserved = account.is_some() && presence.is_none();
     let guard = Guard::new(base, len, presence.as_ref());
     let is_guarded = guard.is_some();
     let file = FileId { device: facts.device, inode: facts.inode };
     let mapping = Arc::new(Mapping { base, len, guard, presence, file: Some(file), owner: None });
     if !is_guarded {
         return Err(say("there are too many regions already"));
+    }
+    // A core that met a page that isn't there would have to make it, or get a signal for it that nobody can answer.
+    if is_unserved {
+        return Err(say(
+            "its pages are large, and the thread that makes them can't be started; allow this process more open files and threads",
+        ));
     }
     let skip = usize::try_from(spec.file_offset - start).map_err(|_| say("it is too long"))?;
     Ok(Region {

@@ -232,6 +232,14 @@ impl Account {
         }
     }
 
+    /// Of a guest for whom no pager can be started.
+    #[cfg(test)]
+    pub(super) fn without_pager() -> Self {
+        let account = Self::new();
+        account.pager.get_or_init(|| None);
+        account
+    }
+
     /// Something is wanted. For cores and for the signal handler: waits for nobody.
     pub(super) fn wake(&self) {
         if let Some(Some(pager)) = self.pager.get()
