@@ -130,16 +130,11 @@ fn serve(presence: &Presence, of_all: &Mutex<Credit>, pass: &mut Pass) -> bool {
             return false;
         }
         if presence.is_hole(page) {
-            let now = sys::monotonic_ns();
-            let (mut credit, mut of_all) = (lock(&presence.account.credit), lock(of_all));
-            let wait =
-                credit.wait(now, NS_A_HOLE, HOLES_SAVED).max(of_all.wait(now, NS_A_HOLE_OF_ALL, HOLES_SAVED_OF_ALL));
+            let wait = presence.account.take_turn(sys::monotonic_ns(), of_all);
             if wait > 0 {
                 pass.waits(wait);
                 continue;
             }
-            credit.pay(NS_A_HOLE);
-            of_all.pay(NS_A_HOLE_OF_ALL);
         }
         presence.take_wanted(page);
         if !make(presence, &backing, page) {
@@ -200,6 +195,8 @@ fn enter_neighbours(presence: &Presence, backing: &Backing, page: usize) {
 #[derive(Debug)]
 pub(super) struct Account {
     credit: Mutex<Credit>,
+    /// When it may have the next one put back: its turn among all guests, paid for already.
+    turn: Mutex<Option<u64>>,
     /// Holes that count against [`super::presence::HOLES_MAX`].
     n_holes: AtomicUsize,
     /// Those of them whose mapping has ended: they count until they could have been put back.
@@ -225,11 +222,29 @@ impl Account {
     pub(super) fn new() -> Self {
         Self {
             credit: Mutex::default(),
+            turn: Mutex::default(),
             n_holes: AtomicUsize::new(0),
             n_orphans: AtomicUsize::new(0),
             served_at: AtomicU64::new(SERVED.load(Ordering::Relaxed)),
             pager: OnceLock::new(),
         }
+    }
+
+    /// Whether one page may be put back now, which is paid for then: 0; or after how many nanoseconds to ask again. A guest's turn stays its own
+    /// however many others ask meanwhile.
+    fn take_turn(&self, now: u64, of_all: &Mutex<Credit>) -> u64 {
+        let mut credit = lock(&self.credit);
+        let wait = credit.wait(now, NS_A_HOLE, HOLES_SAVED);
+        if wait > 0 {
+            return wait;
+        }
+        let mut turn = lock(&self.turn);
+        let at = *turn.get_or_insert_with(|| lock(of_all).reserve(now, NS_A_HOLE_OF_ALL, HOLES_SAVED_OF_ALL));
+        if at <= now {
+            *turn = None;
+            credit.pay(NS_A_HOLE);
+        }
+        at.saturating_sub(now)
     }
 
     /// Of a guest for whom no pager can be started.
@@ -293,6 +308,10 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        // Guests that come and go would else take all turns.
+        if lock(&self.turn).is_some() {
+            lock(&OF_ALL).give_back(NS_A_HOLE_OF_ALL);
+        }
         if let Some(Some(pager)) = self.pager.get() {
             pager.is_over.store(true, Ordering::Release);
             pager.wake.signal();
@@ -316,103 +335,19 @@ impl Credit {
     fn pay(&mut self, price: u64) {
         self.paid_until += price;
     }
+
+    /// Pays for the next time at which it may be spent, and gives that.
+    fn reserve(&mut self, now: u64, price: u64, n_saved: u64) -> u64 {
+        let at = now + self.wait(now, price, n_saved);
+        self.pay(price);
+        at
+    }
+
+    fn give_back(&mut self, price: u64) {
+        self.paid_until = self.paid_until.saturating_sub(price);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    #[cfg(not(miri))]
-    use std::os::fd::FromRawFd;
-
-    #[test]
-    fn what_was_saved_goes_at_once_and_the_rest_at_a_steady_rate() {
-        let (mut credit, mut now, mut n) = (Credit::default(), 1_000_000_000, 0);
-        let end = now + 1_000_000;
-        while now < end {
-            match credit.wait(now, 1000, 8) {
-                0 => {
-                    credit.pay(1000);
-                    n += 1;
-                }
-                wait => now += wait,
-            }
-        }
-        assert!((1000..=1009).contains(&n), "{n}");
-        assert_eq!(credit.wait(end + 1_000_000_000, 1000, 8), 0);
-    }
-
-    /// A mapping of `n` small pages of a file of its own, of the guest whose account this is.
-    #[cfg(not(miri))]
-    fn mapping(n: usize, account: &Arc<Account>) -> Arc<Presence> {
-        // SAFETY: a plain call; the new fd is nobody else's.
-        let file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"pages".as_ptr(), 0)) };
-        file.set_len((n << 12) as u64).unwrap();
-        let base = sys::map_shared(&file, 0, n << 12).unwrap() as usize;
-        Arc::new(Presence::new(file, 0, base, n << 12, 4096, false, account.clone()))
-    }
-
-    #[cfg(not(miri))]
-    fn has_one(presence: &Presence) -> bool {
-        (0..64).any(|page| presence.has(page))
-    }
-
-    #[test]
-    #[cfg(not(miri))]
-    fn guest_that_wants_one_page_waits_for_one_of_each_other_guest_and_not_for_all_that_they_want() {
-        let [greedy, modest] = [Arc::new(Account::new()), Arc::new(Account::new())];
-        let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &greedy)).collect();
-        mappings.push(mapping(64, &modest));
-        for presence in &mappings {
-            presence.is_granted(0, 64 << 12);
-        }
-        let mut n_passes = 0;
-        while !has_one(&mappings[8]) {
-            n_passes += 1;
-            assert!(mappings.len() == 9 && serve_each(&mut mappings.clone(), &Mutex::default()).n_made > 0);
-        }
-        assert_eq!(n_passes, 1);
-        let n_greedy: usize = mappings[..8].iter().map(|p| (0..64).filter(|&page| p.has(page)).count()).sum();
-        assert_eq!(n_greedy, 1, "pages were made first for one that has eight mappings");
-    }
-
-    #[test]
-    #[cfg(not(miri))]
-    fn guest_of_many_mappings_has_no_more_holes_put_back_than_one_of_a_single_mapping() {
-        let account = Arc::new(Account::new());
-        let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &account)).collect();
-        for presence in &mappings {
-            (0..4).for_each(|page| presence.grant(page));
-            (0..4).filter(|page| presence.may_lose(page << 12)).for_each(|page| presence.lose(page << 12));
-        }
-        assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
-        let of_all = Mutex::default();
-        let begin = sys::monotonic_ns();
-        let n_made = (0..64).filter(|_| serve_each(&mut mappings, &of_all).n_made > 0).count() as u64;
-        let most = HOLES_SAVED + 1 + (sys::monotonic_ns() - begin) / NS_A_HOLE;
-        assert!((1..=most).contains(&n_made), "{n_made} of 32, not more than {most}");
-    }
-
-    #[test]
-    #[cfg(not(miri))]
-    fn region_that_is_taken_away_and_added_again_brings_no_new_credit_nor_room_for_holes() {
-        let account = Arc::new(Account::new());
-        let begin = sys::monotonic_ns();
-        lock(&account.credit).paid_until = begin + NS_A_HOLE * HOLES_SAVED;
-        let lose = |presence: &Presence| {
-            (0..64).filter(|page| presence.may_lose(page << 12)).map(|page| presence.lose(page << 12)).count()
-        };
-        let n_lost: usize = (0..8)
-            .map(|_| {
-                let presence = mapping(64, &account);
-                let n = lose(&presence);
-                presence.end();
-                n
-            })
-            .sum();
-        assert_eq!(n_lost, super::super::presence::HOLES_MAX);
-        account.forgive(begin);
-        assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
-        account.forgive(begin + 10 * NS_A_HOLE);
-        assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX - 10);
-    }
-}
+#[path = "pager_tests.rs"]
+mod tests;

@@ -1,0 +1,118 @@
+//! Turns, credit and order of what is made for guests.
+
+use super::*;
+#[cfg(not(miri))]
+use std::os::fd::FromRawFd;
+
+#[test]
+fn what_was_saved_goes_at_once_and_the_rest_at_a_steady_rate() {
+    let (mut credit, mut now, mut n) = (Credit::default(), 1_000_000_000, 0);
+    let end = now + 1_000_000;
+    while now < end {
+        match credit.wait(now, 1000, 8) {
+            0 => {
+                credit.pay(1000);
+                n += 1;
+            }
+            wait => now += wait,
+        }
+    }
+    assert!((1000..=1009).contains(&n), "{n}");
+    assert_eq!(credit.wait(end + 1_000_000_000, 1000, 8), 0);
+}
+
+#[test]
+fn guest_has_its_turn_among_many_who_ask_before_it_each_time() {
+    let of_all = Mutex::default();
+    let greedy: Vec<_> = (0..20).map(|_| Account::new()).collect();
+    let modest = Account::new();
+    let begin = 10_000_000_000;
+    let ask = |account: &Account, now| account.take_turn(now, &of_all) == 0;
+    // What all have saved up is gone, and what each has is not.
+    while (0..20).any(|n| ask(&greedy[n], begin)) {}
+    let (mut n_greedy, mut waited) = (0, None);
+    for ms in 0..1000 {
+        let now = begin + ms * 1_000_000;
+        n_greedy += greedy.iter().filter(|account| ask(account, now)).count();
+        if waited.is_none() && ask(&modest, now) {
+            waited = Some(ms);
+        }
+    }
+    assert!(waited.is_some_and(|ms| ms <= 220), "{waited:?} ms behind 20 who have one each ten milliseconds");
+    assert!((90..=101).contains(&n_greedy), "{n_greedy} in a second");
+}
+
+/// A mapping of `n` small pages of a file of its own, of the guest whose account this is.
+#[cfg(not(miri))]
+fn mapping(n: usize, account: &Arc<Account>) -> Arc<Presence> {
+    // SAFETY: a plain call; the new fd is nobody else's.
+    let file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"pages".as_ptr(), 0)) };
+    file.set_len((n << 12) as u64).unwrap();
+    let base = sys::map_shared(&file, 0, n << 12).unwrap() as usize;
+    Arc::new(Presence::new(file, 0, base, n << 12, 4096, false, account.clone()))
+}
+
+#[cfg(not(miri))]
+fn has_one(presence: &Presence) -> bool {
+    (0..64).any(|page| presence.has(page))
+}
+
+#[test]
+#[cfg(not(miri))]
+fn guest_that_wants_one_page_waits_for_one_of_each_other_guest_and_not_for_all_that_they_want() {
+    let [greedy, modest] = [Arc::new(Account::new()), Arc::new(Account::new())];
+    let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &greedy)).collect();
+    mappings.push(mapping(64, &modest));
+    for presence in &mappings {
+        presence.is_granted(0, 64 << 12);
+    }
+    let mut n_passes = 0;
+    while !has_one(&mappings[8]) {
+        n_passes += 1;
+        assert!(mappings.len() == 9 && serve_each(&mut mappings.clone(), &Mutex::default()).n_made > 0);
+    }
+    assert_eq!(n_passes, 1);
+    let n_greedy: usize = mappings[..8].iter().map(|p| (0..64).filter(|&page| p.has(page)).count()).sum();
+    assert_eq!(n_greedy, 1, "pages were made first for one that has eight mappings");
+}
+
+#[test]
+#[cfg(not(miri))]
+fn guest_of_many_mappings_has_no_more_holes_put_back_than_one_of_a_single_mapping() {
+    let account = Arc::new(Account::new());
+    let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &account)).collect();
+    for presence in &mappings {
+        (0..4).for_each(|page| presence.grant(page));
+        (0..4).filter(|page| presence.may_lose(page << 12)).for_each(|page| presence.lose(page << 12));
+    }
+    assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
+    let of_all = Mutex::default();
+    let begin = sys::monotonic_ns();
+    let n_made = (0..64).filter(|_| serve_each(&mut mappings, &of_all).n_made > 0).count() as u64;
+    let most = HOLES_SAVED + 1 + (sys::monotonic_ns() - begin) / NS_A_HOLE;
+    assert!((1..=most).contains(&n_made), "{n_made} of 32, not more than {most}");
+}
+
+#[test]
+#[cfg(not(miri))]
+fn region_that_is_taken_away_and_added_again_brings_no_new_credit_nor_room_for_holes() {
+    let account = Arc::new(Account::new());
+    let begin = sys::monotonic_ns();
+    lock(&account.credit).paid_until = begin + NS_A_HOLE * HOLES_SAVED;
+    let lose = |presence: &Presence| {
+        (0..64).filter(|page| presence.may_lose(page << 12)).map(|page| presence.lose(page << 12)).count()
+    };
+    let n_lost: usize = (0..8)
+        .map(|_| {
+            let presence = mapping(64, &account);
+            let n = lose(&presence);
+            presence.end();
+            n
+        })
+        .sum();
+    assert_eq!(n_lost, super::super::presence::HOLES_MAX);
+    account.forgive(begin);
+    assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
+    account.forgive(begin + 10 * NS_A_HOLE);
+    assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX - 10);
+}
