@@ -301,6 +301,8 @@ fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldo
     assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
     // Each pause is twice the one before.
     assert!(stalls.len() <= 6, "{} times: {stalls:?}", stalls.len());
+    let waits = [0, 1, 2, 3].map(|port| four.rig.fleet.page_waits(port));
+    assert!(waits[1] > 0 && waits[1] <= 8 && waits[0] + waits[2] + waits[3] == 0, "told of whom: {waits:?}");
     four.rig.assert_counted();
 }
 

@@ -310,6 +310,11 @@ impl Fleet {
         sum(self.stats.iter().map(|stats| &**stats), port)
     }
 
+    /// How often a core had to wait for a page of the port's memory, and paused the port for it; at most once a millisecond is counted.
+    pub fn page_waits(&self, port: PortId) -> u64 {
+        self.stats.iter().map(|stats| stats.port(port).n_page_waits()).sum()
+    }
+
     /// How often an eventfd of a port took long to signal, and whether another thread signals them instead of the cores for that.
     pub fn long_calls(&self, port: PortId) -> (u64, bool) {
         self.callers.report(port)

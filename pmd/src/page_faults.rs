@@ -82,6 +82,8 @@ pub(crate) struct PageFaults {
     n_queues: u64,
     watch_until: Nanos,
     sampled_at: Nanos,
+    /// Whose page the core waited for, since that was last asked.
+    waited_for: Option<PortId>,
     /// By id.
     ports: Box<[PortFaults]>,
 }
@@ -137,6 +139,7 @@ impl PageFaults {
             n_queues: 2,
             watch_until: 0,
             sampled_at: 0,
+            waited_for: None,
             ports: vec![PortFaults::default(); n_ports].into(),
         }
     }
@@ -198,6 +201,11 @@ impl PageFaults {
     /// Until when nothing of the port's memory is to be touched, if it isn't.
     pub(crate) fn paused_until(&self, now: Nanos, port: PortId) -> Option<Nanos> {
         self.ports.get(usize::from(port)).map(|port| port.paused_until).filter(|&until| now < until)
+    }
+
+    /// Whose page the core waited for since this was last asked.
+    pub(crate) fn take_waited_for(&mut self) -> Option<PortId> {
+        self.waited_for.take()
     }
 
     /// Whether the port was paused within this time.
@@ -276,6 +284,7 @@ impl PageFaults {
     #[cold]
     fn waited(&mut self, now: Nanos, n_cycles: u64, port: PortId) -> Option<Nanos> {
         let wait = self.nanos(n_cycles);
+        self.waited_for = Some(port);
         let port = self.ports.get_mut(usize::from(port))?;
         // The time at which the turn began is behind by the wait.
         let until = now.saturating_add(wait).saturating_add(port.waited(now, wait));

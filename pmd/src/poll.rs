@@ -148,6 +148,9 @@ impl Core {
         }
         if now >= self.faults.due {
             self.faults.look(now, self.rxqs.len());
+            if let Some(port) = self.faults.take_waited_for() {
+                self.stats.port(port).waited_for();
+            }
         }
         let mut cycles = sys::cycles();
         self.lookup.set_time(now);

@@ -26,6 +26,7 @@ pub struct PortStats {
     unqueued: AtomicU64,
     held_turns: AtomicU64,
     faults: AtomicU64,
+    page_waits: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
     /// The last fault that stopped a queue: queue index, then the fault's number and one. 0: none.
     stopped: AtomicU32,
@@ -168,6 +169,16 @@ impl PortStats {
         if fault.grade() != crate::error::Grade::DropChain {
             self.stopped.store(u32::from(queue) << 8 | (u32::from(fault.number()) + 1), Ordering::Relaxed);
         }
+    }
+
+    /// The core had to wait for a page of the port's memory.
+    pub(crate) fn waited_for(&self) {
+        add(&self.page_waits, 1);
+    }
+
+    /// How often it had to.
+    pub(crate) fn n_page_waits(&self) -> u64 {
+        self.page_waits.load(Ordering::Relaxed)
     }
 
     /// The last fault that stopped a queue, and which.

@@ -16,6 +16,8 @@ use crate::tsc::ClockWatch;
 const EVERY: Duration = Duration::from_millis(100);
 /// Between two looks at what changes slowly.
 const SLOWLY: Duration = Duration::from_secs(1);
+/// Between two lines about what may go on and on.
+const SELDOM: Duration = Duration::from_secs(600);
 /// Seconds after which an address that no longer sends is forgotten.
 const MAC_AGE: u32 = 300;
 /// A message that takes longer holds up its port's thread, not just itself.
@@ -84,6 +86,9 @@ struct Said {
     n_faults: u64,
     lacks_memory: Option<String>,
     n_long_calls: u64,
+    n_page_waits: u64,
+    /// When that was said.
+    waits_said: Option<Instant>,
     moves: Moves,
 }
 
@@ -130,5 +135,13 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
             "an eventfd of its front-end takes a polling core long to signal: another thread does it for some time",
         );
     }
-    *said = Said { stopped: faults, n_faults, lacks_memory, n_long_calls, moves: said.moves };
+    let (n_page_waits, mut waits_said) = (fleet.page_waits(port.id()), said.waits_said);
+    if n_page_waits != said.n_page_waits && waits_said.is_none_or(|at| at.elapsed() >= SELDOM) {
+        port.notes.warn(
+            "a polling core waited for a page of its guest's memory, which was being given back or comes from a swap device: \
+             nothing is taken from it or given to it for some time after each wait; lock the guest's memory if it is an honest one",
+        );
+        waits_said = Some(Instant::now());
+    }
+    *said = Said { stopped: faults, n_faults, lacks_memory, n_long_calls, n_page_waits, waits_said, moves: said.moves };
 }
