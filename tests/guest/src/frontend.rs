@@ -350,8 +350,14 @@ impl Session {
     /// If the system refuses.
     pub fn clog_call(&self, vring: usize) -> io::Result<()> {
         let call = &self.calls[vring];
-        let _ = call.read();
-        call.write(u64::MAX - 1)?;
+        loop {
+            let _ = call.read();
+            match call.write(u64::MAX - 1) {
+                // The back-end has called in between.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => break result?,
+            }
+        }
         sys::make_blocking(call.as_raw_fd())
     }
 
