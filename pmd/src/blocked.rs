@@ -178,8 +178,7 @@ impl Sender<'_> {
     /// Whether to wait for a transmit queue's lock, by its place in `slots`. What `is_lost` otherwise has the next turn there
     /// reserved at once when it has to come again, others if they have waited for half of what they may.
     pub(crate) fn wait_for_lock(&self, rxq: &mut RxQueue, slot: Option<usize>, is_lost: bool) -> bool {
-        let view = slot.and_then(|slot| self.views.get(slot / TXQS_MAX)?.as_ref());
-        let lock = view.and_then(|view| view.txqs.get(slot.unwrap_or(0) % TXQS_MAX));
+        let lock = slot.and_then(|slot| lock_at(self.views, slot));
         let may_wait = rxq.hold.may_wait_for_lock(lock.map_or(0, TxLock::holder), self.now);
         let patience = if is_lost { 1 } else { RESERVE_AFTER };
         if let Some(lock) = lock.filter(|_| may_wait && rxq.hold.lock_waited(self.now) >= patience) {
@@ -231,11 +230,8 @@ impl Sender<'_> {
 
     /// Whether a transmit queue has room for a small frame now.
     pub(crate) fn has_room(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: usize) -> bool {
-        let Some(view) = self.views.get(slot / TXQS_MAX).and_then(Option::as_ref) else { return false };
         match self.slots[slot] {
-            0 => view
-                .txqs
-                .get(slot % TXQS_MAX)
+            0 => lock_at(self.views, slot)
                 .and_then(TxLock::look)
                 .is_some_and(|mut txq| txq.has_room(self.now, &self.walked)),
             n => outs[usize::from(n) - 1].queue.has_room(self.now, &self.walked),
@@ -254,4 +250,9 @@ pub(crate) fn slot_of(views: &Views, core: usize, burst: &Burst, k: usize, to: P
     let view = views.get(usize::from(to))?.as_deref();
     let queue = view.and_then(|view| queue_of(view, core, burst, k)).map_or(0, |(queue, _)| queue);
     Some(usize::from(to) * TXQS_MAX + queue)
+}
+
+/// The transmit queue at this place, if it is up.
+fn lock_at(views: &Views, slot: usize) -> Option<&TxLock> {
+    views.get(slot / TXQS_MAX)?.as_ref()?.txqs.get(slot % TXQS_MAX)
 }

@@ -92,7 +92,8 @@ impl Sender<'_> {
         let FloodAt { next, has_copies, .. } = resumed.unwrap_or(FloodAt { network, next: 0, has_copies: false });
         let networks = self.networks;
         let members = &networks.network(network).members;
-        let begin = place_of(members, next);
+        // The list may have changed meanwhile, not its order, by id: for a member that is gone the next one stands.
+        let begin = members.partition_point(|&member| member < next);
         self.settle(outs, burst);
         // Copies that can't wait take no turns with those that can.
         let who = std::mem::take(&mut self.who);
@@ -206,14 +207,4 @@ impl Sender<'_> {
             limit.charge(self.now, Amount { n_frames: out.frames.count_ones().into(), n_bytes });
         }
     }
-}
-
-/// Where in a network's list the member is at which a flood stopped. The list may have changed meanwhile: its order, by id, has not, so
-/// for one that is gone the next one stands.
-fn place_of(members: &[PortId], next: PortId) -> usize {
-    if next == 0 {
-        return 0;
-    }
-    let is_next = members.iter().position(|&member| member == next);
-    is_next.or_else(|| members.iter().position(|&member| member > next)).unwrap_or(members.len())
 }

@@ -1,7 +1,7 @@
 //! Frames for a VM that is at the limit on what it gets: who waits where, and what is dropped.
 #![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits, as are ports")]
 
-use super::{Block, slot_of};
+use super::{Block, lock_at, slot_of};
 use crate::burst::Burst;
 use crate::limit_queue::{Flow, VmQueue};
 use crate::limits::Limit;
@@ -119,9 +119,8 @@ impl Sender<'_> {
     /// The first of these frames, which waited for port `to`, found its lock taken: they come next.
     #[cold]
     pub(crate) fn reserve_for_held(&self, burst: &Burst, to: PortId) {
-        let slot = slot_of(self.views, self.core, burst, 0, to).unwrap_or(0);
-        let view = self.views.get(slot / TXQS_MAX).and_then(Option::as_ref);
-        if let Some(lock) = view.and_then(|view| view.txqs.get(slot % TXQS_MAX)) {
+        let slot = slot_of(self.views, self.core, burst, 0, to);
+        if let Some(lock) = slot.and_then(|slot| lock_at(self.views, slot)) {
             lock.reserve_turn(self.rxq, self.now);
         }
     }

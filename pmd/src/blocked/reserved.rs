@@ -3,8 +3,9 @@
 //! Both keep others out, so a queue that has no use for its turn any more must not keep it: its guest has rewritten the frame or
 //! emptied the ring, a limit holds it back now, its port goes down. Then it is given back when the queue is looked at next.
 
+use super::lock_at;
 use crate::port::RxQueue;
-use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views};
+use crate::send::{OUTS_MAX, Out, Sender, Views};
 use crate::time::Nanos;
 use arrayvec::ArrayVec;
 
@@ -43,9 +44,7 @@ impl Sender<'_> {
             rxq.hold.release();
         }
     }
-}
 
-impl Sender<'_> {
     /// Gives back what a queue has reserved there; whether that was done.
     fn give_back_at(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, rxq: &RxQueue, slot: usize) -> bool {
         // The burst itself may have the queue locked.
@@ -72,8 +71,7 @@ pub(crate) fn give_back(rxq: &mut RxQueue, views: &Views, now: Nanos) {
 }
 
 fn give_back_at(who: u32, slot: usize, views: &Views, now: Nanos) -> bool {
-    let view = views.get(slot / TXQS_MAX).and_then(Option::as_ref);
-    let Some(lock) = view.and_then(|view| view.txqs.get(slot % TXQS_MAX)) else { return true };
+    let Some(lock) = lock_at(views, slot) else { return true };
     lock.give_turn_back(who, now);
     lock.look().is_some_and(|mut txq| {
         txq.claim.redeem(who);

@@ -5,10 +5,10 @@
 //! now. That is a hint: what it has to send is read and decided anew when there is, or a moment later, since what stands in its
 //! ring may be another frame by then. The wait counts as any other: for whose turn it is, and for when the receiver is stalled.
 
-use super::destination;
+use super::{destination, lock_at};
 use crate::burst::Burst;
 use crate::port::RxQueue;
-use crate::send::{Sender, TXQS_MAX, Views};
+use crate::send::{Sender, Views};
 use crate::time::Nanos;
 use flowtable::Action;
 use std::cell::Cell;
@@ -105,8 +105,7 @@ fn has_none(rxq: &mut RxQueue, slot: usize, views: &Views, burst: u32, no_room: 
     if no_room.found.is_some_and(|(full, next)| full == slot && next != rxq.who) {
         return true;
     }
-    let view = views.get(slot / TXQS_MAX).and_then(Option::as_ref);
-    let Some(lock) = view.and_then(|view| view.txqs.get(slot % TXQS_MAX)) else { return false };
+    let Some(lock) = lock_at(views, slot) else { return false };
     // Who finds another core there has a wait of its own.
     let Some(mut txq) = lock.look() else { return false };
     if txq.has_room(now, &Cell::new(0)) {
