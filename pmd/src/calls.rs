@@ -13,12 +13,13 @@
 //! Control adds to and removes from what a core sleeps in, and measures that likewise ([`Calls::measured`]): it takes the same spinlock.
 
 use crate::error::SetupError;
+use crate::lock;
 use crate::sys::{self, Epoll, EventFd};
 use flowtable::PortId;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, Thread, park_timeout};
 use std::time::{Duration, Instant};
 
@@ -255,11 +256,6 @@ fn wake_threads(bell: &Bell, ports: &Mutex<HashMap<PortId, Arc<Calls>>>) {
         }
     }
     lock(ports).values().filter_map(|calls| lock(&calls.thread).take()).for_each(|thread| thread.unpark());
-}
-
-/// What is behind these locks is whole after every statement.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, not(miri)))]

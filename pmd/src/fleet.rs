@@ -16,7 +16,7 @@ use flowtable::reclaim::Quiet;
 use flowtable::{FlowReport, FlowTable, Ingress, Lookup, MacTable, Networks, PortId, Tally};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How often control looks whether the cores have answered.
@@ -336,7 +336,7 @@ impl Fleet {
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::lock(&self.books)
     }
 
     /// Hands a command over. Waits for room if the core is slow to take those before, and takes its answers meanwhile: it

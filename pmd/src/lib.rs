@@ -57,3 +57,10 @@ pub mod time;
 pub use error::{GuestFault, SetupError};
 pub use fleet::Fleet;
 pub use poll::Core;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What is behind a lock, whatever became of who had it: that is whole after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

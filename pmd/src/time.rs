@@ -15,7 +15,7 @@ pub use discipline::Checked;
 use discipline::{Discipline, Line, measure};
 use reading::Reading;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Nanoseconds of the switch's clock.
 pub type Nanos = u64;
@@ -84,7 +84,7 @@ impl Clock {
     }
 
     fn discipline(&self) -> MutexGuard<'_, Discipline> {
-        self.0.discipline.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::lock(&self.0.discipline)
     }
 
     /// Called under the lock, so there is one writer.

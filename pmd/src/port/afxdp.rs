@@ -20,7 +20,7 @@ use flowtable::DropReason;
 use flowtable::header::{ETHERNET_LEN, TAG_LEN};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Wake-ups of one flush: what is sent by copy goes out 32 frames at a time on kernels that can't be told otherwise.
 const WAKES_MAX: usize = 8;
@@ -93,7 +93,7 @@ impl XskWatch {
     }
 
     fn ask<T>(&self, question: impl FnOnce(RawFd) -> io::Result<T>) -> io::Result<T> {
-        let fd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = crate::lock(&self.0);
         // Under the lock: the number stays this socket's until the receiving half has taken it back.
         question(fd.ok_or(io::ErrorKind::NotConnected)?)
     }
@@ -156,7 +156,7 @@ pub struct AfXdpRx {
 
 impl Drop for AfXdpRx {
     fn drop(&mut self) {
-        *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *crate::lock(&self.watch.0) = None;
     }
 }
 

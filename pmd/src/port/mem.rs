@@ -3,13 +3,14 @@
 
 use crate::burst::{BURST_MAX, Burst};
 use crate::limits::Allowance;
+use crate::lock;
 use crate::port::Room;
 use crate::shm::Piece;
 use flowtable::DropReason;
 use flowtable::header::{ETHERNET_LEN, TAG_LEN};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Both directions of a port in memory, for whoever plays the other end.
 #[derive(Clone, Debug)]
@@ -23,10 +24,6 @@ pub struct MemPort {
 }
 
 type Frames = VecDeque<Vec<u8>>;
-
-fn lock(frames: &Mutex<Frames>) -> MutexGuard<'_, Frames> {
-    frames.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl MemPort {
     /// `capacity`: frames that the switch may leave there before they are fetched. `can_hold`: whether frames to the switch

@@ -6,6 +6,7 @@ use super::BURST_MAX;
 use super::frames::{FRAME_BYTES, TxFrame, XskRx, XskTx};
 use super::xsk_peer::PeerRings;
 use crate::error::SetupError;
+use crate::lock;
 use crate::shm::umem::UmemArea;
 use crate::sys::xdp;
 use arrayvec::ArrayVec;
@@ -13,7 +14,7 @@ use std::error::Error;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use xsk_rs::config::{BindFlags, FrameSize, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
@@ -57,10 +58,6 @@ pub(super) struct KernelTx {
     scratch: [FrameDesc; BURST_MAX],
     fd: RawFd,
     size: u32,
-}
-
-fn lock(rings: &Mutex<PeerRings>) -> MutexGuard<'_, PeerRings> {
-    rings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl RxRings {

@@ -8,7 +8,7 @@ use super::xsk::{RxRings, TxRings};
 use crate::shm::umem::UmemArea;
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Packets that one wake-up takes, as the kernel's copy mode has it unless told otherwise.
 const BUDGET: usize = 32;
@@ -65,7 +65,7 @@ impl XskPeer {
     }
 
     fn rings(&self) -> MutexGuard<'_, PeerRings> {
-        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::lock(&self.rings)
     }
 
     /// A packet arrives from the wire; false when there was no memory for it and it is lost.

@@ -5,10 +5,11 @@
 //! be heard is two atomic operations and, if it may be asleep, a write to an eventfd.
 
 use super::presence::{Backing, Presence};
+use crate::lock;
 use crate::sys::{self, Epoll, EventFd, userfault};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// A hole costs a core about ten microseconds, and milliseconds were seen, the cause of which is not known, when one was put
 /// back every other millisecond. So a guest may have few, over all its mappings, after what it has saved up.
@@ -53,11 +54,6 @@ pub(super) fn grant_now(presence: &Presence, at: usize, len: usize) {
     }
 }
 
-/// A lock whatever became of who had it: what it guards is whole between any two steps.
-pub(super) fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Pager {
     fn start() -> Option<Arc<Pager>> {
         let (wake, epoll) = (EventFd::new().ok()?, Epoll::new().ok()?);
@@ -82,9 +78,9 @@ impl Pager {
             loop {
                 // In a value of their own, so that nobody waits for a page to be made who has another mapping.
                 let mut mappings: Vec<_> = lock(&self.mappings).iter().filter_map(Weak::upgrade).collect();
-                let pass = serve_each(&mut mappings, &OF_ALL);
+                let pass = serve_one(&mut mappings, &OF_ALL);
                 next = pass.due;
-                if pass.n_made == 0 {
+                if !pass.has_made {
                     break;
                 }
             }
@@ -95,7 +91,7 @@ impl Pager {
 /// What a pass came to.
 #[derive(Debug, Default)]
 struct Pass {
-    n_made: usize,
+    has_made: bool,
     /// After how many nanoseconds some page is due that had to wait.
     due: Option<u64>,
 }
@@ -106,19 +102,14 @@ impl Pass {
     }
 }
 
-/// Makes one page for each guest that wants some, least recently served first, so that nobody waits for all that another wants.
-fn serve_each(mappings: &mut [Arc<Presence>], of_all: &Mutex<Credit>) -> Pass {
-    mappings.sort_by_key(|presence| (presence.account.served_at(), presence.served_at.load(Ordering::Relaxed)));
-    let mut pass = Pass::default();
-    let mut served = Vec::new();
-    for presence in mappings.iter() {
-        let account = Arc::as_ptr(&presence.account);
+/// Makes one page that the guest wants, of its mappings first of that one which was served least recently.
+fn serve_one(mappings: &mut [Arc<Presence>], of_all: &Mutex<Credit>) -> Pass {
+    mappings.sort_by_key(|presence| presence.served_at.load(Ordering::Relaxed));
+    if let Some(presence) = mappings.first() {
         presence.account.forgive(sys::monotonic_ns());
-        if !served.contains(&account) && serve(presence, of_all, &mut pass) {
-            served.push(account);
-        }
     }
-    pass.n_made = served.len();
+    let mut pass = Pass::default();
+    pass.has_made = mappings.iter().any(|presence| serve(presence, of_all, &mut pass));
     pass
 }
 
@@ -192,7 +183,7 @@ fn enter_neighbours(presence: &Presence, backing: &Backing, page: usize) {
 }
 
 /// What one guest may have put back, over all its mappings, whatever regions it takes away and adds again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Account {
     credit: Mutex<Credit>,
     /// When it may have the next one put back: its turn among all guests, paid for already.
@@ -201,35 +192,13 @@ pub(super) struct Account {
     n_holes: AtomicUsize,
     /// Those of them whose mapping has ended: they count until they could have been put back.
     n_orphans: AtomicUsize,
-    /// When a page was made for it last, by [`SERVED`].
-    served_at: AtomicU64,
+    /// Pages made for it so far.
+    n_served: AtomicU64,
     /// Of whom mappings of large pages are; none: the process can have no more files or threads.
     pager: OnceLock<Option<Arc<Pager>>>,
 }
 
-/// Pages made so far, for telling who has waited for longest.
-static SERVED: AtomicU64 = AtomicU64::new(0);
-
-impl Default for Account {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Account {
-    /// Of a guest that has just come, which takes its turn behind those that are there: by coming again and again it gets no more of what all
-    /// have together.
-    pub(super) fn new() -> Self {
-        Self {
-            credit: Mutex::default(),
-            turn: Mutex::default(),
-            n_holes: AtomicUsize::new(0),
-            n_orphans: AtomicUsize::new(0),
-            served_at: AtomicU64::new(SERVED.load(Ordering::Relaxed)),
-            pager: OnceLock::new(),
-        }
-    }
-
     /// Whether one page may be put back now, which is paid for then: 0; or after how many nanoseconds to ask again. A guest's turn stays its own
     /// however many others ask meanwhile.
     fn take_turn(&self, now: u64, of_all: &Mutex<Credit>) -> u64 {
@@ -250,7 +219,7 @@ impl Account {
     /// Of a guest for whom no pager can be started.
     #[cfg(test)]
     pub(super) fn without_pager() -> Self {
-        let account = Self::new();
+        let account = Self::default();
         account.pager.get_or_init(|| None);
         account
     }
@@ -281,15 +250,9 @@ impl Account {
         self.n_orphans.fetch_add(n, Ordering::Relaxed);
     }
 
-    fn served_at(&self) -> u64 {
-        self.served_at.load(Ordering::Relaxed)
-    }
-
     /// A page was made: the number of it.
     pub(super) fn served(&self) -> u64 {
-        let n = SERVED.fetch_add(1, Ordering::Relaxed) + 1;
-        self.served_at.store(n, Ordering::Relaxed);
-        n
+        self.n_served.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Holes of mappings that have ended count no longer, as far as there is credit for them.

@@ -24,8 +24,8 @@ fn what_was_saved_goes_at_once_and_the_rest_at_a_steady_rate() {
 #[test]
 fn guest_has_its_turn_among_many_who_ask_before_it_each_time() {
     let of_all = Mutex::default();
-    let greedy: Vec<_> = (0..20).map(|_| Account::new()).collect();
-    let modest = Account::new();
+    let greedy: Vec<_> = (0..20).map(|_| Account::default()).collect();
+    let modest = Account::default();
     let begin = 10_000_000_000;
     let ask = |account: &Account, now| account.take_turn(now, &of_all) == 0;
     // What all have saved up is gone, and what each has is not.
@@ -60,26 +60,29 @@ fn has_one(presence: &Presence) -> bool {
 #[test]
 #[cfg(not(miri))]
 fn guest_that_wants_one_page_waits_for_one_of_each_other_guest_and_not_for_all_that_they_want() {
-    let [greedy, modest] = [Arc::new(Account::new()), Arc::new(Account::new())];
-    let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &greedy)).collect();
-    mappings.push(mapping(64, &modest));
-    for presence in &mappings {
+    let [greedy, modest] = [Arc::new(Account::default()), Arc::new(Account::default())];
+    let mut of_greedy: Vec<_> = (0..8).map(|_| mapping(64, &greedy)).collect();
+    let mut of_modest = vec![mapping(64, &modest)];
+    for presence in of_greedy.iter().chain(&of_modest) {
         presence.is_granted(0, 64 << 12);
     }
     let mut n_passes = 0;
-    while !has_one(&mappings[8]) {
+    while !has_one(&of_modest[0]) {
         n_passes += 1;
-        assert!(mappings.len() == 9 && serve_each(&mut mappings.clone(), &Mutex::default()).n_made > 0);
+        // Each has a pager of its own.
+        for mappings in [&mut of_greedy, &mut of_modest] {
+            assert!(serve_one(mappings, &Mutex::default()).has_made);
+        }
     }
     assert_eq!(n_passes, 1);
-    let n_greedy: usize = mappings[..8].iter().map(|p| (0..64).filter(|&page| p.has(page)).count()).sum();
+    let n_greedy: usize = of_greedy.iter().map(|p| (0..64).filter(|&page| p.has(page)).count()).sum();
     assert_eq!(n_greedy, 1, "pages were made first for one that has eight mappings");
 }
 
 #[test]
 #[cfg(not(miri))]
 fn guest_of_many_mappings_has_no_more_holes_put_back_than_one_of_a_single_mapping() {
-    let account = Arc::new(Account::new());
+    let account = Arc::new(Account::default());
     let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &account)).collect();
     for presence in &mappings {
         (0..4).for_each(|page| presence.grant(page));
@@ -88,7 +91,7 @@ fn guest_of_many_mappings_has_no_more_holes_put_back_than_one_of_a_single_mappin
     assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
     let of_all = Mutex::default();
     let begin = sys::monotonic_ns();
-    let n_made = (0..64).filter(|_| serve_each(&mut mappings, &of_all).n_made > 0).count() as u64;
+    let n_made = (0..64).filter(|_| serve_one(&mut mappings, &of_all).has_made).count() as u64;
     let most = HOLES_SAVED + 1 + (sys::monotonic_ns() - begin) / NS_A_HOLE;
     assert!((1..=most).contains(&n_made), "{n_made} of 32, not more than {most}");
 }
@@ -96,7 +99,7 @@ fn guest_of_many_mappings_has_no_more_holes_put_back_than_one_of_a_single_mappin
 #[test]
 #[cfg(not(miri))]
 fn region_that_is_taken_away_and_added_again_brings_no_new_credit_nor_room_for_holes() {
-    let account = Arc::new(Account::new());
+    let account = Arc::new(Account::default());
     let begin = sys::monotonic_ns();
     lock(&account.credit).paid_until = begin + NS_A_HOLE * HOLES_SAVED;
     let lose = |presence: &Presence| {

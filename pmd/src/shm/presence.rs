@@ -28,7 +28,7 @@ pub(crate) struct Presence {
     holes: Box<[AtomicU64]>,
     /// Of the guest, for all its mappings.
     pub(super) account: Arc<pager::Account>,
-    /// When a page of it was made last.
+    /// The number of the page that was made of it last, among the guest's.
     pub(super) served_at: AtomicU64,
     /// Holes that there were so far.
     n_lost: AtomicU64,
@@ -192,7 +192,7 @@ impl Presence {
 
     /// The mapping ends: the pager leaves its addresses alone from now on.
     pub(super) fn end(&self) {
-        let mut backing = pager::lock(&self.backing);
+        let mut backing = crate::lock(&self.backing);
         if !std::mem::replace(&mut backing.has_ended, true) {
             // A handler that adds one yet is counted for as long as the guest is there.
             let n_holes: u32 = self.holes.iter().map(|word| word.swap(0, Ordering::AcqRel).count_ones()).sum();
@@ -230,7 +230,7 @@ mod tests {
             n_pages << 12,
             4096,
             false,
-            Arc::new(pager::Account::new()),
+            Arc::new(pager::Account::default()),
         )
     }
 
