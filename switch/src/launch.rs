@@ -167,7 +167,7 @@ impl Daemon {
         });
         self.start_operators(operators, &sources)?;
         let stop = self.stop.clone();
-        self.spawn("supervisor".to_owned(), move || supervisor::run(&sources, &stop))?;
+        self.control.push(spawn("supervisor".to_owned(), move || supervisor::run(&sources, &stop))?);
         let (n_ports, polled) = (self.ports.len() + self.devices.len(), cpus.polled());
         info!("running: ports {n_ports}, polling on CPU {polled}, control socket {}", topology.control.path.display());
         Ok(())
@@ -185,14 +185,15 @@ impl Daemon {
     fn start_port(&mut self, port: Arc<Port>, pins: Arc<Pins>, listening: Option<Listening>) -> Result<(), String> {
         let (plane, stop) = (FleetPlane::new(self.fleet.clone(), pins, port.ingress), self.stop.clone());
         let name = port.name.clone();
-        self.spawn(name, move || attend(&port, &plane, listening.as_ref(), &stop))
+        self.control.push(spawn(name, move || attend(&port, &plane, listening.as_ref(), &stop))?);
+        Ok(())
     }
 
     fn start_device(&mut self, port: Arc<DevicePort>, pins: Arc<Pins>, seat: Option<Seat>) -> Result<(), String> {
         let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), self.run_dir.folder().clone());
         let name = port.name.clone();
-        self.spawn(name, move || uplink::attend::attend(&port, (&fleet, &pins), seat, &run_dir, &stop))?;
-        self.giving_back.extend(self.control.pop());
+        let attend = move || uplink::attend::attend(&port, (&fleet, &pins), seat, &run_dir, &stop);
+        self.giving_back.push(spawn(name, attend)?);
         Ok(())
     }
 
@@ -200,14 +201,9 @@ impl Daemon {
         let listening = Arc::new(listening);
         for _ in 0..control::THREADS {
             let (listening, sources, stop) = (listening.clone(), sources.clone(), self.stop.clone());
-            self.spawn("control".to_owned(), move || control::run(listening.listener(), &sources, &stop))?;
+            let serve = move || control::run(listening.listener(), &sources, &stop);
+            self.control.push(spawn("control".to_owned(), serve)?);
         }
-        Ok(())
-    }
-
-    fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
-        let thread = Builder::new().name(name).stack_size(CONTROL_STACK).spawn(work);
-        self.control.push(thread.map_err(|e| format!("cannot start a control thread: {e}"))?);
         Ok(())
     }
 
@@ -229,6 +225,12 @@ impl Daemon {
         }
         info!("ended");
     }
+}
+
+/// Starts a control thread.
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    let thread = Builder::new().name(name).stack_size(CONTROL_STACK).spawn(work);
+    thread.map_err(|e| format!("cannot start a control thread: {e}"))
 }
 
 /// Waits for threads until none of them has ended for a while, and says which have not. They end with the process: some file that a
