@@ -5,13 +5,11 @@ use flowtable::policy::Direction::ToVm;
 use flowtable::policy::Verdict::Deny;
 use flowtable::policy::{Policy, Proto, Rule};
 use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};
-use guest::GuestDriver;
-use guest::ring::Desc;
 use pmd::flood_budget::{COPIES_PER_SEC, COPIES_SAVED, RESERVE_PER_SEC, RESERVE_SAVED};
 use pmd::port::mem::MemPort;
 use pmd::port::{RxQueue, TxQueue};
 use std::sync::Arc;
-use tests::{ALL, Rig, STEP, frame, id_of, mac, networks};
+use tests::{ALL, Rig, STEP, frame, id_of, mac, networks, rewrite, send_raw};
 
 const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 /// Members of the VLANs 1 and 2 besides the uplink, which is the last port and their trunk.
@@ -101,19 +99,6 @@ fn guest_that_sets_up_its_queues_again_and_again_gets_no_more_copies_for_it() {
     assert!(n_ups > 100 && copies <= may + 200, "{copies} of {may} after {n_ups} times");
     assert!(copies * 100 > may * 90, "{copies} of {may}");
     rig.assert_counted();
-}
-
-/// A frame in memory that no buffer of the driver's is in, so that it can be rewritten.
-fn send_raw(guest: &mut GuestDriver, bytes: &[u8]) {
-    let (addr, len) = (rewrite(guest, bytes), (guest.options().header_bytes() + bytes.len()) as u32);
-    assert!(guest.ring(1).add_raw(1, |_| vec![Desc { addr, len, flags: 0, next: 0 }]));
-    guest.publish(1);
-}
-
-fn rewrite(guest: &GuestDriver, bytes: &[u8]) -> u64 {
-    let (addr, header) = (guest.scratch(), vec![0; guest.options().header_bytes()]);
-    guest.memory().write(addr, &[&header[..], bytes].concat());
-    addr
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
 use guest::options::{Backing, Layout};
+use guest::ring::Desc;
 use guest::{GuestDriver, Options};
 use pmd::fleet::{FleetOptions, PortDown, PortUp};
 use pmd::poll::Turn;
@@ -331,6 +332,20 @@ pub fn id_of(bytes: &[u8]) -> u64 {
     let (dst, src) = (std::array::from_fn(|i| bytes[i]), std::array::from_fn(|i| bytes[6 + i]));
     assert_eq!(bytes, frame(dst, src, id, bytes.len()), "frame {id} was changed on its way");
     id
+}
+
+/// Sends a frame in memory that no buffer of the driver's is in, so that it can be rewritten.
+pub fn send_raw(guest: &mut GuestDriver, bytes: &[u8]) {
+    let (addr, len) = (rewrite(guest, bytes), (guest.options().header_bytes() + bytes.len()) as u32);
+    assert!(guest.ring(1).add_raw(1, |_| vec![Desc { addr, len, flags: 0, next: 0 }]));
+    guest.publish(1);
+}
+
+/// Writes it there, whether it was sent already or not; gives where that is.
+pub fn rewrite(guest: &GuestDriver, bytes: &[u8]) -> u64 {
+    let (addr, header) = (guest.scratch(), vec![0; guest.options().header_bytes()]);
+    guest.memory().write(addr, &[&header[..], bytes].concat());
+    addr
 }
 
 /// Numbers from a seed (xorshift64*).

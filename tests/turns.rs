@@ -1,26 +1,12 @@
 //! Turns that a sender reserves at a receiver: others wait for it as long as it has use for them, not longer.
 
 use flowtable::SourcePolicy;
-use guest::ring::Desc;
 use guest::{GuestDriver, Options};
 use pmd::port::mem::MemPort;
-use tests::{ALL, Rig, frame, id_of, mac, networks, options};
+use tests::{ALL, Rig, frame, id_of, mac, networks, options, rewrite, send_raw};
 
 const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 const LINK_LOCAL: [u8; 6] = [1, 0x80, 0xc2, 0, 0, 14];
-
-/// A frame in memory that no buffer of the driver's is in, so that it can be rewritten.
-fn send_raw(guest: &mut GuestDriver, bytes: &[u8]) {
-    let (addr, len) = (rewrite(guest, bytes), (guest.options().header_bytes() + bytes.len()) as u32);
-    assert!(guest.ring(1).add_raw(1, |_| vec![Desc { addr, len, flags: 0, next: 0 }]));
-    guest.publish(1);
-}
-
-fn rewrite(guest: &GuestDriver, bytes: &[u8]) -> u64 {
-    let (addr, header) = (guest.scratch(), vec![0; guest.options().header_bytes()]);
-    guest.memory().write(addr, &[&header[..], bytes].concat());
-    addr
-}
 
 /// On core 0 a port in memory that sends, one that all send to, and one that holds up who sends there; on core 1 a guest that
 /// misbehaves, and one that does nothing.

@@ -42,6 +42,15 @@ impl Rig {
         self
     }
 
+    /// The guest starts, and takes an address from the wire as one that was migrated here.
+    fn take_from_wire(&mut self, mac: [u8; 6]) {
+        self.wire(ALL, mac);
+        self.macs.start(&sticky(GUEST), 0);
+        for n in 1..4 {
+            self.at(n * GAP).send(&sticky(GUEST), ALL, mac, 0);
+        }
+    }
+
     fn port_of(&self, mac: [u8; 6]) -> Option<PortId> {
         self.macs.find(2, mac).map(|found| found.port)
     }
@@ -234,11 +243,7 @@ fn gateway_that_was_silent_when_a_young_guest_took_its_address_gets_it_back_by_s
     let mut rig = Rig::new();
     let neighbour = Ingress { port: 4, network: 2, ..any(4) };
     rig.send(&neighbour, ALL, B, 0);
-    rig.wire(ALL, C);
-    rig.macs.start(&sticky(GUEST), 0);
-    (1..4).for_each(|n| {
-        rig.at(n * GAP).send(&sticky(GUEST), ALL, C, 0);
-    });
+    rig.take_from_wire(C);
     assert_eq!(rig.port_of(C), Some(GUEST), "as a guest that was migrated here");
     // What the fabric sends back, and what is for everybody, proves nothing while the guest sends; the guest is never silent.
     let mut back_at = None;
@@ -279,11 +284,7 @@ fn frame_that_came_back_from_the_way_to_a_guest_that_rests_proves_nothing() {
     let mut rig = Rig::new();
     let paused = Ingress { port: 4, network: 2, ..sticky(4) };
     rig.send(&paused, ALL, B, 0);
-    rig.wire(ALL, A);
-    rig.macs.start(&sticky(GUEST), 0);
-    (1..4).for_each(|n| {
-        rig.at(n * GAP).send(&sticky(GUEST), ALL, A, 0);
-    });
+    rig.take_from_wire(A);
     rig.macs.rest(4);
     for tick in SECOND..3 * SECOND {
         assert_eq!(rig.at(tick).send(&sticky(GUEST), B, A, tick / SECOND), Action::Unicast(UPLINK));
@@ -319,11 +320,7 @@ fn guest_that_was_migrated_and_lost_its_address_to_a_liar_has_it_back_when_that_
     let mut rig = Rig::new();
     let neighbour = Ingress { port: 4, network: 2, ..any(4) };
     rig.send(&neighbour, ALL, B, 0);
-    rig.wire(ALL, A);
-    rig.macs.start(&sticky(GUEST), 0);
-    (1..4).for_each(|n| {
-        rig.at(n * GAP).send(&sticky(GUEST), ALL, A, 0);
-    });
+    rig.take_from_wire(A);
     for tick in SECOND..3 * SECOND {
         rig.at(tick).send(&sticky(GUEST), B, A, tick / SECOND);
         if tick % 200 == 0 {
@@ -341,11 +338,7 @@ fn trial_ends_and_the_address_is_the_guests_as_any_other() {
     let mut rig = Rig::new();
     let neighbour = Ingress { port: 4, network: 2, ..any(4) };
     rig.send(&neighbour, ALL, B, 0);
-    rig.wire(ALL, A);
-    rig.macs.start(&sticky(GUEST), 0);
-    (1..4).for_each(|n| {
-        rig.at(n * GAP).send(&sticky(GUEST), ALL, A, 0);
-    });
+    rig.take_from_wire(A);
     for tick in 61 * SECOND..64 * SECOND {
         let now = tick / SECOND;
         assert_eq!(rig.at(tick).send(&sticky(GUEST), B, A, now), Action::Unicast(4));
