@@ -31,6 +31,11 @@ struct Threads {
 
 impl Threads {
     fn new(n_cores: usize, n_ports: PortId, idle: Idle) -> Self {
+        Self::start(n_cores, n_ports, idle, || true)
+    }
+
+    /// `place` puts the thread of each core where it belongs, and says whether it could.
+    fn start(n_cores: usize, n_ports: PortId, idle: Idle, place: impl Fn() -> bool + Copy + Send + 'static) -> Self {
         let members: Vec<PortId> = (0..n_ports).collect();
         let options = FleetOptions {
             n_cores,
@@ -45,7 +50,10 @@ impl Threads {
         let clock = Clock::calibrate();
         let run = |core: Core| {
             let (stop, clock) = (stop.clone(), clock.clone());
-            std::thread::spawn(move || core.run(idle, clock, &stop))
+            std::thread::spawn(move || {
+                assert!(place(), "this thread may not run on the CPU that it was meant for");
+                core.run(idle, clock, &stop);
+            })
         };
         let cores = cores.into_iter().map(run).collect();
         Self { fleet: Arc::new(fleet), stop, cores }

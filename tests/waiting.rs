@@ -232,6 +232,23 @@ fn frame_that_will_be_dropped_anyway_ends_no_wait_however_far_behind() {
 }
 
 #[test]
+fn core_does_not_sleep_before_it_has_looked_at_all_that_waits() {
+    let mut rig = rig(3, 1024);
+    rig.now += 1_000_000_000;
+    (0..1024).for_each(|_| assert!(rig.guests[0].send(0, &frame(mac(B), mac(0), 0, 60))));
+    let scanned = |rig: &Rig| rig.fleet.cores()[0].scanned_frames;
+    let (mut before, mut n_turns) = (scanned(&rig), 0);
+    for _ in 0..500 {
+        let [turn] = rig.step_together(&[0])[..] else { unreachable!("one core") };
+        let (n, is_last) = (scanned(&rig), turn.n_frames == 0 && !turn.is_pending);
+        n_turns += u32::from(n > before && !is_last);
+        assert!(n == before || !is_last || n > 900, "asleep after {n} of 992 frames");
+        before = n;
+    }
+    assert!(before > 900 && n_turns > 1, "{before} frames looked at in {n_turns} turns");
+}
+
+#[test]
 fn many_senders_blocked_at_once_cost_a_hundredth_of_the_time_to_look_ahead() {
     const N: u16 = 66;
     let mut rig = rig(N, 1024);

@@ -240,7 +240,7 @@ impl Core {
             if rxq.is_held {
                 turn.n_held += usize::from(sent.at_limit.is_none());
                 let (shared, core) = ((view, &*self.views), (self.id, &*self.stats));
-                ahead::look_on(rxq, n_rxqs, &mut self.scanner, &self.lookup, shared, core, now);
+                turn.is_pending |= ahead::look_on(rxq, n_rxqs, &mut self.scanner, &self.lookup, shared, core, now);
                 room::begin(rxq, n - sent.n, now);
             }
             if self.faults.is_watching

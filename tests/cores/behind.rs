@@ -1,19 +1,24 @@
 //! In real time: how soon a frame goes out behind a ring of others to a guest that takes nothing, and what that costs the core.
 
 use super::{Threads, kick_if_due, wait_for};
+use core_affinity::CoreId;
 use guest::{GuestDriver, Options};
 use pmd::idle::Idle;
 use pmd::stats::CoreReport;
 use pmd::sys::{self, EventFd};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tests::{ALL, frame, id_of, mac, options};
 
 type Plugged = (GuestDriver, Vec<Arc<EventFd>>);
 
-/// A switch of one core, `n` guests that know each other, of which 1 has a receive ring of eight.
+/// A switch of one core with a CPU to itself, as the daemon's have, and on another `n` guests that know each other, of which 1
+/// has a receive ring of eight.
 fn switch(n: u16, tx_ring: u16) -> (Threads, Vec<Plugged>) {
-    let switch = Threads::new(1, n, Idle::Adaptive);
+    static CPUS: LazyLock<Vec<CoreId>> = LazyLock::new(|| core_affinity::get_core_ids().unwrap_or_default());
+    let &[core, .., guests] = &CPUS[..] else { panic!("it takes two CPUs") };
+    assert!(core_affinity::set_for_current(guests), "the guests' CPU can't be had");
+    let switch = Threads::start(1, n, Idle::Adaptive, move || core_affinity::set_for_current(core));
     let plug = |port| switch.plug(port, &Options { tx_ring, rx_ring: if port == 1 { 8 } else { 256 }, ..options() });
     let mut guests: Vec<_> = (0..n).map(plug).collect();
     wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == u64::from(n));

@@ -79,6 +79,11 @@ impl Scanner {
     pub(crate) fn new() -> Self {
         Self { burst: Box::default(), share: Share { left: SAVED_MAX, then: 0 }, turn: 0, n_chunks: 0 }
     }
+
+    fn has_time_for(&self, ahead: &Ahead) -> bool {
+        let least = if ahead.share.left > 0 { 0 } else { SAVED_MAX / 2 };
+        self.share.left > least
+    }
 }
 
 /// Frames to one transmit queue: its place in `slots`, and where the last of them stands.
@@ -242,7 +247,7 @@ impl Ahead {
 }
 
 /// The first part of the burst was dealt with, and what is behind it waits: looks further into the queue's ring, if that is wanted
-/// and there is time for it.
+/// and there is time for it. Gives whether the next turn may look on at once.
 #[cold]
 #[inline(never)]
 pub(crate) fn look_on(
@@ -253,9 +258,9 @@ pub(crate) fn look_on(
     (view, views): (&PortView, &Views),
     (core, stats): (usize, &CoreStats),
     now: Nanos,
-) {
+) -> bool {
     if !std::mem::take(&mut rxq.ahead.is_wanted) {
-        return;
+        return false;
     }
     let base = rxq.position();
     let n_waiting = rxq.n_waiting();
@@ -279,10 +284,9 @@ pub(crate) fn look_on(
         let n = n_waiting.saturating_sub(from);
         if n == 0 || rxq.ahead.any.is_some() {
             rxq.ahead.unknown_since = None;
-            return;
+            return false;
         }
-        let least = if rxq.ahead.share.left > 0 { 0 } else { SAVED_MAX / 2 };
-        if scanner.n_chunks == CHUNKS_OF_TURN || scanner.share.left <= least {
+        if scanner.n_chunks == CHUNKS_OF_TURN || !scanner.has_time_for(&rxq.ahead) {
             break;
         }
         scanner.n_chunks += 1;
@@ -296,6 +300,7 @@ pub(crate) fn look_on(
         stats.scanned(sys::cycles().wrapping_sub(then), scanner.burst.n as u64);
     }
     rxq.ahead.unknown_since.get_or_insert(now);
+    scanner.has_time_for(&rxq.ahead)
 }
 
 /// Looks at the `n` frames that stand `from` behind the queue's base, as far as a burst goes.
