@@ -144,6 +144,11 @@ impl Composer<'_> {
         self.macs.n_addresses(from.port) >= n && !has_reserve()
     }
 
+    /// Whether the port may take one more address over from another one in this second.
+    fn may_move(&self, from: &Ingress, now: u32) -> bool {
+        self.macs.may_move(from.port, now) || from.trunk.is_some() && self.macs.reserves().may_move(from.network, now)
+    }
+
     /// What becomes of a frame whose source could not be entered. Of a port with a number of addresses nobody could tell then how many
     /// it has; of others it is known what they may.
     fn not_learned(from: &Ingress, reason: DropReason) -> Result<Option<EntryRef>, DropReason> {
@@ -196,7 +201,7 @@ impl Composer<'_> {
             SourcePolicy::Learn(n) | SourcePolicy::Any(n) if self.is_full(from, n) => {
                 return Self::not_learned(from, DropReason::Spoofed);
             }
-            SourcePolicy::Learn(_) | SourcePolicy::Any(_) if !macs.may_move(from.port, now) => false,
+            SourcePolicy::Learn(_) | SourcePolicy::Any(_) if !self.may_move(from, now) => false,
             SourcePolicy::Learn(n) => take(Kind::Counted, n),
             SourcePolicy::Any(n) => take(Kind::Learned, if from.trunk.is_some() { u32::MAX } else { n }),
         };
@@ -204,7 +209,7 @@ impl Composer<'_> {
             return Self::not_learned(from, DropReason::NotLearned);
         }
         if self.is_wire(from.network, found.port) {
-            owners.won(from.port, now);
+            owners.won(from.port, found.port, now);
         } else if from.trunk.is_some() && !macs.is_resting(found.port) {
             owners.lost(found.port);
             if owners.is_on_trial(found.port, now) {

@@ -20,7 +20,7 @@ use crate::dispute::{Claim, Dispute};
 use crate::header::spread;
 use crate::lines::{Apart, Words, prefetch};
 use crate::network::{Ingress, NetworkId, PortId, SourcePolicy};
-use crate::owner::{Moves, Owners};
+use crate::owner::{Left, Moves, Owners};
 use crate::reserve::Reserves;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -586,6 +586,7 @@ impl MacTable {
 
     /// Removes learned addresses that have not sent for longer than `age_max` seconds.
     pub fn age(&self, now: u32, age_max: u32) -> usize {
+        self.owners.set_now(now);
         self.remove_where(|word, seen| word & (STATIC | STICKY) == 0 && now.saturating_sub(seen) > age_max)
     }
 
@@ -656,13 +657,20 @@ impl MacTable {
         self.owners.try_pin(port, key_of(network, mac))
     }
 
-    /// Another guest is at the port, which is down: the address that stuck is nobody's any more.
+    /// Another guest is at the port, which is down: the address that stuck is nobody's any more, or, if the port took it a short time
+    /// ago, the uplink's once more.
     pub fn unpin(&self, port: PortId) {
-        let key = self.owners.unpin(port);
+        let (Left { key, taken_from }, now) = (self.owners.unpin(port), self.owners.now());
+        if taken_from.is_some() {
+            self.owners.doubt(port, now);
+        }
         let (buckets, _) = self.places(key);
         let found = if key == 0 { None } else { self.find_slot(key, buckets) };
         if let Some((slot, word)) = found.filter(|&(slot, word)| word & STICKY != 0 && self.owner(slot, word) == port) {
-            self.remove(slot, word);
+            let goes_back = |uplink| self.take_over(found_at(slot, word), uplink, Kind::Learned, false, u32::MAX, now);
+            if !taken_from.is_some_and(goes_back) {
+                self.remove(slot, word);
+            }
         }
     }
 

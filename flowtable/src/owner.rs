@@ -9,7 +9,8 @@
 //! one speaks as soon as its receive ring starts, the other one is never silent for long, and goes on to speak when its address was taken.
 //! So a guest may take its first address from the wire only while it is *young*, or where nobody there used it for long; and a
 //! port that took one is on *trial* for a while ([`crate::dispute`]). A port that did not stand it is *in doubt* for an hour, whatever guest
-//! is there: no guest of its is young, and its own gets what it lost after a longer silence each time.
+//! is there: no guest of its is young, and its own gets what it lost after a longer silence each time. Nor did one stand it whose guest
+//! gave way to another, else a front-end would end the trial by naming other memory; what it took goes back to the uplink.
 
 use crate::lines::Apart;
 use crate::network::PortId;
@@ -29,7 +30,20 @@ const FORGIVEN: u32 = 3600;
 
 /// All ports, by id.
 #[derive(Debug)]
-pub(crate) struct Owners(Box<[Apart<Owner>]>);
+pub(crate) struct Owners {
+    ports: Box<[Apart<Owner>]>,
+    /// Seconds of the switch's clock, as control last said.
+    now: AtomicU32,
+}
+
+/// What a guest that has gone leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// The key of its address; 0: none.
+    pub(crate) key: u64,
+    /// The uplink that it took one from, if it is on trial yet.
+    pub(crate) taken_from: Option<PortId>,
+}
 
 #[derive(Debug, Default)]
 struct Owner {
@@ -39,6 +53,8 @@ struct Owner {
     /// Seconds of the switch's clock. 0: no receive ring of its guest was started yet.
     young_until: AtomicU32,
     trial_until: AtomicU32,
+    /// The uplink that it last took an address from.
+    taken_from: AtomicU32,
     /// How often it took an address from the wire and lost it on trial, and when it last did.
     n_doubts: AtomicU32,
     doubted_at: AtomicU32,
@@ -60,11 +76,20 @@ pub struct Moves {
 
 impl Owners {
     pub(crate) fn new(n_ports: usize) -> Self {
-        Self((0..n_ports).map(|_| Apart::default()).collect())
+        Self { ports: (0..n_ports).map(|_| Apart::default()).collect(), now: AtomicU32::new(0) }
     }
 
     fn of(&self, port: PortId) -> Option<&Owner> {
-        self.0.get(usize::from(port)).map(|owner| &owner.0)
+        self.ports.get(usize::from(port)).map(|owner| &owner.0)
+    }
+
+    /// Once a second, by control.
+    pub(crate) fn set_now(&self, now: u32) {
+        self.now.store(now, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> u32 {
+        self.now.load(Ordering::Relaxed)
     }
 
     /// The key of the address that stuck to the port; 0: none.
@@ -79,15 +104,17 @@ impl Owners {
         self.of(port).is_some_and(|owner| before(owner).is_ok_and(|_| true) || owner.pin.load(Ordering::Relaxed) == key)
     }
 
-    /// The port may have another one. Gives what it had.
-    pub(crate) fn unpin(&self, port: PortId) -> u64 {
-        let Some(owner) = self.of(port) else { return 0 };
+    /// The port may have another one.
+    pub(crate) fn unpin(&self, port: PortId) -> Left {
+        let Some(owner) = self.of(port) else { return Left::default() };
         // Not a swap, which loom takes apart in more ways than there are.
         let key = owner.pin.load(Ordering::Relaxed);
+        let uplink = PortId::try_from(owner.taken_from.load(Ordering::Relaxed)).ok();
+        let taken_from = uplink.filter(|_| self.is_on_trial(port, self.now()));
         owner.pin.store(0, Ordering::Relaxed);
         owner.young_until.store(0, Ordering::Relaxed);
         owner.trial_until.store(0, Ordering::Relaxed);
-        key
+        Left { key, taken_from }
     }
 
     /// What the port took from the wire went back there on trial.
@@ -147,10 +174,11 @@ impl Owners {
         self.of(port).map(|owner| owner.n_lost.fetch_add(1, Ordering::Relaxed));
     }
 
-    /// The port took an address from the uplink.
-    pub(crate) fn won(&self, port: PortId, now: u32) {
+    /// The port took an address from this uplink.
+    pub(crate) fn won(&self, port: PortId, uplink: PortId, now: u32) {
         let Some(owner) = self.of(port) else { return };
         owner.n_won.fetch_add(1, Ordering::Relaxed);
+        owner.taken_from.store(uplink.into(), Ordering::Relaxed);
         owner.trial_until.store(now.saturating_add(TRIAL), Ordering::Relaxed);
     }
 
@@ -168,6 +196,6 @@ impl Owners {
     }
 
     pub(crate) fn n_ports(&self) -> usize {
-        self.0.len()
+        self.ports.len()
     }
 }

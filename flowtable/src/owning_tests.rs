@@ -280,6 +280,55 @@ fn gateway_that_was_silent_when_a_young_guest_took_its_address_gets_it_back_by_s
 }
 
 #[test]
+fn guest_that_names_other_memory_on_trial_keeps_nothing_of_the_gateways() {
+    let mut rig = Rig::new();
+    let neighbour = Ingress { port: 4, network: 2, ..any(4) };
+    rig.send(&neighbour, ALL, B, 0);
+    rig.take_from_wire(C);
+    for round in 0..100 {
+        // Before three frames of the gateway's can come; and the next guest speaks at once.
+        let tick = 5 * GAP + round * 2 * GAP;
+        rig.macs.rest(GUEST);
+        rig.macs.unpin(GUEST);
+        assert_eq!(rig.port_of(C), Some(UPLINK), "round {round}");
+        rig.macs.start(&sticky(GUEST), tick / SECOND);
+        for tick in tick..tick + GAP {
+            assert_eq!(rig.at(tick).send(&sticky(GUEST), B, C, tick / SECOND), SPOOFED, "round {round}");
+        }
+        rig.macs.age(tick / SECOND, 300);
+        assert_eq!(rig.at(tick + GAP).wire_at(B, C, tick / SECOND), Action::Unicast(4));
+    }
+    assert_eq!(rig.send(&sticky(GUEST), ALL, A, 0), FLOOD_2, "one that has an address of its own has it at once");
+}
+
+#[test]
+fn guest_that_ends_when_it_has_stood_its_trial_leaves_its_address_to_anybody() {
+    let mut rig = Rig::new();
+    rig.take_from_wire(A);
+    rig.macs.age(61, 300);
+    rig.macs.rest(GUEST);
+    rig.macs.unpin(GUEST);
+    assert_eq!(rig.port_of(A), None);
+    rig.macs.start(&sticky(GUEST), 62);
+    assert_eq!(rig.at(62 * SECOND).send(&sticky(GUEST), ALL, A, 62), FLOOD_2);
+}
+
+#[test]
+fn addresses_of_one_network_that_move_leave_those_of_another_their_turn() {
+    let mut rig = Rig::new();
+    let guest = port(GUEST, SourcePolicy::Learn(4));
+    rig.send(&guest, ALL, A, 0);
+    // Stations of the other network use up what the port has of this second.
+    while rig.macs.may_move(UPLINK, 0) {}
+    for n in 1..4 {
+        rig.at(n * GAP).wire(ALL, A);
+    }
+    assert_eq!(rig.port_of(A), Some(UPLINK));
+    let taken = (0..1000).filter(|_| rig.macs.reserves().may_move(3, 0)).count();
+    assert!((1..100).contains(&taken), "{taken}: that is bounded too");
+}
+
+#[test]
 fn frame_that_came_back_from_the_way_to_a_guest_that_rests_proves_nothing() {
     let mut rig = Rig::new();
     let paused = Ingress { port: 4, network: 2, ..sticky(4) };

@@ -1,8 +1,8 @@
 //! What each network may learn from the wire, whatever its neighbours do.
 //!
-//! The networks of a trunk share what its port may learn: addresses in all, and new ones in a second. Stations of one that use up
-//! either would leave those of the others unknown, and what is sent to them would be flooded. So beyond the port's bounds each network
-//! has a few of both to itself.
+//! The networks of a trunk share what its port may learn: addresses in all, and in a second new ones and such as it takes over from
+//! other ports. Stations of one that use up any of it would leave those of the others unknown, and what is sent to them would be flooded,
+//! or go to where they were. So beyond the port's bounds each network has a few of all to itself.
 
 use crate::budget::Budget;
 use crate::network::NetworkId;
@@ -12,6 +12,8 @@ use crate::sync::{AtomicU32, Ordering};
 pub const ADDRESSES: u32 = 256;
 /// New ones in a second.
 const LEARNS_PER_SECOND: u32 = 256;
+/// Taken over in a second.
+const MOVES_PER_SECOND: u32 = 64;
 /// Networks that are told apart.
 const NETWORKS: usize = if cfg!(loom) { 1 } else { 4096 };
 
@@ -24,6 +26,7 @@ struct Reserve {
     /// Addresses in the table that ports without a bound of their own have taught.
     n_learned: AtomicU32,
     learns: Budget,
+    moves: Budget,
 }
 
 impl Reserves {
@@ -54,5 +57,10 @@ impl Reserves {
     /// Whether one more may be entered in this second.
     pub(crate) fn may_learn(&self, network: NetworkId, now: u32) -> bool {
         self.has_room(network) && self.of(network).learns.take(now, LEARNS_PER_SECOND)
+    }
+
+    /// Whether one more may be taken over from another port in this second.
+    pub(crate) fn may_move(&self, network: NetworkId, now: u32) -> bool {
+        self.of(network).moves.take(now, MOVES_PER_SECOND)
     }
 }
