@@ -3,9 +3,9 @@
 #![allow(missing_docs)]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
-use flowtable::mac::{EntryRef, Kind, Learned};
-use flowtable::policy::{Cidr, Proto, Rule};
-use flowtable::table::{Decision, Entered};
+use flowtable::cache::table::{Decision, Entered};
+use flowtable::mac::table::{EntryRef, Kind, Learned};
+use flowtable::rules::policy::{Cidr, Proto, Rule};
 use flowtable::{
     Action, Direction, FlowTable, HEADER_MAX, Header, Ingress, Key, KeyFields, Lookup, MacTable, Mask, Networks,
     Policy, SourcePolicy, Tuple, Verdict,

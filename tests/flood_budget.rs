@@ -1,9 +1,9 @@
 //! What floods may cost: one network of a trunk takes nothing from another, and a guest that sets up its queues anew gets nothing anew.
 
 use crate::floods::wide;
-use flowtable::policy::Direction::ToVm;
-use flowtable::policy::Verdict::Deny;
-use flowtable::policy::{Policy, Proto, Rule};
+use flowtable::rules::policy::Direction::ToVm;
+use flowtable::rules::policy::Verdict::Deny;
+use flowtable::rules::policy::{Policy, Proto, Rule};
 use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};
 use pmd::flood_budget::{COPIES_PER_SEC, COPIES_SAVED, RESERVE_PER_SEC, RESERVE_SAVED};
 use pmd::port::mem::MemPort;

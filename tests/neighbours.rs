@@ -1,7 +1,7 @@
 //! What a guest that scans a million flows, or flaps addresses a million times a second, costs its neighbour: as decisions
 //! that the neighbour's frames need, and in cycles.
 
-use flowtable::policy::{Cidr, Proto, Rule};
+use flowtable::rules::policy::{Cidr, Proto, Rule};
 use flowtable::{
     Action, Direction, FlowReport, FlowTable, Header, Ingress, Lookup, MacTable, Networks, Policy, PortId,
     SourcePolicy, Verdict,

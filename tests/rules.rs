@@ -4,7 +4,7 @@ mod packets;
 mod random;
 mod tags;
 
-use flowtable::policy::{Direction, Policy, Proto, Rule, Verdict};
+use flowtable::rules::policy::{Direction, Policy, Proto, Rule, Verdict};
 use flowtable::{DropReason, Networks, SourcePolicy};
 use packets::{Kind, Number, Packet, TCP, UDP, tcp};
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 
 pub mod cycles;
 
-use flowtable::policy::{Cidr, Proto, Rule};
+use flowtable::rules::policy::{Cidr, Proto, Rule};
 use flowtable::{Direction, Networks, Policy, SourcePolicy, Verdict};
 use guest::Options;
 use guest::flows::{Flows, Vary};

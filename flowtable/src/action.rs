@@ -1,6 +1,6 @@
 //! What a decision can be, and the table of reasons to drop.
 
-use crate::network::{NetworkId, PortId};
+use crate::ids::{NetworkId, PortId};
 
 /// What is done with one frame. Four bytes, copied freely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,10 @@
 //! Broadcast domains, and what a port may send into one. Immutable values: control builds new ones and hands them over.
 
 use crate::action::{Action, DropReason};
-use crate::policy::{Direction, Policy, Verdict};
-use crate::tuple::{KeyFields, Tuple};
+use crate::ids::{NetworkId, PortId, TrunkId};
+use crate::rules::policy::{Direction, Policy, Verdict};
+use crate::wire::tuple::{KeyFields, Tuple};
 use std::sync::Arc;
-
-/// A port of the switch: its place in every per-port table.
-pub type PortId = u16;
-/// A network: its place in [`Networks`].
-pub type NetworkId = u16;
-/// What an uplink carries: its place in [`Networks`].
-pub type TrunkId = u16;
 
 /// Places of a trunk: one for each VLAN id, the first of which, 0, means none.
 const VLANS: usize = 1 << 12;
@@ -200,7 +194,7 @@ pub struct Ingress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Proto, Rule};
+    use crate::rules::policy::{Proto, Rule};
 
     fn deny(direction: Direction) -> Option<Arc<Policy>> {
         let rule = Rule { direction, verdict: Verdict::Deny, proto: Proto::Arp, cidr: None, numbers: Vec::new() };

@@ -3,8 +3,8 @@
 #![cfg(loom)]
 #![allow(missing_docs)]
 
-use flowtable::mac::{Found, Kind, Learned, MacTable};
-use flowtable::reclaim::Quiet;
+use flowtable::mac::table::{Found, Kind, Learned, MacTable};
+use flowtable::memory::reclaim::Quiet;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};

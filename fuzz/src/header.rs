@@ -3,8 +3,8 @@
 
 use crate::input::Input;
 use crate::rules;
-use flowtable::header::symmetric_hash;
-use flowtable::lookup::BURST_MAX;
+use flowtable::wire::header::symmetric_hash;
+use flowtable::lookup::decide::BURST_MAX;
 use flowtable::{
     Action, DropReason, FlowTable, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network, Networks, Policy,
     SourcePolicy, Trunk,

@@ -1,7 +1,7 @@
 //! Rules, and what is read of a frame for them.
 
 use crate::input::Input;
-use flowtable::policy::{Cidr, Direction, Policy, Proto, Rule, Verdict};
+use flowtable::rules::policy::{Cidr, Direction, Policy, Proto, Rule, Verdict};
 use flowtable::{Header, Tuple};
 
 const RULES_MAX: usize = 4;

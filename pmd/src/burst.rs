@@ -9,7 +9,7 @@ use crate::offload::{Wishes, becomes};
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::Piece;
 use arrayvec::ArrayVec;
-use flowtable::header::{ETHERNET_LEN, TAG_LEN};
+use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{Action, DropReason, HEADER_MAX, Header, PortId};
 
 pub use crate::ring::BURST_MAX;

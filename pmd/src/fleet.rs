@@ -12,7 +12,7 @@ use crate::port::{PortView, RxQueue, TxQueue};
 use crate::stats::{CoreReport, CoreStats, Counters, sum};
 use crate::sys::{self, Epoll};
 use crate::time::{Nanos, SECOND};
-use flowtable::reclaim::Quiet;
+use flowtable::memory::reclaim::Quiet;
 use flowtable::{FlowReport, FlowTable, Ingress, Lookup, MacTable, Networks, PortId, Tally};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -13,7 +13,7 @@ use crate::send::{Sender, TXQS_MAX};
 use crate::stats::CoreStats;
 use crate::sys::{self, Epoll};
 use crate::time::{Nanos, seconds};
-use flowtable::reclaim::Quiet;
+use flowtable::memory::reclaim::Quiet;
 use flowtable::{DropReason, Lookup, PortId};
 use std::cell::Cell;
 use std::os::fd::AsFd;

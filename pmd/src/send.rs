@@ -15,7 +15,7 @@ use crate::port::{PortView, Room, RxQueue, TxQueue};
 use crate::stats::CoreStats;
 use crate::time::Nanos;
 use arrayvec::ArrayVec;
-use flowtable::header::symmetric_hash;
+use flowtable::wire::header::symmetric_hash;
 use flowtable::{Action, DropReason, Exit, Networks, PortId};
 use std::cell::Cell;
 use std::sync::{Arc, MutexGuard};

@@ -10,8 +10,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use config::{Listens, MacPolicy, Nic, PortKind, Topology};
-use flowtable::mac::Learned;
-use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy, reserve};
+use flowtable::mac::reserve;
+use flowtable::mac::table::Learned;
+use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
 use pmd::Fleet;
 use pmd::fleet::FleetOptions;
 use pmd::time::Clock;
@@ -433,7 +434,7 @@ fn ingress(port: PortId, nic: &Nic, any_max: usize) -> Ingress {
 fn set_static_macs<'p>(fleet: &Fleet, ports: impl Iterator<Item = (&'p String, &'p Ingress)>) -> Result<(), String> {
     for (name, &ingress) in ports {
         let Ingress { port: id, network, source: SourcePolicy::Fixed(mac), .. } = ingress else { continue };
-        let learned = fleet.macs().learn(network, mac, id, flowtable::mac::Kind::Static, 1, 0);
+        let learned = fleet.macs().learn(network, mac, id, flowtable::mac::table::Kind::Static, 1, 0);
         if !matches!(learned, Learned::Yes(_)) {
             return Err(format!("{name}: there is no room in the MAC table for its address"));
         }

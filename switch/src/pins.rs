@@ -1,13 +1,13 @@
 //! Which guest an address has stuck to: kept beyond a connection and beyond this daemon, and given up with the guest.
 //!
-//! The cores pin (`flowtable::owner`); here it is known to whom. A guest of a vhost-user port is known by the file that its memory
+//! The cores pin (`flowtable::mac::owner`); here it is known to whom. A guest of a vhost-user port is known by the file that its memory
 //! is, by device and inode, whatever connections there are; a container by its device. Pins are noted in the run directory a tenth of a
 //! second after they are made, so that whoever sends first after a crash takes nobody's address.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use flowtable::mac::Kind;
+use flowtable::mac::table::Kind;
 use flowtable::{Ingress, MacTable, PortId, SourcePolicy};
 use pmd::shm::{FileId, GuestMemory};
 use serde::{Deserialize, Serialize};

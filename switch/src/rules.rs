@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use config::Topology;
 use flowtable::Policy;
-use flowtable::policy::{Cidr, Direction, Proto, Rule, Verdict};
+use flowtable::rules::policy::{Cidr, Direction, Proto, Rule, Verdict};
 
 /// The rules of every port, by its id: the NICs in the topology's order.
 pub(crate) fn policies(topology: &Topology) -> Vec<Option<Arc<Policy>>> {

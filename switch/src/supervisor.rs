@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use flowtable::PortId;
-use flowtable::owner::Moves;
+use flowtable::mac::owner::Moves;
 use pmd::error::Grade;
 use pmd::{Fleet, GuestFault};
 

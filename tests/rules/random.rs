@@ -2,7 +2,7 @@
 
 use super::packets::{ICMP, ICMP6, Kind, Number, Packet, TCP, UDP};
 use super::{Ruled, rule};
-use flowtable::policy::{Cidr, Direction, Proto, Rule, Verdict};
+use flowtable::rules::policy::{Cidr, Direction, Proto, Rule, Verdict};
 use std::collections::HashMap;
 use tests::{ALL, Dice, mac};
 

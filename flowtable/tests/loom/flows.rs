@@ -1,8 +1,8 @@
 //! The table of flows: who enters, looks, changes and sweeps at the same time.
 
 use super::{ANY, check, find, learn, mac, table};
-use flowtable::mac::{EntryRef, Kind, MacTable};
-use flowtable::table::{Decision, Entered, Hit};
+use flowtable::cache::table::{Decision, Entered, Hit};
+use flowtable::mac::table::{EntryRef, Kind, MacTable};
 use flowtable::{Action, FlowTable, Header, Key};
 use loom::sync::Arc;
 use loom::thread;

@@ -17,7 +17,7 @@ use crate::sys::bpf::Attach;
 use crate::sys::xdp::{self, XdpStatistics};
 use arrayvec::ArrayVec;
 use flowtable::DropReason;
-use flowtable::header::{ETHERNET_LEN, TAG_LEN};
+use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex};

@@ -7,7 +7,7 @@ use crate::lock;
 use crate::port::Room;
 use crate::shm::Piece;
 use flowtable::DropReason;
-use flowtable::header::{ETHERNET_LEN, TAG_LEN};
+use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -11,7 +11,7 @@ use crate::offload::{HEADER_LEN_LEGACY, Wishes};
 use crate::port::Room;
 use crate::shm::Piece;
 use crate::sys::tun;
-use flowtable::header::{ETHERNET_LEN, TAG_LEN};
+use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{DropReason, HEADER_MAX};
 use std::collections::VecDeque;
 use std::io;

@@ -4,7 +4,7 @@
 use super::rx::{FRAME_MAX, VhostRx};
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::GuestFault;
-use flowtable::header::ETHERNET_LEN;
+use flowtable::wire::header::ETHERNET_LEN;
 
 impl VhostRx {
     /// Chains that wait from the base on; none if the guest's index means nothing.

@@ -11,7 +11,7 @@ use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, Piece};
 use crate::stats::PortStats;
 use flowtable::DropReason;
-use flowtable::header::ETHERNET_LEN;
+use flowtable::wire::header::ETHERNET_LEN;
 use std::sync::Arc;
 
 /// The longest frame that any network carries: an MTU of 9,000, the Ethernet header and two tags.

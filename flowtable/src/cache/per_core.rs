@@ -5,10 +5,10 @@
 //! once each, drives nobody out. Keys of IPv6 addresses are too long for it.
 
 use crate::action::Action;
-use crate::key::{Key, SHORT};
-use crate::mac::{EntryRef, Known};
-use crate::network::PortId;
-use crate::slab::Decision;
+use crate::cache::key::{Key, SHORT};
+use crate::cache::slab::Decision;
+use crate::ids::PortId;
+use crate::mac::table::{EntryRef, Known};
 
 /// A remembered decision. One cache line.
 #[derive(Clone, Copy, Debug)]
@@ -164,8 +164,8 @@ impl Front {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::header::Header;
-    use crate::mac::MacTable;
+    use crate::mac::table::MacTable;
+    use crate::wire::header::Header;
 
     fn key(n: u8) -> Key {
         let mut header = Header::default();

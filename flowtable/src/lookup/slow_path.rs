@@ -2,10 +2,11 @@
 //! address lead to, and what do rules say.
 
 use crate::action::{Action, DropReason};
-use crate::asked::Asked;
-use crate::header::Header;
-use crate::mac::{EntryRef, Found, Kind, Learned, MacTable};
-use crate::network::{Ingress, NetworkId, Networks, PortId, SourcePolicy};
+use crate::ids::{NetworkId, PortId};
+use crate::lookup::context::Asked;
+use crate::mac::table::{EntryRef, Found, Kind, Learned, MacTable};
+use crate::network::{Ingress, Networks, SourcePolicy};
+use crate::wire::header::Header;
 
 /// What it is asked of.
 pub(crate) struct Composer<'a> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::tuple::{SCTP, TCP, UDP};
+use crate::wire::tuple::{SCTP, TCP, UDP};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
 

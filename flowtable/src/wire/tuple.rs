@@ -4,8 +4,7 @@
 //! be seen". [`Tuple::cut`] keeps what certain rules can depend upon and nothing else, so that frames which those rules
 //! can't tell apart are one flow. The source port is not part of it: no rule asks for it.
 
-use crate::header::{ETHERNET_LEN, HEADER_MAX, Header, TAG_LEN};
-use crate::key::{KIND_SHIFT, PROTO_SHIFT};
+use crate::wire::header::{ETHERNET_LEN, HEADER_MAX, Header, TAG_LEN};
 use std::ops::BitOr;
 
 const TAGS_MAX: usize = 2;
@@ -30,6 +29,11 @@ const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
+
+/// In the last of [`Tuple::words`]: the IP protocol. Below it is the port.
+pub(crate) const PROTO_SHIFT: u32 = 16;
+/// In the last of [`Tuple::words`]: the tuple's kind.
+pub(crate) const KIND_SHIFT: u32 = 24;
 
 /// What stands behind the Ethernet header and its tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

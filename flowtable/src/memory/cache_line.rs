@@ -1,6 +1,6 @@
 //! Cache lines of atomic words: zero at first, in pages that the system gives when they are touched.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::memory::sync::{AtomicU64, Ordering};
 use std::ptr::NonNull;
 
 /// Words of a line.

@@ -2,11 +2,11 @@
 //! frames are not to be decided at all.
 
 use crate::action::{Action, DropReason};
-use crate::header::{ETHERNET_LEN, Header, TAG_LEN};
-use crate::key::{Key, Mask};
+use crate::cache::key::{Key, Mask};
+use crate::cache::table::FlowTable;
 use crate::network::Ingress;
-use crate::table::FlowTable;
-use crate::tuple::Tuple;
+use crate::wire::header::{ETHERNET_LEN, Header, TAG_LEN};
+use crate::wire::tuple::Tuple;
 
 /// A burst on its way through the table.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub(crate) struct Asked<'a> {
     /// Of the MAC table, before anything of it was looked at.
     pub(crate) epoch: u32,
     pub(crate) now: u32,
-    /// The same, finer: see [`crate::dispute::TICK_SHIFT`].
+    /// The same, finer: see [`crate::mac::dispute::TICK_SHIFT`].
     pub(crate) tick: u32,
 }
 

@@ -1,8 +1,8 @@
 //! How often decisions were remembered: counted by each core for itself, added up by control.
 
-use crate::lines::Count;
-use crate::network::PortId;
-use crate::table::{Entered, FlowTable};
+use crate::cache::table::{Entered, FlowTable};
+use crate::ids::PortId;
+use crate::memory::cache_line::Count;
 
 /// One core's counts. Written by that core alone.
 #[derive(Debug, Default)]

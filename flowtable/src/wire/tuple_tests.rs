@@ -1,5 +1,5 @@
 use super::*;
-use crate::key::{Key, Mask};
+use crate::cache::key::{Key, Mask};
 use etherparse::{NetSlice, SlicedPacket};
 use proptest::prelude::*;
 

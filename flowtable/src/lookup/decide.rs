@@ -2,16 +2,17 @@
 //! the whole question.
 
 use crate::action::Action;
-use crate::asked::{Asked, refuse_vlan};
-use crate::compose::{Composed, Composer};
-use crate::dispute::TICK_SHIFT;
-use crate::front::{Flow, Front, When};
-use crate::header::Header;
-use crate::key::{Key, Mask};
-use crate::mac::{Known, MacTable};
-use crate::network::{Ingress, Networks, TrunkId};
-use crate::table::{Decision, FlowTable, Hit};
-use crate::tally::Tally;
+use crate::cache::key::{Key, Mask};
+use crate::cache::per_core::{Flow, Front, When};
+use crate::cache::table::{Decision, FlowTable, Hit};
+use crate::cache::tally::Tally;
+use crate::ids::TrunkId;
+use crate::lookup::context::{Asked, refuse_vlan};
+use crate::lookup::slow_path::{Composed, Composer};
+use crate::mac::dispute::TICK_SHIFT;
+use crate::mac::table::{Known, MacTable};
+use crate::network::{Ingress, Networks};
+use crate::wire::header::Header;
 use std::sync::Arc;
 
 /// Frames that [`Lookup::decide`] takes at once.
@@ -345,5 +346,5 @@ fn bits(mut set: u32) -> impl Iterator<Item = usize> {
 }
 
 #[cfg(test)]
-#[path = "lookup_tests.rs"]
+#[path = "decide_tests.rs"]
 mod tests;

@@ -9,7 +9,7 @@
 //! sequence; the holder's next frame is decided anew then, and that ends the claim. Of one address that happens once a gap at most.
 //!
 //! *Firm* claims are not ended by what the holder sends. They are frames that it can't be the origin of, and count against a port that
-//! took the address from the wire a short time ago ([`crate::owner`]): whoever had it before may have been silent by chance.
+//! took the address from the wire a short time ago ([`crate::mac::owner`]): whoever had it before may have been silent by chance.
 
 /// What the two sides' times are counted in: 2^20 ns, about a millisecond.
 pub const TICK_SHIFT: u32 = 20;

@@ -9,7 +9,7 @@
 //! change and have begun the next one without seeing the change, its own stores being still on their way. Who has seen
 //! the number has seen what was changed before it. `tests/loom.rs` tries all of it.
 
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::memory::sync::{AtomicU64, Ordering, fence};
 
 /// Low bit of a core's word: it is online. The rest is the last number it answered.
 const ONLINE: u64 = 1;

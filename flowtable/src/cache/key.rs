@@ -3,9 +3,9 @@
 //! A port without rules has its frames told apart by their MAC addresses alone, so a scan of hosts or ports makes no new
 //! flows there. Where rules ask for more, the key holds just what they ask for ([`Tuple::cut`]), and holds it exactly.
 
-use crate::header::{Header, TAG_LEN};
-use crate::network::PortId;
-use crate::tuple::{IPV4, KeyFields, Kind, TCP, Tuple, UDP};
+use crate::ids::PortId;
+use crate::wire::header::{Header, TAG_LEN};
+use crate::wire::tuple::{IPV4, KIND_SHIFT, KeyFields, Kind, PROTO_SHIFT, TCP, Tuple, UDP};
 
 /// Words of a key. What is not of an IPv6 flow fits into the first [`SHORT`] of them.
 pub(crate) const LONG: usize = 7;
@@ -25,10 +25,6 @@ const PRESENT: u64 = 1 << 62;
 const PORT_SHIFT: u32 = 32;
 /// In the second word: the VLAN id, of a trunk's frames.
 const VLAN_SHIFT: u32 = 48;
-/// In the third word: the IP protocol. Below it is the port.
-pub(crate) const PROTO_SHIFT: u32 = 16;
-/// In the third word: the tuple's kind.
-pub(crate) const KIND_SHIFT: u32 = 24;
 
 /// Which bits of a key's words rules can depend upon.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +169,7 @@ impl Key {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::tuple::KeyFields;
+    use crate::wire::tuple::KeyFields;
     use proptest::prelude::*;
 
     fn header(bytes: &[u8]) -> Header {

@@ -8,11 +8,11 @@
 //! An entry belongs to one slot of the table, to one core that is about to fill it, or to the list of free ones.
 
 use crate::action::Action;
-use crate::key::{Key, LONG, SHORT};
-use crate::lines::{Apart, Line, Lines, Words, prefetch, zeroed};
-use crate::mac::EntryRef;
-use crate::network::PortId;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::cache::key::{Key, LONG, SHORT};
+use crate::ids::PortId;
+use crate::mac::table::EntryRef;
+use crate::memory::cache_line::{Apart, Line, Lines, Words, prefetch, zeroed};
+use crate::memory::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A decision and what it rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 //! Nothing is learned, remembered, counted or charged, so an answer may be wrong by the time the frame is decided.
 
 use crate::action::{Action, DropReason};
-use crate::asked::Asked;
-use crate::compose::{Composer, Right};
-use crate::header::Header;
-use crate::key::Mask;
-use crate::lookup::Lookup;
+use crate::cache::key::Mask;
+use crate::lookup::context::Asked;
+use crate::lookup::decide::Lookup;
+use crate::lookup::slow_path::{Composer, Right};
 use crate::network::{Ingress, SourcePolicy};
+use crate::wire::header::Header;
 
 impl Lookup {
     /// Foresees for each frame of one port what [`Lookup::decide`] would answer now. A frame of length zero is dropped.
@@ -87,9 +87,9 @@ impl Composer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mac::MacTable;
+    use crate::cache::table::FlowTable;
+    use crate::mac::table::MacTable;
     use crate::network::{Network, Networks};
-    use crate::table::FlowTable;
     use std::sync::Arc;
 
     const HERE: [u8; 6] = [2, 0, 0, 0, 0, 1];

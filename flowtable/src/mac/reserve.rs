@@ -4,9 +4,9 @@
 //! other ports. Stations of one that use up any of it would leave those of the others unknown, and what is sent to them would be flooded,
 //! or go to where they were. So beyond the port's bounds each network has a few of all to itself.
 
-use crate::budget::Budget;
-use crate::network::NetworkId;
-use crate::sync::{AtomicU32, Ordering};
+use crate::ids::NetworkId;
+use crate::mac::budget::Budget;
+use crate::memory::sync::{AtomicU32, Ordering};
 
 /// Addresses of a network that are learned although its uplink's port has as many as it may.
 pub const ADDRESSES: u32 = 256;

@@ -4,9 +4,9 @@
 //! share, which is an equal part for each port that has any entry at all, gets no more of them, and what it has beyond
 //! may be taken by others. So the last quarter is there for those who come late.
 
-use crate::lines::Apart;
-use crate::network::PortId;
-use crate::sync::{AtomicU32, Ordering};
+use crate::ids::PortId;
+use crate::memory::cache_line::Apart;
+use crate::memory::sync::{AtomicU32, Ordering};
 
 /// The counts. All of them are hints to each other, exact only at rest; nothing unsafe rests on them.
 #[derive(Debug)]

@@ -13,7 +13,7 @@
 //!
 //! Source: RFC 1858 and RFC 3128 (tiny and overlapping fragments), RFC 7112.
 
-use crate::tuple::{Address, ICMP, ICMP6, KeyFields, Kind, Reach, Tuple};
+use crate::wire::tuple::{Address, ICMP, ICMP6, KeyFields, Kind, Reach, Tuple};
 use std::net::IpAddr;
 
 /// Which way a frame goes, seen from the VM that has the rules.

@@ -3,9 +3,9 @@
 
 use super::*;
 use crate::action::Action;
-use crate::header::Header;
-use crate::mac::{EntryRef, Kind, Learned};
-use crate::tuple::{Kind as Family, Tuple};
+use crate::mac::table::{EntryRef, Kind, Learned};
+use crate::wire::header::Header;
+use crate::wire::tuple::{Kind as Family, Tuple};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::HashMap;

@@ -1,9 +1,9 @@
 //! Which port has an address: bounds of a port's own, limits of the table, guests and the wire.
 
 use super::*;
-use crate::dispute::GAP;
-use crate::mac::{Kind, Learned, Row};
-use crate::owner::Owners;
+use crate::mac::dispute::GAP;
+use crate::mac::owner::Owners;
+use crate::mac::table::{Kind, Learned, Row};
 
 const SPOOFED: Action = Action::Drop(DropReason::Spoofed);
 const FLOOD_2: Action = Action::Flood(2);
@@ -462,7 +462,7 @@ fn claims_make_few_of_the_holders_frames_slow() {
     rig.lookup.make_room();
     rig.send(&sticky(GUEST), ALL, A, 0);
     rig.wire(ALL, C);
-    let misses = |rig: &Rig| crate::tally::FlowReport::new(&rig.lookup.flows, 0, [&*rig.lookup.tally]).misses;
+    let misses = |rig: &Rig| crate::cache::tally::FlowReport::new(&rig.lookup.flows, 0, [&*rig.lookup.tally]).misses;
     let before = misses(&rig);
     for n in 0..100_000u32 {
         // 954 ticks: a second.

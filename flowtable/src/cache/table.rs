@@ -12,16 +12,16 @@
 //! Two cores that enter one flow at the same moment may enter it twice. Each entry is right by itself, and the one that
 //! is found less will be the oldest one day.
 
-use crate::header::spread;
-use crate::key::Key;
-use crate::lines::{Apart, Lines, WORDS};
-use crate::mac::{Known, MacTable};
-use crate::network::PortId;
-use crate::quota::Quota;
-use crate::slab::Slab;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::cache::key::Key;
+use crate::cache::quota::Quota;
+use crate::cache::slab::Slab;
+use crate::ids::PortId;
+use crate::mac::table::{Known, MacTable};
+use crate::memory::cache_line::{Apart, Lines, WORDS};
+use crate::memory::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::wire::header::spread;
 
-pub use crate::slab::{Decision, Hit};
+pub use crate::cache::slab::{Decision, Hit};
 
 /// Slots of a bucket that are used. (A checker that tries everything needs small ones.)
 const BUCKET: usize = if cfg!(loom) { 2 } else { WORDS };

@@ -1,6 +1,6 @@
 //! How often something may happen in a second, over all cores.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::memory::sync::{AtomicU64, Ordering};
 
 /// A second, and how often it happened in it.
 #[derive(Debug, Default)]

@@ -15,14 +15,15 @@
 //! [`MacTable::epoch`] changes whenever anything in its networks does. It makes nothing stale, it only saves work: while it
 //! stands still, nothing needs asking whether it holds.
 
-use crate::budget::Budget;
-use crate::dispute::{Claim, Dispute};
-use crate::header::spread;
-use crate::lines::{Apart, Words, prefetch};
-use crate::network::{Ingress, NetworkId, PortId, SourcePolicy};
-use crate::owner::{Left, Moves, Owners};
-use crate::reserve::Reserves;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use crate::ids::{NetworkId, PortId};
+use crate::mac::budget::Budget;
+use crate::mac::dispute::{Claim, Dispute};
+use crate::mac::owner::{Left, Moves, Owners};
+use crate::mac::reserve::Reserves;
+use crate::memory::cache_line::{Apart, Words, prefetch};
+use crate::memory::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use crate::network::{Ingress, SourcePolicy};
+use crate::wire::header::spread;
 
 /// Slots of a bucket. (A checker that tries everything needs small ones.)
 const BUCKET: usize = if cfg!(loom) { 2 } else { 8 };
@@ -411,7 +412,7 @@ impl MacTable {
             || self.learning[stripe].compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         (0..n_tries).any(|n| {
             if n > 0 {
-                crate::sync::spin_loop();
+                crate::memory::sync::spin_loop();
             }
             attempt()
         })
@@ -541,7 +542,7 @@ impl MacTable {
     }
 
     /// Port `by` sends from an address that is on the other side of the wire: whether that proves that it has it; see
-    /// [`crate::dispute`]. `tick`: 2^20 ns of the switch's clock. `is_firm`: the holder can't be the origin of the frame, and what it
+    /// [`crate::mac::dispute`]. `tick`: 2^20 ns of the switch's clock. `is_firm`: the holder can't be the origin of the frame, and what it
     /// sends itself ends nothing.
     pub fn claim(&self, found: Found, by: PortId, tick: u32, is_firm: bool) -> bool {
         let slot = found.entry.slot as usize;
@@ -784,5 +785,5 @@ fn slot_number(slot: usize) -> u32 {
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "mac_tests.rs"]
+#[path = "table_tests.rs"]
 mod tests;

@@ -8,13 +8,13 @@
 //! An address that is behind the uplink may be a guest's that QEMU migrated here, or the gateway's. What tells them apart is time: the
 //! one speaks as soon as its receive ring starts, the other one is never silent for long, and goes on to speak when its address was taken.
 //! So a guest may take its first address from the wire only while it is *young*, or where nobody there used it for long; and a
-//! port that took one is on *trial* for a while ([`crate::dispute`]). A port that did not stand it is *in doubt* for an hour, whatever guest
+//! port that took one is on *trial* for a while ([`crate::mac::dispute`]). A port that did not stand it is *in doubt* for an hour, whatever guest
 //! is there: no guest of its is young, and its own gets what it lost after a longer silence each time. Nor did one stand it whose guest
 //! gave way to another, else a front-end would end the trial by naming other memory; what it took goes back to the uplink.
 
-use crate::lines::Apart;
-use crate::network::PortId;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::ids::PortId;
+use crate::memory::cache_line::Apart;
+use crate::memory::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Seconds from the first start of a guest's receive rings in which it may have been migrated here: QEMU announces it within one.
 const YOUNG: u32 = 5;

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::action::DropReason;
+use crate::ids::PortId;
+use crate::network::Network;
 use crate::network::{Exit, SourcePolicy, Trunk};
-use crate::network::{Network, PortId};
 
 const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const B: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -217,7 +218,7 @@ fn mail(dst: [u8; 6], src: [u8; 6]) -> Header {
 
 #[test]
 fn rules_of_both_ends_are_part_of_the_answer_from_the_next_frame_on() {
-    use crate::policy::{Direction, Policy, Proto, Rule, Verdict};
+    use crate::rules::policy::{Direction, Policy, Proto, Rule, Verdict};
     let deny = |direction| {
         let numbers = vec![(25, 25)];
         let rule = Rule { direction, verdict: Verdict::Deny, proto: Proto::Number(6), cidr: None, numbers };

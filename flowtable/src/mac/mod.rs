@@ -1,0 +1,7 @@
+//! Which port has an address, and whose it is.
+
+pub mod budget;
+pub mod dispute;
+pub mod owner;
+pub mod reserve;
+pub mod table;

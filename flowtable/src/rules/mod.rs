@@ -1,0 +1,3 @@
+//! What operators allow and deny.
+
+pub mod policy;
