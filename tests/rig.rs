@@ -59,7 +59,7 @@ impl Rig {
         Self::with_room(n_cores, n_ports, networks, 1 << 12)
     }
 
-    /// The same with room for so many flows on each core, and so many addresses: a small switch is made sooner.
+    /// The same with room for so many flows and addresses: a small switch is made sooner.
     pub fn with_room(n_cores: usize, n_ports: usize, networks: Arc<Networks>, n_flows: usize) -> Self {
         let options = FleetOptions { n_cores, n_ports, n_flows, n_macs: n_flows, networks, seeds: [1, 2] };
         let (fleet, mut cores) = Fleet::new(&options).expect("eventfds");

@@ -76,7 +76,7 @@ impl Mailbox {
         self.replies.pop()
     }
 
-    /// Core: whether control wants something, or half of the replies wait to be fetched. Two loads.
+    /// Core: whether control wants something.
     #[inline(always)]
     pub(crate) fn has_commands(&self) -> bool {
         !self.commands.is_empty()

@@ -49,9 +49,9 @@ pub struct Counters {
     pub tx_bytes: u64,
     /// Frames that should have gone to the port and were dropped at its door; they are in their sender's drops.
     pub missed: u64,
-    /// Those of them that the port's own rules didn't let come to it.
+    /// Those of `missed` that the port's own rules denied.
     pub refused: u64,
-    /// Of these, those that were more than its VM's limit allows.
+    /// Those of `missed` that were over its VM's limit.
     pub limited: u64,
     /// Frames of its that waited at the limit of the VM they were for, in memory of the switch.
     pub queued: u64,
@@ -257,7 +257,7 @@ impl CoreStats {
         }
     }
 
-    /// A port's counters. A port beyond the table has none: the first stands in, which no caller ever asks for.
+    /// A port's counters. Panics if there is no such port.
     #[inline(always)]
     pub fn port(&self, port: PortId) -> &PortStats {
         &self.ports[usize::from(port)]

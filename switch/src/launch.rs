@@ -316,7 +316,6 @@ fn new_fleet(topology: &Topology) -> Result<(Fleet, Vec<pmd::Core>), String> {
     let options = FleetOptions {
         n_cores: topology.cores.len(),
         n_ports,
-        // The topology's number is the switch's; each core remembers its part.
         n_flows: topology.flows,
         n_macs: n_macs(topology),
         networks: Arc::new(networks(topology).with_policies(rules::policies(topology), 1)),

@@ -10,7 +10,7 @@
 //! - `rules`: NICs' rules, from the file's values to what cores decide by
 //! - `closing`: files that may take long to close
 //! - `plane`: what control needs of the polling cores
-//! - `vhost_user`: ports of the one kind there is: messages, connections, sockets
+//! - `vhost_user`: ports of VMs: messages, connections, sockets
 //! - `uplink`: ports that are devices of this host: found, guarded, prepared, watched, given back
 //! - `tsc`: whether the counter that the switch's clock is made of can be relied upon
 //! - `supervisor`: looks after ports and addresses, ten times a second

@@ -133,9 +133,9 @@ pub(crate) struct CounterReport {
     pub(crate) forwarded: u64,
     pub(crate) dropped: u64,
     pub(crate) missed: u64,
-    /// Those of them that this port's rules kept away.
+    /// Those of `missed` that this port's rules denied.
     pub(crate) refused: u64,
-    /// Of these, those over the VM's limit.
+    /// Those of `missed` that were over the VM's limit.
     pub(crate) limited: u64,
     /// Frames of its that waited in the switch, at the limits of the VMs they were for; and those that do now.
     pub(crate) queued: u64,
