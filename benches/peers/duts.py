@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import time
 
 from proc import Failed, Proc, Testpmd, run

@@ -1,6 +1,6 @@
 //! Mirror of the file: which keys there are, what stands behind each, and which of them this version can't do yet.
 //!
-//! One table serves reading, error messages and [`crate::schema`]. [`walk`] holds a tree against it and notes every key that
+//! One table serves reading, error messages and [`mod@crate::schema`]. [`walk`] holds a tree against it and notes every key that
 //! is unknown, repeated, of the wrong kind or not supported yet; what the values mean is for `check`.
 
 use std::collections::HashMap;

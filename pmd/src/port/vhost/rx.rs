@@ -48,7 +48,7 @@ impl VhostRx {
     /// Looks at chains of the available ring, oldest first, and puts them into `burst` until it is full or `allowance` is
     /// crossed.
     ///
-    /// Copies the first [`HEADER_MAX`] bytes of each frame; the payload stays in guest memory, the chain in the ring until
+    /// Copies the first [`flowtable::HEADER_MAX`] bytes of each frame; the payload stays in guest memory, the chain in the ring until
     /// [`VhostRx::consume`]. A chain that breaks a rule takes a place of its own, refused, so that order is kept.
     /// Shape: `burst.n` frames in ring order. Cost: an acquire load at most, and one read of each descriptor.
     ///
