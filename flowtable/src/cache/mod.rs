@@ -1,4 +1,4 @@
-//! Decisions that are remembered: in a table that all cores share, and in front of it what each core used last.
+//! Cached decisions: a flow table that all cores share, and a cache of each core's own in front of it.
 
 pub mod key;
 #[allow(unsafe_code)] // a prefetch, and a place that is cut to the table's size

@@ -1,8 +1,8 @@
-//! The decisions that one core has used most lately: a small, direct-mapped table before the one that is shared.
+//! Per-core flow cache: small, direct-mapped, in front of the shared flow table.
 //!
-//! A line a flow, private to its core, so looking is one line and no sequence lock. A place that is in use is not given
-//! to whoever comes: it is marked as idle first, and keeps its flow if that comes again before the next one wants the place. So a scan, whose flows come
-//! once each, drives nobody out. Keys of IPv6 addresses are too long for it.
+//! One cache line a flow, private to its core, so a hit reads one line and takes no sequence lock. A flow that is in use is not evicted
+//! by the first other flow that maps to its line: the line is marked first, and evicted if the flow was not used before the next one
+//! comes. So a scan, whose flows have one frame each, evicts nothing. Keys with IPv6 addresses don't fit.
 
 use crate::action::Action;
 use crate::cache::key::{Key, SHORT};
@@ -10,21 +10,21 @@ use crate::cache::slab::Decision;
 use crate::ids::PortId;
 use crate::mac::table::{EntryRef, Known};
 
-/// A remembered decision. One cache line.
+/// A cached decision. One cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Flow {
     pub(crate) key: [u64; SHORT],
     when: u64,
-    /// The MAC table's epoch at which the flow was last known to hold.
+    /// The MAC table's epoch at which the flow was last known to be valid.
     epoch: u32,
     pub(crate) action: Action,
     src: EntryRef,
     dst: EntryRef,
 }
 
-/// The greatest of the generations that a flow rests on, the second in which the shared entry was last told that the flow
-/// is in use, and in the lowest bit whether it was used since somebody else wanted the place. One word, so one comparison.
+/// The greatest generation that a flow depends on, the second in which the shared entry was last marked as in use, and in the lowest bit
+/// whether the flow was used since another one mapped to its line. One word, so one comparison.
 #[derive(Clone, Copy)]
 pub(crate) struct When(u64);
 
@@ -38,8 +38,8 @@ impl When {
 const USED: u64 = 1;
 
 impl Flow {
-    /// Whether it was decided at this stamp, is known to be in use in this second, and what it rests on still holds; then it
-    /// is in use.
+    /// Whether it was decided at this stamp, was marked as in use in this second, and the MAC entries that it depends on are unchanged.
+    /// Marks it as used if so.
     #[inline(always)]
     pub(crate) fn is_fresh(&mut self, when: When, epoch: u32, known: Known<'_>) -> bool {
         if self.when | USED != when.0 | USED {
@@ -59,60 +59,60 @@ impl Flow {
 const EMPTY: Flow =
     Flow { key: [0; SHORT], action: Action::Flood(0), when: 0, epoch: 0, src: EntryRef::NONE, dst: EntryRef::NONE };
 
-/// Frames of a port after which that is seen.
+/// Frames of a port after which its hit rate is judged.
 const TRIED: u32 = 1 << 12;
-/// Frames for which it is not asked then, if it knew fewer than half.
+/// Frames for which the cache is bypassed then, if fewer than half were hits.
 const LEFT_OUT: u32 = 1 << 17;
 
-/// The table. Belongs to one core.
+/// The cache. Belongs to one core.
 #[derive(Debug)]
-pub(crate) struct Front {
+pub(crate) struct CoreCache {
     flows: Box<[Flow]>,
     /// By port.
     worth: Box<[Worth]>,
 }
 
-/// Whether asking is worth it for a port: one of whose frames most are not known here would pay for both tables.
+/// Whether the cache is worth a look for a port: where most frames miss, each would pay for both tables.
 #[derive(Clone, Copy, Debug)]
 struct Worth {
-    /// Frames until this is seen anew.
+    /// Frames until the hit rate is judged again.
     left: u32,
-    /// Frames of these that weren't known.
+    /// Misses among these.
     n_missed: u32,
-    is_asked: bool,
+    is_on: bool,
 }
 
 impl Worth {
-    /// Seen anew, before so many frames.
+    /// Judges the hit rate, before a burst of `n` frames.
     #[cold]
     fn see(&mut self, n: u32) {
-        self.is_asked = !self.is_asked || self.n_missed <= TRIED / 2;
-        self.left = if self.is_asked { TRIED } else { LEFT_OUT } - n;
+        self.is_on = !self.is_on || self.n_missed <= TRIED / 2;
+        self.left = if self.is_on { TRIED } else { LEFT_OUT } - n;
         self.n_missed = 0;
     }
 }
 
-impl Front {
-    /// So many places, a power of two, for flows of so many ports. The memory is touched here, by the thread that calls it.
+impl CoreCache {
+    /// `n` lines, rounded up to a power of two, for `n_ports` ports. Touches the memory on the calling thread.
     pub(crate) fn new(n: usize, n_ports: usize) -> Self {
         let flows = vec![EMPTY; n.max(16).next_power_of_two()].into_boxed_slice();
-        let worth = vec![Worth { left: TRIED, n_missed: 0, is_asked: true }; n_ports].into_boxed_slice();
+        let worth = vec![Worth { left: TRIED, n_missed: 0, is_on: true }; n_ports].into_boxed_slice();
         Self { flows, worth }
     }
 
-    /// Whether to ask for so many frames of the port.
+    /// Whether to look here for the next `n` frames of the port.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst's frames")]
-    pub(crate) fn is_asked(&mut self, port: PortId, n: usize) -> bool {
+    pub(crate) fn is_on(&mut self, port: PortId, n: usize) -> bool {
         let Some(worth) = self.worth.get_mut(usize::from(port)) else { return true };
         match worth.left.checked_sub(n as u32) {
             Some(left) => worth.left = left,
             None => worth.see(n as u32),
         }
-        worth.is_asked
+        worth.is_on
     }
 
-    /// Of the frames that were asked for last, so many weren't known.
+    /// Counts `n` misses among the frames that were looked up last.
     #[inline(always)]
     pub(crate) fn missed(&mut self, port: PortId, n: u32) {
         if let Some(worth) = self.worth.get_mut(usize::from(port)) {
@@ -120,7 +120,7 @@ impl Front {
         }
     }
 
-    /// The flow's place, asked for from memory already.
+    /// Prefetches the line of a flow; returns its index.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "keeps the low bits of a hash")]
     pub(crate) fn prefetch(&self, hash: u64) -> u32 {
@@ -134,7 +134,7 @@ impl Front {
         place
     }
 
-    /// The entry at a place from [`Front::prefetch`].
+    /// The line at an index from [`CoreCache::prefetch`].
     #[inline(always)]
     pub(crate) fn at(&mut self, place: u32) -> &mut Flow {
         let mask = self.flows.len() - 1;
@@ -143,7 +143,7 @@ impl Front {
         unsafe { self.flows.get_unchecked_mut(place as usize & mask) }
     }
 
-    /// A flow was found in the shared table: it gets its place here, unless that is in use.
+    /// Enters a flow that was found in the shared table, unless its line is in use.
     #[inline(always)]
     pub(crate) fn offer(&mut self, place: u32, key: &Key, decision: &Decision, epoch: u32, now: u32) {
         if key.is_long() {
@@ -173,7 +173,7 @@ mod tests {
         Key::new(&header, 0)
     }
 
-    fn offer(front: &mut Front, n: u8, now: u32) {
+    fn offer(front: &mut CoreCache, n: u8, now: u32) {
         let decision =
             Decision { action: Action::Unicast(n.into()), stamp: 1, src: EntryRef::NONE, dst: EntryRef::NONE };
         front.offer(0, &key(n), &decision, 1, now);
@@ -186,9 +186,9 @@ mod tests {
 
     #[test]
     fn flow_in_use_keeps_its_place_and_one_that_ended_does_not() {
-        let mut front = Front::new(16, 66);
+        let mut front = CoreCache::new(16, 66);
         let macs = MacTable::new(1, 1, [1, 2]);
-        let is_there = |front: &mut Front, n, now| {
+        let is_there = |front: &mut CoreCache, n, now| {
             let flow = front.at(0);
             flow.key == key(n).short() && flow.is_fresh(When::new(1, now), 1, macs.known())
         };
@@ -208,12 +208,12 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "counts alone, and many of them")]
     fn port_that_is_seldom_known_is_left_out_for_a_while_and_others_are_not() {
-        let mut front = Front::new(16, 66);
-        let asked = |front: &mut Front, port, n_missed, n_bursts: u32| {
+        let mut front = CoreCache::new(16, 66);
+        let asked = |front: &mut CoreCache, port, n_missed, n_bursts: u32| {
             let asked = |_: &u32| {
-                let is_asked = front.is_asked(port, 32);
-                front.missed(port, if is_asked { n_missed } else { 0 });
-                is_asked
+                let is_on = front.is_on(port, 32);
+                front.missed(port, if is_on { n_missed } else { 0 });
+                is_on
             };
             (0..n_bursts).filter(asked).count()
         };

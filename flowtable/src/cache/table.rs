@@ -1,4 +1,4 @@
-//! Decisions remembered, one entry a flow, for all cores.
+//! Flow table: cached decisions, one entry a flow, shared by all cores.
 //!
 //! Buckets of a cache line hold slots, and a slot an entry's number beside 32 bits of its key's hash, so that whoever looks
 //! touches two lines: a bucket and the entry. A key has two candidate buckets. Readers write nothing and wait for nobody.

@@ -1,4 +1,4 @@
-//! How often decisions were remembered: counted by each core for itself, added up by control.
+//! Hits and misses of the flow caches: counted by each core for itself, added up by control.
 
 use crate::cache::table::{Entered, FlowTable};
 use crate::ids::PortId;
@@ -21,20 +21,20 @@ pub struct Tally {
 /// The flow table at a moment, and what all cores did with it since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowReport {
-    /// Flows that can be remembered.
+    /// Flows that the table can hold.
     pub capacity: u32,
-    /// Flows that are.
+    /// Flows that it holds.
     pub used: u32,
     /// How many each port may have when three quarters are in use.
     pub share: u32,
-    /// Flows that are remembered, by ingress port; ports without any are left out.
+    /// Flows by ingress port; ports without any are left out.
     pub by_port: Vec<(PortId, u32)>,
-    /// Frames that were decided by what a core had at hand.
+    /// Hits in a core's own cache, in frames.
     pub front_hits: u64,
-    /// Frames that were decided by the table.
+    /// Hits in the shared table, in frames.
     pub hits: u64,
-    /// Frames that were decided anew: their flow was not there, or rested on something that changed. `updates`, `inserts`, evictions and
-    /// `uncached` say what became of the answer.
+    /// Misses, in frames: the flow was not in the table, or stale. `updates`, `inserts`, evictions and `uncached` say what became of the
+    /// decision.
     pub misses: u64,
     /// Flows entered into free entries.
     pub inserts: u64,
@@ -46,7 +46,7 @@ pub struct FlowReport {
     pub evicted_over_share: u64,
     /// Flows whose decision was replaced.
     pub updates: u64,
-    /// Answers that were not remembered.
+    /// Decisions that were not cached.
     pub uncached: u64,
 }
 

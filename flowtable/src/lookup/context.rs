@@ -1,5 +1,5 @@
-//! What a core is asked: a burst of one port and one network, and what its answers rest on. Says what belongs into keys, and which
-//! frames are not to be decided at all.
+//! Look-up context of one burst: its frames, all of one port and one network, and what their decisions depend on. Builds the frames'
+//! keys, and says which frames need no decision.
 
 use crate::action::{Action, DropReason};
 use crate::cache::key::{Key, Mask};
@@ -8,9 +8,9 @@ use crate::network::Ingress;
 use crate::wire::header::{ETHERNET_LEN, Header, TAG_LEN};
 use crate::wire::tuple::Tuple;
 
-/// A burst on its way through the table.
+/// One burst and its look-up context.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct BurstContext<'a> {
     pub(crate) from: &'a Ingress,
     pub(crate) headers: &'a [Header],
     pub(crate) lens: &'a [u32],
@@ -20,16 +20,16 @@ pub(crate) struct Asked<'a> {
     pub(crate) frame_max: u32,
     /// Whether guests' own tags pass as they are.
     pub(crate) passes_tags: bool,
-    /// The greatest generation that an answer of now rests on.
+    /// The greatest generation that a decision made now depends on.
     pub(crate) stamp: u32,
-    /// Of the MAC table, before anything of it was looked at.
+    /// Epoch of the MAC table, read before any of its entries.
     pub(crate) epoch: u32,
     pub(crate) now: u32,
     /// The same, finer: see [`crate::mac::dispute::TICK_SHIFT`].
     pub(crate) tick: u32,
 }
 
-impl Asked<'_> {
+impl BurstContext<'_> {
     /// The words that every frame's key holds, a trunk's the VLAN too; and how many of its tags go before it is sent on, one at
     /// most: a trunk's outer one is its network's, elsewhere one that says a priority alone counts as none. No part of either
     /// is in what rules see.
@@ -56,8 +56,8 @@ impl Asked<'_> {
         }
     }
 
-    /// A frame's key and its hash, into their place. The hash is given once more, since it is needed at once, and a key that was
-    /// written in parts is slow to read. Beside it, as [`Asked::words`] says, tags that go.
+    /// Writes a frame's key and hash into `place`. Returns the hash too, since it is needed at once and a key that was just written in
+    /// parts is slow to read back; and the number of tags to remove, as [`BurstContext::words`] does.
     #[inline(always)]
     pub(crate) fn find_key(
         &self,

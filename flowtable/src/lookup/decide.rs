@@ -1,14 +1,14 @@
-//! The order in which a burst is decided: key and hash of every frame, then remembered decisions, then, for what is new,
-//! the whole question.
+//! Decides a burst: key and hash of every frame, then the core's own cache, then the shared flow table, then the slow path for flows
+//! that neither has.
 
 use crate::action::Action;
 use crate::cache::key::{Key, Mask};
-use crate::cache::per_core::{Flow, Front, When};
+use crate::cache::per_core::{CoreCache, Flow, When};
 use crate::cache::table::{Decision, FlowTable, Hit};
 use crate::cache::tally::Tally;
 use crate::ids::TrunkId;
-use crate::lookup::context::{Asked, refuse_vlan};
-use crate::lookup::slow_path::{Composed, Composer};
+use crate::lookup::context::{BurstContext, refuse_vlan};
+use crate::lookup::slow_path::{SlowDecision, SlowPath};
 use crate::mac::dispute::TICK_SHIFT;
 use crate::mac::table::{Known, MacTable};
 use crate::network::{Ingress, Networks};
@@ -17,13 +17,13 @@ use std::sync::Arc;
 
 /// Frames that [`Lookup::decide`] takes at once.
 pub const BURST_MAX: usize = 32;
-/// Decisions that a core has at hand: a quarter of a usual second-level cache.
-const FRONT_FLOWS: usize = 1 << 12;
+/// Flows in a core's own cache: a quarter of a usual second-level CPU cache.
+const CORE_CACHE_FLOWS: usize = 1 << 12;
 
-/// What one core decides with: flows, addresses and networks, which it shares with all others, and what it has at hand.
+/// What one core decides with: the tables of flows and addresses and the networks, shared by all cores, and its own flow cache.
 #[derive(Debug)]
 pub struct Lookup {
-    front: Front,
+    core_cache: CoreCache,
     flows: Arc<FlowTable>,
     macs: Arc<MacTable>,
     networks: Arc<Networks>,
@@ -33,22 +33,22 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// With nothing at hand yet but a few; see [`Lookup::make_room`].
+    /// With a cache of a few flows until [`Lookup::make_room`].
     pub fn new(flows: Arc<FlowTable>, macs: Arc<MacTable>, networks: Arc<Networks>) -> Self {
         let keys = Box::new([Default::default(); BURST_MAX]);
-        Self { front: Front::new(0, 0), flows, macs, networks, tally: Arc::default(), keys, tick: 0 }
+        Self { core_cache: CoreCache::new(0, 0), flows, macs, networks, tally: Arc::default(), keys, tick: 0 }
     }
 
-    /// What time it is, for who has an address that two use; once a turn. `now`: nanoseconds of the switch's clock.
+    /// Sets the time by which claims to an address are judged; once a turn. `now`: nanoseconds of the switch's clock.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "it wraps, and may")]
     pub fn set_time(&mut self, now: u64) {
         self.tick = (now >> TICK_SHIFT) as u32;
     }
 
-    /// Takes up the memory for what a core has at hand. For the thread that will use it, so that it lies near its CPU.
+    /// Allocates the core's own cache. Called on the core's thread, so that the memory is near its CPU.
     pub fn make_room(&mut self) {
-        self.front = Front::new(FRONT_FLOWS, self.flows.n_ports());
+        self.core_cache = CoreCache::new(CORE_CACHE_FLOWS, self.flows.n_ports());
     }
 
     /// Swaps the networks between bursts; the old value goes back to control, which frees it.
@@ -74,12 +74,12 @@ impl Lookup {
 
     /// Decides a burst of one ingress port.
     ///
-    /// `headers[k]` and `lens[k]` (bytes of the frame without FCS) say what came, `actions[k]` receives the answer; a frame
-    /// of length zero was refused before and keeps its action. `now`: seconds of the switch's clock.
-    /// True: some frames may have a tag that goes before they are sent on, which is the caller's to do: a trunk's outer one;
-    /// elsewhere what [`Header::is_priority_tagged`] says, since it was decided without it.
-    /// Shapes: all three of the same length, [`BURST_MAX`] at most. Two passes: hash and prefetch all, then compare; what
-    /// this core doesn't have at hand goes through the shared table in the same way.
+    /// Reads `headers[k]` and `lens[k]` (bytes of the frame without FCS), writes `actions[k]`; a frame of length zero was refused
+    /// before and keeps its action. `now`: seconds of the switch's clock.
+    /// Returns whether the caller must remove a tag of some frames before they are sent: a trunk's outer one; elsewhere one that
+    /// [`Header::is_priority_tagged`], since the decision was made without it.
+    /// Shapes: all three of the same length, [`BURST_MAX`] at most. Two passes: hash and prefetch all, then compare; flows that are
+    /// not in the core's cache go through the shared table in the same way.
     #[inline]
     pub fn decide(
         &mut self,
@@ -98,8 +98,7 @@ impl Lookup {
         self.decide_network(from, headers, lens, actions, now)
     }
 
-    /// For a port whose frames say by their outer tag to which network they belong: frames of one network that follow each
-    /// other are decided as a burst.
+    /// For a trunk, where a frame's outer tag names its network: consecutive frames of one network are decided as a burst.
     #[inline(never)]
     fn decide_trunk(
         &mut self,
@@ -137,7 +136,7 @@ impl Lookup {
         let stamp = from.generation.max(network.generation);
         let mask = Mask::new(self.networks.key_fields(from.port, from.network));
         let epoch = self.macs.epoch(from.network);
-        let asked = Asked {
+        let context = BurstContext {
             from,
             headers,
             lens,
@@ -149,78 +148,78 @@ impl Lookup {
             now,
             tick: self.tick,
         };
-        if !self.front.is_asked(from.port, headers.len()) {
-            self.decide_by_table(&asked, actions)
+        if !self.core_cache.is_on(from.port, headers.len()) {
+            self.decide_by_table(&context, actions)
         } else if mask.is_none() {
-            self.decide_by_addresses(&asked, actions)
+            self.decide_by_addresses(&context, actions)
         } else {
-            self.decide_by_rules(&asked, actions)
+            self.decide_by_rules(&context, actions)
         }
     }
 
-    /// Where no rules ask for more, two words are the key. Its other words can't differ: what is at hand with another kind of
-    /// key has another stamp, since rules have changed.
+    /// Without rules two words are the key. The others can't differ: a cached flow with a longer key has another stamp, since rules have
+    /// changed.
     #[inline(always)]
-    fn decide_by_addresses(&mut self, asked: &Asked<'_>, actions: &mut [Action]) -> bool {
+    fn decide_by_addresses(&mut self, context: &BurstContext<'_>, actions: &mut [Action]) -> bool {
         let mut keys = [[0; 2]; BURST_MAX];
         let mut places = [0; BURST_MAX];
         let mut n_popped = 0;
-        for (((header, &len), key), place) in asked.headers.iter().zip(asked.lens).zip(&mut keys).zip(&mut places) {
-            let (words, n) = asked.words(header, len);
+        for (((header, &len), key), place) in context.headers.iter().zip(context.lens).zip(&mut keys).zip(&mut places) {
+            let (words, n) = context.words(header, len);
             *key = words;
             n_popped |= n;
-            *place = self.front.prefetch(self.flows.hash_of(*key));
+            *place = self.core_cache.prefetch(self.flows.hash_of(*key));
         }
-        let missed = self.look_at_hand(asked, actions, &places, |_, flow, k| flow.key[..2] == keys[k]);
+        let missed = self.look_in_core_cache(context, actions, &places, |_, flow, k| flow.key[..2] == keys[k]);
         if missed != 0 {
             for k in bits(missed) {
                 let key = Key::from_words(keys[k]);
                 self.keys[k] = (key, self.flows.hash(&key));
                 self.flows.prefetch(self.keys[k].1);
             }
-            self.decide_missed::<true>(asked, actions, missed, &places);
+            self.decide_missed::<true>(context, actions, missed, &places);
         }
         n_popped != 0
     }
 
-    /// The same where rules ask for more.
+    /// The same with rules.
     #[inline(never)]
-    fn decide_by_rules(&mut self, asked: &Asked<'_>, actions: &mut [Action]) -> bool {
+    fn decide_by_rules(&mut self, context: &BurstContext<'_>, actions: &mut [Action]) -> bool {
         let mut places = [0; BURST_MAX];
         let mut n_popped = 0;
-        let frames = asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()).zip(&mut places);
+        let frames = context.headers.iter().zip(context.lens).zip(self.keys.iter_mut()).zip(&mut places);
         for (((header, &len), key), place) in frames {
-            let (hash, n) = asked.find_key(&self.flows, header, len, key);
+            let (hash, n) = context.find_key(&self.flows, header, len, key);
             n_popped |= n;
-            *place = self.front.prefetch(hash);
+            *place = self.core_cache.prefetch(hash);
         }
-        let missed = self.look_at_hand(asked, actions, &places, |keys, flow, k| flow.key == keys[k].0.short());
+        let missed = self.look_in_core_cache(context, actions, &places, |keys, flow, k| flow.key == keys[k].0.short());
         if missed != 0 {
             bits(missed).for_each(|k| self.flows.prefetch(self.keys[k].1));
-            self.decide_missed::<true>(asked, actions, missed, &places);
+            self.decide_missed::<true>(context, actions, missed, &places);
         }
         n_popped != 0
     }
 
-    /// The frames that what is at hand does not decide, a bit each.
+    /// Decides what the core's cache has; returns the frames that it hasn't, a bit each.
     #[inline(always)]
-    fn look_at_hand(
+    fn look_in_core_cache(
         &mut self,
-        asked: &Asked<'_>,
+        context: &BurstContext<'_>,
         actions: &mut [Action],
         places: &[u32; BURST_MAX],
         is_key: impl Fn(&[(Key, u64)], &Flow, usize) -> bool,
     ) -> u32 {
-        let n = asked.headers.len();
-        let all_fit = asked.all_fit();
-        let (known, when) = (self.macs.known(), When::new(asked.stamp, asked.now));
+        let n = context.headers.len();
+        let all_fit = context.all_fit();
+        let (known, when) = (self.macs.known(), When::new(context.stamp, context.now));
         let mut missed = 0u32;
         for k in 0..n {
-            if !all_fit && !asked.fits(k, &mut actions[k]) {
+            if !all_fit && !context.fits(k, &mut actions[k]) {
                 continue;
             }
-            let flow = self.front.at(places[k]);
-            if is_key(&self.keys[..], flow, k) && flow.is_fresh(when, asked.epoch, known) {
+            let flow = self.core_cache.at(places[k]);
+            if is_key(&self.keys[..], flow, k) && flow.is_fresh(when, context.epoch, known) {
                 actions[k] = flow.action;
             } else {
                 missed |= 1 << k;
@@ -228,33 +227,33 @@ impl Lookup {
         }
         let n_missed = missed.count_ones();
         self.tally.front_hits.add(n as u64 - u64::from(n_missed));
-        self.front.missed(asked.from.port, n_missed);
+        self.core_cache.missed(context.from.port, n_missed);
         missed
     }
 
-    /// Where the port has so many flows that few are at hand: the shared table is asked at once.
+    /// For a port with so many flows that few are in the core's cache: goes to the shared table at once.
     #[inline(never)]
-    fn decide_by_table(&mut self, asked: &Asked<'_>, actions: &mut [Action]) -> bool {
-        let (all_fit, mut n_popped) = (asked.all_fit(), 0);
-        for ((header, &len), key) in asked.headers.iter().zip(asked.lens).zip(self.keys.iter_mut()) {
-            let (hash, n) = asked.find_key(&self.flows, header, len, key);
+    fn decide_by_table(&mut self, context: &BurstContext<'_>, actions: &mut [Action]) -> bool {
+        let (all_fit, mut n_popped) = (context.all_fit(), 0);
+        for ((header, &len), key) in context.headers.iter().zip(context.lens).zip(self.keys.iter_mut()) {
+            let (hash, n) = context.find_key(&self.flows, header, len, key);
             n_popped |= n;
             self.flows.prefetch(hash);
         }
         let mut wanted = 0u32;
         for (k, action) in actions.iter_mut().enumerate() {
-            wanted |= u32::from(all_fit || asked.fits(k, action)) << k;
+            wanted |= u32::from(all_fit || context.fits(k, action)) << k;
         }
-        self.decide_missed::<false>(asked, actions, wanted, &[0; BURST_MAX]);
+        self.decide_missed::<false>(context, actions, wanted, &[0; BURST_MAX]);
         n_popped != 0
     }
 
-    /// The frames whose bit is set in `missed`, through the shared table, whose buckets were asked from memory: buckets, then
-    /// what entries rest on, then entries, each for all frames before the next. `KEEP`: they are kept at hand, in `places`.
+    /// Decides the frames whose bit is set in `missed` by the shared table, whose buckets were prefetched: buckets, then the MAC entries
+    /// that flows depend on, then flows, each for all frames before the next. `KEEP`: they are entered into the core's cache, at `places`.
     #[inline(never)]
     fn decide_missed<const KEEP: bool>(
         &mut self,
-        asked: &Asked<'_>,
+        context: &BurstContext<'_>,
         actions: &mut [Action],
         missed: u32,
         places: &[u32; BURST_MAX],
@@ -271,55 +270,55 @@ impl Lookup {
         for k in bits(missed) {
             let hit = if entries[k] == NONE { None } else { self.flows.get(entries[k], &self.keys[k].0) };
             actions[k] = match hit {
-                Some(hit) if is_fresh(&hit, asked, self.macs.known()) => {
+                Some(hit) if is_fresh(&hit, context, self.macs.known()) => {
                     n_hits += 1;
-                    self.found::<KEEP>(asked, k, places[k], &hit);
+                    self.found::<KEEP>(context, k, places[k], &hit);
                     hit.decision.action
                 }
-                _ => self.decide_slowly::<KEEP>(asked, k, places[k]),
+                _ => self.decide_slowly::<KEEP>(context, k, places[k]),
             };
         }
         self.tally.hits.add(n_hits);
     }
 
-    /// A flow of the table is in use: that is noted, and it is kept at hand if `KEEP`.
+    /// Marks a flow of the table as in use, and enters it into the core's cache if `KEEP`.
     #[inline(always)]
-    fn found<const KEEP: bool>(&mut self, asked: &Asked<'_>, k: usize, place: u32, hit: &Hit) {
-        let now = asked.now;
+    fn found<const KEEP: bool>(&mut self, context: &BurstContext<'_>, k: usize, place: u32, hit: &Hit) {
+        let now = context.now;
         if hit.seen != now {
             self.flows.touch(hit, now);
             self.macs.touch(hit.decision.src, now);
         }
         if KEEP {
-            self.front.offer(place, &self.keys[k].0, &hit.decision, asked.epoch, now);
+            self.core_cache.offer(place, &self.keys[k].0, &hit.decision, context.epoch, now);
         }
     }
 
-    /// The flow was not there, or rests on something that changed, when the burst's were looked for: it may be there by now,
-    /// entered by a frame before this one. If not, the whole question is asked.
+    /// The flow was not in the table, or stale, when the burst's flows were looked up. An earlier frame of the burst may have entered it
+    /// since; if not, the slow path decides.
     #[cold]
     #[inline(never)]
-    fn decide_slowly<const KEEP: bool>(&mut self, asked: &Asked<'_>, k: usize, place: u32) -> Action {
+    fn decide_slowly<const KEEP: bool>(&mut self, context: &BurstContext<'_>, k: usize, place: u32) -> Action {
         let (key, hash) = self.keys[k];
         let hit = self.flows.find(hash, &key);
-        if let Some(hit) = hit.filter(|hit| is_fresh(hit, asked, self.macs.known())) {
+        if let Some(hit) = hit.filter(|hit| is_fresh(hit, context, self.macs.known())) {
             self.tally.hits.add(1);
-            self.found::<KEEP>(asked, k, place, &hit);
+            self.found::<KEEP>(context, k, place, &hit);
             return hit.decision.action;
         }
         self.tally.misses.add(1);
-        let composer = Composer { macs: &self.macs, networks: &self.networks };
-        let Composed { action, rests_on } = composer.compose(asked, k, key.is_tagged());
+        let slow_path = SlowPath { macs: &self.macs, networks: &self.networks };
+        let SlowDecision { action, rests_on } = slow_path.decide(context, k, key.is_tagged());
         let Some((src, dst)) = rests_on else {
             self.tally.not_remembered();
             return action;
         };
-        let decision = Decision { action, stamp: asked.stamp, src, dst };
-        let now = asked.now;
+        let decision = Decision { action, stamp: context.stamp, src, dst };
+        let now = context.now;
         match hit {
             Some(hit) => self.tally.updated(self.flows.update(&hit, &decision, now)),
             None => {
-                let generation = asked.from.generation;
+                let generation = context.from.generation;
                 self.tally.entered(self.flows.insert(hash, &key, &decision, generation, &self.macs, now));
             }
         }
@@ -328,12 +327,12 @@ impl Lookup {
 }
 
 #[inline(always)]
-fn is_fresh(hit: &Hit, asked: &Asked<'_>, known: Known<'_>) -> bool {
+fn is_fresh(hit: &Hit, context: &BurstContext<'_>, known: Known<'_>) -> bool {
     let Decision { stamp, src, dst, .. } = hit.decision;
-    stamp == asked.stamp && known.holds(src) && known.holds(dst)
+    stamp == context.stamp && known.holds(src) && known.holds(dst)
 }
 
-/// The numbers of the bits that are set, from the lowest on.
+/// Numbers of the bits that are set, lowest first.
 #[inline(always)]
 fn bits(mut set: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {

@@ -1,69 +1,71 @@
-//! What would become of frames that are not sent yet: a hint for who has to wait, by a look that leaves no trace.
+//! Predicts the decision for frames that wait further back in a ring, without side effects: a hint for whether frames before them
+//! block them.
 //!
-//! Nothing is learned, remembered, counted or charged, so an answer may be wrong by the time the frame is decided.
+//! Learns, caches, counts and charges nothing, so a prediction may be wrong by the time the frame is decided.
 
 use crate::action::{Action, DropReason};
 use crate::cache::key::Mask;
-use crate::lookup::context::Asked;
+use crate::lookup::context::BurstContext;
 use crate::lookup::decide::Lookup;
-use crate::lookup::slow_path::{Composer, Right};
+use crate::lookup::slow_path::{Right, SlowPath};
 use crate::network::{Ingress, SourcePolicy};
 use crate::wire::header::Header;
 
 impl Lookup {
-    /// Foresees for each frame of one port what [`Lookup::decide`] would answer now. A frame of length zero is dropped.
+    /// Predicts for each frame of one port what [`Lookup::decide`] would decide now. A frame of length zero is dropped.
     ///
-    /// For ports of one network: a trunk's frames don't wait. Shapes as for [`Lookup::decide`], of any length.
+    /// For ports of one network: a trunk's frames never wait. Shapes as for [`Lookup::decide`], of any length.
     pub fn foresee(&self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action]) {
         let network = self.networks().network(from.network);
         let mask = Mask::new(self.networks().key_fields(from.port, from.network));
         let (frame_max, passes_tags) = (network.frame_max, network.passes_tags);
-        let asked = Asked { from, headers, lens, mask, frame_max, passes_tags, stamp: 0, epoch: 0, now: 0, tick: 0 };
+        let context =
+            BurstContext { from, headers, lens, mask, frame_max, passes_tags, stamp: 0, epoch: 0, now: 0, tick: 0 };
         for k in 0..headers.len().min(lens.len()).min(actions.len()) {
             // Most frames go where the one before them goes.
             actions[k] = match k.checked_sub(1) {
-                Some(before) if asked.is_alike(before, k) => actions[before],
-                _ => self.foresee_one(&asked, k),
+                Some(before) if context.is_alike(before, k) => actions[before],
+                _ => self.foresee_one(&context, k),
             };
         }
     }
 
-    fn foresee_one(&self, asked: &Asked<'_>, k: usize) -> Action {
+    fn foresee_one(&self, context: &BurstContext<'_>, k: usize) -> Action {
         let mut action = Action::Drop(DropReason::BadChain);
-        if asked.fits(k, &mut action) {
-            let composer = Composer { macs: self.macs(), networks: self.networks() };
-            action = composer.foresee(asked, k);
+        if context.fits(k, &mut action) {
+            let slow_path = SlowPath { macs: self.macs(), networks: self.networks() };
+            action = slow_path.foresee(context, k);
         }
         action
     }
 }
 
-impl Asked<'_> {
-    /// Whether nothing that a decision depends upon differs between two frames. Rules may ask for more than is compared.
+impl BurstContext<'_> {
+    /// Whether two frames get the same decision for sure. Not with rules, which may look at more than is compared.
     fn is_alike(&self, one: usize, other: usize) -> bool {
         let (one, other) = ((&self.headers[one], self.lens[one]), (&self.headers[other], self.lens[other]));
         self.mask.is_none() && one.1 == other.1 && one.0.0[..14] == other.0.0[..14]
     }
 }
 
-impl Composer<'_> {
-    /// As [`Composer::compose`], but the source address is only looked for.
-    fn foresee(&self, asked: &Asked<'_>, k: usize) -> Action {
-        let (from, header) = (asked.from, &asked.headers[k]);
-        let is_tagged = header.is_tagged() && !header.is_priority_tagged(asked.lens[k] as usize);
+impl SlowPath<'_> {
+    /// As [`SlowPath::decide`], but the source address is only looked up.
+    fn foresee(&self, context: &BurstContext<'_>, k: usize) -> Action {
+        let (from, header) = (context.from, &context.headers[k]);
+        let is_tagged = header.is_tagged() && !header.is_priority_tagged(context.lens[k] as usize);
         if let Some(reason) = self.refusal(from, header, is_tagged) {
             return Action::Drop(reason);
         }
-        if !self.may_seem_to_send(asked, header.src()) {
+        if !self.may_seem_to_send(context, header.src()) {
             return Action::Drop(DropReason::Spoofed);
         }
         let (action, _) = self.destination(from, header.dst());
-        if asked.mask.is_none() { action } else { self.networks.judge(from.port, action, &asked.tuple(k)) }
+        if context.mask.is_none() { action } else { self.networks.judge(from.port, action, &context.tuple(k)) }
     }
 
-    /// Whether the address is the port's, or may become it as far as can be said without trying.
-    fn may_seem_to_send(&self, asked: &Asked<'_>, src: [u8; 6]) -> bool {
-        let from = asked.from;
+    /// Whether the address is the port's, or could be learned as far as can be said without trying.
+    fn may_seem_to_send(&self, context: &BurstContext<'_>, src: [u8; 6]) -> bool {
+        let from = context.from;
         if !self.may_be_its(from, src) {
             return false;
         }
@@ -73,7 +75,7 @@ impl Composer<'_> {
         };
         match self.macs.find(from.network, src) {
             Some(found) if found.port == from.port => true,
-            Some(found) => match Right::new(self, from, found, src, asked.now, || false) {
+            Some(found) => match Right::new(self, from, found, src, context.now, || false) {
                 Right::None => false,
                 Right::Sends => matches!(from.source, SourcePolicy::Any(_)),
                 Right::Owns => true,

@@ -1,4 +1,4 @@
-//! From headers to actions: what is remembered first, then the slow path.
+//! From headers to actions: caches first, then the slow path.
 
 mod context;
 pub mod decide;

@@ -1,26 +1,26 @@
-//! The whole question, for a flow that is new, or rests on something that changed: may the frame be sent from here, where does its
-//! address lead to, and what do rules say.
+//! Slow path: decides a flow that is not cached, or whose cached decision is stale. May the port send from this source address, where
+//! is the destination, and do the rules allow it?
 
 use crate::action::{Action, DropReason};
 use crate::ids::{NetworkId, PortId};
-use crate::lookup::context::Asked;
+use crate::lookup::context::BurstContext;
 use crate::mac::table::{EntryRef, Found, Kind, Learned, MacTable};
 use crate::network::{Ingress, Networks, SourcePolicy};
 use crate::wire::header::Header;
 
-/// What it is asked of.
-pub(crate) struct Composer<'a> {
+/// The tables that the slow path reads.
+pub(crate) struct SlowPath<'a> {
     pub(crate) macs: &'a MacTable,
     pub(crate) networks: &'a Networks,
 }
 
-/// A decision and what it rests on. `None`: not worth remembering.
-pub(crate) struct Composed {
+/// A decision, and the MAC entries that it depends on; `None`: it must not be cached.
+pub(crate) struct SlowDecision {
     pub(crate) action: Action,
     pub(crate) rests_on: Option<(EntryRef, EntryRef)>,
 }
 
-impl Composed {
+impl SlowDecision {
     fn once(action: Action) -> Self {
         Self { action, rests_on: None }
     }
@@ -30,25 +30,25 @@ impl Composed {
     }
 }
 
-impl Composer<'_> {
-    /// The answer for frame `k`. Learns its source address, where that may be.
-    pub(crate) fn compose(&self, asked: &Asked<'_>, k: usize, is_tagged: bool) -> Composed {
-        let (from, header) = (asked.from, &asked.headers[k]);
+impl SlowPath<'_> {
+    /// Decides frame `k`, and learns its source address where the port may have it.
+    pub(crate) fn decide(&self, context: &BurstContext<'_>, k: usize, is_tagged: bool) -> SlowDecision {
+        let (from, header) = (context.from, &context.headers[k]);
         if let Some(reason) = self.refusal(from, header, is_tagged) {
-            return Composed::drop(reason);
+            return SlowDecision::drop(reason);
         }
-        let src_entry = match self.source(asked, header) {
+        let src_entry = match self.source(context, header) {
             Ok(entry) => entry,
-            Err(reason) => return Composed::drop(reason),
+            Err(reason) => return SlowDecision::drop(reason),
         };
         let (mut action, dst_entry) = self.destination(from, header.dst());
-        if !asked.mask.is_none() {
-            action = self.networks.judge(from.port, action, &asked.tuple(k));
+        if !context.mask.is_none() {
+            action = self.networks.judge(from.port, action, &context.tuple(k));
         }
-        Composed { action, rests_on: src_entry.map(|entry| (entry, dst_entry)) }
+        SlowDecision { action, rests_on: src_entry.map(|entry| (entry, dst_entry)) }
     }
 
-    /// Why the frame is refused for what it is, whoever it is for.
+    /// Why the frame is dropped whatever its destination is.
     pub(crate) fn refusal(&self, from: &Ingress, header: &Header, is_tagged: bool) -> Option<DropReason> {
         let (src, dst) = (header.src(), header.dst());
         if is_tagged && from.trunk.is_none() && !self.networks.network(from.network).passes_tags {
@@ -76,7 +76,8 @@ impl Composer<'_> {
         }
     }
 
-    /// Whom a frame to this address goes to: a guest that takes no frames has perhaps moved to where the uplink leads.
+    /// The port that a frame to this address goes to. A guest none of whose receive rings is started may have moved to another host, so
+    /// its frames go to the uplink.
     fn way_to(&self, from: &Ingress, found: Found) -> PortId {
         match self.networks.network(from.network).uplink {
             Some(uplink) if uplink.port != from.port && self.macs.is_resting(found.port) => uplink.port,
@@ -84,17 +85,17 @@ impl Composer<'_> {
         }
     }
 
-    /// Whether the port may send from this address; learns it, or moves it here. `Ok(None)`: it may, but nothing was
-    /// remembered, so the decision must not be either.
-    fn source(&self, asked: &Asked<'_>, header: &Header) -> Result<Option<EntryRef>, DropReason> {
-        let (from, src) = (asked.from, header.src());
-        // What is its own, and what isn't, comes before what can be remembered.
+    /// Whether the port may send from this address; learns it, or moves it here. `Ok(None)`: it may, but the address was not learned, so
+    /// the decision must not be cached.
+    fn source(&self, context: &BurstContext<'_>, header: &Header) -> Result<Option<EntryRef>, DropReason> {
+        let (from, src) = (context.from, header.src());
+        // Whether the port may use the address comes before whether there is room to learn it.
         if !self.may_be_its(from, src) {
             return Err(DropReason::Spoofed);
         }
         match self.macs.find(from.network, src) {
-            Some(found) => self.known(asked, found, header),
-            None => self.unknown(asked, header),
+            Some(found) => self.known(context, found, header),
+            None => self.unknown(context, header),
         }
     }
 
@@ -107,12 +108,12 @@ impl Composer<'_> {
         }
     }
 
-    /// Nobody has the address.
-    fn unknown(&self, asked: &Asked<'_>, header: &Header) -> Result<Option<EntryRef>, DropReason> {
-        let (from, now, src) = (asked.from, asked.now, header.src());
+    /// The address is not in the table.
+    fn unknown(&self, context: &BurstContext<'_>, header: &Header) -> Result<Option<EntryRef>, DropReason> {
+        let (from, now, src) = (context.from, context.now, header.src());
         let (kind, address_max) = match from.source {
             SourcePolicy::Fixed(_) => (Kind::Static, u32::MAX),
-            // From here on no other address can be its own, whatever becomes of this one's entry.
+            // From here on the port can own no other address, whatever becomes of this one's entry.
             SourcePolicy::Sticky if !self.macs.pin(from.port, from.network, src) => return Err(DropReason::Spoofed),
             SourcePolicy::Sticky => (Kind::Sticky, u32::MAX),
             SourcePolicy::Learn(n) => (Kind::Counted, n),
@@ -125,7 +126,7 @@ impl Composer<'_> {
             Learned::Yes(entry) => Ok(Some(entry)),
             Learned::PortFull => Self::not_learned(from, DropReason::Spoofed),
             Learned::NotNow => match self.macs.find(from.network, src) {
-                Some(found) => self.known(asked, found, header),
+                Some(found) => self.known(context, found, header),
                 None => Self::not_learned(from, DropReason::NotLearned),
             },
         }
@@ -150,8 +151,8 @@ impl Composer<'_> {
         self.macs.may_move(from.port, now) || from.trunk.is_some() && self.macs.reserves().may_move(from.network, now)
     }
 
-    /// What becomes of a frame whose source could not be entered. Of a port with a number of addresses nobody could tell then how many
-    /// it has; of others it is known what they may.
+    /// What to do with a frame whose source address could not be learned. For a port with a bound on its number of addresses that would be
+    /// one address too many that nobody counts, so the frame is dropped; other ports' rights don't depend on the table.
     fn not_learned(from: &Ingress, reason: DropReason) -> Result<Option<EntryRef>, DropReason> {
         match from.source {
             SourcePolicy::Learn(_) => Err(reason),
@@ -160,14 +161,15 @@ impl Composer<'_> {
     }
 
     /// The address is in the table.
-    fn known(&self, asked: &Asked<'_>, found: Found, header: &Header) -> Result<Option<EntryRef>, DropReason> {
-        let (from, now, src) = (asked.from, asked.now, header.src());
+    fn known(&self, context: &BurstContext<'_>, found: Found, header: &Header) -> Result<Option<EntryRef>, DropReason> {
+        let (from, now, src) = (context.from, context.now, header.src());
         if found.port == from.port {
             self.macs.touch(found.entry, now);
             self.macs.heard(found.entry);
             return Ok(Some(found.entry));
         }
-        let claim = || self.macs.claim(found, from.port, asked.tick, self.is_firm(from, found.port, header.dst(), now));
+        let claim =
+            || self.macs.claim(found, from.port, context.tick, self.is_firm(from, found.port, header.dst(), now));
         match Right::new(self, from, found, src, now, claim) {
             Right::None => Err(DropReason::Spoofed),
             Right::Sends if matches!(from.source, SourcePolicy::Any(_)) => Ok(None),
@@ -177,8 +179,8 @@ impl Composer<'_> {
         }
     }
 
-    /// Whether a frame from the wire, from an address that port `holder` took from there, can't be one of the holder's own that came
-    /// back: it is for a guest here that takes frames, to whom those are sent without leaving the host.
+    /// Whether a frame from the wire, from an address that port `holder` took from there, can't be one of the holder's own frames that the
+    /// fabric sent back: its destination is a guest on this host, to which the holder's frames don't leave the host.
     fn is_firm(&self, from: &Ingress, holder: PortId, dst: [u8; 6], now: u32) -> bool {
         from.trunk.is_some()
             && self.macs.owners().is_on_trial(holder, now)
@@ -194,7 +196,7 @@ impl Composer<'_> {
             SourcePolicy::Fixed(_) => take(Kind::Static, u32::MAX),
             SourcePolicy::Sticky if !macs.pin(from.port, from.network, src) => return Err(DropReason::Spoofed),
             SourcePolicy::Sticky => take(Kind::Sticky, u32::MAX),
-            // By the uplink alone, from a port that rests or was silent: at most one a port, which its bound need not keep out.
+            // Only an uplink gets here, for the address of a port that rests or was silent: at most one for each port.
             SourcePolicy::Learn(_) | SourcePolicy::Any(_) if found.kind >= Kind::Sticky => {
                 let is_resting = macs.is_resting(found.port);
                 if is_resting { macs.send_away(found, from.port, now) } else { take(Kind::Learned, u32::MAX) }
@@ -217,7 +219,7 @@ impl Composer<'_> {
                 owners.doubt(found.port, now);
             }
         }
-        // Another one may have it by now; what is decided then is true of this moment.
+        // Another core may have moved it since; then the decision holds for this frame alone.
         Ok(self.macs.find(from.network, src).filter(|found| found.port == from.port).map(|found| found.entry))
     }
 
@@ -226,36 +228,37 @@ impl Composer<'_> {
     }
 }
 
-/// What right a port has to an address that is behind another one.
+/// What right a port has to an address that the table has behind another port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
-    /// None: another one's it is, and stays.
+    /// None: the address is the other port's.
     None,
-    /// It may send from it if it may send from any, and the address stays where it is.
+    /// It may send from it if its policy allows any address; the entry stays where it is.
     Sends,
-    /// It is its own; it takes no frames for now, so the address stays where it is.
+    /// The address is its own, but none of its receive rings is started, so the entry stays where it is.
     Owns,
-    /// It has it from now on.
+    /// The entry moves to it.
     Has,
 }
 
 impl Right {
-    /// Of port `from` to what is `found` elsewhere. `claim`: claims it, where that counts, and says whether it is proven by that.
+    /// The right of port `from` to an address `found` behind another one. `claim` records a claim to it, and returns whether the claims
+    /// prove it now.
     pub(crate) fn new(
-        composer: &Composer<'_>,
+        slow_path: &SlowPath<'_>,
         from: &Ingress,
         found: Found,
         src: [u8; 6],
         now: u32,
         claim: impl Fn() -> bool,
     ) -> Self {
-        let is_resting = |port| composer.macs.is_resting(port);
+        let is_resting = |port| slow_path.macs.is_resting(port);
         let proven = || if claim() { Right::Has } else { Right::Sends };
         match from.source {
             SourcePolicy::Fixed(_) if is_resting(from.port) => Right::Owns,
             SourcePolicy::Fixed(_) => Right::Has,
             _ if found.is_away => Right::None,
-            // From the wire: what a guest here takes frames for is the guest's.
+            // From the wire: the address of a guest here whose receive ring is started is the guest's.
             _ if from.trunk.is_some() => match found.kind {
                 _ if is_resting(found.port) => Right::Has,
                 Kind::Static => Right::None,
@@ -268,14 +271,14 @@ impl Right {
                 }
                 Kind::Counted | Kind::Learned => proven(),
             },
-            // From a guest: what is behind the uplink is the wire's.
+            // From a guest: an address behind the uplink is the wire's.
             SourcePolicy::Sticky
-                if composer.is_wire(from.network, found.port)
-                    && !composer.macs.may_be_moved(found, from.port, from.network, src, now) =>
+                if slow_path.is_wire(from.network, found.port)
+                    && !slow_path.macs.may_be_moved(found, from.port, from.network, src, now) =>
             {
                 Right::None
             }
-            _ if composer.is_wire(from.network, found.port) => proven(),
+            _ if slow_path.is_wire(from.network, found.port) => proven(),
             // Between guests.
             _ if found.kind >= Kind::Sticky => Right::None,
             SourcePolicy::Sticky if found.kind == Kind::Counted && !is_resting(found.port) => proven(),
