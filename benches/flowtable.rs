@@ -4,7 +4,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use flowtable::cache::table::{Decision, Entered};
-use flowtable::mac::table::{EntryRef, Kind, Learned};
+use flowtable::mac::entry::{EntryRef, Kind, Learned};
 use flowtable::rules::policy::{Cidr, Proto, Rule};
 use flowtable::{
     Action, Direction, FlowTable, HEADER_MAX, Header, Ingress, Key, KeyFields, Lookup, MacTable, Mask, Networks,

@@ -8,7 +8,7 @@
 //! - [`wire`]: the private `header` of a frame, and the `tuple` of what rules can ask of it
 //! - [`rules`]: a NIC's rules, compiled (`policy`), and what they say of a frame
 //! - [`network`]: broadcast domains, and what an ingress port may do
-//! - [`mac`]: the MAC `table`, shared by all cores; `owner`: which address is a port's own, and whether it takes frames; `dispute`: who
+//! - [`mac`]: the MAC `table`, shared by all cores, and its `entry`; how addresses are learned (`learn`), and ports' own ones (`owned`); `owner`: which address is a port's own, and whether it takes frames; `dispute`: who
 //!   has one that a guest and the wire both use; `budget`: how much a port may change of it in a second; `reserve`: how much of it is each
 //!   network's own
 //! - [`cache`]: the `key` that a flow is recognised by; the `table` of decisions, one entry a flow, shared by all cores; its entries

@@ -3,7 +3,8 @@
 #![cfg(loom)]
 #![allow(missing_docs)]
 
-use flowtable::mac::table::{Found, Kind, Learned, MacTable};
+use flowtable::mac::entry::{Found, Kind, Learned};
+use flowtable::mac::table::MacTable;
 use flowtable::memory::reclaim::Quiet;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;

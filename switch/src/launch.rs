@@ -10,8 +10,8 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use config::{Listens, MacPolicy, Nic, PortKind, Topology};
+use flowtable::mac::entry::Learned;
 use flowtable::mac::reserve;
-use flowtable::mac::table::Learned;
 use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy};
 use pmd::Fleet;
 use pmd::fleet::FleetOptions;
@@ -433,7 +433,7 @@ fn ingress(port: PortId, nic: &Nic, any_max: usize) -> Ingress {
 fn set_static_macs<'p>(fleet: &Fleet, ports: impl Iterator<Item = (&'p String, &'p Ingress)>) -> Result<(), String> {
     for (name, &ingress) in ports {
         let Ingress { port: id, network, source: SourcePolicy::Fixed(mac), .. } = ingress else { continue };
-        let learned = fleet.macs().learn(network, mac, id, flowtable::mac::table::Kind::Static, 1, 0);
+        let learned = fleet.macs().learn(network, mac, id, flowtable::mac::entry::Kind::Static, 1, 0);
         if !matches!(learned, Learned::Yes(_)) {
             return Err(format!("{name}: there is no room in the MAC table for its address"));
         }

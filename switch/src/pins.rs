@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use flowtable::mac::table::Kind;
+use flowtable::mac::entry::Kind;
 use flowtable::{Ingress, MacTable, PortId, SourcePolicy};
 use pmd::shm::{FileId, GuestMemory};
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use flowtable::mac::table::{Kind, Row};
+use flowtable::mac::entry::{Kind, Row};
 use flowtable::{DropReason, Ingress, PortId, SourcePolicy};
 use pmd::stats::Counters;
 use pmd::time::{Clock, Nanos};

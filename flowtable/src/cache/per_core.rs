@@ -8,7 +8,8 @@ use crate::action::Action;
 use crate::cache::key::{Key, SHORT};
 use crate::cache::slab::Decision;
 use crate::ids::PortId;
-use crate::mac::table::{EntryRef, Known};
+use crate::mac::entry::EntryRef;
+use crate::mac::table::Known;
 
 /// A cached decision. One cache line.
 #[derive(Clone, Copy, Debug)]

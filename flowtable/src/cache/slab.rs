@@ -10,7 +10,7 @@
 use crate::action::Action;
 use crate::cache::key::{Key, LONG, SHORT};
 use crate::ids::PortId;
-use crate::mac::table::EntryRef;
+use crate::mac::entry::EntryRef;
 use crate::memory::cache_line::{Apart, Line, Lines, Words, prefetch, zeroed};
 use crate::memory::sync::{AtomicU32, AtomicU64, Ordering, fence};
 

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::action::Action;
-use crate::mac::table::{EntryRef, Kind, Learned};
+use crate::mac::entry::{EntryRef, Kind, Learned};
 use crate::wire::header::Header;
 use crate::wire::tuple::{Kind as Family, Tuple};
 use proptest::collection::vec;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::mac::dispute::GAP;
+use crate::mac::entry::{Kind, Learned, Row};
 use crate::mac::owner::Owners;
-use crate::mac::table::{Kind, Learned, Row};
 
 const SPOOFED: Action = Action::Drop(DropReason::Spoofed);
 const FLOOD_2: Action = Action::Flood(2);

@@ -4,7 +4,8 @@
 use crate::action::{Action, DropReason};
 use crate::ids::{NetworkId, PortId};
 use crate::lookup::context::BurstContext;
-use crate::mac::table::{EntryRef, Found, Kind, Learned, MacTable};
+use crate::mac::entry::{EntryRef, Found, Kind, Learned};
+use crate::mac::table::MacTable;
 use crate::network::{Ingress, Networks, SourcePolicy};
 use crate::wire::header::Header;
 

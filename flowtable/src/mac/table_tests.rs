@@ -1,6 +1,7 @@
 //! Addresses that come, move, stay and go.
 
 use super::*;
+use crate::mac::entry::Learned;
 
 const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const B: [u8; 6] = [2, 0, 0, 0, 0, 2];

@@ -2,7 +2,8 @@
 
 use super::{ANY, check, find, learn, mac, table};
 use flowtable::cache::table::{Decision, Entered, Hit};
-use flowtable::mac::table::{EntryRef, Kind, MacTable};
+use flowtable::mac::entry::{EntryRef, Kind};
+use flowtable::mac::table::MacTable;
 use flowtable::{Action, FlowTable, Header, Key};
 use loom::sync::Arc;
 use loom::thread;
