@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::path::PathBuf;
 
+use crate::diagnostics::{At, Mistakes, shown};
 use crate::limit::vm_limit;
 use crate::nearest::nearest;
 use crate::nic::NicCheck;
 use crate::node::{Node, Value};
-use crate::report::{At, Mistakes, shown};
 use crate::scalar;
 use crate::source::Sources;
 use crate::topology::{

@@ -20,16 +20,16 @@
 //! - `scalar`: one value of the file to one checked value
 //! - `units`: quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU, a MAC address
 //! - `nearest`: guessing what was meant by a word that isn't known
-//! - `report`: what is wrong with a file, told as a good compiler tells it
+//! - `diagnostics`: what is wrong with a file, told as a good compiler tells it
 #![forbid(unsafe_code)]
 
 mod check;
+mod diagnostics;
 mod limit;
 mod nearest;
 mod nic;
 mod node;
 mod raw;
-mod report;
 mod rule;
 mod rules;
 mod scalar;
@@ -40,9 +40,9 @@ mod topology;
 mod units;
 mod uplink;
 
+pub use diagnostics::{Diagnostic, Report};
 pub use limit::{Limit, VmLimit};
 pub use nearest::nearest;
-pub use report::{Diagnostic, Report};
 pub use rule::{Cidr, Direction, Proto, Rule, Verdict};
 pub use schema::{json_schema, schema};
 pub use topology::{
@@ -59,7 +59,7 @@ use std::path::Path;
 /// # Errors
 /// [`Report`]: all mistakes of all these files at once.
 pub fn load(path: &Path) -> Result<Topology, Report> {
-    let mut mistakes = report::Mistakes::default();
+    let mut mistakes = diagnostics::Mistakes::default();
     let topology = source::load(path, &mut mistakes).and_then(|sources| check::topology(&sources, &mut mistakes));
     mistakes.conclude(topology)
 }
@@ -69,7 +69,7 @@ pub fn load(path: &Path) -> Result<Topology, Report> {
 /// # Errors
 /// [`Report`]: all mistakes at once.
 pub fn parse(text: &str, file_name: &str) -> Result<Topology, Report> {
-    let mut mistakes = report::Mistakes::default();
+    let mut mistakes = diagnostics::Mistakes::default();
     let sources = source::parse(text, file_name, &mut mistakes);
     let topology = sources.and_then(|sources| check::topology(&sources, &mut mistakes));
     mistakes.conclude(topology)

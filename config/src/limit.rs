@@ -3,8 +3,8 @@
 //! What a limit means to a core is in `pmd`; here is refused what could not be kept to, or would limit nothing.
 
 use crate::check::optional;
+use crate::diagnostics::{At, Mistakes};
 use crate::node::{Node, Value};
-use crate::report::{At, Mistakes};
 use crate::scalar;
 use crate::units::{BitsPerSec, Bytes, Micros, PacketsPerSec};
 

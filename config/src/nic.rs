@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::check::{Check, NAMES_COMPARED_MAX, NetworkSeen, XDP_ENDS, claim, optional};
+use crate::diagnostics::{At, shown};
 use crate::nearest::nearest;
 use crate::node::Node;
-use crate::report::{At, shown};
 use crate::rules::rules;
 use crate::scalar;
 use crate::topology::{Listens, MacPolicy, Nic, PortKind, XDP_MTU_MAX};

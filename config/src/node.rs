@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Location, Options, Spanned};
 
-use crate::report::{At, Mistakes};
+use crate::diagnostics::{At, Mistakes};
 use crate::syntax;
 
 /// Nesting that is followed; the schema needs a dozen.

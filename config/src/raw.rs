@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
+use crate::diagnostics::{At, Mistakes, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
-use crate::report::{At, Mistakes, shown};
 
 /// What this version can't do yet: (mapping, key). Refused by name, never ignored; a row goes when the thing works.
 pub(crate) static NOT_YET: &[(&Shape, &str)] = &[(&TOPOLOGY, "metrics"), (&UPLINK, "rate"), (&VM, "share")];

@@ -213,5 +213,5 @@ impl fmt::Display for Rule {
 }
 
 #[cfg(test)]
-#[path = "rule_tests.rs"]
+#[path = "rules_tests.rs"]
 mod tests;

@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
+use crate::diagnostics::{At, Mistakes, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
-use crate::report::{At, Mistakes, shown};
 use crate::rule::{Cidr, Direction, PROTOS, Proto, Rule, Verdict};
 use crate::scalar;
 

@@ -7,9 +7,9 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use crate::diagnostics::{Mistakes, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
-use crate::report::{Mistakes, shown};
 use crate::units::BadValue;
 
 /// Longest path that fits into a `sockaddr_un` with its closing zero.
@@ -195,7 +195,7 @@ fn checked_path(text: &str) -> Result<PathBuf, BadValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::At;
+    use crate::diagnostics::At;
 
     fn text(text: &str, quoted: bool) -> Node {
         Node { at: At::char(0, 1, 1), value: Value::Text { text: text.into(), quoted } }

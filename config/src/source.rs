@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use crate::diagnostics::{At, Mistakes, shown};
 use crate::node::{self, Node};
 use crate::raw;
-use crate::report::{At, Mistakes, shown};
 
 /// A file larger than this is no topology.
 const FILE_BYTES_MAX: u64 = 16 << 20;

@@ -5,7 +5,7 @@
 
 use serde_saphyr::Error;
 
-use crate::report::{At, Mistakes};
+use crate::diagnostics::{At, Mistakes};
 
 /// A phrase of the parser's, what we say, and what to do.
 struct Phrase(&'static str, &'static str, &'static str);

@@ -1,8 +1,8 @@
 //! One uplink's tree to its checked value.
 
 use crate::check::{Check, optional};
+use crate::diagnostics::shown;
 use crate::node::Node;
-use crate::report::shown;
 use crate::scalar;
 use crate::topology::{DEFAULT_RING, Uplink, XdpMode};
 
