@@ -6,6 +6,7 @@
 //!
 //! In reading order:
 //! - `topology`: the checked values: what the daemon is given
+//! - `remarks`: what in them is no mistake, and perhaps not meant
 //! - `source`: files to trees: the main one and those it includes
 //! - `node`: YAML to a tree whose every node knows where it is written
 //! - `syntax`: why a file is not YAML that can be used
@@ -30,6 +31,7 @@ mod nearest;
 mod nic;
 mod node;
 mod raw;
+mod remarks;
 mod rule;
 mod rules;
 mod scalar;
@@ -41,13 +43,12 @@ mod units;
 mod uplink;
 
 pub use diagnostics::{Diagnostic, Report};
-pub use limit::{Limit, VmLimit};
 pub use nearest::nearest;
 pub use rule::{Cidr, Direction, Proto, Rule, Verdict};
 pub use schema::{json_schema, schema};
 pub use topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE, Idle, Listens,
-    MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm, XDP_MTU_MAX, XdpMode, port_name,
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE, Idle, Limit, Listens,
+    MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm, VmLimit, XDP_MTU_MAX, XdpMode, port_name,
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, MacAddr, Micros, PacketsPerSec};
 pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;

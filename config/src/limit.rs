@@ -1,11 +1,12 @@
 //! One VM's `limit` to its checked value.
 //!
-//! What a limit means to a core is in `pmd`; here is refused what could not be kept to, or would limit nothing.
+//! What a limit means to a core is in `pmd`. Refused here: a limit that could not be kept to, or would limit nothing.
 
 use crate::check::optional;
 use crate::diagnostics::{At, Mistakes};
 use crate::node::{Node, Value};
 use crate::scalar;
+use crate::topology::{Limit, VmLimit};
 use crate::units::{BitsPerSec, Bytes, Micros, PacketsPerSec};
 
 /// Rates that can be kept to, in bits a second.
@@ -21,47 +22,8 @@ const BURSTS_PER_SEC_MAX: u64 = 4_000;
 const QUEUE_MIN: u64 = 1_000;
 const QUEUE_MAX: u64 = 1_000_000;
 const QUEUE_DEFAULT: u64 = 20_000;
-/// Frames in a guest's ring, as drivers have them.
-const RING_FRAMES: u64 = 256;
-/// A ring that takes longer than this to be emptied, in microseconds, is worth a remark.
-const RING_TIME_MAX: u64 = 200_000;
 /// Bytes of an Ethernet header.
 const ETHERNET_LEN: u64 = 14;
-
-/// The most that a VM may send and get, over all its NICs. Both none: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VmLimit {
-    /// What it may send. What is over it waits in the VM's rings.
-    pub from_vm: Option<Limit>,
-    /// What it may get. What is over it waits, or is dropped: see [`Limit::queue`].
-    pub to_vm: Option<Limit>,
-}
-
-/// One direction's limit: a rate, packets, or both. Ethernet frames without FCS are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// Bits a second, 10 kbit/s to 400 Gbit/s.
-    pub rate: Option<BitsPerSec>,
-    /// Packets a second, a thousand million at most.
-    pub packets: Option<PacketsPerSec>,
-    /// Bytes that may pass at once: at least the longest frame that the VM's networks allow, and a four-thousandth of a second
-    /// of the rate. None: 64 KiB, or four milliseconds of the rate if that is more. None where there is no rate.
-    pub burst: Option<Bytes>,
-    /// Of what a VM may get: how long what is over it may wait in the switch, 1 ms to 1 s, as 20 ms where the file doesn't say;
-    /// none: it is dropped. Of what a VM may send: none, since that waits in its rings.
-    pub queue: Option<Micros>,
-}
-
-impl VmLimit {
-    /// How long a guest's ring full of frames of `frame` bytes to the VM takes to be emptied, where that is worth a remark: for those who
-    /// send to it from this host the ring is the queue.
-    pub(crate) fn ring_time(&self, frame: u64) -> Option<Micros> {
-        let limit = self.to_vm.filter(|limit| limit.queue.is_some())?;
-        let by_bits = limit.rate.map_or(0, |rate| RING_FRAMES * frame * 8 * 1_000_000 / rate.value());
-        let by_packets = limit.packets.map_or(0, |packets| RING_FRAMES * 1_000_000 / packets.value());
-        Micros::new(by_bits.max(by_packets)).filter(|time| time.value() > RING_TIME_MAX)
-    }
-}
 
 /// Reads the `limit` of a VM. `mtu`: the largest of its networks'. None: it is noted why.
 pub(crate) fn vm_limit(node: Option<&Node>, mtu: u16, mistakes: &mut Mistakes) -> Option<VmLimit> {

@@ -5,9 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::limit::VmLimit;
-use crate::rule::{Rule, without_effect};
-use crate::units::{CoreId, MacAddr};
+use crate::rule::Rule;
+use crate::units::{BitsPerSec, Bytes, CoreId, MacAddr, Micros, PacketsPerSec};
 
 /// Where the control socket is when the file doesn't say.
 pub const DEFAULT_CONTROL_PATH: &str = "/run/weir/control.sock";
@@ -62,52 +61,7 @@ impl Topology {
     pub fn nics(&self) -> impl Iterator<Item = (&Vm, &Nic)> {
         self.vms.iter().flat_map(|vm| vm.nics.iter().map(move |nic| (vm, nic)))
     }
-
-    /// What is no mistake, and perhaps not meant: a sentence each.
-    pub fn remarks(&self) -> Vec<String> {
-        let of_nic = |(vm, nic): (&Vm, &Nic)| {
-            let port = port_name(vm, nic);
-            let remark =
-                |rule| format!("rule `{rule}` of {port} has no effect: no rule below it denies what it allows");
-            without_effect(&nic.rules).map(remark).collect::<Vec<_>>()
-        };
-        self.nics().flat_map(of_nic).chain(self.vms.iter().filter_map(|vm| self.slow_rings(vm))).collect()
-    }
-
-    /// What is said of a limit at which other VMs' rings stay full for long.
-    fn slow_rings(&self, vm: &Vm) -> Option<String> {
-        let networks: Vec<usize> = vm.nics.iter().map(|nic| nic.network_idx).collect();
-        let is_sender = |(other, nic): (&Vm, &Nic)| other.name != vm.name && networks.contains(&nic.network_idx);
-        self.nics().any(is_sender).then_some(())?;
-        let mtu = networks.iter().map(|&idx| self.networks[idx].mtu).max()?;
-        let frame = u64::from(mtu) + 14;
-        let time = vm.limit.ring_time(frame)?;
-        let name = &vm.name;
-        Some(format!(
-            "what other VMs send to {name} waits in their rings at its `to-vm` limit: 256 frames of {frame} bytes take {} ms there (a shorter ring, or \
-             `queue: none` and drops, take less)",
-            time.value() / 1000
-        ))
-    }
-
-    /// What is to be said of NICs whose first address sticks. None: there are none.
-    pub fn advice_on_macs(&self) -> Option<String> {
-        let names = self.nics().filter(|(_, nic)| nic.mac == MacPolicy::Sticky).map(|(vm, nic)| port_name(vm, nic));
-        let names: Vec<_> = names.collect();
-        let (shown, more) = names.split_at(names.len().min(NAMES_SHOWN));
-        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-        (!shown.is_empty()).then(|| {
-            format!(
-                "no `mac` is given for {}{more}: the first address a guest sends from becomes its own, whichever that is; \
-                 `mac: \"52:54:…\"` says which, and keeps it from the wire",
-                shown.join(", ")
-            )
-        })
-    }
 }
-
-/// NICs that a sentence names at most.
-const NAMES_SHOWN: usize = 3;
 
 /// What a core does when it finds nothing for a while.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,6 +137,30 @@ pub struct Vm {
     pub limit: VmLimit,
     /// At least one.
     pub nics: Vec<Nic>,
+}
+
+/// The most that a VM may send and get, over all its NICs. Both none: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VmLimit {
+    /// What it may send. What is over it waits in the VM's rings.
+    pub from_vm: Option<Limit>,
+    /// What it may get. What is over it waits, or is dropped: see [`Limit::queue`].
+    pub to_vm: Option<Limit>,
+}
+
+/// One direction's limit: a rate, packets, or both. Ethernet frames without FCS are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Bits a second, 10 kbit/s to 400 Gbit/s.
+    pub rate: Option<BitsPerSec>,
+    /// Packets a second, a thousand million at most.
+    pub packets: Option<PacketsPerSec>,
+    /// Bytes that may pass at once: at least the longest frame that the VM's networks allow, and a four-thousandth of a second
+    /// of the rate. None: 64 KiB, or four milliseconds of the rate if that is more. None where there is no rate.
+    pub burst: Option<Bytes>,
+    /// Of what a VM may get: how long what is over it may wait in the switch, 1 ms to 1 s, as 20 ms where the file doesn't say;
+    /// none: it is dropped. Of what a VM may send: none, since that waits in its rings.
+    pub queue: Option<Micros>,
 }
 
 /// One NIC of a VM: a port of the switch.
@@ -263,10 +241,10 @@ pub fn port_name(vm: &Vm, nic: &Nic) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn topology() -> Topology {
+    pub(crate) fn topology() -> Topology {
         let nic = Nic {
             name: "net0".into(),
             network_idx: 1,
@@ -305,19 +283,6 @@ mod tests {
         assert_eq!(topology.run_dir(), Path::new("/run/weir"));
         topology.control.path = "/control.sock".into();
         assert_eq!(topology.run_dir(), Path::new("/"));
-    }
-
-    #[test]
-    fn mac_is_advised_where_none_is_given() {
-        let mut topology = topology();
-        let advice = topology.advice_on_macs().unwrap();
-        assert!(advice.starts_with("no `mac` is given for web/net0: "), "{advice}");
-        let nic = topology.vms[0].nics[0].clone();
-        topology.vms[0].nics.extend((1..6).map(|n| Nic { name: format!("net{n}"), ..nic.clone() }));
-        let advice = topology.advice_on_macs().unwrap();
-        assert!(advice.starts_with("no `mac` is given for web/net0, web/net1, web/net2 and 3 more: "), "{advice}");
-        topology.vms[0].nics.iter_mut().for_each(|nic| nic.mac = MacPolicy::Learn(4));
-        assert_eq!(topology.advice_on_macs(), None);
     }
 
     #[test]
