@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::path::PathBuf;
 
+use crate::address::MacAddr;
 use crate::diagnostics::{At, Mistakes, shown};
 use crate::limit::vm_limit;
 use crate::nearest::nearest;
@@ -18,7 +19,7 @@ use crate::topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Network, Topology, Uplink,
     Vm, XDP_MTU_MAX,
 };
-use crate::units::{CoreId, MacAddr};
+use crate::units::CoreId;
 use crate::uplink;
 
 /// Uplinks of one daemon.

@@ -16,14 +16,15 @@
 //! - `uplink`: one uplink's tree to its checked value
 //! - `nic`: one NIC's tree to its checked value
 //! - `limit`: one VM's limits to their checked values
-//! - `rules`: a NIC's rules to checked values
-//! - `rule`: one of them as a value
+//! - `rules`: a NIC's rules to checked values, and which of them another one covers
 //! - `scalar`: one value of the file to one checked value
-//! - `units`: quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU, a MAC address
+//! - `units`: quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU
+//! - `address`: addresses as people write them: `52:54:00:00:00:01`, `10.0.0.0/8`
 //! - `nearest`: guessing what was meant by a word that isn't known
 //! - `diagnostics`: what is wrong with a file, told as a good compiler tells it
 #![forbid(unsafe_code)]
 
+mod address;
 mod check;
 mod diagnostics;
 mod limit;
@@ -32,7 +33,6 @@ mod nic;
 mod node;
 mod raw;
 mod remarks;
-mod rule;
 mod rules;
 mod scalar;
 mod schema;
@@ -42,15 +42,16 @@ mod topology;
 mod units;
 mod uplink;
 
+pub use address::{Cidr, MacAddr};
 pub use diagnostics::{Diagnostic, Report};
 pub use nearest::nearest;
-pub use rule::{Cidr, Direction, Proto, Rule, Verdict};
 pub use schema::{json_schema, schema};
 pub use topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE, Idle, Limit, Listens,
-    MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm, VmLimit, XDP_MTU_MAX, XdpMode, port_name,
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE, Direction, Idle,
+    Limit, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology, Uplink, Verdict, Vm, VmLimit,
+    XDP_MTU_MAX, XdpMode, port_name,
 };
-pub use units::{BadValue, BitsPerSec, Bytes, CoreId, MacAddr, Micros, PacketsPerSec};
+pub use units::{BadValue, BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;
 
 use std::path::Path;

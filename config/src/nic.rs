@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::address::MacAddr;
 use crate::check::{Check, NAMES_COMPARED_MAX, NetworkSeen, XDP_ENDS, claim, optional};
 use crate::diagnostics::{At, shown};
 use crate::nearest::nearest;
@@ -9,7 +10,6 @@ use crate::node::Node;
 use crate::rules::rules;
 use crate::scalar;
 use crate::topology::{Listens, MacPolicy, Nic, PortKind, XDP_MTU_MAX};
-use crate::units::MacAddr;
 use crate::uplink::{self, QUEUES_MAX as DEVICE_QUEUES_MAX};
 
 /// NICs of one network: a flood makes a copy for each.

@@ -1,6 +1,6 @@
 //! What is no mistake in a topology, and perhaps not meant.
 
-use crate::rule::without_effect;
+use crate::rules::without_effect;
 use crate::topology::{MacPolicy, Nic, Topology, Vm, VmLimit, port_name};
 use crate::units::Micros;
 

@@ -3,13 +3,15 @@
 //! Beside each rule by itself, all of a NIC's are checked together: one that an earlier one leaves nothing to is a
 //! mistake, and is named with that one's line.
 
+use std::fmt;
 use std::net::IpAddr;
 
+use crate::address::Cidr;
 use crate::diagnostics::{At, Mistakes, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
-use crate::rule::{Cidr, Direction, PROTOS, Proto, Rule, Verdict};
 use crate::scalar;
+use crate::topology::{Direction, Proto, Rule, Verdict};
 
 /// Rules of one NIC: each new flow is held against all of them.
 const RULES_MAX: usize = 256;
@@ -89,7 +91,7 @@ impl RuleCheck<'_> {
         };
         let cidr = match node.get("cidr") {
             None => Some(None),
-            Some(node) => self.cidr(node).map(Some),
+            Some(node) => scalar::parsed(node, self.mistakes).map(Some),
         };
         let ports = self.numbers(node.get("port"), "port", u16::MAX);
         let types = self.numbers(node.get("icmp-type"), "icmp-type", u16::from(u8::MAX));
@@ -116,32 +118,6 @@ impl RuleCheck<'_> {
             None => format!("write one of {}, or the IP protocol's number", names().collect::<Vec<_>>().join(", ")),
         };
         self.wrong(node.at, format!("there is no protocol `{}`", shown(text)), help)
-    }
-
-    fn cidr(&mut self, node: &Node) -> Option<Cidr> {
-        let text = node.text()?;
-        let (addr, len) = text.split_once('/').map_or((text, None), |(addr, len)| (addr, Some(len)));
-        let Ok(addr) = addr.parse::<IpAddr>() else {
-            let help = "write addresses as in 10.0.0.0/8, 192.0.2.7 or \"2001:db8::/32\"";
-            return self.wrong(node.at, format!("`{}` is no address and no range of addresses", shown(text)), help);
-        };
-        let len_max = if addr.is_ipv4() { 32 } else { 128 };
-        let is_number =
-            |len: &str| len.bytes().all(|byte| byte.is_ascii_digit()) && (len == "0" || !len.starts_with('0'));
-        let len = match len {
-            None => Some(len_max),
-            Some(len) => len.parse().ok().filter(|&n| is_number(len) && n <= len_max),
-        };
-        let Some(len) = len else {
-            let help = format!("write how many bits of the address count, 0 to {len_max}, as in {addr}/{len_max}");
-            return self.wrong(node.at, format!("`{}` has no length that an address can have", shown(text)), help);
-        };
-        let cidr = Cidr::of(addr, len);
-        if cidr.addr == addr {
-            return Some(cidr);
-        }
-        let help = format!("write {}/{len} for all of these, or {addr} for this one", cidr.addr);
-        self.wrong(node.at, format!("`{}` has bits behind the first {len}", shown(text)), help)
     }
 
     /// Ports or types: one, a range, or a list of these. Ascending, joined where they touch.
@@ -260,3 +236,130 @@ impl RuleCheck<'_> {
         None
     }
 }
+
+/// Protocols by their names.
+pub(crate) const PROTOS: [(&str, Proto); 7] = [
+    ("tcp", Proto::Number(TCP)),
+    ("udp", Proto::Number(UDP)),
+    ("sctp", Proto::Number(SCTP)),
+    ("icmp", Proto::Icmp),
+    ("icmp6", Proto::Icmp6),
+    ("arp", Proto::Arp),
+    ("non-ip", Proto::NonIp),
+];
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMP6: u8 = 58;
+const SCTP: u8 = 132;
+
+impl Proto {
+    /// The IP protocol with this number.
+    pub(crate) fn of_number(number: u8) -> Self {
+        match number {
+            ICMP => Proto::Icmp,
+            ICMP6 => Proto::Icmp6,
+            number => Proto::Number(number),
+        }
+    }
+
+    /// Whether its packets have a destination port.
+    pub(crate) fn has_ports(self) -> bool {
+        matches!(self, Proto::Number(TCP | UDP | SCTP))
+    }
+
+    /// Whether its packets have an ICMP type.
+    pub(crate) fn has_types(self) -> bool {
+        matches!(self, Proto::Icmp | Proto::Icmp6)
+    }
+
+    /// Whether its packets have IP addresses.
+    pub(crate) fn has_addresses(self) -> bool {
+        !matches!(self, Proto::Arp | Proto::NonIp)
+    }
+}
+
+/// What can stand behind an Ethernet header, as a set: IPv4, IPv6, ARP, anything else.
+const V4: u8 = 1;
+const V6: u8 = 2;
+const ARP: u8 = 4;
+const OTHER: u8 = 8;
+
+impl Rule {
+    fn kinds(&self) -> u8 {
+        let of_proto = match self.proto {
+            Proto::Ip | Proto::Number(_) => V4 | V6,
+            Proto::Icmp => V4,
+            Proto::Icmp6 => V6,
+            Proto::Arp => ARP,
+            Proto::NonIp => ARP | OTHER,
+        };
+        match self.cidr.map(|cidr| cidr.addr) {
+            None => of_proto,
+            Some(IpAddr::V4(_)) => of_proto & V4,
+            Some(IpAddr::V6(_)) => of_proto & V6,
+        }
+    }
+
+    /// Whether it fits every frame that `other` fits. A later fragment has no port, so ports leave something out even
+    /// where all of them are named.
+    pub(crate) fn covers(&self, other: &Rule) -> bool {
+        let holds_proto = match (self.proto, other.proto) {
+            (Proto::Ip | Proto::NonIp, _) => true,
+            (own, other) => own == other,
+        };
+        let holds_addresses = match (self.cidr, other.cidr) {
+            (None, _) => true,
+            (Some(own), None) => own.len == 0,
+            (Some(own), Some(other)) => own.holds(other),
+        };
+        let is_in = |&(first, last): &(u16, u16)| self.numbers.iter().any(|own| own.0 <= first && last <= own.1);
+        let holds_numbers = self.numbers.is_empty() || !other.numbers.is_empty() && other.numbers.iter().all(is_in);
+        self.direction == other.direction
+            && other.kinds() & !self.kinds() == 0
+            && holds_proto
+            && holds_addresses
+            && holds_numbers
+    }
+}
+
+/// Rules that only allow what passes anyway: behind the last of their direction that denies.
+pub(crate) fn without_effect(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
+    let denies_later = |k: usize, rule: &Rule| {
+        rules[k..].iter().any(|later| later.direction == rule.direction && later.verdict == Verdict::Deny)
+    };
+    rules.iter().enumerate().filter(move |(k, rule)| !denies_later(*k, rule)).map(|(_, rule)| rule)
+}
+
+/// As it stands in the file: `deny to-vm: proto tcp, port 25`.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.verdict == Verdict::Allow { "allow" } else { "deny" };
+        let direction = if self.direction == Direction::FromVm { "from-vm" } else { "to-vm" };
+        write!(f, "{verdict} {direction}:")?;
+        let name = PROTOS.iter().find(|(_, proto)| *proto == self.proto);
+        match (name, self.proto) {
+            (Some((name, _)), _) => write!(f, " proto {name}")?,
+            (None, Proto::Number(number)) => write!(f, " proto {number}")?,
+            (None, _) if self.cidr.is_none() => write!(f, " all IP")?,
+            (None, _) => {}
+        }
+        let comma = if name.is_some() || matches!(self.proto, Proto::Number(_)) { "," } else { "" };
+        if let Some(Cidr { addr, len }) = self.cidr {
+            write!(f, "{comma} cidr {addr}/{len}")?;
+        }
+        for (k, (first, last)) in self.numbers.iter().enumerate() {
+            match (k, self.proto.has_types()) {
+                (0, true) => write!(f, ", icmp-type ")?,
+                (0, false) => write!(f, ", port ")?,
+                _ => write!(f, " ")?,
+            }
+            if first == last { write!(f, "{first}")? } else { write!(f, "{first}-{last}")? }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::rule::Rule;
-use crate::units::{BitsPerSec, Bytes, CoreId, MacAddr, Micros, PacketsPerSec};
+use crate::address::{Cidr, MacAddr};
+use crate::units::{BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 
 /// Where the control socket is when the file doesn't say.
 pub const DEFAULT_CONTROL_PATH: &str = "/run/weir/control.sock";
@@ -178,6 +178,58 @@ pub struct Nic {
     pub port: PortKind,
     /// What it may send and get: the first rule that fits decides, what none fits passes. No rule is covered by one before it.
     pub rules: Vec<Rule>,
+}
+
+/// One rule: what becomes of frames of one direction that it fits. The first one that fits decides; what none fits, passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What becomes of them.
+    pub verdict: Verdict,
+    /// Which way they go.
+    pub direction: Direction,
+    /// What they are.
+    pub proto: Proto,
+    /// Address of the other side: where a frame from the VM goes, where one to the VM comes from. None: any. None for what
+    /// isn't IP, and of the right family for ICMP.
+    pub cidr: Option<Cidr>,
+    /// Destination ports where `proto` has ports, types where it is ICMP: first and last of each range, ascending, with
+    /// something between. Empty: any.
+    pub numbers: Vec<(u16, u16)>,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The frame passes.
+    Allow,
+    /// The frame is dropped.
+    Deny,
+}
+
+/// Which way a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The VM sends it.
+    FromVm,
+    /// The VM gets it.
+    ToVm,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proto {
+    /// IPv4 or IPv6, whatever is in it.
+    Ip,
+    /// This IP protocol, in either family; never 1 or 58, which are the next two.
+    Number(u8),
+    /// ICMP, in IPv4.
+    Icmp,
+    /// ICMPv6, in IPv6.
+    Icmp6,
+    /// ARP.
+    Arp,
+    /// Neither IPv4 nor IPv6; ARP is one of these.
+    NonIp,
 }
 
 /// Addresses that a NIC may send from.

@@ -1,4 +1,4 @@
-//! Quantities as people write them: a rate, a size, a CPU, a MAC address.
+//! Quantities as people write them: a rate, a size, a time, a CPU.
 //!
 //! Each is a type of its own that reads with `FromStr` and prints with `Display`, and reads back what it printed. What
 //! is ambiguous (`1gbps`: bits or bytes?) is refused with the spelling that isn't; see [`BadValue`].
@@ -259,81 +259,6 @@ impl FromStr for CoreId {
 impl fmt::Display for CoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// A MAC address that a guest can own: unicast, not all zero.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MacAddr([u8; 6]);
-
-impl MacAddr {
-    /// Takes `octets` if a guest can own them.
-    ///
-    /// # Errors
-    /// [`BadValue`] for the zero address and for group addresses (broadcast is one).
-    pub fn new(octets: [u8; 6]) -> Result<Self, BadValue> {
-        let help = "write the guest's own address, as in \"52:54:00:00:00:01\"";
-        if octets == [0; 6] {
-            return Err(BadValue::new("the zero address belongs to nobody", help));
-        }
-        if octets == [0xff; 6] {
-            return Err(BadValue::new("this is the broadcast address, which nobody sends from", help));
-        }
-        if octets[0] & 1 != 0 {
-            let mut unicast = octets;
-            unicast[0] &= !1;
-            let message =
-                format!("this is a group address (bit 0 of `{:02x}` is set), which nobody sends from", octets[0]);
-            return Err(BadValue::new(message, format!("write a unicast address, as in \"{}\"", Self(unicast))));
-        }
-        Ok(Self(octets))
-    }
-
-    /// Its six bytes, in the order they go on the wire.
-    pub fn octets(self) -> [u8; 6] {
-        self.0
-    }
-}
-
-impl FromStr for MacAddr {
-    type Err = BadValue;
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        if let Some(octets) = octets(text, ':') {
-            return Self::new(octets);
-        }
-        let meant = octets(text, '-').and_then(|octets| Self::new(octets).ok());
-        let example = meant.map_or_else(|| "52:54:00:00:00:01".to_owned(), |mac| mac.to_string());
-        Err(BadValue::new(
-            "this is not a MAC address",
-            format!("write six pairs of hexadecimal digits with colons, as in \"{example}\""),
-        ))
-    }
-}
-
-fn octets(text: &str, separator: char) -> Option<[u8; 6]> {
-    let mut octets = [0; 6];
-    let mut pairs = text.split(separator);
-    for octet in &mut octets {
-        let pair = pairs.next()?;
-        // `from_str_radix` alone would take a sign.
-        if pair.len() != 2 || !pair.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        *octet = u8::from_str_radix(pair, 16).ok()?;
-    }
-    pairs.next().is_none().then_some(octets)
-}
-
-impl fmt::Display for MacAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for MacAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MacAddr({self})")
     }
 }
 
