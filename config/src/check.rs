@@ -4,45 +4,40 @@
 //! wrong and returns None only then (or where `raw` has noted it). What must be unique is claimed in [`Claims`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
 use std::path::PathBuf;
 
-use crate::address::MacAddr;
-use crate::diagnostics::{At, Mistakes, shown};
+use crate::context::{Claims, Context, Mistakes, NAMES_COMPARED_MAX, NetworkSeen, XDP_ENDS, claim};
+use crate::diagnostics::{At, shown};
 use crate::limit::vm_limit;
 use crate::nearest::nearest;
 use crate::nic::NicCheck;
 use crate::node::{Node, Value};
-use crate::scalar;
+use crate::scalar::{self, optional};
 use crate::source::Sources;
 use crate::topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_SOCKET_MODE, Idle, Network, Topology, Uplink,
-    Vm, XDP_MTU_MAX,
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, Idle, Network, Topology, Uplink, Vm, XDP_MTU_MAX,
 };
 use crate::units::CoreId;
 use crate::uplink;
 
 /// Uplinks of one daemon.
 const UPLINKS_MAX: usize = 64;
-/// Names looked through for one that is near a misspelt one.
-pub(crate) const NAMES_COMPARED_MAX: usize = 256;
-/// Why an MTU can be too large.
-pub(crate) const XDP_ENDS: &str = "are fetched by XDP, which without multi-buffer ends at 3,498";
 const FLOWS_MIN: u64 = 1024;
 /// The memory of all of them is taken at the start: 1.9 GB.
 const FLOWS_MAX: u64 = 1 << 24;
 
 /// The checked values of a file and those it includes. None: it is noted why.
 pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {
-    let mut check = Check { mistakes, claims: Claims::default(), uplinks: BTreeMap::new(), networks: BTreeMap::new() };
+    let mut context =
+        Context { mistakes, claims: Claims::default(), uplinks: BTreeMap::new(), networks: BTreeMap::new() };
     let main = &sources.main;
-    let cores = check.cores(main);
-    let idle = check.idle(main);
-    let flows = check.flows(main);
-    let control = check.control(main);
-    let uplinks = check.uplinks(main);
-    let networks = check.networks(main);
-    let vms = check.vms(std::iter::once(main).chain(&sources.included));
+    let cores = context.cores(main);
+    let idle = context.idle(main);
+    let flows = context.flows(main);
+    let control = context.control(main);
+    let uplinks = context.uplinks(main);
+    let networks = context.networks(main);
+    let vms = context.vms(std::iter::once(main).chain(&sources.included));
     Some(Topology {
         cores: cores?,
         idle: idle?,
@@ -54,51 +49,7 @@ pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Top
     })
 }
 
-/// A topology being checked.
-pub(crate) struct Check<'a> {
-    pub(crate) mistakes: &'a mut Mistakes,
-    pub(crate) claims: Claims,
-    /// Index of each uplink in the file, whether it was found to be right or not.
-    pub(crate) uplinks: BTreeMap<String, usize>,
-    /// Index of each network in the file, whether it was found to be right or not.
-    pub(crate) networks: BTreeMap<String, NetworkSeen>,
-}
-
-/// What the check of a NIC needs to know of its network.
-#[derive(Clone, Copy)]
-pub(crate) struct NetworkSeen {
-    pub(crate) idx: usize,
-    /// None: it isn't right.
-    pub(crate) mtu: Option<u16>,
-}
-
-/// What only one may have, and who has it: a word for people and its place.
-#[derive(Default)]
-pub(crate) struct Claims {
-    vms: HashMap<String, (String, At)>,
-    pub(crate) sockets: HashMap<PathBuf, (String, At)>,
-    pub(crate) macs: HashMap<(usize, MacAddr), (String, At)>,
-    pub(crate) devices: HashMap<String, (String, At)>,
-    vlans: HashMap<(Option<String>, Option<u16>), (String, At)>,
-    pub(crate) nics_of_network: HashMap<usize, usize>,
-    pub(crate) n_nics: usize,
-}
-
-/// Claims `key` for `who`; or returns who has it.
-pub(crate) fn claim<K: Eq + Hash>(
-    claims: &mut HashMap<K, (String, At)>,
-    key: K,
-    who: String,
-    at: At,
-) -> Option<(String, At)> {
-    if let Some(holder) = claims.get(&key) {
-        return Some(holder.clone());
-    }
-    claims.insert(key, (who, at));
-    None
-}
-
-impl Check<'_> {
+impl Context<'_> {
     fn cores(&mut self, main: &Node) -> Option<Vec<CoreId>> {
         let Some(node) = main.get("cores") else {
             self.missing(main, "the CPUs to poll on are missing", "add `cores: [2]` with CPUs that nothing else uses");
@@ -139,23 +90,13 @@ impl Check<'_> {
         let path = optional(path_node, PathBuf::from(DEFAULT_CONTROL_PATH), |path| {
             scalar::socket_path(path, "path", self.mistakes)
         });
-        let group = self.group(node);
-        let mode = self.mode(node);
+        let group = scalar::socket_group(node, self.mistakes);
+        let mode = scalar::socket_mode(node, self.mistakes);
         if let Some(path) = &path {
             let at = path_node.map_or(At::file(main.at.file_idx), |node| node.at);
             claim(&mut self.claims.sockets, path.clone(), "the control socket".to_owned(), at);
         }
         Some(Control { path: path?, group: group?, mode: mode? })
-    }
-
-    pub(crate) fn group(&mut self, socket: Option<&Node>) -> Option<Option<String>> {
-        optional(socket.and_then(|node| node.get("group")), None, |node| scalar::group(node, self.mistakes).map(Some))
-    }
-
-    pub(crate) fn mode(&mut self, socket: Option<&Node>) -> Option<u32> {
-        optional(socket.and_then(|node| node.get("mode")), DEFAULT_SOCKET_MODE, |node| {
-            scalar::mode(node, self.mistakes)
-        })
     }
 
     fn uplinks(&mut self, main: &Node) -> Option<Vec<Uplink>> {
@@ -232,21 +173,6 @@ impl Check<'_> {
         None
     }
 
-    /// Claims a device for `who`, or notes who has it.
-    pub(crate) fn claim_device(&mut self, device: String, who: String, at: At) -> Option<String> {
-        let Some((holder, holder_at)) = claim(&mut self.claims.devices, device.clone(), who, at) else {
-            return Some(device);
-        };
-        let place = self.mistakes.place(holder_at, at);
-        let message = format!("device `{}` is that of {holder} already, {place}", shown(&device));
-        self.mistakes.add(
-            at,
-            message,
-            "name a device only once; several networks may share one uplink, each with its VLAN",
-        );
-        None
-    }
-
     /// Two networks that a frame on the wire could belong to alike.
     fn claim_vlan(&mut self, name: &str, vlan: Option<u16>, uplink: Option<String>, at: At) {
         if vlan.is_none() && uplink.is_none() {
@@ -293,7 +219,7 @@ impl Check<'_> {
         };
         let mut nics = Some(Vec::new());
         for (nic_name, nic_name_node, nic_node) in nics_node.entries()? {
-            let nic = NicCheck { check: self, port: shown(&format!("{name}/{nic_name}")), name_node: nic_name_node };
+            let nic = NicCheck { context: self, port: shown(&format!("{name}/{nic_name}")), name_node: nic_name_node };
             nics = both(nics, nic.nic(nic_name, nic_node));
         }
         if nics.as_ref().is_some_and(Vec::is_empty) {
@@ -315,20 +241,8 @@ impl Check<'_> {
     }
 }
 
-/// The default where there is no node, else what is read from it.
-pub(crate) fn optional<'n, T>(
-    node: Option<&'n Node>,
-    default: T,
-    read: impl FnOnce(&'n Node) -> Option<T>,
-) -> Option<T> {
-    match node {
-        None => Some(default),
-        Some(node) => read(node),
-    }
-}
-
 /// The list with one more, if both are there.
-pub(crate) fn both<T>(list: Option<Vec<T>>, item: Option<T>) -> Option<Vec<T>> {
+fn both<T>(list: Option<Vec<T>>, item: Option<T>) -> Option<Vec<T>> {
     let mut list = list?;
     list.push(item?);
     Some(list)

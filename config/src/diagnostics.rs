@@ -1,12 +1,12 @@
 //! What is wrong with a file, told as a good compiler tells it.
 //!
-//! [`Mistakes`] collects while files are read and checked; [`Report`] is the sorted result that people and tests read.
+//! [`Report`] is what people and tests read; it is made by [`crate::context::Mistakes`].
 //! Whatever a file holds, a report is bounded in size and prints no control characters.
 
 use std::fmt;
 
 /// Mistakes kept; a file with more is wrong all over, and the first thousand say so.
-const MISTAKES_MAX: usize = 1000;
+pub(crate) const MISTAKES_MAX: usize = 1000;
 /// Characters of a source line that are shown; a longer one is cut around the mistake.
 const LINE_CHARS_MAX: usize = 120;
 /// Characters of a user's own word that a message repeats.
@@ -19,6 +19,10 @@ pub struct Report {
 }
 
 impl Report {
+    pub(crate) fn new(diagnostics: Vec<Diagnostic>) -> Self {
+        Self { diagnostics }
+    }
+
     /// The mistakes, by file (the main one first) and line.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
@@ -53,6 +57,24 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// The mistake at `at` of the file with that name; `line`: that line's text.
+    pub(crate) fn new(at: At, file: &str, line: &str, message: &str, help: &str) -> Self {
+        let message = match at.written_on {
+            Some(line) => format!("{message} (written on line {line})"),
+            None => message.to_owned(),
+        };
+        // Here and not by each caller: a message may repeat what another place of the file says.
+        let printable = |text: &str| text.chars().map(printable).collect::<String>();
+        Self {
+            file: printable(file),
+            line: at.line,
+            column: at.column,
+            message: printable(&message),
+            help: printable(help),
+            excerpt: (at.line > 0).then(|| Excerpt::new(line, at)),
+        }
+    }
+
     /// The file, as it was named on the command line or found by an include.
     pub fn file(&self) -> &str {
         &self.file
@@ -119,7 +141,7 @@ impl Excerpt {
 /// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct At {
-    /// Which of [`Mistakes`]' files.
+    /// Which of the files that were read.
     pub(crate) file_idx: usize,
     /// Zero: the file as a whole.
     pub(crate) line: usize,
@@ -139,94 +161,6 @@ impl At {
     pub(crate) fn char(file_idx: usize, line: usize, column: usize) -> Self {
         Self { file_idx, line, column, n_chars: 1, written_on: None }
     }
-}
-
-/// The files read so far and the mistakes found in them.
-#[derive(Debug, Default)]
-pub(crate) struct Mistakes {
-    files: Vec<SourceFile>,
-    found: Vec<(At, String, String)>,
-}
-
-/// A file and where its lines are.
-#[derive(Debug)]
-struct SourceFile {
-    name: String,
-    text: String,
-    line_starts: Vec<usize>,
-}
-
-impl SourceFile {
-    fn line(&self, line: usize) -> Option<&str> {
-        let start = *self.line_starts.get(line.checked_sub(1)?)?;
-        let end = self.line_starts.get(line).copied().unwrap_or(self.text.len());
-        Some(self.text.get(start..end)?.trim_end_matches(['\n', '\r']))
-    }
-}
-
-impl Mistakes {
-    /// Takes a file that mistakes may be in. The text is for showing lines, so it may be empty or not quite the file's.
-    pub(crate) fn add_file(&mut self, name: String, text: String) -> usize {
-        let line_starts = line_starts(&text);
-        self.files.push(SourceFile { name, text, line_starts });
-        self.files.len() - 1
-    }
-
-    /// Notes a mistake: what is wrong, and what to write instead.
-    pub(crate) fn add(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
-        let mistake = (at, message.into(), help.into());
-        if self.found.len() < MISTAKES_MAX && !self.found.contains(&mistake) {
-            self.found.push(mistake);
-        }
-    }
-
-    /// How a mistake at `reader` names another place: "on line 5", or "in b.yaml:5" if that is another file.
-    pub(crate) fn place(&self, place: At, reader: At) -> String {
-        match self.files.get(place.file_idx) {
-            Some(file) if place.file_idx != reader.file_idx => format!("in {}:{}", file.name, place.line),
-            _ => format!("on line {}", place.line),
-        }
-    }
-
-    /// `value` if nothing was wrong, else all that was.
-    pub(crate) fn conclude<T>(mut self, value: Option<T>) -> Result<T, Report> {
-        if let (Some(value), true) = (value, self.found.is_empty()) {
-            return Ok(value);
-        }
-        if self.found.is_empty() {
-            // No value without a mistake noted: a hole in the checks, which must not look like success.
-            self.add(At::file(0), "this file is not understood", "report it: weir should say what is wrong");
-        }
-        self.found.sort_by_key(|(at, ..)| (at.file_idx, at.line, at.column));
-        let diagnostics = self.found.iter().map(|(at, message, help)| self.diagnostic(*at, message, help)).collect();
-        Err(Report { diagnostics })
-    }
-
-    fn diagnostic(&self, at: At, message: &str, help: &str) -> Diagnostic {
-        let file = self.files.get(at.file_idx);
-        let line = file.and_then(|file| file.line(at.line));
-        let message = match at.written_on {
-            Some(line) => format!("{message} (written on line {line})"),
-            None => message.to_owned(),
-        };
-        // Here and not by each caller: a message may repeat what another place of the file says.
-        let printable = |text: &str| text.chars().map(printable).collect::<String>();
-        Diagnostic {
-            file: file.map_or_else(String::new, |file| printable(&file.name)),
-            line: at.line,
-            column: at.column,
-            message: printable(&message),
-            help: printable(help),
-            excerpt: (at.line > 0).then(|| Excerpt::new(line.unwrap_or_default(), at)),
-        }
-    }
-}
-
-/// Where lines start. YAML ends them at LF, CR LF and a lone CR.
-fn line_starts(text: &str) -> Vec<usize> {
-    let bytes = text.as_bytes();
-    let ends_line = |idx: usize| bytes[idx] == b'\n' || (bytes[idx] == b'\r' && bytes.get(idx + 1) != Some(&b'\n'));
-    std::iter::once(0).chain((0..bytes.len()).filter(|&idx| ends_line(idx)).map(|idx| idx + 1)).collect()
 }
 
 /// A user's own word, in a form that can stand in a message.
@@ -252,6 +186,7 @@ fn printable(c: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Mistakes;
 
     fn at(line: usize, column: usize, n_chars: usize) -> At {
         At { n_chars, ..At::char(0, line, column) }

@@ -13,6 +13,7 @@
 //! - `raw`: mirror of the file: which keys there are, and which are not supported yet
 //! - `schema`: the same for people and for editors
 //! - `check`: trees to checked values
+//! - `context`: what the checks share: mistakes found so far, and what must be unique
 //! - `uplink`: one uplink's tree to its checked value
 //! - `nic`: one NIC's tree to its checked value
 //! - `limit`: one VM's limits to their checked values
@@ -26,6 +27,7 @@
 
 mod address;
 mod check;
+mod context;
 mod diagnostics;
 mod limit;
 mod nearest;
@@ -61,7 +63,7 @@ use std::path::Path;
 /// # Errors
 /// [`Report`]: all mistakes of all these files at once.
 pub fn load(path: &Path) -> Result<Topology, Report> {
-    let mut mistakes = diagnostics::Mistakes::default();
+    let mut mistakes = context::Mistakes::default();
     let topology = source::load(path, &mut mistakes).and_then(|sources| check::topology(&sources, &mut mistakes));
     mistakes.conclude(topology)
 }
@@ -71,7 +73,7 @@ pub fn load(path: &Path) -> Result<Topology, Report> {
 /// # Errors
 /// [`Report`]: all mistakes at once.
 pub fn parse(text: &str, file_name: &str) -> Result<Topology, Report> {
-    let mut mistakes = diagnostics::Mistakes::default();
+    let mut mistakes = context::Mistakes::default();
     let sources = source::parse(text, file_name, &mut mistakes);
     let topology = sources.and_then(|sources| check::topology(&sources, &mut mistakes));
     mistakes.conclude(topology)

@@ -2,10 +2,10 @@
 //!
 //! What a limit means to a core is in `pmd`. Refused here: a limit that could not be kept to, or would limit nothing.
 
-use crate::check::optional;
-use crate::diagnostics::{At, Mistakes};
+use crate::context::Mistakes;
+use crate::diagnostics::At;
 use crate::node::{Node, Value};
-use crate::scalar;
+use crate::scalar::{self, optional};
 use crate::topology::{Limit, VmLimit};
 use crate::units::{BitsPerSec, Bytes, Micros, PacketsPerSec};
 

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::address::MacAddr;
-use crate::check::{Check, NAMES_COMPARED_MAX, NetworkSeen, XDP_ENDS, claim, optional};
+use crate::context::{Context, NAMES_COMPARED_MAX, NetworkSeen, XDP_ENDS, claim};
 use crate::diagnostics::{At, shown};
 use crate::nearest::nearest;
 use crate::node::Node;
 use crate::rules::rules;
-use crate::scalar;
+use crate::scalar::{self, optional};
 use crate::topology::{Listens, MacPolicy, Nic, PortKind, XDP_MTU_MAX};
 use crate::uplink::{self, QUEUES_MAX as DEVICE_QUEUES_MAX};
 
@@ -23,7 +23,7 @@ const PORT_KINDS: [&str; 3] = ["vhost-user", "tap", "afxdp"];
 
 /// One NIC being checked.
 pub(crate) struct NicCheck<'c, 'm> {
-    pub(crate) check: &'c mut Check<'m>,
+    pub(crate) context: &'c mut Context<'m>,
     /// Its name for people: `vm/nic`.
     pub(crate) port: String,
     pub(crate) name_node: &'c Node,
@@ -44,7 +44,7 @@ impl NicCheck<'_, '_> {
             Some(_) => Some(1),
             None => self.queues(node, QUEUES_MAX).map(|queues| queues.unwrap_or(1)),
         };
-        let rules = optional(node.get("rules"), Vec::new(), |node| rules(node, self.check.mistakes));
+        let rules = optional(node.get("rules"), Vec::new(), |node| rules(node, self.context.mistakes));
         self.count(network_idx);
         Some(Nic {
             name: name.to_owned(),
@@ -57,7 +57,9 @@ impl NicCheck<'_, '_> {
     }
 
     fn queues(&mut self, nic: &Node, max: u16) -> Option<Option<u16>> {
-        optional(nic.get("queues"), None, |node| scalar::small(node, "queues", 1..=max, self.check.mistakes).map(Some))
+        optional(nic.get("queues"), None, |node| {
+            scalar::small(node, "queues", 1..=max, self.context.mistakes).map(Some)
+        })
     }
 
     fn network(&mut self, nic: &Node) -> Option<NetworkSeen> {
@@ -69,14 +71,14 @@ impl NicCheck<'_, '_> {
             );
         };
         let name = node.text()?;
-        if let Some(network) = self.check.networks.get(name) {
+        if let Some(network) = self.context.networks.get(name) {
             return Some(*network);
         }
         self.wrong(node.at, format!("there is no network `{}`", shown(name)), self.network_help(name))
     }
 
     fn network_help(&self, name: &str) -> String {
-        let known = || self.check.networks.keys().map(String::as_str).take(NAMES_COMPARED_MAX);
+        let known = || self.context.networks.keys().map(String::as_str).take(NAMES_COMPARED_MAX);
         match (nearest(name, known()), known().min()) {
             (Some(meant), _) => format!("did you mean `{}`?", shown(meant)),
             (None, Some(example)) => format!("name one of `networks`, as in `network: {}`", shown(example)),
@@ -101,10 +103,10 @@ impl NicCheck<'_, '_> {
         if node.text()? == "any" {
             return self.wrong(node.at, "`mac` is one address", "write `macs: any` to allow all");
         }
-        let mac = scalar::parsed::<MacAddr>(node, self.check.mistakes)?;
-        let holder = claim(&mut self.check.claims.macs, (network_idx?, mac), self.port.clone(), node.at);
+        let mac = scalar::parsed::<MacAddr>(node, self.context.mistakes)?;
+        let holder = claim(&mut self.context.claims.macs, (network_idx?, mac), self.port.clone(), node.at);
         if let Some((holder, holder_at)) = holder {
-            let place = self.check.mistakes.place(holder_at, node.at);
+            let place = self.context.mistakes.place(holder_at, node.at);
             let message = format!("`{mac}` is the address of `{holder}` already, {place}, in the same network");
             return self.wrong(node.at, message, "give each NIC of a network an address of its own");
         }
@@ -115,7 +117,7 @@ impl NicCheck<'_, '_> {
         match node.text()? {
             "any" => Some(MacPolicy::Any),
             text if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !text.contains(':') => {
-                let count = scalar::number(node, "macs", 1..=MACS_MAX, self.check.mistakes)?;
+                let count = scalar::number(node, "macs", 1..=MACS_MAX, self.context.mistakes)?;
                 u32::try_from(count).ok().map(MacPolicy::Learn)
             }
             text => {
@@ -154,13 +156,13 @@ impl NicCheck<'_, '_> {
         }
         let listens = self.listens(node);
         let path = self.socket(node);
-        let group = self.check.group(Some(node));
-        let mode = self.check.mode(Some(node));
+        let group = scalar::socket_group(Some(node), self.context.mistakes);
+        let mode = scalar::socket_mode(Some(node), self.context.mistakes);
         if listens == Some(Listens::Guest) {
             for key in ["group", "mode"] {
                 let Some(value) = node.get(key) else { continue };
                 let message = format!("`{key}` does nothing where the guest makes the socket");
-                self.check.mistakes.add(value.at, message, "remove it, or write `listens: weir`");
+                self.context.mistakes.add(value.at, message, "remove it, or write `listens: weir`");
             }
         }
         Some(PortKind::VhostUser { path: path?, listens: listens?, group: group?, mode: mode? })
@@ -178,8 +180,8 @@ impl NicCheck<'_, '_> {
     fn afxdp(&mut self, nic: &Node, node: &Node, network: Option<NetworkSeen>) -> Option<PortKind> {
         let queues = self.queues(nic, DEVICE_QUEUES_MAX);
         let device = self.device(node, "device", "veth0");
-        let mode = uplink::mode(self.check, node);
-        let ring = uplink::ring(self.check, node);
+        let mode = uplink::mode(self.context, node);
+        let ring = uplink::ring(self.context, node);
         if let Some(mtu) = network.and_then(|network| network.mtu).filter(|&mtu| mtu > XDP_MTU_MAX) {
             let message = format!(
                 "the network of `{}` has an `mtu` of {mtu}, but frames of this kind of port {XDP_ENDS}",
@@ -198,14 +200,14 @@ impl NicCheck<'_, '_> {
             let message = format!("the device of `{}` has no `{key}`", self.port);
             return self.wrong(port.at, message, format!("add the device's name, as in `{key}: {example}`"));
         };
-        let device = scalar::device(node, key, self.check.mistakes)?;
-        self.check.claim_device(device, format!("`{}`", self.port), node.at)
+        let device = scalar::device(node, key, self.context.mistakes)?;
+        self.context.claim_device(device, format!("`{}`", self.port), node.at)
     }
 
     fn listens(&mut self, node: &Node) -> Option<Listens> {
         let choices = [("weir", Listens::Weir), ("guest", Listens::Guest)];
         optional(node.get("listens"), Listens::default(), |node| {
-            scalar::choice(node, "listens", &choices, self.check.mistakes)
+            scalar::choice(node, "listens", &choices, self.context.mistakes)
         })
     }
 
@@ -214,11 +216,11 @@ impl NicCheck<'_, '_> {
             let help = format!("add `path: /run/weir/{}.sock`", self.port.replace('/', "-"));
             return self.wrong(port.at, format!("the socket of `{}` has no `path`", self.port), help);
         };
-        let path = scalar::socket_path(node, "path", self.check.mistakes)?;
-        match claim(&mut self.check.claims.sockets, path.clone(), format!("`{}`", self.port), node.at) {
+        let path = scalar::socket_path(node, "path", self.context.mistakes)?;
+        match claim(&mut self.context.claims.sockets, path.clone(), format!("`{}`", self.port), node.at) {
             None => Some(path),
             Some((holder, holder_at)) => {
-                let place = self.check.mistakes.place(holder_at, node.at);
+                let place = self.context.mistakes.place(holder_at, node.at);
                 let message = match holder_at.line {
                     0 => "this is where the control socket is, unless `control` says otherwise".to_owned(),
                     _ => format!("this is the path of {holder} already, {place}"),
@@ -230,22 +232,22 @@ impl NicCheck<'_, '_> {
 
     /// Counts the NIC, and notes the first one that is too many.
     fn count(&mut self, network_idx: Option<usize>) {
-        self.check.claims.n_nics += 1;
-        if self.check.claims.n_nics == NICS_MAX + 1 {
+        self.context.claims.n_nics += 1;
+        if self.context.claims.n_nics == NICS_MAX + 1 {
             let message = format!("more than {NICS_MAX} NICs");
-            self.check.mistakes.add(self.name_node.at, message, "run a second daemon for the rest");
+            self.context.mistakes.add(self.name_node.at, message, "run a second daemon for the rest");
         }
         let Some(network_idx) = network_idx else { return };
-        let n_nics = self.check.claims.nics_of_network.entry(network_idx).or_default();
+        let n_nics = self.context.claims.nics_of_network.entry(network_idx).or_default();
         *n_nics += 1;
         if *n_nics == NETWORK_NICS_MAX + 1 {
             let message = format!("more than {NETWORK_NICS_MAX} NICs in one network");
-            self.check.mistakes.add(self.name_node.at, message, "split the network");
+            self.context.mistakes.add(self.name_node.at, message, "split the network");
         }
     }
 
     fn wrong<T>(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
-        self.check.mistakes.add(at, message, help);
+        self.context.mistakes.add(at, message, help);
         None
     }
 }

@@ -10,7 +10,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Location, Options, Spanned};
 
-use crate::diagnostics::{At, Mistakes};
+use crate::context::Mistakes;
+use crate::diagnostics::At;
 use crate::syntax;
 
 /// Nesting that is followed; the schema needs a dozen.

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::diagnostics::{At, Mistakes, shown};
+use crate::context::Mistakes;
+use crate::diagnostics::{At, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
 

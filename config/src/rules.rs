@@ -7,7 +7,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::address::Cidr;
-use crate::diagnostics::{At, Mistakes, shown};
+use crate::context::Mistakes;
+use crate::diagnostics::{At, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
 use crate::scalar;

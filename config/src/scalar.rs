@@ -7,9 +7,11 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use crate::diagnostics::{Mistakes, shown};
+use crate::context::Mistakes;
+use crate::diagnostics::shown;
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
+use crate::topology::DEFAULT_SOCKET_MODE;
 use crate::units::BadValue;
 
 /// Longest path that fits into a `sockaddr_un` with its closing zero.
@@ -18,6 +20,18 @@ const SOCKET_PATH_MAX: usize = 107;
 const DEVICE_MAX: usize = 15;
 /// Longest name of a group that Linux tools make.
 const GROUP_MAX: usize = 32;
+
+/// The default where there is no node, else what is read from it.
+pub(crate) fn optional<'n, T>(
+    node: Option<&'n Node>,
+    default: T,
+    read: impl FnOnce(&'n Node) -> Option<T>,
+) -> Option<T> {
+    match node {
+        None => Some(default),
+        Some(node) => read(node),
+    }
+}
 
 /// A whole number in plain decimal digits.
 pub(crate) fn number(node: &Node, key: &str, range: RangeInclusive<u64>, mistakes: &mut Mistakes) -> Option<u64> {
@@ -86,7 +100,7 @@ pub(crate) fn parsed<T: FromStr<Err = BadValue>>(node: &Node, mistakes: &mut Mis
 }
 
 /// Permission bits: octal, and seen to be octal by a leading zero.
-pub(crate) fn mode(node: &Node, mistakes: &mut Mistakes) -> Option<u32> {
+fn mode(node: &Node, mistakes: &mut Mistakes) -> Option<u32> {
     let text = node.text()?;
     let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
     let is_octal = |digits: &&str| !digits.is_empty() && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
@@ -111,8 +125,18 @@ pub(crate) fn mode(node: &Node, mistakes: &mut Mistakes) -> Option<u32> {
     }
 }
 
+/// Permission bits of a socket, as its mapping says, or the default.
+pub(crate) fn socket_mode(socket: Option<&Node>, mistakes: &mut Mistakes) -> Option<u32> {
+    optional(socket.and_then(|node| node.get("mode")), DEFAULT_SOCKET_MODE, |node| mode(node, mistakes))
+}
+
+/// The group that a socket is given to, if its mapping says so.
+pub(crate) fn socket_group(socket: Option<&Node>, mistakes: &mut Mistakes) -> Option<Option<String>> {
+    optional(socket.and_then(|node| node.get("group")), None, |node| group(node, mistakes).map(Some))
+}
+
 /// A group by its name or number; whether this host has it is for the daemon to find out.
-pub(crate) fn group(node: &Node, mistakes: &mut Mistakes) -> Option<String> {
+fn group(node: &Node, mistakes: &mut Mistakes) -> Option<String> {
     let text = node.text()?;
     let may_hold = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let fits = (1..=GROUP_MAX).contains(&text.len()) && text.chars().all(may_hold) && !text.starts_with(['-', '.']);

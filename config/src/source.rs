@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::diagnostics::{At, Mistakes, shown};
+use crate::context::Mistakes;
+use crate::diagnostics::{At, shown};
 use crate::node::{self, Node};
 use crate::raw;
 

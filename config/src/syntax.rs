@@ -5,7 +5,8 @@
 
 use serde_saphyr::Error;
 
-use crate::diagnostics::{At, Mistakes};
+use crate::context::Mistakes;
+use crate::diagnostics::At;
 
 /// A phrase of the parser's, what we say, and what to do.
 struct Phrase(&'static str, &'static str, &'static str);
