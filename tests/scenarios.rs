@@ -4,6 +4,7 @@
 
 mod addresses;
 mod blocking;
+mod bounds;
 mod cores;
 mod disabled;
 mod flood_budget;
