@@ -36,7 +36,7 @@ impl MacAddr {
         Ok(Self(octets))
     }
 
-    /// Its six bytes, in the order they go on the wire.
+    /// The six bytes in wire order.
     pub fn octets(self) -> [u8; 6] {
         self.0
     }
@@ -62,7 +62,7 @@ fn octets(text: &str, separator: char) -> Option<[u8; 6]> {
     let mut pairs = text.split(separator);
     for octet in &mut octets {
         let pair = pairs.next()?;
-        // `from_str_radix` alone would take a sign.
+        // `from_str_radix` alone would accept a sign.
         if pair.len() != 2 || !pair.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
@@ -84,17 +84,17 @@ impl fmt::Debug for MacAddr {
     }
 }
 
-/// Addresses that begin alike; no bit is set behind the first `len`.
+/// A range of IP addresses with a common prefix. Bits behind the first `len` are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
-    /// The first of them.
+    /// The first address.
     pub addr: IpAddr,
-    /// Bits that all have in common.
+    /// Length of the prefix, in bits.
     pub len: u8,
 }
 
 impl Cidr {
-    /// The addresses of `addr`'s family that begin with its first `len` bits, at most all of them.
+    /// The range of `addr`'s family with its first `len` bits as prefix; a `len` over the address's width keeps all.
     pub(crate) fn of(addr: IpAddr, len: u8) -> Self {
         let masked = |bits: u128, width: u8| {
             let n_last = u32::from(width.saturating_sub(len));
@@ -102,7 +102,7 @@ impl Cidr {
         };
         let addr = match addr {
             IpAddr::V4(addr) => {
-                // The mask only takes bits away.
+                // 32 bits stay 32 bits: the mask only clears some.
                 let bits = u32::try_from(masked(u128::from(addr.to_bits()), 32)).unwrap_or(0);
                 std::net::Ipv4Addr::from_bits(bits).into()
             }
@@ -111,7 +111,7 @@ impl Cidr {
         Self { addr, len }
     }
 
-    /// Whether every address of `other` is one of its own.
+    /// Whether every address of `other` is in this range.
     pub(crate) fn holds(self, other: Cidr) -> bool {
         self.addr.is_ipv4() == other.addr.is_ipv4()
             && self.len <= other.len

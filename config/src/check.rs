@@ -1,7 +1,7 @@
-//! Trees to checked values.
+//! Turns the trees of a file and its includes into a checked topology.
 //!
-//! Everything is checked before anything is given up, so that all mistakes come at once: each function notes what is
-//! wrong and returns None only then (or where `raw` has noted it). What must be unique is claimed in [`Claims`].
+//! Checking goes on after a mistake, so that all mistakes are reported at once: a function returns None only after it
+//! has added a mistake, or where `raw` has. What must be unique is entered in [`Claims`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ use crate::uplink;
 /// Uplinks of one daemon.
 const UPLINKS_MAX: usize = 64;
 const FLOWS_MIN: u64 = 1024;
-/// The memory of all of them is taken at the start: 1.9 GB.
+/// A table of this capacity takes 1.9 GB, allocated at start.
 const FLOWS_MAX: u64 = 1 << 24;
 
-/// The checked values of a file and those it includes. None: it is noted why.
+/// Checks a file and those it includes. None: `mistakes` says why.
 pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {
     let mut context =
         Context { mistakes, claims: Claims::default(), uplinks: BTreeMap::new(), networks: BTreeMap::new() };
@@ -104,7 +104,7 @@ impl Context<'_> {
         let mut uplinks = Some(Vec::new());
         for (name, name_node, node) in entries.into_iter().flatten() {
             if self.uplinks.contains_key(name) {
-                continue; // noted as a repeated key
+                continue; // `raw` has reported a repeated key
             }
             self.uplinks.insert(name.to_owned(), self.uplinks.len());
             if self.uplinks.len() == UPLINKS_MAX + 1 {
@@ -122,7 +122,7 @@ impl Context<'_> {
         let mut networks = Some(Vec::new());
         for (name, _, node) in entries.into_iter().flatten() {
             if self.networks.contains_key(name) {
-                continue; // noted as a repeated key
+                continue; // `raw` has reported a repeated key
             }
             let idx = self.networks.len();
             let network = self.network(name, node);
@@ -173,7 +173,7 @@ impl Context<'_> {
         None
     }
 
-    /// Two networks that a frame on the wire could belong to alike.
+    /// Enters a network's VLAN on its uplink, or adds a mistake: a frame on the wire must belong to one network.
     fn claim_vlan(&mut self, name: &str, vlan: Option<u16>, uplink: Option<String>, at: At) {
         if vlan.is_none() && uplink.is_none() {
             return;
@@ -182,8 +182,8 @@ impl Context<'_> {
         let Some((holder, holder_at)) = holder else { return };
         let place = self.mistakes.place(holder_at, at);
         let message = match vlan {
-            Some(vlan) => format!("VLAN {vlan} is that of network `{holder}` already, {place}"),
-            None => format!("network `{holder}` has the uplink's untagged frames already, {place}"),
+            Some(vlan) => format!("VLAN {vlan} already used by network `{holder}`, {place}"),
+            None => format!("untagged frames of the uplink already used by network `{holder}`, {place}"),
         };
         self.mistakes.add(at, message, "give each network a VLAN of its own, or make them one network");
     }
@@ -200,10 +200,10 @@ impl Context<'_> {
 
     fn claim_vm(&mut self, name: &str, at: At) {
         let holder = claim(&mut self.claims.vms, name.to_owned(), String::new(), at);
-        // Within one file it is noted as a repeated key.
+        // Within one file, `raw` reports a repeated key.
         if let Some((_, holder_at)) = holder.filter(|(_, holder_at)| holder_at.file_idx != at.file_idx) {
             let place = self.mistakes.place(holder_at, at);
-            self.mistakes.add(at, format!("VM `{}` is there already, {place}", shown(name)), "rename one of them");
+            self.mistakes.add(at, format!("VM `{}` already defined, {place}", shown(name)), "rename one of them");
         }
     }
 
@@ -233,7 +233,7 @@ impl Context<'_> {
         Some(Vm { name: name.to_owned(), limit: limit?, nics: nics? })
     }
 
-    /// Notes a key that should be there, unless `node` is no mapping, which is noted already.
+    /// Adds a mistake for a required key, unless `node` is no mapping, which `raw` has reported.
     fn missing(&mut self, node: &Node, message: &str, help: &str) {
         if matches!(node.value, Value::Map(_)) {
             self.mistakes.add(node.at, message, help);
@@ -241,7 +241,7 @@ impl Context<'_> {
     }
 }
 
-/// The list with one more, if both are there.
+/// Appends `item`, if both are right.
 fn both<T>(list: Option<Vec<T>>, item: Option<T>) -> Option<Vec<T>> {
     let mut list = list?;
     list.push(item?);

@@ -1,4 +1,6 @@
-//! What a file's checks share: the mistakes found so far, and what must be unique.
+//! State that all checks of a file share: the mistakes found so far, and what must be unique.
+//!
+//! Only the checks have a [`Context`]; those who read files add to [`Mistakes`] alone.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -7,30 +9,30 @@ use std::path::PathBuf;
 use crate::address::MacAddr;
 use crate::diagnostics::{At, Diagnostic, MISTAKES_MAX, Report, shown};
 
-/// Names looked through for one that is near a misspelt one.
+/// Names that are compared with a misspelt one at most.
 pub(crate) const NAMES_COMPARED_MAX: usize = 256;
-/// Why an MTU can be too large.
+/// Part of a message: why an MTU is too large.
 pub(crate) const XDP_ENDS: &str = "are fetched by XDP, which without multi-buffer ends at 3,498";
 
-/// What is known of a topology while it is checked.
+/// State of one topology's check.
 pub(crate) struct Context<'a> {
     pub(crate) mistakes: &'a mut Mistakes,
     pub(crate) claims: Claims,
-    /// Index of each uplink in the file, whether it was found to be right or not.
+    /// Index of each uplink, by name, with or without mistakes.
     pub(crate) uplinks: BTreeMap<String, usize>,
-    /// Index of each network in the file, whether it was found to be right or not.
+    /// Networks by name, with or without mistakes.
     pub(crate) networks: BTreeMap<String, NetworkSeen>,
 }
 
-/// What the check of a NIC needs to know of its network.
+/// A network, as the check of a NIC needs it.
 #[derive(Clone, Copy)]
 pub(crate) struct NetworkSeen {
     pub(crate) idx: usize,
-    /// None: it isn't right.
+    /// None: the network has mistakes.
     pub(crate) mtu: Option<u16>,
 }
 
-/// What only one may have, and who has it: a word for people and its place.
+/// What must be unique in a topology, each with the description and place of its first user.
 #[derive(Default)]
 pub(crate) struct Claims {
     pub(crate) vms: HashMap<String, (String, At)>,
@@ -43,13 +45,13 @@ pub(crate) struct Claims {
 }
 
 impl Context<'_> {
-    /// Claims a device for `who`, or notes who has it.
-    pub(crate) fn claim_device(&mut self, device: String, who: String, at: At) -> Option<String> {
-        let Some((holder, holder_at)) = claim(&mut self.claims.devices, device.clone(), who, at) else {
+    /// Enters a device as used by `user`, or adds a mistake that names its first user.
+    pub(crate) fn claim_device(&mut self, device: String, user: String, at: At) -> Option<String> {
+        let Some((holder, holder_at)) = claim(&mut self.claims.devices, device.clone(), user, at) else {
             return Some(device);
         };
         let place = self.mistakes.place(holder_at, at);
-        let message = format!("device `{}` is that of {holder} already, {place}", shown(&device));
+        let message = format!("device `{}` already used by {holder}, {place}", shown(&device));
         self.mistakes.add(
             at,
             message,
@@ -59,28 +61,28 @@ impl Context<'_> {
     }
 }
 
-/// Claims `key` for `who`; or returns who has it.
+/// Enters `key` as used by `user`; if it is used already, returns the first user and its place.
 pub(crate) fn claim<K: Eq + Hash>(
     claims: &mut HashMap<K, (String, At)>,
     key: K,
-    who: String,
+    user: String,
     at: At,
 ) -> Option<(String, At)> {
-    if let Some(holder) = claims.get(&key) {
-        return Some(holder.clone());
+    if let Some(first) = claims.get(&key) {
+        return Some(first.clone());
     }
-    claims.insert(key, (who, at));
+    claims.insert(key, (user, at));
     None
 }
 
-/// The files read so far and the mistakes found in them.
+/// The files read so far and the mistakes found in them; at most [`MISTAKES_MAX`], none twice.
 #[derive(Debug, Default)]
 pub(crate) struct Mistakes {
     files: Vec<SourceFile>,
     found: Vec<(At, String, String)>,
 }
 
-/// A file and where its lines are.
+/// A file, and the offset of each line in its text.
 #[derive(Debug)]
 struct SourceFile {
     name: String,
@@ -97,14 +99,14 @@ impl SourceFile {
 }
 
 impl Mistakes {
-    /// Takes a file that mistakes may be in. The text is for showing lines, so it may be empty or not quite the file's.
+    /// Adds a file and returns its index. `text` is only for excerpts, so it may be empty or differ from the file.
     pub(crate) fn add_file(&mut self, name: String, text: String) -> usize {
         let line_starts = line_starts(&text);
         self.files.push(SourceFile { name, text, line_starts });
         self.files.len() - 1
     }
 
-    /// Notes a mistake: what is wrong, and what to write instead.
+    /// Adds a mistake: what is wrong, and what to write instead.
     pub(crate) fn add(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
         let mistake = (at, message.into(), help.into());
         if self.found.len() < MISTAKES_MAX && !self.found.contains(&mistake) {
@@ -112,7 +114,7 @@ impl Mistakes {
         }
     }
 
-    /// How a mistake at `reader` names another place: "on line 5", or "in b.yaml:5" if that is another file.
+    /// How a mistake at `reader` refers to another place: "on line 5", or "in b.yaml:5" in another file.
     pub(crate) fn place(&self, place: At, reader: At) -> String {
         match self.files.get(place.file_idx) {
             Some(file) if place.file_idx != reader.file_idx => format!("in {}:{}", file.name, place.line),
@@ -120,13 +122,13 @@ impl Mistakes {
         }
     }
 
-    /// `value` if nothing was wrong, else all that was.
+    /// `value` if there is no mistake, else all mistakes.
     pub(crate) fn conclude<T>(mut self, value: Option<T>) -> Result<T, Report> {
         if let (Some(value), true) = (value, self.found.is_empty()) {
             return Ok(value);
         }
         if self.found.is_empty() {
-            // No value without a mistake noted: a hole in the checks, which must not look like success.
+            // No value and no mistake is a bug of a check; it must not look like success.
             self.add(At::file(0), "this file is not understood", "report it: weir should say what is wrong");
         }
         self.found.sort_by_key(|(at, ..)| (at.file_idx, at.line, at.column));
@@ -141,7 +143,7 @@ impl Mistakes {
     }
 }
 
-/// Where lines start. YAML ends them at LF, CR LF and a lone CR.
+/// Offsets of line starts. YAML ends lines at LF, CR LF and a lone CR.
 fn line_starts(text: &str) -> Vec<usize> {
     let bytes = text.as_bytes();
     let ends_line = |idx: usize| bytes[idx] == b'\n' || (bytes[idx] == b'\r' && bytes.get(idx + 1) != Some(&b'\n'));

@@ -1,18 +1,18 @@
-//! What is wrong with a file, told as a good compiler tells it.
+//! Diagnostics of a topology file, printed as a compiler prints them: message, excerpt, help.
 //!
-//! [`Report`] is what people and tests read; it is made by [`crate::context::Mistakes`].
-//! Whatever a file holds, a report is bounded in size and prints no control characters.
+//! A [`Report`] is made by [`crate::context::Mistakes`]. It is bounded in size and prints no control characters,
+//! whatever the file contains.
 
 use std::fmt;
 
-/// Mistakes kept; a file with more is wrong all over, and the first thousand say so.
+/// Mistakes that a report has at most.
 pub(crate) const MISTAKES_MAX: usize = 1000;
-/// Characters of a source line that are shown; a longer one is cut around the mistake.
+/// Characters of a source line in an excerpt; a longer line is cut around the mistake.
 const LINE_CHARS_MAX: usize = 120;
-/// Characters of a user's own word that a message repeats.
+/// Characters of a user's word that a message quotes.
 const WORD_CHARS_MAX: usize = 60;
 
-/// All that is wrong with a topology file and the files it includes; at least one mistake.
+/// All mistakes of a topology file and the files it includes; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     diagnostics: Vec<Diagnostic>,
@@ -23,7 +23,7 @@ impl Report {
         Self { diagnostics }
     }
 
-    /// The mistakes, by file (the main one first) and line.
+    /// The mistakes, ordered by file (the main one first), line and column.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
@@ -48,7 +48,7 @@ impl std::error::Error for Report {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     file: String,
-    /// Zero where the mistake is of the file as a whole.
+    /// Zero where the mistake concerns the whole file.
     line: usize,
     column: usize,
     message: String,
@@ -57,13 +57,13 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// The mistake at `at` of the file with that name; `line`: that line's text.
+    /// `file`: name of the file of `at`; `line`: text of the line of `at`.
     pub(crate) fn new(at: At, file: &str, line: &str, message: &str, help: &str) -> Self {
         let message = match at.written_on {
             Some(line) => format!("{message} (written on line {line})"),
             None => message.to_owned(),
         };
-        // Here and not by each caller: a message may repeat what another place of the file says.
+        // Here and not in each caller: a message may quote any part of the file.
         let printable = |text: &str| text.chars().map(printable).collect::<String>();
         Self {
             file: printable(file),
@@ -75,17 +75,17 @@ impl Diagnostic {
         }
     }
 
-    /// The file, as it was named on the command line or found by an include.
+    /// Name of the file, as on the command line or found by an include.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The line, from 1; 0 if the mistake is of the file as a whole, such as that it can't be read.
+    /// The line, from 1; 0 if the mistake concerns the whole file, for instance that it can't be read.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// The column in characters, from 1; 0 if the mistake is of the file as a whole.
+    /// The column in characters, from 1; 0 if the mistake concerns the whole file.
     pub fn column(&self) -> usize {
         self.column
     }
@@ -118,7 +118,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// A source line as shown: printable, cut to a bearable length, with the place of the carets in it.
+/// A printable source line of at most [`LINE_CHARS_MAX`] characters, and where the carets go below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excerpt {
     text: String,
@@ -141,29 +141,29 @@ impl Excerpt {
 /// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct At {
-    /// Which of the files that were read.
+    /// Index of the file, as [`crate::context::Mistakes`] gives it.
     pub(crate) file_idx: usize,
-    /// Zero: the file as a whole.
+    /// Zero: the whole file.
     pub(crate) line: usize,
     pub(crate) column: usize,
     pub(crate) n_chars: usize,
-    /// Where the value is written, if it is only referred to here (by an alias or a merge).
+    /// The line of the value itself, where an alias or a merge refers to it.
     pub(crate) written_on: Option<usize>,
 }
 
 impl At {
-    /// The file as a whole.
+    /// The whole file.
     pub(crate) fn file(file_idx: usize) -> Self {
         Self { file_idx, line: 0, column: 0, n_chars: 0, written_on: None }
     }
 
-    /// One character of a file.
+    /// One character.
     pub(crate) fn char(file_idx: usize, line: usize, column: usize) -> Self {
         Self { file_idx, line, column, n_chars: 1, written_on: None }
     }
 }
 
-/// A user's own word, in a form that can stand in a message.
+/// A word of the file for use in a message: printable, at most [`WORD_CHARS_MAX`] characters.
 pub(crate) fn shown(word: &str) -> String {
     let mut shown: String = word.chars().take(WORD_CHARS_MAX).map(printable).collect();
     if word.chars().nth(WORD_CHARS_MAX).is_some() {
@@ -172,11 +172,11 @@ pub(crate) fn shown(word: &str) -> String {
     shown
 }
 
-/// Keeps a file from steering the terminal it is reported on.
+/// Replaces characters that would control the terminal.
 fn printable(c: char) -> char {
     match c {
         '\t' => ' ',
-        // Marks that turn the direction of writing could make a line look like another.
+        // Bidirectional marks could make a line look like another.
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,

@@ -1,28 +1,26 @@
-//! Text of the topology file to checked values.
+//! Reads the topology file into checked values.
 //!
-//! [`load`] reads the file and those it includes and returns a [`Topology`], in which nothing can be wrong that the
-//! text alone could show, or a [`Report`] with all mistakes at once. Called from control threads only; never panics
-//! over what a user wrote.
+//! [`load`] reads the file and those it includes. It returns a [`Topology`] without any mistake that the text alone can
+//! show, or a [`Report`] with all mistakes at once. It is called from control threads only, and never panics, whatever
+//! a user wrote.
 //!
 //! In reading order:
-//! - `topology`: the checked values: what the daemon is given
-//! - `remarks`: what in them is no mistake, and perhaps not meant
-//! - `source`: files to trees: the main one and those it includes
-//! - `node`: YAML to a tree whose every node knows where it is written
-//! - `syntax`: why a file is not YAML that can be used
-//! - `raw`: mirror of the file: which keys there are, and which are not supported yet
-//! - `schema`: the same for people and for editors
-//! - `check`: trees to checked values
-//! - `context`: what the checks share: mistakes found so far, and what must be unique
-//! - `uplink`: one uplink's tree to its checked value
-//! - `nic`: one NIC's tree to its checked value
-//! - `limit`: one VM's limits to their checked values
-//! - `rules`: a NIC's rules to checked values, and which of them another one covers
-//! - `scalar`: one value of the file to one checked value
-//! - `units`: quantities as people write them: `1gbit`, `200kpps`, `64KiB`, a CPU
-//! - `address`: addresses as people write them: `52:54:00:00:00:01`, `10.0.0.0/8`
-//! - `nearest`: guessing what was meant by a word that isn't known
-//! - `diagnostics`: what is wrong with a file, told as a good compiler tells it
+//! - `topology`: the checked values, which the daemon works from
+//! - `remarks`: warnings about a topology that has no mistakes
+//! - `source`: reads the main file and those it includes into trees
+//! - `node`: a YAML tree in which each node has its place in the file
+//! - `syntax`: messages for YAML that can't be parsed
+//! - `raw`: the table of keys, those not supported yet included
+//! - `schema`: the table as text and as JSON Schema
+//! - `check`: turns trees into a checked topology
+//! - `context`: state that all checks share: mistakes found so far, and what must be unique
+//! - `uplink`, `nic`, `limit`: the same for one uplink, one NIC, one VM's limits
+//! - `rules`: the same for a NIC's rules; which rule covers which
+//! - `scalar`: single values: numbers, choices, paths, names
+//! - `units`: quantities with units: `1gbit`, `200kpps`, `64KiB`; a CPU
+//! - `address`: MAC and IP addresses: `52:54:00:00:00:01`, `10.0.0.0/8`
+//! - `nearest`: suggests a known word for an unknown one
+//! - `diagnostics`: mistakes with their excerpts, for people
 #![forbid(unsafe_code)]
 
 mod address;
@@ -68,7 +66,7 @@ pub fn load(path: &Path) -> Result<Topology, Report> {
     mistakes.conclude(topology)
 }
 
-/// Reads the topology in `text`; a report calls it `file_name`. It can't include files: nothing but `text` is read.
+/// Reads the topology in `text`, which can't include files; reports name it `file_name`.
 ///
 /// # Errors
 /// [`Report`]: all mistakes at once.

@@ -1,6 +1,7 @@
-//! One VM's `limit` to its checked value.
+//! Checks a VM's `limit`.
 //!
-//! What a limit means to a core is in `pmd`. Refused here: a limit that could not be kept to, or would limit nothing.
+//! Refuses limits that a core could not enforce and those without effect. Bounds equal those of `pmd::rate`, which a
+//! scenario checks.
 
 use crate::context::Mistakes;
 use crate::diagnostics::At;
@@ -9,27 +10,27 @@ use crate::scalar::{self, optional};
 use crate::topology::{Limit, VmLimit};
 use crate::units::{BitsPerSec, Bytes, Micros, PacketsPerSec};
 
-/// Rates that can be kept to, in bits a second.
+/// Bits a second.
 const RATE_MIN: u64 = 10_000;
 const RATE_MAX: u64 = 400_000_000_000;
-/// Packets a second that can be kept to.
+/// Packets a second.
 const PACKETS_MAX: u64 = 1_000_000_000;
-/// The most that may pass at once.
+/// Bytes.
 const BURST_MAX: u64 = 1 << 30;
-/// A burst holds at least what the rate makes of this part of a second, since that is how often a core looks.
+/// A burst is at least the rate's bytes in this part of a second (250 us): a core may poll a queue no more often.
 const BURSTS_PER_SEC_MAX: u64 = 4_000;
-/// How long what is over a limit on what a VM gets may wait, in microseconds.
+/// How long frames to a VM over its limit may be queued, in microseconds.
 const QUEUE_MIN: u64 = 1_000;
 const QUEUE_MAX: u64 = 1_000_000;
 const QUEUE_DEFAULT: u64 = 20_000;
-/// Bytes of an Ethernet header.
+/// Bytes.
 const ETHERNET_LEN: u64 = 14;
 
-/// Reads the `limit` of a VM. `mtu`: the largest of its networks'. None: it is noted why.
+/// Checks the `limit` of a VM. `mtu`: the largest of its networks. None: `mistakes` says why.
 pub(crate) fn vm_limit(node: Option<&Node>, mtu: u16, mistakes: &mut Mistakes) -> Option<VmLimit> {
     let Some(node) = node else { return Some(VmLimit::default()) };
     let mut check = LimitCheck { mistakes, mtu };
-    // Where there are other keys, `raw` says more to the point that they don't belong here.
+    // Where there are other keys, `raw` has reported them.
     if has_only(node, &[]) {
         return check.wrong(node.at, "this limits nothing", "write `from-vm` or `to-vm` below it, or remove `limit`");
     }
@@ -39,7 +40,7 @@ pub(crate) fn vm_limit(node: Option<&Node>, mtu: u16, mistakes: &mut Mistakes) -
     Some(VmLimit { from_vm: from_vm?, to_vm: to_vm? })
 }
 
-/// Whether it is a mapping that holds no keys but these.
+/// Whether it is a mapping without other keys.
 fn has_only(node: &Node, keys: &[&str]) -> bool {
     node.entries().is_some_and(|mut entries| entries.all(|(key, ..)| keys.contains(&key)))
 }
@@ -50,7 +51,7 @@ struct LimitCheck<'a> {
 }
 
 impl LimitCheck<'_> {
-    /// `queue`: how long frames wait where nothing else is said.
+    /// `queue`: the default; None where the key does not exist.
     fn limit(&mut self, node: &Node, queue: Option<Micros>) -> Option<Limit> {
         if !node.is_map() {
             return None;
@@ -107,7 +108,7 @@ impl LimitCheck<'_> {
         self.wrong(node.at, format!("{packets} are more than can be kept to"), help)
     }
 
-    /// `rate`: the rate it is for, where it is known.
+    /// `rate`: the limit's rate, if it has no mistakes.
     fn burst(&mut self, node: &Node, has_rate: bool, rate: Option<u64>) -> Option<Bytes> {
         let burst = scalar::parsed::<Bytes>(node, self.mistakes)?;
         if !has_rate {
@@ -121,7 +122,7 @@ impl LimitCheck<'_> {
         let least = rate.map_or(0, |rate| rate / 8 / BURSTS_PER_SEC_MAX);
         if burst.value() < least {
             let message =
-                format!("a burst of {burst} is too small for this rate: it would be used up between two looks");
+                format!("a burst of {burst} is too small for this rate: it would be used up between two polls");
             return self.wrong(node.at, message, format!("write at least `{least}B`, or leave `burst` out"));
         }
         if burst.value() > BURST_MAX {

@@ -1,9 +1,9 @@
-//! Guessing what was meant by a word that isn't known.
+//! Suggests a known word for an unknown one.
 
-/// The one of `known` that `word` is most likely a slip of, if any is near enough.
+/// The word of `known` with the least edit distance from `word`, if it is near enough.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = folded(word);
-    // A word longer than any key can't be near one; the bound keeps the cost from growing with the file.
+    // Longer than any key plus the distance allowed; bounds the cost.
     if word.len() > 80 {
         return None;
     }
@@ -12,12 +12,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     (distance <= word.len().max(known.len()).div_ceil(3).min(3)).then_some(known)
 }
 
-/// Case and the kind of dash are not what a slip is measured by.
+/// Differences in case and in the kind of dash don't count.
 fn folded(word: &str) -> Vec<char> {
     word.chars().flat_map(char::to_lowercase).map(|c| if c == '_' { '-' } else { c }).collect()
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that make `a` into `b`.
+/// Optimal string alignment distance: insertions, deletions, replacements, swaps of neighbours.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! One NIC's tree to its checked value.
+//! Checks one NIC.
 
 use std::path::PathBuf;
 
@@ -18,19 +18,19 @@ const NETWORK_NICS_MAX: usize = 1024;
 const NICS_MAX: usize = 4096;
 const MACS_MAX: u64 = 65_536;
 const QUEUES_MAX: u16 = 16;
-/// The kinds of port a NIC can have.
+/// Keys, of which a NIC has exactly one.
 const PORT_KINDS: [&str; 3] = ["vhost-user", "tap", "afxdp"];
 
 /// One NIC being checked.
 pub(crate) struct NicCheck<'c, 'm> {
     pub(crate) context: &'c mut Context<'m>,
-    /// Its name for people: `vm/nic`.
+    /// `vm/nic`, for messages.
     pub(crate) port: String,
     pub(crate) name_node: &'c Node,
 }
 
 impl NicCheck<'_, '_> {
-    /// The NIC, or None: it is noted why not.
+    /// None: `mistakes` says why.
     pub(crate) fn nic(mut self, name: &str, node: &Node) -> Option<Nic> {
         if !node.is_map() {
             return None;
@@ -40,7 +40,7 @@ impl NicCheck<'_, '_> {
         let mac = self.mac(node, network_idx);
         let port = self.port(node, network);
         let queues = match node.get("tap").or(node.get("afxdp")) {
-            // Checked with the port.
+            // A tap has one queue, an AF_XDP port has its own: see `tap` and `afxdp`.
             Some(_) => Some(1),
             None => self.queues(node, QUEUES_MAX).map(|queues| queues.unwrap_or(1)),
         };
@@ -107,7 +107,7 @@ impl NicCheck<'_, '_> {
         let holder = claim(&mut self.context.claims.macs, (network_idx?, mac), self.port.clone(), node.at);
         if let Some((holder, holder_at)) = holder {
             let place = self.context.mistakes.place(holder_at, node.at);
-            let message = format!("`{mac}` is the address of `{holder}` already, {place}, in the same network");
+            let message = format!("address `{mac}` already used by `{holder}` in the same network, {place}");
             return self.wrong(node.at, message, "give each NIC of a network an address of its own");
         }
         Some(MacPolicy::Fixed(mac))
@@ -145,7 +145,7 @@ impl NicCheck<'_, '_> {
                 format!("NIC `{}` has two kinds of port", self.port),
                 format!("keep one of them, or make `{key}` another NIC"),
             ),
-            // One kind twice: noted by `raw`.
+            // The same kind twice: `raw` has reported it.
             _ => None,
         }
     }
@@ -223,14 +223,14 @@ impl NicCheck<'_, '_> {
                 let place = self.context.mistakes.place(holder_at, node.at);
                 let message = match holder_at.line {
                     0 => "this is where the control socket is, unless `control` says otherwise".to_owned(),
-                    _ => format!("this is the path of {holder} already, {place}"),
+                    _ => format!("path already used by {holder}, {place}"),
                 };
                 self.wrong(node.at, message, "give each port a socket of its own")
             }
         }
     }
 
-    /// Counts the NIC, and notes the first one that is too many.
+    /// Counts the NIC; adds a mistake at the first one over a bound.
     fn count(&mut self, network_idx: Option<usize>) {
         self.context.claims.n_nics += 1;
         if self.context.claims.n_nics == NICS_MAX + 1 {

@@ -1,8 +1,8 @@
-//! YAML to a tree whose every node knows where it is written.
+//! A YAML tree in which each node has its place in the file.
 //!
-//! Nothing is typed here: a number stays the characters that stand in the file, so that whoever checks it can say all
-//! that is wrong instead of stopping at the first (`0660` is not `660` either). Repeated keys are kept. Aliases and
-//! merges are resolved, within bounds that keep a small file from growing into a large tree.
+//! Scalars stay untyped, as the characters of the file, so that checks can report every mistake instead of the parser's
+//! first one, and tell `0660` from `660`. Repeated keys are kept. Aliases and merges are resolved, within bounds that
+//! keep a small file from growing into a large tree.
 
 use std::fmt;
 
@@ -14,9 +14,9 @@ use crate::context::Mistakes;
 use crate::diagnostics::At;
 use crate::syntax;
 
-/// Nesting that is followed; the schema needs a dozen.
+/// Nesting at most; the schema needs a dozen levels.
 const DEPTH_MAX: usize = 32;
-/// What aliases may add up to; four thousand NICs that share their keys by merges stay below it.
+/// Parser events that aliases may replay in all; four thousand NICs that share keys by merges stay below it.
 const REPLAYED_MAX: usize = 250_000;
 
 /// A value in the file.
@@ -78,7 +78,7 @@ impl Node {
     }
 }
 
-/// Reads the one document of a file. None: it is noted what is wrong.
+/// Parses a file of one document. None: `mistakes` says why.
 pub(crate) fn read(text: &str, file_idx: usize, mistakes: &mut Mistakes) -> Option<Node> {
     match serde_saphyr::from_str_with_options::<Spanned<Tree>>(text, options()) {
         Ok(tree) => Some(Reading { text, file_idx }.node(tree)),
@@ -94,7 +94,7 @@ fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_MAX,
-            // One anchor used by each of a thousand VMs is good style here.
+            // A thousand VMs may well share one anchor.
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: REPLAYED_MAX },
@@ -102,19 +102,19 @@ fn options() -> Options {
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         leading_zero_numbers_as_strings: true,
         strict_booleans: true,
-        // A tag would be ignored otherwise.
+        // Tags would be ignored otherwise.
         reject_unsupported_tags: true,
         emit_comments: false,
         with_snippet: false,
     }
 }
 
-/// What the deserialiser hands over, before its places are ours.
+/// A node as the deserialiser gives it, with its kind of locations.
 enum Tree {
     Null,
-    /// A scalar that the deserialiser takes for text.
+    /// A scalar that the deserialiser reads as text.
     Text(String),
-    /// A scalar that it takes for something else; how it is written is read from the file.
+    /// A scalar that it reads as another type; its characters are taken from the file.
     Typed,
     List(Vec<Spanned<Tree>>),
     Map(Vec<(Spanned<Tree>, Spanned<Tree>)>),
@@ -188,7 +188,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 }
 
-/// The file being read, for turning places of the deserialiser into ours.
+/// The file being read; turns the deserialiser's locations into [`At`].
 struct Reading<'a> {
     text: &'a str,
     file_idx: usize,
@@ -219,7 +219,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The characters that stand at a place of the file.
+    /// The characters at a location.
     fn written(&self, location: Location) -> &str {
         let span = location.span();
         let (Some(start), Some(len)) = (span.byte_offset(), span.byte_len()) else { return "" };

@@ -1,7 +1,7 @@
-//! Mirror of the file: which keys there are, what stands behind each, and which of them this version can't do yet.
+//! The table of keys: where each belongs, what kind of value it has, whether this version supports it.
 //!
-//! One table serves reading, error messages and [`mod@crate::schema`]. [`walk`] holds a tree against it and notes every key that
-//! is unknown, repeated, of the wrong kind or not supported yet; what the values mean is for `check`.
+//! One table serves reading, error messages and [`mod@crate::schema`]. [`walk`] compares a tree with it and
+//! reports every key that is unknown, repeated, of the wrong kind or not supported yet; `check` checks the values.
 
 use std::collections::HashMap;
 
@@ -10,23 +10,23 @@ use crate::diagnostics::{At, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
 
-/// What this version can't do yet: (mapping, key). Refused by name, never ignored; a row goes when the thing works.
+/// Keys that this version doesn't support yet: (mapping, key). They are refused by name, never ignored.
 pub(crate) static NOT_YET: &[(&Shape, &str)] = &[(&TOPOLOGY, "metrics"), (&UPLINK, "rate"), (&VM, "share")];
 
 /// A mapping with fixed keys.
 pub(crate) struct Shape {
-    /// How a message calls it, with its article.
+    /// Its name in messages, with an article.
     what: &'static str,
     pub(crate) keys: &'static [Key],
 }
 
-/// A key of a mapping, what stands behind it, and a sentence for people.
+/// A key of a mapping, the kind of its value, and its description.
 pub(crate) struct Key(pub(crate) &'static str, pub(crate) Kind, pub(crate) &'static str);
 
-/// What stands behind a key.
+/// The kind of a key's value.
 pub(crate) enum Kind {
     Scalar,
-    /// One, or a list of them.
+    /// A scalar or a list of scalars.
     Scalars,
     List(&'static Kind),
     Map(&'static Shape),
@@ -201,7 +201,7 @@ impl Shape {
     }
 }
 
-/// Holds the root of a file against `shape`. Keys that begin with `x-` are the user's own, for anchors.
+/// Compares the root of a file with `shape`. Keys that begin with `x-` are free for anchors.
 pub(crate) fn walk(root: &Node, shape: &'static Shape, mistakes: &mut Mistakes) {
     Walk { mistakes }.map(root, shape, true);
 }
@@ -279,7 +279,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The entries of a mapping, its repeated and impossible keys noted.
+    /// The entries of a mapping; reports keys that are repeated or no scalars.
     fn entries<'n>(
         &mut self,
         node: &'n Node,
@@ -325,7 +325,7 @@ impl Walk<'_> {
         self.mistakes.add(at, message, help);
     }
 
-    /// Names go into paths, tables and `vm/nic`.
+    /// Restricts names to what is safe in paths, tables and `vm/nic`.
     fn name(&mut self, name: &str, at: At, shape: &Shape) {
         let may_hold = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.len() > 64 || !name.chars().all(may_hold) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
@@ -338,7 +338,7 @@ impl Walk<'_> {
     }
 }
 
-/// The first mapping below `shape` that has this key.
+/// The first mapping at or below `shape` that has this key.
 fn owner(shape: &'static Shape, key: &str) -> Option<&'static Shape> {
     if shape.key(key).is_some() {
         return Some(shape);

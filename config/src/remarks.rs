@@ -1,18 +1,18 @@
-//! What is no mistake in a topology, and perhaps not meant.
+//! Warnings about a topology that has no mistakes.
 
 use crate::rules::without_effect;
 use crate::topology::{MacPolicy, Nic, Topology, Vm, VmLimit, port_name};
 use crate::units::Micros;
 
-/// NICs that a sentence names at most.
+/// NICs that a warning names at most.
 const NAMES_SHOWN: usize = 3;
-/// Frames in a guest's ring, as drivers have them.
+/// Frames in a guest's transmit ring, as drivers set it up by default.
 const RING_FRAMES: u64 = 256;
-/// A ring that takes longer than this to be emptied, in microseconds, is worth a remark.
+/// A ring that takes longer than this to drain is worth a warning, in microseconds.
 const RING_TIME_MAX: u64 = 200_000;
 
 impl Topology {
-    /// What is no mistake, and perhaps not meant: a sentence each.
+    /// Warnings about rules and limits, a sentence each.
     pub fn remarks(&self) -> Vec<String> {
         let of_nic = |(vm, nic): (&Vm, &Nic)| {
             let port = port_name(vm, nic);
@@ -23,7 +23,7 @@ impl Topology {
         self.nics().flat_map(of_nic).chain(self.vms.iter().filter_map(|vm| self.slow_rings(vm))).collect()
     }
 
-    /// What is said of a limit at which other VMs' rings stay full for long.
+    /// A warning about a limit that keeps other VMs' rings full for long.
     fn slow_rings(&self, vm: &Vm) -> Option<String> {
         let networks: Vec<usize> = vm.nics.iter().map(|nic| nic.network_idx).collect();
         let is_sender = |(other, nic): (&Vm, &Nic)| other.name != vm.name && networks.contains(&nic.network_idx);
@@ -39,7 +39,7 @@ impl Topology {
         ))
     }
 
-    /// What is to be said of NICs whose first address sticks. None: there are none.
+    /// Advice on NICs that have no `mac`, whose first address sticks. None: there are none.
     pub fn advice_on_macs(&self) -> Option<String> {
         let names = self.nics().filter(|(_, nic)| nic.mac == MacPolicy::Sticky).map(|(vm, nic)| port_name(vm, nic));
         let names: Vec<_> = names.collect();
@@ -55,8 +55,8 @@ impl Topology {
     }
 }
 
-/// How long a guest's ring full of frames of `frame` bytes to the VM takes to be emptied, where that is worth a remark: for those who
-/// send to it from this host the ring is the queue.
+/// How long a ring full of frames to the VM takes to drain, where that is worth a warning. VMs on this host queue in
+/// their own rings. `frame`: bytes of each.
 fn ring_time(limit: &VmLimit, frame: u64) -> Option<Micros> {
     let limit = limit.to_vm.filter(|limit| limit.queue.is_some())?;
     let by_bits = limit.rate.map_or(0, |rate| RING_FRAMES * frame * 8 * 1_000_000 / rate.value());

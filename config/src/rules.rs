@@ -1,7 +1,6 @@
-//! A NIC's `rules` to checked values.
+//! Checks a NIC's `rules`, and finds which rule covers which.
 //!
-//! Beside each rule by itself, all of a NIC's are checked together: one that an earlier one leaves nothing to is a
-//! mistake, and is named with that one's line.
+//! A rule that can't match because an earlier one covers it is a mistake; its message names that rule and its line.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,12 +13,12 @@ use crate::node::{Node, Value};
 use crate::scalar;
 use crate::topology::{Direction, Proto, Rule, Verdict};
 
-/// Rules of one NIC: each new flow is held against all of them.
+/// Rules of one NIC; each new flow is matched against all of them.
 const RULES_MAX: usize = 256;
 /// Ports and ranges of one rule.
 const RANGES_MAX: usize = 64;
 
-/// The rules, in order. None: it is noted what is wrong.
+/// The rules, in order. None: `mistakes` says why.
 pub(crate) fn rules(node: &Node, mistakes: &mut Mistakes) -> Option<Vec<Rule>> {
     let items = node.items()?;
     let mut check = RuleCheck { mistakes };
@@ -50,7 +49,7 @@ struct RuleCheck<'m> {
 }
 
 impl RuleCheck<'_> {
-    /// One item of the list: a rule, or one for each direction.
+    /// An item of the list is one rule, or one for each direction.
     fn item(&mut self, item: &Node) -> Option<Vec<Rule>> {
         if !item.is_map() {
             return None;
@@ -64,7 +63,7 @@ impl RuleCheck<'_> {
             }
             (Some(_), Some(_)) => {
                 let help =
-                    "make two rules of it, in the order in which they shall be asked: the first that fits decides";
+                    "make two rules of it, in the order in which they are to be checked: the first that fits decides";
                 return self.wrong(item.at, "a rule that allows and denies", help);
             }
         };
@@ -121,7 +120,7 @@ impl RuleCheck<'_> {
         self.wrong(node.at, format!("there is no protocol `{}`", shown(text)), help)
     }
 
-    /// Ports or types: one, a range, or a list of these. Ascending, joined where they touch.
+    /// Ports or ICMP types: a number, a range, or a list of both. Sorted; adjacent ranges are joined.
     fn numbers(&mut self, node: Option<&Node>, key: &str, max: u16) -> Option<Vec<(u16, u16)>> {
         let Some(node) = node else { return Some(Vec::new()) };
         let items = match &node.value {
@@ -180,7 +179,7 @@ impl RuleCheck<'_> {
         }
     }
 
-    /// Ports are of protocols that have them, types of ICMP.
+    /// Whether `port` and `icmp-type` belong to the protocol.
     fn fit_numbers(&mut self, node: &Node, proto: Proto) -> bool {
         let mut fits = true;
         if let Some(port) = node.get("port").filter(|_| !proto.has_ports()) {
@@ -196,7 +195,7 @@ impl RuleCheck<'_> {
         fits
     }
 
-    /// Addresses are of the family that the protocol belongs to.
+    /// Whether `cidr` is of the protocol's address family.
     fn fit_cidr(&mut self, node: &Node, proto: Proto, cidr: Option<Cidr>) -> bool {
         let Some(cidr_node) = node.get("cidr") else { return true };
         if !proto.has_addresses() {
@@ -217,7 +216,7 @@ impl RuleCheck<'_> {
         false
     }
 
-    /// Whether an earlier rule leaves something to this one.
+    /// Whether the rule can match: no earlier one covers it.
     fn is_reached(&mut self, (rule, at): &(Rule, At), earlier: &[(Rule, At)]) -> bool {
         let Some((first, first_at)) = earlier.iter().find(|(earlier, _)| earlier.covers(rule)) else { return true };
         let place = self.mistakes.place(*first_at, *at);
@@ -238,7 +237,7 @@ impl RuleCheck<'_> {
     }
 }
 
-/// Protocols by their names.
+/// Protocol names in the file.
 pub(crate) const PROTOS: [(&str, Proto); 7] = [
     ("tcp", Proto::Number(TCP)),
     ("udp", Proto::Number(UDP)),
@@ -280,7 +279,7 @@ impl Proto {
     }
 }
 
-/// What can stand behind an Ethernet header, as a set: IPv4, IPv6, ARP, anything else.
+/// Kinds of payload of an Ethernet frame, as bits of a set.
 const V4: u8 = 1;
 const V6: u8 = 2;
 const ARP: u8 = 4;
@@ -302,8 +301,8 @@ impl Rule {
         }
     }
 
-    /// Whether it fits every frame that `other` fits. A later fragment has no port, so ports leave something out even
-    /// where all of them are named.
+    /// Whether it matches every frame that `other` matches. Later fragments have no ports, so a rule with ports never
+    /// covers one without, even if it lists all ports.
     pub(crate) fn covers(&self, other: &Rule) -> bool {
         let holds_proto = match (self.proto, other.proto) {
             (Proto::Ip | Proto::NonIp, _) => true,
@@ -324,7 +323,7 @@ impl Rule {
     }
 }
 
-/// Rules that only allow what passes anyway: behind the last of their direction that denies.
+/// Rules without effect: those that allow and have no rule below them that denies in their direction.
 pub(crate) fn without_effect(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
     let denies_later = |k: usize, rule: &Rule| {
         rules[k..].iter().any(|later| later.direction == rule.direction && later.verdict == Verdict::Deny)
@@ -332,7 +331,7 @@ pub(crate) fn without_effect(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
     rules.iter().enumerate().filter(move |(k, rule)| !denies_later(*k, rule)).map(|(_, rule)| rule)
 }
 
-/// As it stands in the file: `deny to-vm: proto tcp, port 25`.
+/// One line, close to how the file has it: `deny to-vm: proto tcp, port 25`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.verdict == Verdict::Allow { "allow" } else { "deny" };

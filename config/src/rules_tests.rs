@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use Direction::{FromVm, ToVm};
 use Verdict::{Allow, Deny};
 
-/// A frame as rules see it, from a world of few addresses and numbers.
+/// A frame as rules see it, of a few addresses and numbers.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     direction: Direction,
@@ -20,9 +20,9 @@ const N_ADDRS: u8 = 8;
 const PROTOS_SEEN: [u8; 4] = [ICMP, TCP, UDP, ICMP6];
 const NUMBERS: u16 = 5;
 
-/// Every frame there is.
+/// All combinations.
 fn world() -> Vec<Frame> {
-    // One of each family is far from the others.
+    // One address of each family is far from the others.
     let v4 = (0..N_ADDRS).map(|n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n))).chain(["192.0.2.1".parse().unwrap()]);
     let v6 = (0..N_ADDRS).map(|n| IpAddr::from(Ipv6Addr::from_bits(u128::from(n)))).chain(["fe80::".parse().unwrap()]);
     let mut frames = Vec::new();
@@ -65,7 +65,7 @@ fn fits(rule: &Rule, frame: &Frame) -> bool {
     rule.direction == frame.direction && is_proto && is_addr && is_number
 }
 
-/// Rules of that world, as the checks let them through.
+/// Rules about these frames that pass the checks.
 fn any_rule() -> impl Strategy<Value = Rule> {
     let proto = prop_oneof![
         Just(Proto::Ip),

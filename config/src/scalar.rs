@@ -1,6 +1,6 @@
-//! One value of the file to one checked value, or a mistake noted at its place.
+//! Single values: numbers, choices, paths, names.
 //!
-//! A function here is given a node behind a key. None: a mistake is noted, here or (for a value of the wrong kind) by
+//! Each function takes the node of a key's value. None: a mistake was added, here or, for a value of the wrong kind, by
 //! `raw`.
 
 use std::ops::RangeInclusive;
@@ -21,7 +21,7 @@ const DEVICE_MAX: usize = 15;
 /// Longest name of a group that Linux tools make.
 const GROUP_MAX: usize = 32;
 
-/// The default where there is no node, else what is read from it.
+/// The default if the key is missing, else what `read` makes of its value.
 pub(crate) fn optional<'n, T>(
     node: Option<&'n Node>,
     default: T,
@@ -68,13 +68,13 @@ pub(crate) fn number(node: &Node, key: &str, range: RangeInclusive<u64>, mistake
     }
 }
 
-/// Like [`number`], for what fits into 16 bits by its range.
+/// Like [`number`], for 16 bits.
 pub(crate) fn small(node: &Node, key: &str, range: RangeInclusive<u16>, mistakes: &mut Mistakes) -> Option<u16> {
     let range = u64::from(*range.start())..=u64::from(*range.end());
     number(node, key, range, mistakes).and_then(|value| u16::try_from(value).ok())
 }
 
-/// One word of a few.
+/// One of a few words.
 pub(crate) fn choice<T: Copy>(node: &Node, key: &str, choices: &[(&str, T)], mistakes: &mut Mistakes) -> Option<T> {
     let text = node.text()?;
     if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
@@ -89,7 +89,7 @@ pub(crate) fn choice<T: Copy>(node: &Node, key: &str, choices: &[(&str, T)], mis
     None
 }
 
-/// A value that reads by itself.
+/// A value of a type that has a parser.
 pub(crate) fn parsed<T: FromStr<Err = BadValue>>(node: &Node, mistakes: &mut Mistakes) -> Option<T> {
     let bad = match node.text()?.parse() {
         Ok(value) => return Some(value),
@@ -99,7 +99,7 @@ pub(crate) fn parsed<T: FromStr<Err = BadValue>>(node: &Node, mistakes: &mut Mis
     None
 }
 
-/// Permission bits: octal, and seen to be octal by a leading zero.
+/// Permission bits in octal, with a leading zero so that it is clear.
 fn mode(node: &Node, mistakes: &mut Mistakes) -> Option<u32> {
     let text = node.text()?;
     let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
@@ -125,17 +125,17 @@ fn mode(node: &Node, mistakes: &mut Mistakes) -> Option<u32> {
     }
 }
 
-/// Permission bits of a socket, as its mapping says, or the default.
+/// The `mode` of a socket, or the default.
 pub(crate) fn socket_mode(socket: Option<&Node>, mistakes: &mut Mistakes) -> Option<u32> {
     optional(socket.and_then(|node| node.get("mode")), DEFAULT_SOCKET_MODE, |node| mode(node, mistakes))
 }
 
-/// The group that a socket is given to, if its mapping says so.
+/// The `group` of a socket.
 pub(crate) fn socket_group(socket: Option<&Node>, mistakes: &mut Mistakes) -> Option<Option<String>> {
     optional(socket.and_then(|node| node.get("group")), None, |node| group(node, mistakes).map(Some))
 }
 
-/// A group by its name or number; whether this host has it is for the daemon to find out.
+/// A group by its name or number; the daemon checks whether this host has it.
 fn group(node: &Node, mistakes: &mut Mistakes) -> Option<String> {
     let text = node.text()?;
     let may_hold = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -151,7 +151,7 @@ fn group(node: &Node, mistakes: &mut Mistakes) -> Option<String> {
     None
 }
 
-/// The name of a network device, by the kernel's rules; whether this host has it is for the daemon to find out.
+/// The name of a network device, by the kernel's rules; the daemon checks whether this host has it.
 pub(crate) fn device(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<String> {
     let text = node.text()?;
     let bad = if text.is_empty() || text == "." || text == ".." {
@@ -168,12 +168,12 @@ pub(crate) fn device(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<
     None
 }
 
-/// Yes or no.
+/// `true` or `false`.
 pub(crate) fn flag(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<bool> {
     choice(node, key, &[("true", true), ("false", false)], mistakes)
 }
 
-/// The path of a socket: absolute, short enough for the kernel, and the same text for the same file (links aside).
+/// The path of a socket: absolute, short enough for the kernel, normalised so that equal paths compare equal.
 pub(crate) fn socket_path(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<PathBuf> {
     let text = node.text()?;
     match checked_path(text) {
@@ -206,7 +206,7 @@ fn checked_path(text: &str) -> Result<PathBuf, BadValue> {
             format!("add the socket's name, as in {}/web-net0.sock", shown(text.trim_end_matches('/'))),
         ));
     }
-    // Without doubled slashes and dots, so that two spellings of one path are seen to be one.
+    // Removes doubled slashes and dots.
     let path: PathBuf = path.components().collect();
     let n_bytes = path.as_os_str().len();
     if n_bytes > SOCKET_PATH_MAX {

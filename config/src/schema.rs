@@ -1,4 +1,4 @@
-//! What may stand in the file: for people as an outline, for editors as a JSON Schema. Both are read off `raw`'s table.
+//! The keys of the file as an outline for people and as JSON Schema for editors, both made from `raw`'s table.
 
 use std::fmt::Write as _;
 
@@ -7,20 +7,20 @@ use serde_json::{Map as Members, Value, json};
 use crate::raw::Kind::{self, List, Map, Names, Scalar, Scalars};
 use crate::raw::{Key, Shape, TOPOLOGY};
 
-/// Every key of the file with a sentence each, for people.
+/// An outline of all keys, each with its description.
 pub fn schema() -> String {
     let mut text = String::new();
     describe(&TOPOLOGY, 0, &mut text);
     text
 }
 
-/// The same as a JSON Schema (draft 2020-12), by which editors complete keys and mark those that there are not. What the
-/// values mean is for [`crate::load`] to say: here each is any single value.
+/// The keys as a JSON Schema (draft 2020-12), for completion and for marking unknown keys in an editor. It leaves
+/// scalars open: [`crate::load`] checks them.
 pub fn json_schema() -> String {
     let mut root = object(&TOPOLOGY);
     root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
     root.insert("title".into(), "weir's topology file".into());
-    // The user's own, for anchors.
+    // Free for anchors.
     root.insert("patternProperties".into(), json!({ "^x-": {} }));
     format!("{:#}\n", Value::from(root))
 }
@@ -29,7 +29,7 @@ fn describe(shape: &Shape, depth: usize, text: &mut String) {
     for Key(name, kind, about) in shape.keys {
         let indent = "  ".repeat(depth);
         let not_yet = not_yet(shape, name);
-        // Writing to a String doesn't fail.
+        // Writing to a String can't fail.
         let _ = writeln!(text, "{:32}# {about}{not_yet}", format!("{indent}{name}:"));
         match kind {
             Scalar | Scalars | List(Scalar) => {}
@@ -72,7 +72,7 @@ fn value(kind: &Kind) -> Members<String, Value> {
     }
 }
 
-/// A key with nothing behind it is an empty map, or an empty list.
+/// A key without a value is an empty mapping or list.
 fn may_be_empty(kind: &str) -> Value {
     json!([kind, "null"])
 }

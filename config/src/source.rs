@@ -1,7 +1,7 @@
-//! Files to trees: the main one and those it includes.
+//! Reads the main file and those it includes into trees.
 //!
-//! An include is a path or a glob, relative to the folder of the main file. Included files can't include: what runs is
-//! seen from one file.
+//! An include is a path or a glob, relative to the folder of the main file. Included files can't include others, so the
+//! main file names all that belongs to the topology.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,18 +13,18 @@ use crate::diagnostics::{At, shown};
 use crate::node::{self, Node};
 use crate::raw;
 
-/// A file larger than this is no topology.
+/// Size of one file at most.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Files that one topology may include; as many as there may be NICs.
+/// Files that one topology may include: as many as there may be NICs.
 const INCLUDES_MAX: usize = 4096;
 
-/// What was read: the main file's tree, and those of the included files in the order of their paths.
+/// The trees of the main file and of the included ones, these sorted by path within an include.
 pub(crate) struct Sources {
     pub(crate) main: Node,
     pub(crate) included: Vec<Node>,
 }
 
-/// Reads a file and what it includes. None: the main file can't be used, and it is noted why.
+/// Reads a file and those it includes. None: the main file can't be used; `mistakes` says why.
 pub(crate) fn load(path: &Path, mistakes: &mut Mistakes) -> Option<Sources> {
     let text = match read_file(path) {
         Ok(text) => text,
@@ -40,7 +40,7 @@ pub(crate) fn load(path: &Path, mistakes: &mut Mistakes) -> Option<Sources> {
     Some(Sources { main, included })
 }
 
-/// Reads a text that is no file, and so can't include any.
+/// Reads a text, which can't include files.
 pub(crate) fn parse(text: &str, name: &str, mistakes: &mut Mistakes) -> Option<Sources> {
     let main = main_tree(name.to_owned(), text.as_bytes().to_vec(), mistakes)?;
     for entry in main.get("include").and_then(Node::items).unwrap_or_default() {
@@ -55,7 +55,7 @@ fn main_tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<No
     Some(main)
 }
 
-/// One file's bytes to a tree that holds something.
+/// Parses one file; an empty one is a mistake.
 fn tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
     let (text, bad_byte) = decoded(bytes);
     let file_idx = mistakes.add_file(name, text.clone());
@@ -72,7 +72,7 @@ fn tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
     Some(root)
 }
 
-/// The text without a byte order mark; and, if it is not UTF-8, the first byte that isn't with its line and column.
+/// The text without a byte order mark, and the first byte that is not UTF-8, if any, with its line and column.
 fn decoded(bytes: Vec<u8>) -> (String, Option<(u8, usize, usize)>) {
     let (text, bad_byte) = match String::from_utf8(bytes) {
         Ok(text) => (text, None),
@@ -108,9 +108,9 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 /// The includes of one main file.
 struct Includes<'a> {
     folder: &'a Path,
-    /// Files already read, so that two globs may overlap.
+    /// Files already read: globs may overlap.
     seen: HashSet<PathBuf>,
-    /// The main file, which is not to include itself.
+    /// The main file, which must not include itself.
     main: PathBuf,
     mistakes: &'a mut Mistakes,
 }
@@ -137,7 +137,7 @@ impl<'a> Includes<'a> {
         included
     }
 
-    /// The paths a pattern stands for, sorted. A glob may stand for none; a plain path stands for itself.
+    /// The paths that a pattern matches, sorted. A glob may match none; a plain path matches itself.
     fn expand(&mut self, pattern: &str, at: At) -> Vec<PathBuf> {
         if pattern.is_empty() {
             self.mistakes.add(at, "this include names nothing", "write a path or a glob, as in \"vms.d/*.yaml\"");
@@ -156,7 +156,7 @@ impl<'a> Includes<'a> {
             }
         };
         match glob::glob(&full) {
-            // Entries that can't be looked into match nothing, as in a shell.
+            // Folders that can't be read match nothing, as in a shell.
             Ok(paths) => paths.flatten().take(INCLUDES_MAX + 1).collect(),
             Err(error) => {
                 let message = format!("`{}` is no glob: {}", shown(pattern), error.msg);
@@ -180,7 +180,7 @@ impl<'a> Includes<'a> {
         if !self.seen.insert(unique) {
             return None;
         }
-        // What a glob finds may be anything, and nobody may ever write to a pipe.
+        // A glob may match a pipe, and reading one could block forever.
         let is_special = path.metadata().is_ok_and(|at| !at.is_file() && !at.is_dir());
         let read = if is_special { Err(io::Error::other("it is no plain file")) } else { read_file(path) };
         match read {
@@ -198,7 +198,7 @@ impl<'a> Includes<'a> {
     }
 }
 
-/// One spelling per file; a file that isn't there keeps its own.
+/// The canonical path; the path itself if there is no such file.
 fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

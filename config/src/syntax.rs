@@ -1,17 +1,17 @@
-//! Why a file is not YAML that can be used, in words for people.
+//! Messages for YAML that can't be parsed.
 //!
-//! The parser stops at its first mistake, so one is all there is (but for tabs), and its place is where the parser
-//! noticed: at or after the real one.
+//! The parser stops at its first mistake, so only one is reported, except for tabs. Its place is where the parser
+//! noticed it: at the mistake or after it.
 
 use serde_saphyr::Error;
 
 use crate::context::Mistakes;
 use crate::diagnostics::At;
 
-/// A phrase of the parser's, what we say, and what to do.
+/// A phrase in the parser's message, our message, our help.
 struct Phrase(&'static str, &'static str, &'static str);
 
-/// The first that fits is taken; a phrase that is not here is repeated as it is.
+/// The first match is used; a message without a match is passed on as it is.
 const PHRASES: &[Phrase] = &[
     Phrase(
         "mapping values are not allowed",
@@ -32,7 +32,7 @@ const PHRASES: &[Phrase] = &[
     Phrase("tag", "tags are not used here", "remove the tag, the `!` and the word behind it"),
 ];
 
-/// Notes why a file is not YAML that can be used; `at`: where the parser noticed.
+/// Adds the mistake for a parser's error; `at`: where the parser noticed it.
 pub(crate) fn explain(error: &Error, text: &str, at: At, mistakes: &mut Mistakes) {
     if note_tabs(text, at.file_idx, mistakes) {
         return;
@@ -73,7 +73,7 @@ fn explain_phrase(phrase: &str, at: At, mistakes: &mut Mistakes) {
     }
 }
 
-/// The error's sentence without the place, which is shown apart.
+/// The error's message without its place, which a diagnostic shows by itself.
 fn bare_message(error: &Error) -> String {
     let message = error.to_string();
     let message = message.lines().next().unwrap_or_default();
@@ -81,7 +81,7 @@ fn bare_message(error: &Error) -> String {
     message.get(..end).unwrap_or(message).to_owned()
 }
 
-/// Notes every tab that stands in an indentation; the parser would name the first one only.
+/// Adds a mistake for every tab in an indentation; the parser reports only the first. Returns whether there are any.
 fn note_tabs(text: &str, file_idx: usize, mistakes: &mut Mistakes) -> bool {
     let mut any = false;
     for (line_idx, line) in text.lines().enumerate() {

@@ -1,4 +1,4 @@
-//! The checked values: what the daemon is given.
+//! The checked values, which the daemon works from.
 //!
 //! Made by `check` only from a file without mistakes: names are unique, every NIC's network exists, no two NICs share a
 //! socket or, in one network, a MAC address. All of it is plain data, to be cloned and compared freely.
@@ -14,12 +14,12 @@ pub const DEFAULT_CONTROL_PATH: &str = "/run/weir/control.sock";
 pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
 /// Capacity of the flow table when the file doesn't say.
 pub const DEFAULT_FLOWS: usize = 1_048_576;
-/// Payload bytes of a frame when the file doesn't say.
+/// Largest payload of a frame, in bytes, when the file doesn't say.
 pub const DEFAULT_MTU: u16 = 1500;
-/// Payload bytes of a frame at most in a network with an uplink or a NIC by AF_XDP: what the kernel lets pass through XDP in one
-/// buffer, two VLAN tags beside it.
+/// Largest payload of a frame in a network with an uplink or an AF_XDP NIC: what fits into one XDP buffer, with two
+/// VLAN tags.
 pub const XDP_MTU_MAX: u16 = 3498;
-/// Received frames that wait for the core at most, per queue of a device, where nothing else is said.
+/// Length of a device queue's receive ring, in frames, when the file doesn't say.
 pub const DEFAULT_RING: u16 = 2048;
 
 /// A whole topology: one daemon's cores, networks and VMs.
@@ -27,27 +27,27 @@ pub const DEFAULT_RING: u16 = 2048;
 pub struct Topology {
     /// CPUs to poll on: at least one, none twice, in the file's order.
     pub cores: Vec<CoreId>,
-    /// What a core does that finds nothing.
+    /// What an idle core does.
     pub idle: Idle,
     /// Capacity of the flow table, in flows.
     pub flows: usize,
     /// The socket on which operators talk to the daemon.
     pub control: Control,
-    /// Devices of this host that networks reach the outside by, in the file's order.
+    /// Devices of this host that connect networks to the outside, in the file's order.
     pub uplinks: Vec<Uplink>,
     /// Broadcast domains, in the file's order.
     pub networks: Vec<Network>,
-    /// VMs: those of the file itself first, then those of the included files in the order of their paths.
+    /// VMs: those of the main file first, then those of the included files, in the order of `include` and of paths.
     pub vms: Vec<Vm>,
 }
 
 impl Topology {
-    /// The folder of the control socket: where the daemon keeps what must outlive it.
+    /// The folder of the control socket, where the daemon keeps files that must outlive it.
     pub fn run_dir(&self) -> &Path {
         self.control.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// The network that `nic` is plugged into; `nic` is one of this topology's.
+    /// The network of `nic`, which is one of this topology.
     pub fn network_of(&self, nic: &Nic) -> &Network {
         &self.networks[nic.network_idx]
     }
@@ -63,10 +63,10 @@ impl Topology {
     }
 }
 
-/// What a core does when it finds nothing for a while.
+/// What a core does after it has found nothing for a while.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Idle {
-    /// It sleeps until somebody kicks it.
+    /// It sleeps until it is kicked.
     #[default]
     Adaptive,
     /// It goes on polling.
@@ -78,40 +78,40 @@ pub enum Idle {
 pub struct Control {
     /// Absolute, at most 107 bytes.
     pub path: PathBuf,
-    /// Group name or number that the socket is given to; none: the daemon's own.
+    /// Group of the socket, by name or number; none: the daemon's own.
     pub group: Option<String>,
     /// Permission bits, at most `0o777`.
     pub mode: u32,
 }
 
-/// A device of this host by which networks reach the outside.
+/// A device of this host that connects networks to the outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uplink {
     /// Unique among uplinks.
     pub name: String,
-    /// Name of the device, of no other uplink or NIC. Whether this host has it is for the daemon to find out.
+    /// Name of the device, which no other uplink or NIC uses. The daemon checks whether this host has it.
     pub device: String,
-    /// How its frames are fetched.
+    /// How its frames are received.
     pub mode: XdpMode,
     /// Device queues to use, 1 to 64; none: all that the device has.
     pub queues: Option<u16>,
-    /// Received frames that wait for the core at most, per queue: a power of two from 512 to 32768.
+    /// Length of a queue's receive ring, in frames: a power of two from 512 to 32768.
     pub ring: u16,
     /// Whether the device is taken although the host itself uses it.
     pub take: bool,
 }
 
-/// How frames of a device are fetched by AF_XDP.
+/// How AF_XDP receives frames from a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
     /// The best that the driver has: zero-copy, else native, else skb.
     #[default]
     Auto,
-    /// In the driver, which writes into our memory itself.
+    /// In the driver, which writes into our memory.
     ZeroCopy,
     /// In the driver; the kernel copies.
     Copy,
-    /// Behind the driver, which then needs to know nothing of XDP; the kernel copies.
+    /// Above the driver, which needs no XDP support; the kernel copies.
     Skb,
 }
 
@@ -128,38 +128,38 @@ pub struct Network {
     pub uplink_idx: Option<usize>,
 }
 
-/// A virtual machine: what its NICs share.
+/// A virtual machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vm {
     /// Unique among VMs.
     pub name: String,
-    /// The most that it may send and get.
+    /// Limits over all its NICs.
     pub limit: VmLimit,
     /// At least one.
     pub nics: Vec<Nic>,
 }
 
-/// The most that a VM may send and get, over all its NICs. Both none: no limit.
+/// Limits of a VM, over all its NICs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VmLimit {
-    /// What it may send. What is over it waits in the VM's rings.
+    /// On frames from the VM. Frames over it wait in the VM's rings.
     pub from_vm: Option<Limit>,
-    /// What it may get. What is over it waits, or is dropped: see [`Limit::queue`].
+    /// On frames to the VM. Frames over it are queued or dropped: see [`Limit::queue`].
     pub to_vm: Option<Limit>,
 }
 
-/// One direction's limit: a rate, packets, or both. Ethernet frames without FCS are counted.
+/// Limit of one direction: bits, packets, or both. Counts Ethernet frames without FCS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Bits a second, 10 kbit/s to 400 Gbit/s.
     pub rate: Option<BitsPerSec>,
-    /// Packets a second, a thousand million at most.
+    /// Packets a second, at most a thousand million.
     pub packets: Option<PacketsPerSec>,
-    /// Bytes that may pass at once: at least the longest frame that the VM's networks allow, and a four-thousandth of a second
-    /// of the rate. None: 64 KiB, or four milliseconds of the rate if that is more. None where there is no rate.
+    /// Bytes that may pass at once: at least the longest frame of the VM's networks and 250 us of the rate, at most
+    /// 1 GiB. None: 64 KiB, or 4 ms of the rate if that is more. Always none without a rate.
     pub burst: Option<Bytes>,
-    /// Of what a VM may get: how long what is over it may wait in the switch, 1 ms to 1 s, as 20 ms where the file doesn't say;
-    /// none: it is dropped. Of what a VM may send: none, since that waits in its rings.
+    /// To the VM: how long frames over the limit may be queued in the switch, 1 ms to 1 s, by default 20 ms; none: they
+    /// are dropped. From the VM: always none, since frames wait in its rings.
     pub queue: Option<Micros>,
 }
 
@@ -172,32 +172,32 @@ pub struct Nic {
     pub network_idx: usize,
     /// Addresses it may send from.
     pub mac: MacPolicy,
-    /// Queue pairs the guest may enable, 1 to 16; 1 where it is no vhost-user port.
+    /// Queue pairs that the guest may enable, 1 to 16; 1 for other ports than vhost-user.
     pub queues: u16,
-    /// How the guest is reached.
+    /// Its kind.
     pub port: PortKind,
-    /// What it may send and get: the first rule that fits decides, what none fits passes. No rule is covered by one before it.
+    /// The first rule that matches decides; a frame that none matches passes. No rule is covered by an earlier one.
     pub rules: Vec<Rule>,
 }
 
-/// One rule: what becomes of frames of one direction that it fits. The first one that fits decides; what none fits, passes.
+/// One rule, for one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What becomes of them.
+    /// What happens to frames that match.
     pub verdict: Verdict,
-    /// Which way they go.
+    /// Direction of the frames.
     pub direction: Direction,
-    /// What they are.
+    /// Protocol of the frames.
     pub proto: Proto,
-    /// Address of the other side: where a frame from the VM goes, where one to the VM comes from. None: any. None for what
-    /// isn't IP, and of the right family for ICMP.
+    /// Address of the other side: destination of a frame from the VM, source of one to the VM. None: any; always none
+    /// for other protocols than IP. Of the same family as ICMP or ICMPv6.
     pub cidr: Option<Cidr>,
-    /// Destination ports where `proto` has ports, types where it is ICMP: first and last of each range, ascending, with
-    /// something between. Empty: any.
+    /// Destination ports where `proto` has ports, types for ICMP: first and last of each range,
+    /// ascending, not adjacent. Empty: any.
     pub numbers: Vec<(u16, u16)>,
 }
 
-/// What a rule does.
+/// What a rule does with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The frame passes.
@@ -206,21 +206,21 @@ pub enum Verdict {
     Deny,
 }
 
-/// Which way a frame goes.
+/// Direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The VM sends it.
+    /// The VM sent it.
     FromVm,
-    /// The VM gets it.
+    /// The VM receives it.
     ToVm,
 }
 
-/// What a frame is.
+/// Protocol of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proto {
-    /// IPv4 or IPv6, whatever is in it.
+    /// IPv4 or IPv6 with any protocol.
     Ip,
-    /// This IP protocol, in either family; never 1 or 58, which are the next two.
+    /// IP protocol number, in IPv4 or IPv6; never 1 or 58, which are [`Proto::Icmp`] and [`Proto::Icmp6`].
     Number(u8),
     /// ICMP, in IPv4.
     Icmp,
@@ -235,40 +235,40 @@ pub enum Proto {
 /// Addresses that a NIC may send from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacPolicy {
-    /// `mac: "52:54:…"`: this one alone, known before the guest speaks.
+    /// `mac: "52:54:…"`: this one only, known before the guest sends.
     Fixed(MacAddr),
     /// Neither `mac` nor `macs`: the first one it sends from, from then on.
     Sticky,
-    /// `macs: N`: up to so many, learned; at least 1.
+    /// `macs: N`: up to this many, learned; at least 1.
     Learn(u32),
-    /// `macs: any`: whatever it sends from.
+    /// `macs: any`: any address.
     Any,
 }
 
-/// How a guest is reached.
+/// The kind of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortKind {
-    /// By a vhost-user socket.
+    /// A vhost-user socket.
     VhostUser {
-        /// Absolute, at most 107 bytes, of no other port and not the control socket's.
+        /// Absolute, at most 107 bytes; no other port and not the control socket uses it.
         path: PathBuf,
-        /// Who makes the socket.
+        /// Which side makes the socket.
         listens: Listens,
-        /// Group name or number that the socket is given to; none: the daemon's own. None where the guest listens.
+        /// Group of the socket, by name or number; none: the daemon's own. None where the guest listens.
         group: Option<String>,
-        /// Permission bits, at most `0o777`. Of no meaning where the guest listens.
+        /// Permission bits, at most `0o777`. Unused where the guest listens.
         mode: u32,
     },
-    /// By a tap device, which is made if it isn't there.
+    /// A tap device, which is made if there is none.
     Tap {
-        /// Name of the device, of no other NIC or uplink.
+        /// Name of the device, which no other NIC or uplink uses.
         name: String,
     },
-    /// By AF_XDP on a device, as one end of a veth whose other end is in a container.
+    /// AF_XDP on a device, for instance one end of a veth pair whose other end is in a container.
     AfXdp {
-        /// Name of the device, of no other NIC or uplink. Whether this host has it is for the daemon to find out.
+        /// Name of the device, which no other NIC or uplink uses. The daemon checks whether this host has it.
         device: String,
-        /// How its frames are fetched.
+        /// How its frames are received.
         mode: XdpMode,
         /// As [`Uplink::ring`].
         ring: u16,
@@ -287,7 +287,7 @@ pub enum Listens {
     Guest,
 }
 
-/// The name of a port as operators see it: `web/net0`.
+/// The name of a port for operators: `web/net0`.
 pub fn port_name(vm: &Vm, nic: &Nic) -> String {
     format!("{}/{}", vm.name, nic.name)
 }

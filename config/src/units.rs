@@ -1,12 +1,12 @@
-//! Quantities as people write them: a rate, a size, a time, a CPU.
+//! Quantities with units: rates, sizes, times; and CPU numbers.
 //!
-//! Each is a type of its own that reads with `FromStr` and prints with `Display`, and reads back what it printed. What
-//! is ambiguous (`1gbps`: bits or bytes?) is refused with the spelling that isn't; see [`BadValue`].
+//! Each is a type of its own with `FromStr` and `Display`, which are inverse to each other. An ambiguous unit (`1gbps`:
+//! bits or bytes?) is refused, and [`BadValue`] suggests an unambiguous one.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A value that can't be used, and what to write instead. Both are for people, without a full stop at the end.
+/// Why a value is refused and what to write instead, for people, without a full stop at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadValue {
     /// What is wrong with it.
@@ -29,15 +29,15 @@ impl fmt::Display for BadValue {
 
 impl std::error::Error for BadValue {}
 
-/// One unit a quantity may be written in.
+/// A unit of a quantity.
 struct Unit {
     name: &'static str,
     factor: u64,
-    /// What people write when they mean it, all in lower case; each is refused and answered with `name`.
+    /// Wrong spellings, in lower case; each is refused with `name` as suggestion.
     slips: &'static [&'static str],
 }
 
-/// The units of one quantity, smallest first, and what it is called.
+/// The units of one quantity, smallest first, and its name.
 struct Scale {
     what: &'static str,
     units: &'static [Unit],
@@ -140,7 +140,7 @@ impl Scale {
         format!("write a number and one of {}, as in `10{}`", names.join(" "), self.units[1].name)
     }
 
-    /// Prints in the largest unit that leaves a whole number, so that it reads back as the same value.
+    /// Prints in the largest unit that gives a whole number, so that parsing it gives the same value.
     fn write(&self, value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fits = |unit: &&Unit| value >= unit.factor && value.is_multiple_of(unit.factor);
         match self.units.iter().rev().find(fits) {
@@ -176,7 +176,7 @@ macro_rules! quantity {
         pub struct $name(u64);
 
         impl $name {
-            /// So many; zero is nothing, and refused.
+            /// None for zero.
             pub fn new(value: u64) -> Option<Self> {
                 (value > 0).then_some(Self(value))
             }
@@ -224,15 +224,15 @@ quantity!(
     TIMES
 );
 
-/// Highest CPU number that the kernel's fixed-size CPU set can name.
+/// Highest CPU number in the kernel's fixed-size CPU set.
 const CORE_MAX: u16 = 1023;
 
-/// A CPU by its number, 0 to 1023. Whether this machine has it is for the daemon to find out.
+/// A CPU by its number, 0 to 1023. The daemon checks whether this machine has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(u16);
 
 impl CoreId {
-    /// The CPU of that number, if it is one that can be named.
+    /// None for a number over 1023.
     pub fn new(number: u16) -> Option<Self> {
         (number <= CORE_MAX).then_some(Self(number))
     }

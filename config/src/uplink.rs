@@ -1,4 +1,4 @@
-//! One uplink's tree to its checked value.
+//! Checks one uplink.
 
 use crate::context::Context;
 use crate::diagnostics::shown;
@@ -6,14 +6,14 @@ use crate::node::Node;
 use crate::scalar::{self, optional};
 use crate::topology::{DEFAULT_RING, Uplink, XdpMode};
 
-/// Queues of one device that are used at most.
+/// Queues of one device at most.
 pub const QUEUES_MAX: u16 = 64;
 
-/// Frames that a queue's receive ring may hold: powers of two.
+/// Lengths of a queue's receive ring, in frames: powers of two.
 const RINGS: [(&str, u16); 7] =
     [("512", 512), ("1024", 1024), ("2048", 2048), ("4096", 4096), ("8192", 8192), ("16384", 16384), ("32768", 32768)];
 
-/// The uplink, or None: it is noted why not.
+/// Checks one uplink. None: `mistakes` says why.
 pub(crate) fn check(context: &mut Context<'_>, name: &str, name_node: &Node, node: &Node) -> Option<Uplink> {
     if !node.is_map() {
         return None;
@@ -29,7 +29,7 @@ pub(crate) fn check(context: &mut Context<'_>, name: &str, name_node: &Node, nod
     Some(Uplink { name: name.to_owned(), device: device?, mode: mode?, queues: queues?, ring: ring?, take: take? })
 }
 
-/// How frames of the device are fetched, as `port`, an uplink or an AF_XDP NIC, says.
+/// The `mode` of an uplink or an AF_XDP port.
 pub(crate) fn mode(context: &mut Context<'_>, port: &Node) -> Option<XdpMode> {
     let modes =
         [("auto", XdpMode::Auto), ("zero-copy", XdpMode::ZeroCopy), ("copy", XdpMode::Copy), ("skb", XdpMode::Skb)];
@@ -46,7 +46,7 @@ fn device(context: &mut Context<'_>, name: &str, name_node: &Node, uplink: &Node
     context.claim_device(device, format!("uplink `{}`", shown(name)), node.at)
 }
 
-/// How long the receive ring of a port that has an AF_XDP device is.
+/// The `ring` of an uplink or an AF_XDP port.
 pub(crate) fn ring(context: &mut Context<'_>, port: &Node) -> Option<u16> {
     optional(port.get("ring"), DEFAULT_RING, |node| scalar::choice(node, "ring", &RINGS, context.mistakes))
 }

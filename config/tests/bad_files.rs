@@ -151,7 +151,7 @@ const CASES: &[(In, &[Expected])] = &[
     ),
     (
         Top("networks:\n  a: { vlan: 7 }\n  b: { vlan: 7 }"),
-        &[(4, 14, "VLAN 7 is that of network `a` already, on line 3", "of its own")],
+        &[(4, 14, "VLAN 7 already used by network `a`, on line 3", "of its own")],
     ),
     (Top("networks:\n  a: {}\n  a: {}"), &[(4, 3, "`a` is here twice; the first is on line 3", "rename")]),
     // What this version can't do.
@@ -185,7 +185,7 @@ const CASES: &[(In, &[Expected])] = &[
     ),
     (
         Top("uplinks:\n  up0: { device: eth1 }\n  up1: { device: eth1 }"),
-        &[(4, 18, "device `eth1` is that of uplink `up0` already, on line 3", "each with its VLAN")],
+        &[(4, 18, "device `eth1` already used by uplink `up0`, on line 3", "each with its VLAN")],
     ),
     (
         Top("uplinks: { up0: { device: eth1, mode: zerocopy, queues: 65, take: yes } }"),
@@ -221,8 +221,8 @@ const CASES: &[(In, &[Expected])] = &[
             "uplinks: { u: { device: e } }\nnetworks:\n  a: { uplink: u, vlan: 7 }\n  b: { uplink: u, vlan: 7 }\n  c: { uplink: u }\n  d: { uplink: u }",
         ),
         &[
-            (5, 25, "VLAN 7 is that of network `a` already, on line 4", "of its own"),
-            (7, 16, "network `c` has the uplink's untagged frames already, on line 6", "of its own"),
+            (5, 25, "VLAN 7 already used by network `a`, on line 4", "of its own"),
+            (7, 16, "untagged frames of the uplink already used by network `c`, on line 6", "of its own"),
         ],
     ),
     (
@@ -249,11 +249,11 @@ const CASES: &[(In, &[Expected])] = &[
              n8: { network: b, afxdp: { device: veth5, ring: 64k } }\n",
         ),
         &[
-            (7, 42, "device `veth0` is that of uplink `up0` already, on line 2", "only once"),
+            (7, 42, "device `veth0` already used by uplink `up0`, on line 2", "only once"),
             (8, 30, "the device of `a/n1` has no `name`", "`name: tap0`"),
             (9, 54, "a tap has one queue", "leave `queues` out"),
             (10, 32, "`a/n3` has an `mtu` of 9000, but frames of this kind of port", "3498 or less"),
-            (11, 38, "device `veth1` is that of `a/n3` already, on line 10", "only once"),
+            (11, 38, "device `veth1` already used by `a/n3`, on line 10", "only once"),
             (12, 59, "`queues` is out of range: 99", "1 to 64"),
             (13, 55, "`mode` can't be `zerocopy`", "did you mean `zero-copy`?"),
             (14, 55, "`mode` is a single value, not a list", "`mode: …`"),
@@ -386,9 +386,9 @@ vms:
         text,
         &[
             (8, 7, "`n0` is here twice; the first is on line 7", "rename"),
-            (8, 74, "this is the path of the control socket already, on line 2", "of its own"),
-            (11, 33, "`52:54:00:00:00:01` is the address of `a/n0` already, on line 7", "of its own"),
-            (11, 74, "this is the path of `a/n0` already, on line 7", "of its own"),
+            (8, 74, "path already used by the control socket, on line 2", "of its own"),
+            (11, 33, "address `52:54:00:00:00:01` already used by `a/n0` in the same network, on line 7", "of its own"),
+            (11, 74, "path already used by `a/n0`, on line 7", "of its own"),
             (12, 3, "`a` is here twice; the first is on line 5", "rename"),
         ],
     );

@@ -130,8 +130,8 @@ fn what_is_claimed_twice_names_the_other_file() {
     let folder = Folder::new(MAIN, &[("vms.d/a.yaml", &vm("a")), ("vms.d/b.yaml", &vm("a"))]);
     let first = folder.path("vms.d/a.yaml");
     folder.assert_found(&[
-        ("vms.d/b.yaml", 2, 3, &format!("VM `a` is there already, in {}:2", first.display())),
-        ("vms.d/b.yaml", 4, 47, &format!("this is the path of `a/n` already, in {}:4", first.display())),
+        ("vms.d/b.yaml", 2, 3, &format!("VM `a` already defined, in {}:2", first.display())),
+        ("vms.d/b.yaml", 4, 47, &format!("path already used by `a/n`, in {}:4", first.display())),
     ]);
 }
 
