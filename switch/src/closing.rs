@@ -16,7 +16,7 @@ use std::time::Duration;
 use pmd::sys::{is_eventfd, is_in_memory};
 use rustix::io::ioctl_fionread;
 
-use crate::stop::Stop;
+use crate::base::stop::Stop;
 
 /// Threads of a port that may be closing something before the port waits for them.
 const AT_ONCE: usize = 8;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing::warn;
 
+use crate::base::http::{Failure, read_get, write_answer};
+use crate::base::stop::Stop;
 use crate::flows;
-use crate::http::{Failure, read_get, write_answer};
 use crate::report::{self, Sources};
-use crate::stop::Stop;
 use crate::uplink;
 
 /// Threads that answer; so many slow operators don't keep the next one waiting.

@@ -12,11 +12,11 @@ use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;
 use pmd::shm::GuestMemory;
 
-use crate::lock;
-use crate::notes::Notes;
+use crate::base::lock::lock;
+use crate::base::log::Notes;
+use crate::base::stop::Stop;
 use crate::plane::{Parked, Plane, Raised};
 use crate::port::{Link, Port};
-use crate::stop::Stop;
 use crate::vhost_user::connection::{self, End};
 
 /// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon would have broken a

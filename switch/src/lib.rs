@@ -23,27 +23,23 @@
 //! - `fuzzing`: what the fuzz targets in `fuzz/` reach; not part of the daemon
 #![forbid(unsafe_code)]
 
+mod base;
 mod closing;
 mod control;
 mod cpus;
 mod flows;
-mod folder;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod http;
 mod launch;
 mod loads;
-mod notes;
 mod operator;
 mod pins;
 mod plane;
 mod poller;
 mod port;
-mod process;
 mod report;
 mod rules;
 mod run_dir;
-mod stop;
 mod supervisor;
 mod table;
 mod top;
@@ -52,15 +48,7 @@ mod uplink;
 mod vhost_user;
 mod vms;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 /// The program: does what its command line says.
 pub fn main() -> std::process::ExitCode {
     operator::main()
-}
-
-/// The value behind a lock. A thread that panicked while it held the lock has left a value that is whole: every change
-/// under a lock here is a plain store.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ use pmd::stats::CoreReport;
 use pmd::time::{Nanos, SECOND};
 use serde::{Deserialize, Serialize};
 
-use crate::lock;
+use crate::base::lock::lock;
 use crate::report::SwitchClock;
 
 /// A core says at least once a second what it has used, unless it sleeps.

@@ -9,12 +9,13 @@ use clap::{Parser, Subcommand};
 use config::Topology;
 use serde::de::DeserializeOwned;
 
+use crate::base::http;
+use crate::base::socket::open_stream;
 use crate::cpus::Cpus;
 use crate::flows::FlowsReport;
 use crate::top::{self, Order, TopOptions};
 use crate::uplink::survey;
-use crate::vhost_user::socket::open_stream;
-use crate::{http, launch, table};
+use crate::{launch, table};
 
 /// How long the daemon may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);

@@ -13,10 +13,10 @@ use pmd::shm::{FileId, GuestMemory};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use crate::folder::Folder;
-use crate::lock;
+use crate::base::folder::Folder;
+use crate::base::lock::lock;
+use crate::base::process::Process;
 use crate::port::Port;
-use crate::process::Process;
 
 /// The note's name in the run directory.
 const NOTE: &str = "pins.json";

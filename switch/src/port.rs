@@ -15,10 +15,10 @@ use flowtable::{Ingress, PortId};
 use pmd::shm::GuestMemory;
 use pmd::sys::peer_process;
 
+use crate::base::lock::lock;
+use crate::base::log::Notes;
+use crate::base::process::Process;
 use crate::closing::Closing;
-use crate::lock;
-use crate::notes::Notes;
-use crate::process::Process;
 use crate::vhost_user::changes::Changes;
 use crate::vhost_user::device::{DeviceView, Refusal};
 

@@ -13,8 +13,8 @@ use pmd::time::{Clock, Nanos};
 use pmd::{Fleet, GuestFault};
 use serde::{Deserialize, Serialize};
 
+use crate::base::lock::lock;
 use crate::loads::{Load, Loads};
-use crate::lock;
 use crate::pins::Pins;
 use crate::port::{LastEnd, LinkView, Port};
 use crate::uplink;

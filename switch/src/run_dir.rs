@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::folder::Folder;
-use crate::process::Process;
+use crate::base::folder::Folder;
+use crate::base::process::Process;
 
 /// The lock's file. It stays when the daemon ends: removing it could take it from the next one.
 const LOCK: &str = "weir.lock";

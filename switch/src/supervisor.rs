@@ -7,10 +7,10 @@ use flowtable::mac::owner::Moves;
 use pmd::error::Grade;
 use pmd::{Fleet, GuestFault};
 
-use crate::notes::Notes;
+use crate::base::log::Notes;
+use crate::base::stop::Stop;
 use crate::port::Port;
 use crate::report::{self, Sources};
-use crate::stop::Stop;
 use crate::tsc::ClockWatch;
 
 const EVERY: Duration = Duration::from_millis(100);

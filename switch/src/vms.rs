@@ -10,7 +10,7 @@ use pmd::stats::Counters;
 use pmd::time::Nanos;
 use serde::{Deserialize, Serialize};
 
-use crate::lock;
+use crate::base::lock::lock;
 use crate::report::{DropReport, RateReport, Sources, State, report_drops};
 use crate::uplink::report;
 

@@ -21,9 +21,9 @@ use super::prepare::Prepared;
 use super::report::FetchedReport;
 use super::survey::{Kind, Unfit, Wish, is_down, survey, survey_device};
 use super::undo::patiently;
-use crate::folder::Folder;
+use crate::base::folder::Folder;
+use crate::base::stop::Stop;
 use crate::pins::Pins;
-use crate::stop::Stop;
 
 /// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use flowtable::{Exit, Ingress, NetworkId, PortId, SourcePolicy, Trunk, TrunkId};
 
 use super::port::{DeviceLink, DevicePort};
 use super::survey::{nic_wish, uplink_wish};
-use crate::notes::Notes;
+use crate::base::log::Notes;
 
 /// Addresses that are learned from behind one uplink at most; frames of others are forwarded like theirs.
 pub(crate) const UPLINK_MACS: u32 = 1 << 16;

@@ -8,8 +8,8 @@ use flowtable::{Ingress, PortId};
 use pmd::port::afxdp::XskWatch;
 use pmd::sys::xdp::XdpStatistics;
 
-use crate::lock;
-use crate::notes::Notes;
+use crate::base::lock::lock;
+use crate::base::log::Notes;
 
 use super::device::Device;
 use super::survey::Wish;

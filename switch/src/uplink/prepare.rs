@@ -10,7 +10,7 @@ use tracing::warn;
 use super::device::Device;
 use super::queues;
 use super::undo::Undo;
-use crate::folder::Folder;
+use crate::base::folder::Folder;
 
 /// Offloads that change or keep back what XDP should see: tags taken out of frames, frames of foreign VLANs, frames put
 /// together by the NIC.

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::device::Device;
 use super::netlink::Netlink;
 use super::note::{self, Note};
-use crate::folder::Folder;
+use crate::base::folder::Folder;
 
 /// How long what a closed socket still holds may be in the way.
 const LETS_GO_WITHIN: Duration = Duration::from_secs(1);

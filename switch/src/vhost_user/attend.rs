@@ -10,11 +10,11 @@ use pmd::sys::peer_process;
 use super::backoff::{Backoff, Visit};
 use super::connection::{End, Served, is_hung_up, serve};
 use super::envelope::Stage;
-use super::socket::{Listening, open_stream};
+use crate::base::socket::{Listening, open_stream};
+use crate::base::stop::Stop;
 use crate::closing::Closing;
 use crate::plane::Plane;
 use crate::port::{LastEnd, Port};
-use crate::stop::Stop;
 
 /// Between attempts to connect: at first, and at most while nobody is there. An attempt on a path without a listener is
 /// one cheap system call, and a guest that starts shouldn't wait.

@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::lock;
+use crate::base::lock::lock;
 
 /// Changes at once. A guest with 16 queue pairs makes less than 200 when it starts; twice that, for firmware before it.
 const AT_ONCE: u64 = 512;

@@ -22,11 +22,11 @@ use super::backoff::Visit;
 use super::device::Refusal;
 use super::envelope::{BODY_MAX, Envelope, HEADER_BYTES, Stage};
 use super::message::Handler;
+use crate::base::lock::lock;
+use crate::base::stop::Stop;
 use crate::closing::closes_at_once;
-use crate::lock;
 use crate::plane::Plane;
 use crate::port::Port;
-use crate::stop::Stop;
 
 /// How long the rest of a message may take to come.
 const REST_WITHIN: Duration = Duration::from_secs(2);

@@ -22,4 +22,3 @@ pub(crate) mod envelope;
 pub(crate) mod lingering;
 pub(crate) mod message;
 pub(crate) mod regions;
-pub(crate) mod socket;

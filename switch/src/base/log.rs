@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::lock;
+use crate::base::lock::lock;
 
 /// Lines that may follow each other at once: as many as an orderly connection needs.
 const AT_ONCE: u32 = 8;
