@@ -24,31 +24,24 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod cli;
 mod closing;
 mod control;
-mod cpus;
+mod daemon;
 mod flows;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod launch;
 mod loads;
-mod operator;
 mod pins;
 mod plane;
-mod poller;
 mod port;
 mod report;
 mod rules;
-mod run_dir;
-mod supervisor;
-mod table;
-mod top;
-mod tsc;
 mod uplink;
 mod vhost_user;
 mod vms;
 
 /// The program: does what its command line says.
 pub fn main() -> std::process::ExitCode {
-    operator::main()
+    cli::command::main()
 }

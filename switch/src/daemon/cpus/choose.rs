@@ -1,21 +1,16 @@
-//! CPUs: which ones cores poll on, and where all other threads run.
+//! The CPUs of the polling cores and of all other threads, and how a thread is kept there.
+//!
 //!
 //! Polling cores get a CPU each. Whether one may be used is asked of the kernel, by running a thread there: the affinity that
 //! the process was started with says nothing about it, since under `isolcpus` it leaves out just the CPUs that are meant for
 //! polling. All other threads stay off the polling CPUs and off those that the operator set aside.
-//!
-//! - `host`: what this machine and this process have
-//! - `list`: CPUs as the kernel writes them
-
-mod host;
-mod list;
 
 use config::CoreId;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tracing::{info, warn};
 
-use host::Host;
-use list::ranges;
+use super::host::Host;
+use super::list::ranges;
 
 /// CPUs of the polling cores and of all other threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,5 +158,5 @@ fn why_refused(cpu: usize, host: &Host) -> String {
 }
 
 #[cfg(test)]
-#[path = "cpus_tests.rs"]
+#[path = "choose_tests.rs"]
 mod tests;

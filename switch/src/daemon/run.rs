@@ -20,23 +20,24 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
+use super::cpus::choose::Cpus;
+use super::run_dir::RunDir;
+use super::{poller, supervisor, tsc};
 use crate::base::log;
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
-use crate::cpus::Cpus;
 use crate::loads::Loads;
 use crate::pins::Pins;
 use crate::plane::FleetPlane;
 use crate::port::{Link, Port};
 use crate::report::{Rates, Sources, SwitchClock};
-use crate::run_dir::RunDir;
 use crate::uplink::attend::{Seat, take_all};
 use crate::uplink::layout::{UPLINK_MACS, device_ports, exit, trunks, uplink_port};
 use crate::uplink::port::DevicePort;
 use crate::uplink::undo;
 use crate::vhost_user::attend::attend;
 use crate::vms::Vms;
-use crate::{control, poller, rules, supervisor, tsc, uplink};
+use crate::{control, rules, uplink};
 
 /// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
 /// were granted: whoever uses up its own takes nobody's. Many such NICs share [`MACS_ANY_ALL`].

@@ -13,9 +13,9 @@ use ratatui::widgets::{Block, Borders, Row, Table};
 use ratatui::{DefaultTerminal, Frame};
 use serde::Deserialize;
 
-use crate::operator::{ask_for, print};
+use super::command::{ask_for, print};
+use super::text::{align, rate, scaled};
 use crate::report::{CoreReport, CounterReport, RateReport, VersionReport};
-use crate::table::{align, rate, scaled};
 use crate::uplink::report::LostReport;
 use crate::vms::{LimitReport, VmReport};
 

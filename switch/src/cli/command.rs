@@ -9,13 +9,13 @@ use clap::{Parser, Subcommand};
 use config::Topology;
 use serde::de::DeserializeOwned;
 
+use super::text;
+use super::top::{self, Order, TopOptions};
 use crate::base::http;
 use crate::base::socket::open_stream;
-use crate::cpus::Cpus;
+use crate::daemon::cpus::choose::Cpus;
 use crate::flows::FlowsReport;
-use crate::top::{self, Order, TopOptions};
 use crate::uplink::survey;
-use crate::{launch, table};
 
 /// How long the daemon may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -145,7 +145,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(file: &Path) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
-    launch::run(&topology).map_err(|why| format!("error: {why}"))
+    crate::daemon::run::run(&topology).map_err(|why| format!("error: {why}"))
 }
 
 fn check(file: &Path) -> Result<(), String> {
@@ -177,16 +177,16 @@ fn checked(file: &Path, topology: &Topology, remarks: &[String]) -> String {
 
 fn show(control: &Path, what: &What) -> Result<String, String> {
     match what {
-        What::Ports { json } => ask(control, "/v1/ports", *json, |ports: Vec<_>| table::ports(&ports)),
+        What::Ports { json } => ask(control, "/v1/ports", *json, |ports: Vec<_>| text::ports(&ports)),
         What::Port { name, json } => {
-            ask(control, &format!("/v1/ports/{}", plain(name)?), *json, |port| table::port(&port))
+            ask(control, &format!("/v1/ports/{}", plain(name)?), *json, |port| text::port(&port))
         }
-        What::Uplinks { json } => ask(control, "/v1/uplinks", *json, |uplinks: Vec<_>| table::uplinks(&uplinks)),
-        What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| table::macs(&macs)),
-        What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowsReport| table::flows(&flows)),
-        What::Limits { json } => ask(control, "/v1/limits", *json, |vms: Vec<_>| table::limits(&vms)),
-        What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| table::cores(&cores)),
-        What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| table::busy(&cores)),
+        What::Uplinks { json } => ask(control, "/v1/uplinks", *json, |uplinks: Vec<_>| text::uplinks(&uplinks)),
+        What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| text::macs(&macs)),
+        What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowsReport| text::flows(&flows)),
+        What::Limits { json } => ask(control, "/v1/limits", *json, |vms: Vec<_>| text::limits(&vms)),
+        What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| text::cores(&cores)),
+        What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| text::busy(&cores)),
     }
 }
 

@@ -7,11 +7,11 @@ use flowtable::mac::owner::Moves;
 use pmd::error::Grade;
 use pmd::{Fleet, GuestFault};
 
+use super::tsc::ClockWatch;
 use crate::base::log::Notes;
 use crate::base::stop::Stop;
 use crate::port::Port;
 use crate::report::{self, Sources};
-use crate::tsc::ClockWatch;
 
 const EVERY: Duration = Duration::from_millis(100);
 /// Between two looks at what changes slowly.

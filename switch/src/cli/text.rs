@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::top::{limit, percent};
 use crate::flows::FlowsReport;
 use crate::report::{AddressReport, ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
-use crate::top::{limit, percent};
 use crate::uplink::report::UplinkReport;
 use crate::vms::{LimitReport, VmReport};
 

@@ -1,6 +1,6 @@
 //! Which CPUs are chosen, as a function of what the kernel says.
 
-use super::host::Cpuset;
+use super::super::host::Cpuset;
 use super::*;
 
 fn cores(numbers: &[u16]) -> Vec<CoreId> {

@@ -10,8 +10,8 @@ use pmd::Core;
 use pmd::time::Clock;
 use tracing::warn;
 
-use crate::cpus::pin;
-use crate::tsc;
+use super::cpus::choose::pin;
+use super::tsc;
 
 /// Starts it, and comes back when it is where it shall be.
 ///
