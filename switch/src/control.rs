@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing::warn;
 
+use crate::api::uplink;
 use crate::base::http::{Failure, read_get, write_answer};
 use crate::base::stop::Stop;
 use crate::flows;
 use crate::report::{self, Sources};
-use crate::uplink;
 
 /// Threads that answer; so many slow operators don't keep the next one waiting.
 pub(crate) const THREADS: usize = 3;
@@ -54,7 +54,7 @@ fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
     let path = path.split('?').next().unwrap_or(path);
     match path.strip_prefix("/v1/") {
         Some("ports") => json(&report::ports(sources)),
-        Some("uplinks") => json(&uplink::report::uplinks(sources)),
+        Some("uplinks") => json(&uplink::uplinks(sources)),
         Some("macs") => json(&report::macs(sources)),
         Some("flows") => json(&flows::flows(sources)),
         Some("cores") => json(&report::cores(sources)),

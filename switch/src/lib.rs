@@ -23,21 +23,22 @@
 //! - `fuzzing`: what the fuzz targets in `fuzz/` reach; not part of the daemon
 #![forbid(unsafe_code)]
 
+mod api;
 mod base;
 mod cli;
 mod closing;
 mod control;
 mod daemon;
+mod device;
 mod flows;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod loads;
 mod pins;
+mod plan;
 mod plane;
 mod port;
 mod report;
-mod rules;
-mod uplink;
 mod vhost_user;
 mod vms;
 

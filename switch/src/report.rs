@@ -13,13 +13,13 @@ use pmd::time::{Clock, Nanos};
 use pmd::{Fleet, GuestFault};
 use serde::{Deserialize, Serialize};
 
+use crate::api::uplink;
+use crate::api::uplink::{FetchedReport, LostReport};
 use crate::base::lock::lock;
+use crate::device::port::DevicePort;
 use crate::loads::{Load, Loads};
 use crate::pins::Pins;
 use crate::port::{LastEnd, LinkView, Port};
-use crate::uplink;
-use crate::uplink::port::DevicePort;
-use crate::uplink::report::{FetchedReport, LostReport};
 use crate::vhost_user::device::{QueueState, QueueView};
 use crate::vms::{VmReport, Vms};
 
@@ -263,9 +263,9 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
     PortReport {
         name: port.name.clone(),
         network: port.networks.join(","),
-        state: uplink::report::state(&view),
+        state: uplink::state(&view),
         fetched: view.fetched.map(FetchedReport::from),
-        lost: uplink::report::port_lost(port, &view),
+        lost: uplink::port_lost(port, &view),
         remarks: view.remarks,
         waits_for: view.waits_for,
         rates: sources.rates.of(port.id()),
@@ -310,7 +310,7 @@ pub(crate) fn state(sources: &Sources, id: PortId) -> Option<State> {
         return Some(judge(&link, &faults(&sources.fleet, port, &link)).0);
     }
     let device = sources.devices.iter().find(|port| port.id() == id)?;
-    Some(uplink::report::state(&device.link.view()))
+    Some(uplink::state(&device.link.view()))
 }
 
 /// Faults that stopped queues of the guest that is there now. The cores keep a fault until the port comes up again, which

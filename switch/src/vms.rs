@@ -10,9 +10,9 @@ use pmd::stats::Counters;
 use pmd::time::Nanos;
 use serde::{Deserialize, Serialize};
 
+use crate::api::uplink as report;
 use crate::base::lock::lock;
 use crate::report::{DropReport, RateReport, Sources, State, report_drops};
-use crate::uplink::report;
 
 /// Bytes that wait for one VM at most at the limit on what it gets: 20 ms of 3.3 Gbit/s, 6.7 ms of 10.
 const QUEUE_BYTES_MAX: u64 = 8 << 20;

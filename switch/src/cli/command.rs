@@ -14,8 +14,8 @@ use super::top::{self, Order, TopOptions};
 use crate::base::http;
 use crate::base::socket::open_stream;
 use crate::daemon::cpus::choose::Cpus;
+use crate::device::probe;
 use crate::flows::FlowsReport;
-use crate::uplink::survey;
 
 /// How long the daemon may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -154,7 +154,7 @@ fn check(file: &Path) -> Result<(), String> {
     remarks.extend(topology.advice_on_macs());
     // The file may be meant for another machine.
     remarks.extend(Cpus::choose(&topology.cores).err().map(|why| format!("on this machine, {why}")));
-    remarks.extend(survey::check(&topology).map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?);
+    remarks.extend(probe::check(&topology).map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?);
     print(&checked(file, &topology, &remarks))
 }
 

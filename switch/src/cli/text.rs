@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::top::{limit, percent};
+use crate::api::uplink::UplinkReport;
 use crate::flows::FlowsReport;
 use crate::report::{AddressReport, ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
-use crate::uplink::report::UplinkReport;
 use crate::vms::{LimitReport, VmReport};
 
 /// `show ports`.

@@ -15,8 +15,8 @@ use serde::Deserialize;
 
 use super::command::{ask_for, print};
 use super::text::{align, rate, scaled};
+use crate::api::uplink::LostReport;
 use crate::report::{CoreReport, CounterReport, RateReport, VersionReport};
-use crate::uplink::report::LostReport;
 use crate::vms::{LimitReport, VmReport};
 
 /// How it shall look and for how long.

@@ -26,18 +26,19 @@ use super::{poller, supervisor, tsc};
 use crate::base::log;
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
+use crate::device::port::DevicePort;
+use crate::device::restore;
+use crate::device::worker::{Seat, take_all};
 use crate::loads::Loads;
 use crate::pins::Pins;
+use crate::plan::ports::{UPLINK_MACS, device_ports, exit, trunks, uplink_port};
+use crate::plan::rules;
 use crate::plane::FleetPlane;
 use crate::port::{Link, Port};
 use crate::report::{Rates, Sources, SwitchClock};
-use crate::uplink::attend::{Seat, take_all};
-use crate::uplink::layout::{UPLINK_MACS, device_ports, exit, trunks, uplink_port};
-use crate::uplink::port::DevicePort;
-use crate::uplink::undo;
 use crate::vhost_user::attend::attend;
 use crate::vms::Vms;
-use crate::{control, rules, uplink};
+use crate::{control, device};
 
 /// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
 /// were granted: whoever uses up its own takes nobody's. Many such NICs share [`MACS_ANY_ALL`].
@@ -97,7 +98,7 @@ impl Daemon {
         let operators = &topology.control;
         let operators = Listening::open("control", &operators.path, operators.group.as_deref(), operators.mode)?;
         let sockets = open_sockets(topology)?;
-        undo::repair(run_dir.folder());
+        restore::repair(run_dir.folder());
         let any_max = any_max(topology);
         let devices = device_ports(topology, |id, nic| ingress(id, nic, any_max));
         let seats = take_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
@@ -182,7 +183,7 @@ impl Daemon {
         let ingresses = guests.chain(self.devices.iter().map(|port| &port.ingress));
         ingresses.clone().for_each(|ingress| self.fleet.macs().rest(ingress.port));
         let names = (port_names(topology), network_names(topology));
-        Pins::restore(self.fleet.macs().clone(), self.run_dir.folder(), undo::world(), names, ingresses)
+        Pins::restore(self.fleet.macs().clone(), self.run_dir.folder(), restore::world(), names, ingresses)
     }
 
     fn start_port(&mut self, port: Arc<Port>, pins: Arc<Pins>, listening: Option<Listening>) -> Result<(), String> {
@@ -195,7 +196,7 @@ impl Daemon {
     fn start_device(&mut self, port: Arc<DevicePort>, pins: Arc<Pins>, seat: Option<Seat>) -> Result<(), String> {
         let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), self.run_dir.folder().clone());
         let name = port.name.clone();
-        let attend = move || uplink::attend::attend(&port, (&fleet, &pins), seat, &run_dir, &stop);
+        let attend = move || device::worker::attend(&port, (&fleet, &pins), seat, &run_dir, &stop);
         self.giving_back.push(spawn(name, attend)?);
         Ok(())
     }

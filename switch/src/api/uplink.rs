@@ -5,10 +5,10 @@ use std::fmt;
 use pmd::sys::xdp::XdpStatistics;
 use serde::{Deserialize, Serialize};
 
-use super::device::Device;
-use super::netlink::Netlink;
-use super::port::{DevicePort, DeviceView, Fetched, Standing};
-use super::survey::Kind;
+use crate::device::netlink::link::Device;
+use crate::device::netlink::socket::Netlink;
+use crate::device::port::{DevicePort, DeviceView, Fetched, Standing};
+use crate::device::probe::Kind;
 use crate::report::{CounterReport, DropReport, RateReport, Sources, State, report_counters, report_drops};
 
 /// An uplink.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use pmd::sys::link::{Channels, Ethtool, Feature, Promiscuous};
 use tracing::warn;
 
-use super::device::Device;
-use super::queues;
-use super::undo::Undo;
+use super::channels;
+use super::netlink::link::Device;
+use super::restore::Undo;
 use crate::base::folder::Folder;
 
 /// Offloads that change or keep back what XDP should see: tags taken out of frames, frames of foreign VLANs, frames put
@@ -108,8 +108,8 @@ impl Prepared {
             // A driver without the notion has those that it has.
             Err(_) => Channels { rx: 1, tx: 1, rx_max: 1, tx_max: 1, ..Channels::default() },
         };
-        let wanted = queues::wanted(&device.name, &now, queues)?;
-        self.n_queues = queues::count(&wanted);
+        let wanted = channels::wanted(&device.name, &now, queues)?;
+        self.n_queues = channels::count(&wanted);
         if wanted == now {
             return Ok(());
         }
@@ -136,7 +136,7 @@ fn not_promiscuous(device: &str, error: &io::Error) -> String {
 
 fn not_permitted(what: &str, error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("{what}: not permitted; {}", super::privileges::HELP),
+        io::ErrorKind::PermissionDenied => format!("{what}: not permitted; {}", super::capabilities::HELP),
         _ => format!("{what}: {error}"),
     }
 }

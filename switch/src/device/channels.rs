@@ -3,7 +3,7 @@
 use config::DEVICE_QUEUES_MAX;
 use pmd::sys::link::{Channels, Ethtool};
 
-use super::device::Device;
+use super::netlink::link::Device;
 
 /// Checks that a device can have so many queues, and changes nothing.
 ///

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use config::{Nic, PortKind, Topology};
 use flowtable::{Exit, Ingress, NetworkId, PortId, SourcePolicy, Trunk, TrunkId};
 
-use super::port::{DeviceLink, DevicePort};
-use super::survey::{nic_wish, uplink_wish};
 use crate::base::log::Notes;
+use crate::device::port::{DeviceLink, DevicePort};
+use crate::device::probe::{nic_wish, uplink_wish};
 
 /// Addresses that are learned from behind one uplink at most; frames of others are forwarded like theirs.
 pub(crate) const UPLINK_MACS: u32 = 1 << 16;

@@ -12,15 +12,15 @@ use pmd::Fleet;
 use pmd::fleet::{PortDown, PortUp};
 use pmd::port::tap::TapWatch;
 
-use super::device::{Device, Gone, gone};
+use super::attach::{Opened, Queues, open, open_tap};
 use super::ledger::imbalances;
-use super::netlink::{Netlink, News};
-use super::open::{Opened, Queues, open, open_tap};
+use super::netlink::link::{Device, Gone, gone};
+use super::netlink::socket::{Netlink, News};
 use super::port::{DevicePort, DeviceView, Standing};
-use super::prepare::Prepared;
-use super::report::FetchedReport;
-use super::survey::{Kind, Unfit, Wish, is_down, survey, survey_device};
-use super::undo::patiently;
+use super::probe::{Kind, Unfit, Wish, is_down, survey, survey_device};
+use super::restore::patiently;
+use super::setup::Prepared;
+use crate::api::uplink::FetchedReport;
 use crate::base::folder::Folder;
 use crate::base::stop::Stop;
 use crate::pins::Pins;
@@ -54,7 +54,7 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Arc<Folder>) -> Resu
     }
     // A tap may be open to a user who has no privileges.
     if ports.iter().any(|port| port.wish.kind == Kind::AfXdp) {
-        super::privileges::check().map_err(|why| vec![why])?;
+        super::capabilities::check().map_err(|why| vec![why])?;
     }
     let mut netlink = Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
     let named = |port: &DevicePort, why: String| format!("{}: {why}", port.name);

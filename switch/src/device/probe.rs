@@ -5,10 +5,10 @@ use std::io;
 
 use config::{Topology, XdpMode};
 
-use super::device::Device;
-use super::guard;
-use super::netlink::Netlink;
-use super::queues;
+use super::channels;
+use super::in_use;
+use super::netlink::link::Device;
+use super::netlink::socket::Netlink;
 
 /// Largest MTU of a device whose frames XDP takes in one buffer: a page less its headroom and what the kernel keeps at its
 /// end, less an Ethernet header.
@@ -89,11 +89,11 @@ pub(crate) fn survey_device(netlink: &mut Netlink, wish: &Wish) -> Result<Device
         return Err(Unfit::Absent(absent(netlink, name)));
     };
     if !wish.take
-        && let Some(used) = guard::uses(netlink, &device).map_err(cannot)?
+        && let Some(used) = in_use::uses(netlink, &device).map_err(cannot)?
     {
         return Err(Unfit::Wrong(in_use(name, &used)));
     }
-    check_mtu(&device, wish).and_then(|()| queues::check(&device, wish.queues)).map_err(Unfit::Wrong)?;
+    check_mtu(&device, wish).and_then(|()| channels::check(&device, wish.queues)).map_err(Unfit::Wrong)?;
     if let Some(program) = device.xdp_program {
         return Err(Unfit::Busy(format!(
             "{name} has an XDP program (number {program}) already: another weir, or remove it by `ip link set {name} xdp off`"

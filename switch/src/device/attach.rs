@@ -8,10 +8,10 @@ use pmd::port::tap::{self, TapWatch};
 use pmd::port::{RxQueue, TxQueue};
 use pmd::sys::bpf::{Attach, XdpLink};
 
-use super::device::Device;
+use super::netlink::link::Device;
 use super::port::Fetched;
-use super::prepare::Prepared;
-use super::survey::Wish;
+use super::probe::Wish;
+use super::setup::Prepared;
 
 /// Frames to be sent that one queue has.
 const N_TX: u32 = 2048;
@@ -133,7 +133,7 @@ fn open_queue(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uplink::survey::Kind;
+    use crate::device::probe::Kind;
 
     /// A driver that can't write into our memory.
     fn copies(options: &XskOptions) -> Result<AfXdpQueue, SetupError> {

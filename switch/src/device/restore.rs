@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use pmd::sys::link::{Channels, Ethtool};
 use tracing::{info, warn};
 
-use super::device::Device;
-use super::netlink::Netlink;
+use super::netlink::link::Device;
+use super::netlink::socket::Netlink;
 use super::note::{self, Note};
 use crate::base::folder::Folder;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::netlink::{Message, Netlink, attribute, attributes, kind, text, u32_at, u64_at};
+use super::socket::{Message, Netlink, attribute, attributes, kind, text, u32_at, u64_at};
 
 /// Bytes of `ifinfomsg`.
 const HEAD: usize = 16;

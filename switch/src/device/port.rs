@@ -11,8 +11,8 @@ use pmd::sys::xdp::XdpStatistics;
 use crate::base::lock::lock;
 use crate::base::log::Notes;
 
-use super::device::Device;
-use super::survey::Wish;
+use super::netlink::link::Device;
+use super::probe::Wish;
 
 /// An uplink, or a NIC by AF_XDP.
 #[derive(Debug)]

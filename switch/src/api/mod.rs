@@ -1,0 +1,3 @@
+//! What operators are told: values with a fixed shape in JSON.
+
+pub(crate) mod uplink;

@@ -1,0 +1,4 @@
+//! What the kernel says of devices, addresses and routes.
+
+pub(crate) mod link;
+pub(crate) mod socket;
