@@ -15,9 +15,9 @@ use pmd::shm::GuestMemory;
 use crate::base::lock::lock;
 use crate::base::log::Notes;
 use crate::base::stop::Stop;
-use crate::plane::{Parked, Plane, Raised};
-use crate::port::{Link, Port};
 use crate::vhost_user::connection::{self, End};
+use crate::vhost_user::cores::{Parked, Plane, Raised};
+use crate::vhost_user::port::{Link, Port};
 
 /// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon would have broken a
 /// promise: queues come up on a port that is down and in memory that is there, and nothing is left at the end.

@@ -26,21 +26,14 @@
 mod api;
 mod base;
 mod cli;
-mod closing;
 mod control;
 mod daemon;
 mod device;
-mod flows;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod loads;
 mod pins;
 mod plan;
-mod plane;
-mod port;
-mod report;
 mod vhost_user;
-mod vms;
 
 /// The program: does what its command line says.
 pub fn main() -> std::process::ExitCode {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::base::folder::Folder;
 use crate::base::lock::lock;
 use crate::base::process::Process;
-use crate::port::Port;
+use crate::vhost_user::port::Port;
 
 /// The note's name in the run directory.
 const NOTE: &str = "pins.json";
@@ -102,7 +102,7 @@ impl Pins {
             return;
         }
         self.macs.learn(network, pin.mac, port, Kind::Sticky, u32::MAX, 0);
-        info!("{}: {} is its guest's address, as before", pin.port, crate::report::mac_text(pin.mac));
+        info!("{}: {} is its guest's address, as before", pin.port, crate::control::ports::mac_text(pin.mac));
         let mut state = lock(&self.state);
         let file = FileId { device: pin.file.0, inode: pin.file.1 };
         state.guests.insert(port, Guest { file: Some(file), process: pin.process });

@@ -5,11 +5,11 @@ use std::fmt;
 use pmd::sys::xdp::XdpStatistics;
 use serde::{Deserialize, Serialize};
 
+use crate::control::ports::{CounterReport, DropReport, RateReport, Sources, State, report_counters, report_drops};
 use crate::device::netlink::link::Device;
 use crate::device::netlink::socket::Netlink;
 use crate::device::port::{DevicePort, DeviceView, Fetched, Standing};
 use crate::device::probe::Kind;
-use crate::report::{CounterReport, DropReport, RateReport, Sources, State, report_counters, report_drops};
 
 /// An uplink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,9 +13,9 @@ use super::text;
 use super::top::{self, Order, TopOptions};
 use crate::base::http;
 use crate::base::socket::open_stream;
+use crate::control::flows::FlowsReport;
 use crate::daemon::cpus::choose::Cpus;
 use crate::device::probe;
-use crate::flows::FlowsReport;
 
 /// How long the daemon may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::top::{limit, percent};
 use crate::api::uplink::UplinkReport;
-use crate::flows::FlowsReport;
-use crate::report::{AddressReport, ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
-use crate::vms::{LimitReport, VmReport};
+use crate::control::flows::FlowsReport;
+use crate::control::ports::{AddressReport, ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
+use crate::control::vms::{LimitReport, VmReport};
 
 /// `show ports`.
 pub(crate) fn ports(ports: &[PortReport]) -> String {
@@ -306,7 +306,7 @@ pub(crate) fn align(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::CounterReport;
+    use crate::control::ports::CounterReport;
 
     #[test]
     fn columns_stand_below_each_other() {
@@ -387,7 +387,7 @@ mod tests {
             bursts: 0,
             sleeps: 0,
             cpu_ns: 0,
-            load: crate::loads::Load::default(),
+            load: crate::control::cores::Load::default(),
         };
         assert_eq!(busy(&[core(100, 2), core(50, 1)]), "150 3\n");
         assert_eq!(busy(&[]), "0 0\n");

@@ -1,6 +1,6 @@
 use super::*;
-use crate::loads::Load;
-use crate::report::DropReport;
+use crate::control::cores::Load;
+use crate::control::ports::DropReport;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 

@@ -26,18 +26,18 @@ use super::{poller, supervisor, tsc};
 use crate::base::log;
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
+use crate::control::cores::Loads;
+use crate::control::ports::{Rates, Sources, SwitchClock};
+use crate::control::vms::Vms;
 use crate::device::port::DevicePort;
 use crate::device::restore;
 use crate::device::worker::{Seat, take_all};
-use crate::loads::Loads;
 use crate::pins::Pins;
 use crate::plan::ports::{UPLINK_MACS, device_ports, exit, trunks, uplink_port};
 use crate::plan::rules;
-use crate::plane::FleetPlane;
-use crate::port::{Link, Port};
-use crate::report::{Rates, Sources, SwitchClock};
-use crate::vhost_user::attend::attend;
-use crate::vms::Vms;
+use crate::vhost_user::cores::FleetPlane;
+use crate::vhost_user::port::{Link, Port};
+use crate::vhost_user::worker::attend;
 use crate::{control, device};
 
 /// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
@@ -203,9 +203,9 @@ impl Daemon {
 
     fn start_operators(&mut self, listening: Listening, sources: &Arc<Sources>) -> Result<(), String> {
         let listening = Arc::new(listening);
-        for _ in 0..control::THREADS {
+        for _ in 0..control::server::THREADS {
             let (listening, sources, stop) = (listening.clone(), sources.clone(), self.stop.clone());
-            let serve = move || control::run(listening.listener(), &sources, &stop);
+            let serve = move || control::server::run(listening.listener(), &sources, &stop);
             self.control.push(spawn("control".to_owned(), serve)?);
         }
         Ok(())

@@ -19,14 +19,14 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
 
 use super::backoff::Visit;
+use super::closing::closes_at_once;
+use super::cores::Plane;
 use super::device::Refusal;
-use super::envelope::{BODY_MAX, Envelope, HEADER_BYTES, Stage};
-use super::message::Handler;
+use super::handler::Handler;
+use super::header::{BODY_MAX, Envelope, HEADER_BYTES, Stage};
+use super::port::Port;
 use crate::base::lock::lock;
 use crate::base::stop::Stop;
-use crate::closing::closes_at_once;
-use crate::plane::Plane;
-use crate::port::Port;
 
 /// How long the rest of a message may take to come.
 const REST_WITHIN: Duration = Duration::from_secs(2);

@@ -13,8 +13,8 @@ use pmd::shm::{GuestMemory, RegionSpec};
 use pmd::sys::EventFd;
 use pmd::{GuestFault, SetupError};
 
+use super::cores::{Parked, Plane};
 use super::regions::Regions;
-use crate::plane::{Parked, Plane};
 
 /// Feature bit by which a front-end says that it knows protocol features.
 pub(crate) const F_PROTOCOL_FEATURES: u64 = 1 << 30;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plane::Raised;
+use crate::vhost_user::cores::Raised;
 use proptest::prelude::*;
 use rustix::event::{EventfdFlags, eventfd as new_eventfd};
 use rustix::fs::{MemfdFlags, memfd_create};

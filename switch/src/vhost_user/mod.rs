@@ -2,23 +2,28 @@
 //! polling cores see nothing of this but queues that come and go.
 //!
 //! In reading order:
-//! - `attend`: a port's control thread: one front-end after another, in either role
+//! - `port`: a port as all of control shares it
+//! - `worker`: a port's control thread: one front-end after another, in either role
 //! - `backoff`: how long the next front-end waits after some that left early
-//! - `socket`: sockets at a path: made, connected to, removed
 //! - `connection`: one front-end, from connection to disconnection
 //! - `changes`: how often it may change its queues
-//! - `envelope`: what a message is before it is looked into, and the messages' names
-//! - `message`: messages into calls: the `vhost` crate's handler
+//! - `closing`: files that may take long to close
+//! - `header`: a message's header, and the messages' names
+//! - `handler`: messages into calls: the `vhost` crate's handler
 //! - `regions`: the memory that it shares
 //! - `device`: what a front-end has set up so far, and which queues may run
+//! - `cores`: what control needs of the polling cores
 
-pub(crate) mod attend;
 pub(crate) mod backoff;
 pub(crate) mod changes;
+pub(crate) mod closing;
 pub(crate) mod connection;
+pub(crate) mod cores;
 pub(crate) mod device;
-pub(crate) mod envelope;
+pub(crate) mod handler;
+pub(crate) mod header;
 #[cfg(test)]
 pub(crate) mod lingering;
-pub(crate) mod message;
+pub(crate) mod port;
 pub(crate) mod regions;
+pub(crate) mod worker;

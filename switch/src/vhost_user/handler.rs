@@ -15,8 +15,8 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 
 use pmd::shm::RegionSpec;
 
+use super::cores::Plane;
 use super::device::{Device, Refusal, Rings};
-use crate::plane::Plane;
 
 /// A device behind the `vhost` crate.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing::warn;
 
+use super::flows;
+use super::ports::{self, Sources};
 use crate::api::uplink;
 use crate::base::http::{Failure, read_get, write_answer};
 use crate::base::stop::Stop;
-use crate::flows;
-use crate::report::{self, Sources};
 
 /// Threads that answer; so many slow operators don't keep the next one waiting.
 pub(crate) const THREADS: usize = 3;
@@ -53,17 +53,17 @@ fn answer(stream: &UnixStream, sources: &Sources) {
 fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
     let path = path.split('?').next().unwrap_or(path);
     match path.strip_prefix("/v1/") {
-        Some("ports") => json(&report::ports(sources)),
+        Some("ports") => json(&ports::ports(sources)),
         Some("uplinks") => json(&uplink::uplinks(sources)),
-        Some("macs") => json(&report::macs(sources)),
+        Some("macs") => json(&ports::macs(sources)),
         Some("flows") => json(&flows::flows(sources)),
-        Some("cores") => json(&report::cores(sources)),
-        Some("vms") => json(&report::vms(sources)),
-        Some("limits") => json(&report::limits(sources)),
-        Some("version") => json(&report::version()),
+        Some("cores") => json(&ports::cores(sources)),
+        Some("vms") => json(&ports::vms(sources)),
+        Some("limits") => json(&ports::limits(sources)),
+        Some("version") => json(&ports::version()),
         Some(name) if name.starts_with("ports/") => {
             let name = &name["ports/".len()..];
-            let report = report::port(sources, name);
+            let report = ports::port(sources, name);
             json(&report.ok_or_else(|| Failure::new(404, format!("there is no port {name}")))?)
         }
         _ => Err(Failure::new(404, format!("ask for /v1/ports/VM/NIC or one of /v1/{}", WORDS.join(", /v1/")))),

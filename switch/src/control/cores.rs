@@ -7,8 +7,8 @@ use pmd::stats::CoreReport;
 use pmd::time::{Nanos, SECOND};
 use serde::{Deserialize, Serialize};
 
+use super::ports::SwitchClock;
 use crate::base::lock::lock;
-use crate::report::SwitchClock;
 
 /// A core says at least once a second what it has used, unless it sleeps.
 const SAYS_WITHIN: Nanos = 2 * SECOND;

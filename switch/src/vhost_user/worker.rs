@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use pmd::sys::peer_process;
 
 use super::backoff::{Backoff, Visit};
+use super::closing::Closing;
 use super::connection::{End, Served, is_hung_up, serve};
-use super::envelope::Stage;
+use super::cores::Plane;
+use super::header::Stage;
+use super::port::{LastEnd, Port};
 use crate::base::socket::{Listening, open_stream};
 use crate::base::stop::Stop;
-use crate::closing::Closing;
-use crate::plane::Plane;
-use crate::port::{LastEnd, Port};
 
 /// Between attempts to connect: at first, and at most while nobody is there. An attempt on a path without a listener is
 /// one cheap system call, and a guest that starts shouldn't wait.

@@ -92,8 +92,8 @@ pub(crate) fn closes_at_once(file: &OwnedFd) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lingering::lingering_socket;
     use super::*;
-    use crate::vhost_user::lingering::lingering_socket;
     use std::io::Write;
     use std::time::Instant;
 
@@ -120,7 +120,7 @@ mod tests {
         (&d).write_all(b"x").unwrap();
         closing.connection(c);
         for other in [&b, &d] {
-            assert!(crate::vhost_user::connection::is_hung_up(other));
+            assert!(super::super::connection::is_hung_up(other));
         }
         let begin = Instant::now();
         while closing.0.load(Ordering::Acquire) > 0 {

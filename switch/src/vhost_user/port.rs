@@ -15,12 +15,12 @@ use flowtable::{Ingress, PortId};
 use pmd::shm::GuestMemory;
 use pmd::sys::peer_process;
 
+use super::changes::Changes;
+use super::closing::Closing;
+use super::device::{DeviceView, Refusal};
 use crate::base::lock::lock;
 use crate::base::log::Notes;
 use crate::base::process::Process;
-use crate::closing::Closing;
-use crate::vhost_user::changes::Changes;
-use crate::vhost_user::device::{DeviceView, Refusal};
 
 /// A NIC of a VM.
 #[derive(Debug)]

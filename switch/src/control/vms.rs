@@ -10,9 +10,9 @@ use pmd::stats::Counters;
 use pmd::time::Nanos;
 use serde::{Deserialize, Serialize};
 
+use super::ports::{DropReport, RateReport, Sources, State, report_drops};
 use crate::api::uplink as report;
 use crate::base::lock::lock;
-use crate::report::{DropReport, RateReport, Sources, State, report_drops};
 
 /// Bytes that wait for one VM at most at the limit on what it gets: 20 ms of 3.3 Gbit/s, 6.7 ms of 10.
 const QUEUE_BYTES_MAX: u64 = 8 << 20;
@@ -142,7 +142,7 @@ impl Vm {
                 tx_pps: all.tx_pps + one.tx_pps,
                 tx_bps: all.tx_bps + one.tx_bps,
             });
-        let is_up = |port: &&PortId| crate::report::state(sources, **port) == Some(State::Up);
+        let is_up = |port: &&PortId| super::ports::state(sources, **port) == Some(State::Up);
         let mut drops = report_drops(&counters);
         drops.retain(|drop| drop.frames > 0);
         VmReport {

@@ -13,15 +13,15 @@ use pmd::time::{Clock, Nanos};
 use pmd::{Fleet, GuestFault};
 use serde::{Deserialize, Serialize};
 
+use super::cores::{Load, Loads};
+use super::vms::{VmReport, Vms};
 use crate::api::uplink;
 use crate::api::uplink::{FetchedReport, LostReport};
 use crate::base::lock::lock;
 use crate::device::port::DevicePort;
-use crate::loads::{Load, Loads};
 use crate::pins::Pins;
-use crate::port::{LastEnd, LinkView, Port};
 use crate::vhost_user::device::{QueueState, QueueView};
-use crate::vms::{VmReport, Vms};
+use crate::vhost_user::port::{LastEnd, LinkView, Port};
 
 /// After so long without memory, a guest whose features are agreed upon has none to share.
 const MEMORY_WITHIN: Duration = Duration::from_secs(1);
@@ -574,5 +574,5 @@ fn rates_between(last: &Sample, at: Instant, now: &Counters) -> RateReport {
 }
 
 #[cfg(test)]
-#[path = "report_tests.rs"]
+#[path = "ports_tests.rs"]
 mod tests;
