@@ -282,6 +282,7 @@ fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldo
             }
         });
         let (mut stalls, mut turn, begin) = (Vec::new(), 0, Instant::now());
+        let (mut n_gone, mut gone_at, mut stood) = (0, begin, Duration::ZERO);
         while begin.elapsed() < Duration::from_secs(5) {
             while four.rig.guests[1].recv(0).is_some() {}
             four.rig.guests[1].post_rx(0);
@@ -290,12 +291,17 @@ fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldo
             turn += 1;
             let (then, waits) = (Instant::now(), n_waits());
             four.step_with_neighbours(turn);
+            // However long the receiver is paused, its sender's ring goes on as if it were stalled.
+            let n = four.rig.counters(0).rx_frames;
+            gone_at = if n == n_gone { gone_at } else { Instant::now() };
+            (n_gone, stood) = (n, stood.max(gone_at.elapsed()));
             // Nobody took the CPU away: the core gave it up.
             if then.elapsed() > STALL && n_waits() != waits {
                 stalls.push((begin.elapsed(), then.elapsed()));
             }
         }
         stop.store(true, Ordering::Relaxed);
+        assert!(stood < Duration::from_millis(1300), "{stood:?}");
         stalls
     });
     assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");

@@ -57,6 +57,14 @@ pub(crate) enum Wait {
     Next,
 }
 
+/// A frame to a receiver that is not waited for.
+fn stalled(view: &PortView) -> Way {
+    Way::Lost(match view.reason_full {
+        DropReason::ReceiverFull => DropReason::ReceiverStalled,
+        reason => reason,
+    })
+}
+
 impl Sender<'_> {
     /// Frame `k` is blocked: how it waits where it is, and all behind it.
     ///
@@ -107,11 +115,13 @@ impl Sender<'_> {
     /// What becomes of a frame that found no room at a queue which could be asked.
     #[cold]
     pub(crate) fn no_room(&self, out: &mut Out<'_>, view: &PortView, why: Block) -> Way {
-        match view.reason_full {
-            _ if !out.queue.is_stalled(self.now) => Way::Blocked(why),
-            DropReason::ReceiverFull => Way::Lost(DropReason::ReceiverStalled),
-            reason => Way::Lost(reason),
-        }
+        if out.queue.is_stalled(self.now) { stalled(view) } else { Way::Blocked(why) }
+    }
+
+    /// What becomes of a frame to a queue where it is another's turn, or nobody's.
+    #[cold]
+    pub(crate) fn barred(&self, out: &Out<'_>, view: &PortView) -> Way {
+        if out.queue.claim.is_paused_for_long(self.now) { stalled(view) } else { Way::Blocked(Block::Full) }
     }
 
     /// What a frame is dropped for that could not wait until this port has room.

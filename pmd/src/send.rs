@@ -265,7 +265,7 @@ impl Sender<'_> {
         };
         let out = &mut outs[out];
         if out.queue.claim.bars(self.who, self.now) {
-            return (0, Way::Blocked(Block::Full));
+            return (0, self.barred(out, view));
         }
         let (lens, hint) = (&burst.lens[k..k + n], (burst.n - k) as u16);
         let (n, room) = match self.faults.is_watching {

@@ -111,7 +111,7 @@ fn has_none(rxq: &mut RxQueue, slot: usize, views: &Views, burst: u32, no_room: 
     if txq.has_room(now, &Cell::new(0)) {
         return txq.claim.bars(rxq.who, now);
     }
-    if !txq.claim.is_paused(now) && txq.is_stalled(now) {
+    if txq.claim.is_paused_for_long(now) || !txq.claim.is_paused(now) && txq.is_stalled(now) {
         return false;
     }
     txq.claim.lay(rxq.who, now);

@@ -94,7 +94,7 @@ impl TxQueue {
         now: Nanos,
     ) -> (usize, Room) {
         if let Some(until) = faults.paused_until(now, port).filter(|_| self.is_of_guest()) {
-            self.claim.pause(until);
+            self.claim.pause(until, now);
             return (0, Room::Full);
         }
         let few = self.few_of(lens, n_before, faults.was_paused(now, port, SLOW_FOR));
@@ -104,7 +104,7 @@ impl TxQueue {
         let begun = sys::cycles();
         let reserved = self.reserve(&lens[..few], hint, walked);
         let until = faults.until(now, begun, port);
-        self.pause(until);
+        self.pause(until, now);
         reserved
     }
 
@@ -124,14 +124,14 @@ impl TxQueue {
         let begun = sys::cycles();
         let n_bytes = self.commit(burst, mask, tag);
         let until = faults.until(now, begun, port);
-        self.pause(until);
+        self.pause(until, now);
         n_bytes
     }
 
     /// Nobody gives it anything until then, and it gets little at a time for a while.
-    fn pause(&mut self, until: Option<Nanos>) {
+    fn pause(&mut self, until: Option<Nanos>, now: Nanos) {
         if let Some(until) = until.filter(|_| self.is_of_guest()) {
-            self.claim.pause(until);
+            self.claim.pause(until, now);
         }
     }
 
