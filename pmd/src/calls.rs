@@ -4,7 +4,8 @@
 //! milliseconds), or keep that lock busy by signals of its own. The first such signal can't be foreseen. So each is measured: one that took
 //! long makes the port *suspect*, and while it is, the CPU time of its signals is read too, since a core that was preempted has lost
 //! time through no fault of the guest's. One that took long by that measure as well makes the port's signals *indirect* for a minute, and
-//! for twice as long each time after that: the core sets a bit, and the port's thread signals. All this is kept by port, for as long as the
+//! for twice as long each time after that: the core sets a bit, and the port's thread signals. The same becomes of a port whose signals
+//! take less than that each, but together over a thirteenth of the time beyond what ordinary ones take. All this is kept by port, for as long as the
 //! switch runs: a front-end that connects again gets no second try.
 //!
 //! Where the kernel has no asynchronous requests left (`fs.aio-max-nr`), a core could only signal by a system call that may block;
@@ -23,8 +24,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, Thread, park_timeout};
 use std::time::{Duration, Instant};
 
-/// Cycles of a signal that took long: 50 µs at 4 GHz, 100 µs at 2 GHz. An ordinary one takes one to three.
+/// Cycles of a signal that took long: 50 µs at 4 GHz, 100 µs at 2 GHz.
 const LONG: u64 = 200_000;
+/// Cycles of an ordinary one at most, 5 to 10 µs: one that wakes a sleeping guest takes three or four.
+const ORDINARY: u64 = 20_000;
+/// What others take beyond that may be this part of the time, of which so much is saved up: a thirtieth of a second at 4 GHz.
+const SHARE: u64 = 13;
+const SAVED: u64 = 1 << 27;
+/// Cycles in a nanosecond, at the most.
+const CYCLES_MAX: u64 = 4;
 /// The same in CPU time.
 const LONG_NS: u64 = 50_000;
 /// Cycles in about a minute.
@@ -51,6 +59,8 @@ pub(crate) struct Calls {
     indirect_until: AtomicU64,
     suspect_until: AtomicU64,
     period: AtomicU64,
+    /// Up to which cycle is paid what was not ordinary.
+    paid_until: AtomicU64,
     /// Signals that took long, the CPU's time being no other's.
     n_long: AtomicU64,
     /// The eventfds of the queues that are up. No core locks this.
@@ -76,6 +86,7 @@ impl Calls {
             indirect_until: AtomicU64::new(0),
             suspect_until: AtomicU64::new(0),
             period: AtomicU64::new(MINUTE),
+            paid_until: AtomicU64::new(0),
             n_long: AtomicU64::new(0),
             files: Mutex::default(),
             thread: Mutex::default(),
@@ -105,17 +116,22 @@ impl Calls {
         let cpu = (begun < self.suspect_until.load(Ordering::Relaxed)).then(sys::thread_cpu_ns);
         let result = work();
         let now = sys::cycles();
-        if now.wrapping_sub(begun) > LONG {
-            self.took_long(now, cpu.map(|before| sys::thread_cpu_ns().saturating_sub(before)));
+        let took = now.wrapping_sub(begun);
+        if took > ORDINARY {
+            self.took_more(now, took, cpu.map(|before| sys::thread_cpu_ns().saturating_sub(before)));
         }
         result
     }
 
-    /// Something took long; `cpu`: of the CPU, in nanoseconds, if that was measured.
+    /// Something took more cycles than it should; `cpu`: of the CPU, in nanoseconds, if that was measured.
     #[cold]
-    fn took_long(&self, now: u64, cpu: Option<u64>) {
+    fn took_more(&self, now: u64, took: u64, cpu: Option<u64>) {
+        let is_over = self.is_over(now, cpu.map_or(took, |ns| took.min(ns.saturating_mul(CYCLES_MAX))));
+        if took <= LONG && !is_over {
+            return;
+        }
         self.suspect_until.store(now + SUSPECT_FOR, Ordering::Relaxed);
-        if cpu.is_none_or(|ns| ns < LONG_NS) {
+        if cpu.is_none_or(|ns| ns < LONG_NS && !is_over) {
             return;
         }
         let is_long_ago = now > self.indirect_until.load(Ordering::Relaxed) + INDIRECT_MAX;
@@ -123,6 +139,16 @@ impl Calls {
         self.period.store((2 * period).min(INDIRECT_MAX), Ordering::Relaxed);
         self.indirect_until.store(now + period, Ordering::Relaxed);
         self.n_long.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Charges a signal of so many cycles. Whether that is more than was saved up; then it begins anew.
+    fn is_over(&self, now: u64, n_cycles: u64) -> bool {
+        let price = n_cycles.saturating_sub(ORDINARY).saturating_mul(SHARE);
+        let paid_until = self.paid_until.load(Ordering::Relaxed).max(now).saturating_add(price);
+        let is_over = paid_until > now.saturating_add(SAVED);
+        // Relaxed, and not one step: a core's charge that another one's hides is charged soon again.
+        self.paid_until.store(if is_over { now } else { paid_until }, Ordering::Relaxed);
+        is_over
     }
 
     /// There is something to signal: the port's thread does it, and is started if there is none. False: it can't be.

@@ -17,20 +17,46 @@ fn signals_are_indirect_after_two_that_took_the_cpu_and_not_after_a_preemption()
     let calls = Calls::new(Arc::new(Bell::new().unwrap()));
     let now = sys::cycles();
     let is_indirect = |at: u64| at < calls.indirect_until.load(Ordering::Relaxed);
-    calls.took_long(now, None);
+    calls.took_more(now, LONG + 1, None);
     assert!(!is_indirect(now), "nobody knows whose time it was");
     assert!(now < calls.suspect_until.load(Ordering::Relaxed));
-    (0..100).for_each(|_| calls.took_long(now, Some(3_000)));
+    (0..100).for_each(|_| calls.took_more(now, 12_000_000, Some(3_000)));
     assert!(!is_indirect(now), "the CPU was another's");
     let mut at = now;
     for n in [1, 2, 4, 8, 16, 32, 64, 64] {
-        calls.took_long(at, Some(5_000_000));
+        calls.took_more(at, 12_000_000, Some(5_000_000));
         assert!(is_indirect(at + n * MINUTE - 1) && !is_indirect(at + n * MINUTE), "{n}");
         at += n * MINUTE;
     }
     at += 2 * INDIRECT_MAX;
-    calls.took_long(at, Some(5_000_000));
+    calls.took_more(at, 12_000_000, Some(5_000_000));
     assert!(!is_indirect(at + MINUTE), "it begins anew");
+}
+
+#[test]
+fn signals_that_each_take_a_little_less_are_indirect_when_they_take_too_much_together() {
+    let calls = Calls::new(Arc::new(Bell::new().unwrap()));
+    let mut now = sys::cycles();
+    let begun = now;
+    let n = (1..=2000).find(|_| {
+        now += LONG;
+        let is_suspect = now < calls.suspect_until.load(Ordering::Relaxed);
+        calls.took_more(now, LONG, is_suspect.then_some(LONG / 2));
+        now < calls.indirect_until.load(Ordering::Relaxed)
+    });
+    // Twice what was saved up, since the CPU's time is not read at first.
+    let most = 2 * SAVED / ((LONG - ORDINARY) * SHARE - LONG) + 2;
+    assert!(n.is_some_and(|n| n <= most), "{n:?} of {most} at most, in {} cycles", now - begun);
+    // One that takes twice as long as an ordinary one, in each twentieth part of the time.
+    let calls = Calls::new(Arc::new(Bell::new().unwrap()));
+    for _ in 0..1_000_000 {
+        now += 20 * ORDINARY;
+        calls.took_more(now, 2 * ORDINARY, Some(u64::MAX));
+    }
+    assert!(calls.suspect_until.load(Ordering::Relaxed) == 0);
+    // What another one's use of the CPU took of it is none of the guest's.
+    (0..1_000_000).for_each(|_| calls.took_more(now, LONG, Some(4_000)));
+    assert!(calls.suspect_until.load(Ordering::Relaxed) == 0);
 }
 
 #[test]
