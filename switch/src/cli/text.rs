@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::top::{limit, percent};
 use crate::api::uplink::UplinkReport;
 use crate::control::flows::FlowsReport;
+use crate::control::limits::{LimitReport, VmReport};
 use crate::control::ports::{AddressReport, ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
-use crate::control::vms::{LimitReport, VmReport};
 
 /// `show ports`.
 pub(crate) fn ports(ports: &[PortReport]) -> String {
@@ -387,7 +387,7 @@ mod tests {
             bursts: 0,
             sleeps: 0,
             cpu_ns: 0,
-            load: crate::control::cores::Load::default(),
+            load: crate::control::loads::Load::default(),
         };
         assert_eq!(busy(&[core(100, 2), core(50, 1)]), "150 3\n");
         assert_eq!(busy(&[]), "0 0\n");

@@ -16,8 +16,8 @@ use serde::Deserialize;
 use super::command::{ask_for, print};
 use super::text::{align, rate, scaled};
 use crate::api::uplink::LostReport;
+use crate::control::limits::{LimitReport, VmReport};
 use crate::control::ports::{CoreReport, CounterReport, RateReport, VersionReport};
-use crate::control::vms::{LimitReport, VmReport};
 
 /// How it shall look and for how long.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::control::cores::Load;
+use crate::control::loads::Load;
 use crate::control::ports::DropReport;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;

@@ -2,10 +2,10 @@
 //!
 //! In reading order:
 //! - `server`: the threads that answer
-//! - `ports`: ports; `vms`: VMs and their limits; `cores`: the cores' work; `flows`: the flow table
+//! - `ports`: ports; `limits`: VMs and their limits; `loads`: the cores' work; `flows`: the flow table
 
-pub(crate) mod cores;
 pub(crate) mod flows;
+pub(crate) mod limits;
+pub(crate) mod loads;
 pub(crate) mod ports;
 pub(crate) mod server;
-pub(crate) mod vms;

@@ -13,8 +13,8 @@ use pmd::time::{Clock, Nanos};
 use pmd::{Fleet, GuestFault};
 use serde::{Deserialize, Serialize};
 
-use super::cores::{Load, Loads};
-use super::vms::{VmReport, Vms};
+use super::limits::{VmReport, Vms};
+use super::loads::{Load, Loads};
 use crate::api::uplink;
 use crate::api::uplink::{FetchedReport, LostReport};
 use crate::base::lock::lock;
