@@ -1,6 +1,6 @@
 //! The weir daemon and its commands: the control plane. A polling core never waits for anything in here.
 //!
-//! Rooms, in reading order; each imports only rooms below it:
+//! Rooms, in reading order; each imports only rooms below it, and nobody but this file imports `cli`:
 //! - `cli`: the command line: requests to a running daemon, its answers as text or as a live view
 //! - `daemon`: from a topology to a running daemon, and back: CPUs, folder, threads, supervisor
 //! - `control`: requests of operators, and the answers
@@ -25,7 +25,38 @@ mod pins;
 mod plan;
 mod vhost_user;
 
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use cli::client::{print, show};
+use cli::command::{Cli, Command};
+use cli::top::{self, TopOptions};
+
 /// The program: does what its command line says.
-pub fn main() -> std::process::ExitCode {
-    cli::command::main()
+pub fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // Where stderr is closed too, the exit code still says it.
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), String> {
+    match &cli.command {
+        Command::Run { file } => daemon::run::run(file),
+        Command::Check { file } => daemon::check::check(file).and_then(|text| print(&text)),
+        Command::Schema { json: false } => print(&config::schema()),
+        Command::Schema { json: true } => print(&config::json_schema()),
+        Command::Show { what } => show(&cli.control, what).and_then(|text| print(&text)),
+        Command::Top { once, every, order } => {
+            let every = Duration::from_secs_f64(*every);
+            top::run(&cli.control, TopOptions { once: *once, every, order: *order })
+        }
+    }
 }

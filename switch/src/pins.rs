@@ -102,7 +102,7 @@ impl Pins {
             return;
         }
         self.macs.learn(network, pin.mac, port, Kind::Sticky, u32::MAX, 0);
-        info!("{}: {} is its guest's address, as before", pin.port, crate::control::ports::mac_text(pin.mac));
+        info!("{}: {} is its guest's address, as before", pin.port, crate::api::mac::mac_text(pin.mac));
         let mut state = lock(&self.state);
         let file = FileId { device: pin.file.0, inode: pin.file.1 };
         state.guests.insert(port, Guest { file: Some(file), process: pin.process });

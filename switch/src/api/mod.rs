@@ -1,3 +1,10 @@
-//! What operators are told: values with a fixed shape in JSON.
+//! What operators are told: values with a fixed shape in JSON, and nothing of how they are made.
 
+pub(crate) mod core;
+pub(crate) mod counters;
+pub(crate) mod flows;
+pub(crate) mod mac;
+pub(crate) mod port;
 pub(crate) mod uplink;
+pub(crate) mod version;
+pub(crate) mod vm;

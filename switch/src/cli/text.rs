@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::top::{limit, percent};
+use super::format::{align, limit, percent, rate};
+use crate::api::core::CoreReport;
+use crate::api::counters::RateReport;
+use crate::api::flows::FlowsReport;
+use crate::api::mac::MacReport;
+use crate::api::port::{AddressReport, ConnectionReport, PortReport, State};
 use crate::api::uplink::UplinkReport;
-use crate::control::flows::FlowsReport;
-use crate::control::limits::{LimitReport, VmReport};
-use crate::control::ports::{AddressReport, ConnectionReport, CoreReport, MacReport, PortReport, RateReport, State};
+use crate::api::vm::{LimitReport, VmReport};
 
 /// `show ports`.
 pub(crate) fn ports(ports: &[PortReport]) -> String {
@@ -273,53 +276,10 @@ fn state(state: State) -> &'static str {
     }
 }
 
-pub(crate) fn rate(pps: f64, bps: f64) -> String {
-    format!("{}pps {}bit/s", scaled(pps), scaled(bps))
-}
-
-pub(crate) fn scaled(value: f64) -> String {
-    match value {
-        v if v >= 1e9 => format!("{:.2} G", v / 1e9),
-        v if v >= 1e6 => format!("{:.2} M", v / 1e6),
-        v if v >= 1e3 => format!("{:.1} k", v / 1e3),
-        v => format!("{v:.0} "),
-    }
-}
-
-/// Columns as wide as their widest cell, two spaces apart, nothing at the end of a line.
-pub(crate) fn align(rows: &[Vec<String>]) -> String {
-    let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<_> = (0..n_columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, &width) in row.iter().zip(&widths) {
-            // Writing to a string can't fail.
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::ports::CounterReport;
-
-    #[test]
-    fn columns_stand_below_each_other() {
-        let rows = [["A", "LONG"], ["wide", "x"]].map(|row| row.map(str::to_owned).to_vec());
-        assert_eq!(align(&rows), "A     LONG\nwide  x\n");
-        assert_eq!(align(&[]), "");
-    }
-
-    #[test]
-    fn rates_are_short() {
-        assert_eq!(rate(0.0, 0.0), "0 pps 0 bit/s");
-        assert_eq!(rate(12_345_678.0, 9_876_543_210.0), "12.35 Mpps 9.88 Gbit/s");
-    }
+    use crate::api::counters::CounterReport;
 
     #[test]
     fn device_of_a_nic_says_how_it_is_fetched_from_and_what_was_lost() {
@@ -387,7 +347,7 @@ mod tests {
             bursts: 0,
             sleeps: 0,
             cpu_ns: 0,
-            load: crate::control::loads::Load::default(),
+            load: crate::api::core::Load::default(),
         };
         assert_eq!(busy(&[core(100, 2), core(50, 1)]), "150 3\n");
         assert_eq!(busy(&[]), "0 0\n");

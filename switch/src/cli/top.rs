@@ -13,11 +13,13 @@ use ratatui::widgets::{Block, Borders, Row, Table};
 use ratatui::{DefaultTerminal, Frame};
 use serde::Deserialize;
 
-use super::command::{ask_for, print};
-use super::text::{align, rate, scaled};
+use super::client::{ask_for, print};
+use super::format::{align, limit, percent, rate, scaled};
+use crate::api::core::CoreReport;
+use crate::api::counters::{CounterReport, RateReport};
 use crate::api::uplink::LostReport;
-use crate::control::limits::{LimitReport, VmReport};
-use crate::control::ports::{CoreReport, CounterReport, RateReport, VersionReport};
+use crate::api::version::VersionReport;
+use crate::api::vm::VmReport;
 
 /// How it shall look and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -202,20 +204,6 @@ fn uplink_row(uplink: &Uplink) -> Vec<String> {
         uplink.lost.n_frames().to_string(),
         uplink.waits_for.clone().or(no_carrier).unwrap_or_default(),
     ]
-}
-
-/// A limit as people write it; `-` where there is none.
-pub(crate) fn limit(limit: Option<LimitReport>) -> String {
-    let Some(limit) = limit else { return "-".to_owned() };
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let part = |value: Option<u64>, unit: &str| value.map(|value| format!("{}{unit}", scaled(value as f64)));
-    let parts = [part(limit.packets_per_sec, "pps"), part(limit.bits_per_sec, "bit/s")];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-/// Zero to a hundred.
-pub(crate) fn percent(part: f64) -> String {
-    format!("{:.1} %", part * 100.0)
 }
 
 fn n_dropped(vm: &VmReport) -> u64 {

@@ -1,6 +1,7 @@
 use super::*;
-use crate::control::loads::Load;
-use crate::control::ports::DropReport;
+use crate::api::core::Load;
+use crate::api::counters::DropReport;
+use crate::api::vm::LimitReport;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 

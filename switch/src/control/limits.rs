@@ -1,4 +1,5 @@
-//! VMs as all of control shares them: their NICs, and the limits on what they send and get.
+//! VMs as all of control shares them: their NICs, and the limits on what they send and get. Sampled by the supervisor, read by
+//! operators.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,12 +7,8 @@ use config::{Limit, Topology};
 use flowtable::PortId;
 use pmd::Fleet;
 use pmd::limits::{LimitOptions, QueueOptions, VmLimits};
-use pmd::stats::Counters;
 use pmd::time::Nanos;
-use serde::{Deserialize, Serialize};
 
-use super::ports::{DropReport, RateReport, Sources, State, report_drops};
-use crate::api::uplink as report;
 use crate::base::lock::lock;
 
 /// Bytes that wait for one VM at most at the limit on what it gets: 20 ms of 3.3 Gbit/s, 6.7 ms of 10.
@@ -23,11 +20,13 @@ const QUEUES_BYTES_MAX: u64 = 256 << 20;
 #[derive(Debug)]
 pub(crate) struct Vms(Vec<Vm>);
 
+/// A VM.
 #[derive(Debug)]
-struct Vm {
-    name: String,
-    ports: Vec<PortId>,
-    limits: Arc<VmLimits>,
+pub(crate) struct Vm {
+    pub(crate) name: String,
+    /// Its NICs.
+    pub(crate) ports: Vec<PortId>,
+    pub(crate) limits: Arc<VmLimits>,
     throttled: Mutex<Throttled>,
 }
 
@@ -38,58 +37,6 @@ struct Throttled {
     ns: u64,
     /// Part of the time between the last two looks.
     part: f64,
-}
-
-/// A VM: what it sends and gets, and what it may.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct VmReport {
-    pub(crate) name: String,
-    /// How many of its NICs are up, and how many it has.
-    pub(crate) nics_up: usize,
-    pub(crate) nics: usize,
-    /// Over all its NICs.
-    pub(crate) rates: RateReport,
-    /// What it may send; none: anything.
-    pub(crate) from_vm: Option<LimitReport>,
-    /// What it may get; none: anything.
-    pub(crate) to_vm: Option<LimitReport>,
-    /// Nanoseconds during which its limit held frames back, since the start.
-    pub(crate) throttled_ns: u64,
-    /// The part of the last second that was, 0 to 1.
-    pub(crate) throttled: f64,
-    /// Frames for it that were dropped at its door, and of these, those over its limit.
-    pub(crate) missed: u64,
-    pub(crate) limited: u64,
-    /// Frames that the kernel lost between its devices and the switch.
-    pub(crate) lost: u64,
-    /// Frames of its that were dropped, by reason; reasons with none are left out.
-    pub(crate) drops: Vec<DropReport>,
-}
-
-/// How a limit stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LimitReport {
-    pub(crate) bits_per_sec: Option<u64>,
-    pub(crate) packets_per_sec: Option<u64>,
-    pub(crate) burst_bytes: Option<u64>,
-    pub(crate) burst_packets: Option<u64>,
-    /// What may pass at this moment; below zero: a debt.
-    pub(crate) left_bytes: Option<i64>,
-    pub(crate) left_packets: Option<i64>,
-    /// What waits in the switch; none: what is over the limit is dropped, or waits in the VM's own rings.
-    pub(crate) queue: Option<QueueReport>,
-}
-
-/// What waits at the limit on what a VM gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct QueueReport {
-    /// Bytes that wait in the switch, and that may.
-    pub(crate) bytes: u64,
-    pub(crate) bytes_max: u64,
-    /// The time in which these pass.
-    pub(crate) delay_ns: u64,
-    /// The time in which a ring of 256 full frames passes, of another VM, which waits there.
-    pub(crate) ring_delay_ns: u64,
 }
 
 impl Vms {
@@ -115,6 +62,11 @@ impl Vms {
         }
     }
 
+    /// Every VM, in the topology's order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Vm> {
+        self.0.iter()
+    }
+
     /// Looks at all of them, once a second.
     pub(crate) fn sample(&self, now: Nanos) {
         for vm in &self.0 {
@@ -124,64 +76,12 @@ impl Vms {
             *last = Throttled { at: now, ns, part: part(ns.saturating_sub(last.ns), now.saturating_sub(last.at)) };
         }
     }
-
-    /// How they stand.
-    pub(crate) fn report(&self, sources: &Sources) -> Vec<VmReport> {
-        self.0.iter().map(|vm| vm.report(sources)).collect()
-    }
 }
 
 impl Vm {
-    fn report(&self, sources: &Sources) -> VmReport {
-        let now = sources.clock.now();
-        let counters = self.ports.iter().map(|&port| sources.fleet.counters(port)).fold(Counters::default(), sum);
-        let rates =
-            self.ports.iter().map(|&port| sources.rates.of(port)).fold(RateReport::default(), |all, one| RateReport {
-                rx_pps: all.rx_pps + one.rx_pps,
-                rx_bps: all.rx_bps + one.rx_bps,
-                tx_pps: all.tx_pps + one.tx_pps,
-                tx_bps: all.tx_bps + one.tx_bps,
-            });
-        let is_up = |port: &&PortId| super::ports::state(sources, **port) == Some(State::Up);
-        let mut drops = report_drops(&counters);
-        drops.retain(|drop| drop.frames > 0);
-        VmReport {
-            name: self.name.clone(),
-            nics_up: self.ports.iter().filter(is_up).count(),
-            nics: self.ports.len(),
-            rates,
-            from_vm: self.limits.from_report(now).map(LimitReport::from),
-            to_vm: self.limits.to_report(now).map(LimitReport::from),
-            throttled_ns: self.limits.throttled_ns(),
-            throttled: lock(&self.throttled).part,
-            missed: counters.missed,
-            limited: counters.limited,
-            lost: report::n_lost(
-                sources.devices.iter().map(Arc::as_ref).filter(|port| self.ports.contains(&port.id())),
-            ),
-            drops,
-        }
-    }
-}
-
-impl From<pmd::limits::LimitReport> for LimitReport {
-    fn from(report: pmd::limits::LimitReport) -> Self {
-        let pmd::limits::LimitReport {
-            bits_per_sec,
-            packets_per_sec,
-            burst_bytes,
-            burst_packets,
-            left_bytes,
-            left_packets,
-            queue,
-        } = report;
-        let queue = queue.map(|queue| QueueReport {
-            bytes: queue.n_bytes,
-            bytes_max: queue.bytes_max,
-            delay_ns: queue.delay,
-            ring_delay_ns: queue.ring_delay,
-        });
-        Self { bits_per_sec, packets_per_sec, burst_bytes, burst_packets, left_bytes, left_packets, queue }
+    /// The part of the last second during which its limit held frames back, 0 to 1.
+    pub(crate) fn throttled(&self) -> f64 {
+        lock(&self.throttled).part
     }
 }
 
@@ -193,13 +93,6 @@ fn options(limit: Option<Limit>, bytes_max: u64) -> LimitOptions {
         burst_bytes: limit.burst.map(config::Bytes::value),
         queue: limit.queue.map(|time| QueueOptions { time: time.value() * 1000, bytes_max }),
     })
-}
-
-fn sum(mut all: Counters, one: Counters) -> Counters {
-    all.missed += one.missed;
-    all.limited += one.limited;
-    all.drops.iter_mut().zip(one.drops).for_each(|(all, one)| *all += one);
-    all
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]

@@ -4,27 +4,13 @@ use std::sync::Mutex;
 
 use pmd::Fleet;
 use pmd::stats::CoreReport;
-use pmd::time::{Nanos, SECOND};
-use serde::{Deserialize, Serialize};
+use pmd::time::{Clock, Nanos, SECOND};
 
-use super::ports::SwitchClock;
+use crate::api::core::Load;
 use crate::base::lock::lock;
 
 /// A core says at least once a second what it has used, unless it sleeps.
 const SAYS_WITHIN: Nanos = 2 * SECOND;
-
-/// One core's load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Load {
-    /// Part of the time for which its thread had the CPU, 0 to 1.
-    pub(crate) cpu: f64,
-    /// Part of the time spent on bursts that had frames, 0 to 1.
-    pub(crate) busy: f64,
-    /// Frames a second.
-    pub(crate) pps: f64,
-    /// Nanoseconds a frame.
-    pub(crate) ns_per_frame: f64,
-}
 
 /// The load of each core.
 #[derive(Debug, Default)]
@@ -39,12 +25,12 @@ struct Sample {
 
 impl Loads {
     /// Looks at all cores.
-    pub(crate) fn sample(&self, fleet: &Fleet, clock: &SwitchClock) {
+    pub(crate) fn sample(&self, fleet: &Fleet, clock: &Clock) {
         let at = clock.now();
         let mut samples = lock(&self.0);
         for (idx, core) in fleet.cores().into_iter().enumerate() {
             match samples.get_mut(idx) {
-                Some(last) => *last = Sample { at, core, load: load_between(last, at, &core, |n| clock.0.span(n)) },
+                Some(last) => *last = Sample { at, core, load: load_between(last, at, &core, |n| clock.span(n)) },
                 None => samples.push(Sample { at, core, load: Load::default() }),
             }
         }

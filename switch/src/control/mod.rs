@@ -2,10 +2,18 @@
 //!
 //! In reading order:
 //! - `server`: the threads that answer
-//! - `ports`: ports; `limits`: VMs and their limits; `loads`: the cores' work; `flows`: the flow table
+//! - `ports`, `macs`, `vms`, `cores`, `flows`, `uplinks`: what there is to answer, made from what control and the cores know
+//! - `sources`: where they take it from
+//! - `rates`, `limits`, `loads`: what the supervisor samples once a second: ports, VMs, cores
 
-pub(crate) mod flows;
+mod cores;
+mod flows;
 pub(crate) mod limits;
 pub(crate) mod loads;
-pub(crate) mod ports;
+mod macs;
+mod ports;
+pub(crate) mod rates;
 pub(crate) mod server;
+pub(crate) mod sources;
+mod uplinks;
+mod vms;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing::warn;
 
-use super::flows;
-use super::ports::{self, Sources};
-use crate::api::uplink;
+use super::sources::Sources;
+use super::{cores, flows, macs, ports, uplinks, vms};
+use crate::api::version::VersionReport;
 use crate::base::http::{Failure, read_get, write_answer};
 use crate::base::stop::Stop;
 
@@ -54,13 +54,13 @@ fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
     let path = path.split('?').next().unwrap_or(path);
     match path.strip_prefix("/v1/") {
         Some("ports") => json(&ports::ports(sources)),
-        Some("uplinks") => json(&uplink::uplinks(sources)),
-        Some("macs") => json(&ports::macs(sources)),
+        Some("uplinks") => json(&uplinks::uplinks(sources)),
+        Some("macs") => json(&macs::macs(sources)),
         Some("flows") => json(&flows::flows(sources)),
-        Some("cores") => json(&ports::cores(sources)),
-        Some("vms") => json(&ports::vms(sources)),
-        Some("limits") => json(&ports::limits(sources)),
-        Some("version") => json(&ports::version()),
+        Some("cores") => json(&cores::cores(sources)),
+        Some("vms") => json(&vms::vms(sources)),
+        Some("limits") => json(&vms::limits(sources)),
+        Some("version") => json(&version()),
         Some(name) if name.starts_with("ports/") => {
             let name = &name["ports/".len()..];
             let report = ports::port(sources, name);
@@ -72,4 +72,9 @@ fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
 
 fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|e| Failure::new(500, e.to_string()))
+}
+
+/// This program.
+fn version() -> VersionReport {
+    VersionReport { program: "weir".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
 }

@@ -4,6 +4,7 @@
 //! each core, pinned; a control thread for each port; the supervisor; a few for operators. When the end is requested they
 //! go in the opposite order, so that no port is taken down by a thread that waits for a core that is gone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -28,7 +29,8 @@ use crate::base::socket::Listening;
 use crate::base::stop::Stop;
 use crate::control::limits::Vms;
 use crate::control::loads::Loads;
-use crate::control::ports::{Rates, Sources, SwitchClock};
+use crate::control::rates::Rates;
+use crate::control::sources::Sources;
 use crate::device::port::DevicePort;
 use crate::device::restore;
 use crate::device::worker::{Seat, take_all};
@@ -52,11 +54,16 @@ const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// Stack of a control thread: they are many, and go nowhere deep.
 const CONTROL_STACK: usize = 1 << 20;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs the switch that the topology in `file` describes, until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// A sentence, or one for each thing that is wrong.
-pub(crate) fn run(topology: &Topology) -> Result<(), String> {
+pub(crate) fn run(file: &Path) -> Result<(), String> {
+    let topology = config::load(file).map_err(|report| report.to_string())?;
+    serve(&topology).map_err(|why| format!("error: {why}"))
+}
+
+fn serve(topology: &Topology) -> Result<(), String> {
     log_to_stderr();
     // Before any thread starts, so that none of them is chosen by the kernel to be ended by a signal.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| format!("cannot handle signals: {e}"))?;
@@ -167,7 +174,7 @@ impl Daemon {
             rates: Rates::default(),
             vms,
             loads: Loads::default(),
-            clock: SwitchClock(self.clock.clone()),
+            clock: self.clock.clone(),
         });
         self.start_operators(operators, &sources)?;
         let stop = self.stop.clone();

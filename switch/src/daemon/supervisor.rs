@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use flowtable::PortId;
 use flowtable::mac::owner::Moves;
 use pmd::error::Grade;
+use pmd::time::seconds;
 use pmd::{Fleet, GuestFault};
 
 use super::tsc::ClockWatch;
 use crate::base::log::Notes;
 use crate::base::stop::Stop;
-use crate::control::ports::{self as reports, Sources};
+use crate::control::sources::Sources;
+use crate::vhost_user::health;
 use crate::vhost_user::port::Port;
 
 const EVERY: Duration = Duration::from_millis(100);
@@ -45,9 +47,9 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
                 report_moves(fleet, port.id(), &port.notes, said);
             }
             looked = Some(Instant::now());
-            watch.see(clock.0.check());
+            watch.see(clock.check());
             // The cores write the same clock's seconds into the table.
-            fleet.age(clock.seconds(), MAC_AGE);
+            fleet.age(seconds(clock.now()), MAC_AGE);
             rates.sample(fleet, sources.names.len());
             vms.sample(clock.now());
             loads.sample(fleet, clock);
@@ -75,7 +77,7 @@ fn hopeless_fault(fleet: &Fleet, port: &Port) -> Option<GuestFault> {
     }
     // The view first: a fault that is seen with it can't be older than the queues that it says run.
     let link = port.link.view();
-    let faults = reports::faults(fleet, port, &link);
+    let faults = health::faults(fleet, port, &link);
     faults.into_iter().map(|(_, fault)| fault).find(|fault| fault.grade() == Grade::CloseConnection)
 }
 
@@ -114,7 +116,7 @@ fn report_moves(fleet: &Fleet, port: PortId, notes: &Notes, said: &mut Moves) {
 
 fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
     let link = port.link.view();
-    let faults = reports::faults(fleet, port, &link);
+    let faults = health::faults(fleet, port, &link);
     let mut new = faults.iter().filter(|fault| !said.stopped.contains(fault));
     let n_faults = fleet.counters(port.id()).faults;
     if let Some((queue, fault)) = new.next() {
@@ -125,7 +127,7 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
         let n = n_faults - said.n_faults;
         port.notes.warn(format_args!("{n} descriptor chains of the guest broke the rules and were given back"));
     }
-    let lacks_memory = reports::lacks_memory(&link);
+    let lacks_memory = health::lacks_memory(&link);
     if let (Some(why), true) = (&lacks_memory, lacks_memory != said.lacks_memory) {
         port.notes.warn(why);
     }

@@ -8,13 +8,14 @@
 //! - `setup`: promiscuity, offloads and queues; `channels`: how many; `restore`: what was changed, noted to be put back; `note`: what such a note may say
 //! - `attach`: sockets and program, in the best mode there is
 //! - `ledger`: whether their frames come back from the cores
-//! - `port`: a device as all of control shares it
+//! - `port`: a device as all of control shares it; `health`: how it stands, and what was lost
 //! - `capabilities`: the capabilities that devices require
 //! - `netlink`: what the kernel says of devices, addresses and routes
 
 pub(crate) mod attach;
 pub(crate) mod capabilities;
 pub(crate) mod channels;
+pub(crate) mod health;
 pub(crate) mod in_use;
 pub(crate) mod ledger;
 pub(crate) mod netlink;

@@ -2,7 +2,7 @@
 //! polling cores see nothing of this but queues that come and go.
 //!
 //! In reading order:
-//! - `port`: a port as all of control shares it
+//! - `port`: a port as all of control shares it; `health`: how it stands
 //! - `worker`: a port's control thread: one front-end after another, in either role
 //! - `backoff`: how long the next front-end waits after some that left early
 //! - `connection`: one front-end, from connection to disconnection
@@ -22,6 +22,7 @@ pub(crate) mod cores;
 pub(crate) mod device;
 pub(crate) mod handler;
 pub(crate) mod header;
+pub(crate) mod health;
 #[cfg(test)]
 pub(crate) mod lingering;
 pub(crate) mod port;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::vhost_user::device::{DeviceView, Refusal};
+use crate::vhost_user::device::{DeviceView, QueueView, Refusal};
 
 fn queue(index: usize, state: QueueState) -> QueueView {
     QueueView { index, size: Some(256), state, has_kick: true, has_call: true }
@@ -46,19 +46,4 @@ fn queue_that_stopped_is_named_with_the_reason() {
     assert_eq!(why.unwrap(), "queue 1 stopped: descriptor out of range in the available ring");
     let link = connected(vec![queue(0, QueueState::Runs), queue(1, QueueState::Broken("it lies outside".into()))]);
     assert_eq!(judge(&link, &[]), (State::Impaired, Some("queue 1 stopped: it lies outside".into())));
-}
-
-#[test]
-fn rates_are_differences_over_time() {
-    let at = Instant::now();
-    let last = Sample { at, counters: Counters::default(), rates: RateReport::default() };
-    let now = Counters { rx_frames: 500, rx_bytes: 32_000, ..Counters::default() };
-    let rates = rates_between(&last, at + Duration::from_millis(500), &now);
-    assert_eq!(rates, RateReport { rx_pps: 1000.0, rx_bps: 512_000.0, tx_pps: 0.0, tx_bps: 0.0 });
-    assert_eq!(rates_between(&last, at, &now), RateReport::default(), "no time has passed");
-}
-
-#[test]
-fn addresses_read_as_people_write_them() {
-    assert_eq!(mac_text([0x52, 0x54, 0, 0, 0, 0xa]), "52:54:00:00:00:0a");
 }

@@ -1,0 +1,98 @@
+//! Ports: `/v1/ports`.
+
+use serde::{Deserialize, Serialize};
+
+use super::counters::{CounterReport, DropReport, RateReport};
+use super::uplink::{FetchedReport, LostReport};
+
+/// How a port stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum State {
+    /// There is no front-end.
+    Waiting,
+    /// There is one, and no queue runs.
+    Connected,
+    /// Queues run, and one that should doesn't.
+    Impaired,
+    /// Queues run.
+    Up,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PortReport {
+    pub(crate) name: String,
+    pub(crate) network: String,
+    pub(crate) state: State,
+    /// What it waits for, or what is wrong. None: nothing.
+    pub(crate) waits_for: Option<String>,
+    pub(crate) rates: RateReport,
+    /// Nanoseconds since the daemon's start by the cores' clock when the counters were read, for those who make rates of them.
+    pub(crate) at_ns: u64,
+    pub(crate) counters: CounterReport,
+    #[serde(default)]
+    pub(crate) addresses: AddressReport,
+    /// By reason, all of them.
+    pub(crate) drops: Vec<DropReport>,
+    /// In the order in which they are asked.
+    pub(crate) rules: Vec<String>,
+    /// None: the port is a device.
+    pub(crate) connection: Option<ConnectionReport>,
+    /// How a device's frames are fetched. None: they are not, or there is no device.
+    pub(crate) fetched: Option<FetchedReport>,
+    /// What was lost between a device and the switch. None: there is none that is fetched from by AF_XDP.
+    pub(crate) lost: Option<LostReport>,
+    /// What should be known of a device, a sentence each.
+    pub(crate) remarks: Vec<String>,
+    pub(crate) queues: Vec<QueueReport>,
+}
+
+/// The vhost-user connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConnectionReport {
+    pub(crate) path: String,
+    /// `weir` or `guest`.
+    pub(crate) listens: String,
+    pub(crate) connects: u64,
+    pub(crate) refused_connects: u64,
+    pub(crate) queue_pairs: u16,
+    /// Feature bits in hexadecimal; none: the guest's driver has not chosen yet.
+    pub(crate) features: Option<String>,
+    pub(crate) protocol_features: String,
+    pub(crate) memory_regions: usize,
+    pub(crate) memory_bytes: u64,
+    /// Why the last message that was refused was.
+    pub(crate) refusal: Option<String>,
+    /// Why the last connection was closed by the switch.
+    pub(crate) last_closed_for: Option<String>,
+    /// How the last front-end left, if it did before any queue ran.
+    pub(crate) last_left: Option<String>,
+}
+
+/// A virtqueue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueueReport {
+    pub(crate) index: usize,
+    /// `rx`: what the guest sends; `tx`: what it is sent.
+    pub(crate) direction: String,
+    pub(crate) size: Option<u16>,
+    pub(crate) state: String,
+    pub(crate) has_kick: bool,
+    pub(crate) has_call: bool,
+}
+
+/// A port's addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AddressReport {
+    /// Its own: from the topology, or the first that it sent from. None: it has none yet, or may have several.
+    pub(crate) own: Option<String>,
+    /// How many it has in the MAC table.
+    pub(crate) known: u32,
+    /// Times that one was lost to the uplink, which sent from it while the port was silent.
+    pub(crate) lost: u32,
+    /// Times that one was taken from the uplink, from where nobody sent while the port did.
+    pub(crate) won: u32,
+    /// Times that its own was used behind the uplink while no receive ring was started.
+    pub(crate) away: u32,
+}

@@ -1,0 +1,40 @@
+//! Where answers come from.
+
+use std::sync::Arc;
+
+use pmd::Fleet;
+use pmd::time::Clock;
+
+use super::limits::Vms;
+use super::loads::Loads;
+use super::rates::Rates;
+use crate::device::port::DevicePort;
+use crate::pins::Pins;
+use crate::vhost_user::port::Port;
+
+/// All that reports are made from; control threads and the supervisor share it.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// Counters and cores.
+    pub(crate) fleet: Arc<Fleet>,
+    /// Whose addresses stuck.
+    pub(crate) pins: Arc<Pins>,
+    /// Ports with a guest behind a socket, by id.
+    pub(crate) ports: Vec<Arc<Port>>,
+    /// Ports that are devices, by id.
+    pub(crate) devices: Vec<Arc<DevicePort>>,
+    /// Names of all ports, by id.
+    pub(crate) names: Vec<String>,
+    /// Names of the networks by id.
+    pub(crate) networks: Vec<String>,
+    /// CPUs that are polled on, by core.
+    pub(crate) cpus: Vec<usize>,
+    /// Frames and bytes a second.
+    pub(crate) rates: Rates,
+    /// VMs, with the limits on what they send and get.
+    pub(crate) vms: Vms,
+    /// What the cores are busy with.
+    pub(crate) loads: Loads,
+    /// The cores' clock.
+    pub(crate) clock: Clock,
+}

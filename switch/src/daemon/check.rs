@@ -1,0 +1,39 @@
+//! `weir check`: what is wrong with a topology, and what should be known of it, here and now.
+
+use std::path::Path;
+
+use config::Topology;
+
+use super::cpus::choose::Cpus;
+use crate::device::probe;
+
+/// What to say of the topology in `file`, if nothing is wrong with it.
+///
+/// # Errors
+/// All that is wrong, a sentence each.
+pub(crate) fn check(file: &Path) -> Result<String, String> {
+    let topology = config::load(file).map_err(|report| report.to_string())?;
+    let mut remarks = topology.remarks();
+    remarks.extend(topology.advice_on_macs());
+    // The file may be meant for another machine.
+    remarks.extend(Cpus::choose(&topology.cores).err().map(|why| format!("on this machine, {why}")));
+    remarks.extend(probe::check(&topology).map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?);
+    Ok(checked(file, &topology, &remarks))
+}
+
+/// What a topology without mistakes comes to, and what should be known beside that.
+fn checked(file: &Path, topology: &Topology, remarks: &[String]) -> String {
+    let (n_networks, n_vms, n_nics) = (topology.networks.len(), topology.vms.len(), topology.nics().count());
+    let n_uplinks = match topology.uplinks.len() {
+        0 => String::new(),
+        n => format!(", {n} uplinks"),
+    };
+    let mut text =
+        format!("{}: no errors ({n_networks} networks, {n_vms} VMs, {n_nics} NICs{n_uplinks})\n", file.display());
+    let unused = topology.uplinks.iter().enumerate().filter(|(idx, _)| topology.networks_on(*idx).next().is_none());
+    let unused = unused.map(|(_, uplink)| format!("uplink {} is used by no network", uplink.name));
+    for remark in unused.chain(remarks.iter().cloned()) {
+        text.push_str(&format!("note: {remark}\n"));
+    }
+    text
+}

@@ -1,0 +1,69 @@
+//! How a device stands, and what was lost on the way between it and the switch.
+
+use pmd::sys::xdp::XdpStatistics;
+
+use super::netlink::link::Device;
+use super::netlink::socket::Netlink;
+use super::port::{DevicePort, DeviceView, Fetched, Standing};
+use super::probe::Kind;
+use crate::api::port::State;
+use crate::api::uplink::{FetchedReport, LostReport};
+
+/// How a device's port stands, in the words of all ports.
+pub(crate) fn state(view: &DeviceView) -> State {
+    match view.standing {
+        Standing::Waiting => State::Waiting,
+        Standing::Idle => State::Connected,
+        Standing::Up => State::Up,
+    }
+}
+
+/// What was lost between the device of an uplink, or of a NIC by AF_XDP, and the switch; none: it is a tap.
+pub(crate) fn port_lost(port: &DevicePort, view: &DeviceView) -> Option<LostReport> {
+    if port.wish.kind != Kind::AfXdp {
+        return None;
+    }
+    let netlink = Netlink::open().ok();
+    let device = netlink.and_then(|mut netlink| Device::with_index(&mut netlink, view.index).ok().flatten());
+    Some(lost(&view.lost, device.as_ref()))
+}
+
+/// Frames of all these devices that the kernel lost.
+pub(crate) fn n_lost<'a>(ports: impl Iterator<Item = &'a DevicePort>) -> u64 {
+    ports.map(|port| lost(&port.link.view().lost, None).n_frames()).sum()
+}
+
+/// What was lost at sockets that said `xdp`, and at the device as the kernel describes it now.
+pub(crate) fn lost(xdp: &XdpStatistics, device: Option<&Device>) -> LostReport {
+    LostReport {
+        rx_dropped: xdp.rx_dropped,
+        rx_ring_full: xdp.rx_ring_full,
+        rx_fill_ring_empty: xdp.rx_fill_ring_empty,
+        rx_invalid: xdp.rx_invalid_descs,
+        tx_invalid: xdp.tx_invalid_descs,
+        tx_ring_empty: xdp.tx_ring_empty,
+        device_dropped: device.map_or(0, |device| device.rx_dropped),
+        device_missed: device.map_or(0, |device| device.rx_missed),
+    }
+}
+
+impl From<Fetched> for FetchedReport {
+    fn from(fetched: Fetched) -> Self {
+        let Fetched { is_native, is_zero_copy: zero_copy, n_queues: queues } = fetched;
+        Self { mode: if is_native { "native" } else { "skb" }.to_owned(), zero_copy, queues }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_frame_is_counted_once() {
+        let xdp = XdpStatistics { rx_dropped: 5, rx_fill_ring_empty: 4, rx_ring_full: 2, ..XdpStatistics::default() };
+        let device = Device { rx_dropped: 5, rx_missed: 1, ..Device::default() };
+        let lost = lost(&xdp, Some(&device));
+        assert_eq!(lost.n_frames(), 8);
+        assert!(lost.to_string().starts_with("5 no room (4 for want of memory), 2 ring full"), "{lost}");
+    }
+}
