@@ -9,6 +9,7 @@ use crate::mailbox::{Command, Mailbox, Reply};
 use crate::poll::Core;
 use crate::port::lock::TxLock;
 use crate::port::{PortView, RxQueue, TxQueue};
+use crate::spaced;
 use crate::stats::{CoreReport, CoreStats, Counters, sum};
 use crate::sys::{self, Epoll};
 use crate::time::{Nanos, SECOND};
@@ -211,10 +212,11 @@ impl Fleet {
         }
     }
 
-    /// The guest may keep its end of a kick open for ever, and with it what was entered.
+    /// The guest may keep its end of a kick open for ever, and with it what was entered. While one is removed its core can't wake, which takes
+    /// as long as a front-end's own signals take it.
     fn end_watch(&self, port: PortId, rxqs: &mut [(usize, RxQueue)]) {
         let calls = self.callers.of(port);
-        for (core, rxq) in rxqs {
+        spaced::each(rxqs, |(core, rxq)| {
             let epoll = &self.epolls[*core];
             if let Some(wake) = rxq.wake_fd().filter(|_| rxq.can_wake) {
                 match &calls {
@@ -223,7 +225,7 @@ impl Fleet {
                 }
             }
             rxq.can_wake = false;
-        }
+        });
     }
 
     /// Takes a port down and waits until no core uses anything of it: micro- to milliseconds, while they run.

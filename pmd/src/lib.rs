@@ -16,7 +16,7 @@
 //!   `policer`: what of a burst may go to a VM, `limit_queue`: what waits for one that gets no more
 //! - `calls`: who signals guests' eventfds
 //! - [`stats`]: counters; every frame ends in one
-//! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two
+//! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two; `spaced`: work of control that holds up cores
 //! - [`idle`]: how a core that finds nothing goes to sleep
 //! - [`time`]: time as a value
 //! - [`error`]: the three kinds of mistakes that never mix
@@ -49,6 +49,7 @@ pub mod ring;
 pub mod send;
 #[allow(unsafe_code)]
 pub mod shm;
+mod spaced;
 pub mod stats;
 #[allow(unsafe_code)]
 pub mod sys;
