@@ -144,9 +144,7 @@ fn check_advises_to_give_an_address_and_finds_no_error_in_its_absence() {
 #[test]
 fn same_guest_that_connects_again_has_no_second_address() {
     let mut daemon = Daemon::start(&topology(1, ""));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     a.stop().unwrap();
     a.session().stream().shutdown(std::net::Shutdown::Both).unwrap();
     daemon.until_state("a/net0", "waiting");

@@ -45,9 +45,7 @@ fn every_message_that_breaks_the_rules_is_answered_as_it_should_be() {
         .chain((0..MESSAGE_FAULTS.len()).map(|n| format!("x{n}")))
         .collect();
     let mut daemon = Daemon::start(&topology(&names.iter().map(String::as_str).collect::<Vec<_>>(), "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let n_files = daemon.n_files();
     let mut wrong = Vec::new();
     for (n, fault) in MESSAGE_FAULTS.iter().enumerate() {
@@ -196,10 +194,8 @@ fn memory_that_cannot_be_shared_is_said_so() {
 #[test]
 fn files_cut_short_close_their_port_and_no_other() {
     let mut daemon = Daemon::start(&topology(&["a", "b", "c"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let c = daemon.guest("c.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
     c.driver.memory().file().unwrap().set_len(0).unwrap();
     // A flood makes the switch write into what is gone.
     daemon.until("the port is closed", |daemon| {
@@ -224,11 +220,7 @@ fn files_cut_short_close_their_port_and_no_other() {
 #[test]
 fn call_that_would_block_stops_nobody() {
     let mut daemon = Daemon::start(&topology(&["a", "b", "x"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    let mut x = daemon.guest("x.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
-    introduce((3, &mut x), (1, &mut a));
+    let [mut a, mut b, mut x] = daemon.guests(["a", "b", "x"]);
     // Its file is shared with the daemon, which has to signal it for the next frame.
     x.session().clog_call(0).unwrap();
     send(&mut a, &frame(1, 3, 100, 1));
@@ -241,9 +233,7 @@ fn call_that_would_block_stops_nobody() {
 #[test]
 fn storms_of_messages_disturb_nobody() {
     let mut daemon = Daemon::start(&topology(&["a", "b", "x", "y"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let n_files = daemon.n_files();
     let missed = |daemon: &Daemon| -> u64 {
         let of = |vm: &str| daemon.port(&format!("{vm}/net0"))["counters"]["missed"].as_u64().unwrap();
@@ -283,9 +273,7 @@ fn storms_of_messages_disturb_nobody() {
 #[test]
 fn memory_comes_and_goes_in_traffic() {
     let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let file = memfd_create("more", MemfdFlags::CLOEXEC).unwrap();
     ftruncate(&file, 1 << 20).unwrap();
     let region = [0x7000_0000_0000, 1 << 20, 0x7100_0000_0000, 0];

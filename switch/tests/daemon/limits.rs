@@ -26,9 +26,7 @@ vms:
 #[test]
 fn vm_over_its_limit_waits_loses_nothing_and_is_said_to_have_waited() {
     let mut daemon = Daemon::start(TOPOLOGY);
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let dropped = daemon.port("a/net0")["counters"]["dropped"].clone();
     let begin = Instant::now();
     // All in the ring at once, 240,000 bytes.

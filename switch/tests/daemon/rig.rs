@@ -127,6 +127,24 @@ impl Daemon {
         let opened = Guest::open(Socket::Connect(self.path(socket)), options, Manner::default(), PATIENCE);
         opened.unwrap_or_else(|e| panic!("{e}\n{}", self.log()))
     }
+
+    /// One at each of these VMs' sockets: stations 1, 2, and so on, of which the first and each other have heard of each other.
+    pub(crate) fn guests<const N: usize>(&self, names: [&str; N]) -> [Guest; N] {
+        let mut guests = names.map(|name| self.guest(&format!("{name}.sock"), Options::default()));
+        if let [first, others @ ..] = &mut guests[..] {
+            (2..).zip(others).for_each(|(n, other)| introduce((1, &mut *first), (n, other)));
+        }
+        guests
+    }
+
+    /// Threads of this name that it has.
+    pub(crate) fn threads(&self, name: &str) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero())).unwrap();
+        // One may end in between.
+        let has_name =
+            |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|it| it.trim() == name);
+        tasks.map_while(Result::ok).filter(has_name).map(|task| task.file_name().into_string().unwrap()).collect()
+    }
 }
 
 impl Drop for Daemon {

@@ -1,8 +1,6 @@
 //! Rules of the file, in force and on show.
 
-use guest::Options;
-
-use crate::rig::{Daemon, folder, introduce, receive, send, weir, write};
+use crate::rig::{Daemon, folder, receive, send, weir, write};
 
 const TOPOLOGY: &str = "\
 cores: [CPU]
@@ -31,9 +29,7 @@ fn packet(proto: u8, port: u8) -> Vec<u8> {
 #[test]
 fn rules_are_in_force_and_on_show() {
     let mut daemon = Daemon::start(TOPOLOGY);
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     // Frames keep their order: what comes first shows what didn't come before it.
     for _ in 0..3 {
         for (denied, passes) in [((6, 25), (6, 80)), ((17, 80), (1, 8))] {

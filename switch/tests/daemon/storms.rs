@@ -148,9 +148,7 @@ fn others_who_try_to_connect_beside_a_guest_are_let_try_so_many_times_a_second()
 fn queues_that_are_turned_off_and_on_all_the_time_are_a_hundred_times_a_second() {
     let names = ["a", "b", "x0", "x1", "x2", "x3"];
     let daemon = Daemon::start(&topology(&names, "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    crate::rig::introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let options = Options { n_queue_pairs: 8, ..Options::default() };
     let guests: Vec<_> = names[2..].iter().map(|name| daemon.guest(&format!("{name}.sock"), options.clone())).collect();
     let toggle = |mut guest: guest::Guest| {

@@ -33,11 +33,9 @@ fn until_free(daemon: &mut Daemon) {
 #[test]
 fn two_guests_exchange_frames() {
     let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     daemon.until_state("a/net0", "up");
     daemon.until_state("b/net0", "up");
-    introduce((1, &mut a), (2, &mut b));
     exchange((1, &mut a), (2, &mut b), 200);
     exchange((2, &mut b), (1, &mut a), 200);
     a.driver.assert_intact();
@@ -111,9 +109,7 @@ fn front_ends_of_every_manner_are_served() {
 #[test]
 fn guest_that_vanishes_disturbs_nobody_and_may_come_back() {
     let mut daemon = Daemon::start(&topology(&["a", "b", "c"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     for round in 0..20 {
         let mut c = daemon.guest("c.sock", Options::default());
         introduce((3, &mut c), (1, &mut a));
@@ -182,9 +178,7 @@ fn daemon_killed_and_started_again_goes_on_where_it_was() {
 #[test]
 fn daemon_stopped_and_continued_loses_nothing() {
     let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let stat = format!("/proc/{}/stat", daemon.pid().as_raw_nonzero());
     for round in 0..20 {
         let sent: Vec<_> = (0..100).map(|seed| frame(1, 2, 700, round * 100 + seed)).collect();
