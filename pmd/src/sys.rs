@@ -152,6 +152,18 @@ pub fn is_eventfd(file: BorrowedFd<'_>) -> bool {
     link.is_ok_and(|path| path.as_os_str() == "anon_inode:[eventfd]")
 }
 
+/// Lets nobody send files over a Unix socket, or over the connections that a listening one takes; who tries is told so (`EPERM`). False: the
+/// kernel is older than 6.16, and knows no such option (`SO_PASSRIGHTS`).
+pub fn refuse_files(socket: BorrowedFd<'_>) -> bool {
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    let no: libc::c_int = 0;
+    let len = libc::socklen_t::try_from(size_of_val(&no)).unwrap_or(0);
+    // SAFETY: the fd is open; `no` has `len` bytes, which are only read.
+    let done =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const no).cast(), len) };
+    done == 0
+}
+
 /// The process at the other end of a Unix socket when it was connected. None: it can't be told, or has no number in our namespace.
 pub fn peer_process(socket: BorrowedFd<'_>) -> Option<i32> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };

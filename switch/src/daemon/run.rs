@@ -4,6 +4,7 @@
 //! each core, pinned; a control thread for each port; the supervisor; a few for operators. When the end is requested they
 //! go in the opposite order, so that no port is taken down by a thread that waits for a core that is gone.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,6 +105,8 @@ impl Daemon {
         provide_files(topology);
         let operators = &topology.control;
         let operators = Listening::open("control", &operators.path, operators.group.as_deref(), operators.mode)?;
+        // A file that takes long to close would hold the thread that answers. Where the kernel can't, operators are trusted.
+        pmd::sys::refuse_files(operators.listener().as_fd());
         let sockets = open_sockets(topology)?;
         restore::repair(run_dir.folder());
         let any_max = any_max(topology);

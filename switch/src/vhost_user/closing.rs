@@ -2,8 +2,8 @@
 //!
 //! The last close of a file can take as long as whoever made it likes: a TCP socket that lingers for its data, a file of a file system in
 //! user space. So can that of a connection, since files that were sent by it and not taken are closed with it. What is known to close at
-//! once is closed at once; each other one by a thread of its own. They are counted by port, and a port with many of them takes no connection
-//! and no message until some are done, so it is its own files that a front-end waits for.
+//! once is closed at once; what else comes with one message, by a thread of its own. Such files are counted by port, and a port with many
+//! of them takes no connection and no message until some are closed, so it is its own files that a front-end waits for.
 
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,14 +18,14 @@ use rustix::io::ioctl_fionread;
 
 use crate::base::stop::Stop;
 
-/// Threads of a port that may be closing something before the port waits for them.
+/// Files of a port that may be waiting to be closed before the port waits for them; so many threads close them at most.
 const AT_ONCE: usize = 8;
 /// How often a port that waits looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Stack of these threads.
 const STACK: usize = 64 << 10;
 
-/// What is being closed of one port. Cloned freely.
+/// Files of one port that are being closed. Cloned freely.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Closing(Arc<AtomicUsize>);
 
@@ -63,17 +63,17 @@ impl Closing {
     }
 
     fn elsewhere(&self, files: Vec<OwnedFd>) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        let batch = Batch { files, _counted: Counted(self.0.clone()) };
+        self.0.fetch_add(files.len(), Ordering::AcqRel);
+        let files: Vec<_> = files.into_iter().map(|file| Slow { file, _counted: Counted(self.0.clone()) }).collect();
         // Without a thread they are closed here.
-        let _ = Builder::new().name("closing".to_owned()).stack_size(STACK).spawn(move || drop(batch));
+        let _ = Builder::new().name("closing".to_owned()).stack_size(STACK).spawn(move || drop(files));
     }
 }
 
-/// What one thread closes: first the files, then it is counted no more.
-struct Batch {
+/// First it is closed, then it is counted no more.
+struct Slow {
     #[expect(dead_code, reason = "held to be dropped")]
-    files: Vec<OwnedFd>,
+    file: OwnedFd,
     _counted: Counted,
 }
 
@@ -108,6 +108,16 @@ mod tests {
         assert!(Closing::default().wait(&stop), "another port's are its own");
         assert!(closing.wait(&stop));
         assert!(begin.elapsed() >= Duration::from_secs(1), "it waits until some are closed");
+    }
+
+    #[test]
+    fn files_of_one_message_count_each() {
+        let (closing, stop) = (Closing::default(), Stop::new().unwrap());
+        let begin = Instant::now();
+        closing.files((0..AT_ONCE).map(|_| lingering_socket(1)).collect());
+        assert!(closing.is_full(), "one thread has them all, and the port may still not bring more");
+        assert!(closing.wait(&stop));
+        assert!(begin.elapsed() >= Duration::from_millis(900), "it waits until some are closed");
     }
 
     #[test]

@@ -195,18 +195,17 @@ impl<P: Plane> Connection<'_, P> {
 
     fn peek_message(&self) -> Result<Peeked, End> {
         let mut bytes = [0; HEADER_BYTES + BODY_MAX];
-        let (n, files) = match peek(&self.peek, &mut bytes) {
+        let n = match recv(&self.peek, &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((0, _)) => return Err(End::Gone),
-            Ok(peeked) => peeked,
+            Ok((n, _)) => n,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Peeked::Nothing),
             Err(_) => return Err(End::Gone),
         };
-        let peeked = Self::parse(&bytes[..n]);
-        if let Ok(Some(envelope)) = peeked {
-            return Ok(Peeked::Whole(envelope, files));
-        }
-        self.port.closing.files(files);
-        peeked.map(|_| Peeked::Part)
+        // Half a message is looked at again and again, and copies of its files would have to be closed each time.
+        let Some(envelope) = Self::parse(&bytes[..n])? else { return Ok(Peeked::Part) };
+        // If it has none, these may be the next message's: a look doesn't tell them apart, but what is read does.
+        let files = peek_files(&self.peek, &mut bytes[..envelope.total_bytes()]).map_err(|_| End::Gone)?;
+        Ok(Peeked::Whole(envelope, files))
     }
 
     /// The message that these bytes begin with. None: they are a part of one.
@@ -222,15 +221,16 @@ impl<P: Plane> Connection<'_, P> {
 
     fn handle(&mut self, envelope: Envelope, files: Vec<OwnedFd>) -> Result<(), End> {
         self.stage = envelope.stage().unwrap_or(self.stage);
-        if !self.stop.wait_writable(self.peek.as_fd(), READS_WITHIN) {
-            let does_not_read = || End::Closed("the front-end does not read its answers".to_owned());
-            return Err(if self.stop.is_requested() { End::Stopping } else { does_not_read() });
-        }
+        // Before anything else: even to close a copy of such a file may take long, and must not happen here.
         if !files.iter().all(closes_at_once) {
             return self.refuse_files(envelope, files);
         }
         // The message has them as well, so this closes none of them for good.
         drop(files);
+        if !self.stop.wait_writable(self.peek.as_fd(), READS_WITHIN) {
+            let does_not_read = || End::Closed("the front-end does not read its answers".to_owned());
+            return Err(if self.stop.is_requested() { End::Stopping } else { does_not_read() });
+        }
         self.rest()?;
         self.port.link.begin_message();
         let result =
@@ -376,18 +376,17 @@ pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)
 }
 
-/// What has come, as far as it goes into `bytes`, and copies of the files that came with it; all of it stays where it is.
-fn peek(stream: &UnixStream, bytes: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
+/// Copies of the files that came with as many bytes as `bytes` has; all of it stays where it is.
+fn peek_files(stream: &UnixStream, bytes: &mut [u8]) -> rustix::io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let message = recvmsg(stream, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+    recvmsg(stream, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
     let files = |message| match message {
         RecvAncillaryMessage::ScmRights(files) => Some(files),
         _ => None,
     };
-    let files = control.drain().filter_map(files).flatten().collect();
-    Ok((message.bytes, files))
+    Ok(control.drain().filter_map(files).flatten().collect())
 }
 
 enum Peeked {

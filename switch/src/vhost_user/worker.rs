@@ -50,7 +50,7 @@ impl<P: Plane + Clone> Attendant<'_, P> {
             match accept(listener, &self.port.refusing) {
                 Ok(Came::Somebody(stream)) => {
                     let mut next = Some(stream);
-                    while let Some(stream) = next.filter(|_| !self.stop.is_requested()) {
+                    while let Some(stream) = next.filter(|_| self.may_go_on()) {
                         // One that has gone as well leaves no pause of its own, nor do those behind it that have.
                         next = self.converse(stream);
                         if let Some(gone) = next.take_if(|next| is_hung_up(next)) {
@@ -86,6 +86,11 @@ impl<P: Plane + Clone> Attendant<'_, P> {
             self.stop.sleep(delay);
             delay = (delay * 2).min(RETRY.1);
         }
+    }
+
+    /// Waits for what those before have left to be closed. False: the end is requested.
+    fn may_go_on(&self) -> bool {
+        self.port.closing.wait(self.stop) && !self.stop.is_requested()
     }
 
     /// One front-end from beginning to end, and the pause that it leaves behind; who came after it, if somebody did.
@@ -150,10 +155,14 @@ enum Came {
     Nobody,
 }
 
-/// The first connection that is not closed already: those that were given up meanwhile keep nobody waiting.
+/// The first connection that is not closed already: those that were given up meanwhile keep nobody waiting, unless too much is being
+/// closed of what they left.
 fn accept(listener: &UnixListener, closing: &Closing) -> io::Result<Came> {
     let mut came = Came::Nobody;
     for _ in 0..CLOSED_MAX {
+        if closing.is_full() {
+            break;
+        }
         match listener.accept() {
             Ok((stream, _)) if is_hung_up(&stream) => {
                 closing.connection(stream);

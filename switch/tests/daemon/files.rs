@@ -23,6 +23,8 @@ use lingering::lingering_socket;
 const LONG: u64 = 600;
 /// Says what [`sends_files_that_linger`] shall do, and where.
 const PART: &str = "WEIR_TEST_LINGER";
+/// Connections that are left at once, each with such a file.
+const N_LEFT: usize = 40;
 /// What it says when that is done.
 const DONE: &str = "lingering files are sent";
 
@@ -75,6 +77,12 @@ fn sends_files_that_linger() {
                 let (request, answer) = raw::read_reply(&stream).unwrap();
                 assert_eq!((request, answer[0]), (request::SET_VRING_CALL, 1), "{n}");
             }
+        }
+        "left" => {
+            let _stopped = Stopped::new(pid);
+            // All at once, and gone when the daemon goes on.
+            let streams: Vec<_> = (0..N_LEFT).map(|_| UnixStream::connect(path).unwrap()).collect();
+            streams.iter().for_each(send_as_call);
         }
         "untaken" => {
             let _stopped = Stopped::new(pid);
@@ -129,9 +137,7 @@ fn assert_ends(mut daemon: Daemon) {
 #[test]
 fn file_that_lingers_in_place_of_a_call_is_refused_and_keeps_nobody() {
     let mut daemon = Daemon::start(&topology(&["a", "b", "c"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let _sender = send_lingering("refused", &daemon, "c.sock");
     // The next one at this port isn't kept waiting either.
     daemon.guest("c.sock", Options::default()).stop().unwrap();
@@ -143,9 +149,7 @@ fn file_that_lingers_in_place_of_a_call_is_refused_and_keeps_nobody() {
 #[test]
 fn connection_that_is_refused_with_a_file_that_lingers_keeps_nobody() {
     let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
     let mut senders = Vec::new();
     for n in 1..6 {
         senders.push(send_lingering("beside", &daemon, "a.sock"));
@@ -166,6 +170,57 @@ fn connection_that_ends_with_a_file_that_lingers_keeps_nobody() {
     assert_ends(daemon);
 }
 
+/// Nine of a port's at most: eight that make it wait, and one in hand.
+#[test]
+fn connections_that_were_left_with_files_that_linger_are_closed_a_few_at_a_time() {
+    let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
+    let _sender = send_lingering("left", &daemon, "a.sock");
+    daemon.until("some are being closed", |daemon| daemon.threads("closing").len() >= 8);
+    for _ in 0..20 {
+        // Other ports are served meanwhile.
+        daemon.guest("b.sock", Options::default()).stop().unwrap();
+        daemon.until_state("b/net0", "waiting");
+        let n = daemon.threads("closing").len();
+        assert!(n <= 9, "{n} threads for {N_LEFT} connections");
+    }
+    assert_ends(daemon);
+}
+
+/// It is looked at every millisecond until the rest comes, or two seconds are over.
+#[test]
+fn files_of_half_a_message_are_not_copied_again_and_again() {
+    let mut daemon = Daemon::start(&topology(&["a"], "weir"));
+    let (pipe, _other) = std::io::pipe().unwrap();
+    let stream = UnixStream::connect(daemon.path("a.sock")).unwrap();
+    let message = Message::new(request::GET_FEATURES, &[0; 4]).size(8).fds([pipe.as_raw_fd(); 250]);
+    message.send(&stream).unwrap();
+    let mut closing = std::collections::BTreeSet::new();
+    daemon.until("its end is said", |daemon| {
+        (0..100).for_each(|_| closing.extend(daemon.threads("closing")));
+        daemon.log().contains("half a message")
+    });
+    // One closes the connection.
+    assert!(closing.len() <= 1, "{} threads closed something", closing.len());
+}
+
+/// Three of them with files that linger would hold all threads that answer.
+#[test]
+fn operator_can_send_no_file() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let version: Vec<u32> = release.split(['.', '-']).map_while(|n| n.parse().ok()).collect();
+    if version < vec![6, 16] {
+        return eprintln!("NOT TESTED: this needs Linux 6.16, whose sockets can refuse files");
+    }
+    let daemon = Daemon::start(&topology(&["a"], "weir"));
+    let (pipe, _other) = std::io::pipe().unwrap();
+    for _ in 0..4 {
+        let stream = UnixStream::connect(daemon.path("control.sock")).unwrap();
+        let sent = Message::new(request::GET_FEATURES, &[]).fds([pipe.as_raw_fd()]).send(&stream);
+        assert_eq!(sent.map_err(|e| e.raw_os_error()), Err(Some(1)), "it is sent");
+        assert!(daemon.show(&["ports"]).status.success());
+    }
+}
+
 /// Watches an eventfd `n` times; whoever signals it goes through all of them.
 fn watch(file: BorrowedFd<'_>, n: usize) -> Vec<OwnedFd> {
     // An epoll has each number once, so each of some copies is watched by many.
@@ -182,11 +237,7 @@ fn watch(file: BorrowedFd<'_>, n: usize) -> Vec<OwnedFd> {
 #[test]
 fn call_with_many_watchers_delays_its_neighbours_twice_and_no_more() {
     let mut daemon = Daemon::start(&topology(&["a", "b", "x"], "weir"));
-    let mut a = daemon.guest("a.sock", Options::default());
-    let mut b = daemon.guest("b.sock", Options::default());
-    let mut x = daemon.guest("x.sock", Options::default());
-    introduce((1, &mut a), (2, &mut b));
-    introduce((3, &mut x), (1, &mut a));
+    let [mut a, mut b, mut x] = daemon.guests(["a", "b", "x"]);
     let watching = {
         let call = x.session().call_fd(0);
         let copy = rustix::process::pidfd_getfd(
