@@ -17,6 +17,9 @@ pub(crate) mod reserved;
 pub(crate) mod room;
 pub(crate) mod stall;
 
+#[cfg(test)]
+mod pause_tests;
+
 pub(crate) use over_limit::Over;
 
 use crate::burst::Burst;

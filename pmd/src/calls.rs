@@ -22,7 +22,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, Thread, park_timeout};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Cycles of a signal that took long: 50 µs at 4 GHz, 100 µs at 2 GHz.
 const LONG: u64 = 200_000;
@@ -43,7 +43,7 @@ const SUSPECT_FOR: u64 = 16 * MINUTE;
 const INDIRECT_MAX: u64 = 64 * MINUTE;
 /// A port's thread ends when it has had nothing to do for so long.
 const IDLE: Duration = Duration::from_secs(10);
-/// A signal that took long is followed by a rest of so many times as long, and at most that: a CPU of control's is shared.
+/// What a port's thread signalled is followed by a rest of so many times as long, and at most that: a CPU of control's is shared.
 const REST: (u32, Duration) = (9, Duration::from_secs(1));
 /// Stack of these threads, which go nowhere deep.
 const STACK: usize = 128 << 10;
@@ -182,12 +182,10 @@ impl Calls {
 
     fn signal_all(&self, bits: u64) {
         let files: Vec<_> = lock(&self.files).iter().filter(|(bit, _)| bits & bit != 0).cloned().collect();
-        let begun = Instant::now();
+        let begun = sys::thread_cpu_ns();
         files.iter().for_each(|(_, file)| file.signal());
-        let took = begun.elapsed();
-        if took > Duration::from_nanos(LONG_NS) * u32::try_from(files.len()).unwrap_or(u32::MAX) {
-            std::thread::sleep((took * REST.0).min(REST.1));
-        }
+        let took = Duration::from_nanos(sys::thread_cpu_ns().saturating_sub(begun));
+        std::thread::sleep((took * REST.0).min(REST.1));
     }
 }
 

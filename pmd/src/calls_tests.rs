@@ -69,6 +69,16 @@ fn what_is_known_of_a_port_outlives_its_queues_and_is_no_other_ports() {
     assert_eq!((callers.report(7), callers.report(8)), ((1, true), (0, false)));
 }
 
+#[test]
+fn ports_thread_rests_for_most_of_the_time_however_short_its_signals_are() {
+    let (callers, file) = (Callers::new().unwrap(), eventfd(0));
+    let (calls, _event) = one(&callers, &file);
+    let begun = (std::time::Instant::now(), sys::thread_cpu_ns());
+    (0..2_000).for_each(|_| calls.signal_all(call_bit(0)));
+    let (took, used) = (begun.0.elapsed(), Duration::from_nanos(sys::thread_cpu_ns() - begun.1));
+    assert!(took > 4 * used, "{used:?} of {took:?}");
+}
+
 /// Uses the CPU for so long.
 fn busy(time: Duration) {
     let end = sys::thread_cpu_ns() + u64::try_from(time.as_nanos()).unwrap();

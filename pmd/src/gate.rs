@@ -77,19 +77,24 @@ impl Gate {
     #[cold]
     pub(crate) fn shut(&mut self, now: Nanos, opens_at: Nanos, has_more: bool) {
         self.count_waiting(now);
-        // It may be paused for longer, for another reason.
+        // It may be paused for longer, for another reason: then it isn't the limit that it waits for.
+        let is_paused = self.opens_at > opens_at;
         self.opens_at = self.opens_at.max(opens_at);
         self.is_binding = true;
-        if let Some(limits) = self.limits.as_ref().filter(|_| has_more) {
+        if let Some(limits) = self.limits.as_ref().filter(|_| has_more && !is_paused) {
             limits.begin_waiting();
             self.waiting_since = Some(now);
         }
     }
 
-    /// What the queue has to send waits elsewhere: it isn't looked at before `opens_at`.
+    /// What the queue has to send waits for something other than the limit: it isn't looked at before `opens_at`.
     #[cold]
     pub(crate) fn pause(&mut self, opens_at: Nanos) {
-        self.opens_at = self.opens_at.max(opens_at);
+        if opens_at > self.opens_at {
+            // Until then it would have been for the limit, if it was.
+            self.count_waiting(self.opens_at);
+            self.opens_at = opens_at;
+        }
     }
 
     /// It was open, and the queue looked at.

@@ -211,3 +211,20 @@ fn limit_ends_no_pause_that_is_longer() {
     gate.shut(100, 200, true);
     assert_eq!(gate.shut_until(150), Some(200));
 }
+
+#[test]
+fn paused_queue_is_none_that_waits_for_the_limit() {
+    let flooder = Flooder::new(bits(10_000_000), 1, 1514, None);
+    let limits = &flooder.limits;
+    let limit = limits.from_vm.as_ref().unwrap();
+    let amount = Amount { n_frames: 1, n_bytes: 1514 };
+    let mut gate = Gate::new(Some(limits.clone()));
+    gate.shut(SECOND, SECOND + 1_000, true);
+    assert!(limits.pace(limit, amount) > 0, "it waits");
+    gate.pause(500 * SECOND);
+    assert_eq!((limits.pace(limit, amount), limits.throttled_ns()), (0, 1_000));
+    gate.shut(SECOND + 1_500, SECOND + 2_000, true);
+    assert_eq!(limits.pace(limit, amount), 0, "nor if the limit is reached too");
+    gate.passed(500 * SECOND, true);
+    assert_eq!(limits.throttled_ns(), 1_000);
+}

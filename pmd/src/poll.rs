@@ -164,6 +164,9 @@ impl Core {
             if rxq.is_held && room::goes_on(rxq, &self.views, self.n_bursts, &mut no_room, now) {
                 self.stats.port(rxq.port).held();
                 turn.n_held += 1;
+                // No burst's, and least of all the next queue's.
+                let then = std::mem::replace(&mut cycles, sys::cycles());
+                self.stats.worked(cycles.wrapping_sub(then), 0);
                 continue;
             }
             let allowance = match rxq.gate.allowance(now) {
@@ -267,9 +270,6 @@ impl Core {
                     turn.n_throttled = (turn.n_throttled + sent.n).min(turn.n_frames);
                 }
             }
-        }
-        if no_room.n_left > 0 {
-            self.stats.worked(sys::cycles().wrapping_sub(cycles), 0);
         }
         if !self.flushes.is_empty() {
             turn.n_unsent = self.flush();

@@ -213,6 +213,7 @@ impl Ahead {
         let is_known = self.pace.is_slow
             && self.any.is_none()
             && is_behind(base.wrapping_add(n as u16), self.from)
+            && is_behind(self.next, base)
             && self.next.wrapping_sub(base) >= n_waiting;
         let mut behind = self.places.iter().filter(|place| is_behind(place.last, base));
         is_known && behind.all(|place| place.slot == slot)
@@ -370,6 +371,16 @@ mod tests {
         ahead.note(PLACES_MAX, 101);
         assert!(ahead.could_go((50, 0, 99), None, (1, 0), |_| false));
         assert!(!ahead.could_go((102, 0, 99), None, (1, 0), |_| false));
+    }
+
+    #[test]
+    fn what_was_looked_at_before_the_burst_says_nothing_of_what_is_behind_it() {
+        let mut ahead = Ahead { next: 1_032, from: 1_000, ..Ahead::default() };
+        ahead.pace.is_slow = true;
+        assert!(ahead.all_go_to(5, (1_000, 0, 32)) && !ahead.all_go_to(5, (1_000, 0, 33)));
+        assert!(!ahead.all_go_to(5, (1_040, 0, 33)), "none of them was looked at");
+        ahead.note(4, 1_031);
+        assert!(!ahead.all_go_to(5, (1_000, 0, 32)));
     }
 
     #[test]

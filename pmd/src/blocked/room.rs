@@ -43,8 +43,6 @@ pub(crate) struct NoRoom {
     pub(crate) found: Option<(usize, u32)>,
     /// The number of the turn.
     pub(crate) turn: u64,
-    /// Queues that were not looked at.
-    pub(crate) n_left: usize,
 }
 
 impl Sender<'_> {
@@ -90,7 +88,6 @@ pub(crate) fn goes_on(rxq: &mut RxQueue, views: &Views, burst: u32, no_room: &mu
         _ => false,
     };
     if goes_on {
-        no_room.n_left += 1;
         rxq.ahead.stays(no_room.turn);
         // Its VM's limit is not what holds it back.
         rxq.gate.passed(now, true);
