@@ -16,7 +16,6 @@ use tracing::{info, warn};
 use crate::base::folder::Folder;
 use crate::base::lock::lock;
 use crate::base::process::Process;
-use crate::vhost_user::port::Port;
 
 /// The note's name in the run directory.
 const NOTE: &str = "pins.json";
@@ -143,22 +142,24 @@ impl Pins {
         }
     }
 
-    /// Looks who ended, and notes what changed. Called by the supervisor alone.
-    pub(crate) fn look(&self, ports: &[Arc<Port>]) {
-        self.look_at(ports);
+    /// Looks who ended, and notes what changed. Called by the supervisor alone. `peers`: ports whose address sticks, and the process of
+    /// each one's front-end, as far as it is known; none: nobody is connected. It is drawn upon under the lock, so that what it says
+    /// of a port is no older than what is known of that port's guest.
+    pub(crate) fn look(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
+        self.look_at(peers);
         self.note(|text| self.run_dir.write(NOTE, text));
     }
 
-    fn look_at(&self, ports: &[Arc<Port>]) {
+    fn look_at(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
         let mut state = lock(&self.state);
-        for port in ports.iter().filter(|port| port.ingress.source == SourcePolicy::Sticky) {
-            let Some(guest) = state.guests.get_mut(&port.id()) else { continue };
-            match port.link.peer() {
+        for (port, peer) in peers {
+            let Some(guest) = state.guests.get_mut(&port) else { continue };
+            match peer {
                 Some(peer) => guest.process = peer,
                 // Of a front-end that has gone, the process may live on, and connect again.
                 None if guest.process.is_some_and(|process| process.is_gone()) => {
-                    state.guests.remove(&port.id());
-                    self.macs.unpin(port.id());
+                    state.guests.remove(&port);
+                    self.macs.unpin(port);
                 }
                 None => {}
             }

@@ -35,7 +35,7 @@ fn pin_survives_connections_and_a_crash_and_ends_with_its_guest() {
     assert!(macs.pin(0, 0, A));
     meet(&first, 0, 7);
     assert_eq!(macs.pins(), [(0, 0, A)]);
-    first.look(&[]);
+    first.look(std::iter::empty());
     // Killed.
     let (second, macs) = pins(dir.path(), "here", "blue");
     assert_eq!(macs.pins(), [(0, 0, A)]);
@@ -44,7 +44,7 @@ fn pin_survives_connections_and_a_crash_and_ends_with_its_guest() {
     assert_eq!(macs.pins(), [(0, 0, A)]);
     meet(&second, 0, 8);
     assert_eq!((macs.pins(), macs.find(0, A)), (vec![], None), "another guest");
-    second.look(&[]);
+    second.look(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), []);
 }
 
@@ -54,7 +54,7 @@ fn pin_of_another_boot_or_network_or_port_is_no_pin() {
     let (first, macs) = pins(dir.path(), "here", "blue");
     meet(&first, 1, 7);
     macs.pin(1, 0, A);
-    first.look(&[]);
+    first.look(std::iter::empty());
     assert_eq!(pins(dir.path(), "there", "blue").1.pins(), []);
     assert_eq!(pins(dir.path(), "here", "red").1.pins(), []);
     let text = fs::read_to_string(dir.path().join(NOTE)).unwrap();
@@ -74,7 +74,7 @@ fn pin_of_a_process_that_ended_is_no_pin() {
     meet(&first, 0, 7);
     macs.pin(0, 0, A);
     lock(&first.state).guests.get_mut(&0).unwrap().process = Process::of(i32::try_from(child.id()).unwrap());
-    first.look(&[]);
+    first.look(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), [(0, 0, A)]);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -89,7 +89,7 @@ fn two_ports_have_no_pin_in_common() {
         meet(&first, port, 7 + u64::from(port));
         macs.pin(port, 0, A);
     }
-    first.look(&[]);
+    first.look(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), [(0, 0, A)]);
 }
 

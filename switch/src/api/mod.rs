@@ -5,6 +5,7 @@ pub(crate) mod counters;
 pub(crate) mod flows;
 pub(crate) mod mac;
 pub(crate) mod port;
+pub(crate) mod state;
 pub(crate) mod uplink;
 pub(crate) mod version;
 pub(crate) mod vm;

@@ -3,21 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::counters::{CounterReport, DropReport, RateReport};
+use super::state::State;
 use super::uplink::{FetchedReport, LostReport};
-
-/// How a port stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum State {
-    /// There is no front-end.
-    Waiting,
-    /// There is one, and no queue runs.
-    Connected,
-    /// Queues run, and one that should doesn't.
-    Impaired,
-    /// Queues run.
-    Up,
-}
 
 /// A port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::counters::{CounterReport, DropReport, RateReport};
-use super::port::State;
+use super::state::State;
 
 /// An uplink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

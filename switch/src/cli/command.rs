@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::top::Order;
-
 /// A host's virtual switch: gives every VM exactly its share.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, arg_required_else_help = true)]
@@ -111,6 +109,24 @@ fn interval(text: &str) -> Result<f64, String> {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
         _ => Err("write seconds, from 0.1 to 3600".to_owned()),
     }
+}
+
+/// What VMs are sorted by, the most of it first; names from A.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Order {
+    /// As in the topology file.
+    #[default]
+    File,
+    /// By name.
+    Name,
+    /// By what they send.
+    FromVm,
+    /// By what they get.
+    ToVm,
+    /// By how much of the time they are held back.
+    Throttled,
+    /// By frames dropped and missed.
+    Dropped,
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::api::core::CoreReport;
 use crate::api::counters::RateReport;
 use crate::api::flows::FlowsReport;
 use crate::api::mac::MacReport;
-use crate::api::port::{AddressReport, ConnectionReport, PortReport, State};
+use crate::api::port::{AddressReport, ConnectionReport, PortReport};
+use crate::api::state::State;
 use crate::api::uplink::UplinkReport;
 use crate::api::vm::{LimitReport, VmReport};
 

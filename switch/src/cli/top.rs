@@ -14,6 +14,7 @@ use ratatui::{DefaultTerminal, Frame};
 use serde::Deserialize;
 
 use super::client::{ask_for, print};
+use super::command::Order;
 use super::format::{align, limit, percent, rate, scaled};
 use crate::api::core::CoreReport;
 use crate::api::counters::{CounterReport, RateReport};
@@ -30,24 +31,6 @@ pub(crate) struct TopOptions {
     pub(crate) every: Duration,
     /// What comes first.
     pub(crate) order: Order,
-}
-
-/// What VMs are sorted by, the most of it first; names from A.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Order {
-    /// As in the topology file.
-    #[default]
-    File,
-    /// By name.
-    Name,
-    /// By what they send.
-    FromVm,
-    /// By what they get.
-    ToVm,
-    /// By how much of the time they are held back.
-    Throttled,
-    /// By frames dropped and missed.
-    Dropped,
 }
 
 /// Everything there is to show, as of one look.

@@ -9,7 +9,7 @@ use super::limits::Vm;
 use super::ports::{report_drops, state};
 use super::sources::Sources;
 use crate::api::counters::RateReport;
-use crate::api::port::State;
+use crate::api::state::State;
 use crate::api::vm::{LimitQueueReport, LimitReport, VmReport};
 use crate::device::health::n_lost;
 

@@ -1,15 +1,17 @@
 //! Looks after ports and addresses ten times a second: what the polling cores found out and may not act upon themselves.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flowtable::PortId;
 use flowtable::mac::owner::Moves;
+use flowtable::{PortId, SourcePolicy};
 use pmd::error::Grade;
 use pmd::time::seconds;
 use pmd::{Fleet, GuestFault};
 
 use super::tsc::ClockWatch;
 use crate::base::log::Notes;
+use crate::base::process::Process;
 use crate::base::stop::Stop;
 use crate::control::sources::Sources;
 use crate::vhost_user::health;
@@ -41,7 +43,7 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
                 report_moves(fleet, port.id(), &port.notes, &mut said.moves);
             }
         }
-        pins.look(ports);
+        pins.look(sticky_peers(ports));
         if is_due {
             for (port, said) in devices.iter().zip(&mut said_of_devices) {
                 report_moves(fleet, port.id(), &port.notes, said);
@@ -55,7 +57,12 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
             loads.sample(fleet, clock);
         }
     }
-    pins.look(ports);
+    pins.look(sticky_peers(ports));
+}
+
+fn sticky_peers(ports: &[Arc<Port>]) -> impl Iterator<Item = (PortId, Option<Option<Process>>)> {
+    let ports = ports.iter().filter(|port| port.ingress.source == SourcePolicy::Sticky);
+    ports.map(|port| (port.id(), port.link.peer()))
 }
 
 fn close_if_hopeless(fleet: &Fleet, port: &Port) {

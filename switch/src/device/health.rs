@@ -6,7 +6,7 @@ use super::netlink::link::Device;
 use super::netlink::socket::Netlink;
 use super::port::{DevicePort, DeviceView, Fetched, Standing};
 use super::probe::Kind;
-use crate::api::port::State;
+use crate::api::state::State;
 use crate::api::uplink::{FetchedReport, LostReport};
 
 /// How a device's port stands, in the words of all ports.

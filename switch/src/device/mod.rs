@@ -5,7 +5,7 @@
 //! - `probe`: whether a device can be what the topology asks for, without changing anything
 //! - `in_use`: that the host itself doesn't use it
 //! - `worker`: a device's control thread: attached, watched, lost, attached again
-//! - `setup`: promiscuity, offloads and queues; `channels`: how many; `restore`: what was changed, noted to be put back; `note`: what such a note may say
+//! - `setup`: promiscuity, offloads and queues; `offloads`: which, `channels`: how many; `restore`: what was changed, noted to be put back; `note`: what such a note may say
 //! - `attach`: sockets and program, in the best mode there is
 //! - `ledger`: whether their frames come back from the cores
 //! - `port`: a device as all of control shares it; `health`: how it stands, and what was lost
@@ -20,6 +20,7 @@ pub(crate) mod in_use;
 pub(crate) mod ledger;
 pub(crate) mod netlink;
 mod note;
+mod offloads;
 pub(crate) mod port;
 pub(crate) mod probe;
 pub(crate) mod restore;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pmd::sys::link::Channels;
 use serde::{Deserialize, Serialize};
 
-use super::setup::is_switched_off;
+use super::offloads::is_switched_off;
 
 /// What the note's file is called, behind the device's name.
 const SUFFIX: &str = ".device";

@@ -6,7 +6,7 @@ use pmd::{Fleet, GuestFault};
 
 use super::device::QueueState;
 use super::port::{LastEnd, LinkView, Port};
-use crate::api::port::State;
+use crate::api::state::State;
 
 /// After so long without memory, a guest whose features are agreed upon has none to share.
 const MEMORY_WITHIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,17 @@
+//! How a port stands.
+
+use serde::{Deserialize, Serialize};
+
+/// How a port stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum State {
+    /// There is no front-end.
+    Waiting,
+    /// There is one, and no queue runs.
+    Connected,
+    /// Queues run, and one that should doesn't.
+    Impaired,
+    /// Queues run.
+    Up,
+}
