@@ -13,31 +13,27 @@ use pmd::ring::QueueSpec;
 use pmd::shm::GuestMemory;
 
 use crate::base::lock::lock;
-use crate::base::log::Notes;
 use crate::base::stop::Stop;
+use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
 use crate::vhost_user::connection::{self, End};
 use crate::vhost_user::cores::{Parked, Plane, Raised};
-use crate::vhost_user::port::{Link, Port};
+use crate::vhost_user::port::Port;
 
 /// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon would have broken a
 /// promise: queues come up on a port that is down and in memory that is there, and nothing is left at the end.
 pub fn serve(stream: UnixStream, n_pairs: u16) {
     let cores = Cores::default();
     let ingress = Ingress { port: 0, network: 0, trunk: None, source: SourcePolicy::Sticky, generation: 1 };
-    let port = Port {
+    let socket = SocketSpec { path: PathBuf::from("/nowhere"), listens: Listens::Weir, group: None, mode: 0, n_pairs };
+    let spec = PortSpec {
         name: "vm/nic".to_owned(),
-        network: "net".to_owned(),
+        vm: None,
+        networks: vec!["net".to_owned()],
         ingress,
-        n_pairs,
-        path: PathBuf::from("/nowhere"),
-        listens: Listens::Weir,
         rules: Vec::new(),
-        link: Link::default(),
-        changes: Default::default(),
-        closing: Default::default(),
-        refusing: Default::default(),
-        notes: Notes::new("vm/nic"),
+        kind: PortKind::Socket(socket),
     };
+    let port = Port::new(&spec).expect("a port with a socket");
     let stop = Stop::new().expect("an eventfd");
     let end = connection::serve(stream, cores.clone(), &port, &stop, None).end;
     assert_ne!(end, End::Stopping, "nobody asked for that");

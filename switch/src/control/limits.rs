@@ -3,18 +3,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use config::{Limit, Topology};
 use flowtable::PortId;
 use pmd::Fleet;
-use pmd::limits::{LimitOptions, QueueOptions, VmLimits};
+use pmd::limits::VmLimits;
 use pmd::time::Nanos;
 
 use crate::base::lock::lock;
-
-/// Bytes that wait for one VM at most at the limit on what it gets: 20 ms of 3.3 Gbit/s, 6.7 ms of 10.
-const QUEUE_BYTES_MAX: u64 = 8 << 20;
-/// The same for all VMs together.
-const QUEUES_BYTES_MAX: u64 = 256 << 20;
+use crate::plan::limits::VmSpec;
+use crate::plan::ports::PortSpec;
 
 /// All VMs, in the topology's order.
 #[derive(Debug)]
@@ -40,19 +36,17 @@ struct Throttled {
 }
 
 impl Vms {
-    /// Those of the topology; ports have the numbers of its NICs, in order.
-    pub(crate) fn new(topology: &Topology) -> Self {
-        let mut ids = 0..PortId::MAX;
-        let n_queues =
-            topology.vms.iter().filter(|vm| vm.limit.to_vm.is_some_and(|limit| limit.queue.is_some())).count();
-        let bytes_max = (QUEUES_BYTES_MAX / n_queues.max(1) as u64).min(QUEUE_BYTES_MAX);
-        let vm = |vm: &config::Vm| {
-            let ports = ids.by_ref().take(vm.nics.len()).collect();
-            let [from_vm, to_vm] = [vm.limit.from_vm, vm.limit.to_vm].map(|limit| options(limit, bytes_max));
-            let limits = VmLimits::new(from_vm, to_vm);
-            Vm { name: vm.name.clone(), ports, limits: Arc::new(limits), throttled: Mutex::default() }
+    /// Those whose NICs are among all `ports`.
+    pub(crate) fn new(ports: &[PortSpec]) -> Self {
+        // A VM's NICs follow each other.
+        let of_one = |a: &PortSpec, b: &PortSpec| a.vm.is_some() && a.vm == b.vm;
+        let vm = |nics: &[PortSpec]| {
+            let VmSpec { name, from_vm, to_vm } = nics.first()?.vm.clone()?;
+            let limits = Arc::new(VmLimits::new(from_vm, to_vm));
+            let ports = nics.iter().map(PortSpec::id).collect();
+            Some(Vm { name, ports, limits, throttled: Mutex::default() })
         };
-        Self(topology.vms.iter().map(vm).collect())
+        Self(ports.chunk_by(of_one).filter_map(vm).collect())
     }
 
     /// Tells the cores, before any of the ports comes up.
@@ -85,17 +79,24 @@ impl Vm {
     }
 }
 
-/// A core never sees the file's values.
-fn options(limit: Option<Limit>, bytes_max: u64) -> LimitOptions {
-    limit.map_or_else(LimitOptions::default, |limit| LimitOptions {
-        bits_per_sec: limit.rate.map(config::BitsPerSec::value),
-        packets_per_sec: limit.packets.map(config::PacketsPerSec::value),
-        burst_bytes: limit.burst.map(config::Bytes::value),
-        queue: limit.queue.map(|time| QueueOptions { time: time.value() * 1000, bytes_max }),
-    })
-}
-
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn part(ns: u64, of: Nanos) -> f64 {
     if of == 0 { 0.0 } else { (ns as f64 / of as f64).min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::ports::ports;
+
+    #[test]
+    fn vm_has_all_its_nics_and_no_uplink() {
+        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } }\nnetworks: { a: { uplink: up0 } }\nvms:\n  \
+                    v:\n    nics:\n      n0: { network: a, vhost-user: { path: /a } }\n      n1: { network: a, vhost-user: { path: /b } }\n  \
+                    w:\n    nics:\n      n0: { network: a, vhost-user: { path: /c } }\n";
+        let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
+        let vms = Vms::new(&ports(&topology));
+        let vms: Vec<_> = vms.iter().map(|vm| (vm.name.as_str(), vm.ports.clone())).collect();
+        assert_eq!(vms, [("v", vec![0, 1]), ("w", vec![2])]);
+    }
 }

@@ -27,16 +27,17 @@ pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {
 
 /// The port of that name.
 pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
-    let guest = sources.ports.iter().find(|port| port.name == name).map(|port| report_port(sources, port));
-    guest.or_else(|| sources.devices.iter().find(|port| port.name == name).map(|port| report_device(sources, port)))
+    let guest = sources.ports.iter().find(|port| port.spec.name == name).map(|port| report_port(sources, port));
+    guest
+        .or_else(|| sources.devices.iter().find(|port| port.spec.name == name).map(|port| report_device(sources, port)))
 }
 
 fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
     let view = port.link.view();
     let counters = sources.fleet.counters(port.id());
     PortReport {
-        name: port.name.clone(),
-        network: port.networks.join(","),
+        name: port.spec.name.clone(),
+        network: port.spec.networks.join(","),
         state: device_health::state(&view),
         fetched: view.fetched.map(FetchedReport::from),
         lost: device_health::port_lost(port, &view),
@@ -45,9 +46,9 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
         rates: sources.rates.of(port.id()),
         at_ns: sources.clock.now(),
         counters: report_counters(&counters),
-        addresses: report_addresses(sources, &port.ingress),
+        addresses: report_addresses(sources, &port.spec.ingress),
         drops: report_drops(&counters),
-        rules: port.rules.clone(),
+        rules: port.spec.rule_texts(),
         connection: None,
         queues: Vec::new(),
     }
@@ -59,16 +60,16 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
     let (state, waits_for) = judge(&link, &faults);
     let counters = sources.fleet.counters(port.id());
     PortReport {
-        name: port.name.clone(),
-        network: port.network.clone(),
+        name: port.spec.name.clone(),
+        network: port.spec.networks.join(","),
         state,
         waits_for,
         rates: sources.rates.of(port.id()),
         at_ns: sources.clock.now(),
         counters: report_counters(&counters),
-        addresses: report_addresses(sources, &port.ingress),
+        addresses: report_addresses(sources, &port.spec.ingress),
         drops: report_drops(&counters),
-        rules: port.rules.clone(),
+        rules: port.spec.rule_texts(),
         queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
         connection: Some(report_connection(port, link)),
         fetched: None,
@@ -104,14 +105,14 @@ fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport 
 
 fn report_connection(port: &Port, link: LinkView) -> ConnectionReport {
     ConnectionReport {
-        path: port.path.display().to_string(),
-        listens: match port.listens {
+        path: port.socket.path.display().to_string(),
+        listens: match port.socket.listens {
             config::Listens::Weir => "weir".to_owned(),
             config::Listens::Guest => "guest".to_owned(),
         },
         connects: link.n_connects,
         refused_connects: link.n_refused,
-        queue_pairs: port.n_pairs,
+        queue_pairs: port.socket.n_pairs,
         features: link.device.features.map(|bits| format!("{bits:#x}")),
         protocol_features: format!("{:#x}", link.device.protocol),
         memory_regions: link.device.n_regions,

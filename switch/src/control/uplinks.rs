@@ -11,7 +11,7 @@ use crate::device::port::DevicePort;
 /// Every uplink, in the topology's order.
 pub(crate) fn uplinks(sources: &Sources) -> Vec<UplinkReport> {
     let mut netlink = Netlink::open().ok();
-    let uplinks = sources.devices.iter().filter(|port| port.is_uplink);
+    let uplinks = sources.devices.iter().filter(|port| port.spec.vm.is_none());
     uplinks.map(|port| report(sources, port, netlink.as_mut())).collect()
 }
 
@@ -20,9 +20,9 @@ fn report(sources: &Sources, port: &DevicePort, netlink: Option<&mut Netlink>) -
     let counters = sources.fleet.counters(port.id());
     let device = netlink.and_then(|netlink| Device::with_index(netlink, view.index).ok().flatten());
     UplinkReport {
-        name: port.name.clone(),
-        device: if view.device.is_empty() { port.wish.device.clone() } else { view.device.clone() },
-        networks: port.networks.clone(),
+        name: port.spec.name.clone(),
+        device: if view.device.is_empty() { port.device.device.clone() } else { view.device.clone() },
+        networks: port.spec.networks.clone(),
         state: state(&view),
         waits_for: view.waits_for.clone(),
         driver: Some(view.driver.clone()).filter(|driver| !driver.is_empty()),

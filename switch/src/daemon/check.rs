@@ -6,6 +6,7 @@ use config::Topology;
 
 use super::cpus::choose::Cpus;
 use crate::device::probe;
+use crate::plan::ports::ports;
 
 /// What to say of the topology in `file`, if nothing is wrong with it.
 ///
@@ -17,7 +18,7 @@ pub(crate) fn check(file: &Path) -> Result<String, String> {
     remarks.extend(topology.advice_on_macs());
     // The file may be meant for another machine.
     remarks.extend(Cpus::choose(&topology.cores).err().map(|why| format!("on this machine, {why}")));
-    remarks.extend(probe::check(&topology).map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?);
+    remarks.extend(probe::check(&ports(&topology)).map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?);
     Ok(checked(file, &topology, &remarks))
 }
 

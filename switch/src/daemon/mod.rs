@@ -5,14 +5,19 @@
 //! - `run`: from a topology to a running daemon, and back
 //! - `cpus`: which CPUs there are, which threads run where
 //! - `run_dir`: the daemon's folder, and that it is the only one there
+//! - `files`: that as many can be open as are needed; `fleet`: the polling cores and their tables; `threads`, `logging`
 //! - `poller`: a polling thread
 //! - `supervisor`: checks ports and addresses ten times a second
 //! - `tsc`: whether the counter that the switch's clock is made of can be relied upon
 
 pub(crate) mod check;
-pub(crate) mod cpus;
-pub(crate) mod poller;
+mod cpus;
+mod files;
+mod fleet;
+mod logging;
+mod poller;
 pub(crate) mod run;
-pub(crate) mod run_dir;
-pub(crate) mod supervisor;
-pub(crate) mod tsc;
+mod run_dir;
+mod supervisor;
+mod threads;
+mod tsc;

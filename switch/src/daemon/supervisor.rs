@@ -61,7 +61,7 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
 }
 
 fn sticky_peers(ports: &[Arc<Port>]) -> impl Iterator<Item = (PortId, Option<Option<Process>>)> {
-    let ports = ports.iter().filter(|port| port.ingress.source == SourcePolicy::Sticky);
+    let ports = ports.iter().filter(|port| port.spec.ingress.source == SourcePolicy::Sticky);
     ports.map(|port| (port.id(), port.link.peer()))
 }
 

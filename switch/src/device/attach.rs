@@ -10,8 +10,8 @@ use pmd::sys::bpf::{Attach, XdpLink};
 
 use super::netlink::link::Device;
 use super::port::Fetched;
-use super::probe::Wish;
 use super::setup::Prepared;
+use crate::plan::devices::DeviceSpec;
 
 /// Frames to be sent that one queue has.
 const N_TX: u32 = 2048;
@@ -45,14 +45,14 @@ pub(crate) struct Queues {
 pub(crate) fn open(
     port: PortId,
     device: &Device,
-    wish: &Wish,
+    spec: &DeviceSpec,
     prepared: &mut Prepared,
 ) -> Result<(Opened, Queues), String> {
-    let (link, attach, mut remarks) = attach(device, wish.mode, prepared)?;
+    let (link, attach, mut remarks) = attach(device, spec.mode, prepared)?;
     let mut queues = Queues::default();
     let (mut is_zero_copy, mut why_copied) = (true, None);
     for queue in 0..prepared.n_queues {
-        let (opened, why) = open_queue(device, queue, attach, wish, afxdp::open)?;
+        let (opened, why) = open_queue(device, queue, attach, spec, afxdp::open)?;
         why_copied = why_copied.or(why);
         if let Some(socket) = opened.socket() {
             link.serve(queue, socket).map_err(|e| format!("{}: {e}", device.name))?;
@@ -111,11 +111,11 @@ fn open_queue(
     device: &Device,
     queue: u32,
     attach: Attach,
-    wish: &Wish,
+    spec: &DeviceSpec,
     open: impl Fn(&XskOptions) -> Result<AfXdpQueue, SetupError>,
 ) -> Result<(AfXdpQueue, Option<String>), String> {
-    let (mode, is_veth) = (wish.mode, device.kind == "veth");
-    let (n_rx, n_tx) = (wish.ring.into(), N_TX);
+    let (mode, is_veth) = (spec.mode, device.kind == "veth");
+    let (n_rx, n_tx) = (spec.ring.into(), N_TX);
     let options = |mode| XskOptions { device: device.name.clone(), queue, mode, attach, is_veth, n_rx, n_tx };
     let try_zero_copy = mode == XdpMode::ZeroCopy || (mode == XdpMode::Auto && attach == Attach::Native && !is_veth);
     let mut why_copied = None;
@@ -133,7 +133,7 @@ fn open_queue(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::probe::Kind;
+    use crate::plan::devices::DeviceKind;
 
     /// A driver that can't write into our memory.
     fn copies(options: &XskOptions) -> Result<AfXdpQueue, SetupError> {
@@ -145,8 +145,8 @@ mod tests {
 
     fn opened(mode: XdpMode, kind: &str, attach: Attach) -> Result<Option<String>, String> {
         let device = Device { name: "eth1".into(), kind: kind.into(), ..Device::default() };
-        let wish = Wish {
-            kind: Kind::AfXdp,
+        let spec = DeviceSpec {
+            kind: DeviceKind::AfXdp,
             device: device.name.clone(),
             mode,
             queues: None,
@@ -154,7 +154,7 @@ mod tests {
             take: false,
             mtu: None,
         };
-        open_queue(&device, 0, attach, &wish, copies).map(|(_, why)| why)
+        open_queue(&device, 0, attach, &spec, copies).map(|(_, why)| why)
     }
 
     #[test]

@@ -5,9 +5,9 @@ use pmd::sys::xdp::XdpStatistics;
 use super::netlink::link::Device;
 use super::netlink::socket::Netlink;
 use super::port::{DevicePort, DeviceView, Fetched, Standing};
-use super::probe::Kind;
 use crate::api::state::State;
 use crate::api::uplink::{FetchedReport, LostReport};
+use crate::plan::devices::DeviceKind;
 
 /// How a device's port stands, in the words of all ports.
 pub(crate) fn state(view: &DeviceView) -> State {
@@ -20,7 +20,7 @@ pub(crate) fn state(view: &DeviceView) -> State {
 
 /// What was lost between the device of an uplink, or of a NIC by AF_XDP, and the switch; none: it is a tap.
 pub(crate) fn port_lost(port: &DevicePort, view: &DeviceView) -> Option<LostReport> {
-    if port.wish.kind != Kind::AfXdp {
+    if port.device.kind != DeviceKind::AfXdp {
         return None;
     }
     let netlink = Netlink::open().ok();

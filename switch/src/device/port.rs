@@ -4,31 +4,23 @@
 
 use std::sync::Mutex;
 
-use flowtable::{Ingress, PortId};
+use flowtable::PortId;
 use pmd::port::afxdp::XskWatch;
 use pmd::sys::xdp::XdpStatistics;
 
+use super::netlink::link::Device;
 use crate::base::lock::lock;
 use crate::base::log::Notes;
+use crate::plan::devices::DeviceSpec;
+use crate::plan::ports::{PortKind, PortSpec};
 
-use super::netlink::link::Device;
-use super::probe::Wish;
-
-/// An uplink, or a NIC by AF_XDP.
+/// An uplink, or a NIC by AF_XDP or a tap.
 #[derive(Debug)]
 pub(crate) struct DevicePort {
-    /// The uplink's name, or `vm/nic`.
-    pub(crate) name: String,
-    /// Names of its networks.
-    pub(crate) networks: Vec<String>,
-    /// What the cores need to know.
-    pub(crate) ingress: Ingress,
-    /// Its rules as they are shown, in the order in which they are asked.
-    pub(crate) rules: Vec<String>,
-    /// Whether it is an uplink.
-    pub(crate) is_uplink: bool,
-    /// What the topology asks for.
-    pub(crate) wish: Wish,
+    /// What the topology says of it.
+    pub(crate) spec: PortSpec,
+    /// What it asks of the device.
+    pub(crate) device: DeviceSpec,
     /// How the device stands.
     pub(crate) link: DeviceLink,
     /// Its lines in the log.
@@ -36,9 +28,16 @@ pub(crate) struct DevicePort {
 }
 
 impl DevicePort {
+    /// A port that is a device; none: it isn't one.
+    pub(crate) fn new(spec: &PortSpec) -> Option<Self> {
+        let PortKind::Device(device) = &spec.kind else { return None };
+        let (device, notes) = (device.clone(), Notes::new(&spec.name));
+        Some(Self { spec: spec.clone(), device, link: DeviceLink::default(), notes })
+    }
+
     /// Its place in every per-port table.
     pub(crate) fn id(&self) -> PortId {
-        self.ingress.port
+        self.spec.id()
     }
 }
 

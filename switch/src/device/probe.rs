@@ -3,42 +3,16 @@
 
 use std::io;
 
-use config::{Topology, XdpMode};
-
 use super::channels;
 use super::in_use;
 use super::netlink::link::Device;
 use super::netlink::socket::Netlink;
+use crate::plan::devices::{DeviceKind, DeviceSpec};
+use crate::plan::ports::{PortKind, PortSpec};
 
 /// Largest MTU of a device whose frames XDP takes in one buffer: a page less its headroom and what the kernel keeps at its
 /// end, less an Ethernet header.
 const DEVICE_MTU_MAX: u32 = 3506;
-
-/// What the topology asks of a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
-    pub(crate) kind: Kind,
-    /// The device's name.
-    pub(crate) device: String,
-    pub(crate) mode: XdpMode,
-    /// None: all that it has.
-    pub(crate) queues: Option<u16>,
-    /// Received frames that wait at most, per queue; of no meaning for a tap.
-    pub(crate) ring: u16,
-    /// Whether it is taken although the host uses it.
-    pub(crate) take: bool,
-    /// The largest MTU of its networks, and the network that has it; none: it has no network.
-    pub(crate) mtu: Option<(u16, String)>,
-}
-
-/// How a device's frames are fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// From its queues: the device is there, and all its frames are ours.
-    AfXdp,
-    /// From a file at its other end: the device is made if it isn't there, and the host or a container uses it.
-    Tap,
-}
 
 /// Why a device can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,10 +38,10 @@ impl Unfit {
 ///
 /// # Errors
 /// [`Unfit`], with a sentence that says what to do.
-pub(crate) fn survey(netlink: &mut Netlink, wish: &Wish) -> Result<Option<Device>, Unfit> {
-    match wish.kind {
-        Kind::AfXdp => survey_device(netlink, wish).map(Some),
-        Kind::Tap => survey_tap(netlink, &wish.device),
+pub(crate) fn survey(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
+    match spec.kind {
+        DeviceKind::AfXdp => survey_device(netlink, spec).map(Some),
+        DeviceKind::Tap => survey_tap(netlink, &spec.device),
     }
 }
 
@@ -82,18 +56,18 @@ fn survey_tap(netlink: &mut Netlink, name: &str) -> Result<Option<Device>, Unfit
 }
 
 /// Looks for a device whose frames all become ours, and at it.
-pub(crate) fn survey_device(netlink: &mut Netlink, wish: &Wish) -> Result<Device, Unfit> {
-    let name = &wish.device;
+pub(crate) fn survey_device(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Device, Unfit> {
+    let name = &spec.device;
     let cannot = |e: io::Error| Unfit::Wrong(format!("cannot look at device {name}: {e}"));
     let Some(device) = Device::named(netlink, name).map_err(cannot)? else {
         return Err(Unfit::Absent(absent(netlink, name)));
     };
-    if !wish.take
+    if !spec.take
         && let Some(used) = in_use::uses(netlink, &device).map_err(cannot)?
     {
         return Err(Unfit::Wrong(in_use(name, &used)));
     }
-    check_mtu(&device, wish).and_then(|()| channels::check(&device, wish.queues)).map_err(Unfit::Wrong)?;
+    check_mtu(&device, spec).and_then(|()| channels::check(&device, spec.queues)).map_err(Unfit::Wrong)?;
     if let Some(program) = device.xdp_program {
         return Err(Unfit::Busy(format!(
             "{name} has an XDP program (number {program}) already: another weir, or remove it by `ip link set {name} xdp off`"
@@ -119,7 +93,7 @@ fn in_use(name: &str, used: &str) -> String {
     )
 }
 
-fn check_mtu(device: &Device, wish: &Wish) -> Result<(), String> {
+fn check_mtu(device: &Device, spec: &DeviceSpec) -> Result<(), String> {
     let (name, mtu) = (&device.name, device.mtu);
     if mtu > DEVICE_MTU_MAX {
         return Err(format!(
@@ -127,7 +101,7 @@ fn check_mtu(device: &Device, wish: &Wish) -> Result<(), String> {
             config::XDP_MTU_MAX
         ));
     }
-    match &wish.mtu {
+    match &spec.mtu {
         Some((wanted, network)) if u32::from(*wanted) > mtu => Err(format!(
             "{name} has an MTU of {mtu}, too small for network {network} with {wanted}: `ip link set {name} mtu {wanted}`, \
              or give the network a smaller one"
@@ -136,38 +110,14 @@ fn check_mtu(device: &Device, wish: &Wish) -> Result<(), String> {
     }
 }
 
-/// What is asked of the device of a NIC; none: it has none.
-pub(crate) fn nic_wish(topology: &Topology, nic: &config::Nic) -> Option<Wish> {
-    let (kind, device, mode, ring, queues) = match &nic.port {
-        config::PortKind::AfXdp { device, mode, ring, queues } => (Kind::AfXdp, device.clone(), *mode, *ring, *queues),
-        config::PortKind::Tap { name } => (Kind::Tap, name.clone(), XdpMode::Auto, 0, None),
-        config::PortKind::VhostUser { .. } => return None,
+/// What `weir check` says of the devices among these ports: remarks, or all that is wrong.
+pub(crate) fn check(ports: &[PortSpec]) -> Result<Vec<String>, Vec<String>> {
+    let device = |port: &'_ PortSpec| match &port.kind {
+        PortKind::Device(device) => Some((port.name.clone(), device.clone())),
+        PortKind::Socket(_) => None,
     };
-    let network = topology.network_of(nic);
-    let mtu = Some((network.mtu, network.name.clone()));
-    Some(Wish { kind, device, mode, queues, ring, take: false, mtu })
-}
-
-/// What is asked of the device of an uplink, the one with this index.
-pub(crate) fn uplink_wish(topology: &Topology, uplink_idx: usize, uplink: &config::Uplink) -> Wish {
-    let largest = topology.networks_on(uplink_idx).max_by_key(|(_, network)| network.mtu);
-    let mtu = largest.map(|(_, network)| (network.mtu, network.name.clone()));
-    let config::Uplink { device, mode, queues, ring, take, .. } = uplink.clone();
-    Wish { kind: Kind::AfXdp, device, mode, queues, ring, take, mtu }
-}
-
-/// Every device port's name, and what is asked of it.
-fn wishes(topology: &Topology) -> Vec<(String, Wish)> {
-    let nics = topology.nics().filter_map(|(vm, nic)| Some((config::port_name(vm, nic), nic_wish(topology, nic)?)));
-    let uplinks = topology.uplinks.iter().enumerate();
-    let uplinks = uplinks.map(|(idx, uplink)| (uplink.name.clone(), uplink_wish(topology, idx, uplink)));
-    nics.chain(uplinks).collect()
-}
-
-/// What `weir check` says of the devices: remarks, or all that is wrong.
-pub(crate) fn check(topology: &Topology) -> Result<Vec<String>, Vec<String>> {
-    let wishes = wishes(topology);
-    if wishes.is_empty() {
+    let devices: Vec<_> = ports.iter().filter_map(device).collect();
+    if devices.is_empty() {
         return Ok(Vec::new());
     }
     let mut netlink = match Netlink::open() {
@@ -175,8 +125,8 @@ pub(crate) fn check(topology: &Topology) -> Result<Vec<String>, Vec<String>> {
         Err(e) => return Ok(vec![format!("not checked: devices, since the kernel can't be asked: {e}")]),
     };
     let (mut remarks, mut wrong) = (Vec::new(), Vec::new());
-    for (port, wish) in wishes {
-        match survey(&mut netlink, &wish) {
+    for (port, spec) in devices {
+        match survey(&mut netlink, &spec) {
             Ok(Some(device)) if !device.is_up => remarks.push(format!("{port}: {}", is_down(&device.name))),
             Ok(_) => {}
             Err(Unfit::Absent(why)) => remarks.push(format!("not checked: {port}: {why}")),
@@ -196,10 +146,11 @@ pub(crate) fn is_down(device: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config::XdpMode;
 
-    fn wish(device: &str) -> Wish {
-        Wish {
-            kind: Kind::AfXdp,
+    fn spec(device: &str) -> DeviceSpec {
+        DeviceSpec {
+            kind: DeviceKind::AfXdp,
             device: device.into(),
             mode: XdpMode::Auto,
             queues: None,
@@ -211,7 +162,7 @@ mod tests {
 
     #[test]
     fn absent_device_is_answered_with_the_nearest_and_all_others() {
-        let why = survey(&mut Netlink::open().unwrap(), &wish("l0")).unwrap_err();
+        let why = survey(&mut Netlink::open().unwrap(), &spec("l0")).unwrap_err();
         let Unfit::Absent(why) = why else { panic!("{why:?}") };
         assert!(why.contains("no device l0") && why.contains("did you mean lo?"), "{why}");
     }
@@ -219,20 +170,20 @@ mod tests {
     #[test]
     fn mtu_is_held_against_the_networks_and_against_xdp() {
         let device = |mtu| Device { name: "eth1".into(), mtu, ..Device::default() };
-        let wish = Wish { mtu: Some((3000, "blue".into())), ..wish("eth1") };
-        assert_eq!(check_mtu(&device(3000), &wish), Ok(()));
-        let why = check_mtu(&device(1500), &wish).unwrap_err();
+        let spec = DeviceSpec { mtu: Some((3000, "blue".into())), ..spec("eth1") };
+        assert_eq!(check_mtu(&device(3000), &spec), Ok(()));
+        let why = check_mtu(&device(1500), &spec).unwrap_err();
         assert!(
             why.contains("MTU of 1500, too small for network blue with 3000: `ip link set eth1 mtu 3000`"),
             "{why}"
         );
-        let why = check_mtu(&device(9000), &wish).unwrap_err();
+        let why = check_mtu(&device(9000), &spec).unwrap_err();
         assert!(why.contains("ends at 3506: `ip link set eth1 mtu 3498`"), "{why}");
     }
 
     #[test]
     fn tap_may_be_absent_but_no_other_device() {
-        let tap = |name| Wish { kind: Kind::Tap, ..wish(name) };
+        let tap = |name| DeviceSpec { kind: DeviceKind::Tap, ..spec(name) };
         assert_eq!(survey(&mut Netlink::open().unwrap(), &tap("nosuchtap")), Ok(None));
         let why = survey(&mut Netlink::open().unwrap(), &tap("lo")).unwrap_err().into_text();
         assert!(why.contains("lo that is no tap"), "{why}");

@@ -17,13 +17,14 @@ use super::ledger::imbalances;
 use super::netlink::link::{Device, Gone, gone};
 use super::netlink::socket::{Netlink, News};
 use super::port::{DevicePort, DeviceView, Standing};
-use super::probe::{Kind, Unfit, Wish, is_down, survey, survey_device};
+use super::probe::{Unfit, is_down, survey, survey_device};
 use super::restore::patiently;
 use super::setup::Prepared;
 use crate::api::uplink::FetchedReport;
 use crate::base::folder::Folder;
 use crate::base::stop::Stop;
 use crate::pins::Pins;
+use crate::plan::devices::{DeviceKind, DeviceSpec};
 
 /// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,13 +54,14 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Arc<Folder>) -> Resu
         return Ok(Vec::new());
     }
     // A tap may be open to a user who has no privileges.
-    if ports.iter().any(|port| port.wish.kind == Kind::AfXdp) {
+    if ports.iter().any(|port| port.device.kind == DeviceKind::AfXdp) {
         super::capabilities::check().map_err(|why| vec![why])?;
     }
     let mut netlink = Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
-    let named = |port: &DevicePort, why: String| format!("{}: {why}", port.name);
+    let named = |port: &DevicePort, why: String| format!("{}: {why}", port.spec.name);
     // First without changing anything.
-    let look = |port: &Arc<DevicePort>| Some(named(port, patient_survey(&mut netlink, &port.wish).err()?.into_text()));
+    let look =
+        |port: &Arc<DevicePort>| Some(named(port, patient_survey(&mut netlink, &port.device).err()?.into_text()));
     let wrong: Vec<_> = ports.iter().filter_map(look).collect();
     if !wrong.is_empty() {
         return Err(wrong);
@@ -75,36 +77,36 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Arc<Folder>) -> Resu
 }
 
 /// [`survey`], again for a while if a daemon that was killed may not be gone from the device yet.
-fn patient_survey(netlink: &mut Netlink, wish: &Wish) -> Result<Option<Device>, Unfit> {
-    patiently(|why| matches!(why, Unfit::Busy(_)), || survey(netlink, wish))
+fn patient_survey(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
+    patiently(|why| matches!(why, Unfit::Busy(_)), || survey(netlink, spec))
 }
 
 impl Seat {
     /// Takes the device of `port`. None: it is down; its name stands in the port's view.
     fn take(port: &DevicePort, netlink: &mut Netlink, run_dir: &Arc<Folder>) -> Result<Option<Self>, Unfit> {
-        match port.wish.kind {
-            Kind::AfXdp => Self::take_device(port, netlink, run_dir),
-            Kind::Tap => Self::take_tap(port, netlink).map(Some),
+        match port.device.kind {
+            DeviceKind::AfXdp => Self::take_device(port, netlink, run_dir),
+            DeviceKind::Tap => Self::take_tap(port, netlink).map(Some),
         }
     }
 
     fn take_tap(port: &DevicePort, netlink: &mut Netlink) -> Result<Self, Unfit> {
-        survey(netlink, &port.wish)?;
-        let (opened, queues) = open_tap(port.id(), &port.wish.device).map_err(Unfit::Wrong)?;
-        let device = Device::named(netlink, &port.wish.device).ok().flatten();
-        let device = device.ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.wish.device)))?;
+        survey(netlink, &port.device)?;
+        let (opened, queues) = open_tap(port.id(), &port.device.device).map_err(Unfit::Wrong)?;
+        let device = Device::named(netlink, &port.device.device).ok().flatten();
+        let device = device.ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.device.device)))?;
         let (queues, driver) = (Some(queues), "tun".to_owned());
         Ok(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: None })
     }
 
     fn take_device(port: &DevicePort, netlink: &mut Netlink, run_dir: &Arc<Folder>) -> Result<Option<Self>, Unfit> {
-        let device = survey_device(netlink, &port.wish)?;
+        let device = survey_device(netlink, &port.device)?;
         if !device.is_up {
             port.link.update(|view| view.show(&device));
             return Ok(None);
         }
-        let mut prepared = Prepared::prepare(run_dir, &device, port.wish.queues).map_err(Unfit::Wrong)?;
-        let (opened, queues) = open(port.id(), &device, &port.wish, &mut prepared).map_err(Unfit::Wrong)?;
+        let mut prepared = Prepared::prepare(run_dir, &device, port.device.queues).map_err(Unfit::Wrong)?;
+        let (opened, queues) = open(port.id(), &device, &port.device, &mut prepared).map_err(Unfit::Wrong)?;
         let (driver, queues) = (prepared.driver.clone(), Some(queues));
         Ok(Some(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: Some(prepared) }))
     }
@@ -195,7 +197,7 @@ impl Attendant<'_> {
     fn try_to_take(&mut self) {
         match Seat::take(self.port, &mut self.netlink, self.run_dir) {
             Ok(Some(seat)) => self.sit_down(seat),
-            Ok(None) => self.wait_for(is_down(&self.port.wish.device)),
+            Ok(None) => self.wait_for(is_down(&self.port.device.device)),
             Err(why) => self.wait_for(why.into_text()),
         }
     }
@@ -254,7 +256,7 @@ impl Attendant<'_> {
     fn follow(&mut self, device: &Device) {
         let Some(seat) = &mut self.seat else { return };
         if seat.device.name != device.name {
-            let (was, is, wished) = (&seat.device.name, &device.name, &self.port.wish.device);
+            let (was, is, wished) = (&seat.device.name, &device.name, &self.port.device.device);
             let then =
                 if is == wished { "" } else { "; it is kept, but the next start looks for it by the topology's name" };
             self.port.notes.warn(format_args!("{was} is called {is} now{then}"));
@@ -287,8 +289,8 @@ impl Attendant<'_> {
     fn raise(&mut self) {
         let Some(seat) = &mut self.seat else { return };
         let Some(Queues { rxqs, txqs, .. }) = seat.queues.take() else { return };
-        self.pins.meet_device(&self.port.ingress, seat.device.index);
-        self.fleet.up(PortUp { ingress: self.port.ingress, rxqs, txqs });
+        self.pins.meet_device(&self.port.spec.ingress, seat.device.index);
+        self.fleet.up(PortUp { ingress: self.port.spec.ingress, rxqs, txqs });
         let mut was_idle = false;
         self.port.link.update(|view| {
             was_idle = view.standing == Standing::Idle;
@@ -321,12 +323,12 @@ impl Attendant<'_> {
     /// The device went.
     fn lose(&mut self, how: &str) {
         let name = self.seat.as_ref().map(|seat| seat.device.name.clone()).unwrap_or_default();
-        let said = format!("{name} {how}: waiting for {}", self.port.wish.device);
+        let said = format!("{name} {how}: waiting for {}", self.port.device.device);
         self.leave(&said);
         self.pins.gone(self.port.id());
         self.port.notes.warn(said);
         // That it isn't there need not be said again.
-        if let Err(Unfit::Absent(why)) = survey(&mut self.netlink, &self.port.wish) {
+        if let Err(Unfit::Absent(why)) = survey(&mut self.netlink, &self.port.device) {
             self.port.link.update(|view| view.waits_for = Some(why.clone()));
             self.refused = Some(why);
         }

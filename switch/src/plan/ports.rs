@@ -1,72 +1,126 @@
-//! From a topology to ports that are devices: their ids, networks and trunks.
+//! Ports, as the topology describes them: made once, and what everything else takes its facts from.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use config::{Nic, PortKind, Topology};
-use flowtable::{Exit, Ingress, NetworkId, PortId, SourcePolicy, Trunk, TrunkId};
+use config::{Listens, MacPolicy, Nic, Topology};
+use flowtable::{Ingress, NetworkId, PortId, SourcePolicy, TrunkId};
 
-use crate::base::log::Notes;
-use crate::device::port::{DeviceLink, DevicePort};
-use crate::device::probe::{nic_wish, uplink_wish};
+use super::addresses::{UPLINK_MACS, any_max};
+use super::devices::{DeviceSpec, uplink_device};
+use super::limits::{VmSpec, vms};
 
-/// Addresses that are learned from behind one uplink at most; frames of others are forwarded like theirs.
-pub(crate) const UPLINK_MACS: u32 = 1 << 16;
-
-/// The port of the uplink with this index: uplinks come behind all NICs.
-pub(crate) fn uplink_port(topology: &Topology, uplink_idx: usize) -> PortId {
-    // There are as many ports as fit: see `new_fleet`.
-    PortId::try_from(topology.nics().count() + uplink_idx).unwrap_or(PortId::MAX)
+/// A port: a NIC of a VM, or an uplink. Two of the same port are equal if nothing of it has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortSpec {
+    /// `vm/nic`, or the uplink's name.
+    pub(crate) name: String,
+    /// Whose NIC it is, with the limits that all of that VM's NICs share. None: it is an uplink.
+    pub(crate) vm: Option<VmSpec>,
+    /// Names of its networks: one for a NIC, all that it carries for an uplink.
+    pub(crate) networks: Vec<String>,
+    /// What the cores need to know: its number, its network or trunk, the addresses it may send from.
+    pub(crate) ingress: Ingress,
+    /// What it may send and get, in the order in which they are asked; an uplink has none.
+    pub(crate) rules: Vec<config::Rule>,
+    pub(crate) kind: PortKind,
 }
 
-/// The way to the wire of a network.
-pub(crate) fn exit(topology: &Topology, network: &config::Network) -> Option<Exit> {
-    let port = uplink_port(topology, network.uplink_idx?);
-    Some(Exit { port, vlan: network.vlan })
+/// How frames come to a port and leave by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PortKind {
+    /// By a guest's virtqueues.
+    Socket(SocketSpec),
+    /// By a device of this host.
+    Device(DeviceSpec),
 }
 
-/// What each uplink carries.
-pub(crate) fn trunks(topology: &Topology) -> Vec<Trunk> {
-    let carried = |uplink_idx: usize| {
-        let networks = topology.networks_on(uplink_idx);
-        networks.map(|(network_idx, network)| (network.vlan, network_id(network_idx))).collect::<Vec<_>>()
-    };
-    (0..topology.uplinks.len()).map(|uplink_idx| Trunk::new(carried(uplink_idx))).collect()
+/// A vhost-user socket, and what the guest behind it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SocketSpec {
+    pub(crate) path: PathBuf,
+    /// Who makes it.
+    pub(crate) listens: Listens,
+    /// Name or number of the group that it is given to; none: the daemon's own.
+    pub(crate) group: Option<String>,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Queue pairs that the guest may enable.
+    pub(crate) n_pairs: u16,
 }
 
-/// Every port that is a device, by id. `ingress`: how a NIC's frames are to be decided.
-pub(crate) fn device_ports(topology: &Topology, ingress: impl Fn(PortId, &Nic) -> Ingress) -> Vec<Arc<DevicePort>> {
-    let nics = (0..).zip(topology.nics()).filter(|(_, (_, nic))| !matches!(nic.port, PortKind::VhostUser { .. }));
-    let nics = nics.filter_map(|(id, (vm, nic))| {
-        let name = config::port_name(vm, nic);
-        Some(Arc::new(DevicePort {
+impl PortSpec {
+    /// Its place in every per-port table.
+    pub(crate) fn id(&self) -> PortId {
+        self.ingress.port
+    }
+
+    /// Its rules as operators read them.
+    pub(crate) fn rule_texts(&self) -> Vec<String> {
+        self.rules.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Every port, by id: the NICs in the topology's order, then its uplinks. If there are more than ids, the last ones share one, and
+/// the cores can't be made for them.
+pub(crate) fn ports(topology: &Topology) -> Vec<PortSpec> {
+    let any_max = any_max(topology);
+    let vms = vms(topology);
+    let nics = topology.vms.iter().zip(&vms).flat_map(|(vm, spec)| vm.nics.iter().map(move |nic| (vm, spec, nic)));
+    let uplinks = topology.uplinks.iter().enumerate();
+    let mut ids = (0..PortId::MAX).chain(std::iter::repeat(PortId::MAX));
+    let mut id = || ids.next().unwrap_or(PortId::MAX);
+    let mut ports: Vec<_> = nics
+        .map(|(vm, spec, nic)| PortSpec {
+            name: config::port_name(vm, nic),
+            vm: Some(spec.clone()),
             networks: vec![topology.network_of(nic).name.clone()],
-            ingress: ingress(id, nic),
-            rules: nic.rules.iter().map(ToString::to_string).collect(),
-            is_uplink: false,
-            wish: nic_wish(topology, nic)?,
-            link: DeviceLink::default(),
-            notes: Notes::new(&name),
-            name,
-        }))
-    });
-    let uplinks = topology.uplinks.iter().enumerate().map(|(idx, uplink)| {
-        Arc::new(DevicePort {
-            name: uplink.name.clone(),
-            networks: topology.networks_on(idx).map(|(_, network)| network.name.clone()).collect(),
-            ingress: uplink_ingress(topology, idx),
-            rules: Vec::new(),
-            is_uplink: true,
-            wish: uplink_wish(topology, idx, uplink),
-            link: DeviceLink::default(),
-            notes: Notes::new(&uplink.name),
+            ingress: nic_ingress(id(), nic, any_max),
+            rules: nic.rules.clone(),
+            kind: nic_kind(topology, nic),
         })
-    });
-    nics.chain(uplinks).collect()
+        .collect();
+    ports.extend(uplinks.map(|(idx, uplink)| PortSpec {
+        name: uplink.name.clone(),
+        vm: None,
+        networks: topology.networks_on(idx).map(|(_, network)| network.name.clone()).collect(),
+        ingress: uplink_ingress(id(), idx),
+        rules: Vec::new(),
+        kind: PortKind::Device(uplink_device(topology, idx, uplink)),
+    }));
+    ports
 }
 
-fn uplink_ingress(topology: &Topology, uplink_idx: usize) -> Ingress {
+fn nic_kind(topology: &Topology, nic: &Nic) -> PortKind {
+    let network = topology.network_of(nic);
+    let mtu = (network.mtu, network.name.clone());
+    match &nic.port {
+        config::PortKind::VhostUser { path, listens, group, mode } => PortKind::Socket(SocketSpec {
+            path: path.clone(),
+            listens: *listens,
+            group: group.clone(),
+            mode: *mode,
+            n_pairs: nic.queues,
+        }),
+        config::PortKind::Tap { name } => PortKind::Device(DeviceSpec::tap(name, mtu)),
+        config::PortKind::AfXdp { device, mode, ring, queues } => {
+            PortKind::Device(DeviceSpec::af_xdp(device, *mode, *queues, *ring, mtu))
+        }
+    }
+}
+
+fn nic_ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
+    let source = match nic.mac {
+        MacPolicy::Fixed(mac) => SourcePolicy::Fixed(mac.octets()),
+        MacPolicy::Sticky => SourcePolicy::Sticky,
+        MacPolicy::Learn(n) => SourcePolicy::Learn(n),
+        MacPolicy::Any => SourcePolicy::Any(any_max),
+    };
+    Ingress { port, network: network_id(nic.network_idx), trunk: None, source, generation: 1 }
+}
+
+fn uplink_ingress(port: PortId, uplink_idx: usize) -> Ingress {
     Ingress {
-        port: uplink_port(topology, uplink_idx),
+        port,
         // Its frames say themselves.
         network: NetworkId::MAX,
         trunk: TrunkId::try_from(uplink_idx).ok(),
@@ -75,8 +129,8 @@ fn uplink_ingress(topology: &Topology, uplink_idx: usize) -> Ingress {
     }
 }
 
-fn network_id(network_idx: usize) -> NetworkId {
-    // There are as many networks as fit: see `new_fleet`.
+/// The number of the network with this index in the topology; the last one where there are more than numbers.
+pub(crate) fn network_id(network_idx: usize) -> NetworkId {
     NetworkId::try_from(network_idx).unwrap_or(NetworkId::MAX)
 }
 
@@ -92,28 +146,17 @@ mod tests {
         config::parse(text, "weir.yaml").unwrap()
     }
 
-    fn sticky(port: PortId, nic: &Nic) -> Ingress {
-        let network = network_id(nic.network_idx);
-        Ingress { port, network, trunk: None, source: SourcePolicy::Sticky, generation: 1 }
+    fn device(port: &PortSpec) -> &DeviceSpec {
+        let PortKind::Device(device) = &port.kind else { panic!("{port:?}") };
+        device
     }
 
     #[test]
     fn uplinks_are_ports_behind_the_nics() {
-        let ports = device_ports(&topology(), sticky);
+        let ports = ports(&topology());
         let ids: Vec<_> = ports.iter().map(|port| (port.name.as_str(), port.id(), port.ingress.trunk)).collect();
-        assert_eq!(ids, [("v/n1", 1, None), ("up0", 2, Some(0)), ("up1", 3, Some(1))]);
-        assert_eq!(ports[2].networks, ["a", "c"]);
-        assert_eq!((ports[2].wish.queues, ports[2].wish.mtu.clone()), (Some(2), Some((2000, "a".into()))));
-    }
-
-    #[test]
-    fn networks_leave_by_their_uplink_and_come_back_by_its_trunk() {
-        let topology = topology();
-        let exits: Vec<_> = topology.networks.iter().map(|network| exit(&topology, network)).collect();
-        let leaves = |port, vlan| Some(Exit { port, vlan });
-        assert_eq!(exits, [leaves(3, Some(7)), None, leaves(3, None), leaves(2, None)]);
-        let trunks = trunks(&topology);
-        assert_eq!([trunks[1].network(7), trunks[1].network(0), trunks[1].network(8)], [Some(0), Some(2), None]);
-        assert_eq!([trunks[0].network(0), trunks[0].network(7)], [Some(3), None]);
+        assert_eq!(ids, [("v/n0", 0, None), ("v/n1", 1, None), ("up0", 2, Some(0)), ("up1", 3, Some(1))]);
+        assert_eq!(ports[3].networks, ["a", "c"]);
+        assert_eq!((device(&ports[3]).queues, device(&ports[3]).mtu.clone()), (Some(2), Some((2000, "a".into()))));
     }
 }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use config::Topology;
 use flowtable::Policy;
 use flowtable::rules::policy::{Cidr, Direction, Proto, Rule, Verdict};
 
-/// The rules of every port, by its id: the NICs in the topology's order.
-pub(crate) fn policies(topology: &Topology) -> Vec<Option<Arc<Policy>>> {
-    let policy = |(_, nic): (&config::Vm, &config::Nic)| {
-        let rules: Vec<Rule> = nic.rules.iter().map(rule).collect();
+use super::ports::PortSpec;
+
+/// The rules of every port, by its id.
+pub(crate) fn policies(ports: &[PortSpec]) -> Vec<Option<Arc<Policy>>> {
+    let policy = |port: &PortSpec| {
+        let rules: Vec<Rule> = port.rules.iter().map(rule).collect();
         (!rules.is_empty()).then(|| Arc::new(Policy::new(&rules)))
     };
-    topology.nics().map(policy).collect()
+    ports.iter().map(policy).collect()
 }
 
 fn rule(rule: &config::Rule) -> Rule {
@@ -40,6 +41,7 @@ fn rule(rule: &config::Rule) -> Rule {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ports::ports;
     use super::*;
 
     #[test]
@@ -62,6 +64,6 @@ mod tests {
             Rule { direction, verdict: Verdict::Allow, proto: Proto::Icmp6, cidr, numbers: numbers.clone() },
             Rule { direction, verdict: Verdict::Deny, proto: Proto::NonIp, cidr, numbers },
         ];
-        assert_eq!(policies(&topology), [None, Some(Arc::new(Policy::new(&expected)))]);
+        assert_eq!(policies(&ports(&topology)), [None, Some(Arc::new(Policy::new(&expected)))]);
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn serve<P: Plane>(
         let end = End::Closed("this process has no file descriptors left".to_owned());
         return Served { end, visit: visit(false), successor: None };
     };
-    let handler = Arc::new(Mutex::new(Handler::new(plane, port.n_pairs)));
+    let handler = Arc::new(Mutex::new(Handler::new(plane, port.socket.n_pairs)));
     let requests = BackendReqHandler::from_stream(stream, handler.clone());
     port.link.connected(close);
     let mut connection = Connection {
@@ -97,7 +97,7 @@ pub(crate) fn serve<P: Plane>(
     port.changes.made(lock(&handler).device.take_changes(), Instant::now());
     let end = match (port.link.disconnected(), end) {
         (Some(why), End::Gone) => End::Closed(why),
-        (None, End::Gone) if !has_run => End::Left(stage.left_after(port.n_pairs)),
+        (None, End::Gone) if !has_run => End::Left(stage.left_after(port.socket.n_pairs)),
         (_, end) => end,
     };
     // With the last handle goes what the front-end has sent and nobody has taken.

@@ -5,13 +5,11 @@
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use config::Listens;
-use flowtable::{Ingress, PortId};
+use flowtable::PortId;
 use pmd::shm::GuestMemory;
 use pmd::sys::peer_process;
 
@@ -21,24 +19,15 @@ use super::device::{DeviceView, Refusal};
 use crate::base::lock::lock;
 use crate::base::log::Notes;
 use crate::base::process::Process;
+use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
 
 /// A NIC of a VM.
 #[derive(Debug)]
 pub(crate) struct Port {
-    /// `vm/nic`.
-    pub(crate) name: String,
-    /// The network's name.
-    pub(crate) network: String,
-    /// What the cores need to know.
-    pub(crate) ingress: Ingress,
-    /// Queue pairs that the guest may enable.
-    pub(crate) n_pairs: u16,
-    /// The vhost-user socket.
-    pub(crate) path: PathBuf,
-    /// Who makes it.
-    pub(crate) listens: Listens,
-    /// What it may send and get, as operators read it.
-    pub(crate) rules: Vec<String>,
+    /// What the topology says of it.
+    pub(crate) spec: PortSpec,
+    /// What it says of the socket.
+    pub(crate) socket: SocketSpec,
     /// How the connection stands.
     pub(crate) link: Link,
     /// How often its front-end may change its queues.
@@ -52,9 +41,23 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// A port with a vhost-user socket; none: it has none.
+    pub(crate) fn new(spec: &PortSpec) -> Option<Self> {
+        let PortKind::Socket(socket) = &spec.kind else { return None };
+        Some(Self {
+            socket: socket.clone(),
+            link: Link::default(),
+            changes: Changes::default(),
+            closing: Closing::default(),
+            refusing: Closing::default(),
+            notes: Notes::new(&spec.name),
+            spec: spec.clone(),
+        })
+    }
+
     /// Its place in every per-port table.
     pub(crate) fn id(&self) -> PortId {
-        self.ingress.port
+        self.spec.id()
     }
 }
 

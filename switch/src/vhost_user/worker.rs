@@ -58,7 +58,7 @@ impl<P: Plane + Clone> Attendant<'_, P> {
                         }
                     }
                 }
-                Ok(Came::AndWent) => self.pause(&CAME_AND_WENT, &Stage::default().left_after(self.port.n_pairs)),
+                Ok(Came::AndWent) => self.pause(&CAME_AND_WENT, &Stage::default().left_after(self.port.socket.n_pairs)),
                 Ok(Came::Nobody) => {}
                 Err(e) => {
                     // No file descriptors left, as a rule: it gets better when somebody else closes some.
@@ -75,7 +75,7 @@ impl<P: Plane + Clone> Attendant<'_, P> {
             if !self.port.closing.wait(self.stop) {
                 return;
             }
-            match open_stream(&self.port.path) {
+            match open_stream(&self.port.socket.path) {
                 Ok(stream) => {
                     self.port.link.set_waits_for(None);
                     self.converse(stream);
@@ -177,7 +177,7 @@ fn accept(listener: &UnixListener, closing: &Closing) -> io::Result<Came> {
 }
 
 fn nobody_there(port: &Port, error: &io::Error) -> String {
-    let path = port.path.display();
+    let path = port.socket.path.display();
     match error.kind() {
         io::ErrorKind::NotFound => format!("there is no socket {path} yet"),
         io::ErrorKind::ConnectionRefused => format!("nobody listens on {path}"),
