@@ -1,23 +1,15 @@
-//! What the benches share: two guests and a switch in one thread, so that no cache line travels and what is measured is
-//! the switch's own work.
-#![forbid(unsafe_code)]
-#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+//! Two guests, and a switch between them.
 
-pub mod cycles;
-
+use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
 use flowtable::rules::policy::{Cidr, Proto, Rule};
 use flowtable::{Direction, Networks, Policy, SourcePolicy, Verdict};
 use guest::Options;
 use guest::flows::{Flows, Vary};
-use guest::lean::{LeanRx, LeanTx, rx_len};
-use guest::stack::Mac;
+use guest::lean::{LeanRx, LeanTx};
 use pmd::limits::{LimitOptions, VmLimits};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tests::{Rig, frame, mac, networks, options};
-
-/// Frames offered at a time.
-pub const BURST: u16 = 32;
 
 /// One network, and a rule for what its ports get.
 fn ruled() -> Arc<Networks> {
@@ -65,17 +57,13 @@ impl Pair {
         }
         let policy = SourcePolicy::Learn(u32::MAX);
         rig.plug(0, policy, options.clone());
-        rig.plug(0, policy, options.clone());
+        rig.plug(0, policy, options);
         rig.guests[1].send(0, &frame([0xff; 6], mac(1), 0, 60));
         rig.settle();
         rig.down(0);
         rig.down(1);
-        let shape = options.rx_shape.clone();
-        let host = |n: u16| (Mac(mac(n)), Ipv4Addr::new(10, 0, 0, n as u8));
-        let tx = LeanTx::new(rig.guests[0].take_over(1), 12, Flows::new(host(0), host(1), len, n_flows, vary));
-        let queue = rig.guests[1].take_over(0);
-        let len = rx_len(&queue, &shape);
-        let rx = LeanRx::new(queue, len, false, false);
+        let tx = lean_tx(&mut rig, 0, Flows::new(host(0), host(1), len, n_flows, vary));
+        let rx = lean_rx(&mut rig, 1);
         rig.up(0, 0, policy);
         rig.up(1, 0, policy);
         rig.step();
@@ -84,28 +72,26 @@ impl Pair {
 
     /// Sends a frame of each flow, or a few more, so that all of them are remembered.
     pub fn meet_all(&mut self) {
-        self.cycles_per_frame((self.n_flows / u64::from(BURST) + 1) as u32);
+        self.send(self.n_flows / u64::from(BURST) + 1);
     }
 
     /// Busy cycles of the switch for each of `n_bursts` bursts' frames, as it counts them itself.
     pub fn cycles_per_frame(&mut self, n_bursts: u32) -> f64 {
-        let before = self.rig.fleet.cores()[0];
-        let (mut n_sent, mut n_got) = (0, 0);
+        self.send(u64::from(n_bursts)).per_frame()
+    }
+
+    /// Sends so many bursts, none of which may be lost; busy cycles of the switch.
+    pub fn send(&mut self, n_bursts: u64) -> Spent {
+        let (mut spent, mut n_got) = (Spent::default(), 0);
         for _ in 0..n_bursts {
             self.tx.poll();
             self.tx.offer(BURST);
-            n_sent += u32::from(BURST);
-            // What guests write comes from another CPU's cache, not from this one's store buffer, which is slow where loads and
-            // stores are of different sizes.
-            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-            self.rig.step();
+            spent += step(&mut self.rig);
             let n = self.rx.poll();
-            n_got += u32::from(n);
+            n_got += u64::from(n);
             self.rx.offer(n);
         }
-        assert_eq!(n_got, n_sent, "frames were lost");
-        let after = self.rig.fleet.cores()[0];
-        assert_eq!(after.rx_frames - before.rx_frames, u64::from(n_sent));
-        (after.busy_cycles - before.busy_cycles) as f64 / f64::from(n_sent)
+        assert_eq!([spent.n_frames, n_got], [n_bursts * u64::from(BURST); 2], "frames were lost");
+        spent
     }
 }

@@ -1,8 +1,9 @@
-//! `burst/vm-to-vm-*`: a whole burst from one guest's ring to another's, both guests in this thread. Prints busy TSC cycles a
-//! frame: minimum, median and maximum of many short runs, the cases taking turns.
-#![allow(missing_docs)]
+//! `burst/*`, `flood/*`, `uplink/*`, `checksum/*`: whole bursts through a core's turn, in busy cycles as it counts them.
 
-use benches::Pair;
+use super::{Case, by_bursts};
+use crate::Pair;
+use crate::flood::Flood;
+use crate::uplink::{Checksum, Uplink};
 use guest::flows::Vary;
 use pmd::limits::{LimitOptions, QueueOptions};
 
@@ -14,38 +15,43 @@ const AMPLE: LimitOptions = LimitOptions {
     queue: Some(QueueOptions { time: 20_000_000, bytes_max: 1 << 23 }),
 };
 
-fn main() {
-    let cases: &mut [(&str, Pair)] = &mut [
-        ("burst/vm-to-vm-64B", Pair::new(64, 1, Vary::Ip, 52)),
-        ("burst/vm-to-vm-64B-limits", Pair::with_limits(64, 1, Vary::Ip, 52, AMPLE)),
-        ("burst/vm-to-vm-64B-linux", Pair::new(64, 1, Vary::Ip, 0)),
-        ("burst/vm-to-vm-512B", Pair::new(512, 1, Vary::Ip, 52)),
-        ("burst/vm-to-vm-1500B", Pair::new(1500, 1, Vary::Ip, 52)),
-        ("burst/vm-to-vm-64B-1k-macs", Pair::new(64, 1000, Vary::Mac, 52)),
-        ("burst/vm-to-vm-64B-100k-macs", Pair::new(64, 100_000, Vary::Mac, 52)),
-        ("burst/vm-to-vm-64B-rules", Pair::with_rules(64, 1, Vary::Ip, 52)),
-        ("burst/vm-to-vm-64B-rules-37", Pair::with_rules(64, 37, Vary::Ip, 52)),
-        ("burst/vm-to-vm-64B-rules-1k", Pair::with_rules(64, 1000, Vary::Ip, 52)),
-        ("burst/vm-to-vm-64B-rules-100k", Pair::with_rules(64, 100_000, Vary::Ip, 52)),
-        ("burst/vm-to-vm-64B-rules-1M", Pair::with_rules(64, 1_000_000, Vary::Ip, 52)),
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        vm_to_vm("64B", 64, || Pair::new(64, 1, Vary::Ip, 52)),
+        vm_to_vm("64B-limits", 64, || Pair::with_limits(64, 1, Vary::Ip, 52, AMPLE)),
+        vm_to_vm("64B-linux", 64, || Pair::new(64, 1, Vary::Ip, 0)),
+        vm_to_vm("512B", 512, || Pair::new(512, 1, Vary::Ip, 52)),
+        vm_to_vm("1500B", 1500, || Pair::new(1500, 1, Vary::Ip, 52)),
+        vm_to_vm("64B-1k-macs", 64, || Pair::new(64, 1000, Vary::Mac, 52)),
+        vm_to_vm("64B-100k-macs", 64, || Pair::new(64, 100_000, Vary::Mac, 52)),
+        vm_to_vm("64B-rules", 64, || Pair::with_rules(64, 1, Vary::Ip, 52)),
+        vm_to_vm("64B-rules-37", 64, || Pair::with_rules(64, 37, Vary::Ip, 52)),
+        vm_to_vm("64B-rules-1k", 64, || Pair::with_rules(64, 1000, Vary::Ip, 52)),
+        vm_to_vm("64B-rules-100k", 64, || Pair::with_rules(64, 100_000, Vary::Ip, 52)),
+        vm_to_vm("64B-rules-1M", 64, || Pair::with_rules(64, 1_000_000, Vary::Ip, 52)),
     ];
-    let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let is_wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    for (_, pair) in cases.iter_mut().filter(|(name, _)| is_wanted(name)) {
+    // Cycles of a frame that is sent sixteen times.
+    cases.push(Case::of_frames("flood/to-16-64B", 64, || by_bursts(Flood::new(64, 16), Flood::send)));
+    for len in [64, 1514] {
+        let make = move || by_bursts(Uplink::new(len, Checksum::Unasked), Uplink::receive);
+        cases.push(Case::of_frames(format!("uplink/wire-to-vm-{len}B"), len, make));
+        let make = move || by_bursts(Uplink::new(len, Checksum::Unasked), Uplink::send);
+        cases.push(Case::of_frames(format!("uplink/vm-to-wire-{len}B"), len, make));
+    }
+    // Off a veth to a guest that takes none unfinished: what finishing costs is what these two differ by.
+    for (name, kind) in [("finished", Checksum::Finished), ("partial", Checksum::Partial)] {
+        for len in [64, 1514] {
+            let make = move || by_bursts(Uplink::new(len, kind), Uplink::receive);
+            cases.push(Case::of_frames(format!("checksum/{name}-{len}B"), len, make));
+        }
+    }
+    cases
+}
+
+fn vm_to_vm(name: &str, len: usize, make: impl Fn() -> Pair + 'static) -> Case {
+    Case::of_frames(format!("burst/vm-to-vm-{name}"), len, move || {
+        let mut pair = make();
         pair.meet_all();
-    }
-    let mut results = vec![Vec::new(); cases.len()];
-    for _ in 0..100 {
-        for ((name, pair), runs) in cases.iter_mut().zip(&mut results) {
-            if is_wanted(name) {
-                runs.push(pair.cycles_per_frame(1000));
-            }
-        }
-    }
-    for ((name, _), runs) in cases.iter().zip(&mut results) {
-        runs.sort_by(f64::total_cmp);
-        if let (Some(least), Some(most)) = (runs.first(), runs.last()) {
-            println!("{name:32} {least:7.1} {:7.1} {most:7.1} cycles/frame (min median max)", runs[runs.len() / 2]);
-        }
-    }
+        by_bursts(pair, Pair::send)
+    })
 }

@@ -1,78 +1,59 @@
-//! `header/*`, `key/*`, `table/*`, `mac/*`, `lookup/*`: what a decision is made of, in TSC cycles a frame: minimum, median and maximum
-//! of runs, the cases taking turns. Each case checks what it got.
-#![allow(missing_docs)]
-#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+//! `header/*`, `key/*`, `rules/*`, `table/*`, `mac/*`: what a decision is made of. Each case checks what it got.
 
+use super::{Case, Run};
+use crate::{BURST, Spent, timed};
 use flowtable::cache::table::{Decision, Entered};
 use flowtable::mac::entry::{EntryRef, Kind, Learned};
 use flowtable::rules::policy::{Cidr, Proto, Rule};
 use flowtable::{
-    Action, Direction, FlowTable, HEADER_MAX, Header, Ingress, Key, KeyFields, Lookup, MacTable, Mask, Networks,
-    Policy, SourcePolicy, Tuple, Verdict,
+    Action, Direction, FlowTable, HEADER_MAX, Header, Key, KeyFields, MacTable, Mask, Policy, Tuple, Verdict,
 };
-use pmd::sys::{cycles, settle};
+use pmd::sys::settle;
 use std::hint::black_box;
 use std::net::IpAddr;
-use std::sync::Arc;
-use tests::{mac, networks};
+use tests::mac;
 
-const BURST: usize = 32;
-/// Frames of a run.
-const RUN: usize = 1 << 14;
-const RUNS: usize = 40;
+const N: usize = BURST as usize;
 
-/// A case: its name, and a run of it, which gives cycles for each of so many frames.
-type Case = (String, Box<dyn FnMut() -> f64>);
+/// How many flows or addresses there are, in words and as a number.
+pub(super) const COUNTS: [(&str, usize); 4] = [("1", 1), ("1k", 1000), ("100k", 100_000), ("1M", 1_000_000)];
 
-fn main() {
-    let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let is_wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    let mut cases: Vec<Case> = Vec::new();
-    let mut add = |name: String, make: &dyn Fn() -> Box<dyn FnMut() -> f64>| {
-        if is_wanted(&name) {
-            cases.push((name, make()));
-        }
-    };
-    add("header/parse".into(), &parse);
-    add("key/addresses".into(), &|| key(false));
-    add("key/rules".into(), &|| key(true));
-    for (text, n) in [("1", 1), ("1k", 1000), ("100k", 100_000), ("1M", 1_000_000)] {
-        add(format!("table/hit-{text}"), &|| hit(n));
-        add(format!("table/miss-{text}"), &|| miss(n));
-        add(format!("table/insert-{text}"), &|| insert(n));
-        add(format!("mac/find-{text}"), &|| find_mac(n));
-        add(format!("lookup/burst-{text}"), &|| burst(n, true));
-        add(format!("lookup/macs-{text}"), &|| burst(n, false));
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        Case::new("header/parse", parse),
+        Case::new("key/addresses", || key(false)),
+        Case::new("key/rules", || key(true)),
+    ];
+    // As many as a NIC may have.
+    cases.extend([1, 16, 256].map(|n| Case::new(format!("rules/decide-{n}"), move || rules(n))));
+    for (text, n) in COUNTS {
+        cases.push(Case::new(format!("table/hit-{text}"), move || hit(n)));
+        cases.push(Case::new(format!("table/miss-{text}"), move || miss(n)));
+        cases.push(Case::new(format!("table/insert-{text}"), move || insert(n)));
+        cases.push(Case::new(format!("mac/find-{text}"), move || find_mac(n)));
     }
-    let mut results = vec![Vec::new(); cases.len()];
-    for _ in 0..RUNS {
-        for ((_, run), results) in cases.iter_mut().zip(&mut results) {
-            results.push(run());
-        }
-    }
-    for ((name, _), runs) in cases.iter().zip(&mut results) {
-        runs.sort_by(f64::total_cmp);
-        let (least, median, most) = (runs[0], runs[RUNS / 2], runs[RUNS - 1]);
-        println!("{name:32} {least:7.1} {median:7.1} {most:7.1} cycles/frame (min median max)");
-    }
+    cases
 }
 
-/// Runs `act` for each burst of a run's frames, the numbers of whose flows it gets.
-fn timed(n_flows: usize, at: &mut usize, mut act: impl FnMut(&[usize])) -> f64 {
-    let mut spent = 0;
-    for _ in 0..RUN / BURST {
-        // Far apart, so that no flow lies beside the one before it.
-        let flows: Vec<usize> = (0..BURST).map(|k| (*at + k) * 7919 % n_flows).collect();
-        *at += BURST;
-        let before = cycles();
-        act(&flows);
-        spent += cycles().wrapping_sub(before);
+/// The numbers of a burst's flows, of so many: far apart, so that no flow lies beside the one before it.
+pub(super) fn flows(at: &mut usize, n_flows: usize) -> [usize; N] {
+    let first = *at;
+    *at += N;
+    std::array::from_fn(|k| (first + k) * 7919 % n_flows)
+}
+
+/// Runs `act` for each burst, of what `prepare` made for it, which doesn't count.
+fn bursts<T>(n_frames: u64, mut prepare: impl FnMut() -> T, mut act: impl FnMut(&T)) -> Spent {
+    let mut spent = Spent::default();
+    for _ in 0..n_frames.div_ceil(N as u64) {
+        let prepared = prepare();
+        spent += timed(N as u64, || act(&prepared));
     }
-    spent as f64 / RUN as f64
+    spent
 }
 
 /// A UDP datagram of the flow with this number.
-fn header(n: usize) -> Header {
+pub(super) fn header(n: usize) -> Header {
     let mut header = Header([0; HEADER_MAX]);
     let [_, a, b, c] = (n as u32).to_be_bytes();
     let ip = [8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 1, 10, a, b, c, 0, 7, 0, 9, 0, 26, 0, 0];
@@ -81,22 +62,19 @@ fn header(n: usize) -> Header {
     header
 }
 
-/// One from the station with this number.
-fn from_mac(n: usize) -> Header {
-    let mut header = header(0);
-    header.0[8..12].copy_from_slice(&(n as u32).to_le_bytes());
-    header
+/// A rule that fits none of what is sent here, so that it makes a key and is looked at to its end.
+fn rule() -> Rule {
+    let cidr = Some(Cidr { addr: IpAddr::from([192, 0, 2, 0]), len: 24 });
+    let numbers = vec![(25, 25)];
+    Rule { direction: Direction::FromVm, verdict: Verdict::Deny, proto: Proto::Number(17), cidr, numbers }
+}
+
+pub(super) fn policy() -> Policy {
+    Policy::new(&[rule()])
 }
 
 fn fields() -> KeyFields {
     policy().fields(Direction::FromVm)
-}
-
-fn policy() -> Policy {
-    let cidr = Some(Cidr { addr: IpAddr::from([192, 0, 2, 0]), len: 24 });
-    let numbers = vec![(25, 25)];
-    let rule = Rule { direction: Direction::FromVm, verdict: Verdict::Deny, proto: Proto::Number(17), cidr, numbers };
-    Policy::new(&[rule])
 }
 
 fn key_of(n: usize) -> Key {
@@ -104,38 +82,68 @@ fn key_of(n: usize) -> Key {
     Key::new(&header, 0).with(&Tuple::parse(&header, 60).cut(fields()))
 }
 
-fn parse() -> Box<dyn FnMut() -> f64> {
-    let headers: Vec<_> = (0..BURST).map(header).collect();
+/// A burst's keys, of flows from `first` on.
+fn keys(at: &mut usize, first: usize, n_flows: usize) -> [Key; N] {
+    flows(at, n_flows).map(|n| key_of(first + n))
+}
+
+fn parse() -> Run {
+    let headers: Vec<_> = (0..N).map(header).collect();
     let mut at = 0;
-    Box::new(move || {
-        timed(BURST, &mut at, |flows| {
-            let ports = flows.iter().map(|&n| u32::from(Tuple::parse(black_box(&headers[n]), 60).number));
-            assert_eq!(ports.sum::<u32>(), 9 * BURST as u32);
-        })
+    Box::new(move |n| {
+        bursts(
+            n,
+            || flows(&mut at, N),
+            |flows| {
+                let ports = flows.iter().map(|&n| u32::from(Tuple::parse(black_box(&headers[n]), 60).number));
+                assert_eq!(ports.sum::<u32>(), 9 * N as u32);
+            },
+        )
     })
 }
 
-fn key(has_rules: bool) -> Box<dyn FnMut() -> f64> {
-    let headers: Vec<_> = (0..BURST).map(header).collect();
+fn key(has_rules: bool) -> Run {
+    let headers: Vec<_> = (0..N).map(header).collect();
     let wanted = headers.iter().enumerate().map(|(n, h)| if has_rules { key_of(n) } else { Key::new(h, 0) });
     let (wanted, mask) = (wanted.collect::<Vec<_>>(), Mask::new(fields()));
     let mut at = 0;
-    Box::new(move || {
-        timed(BURST, &mut at, |flows| {
-            let alike = flows.iter().filter(|&&n| {
-                let header = black_box(&headers[n]);
-                let ruled = || Key::ruled(Key::words_of(header, 0), header, 60, 0, &mask);
-                if has_rules { ruled() == Some(wanted[n]) } else { Key::new(header, 0) == wanted[n] }
-            });
-            assert_eq!(alike.count(), BURST);
-        })
+    Box::new(move |n| {
+        bursts(
+            n,
+            || flows(&mut at, N),
+            |flows| {
+                let alike = flows.iter().filter(|&&n| {
+                    let header = black_box(&headers[n]);
+                    let ruled = || Key::ruled(Key::words_of(header, 0), header, 60, 0, &mask);
+                    if has_rules { ruled() == Some(wanted[n]) } else { Key::new(header, 0) == wanted[n] }
+                });
+                assert_eq!(alike.count(), N);
+            },
+        )
+    })
+}
+
+/// So many rules, none of which fits.
+fn rules(n_rules: usize) -> Run {
+    let policy = Policy::new(&vec![rule(); n_rules]);
+    let tuples: Vec<_> = (0..N).map(|n| Tuple::parse(&header(n), 60)).collect();
+    let mut at = 0;
+    Box::new(move |n| {
+        bursts(
+            n,
+            || flows(&mut at, N),
+            |flows| {
+                let verdict = |&n: &usize| policy.decide(Direction::FromVm, black_box(&tuples[n]));
+                assert!(flows.iter().map(verdict).all(|verdict| verdict == Verdict::Allow));
+            },
+        )
     })
 }
 
 const ALWAYS: Decision = Decision { action: Action::Unicast(1), stamp: 1, src: EntryRef::NONE, dst: EntryRef::NONE };
 
 /// As the daemon has it: in large pages, if there are any.
-fn table(n_flows: usize) -> FlowTable {
+pub(super) fn table(n_flows: usize) -> FlowTable {
     let table = FlowTable::new(n_flows.max(16), 2, [1, 2]);
     for span in table.spans() {
         let _ = settle(span);
@@ -155,117 +163,65 @@ fn filled(n_flows: usize) -> (FlowTable, MacTable) {
 }
 
 /// As a burst is looked up: hashes and buckets, entries, comparisons.
-fn look(table: &FlowTable, keys: &[Key]) -> usize {
-    let hashes: [u64; BURST] = std::array::from_fn(|k| {
+fn look(table: &FlowTable, keys: &[Key; N]) -> usize {
+    let hashes: [u64; N] = std::array::from_fn(|k| {
         let hash = table.hash(&keys[k]);
         table.prefetch(hash);
         hash
     });
-    let entries: [Option<u32>; BURST] = std::array::from_fn(|k| table.candidate(hashes[k], &keys[k]));
-    (0..BURST).filter(|&k| entries[k].is_some_and(|entry| table.get(entry, &keys[k]).is_some())).count()
+    let entries: [Option<u32>; N] = std::array::from_fn(|k| table.candidate(hashes[k], &keys[k]));
+    (0..N).filter(|&k| entries[k].is_some_and(|entry| table.get(entry, &keys[k]).is_some())).count()
 }
 
-fn hit(n_flows: usize) -> Box<dyn FnMut() -> f64> {
+fn hit(n_flows: usize) -> Run {
     let (table, _) = filled(n_flows);
     let mut at = 0;
-    Box::new(move || timed_keys(n_flows, 0, &mut at, |keys| assert!(look(&table, keys) + 2 >= BURST)))
+    Box::new(move |n| bursts(n, || keys(&mut at, 0, n_flows), |keys| assert!(look(&table, keys) + 2 >= N)))
 }
 
-fn miss(n_flows: usize) -> Box<dyn FnMut() -> f64> {
+fn miss(n_flows: usize) -> Run {
     let (table, _) = filled(n_flows);
     let mut at = 0;
-    Box::new(move || timed_keys(n_flows, 1 << 23, &mut at, |keys| assert_eq!(look(&table, keys), 0)))
+    Box::new(move |n| bursts(n, || keys(&mut at, 1 << 23, n_flows), |keys| assert_eq!(look(&table, keys), 0)))
 }
 
 /// Flows entered into a full table, each in place of another one of the port's.
-fn insert(n_flows: usize) -> Box<dyn FnMut() -> f64> {
+fn insert(n_flows: usize) -> Run {
     let (table, macs) = filled(n_flows);
-    let (mut at, mut round) = (0, 0);
-    Box::new(move || {
+    let mut at = 0;
+    Box::new(move |n| {
         let mut n_entered = 0;
-        round = (round + 1) % 100;
-        let cycles = timed_keys(1 << 16, (1 << 20) + (round << 16), &mut at, |keys| {
-            let enter = |key: &&Key| table.insert(table.hash(key), key, &ALWAYS, 1, &macs, 1) != Entered::No;
-            n_entered += keys.iter().filter(enter).count();
-        });
-        assert!(n_flows < 1000 || n_entered > RUN / 2, "{n_entered}");
+        // So many that none of them is still there when its turn comes again.
+        let spent = bursts(
+            n,
+            || keys(&mut at, 1 << 20, 100 << 16),
+            |keys| {
+                let enter = |key: &&Key| table.insert(table.hash(key), key, &ALWAYS, 1, &macs, 1) != Entered::No;
+                n_entered += keys.iter().filter(enter).count() as u64;
+            },
+        );
+        assert!(n_flows < 1000 || n < 1 << 12 || n_entered > n / 2, "{n_entered} of {n}");
         assert!(table.n_used() as usize <= n_flows.max(16));
-        cycles
-    })
-}
-
-fn timed_keys(n_flows: usize, from: usize, at: &mut usize, mut act: impl FnMut(&[Key])) -> f64 {
-    let mut spent = 0;
-    for _ in 0..RUN / BURST {
-        let keys: [Key; BURST] = std::array::from_fn(|k| key_of(from + (*at + k) * 7919 % n_flows));
-        *at += BURST;
-        let before = cycles();
-        act(&keys);
-        spent += cycles().wrapping_sub(before);
-    }
-    spent as f64 / RUN as f64
-}
-
-fn address(n: usize) -> [u8; 6] {
-    let [a, b, c, d] = (n as u32).to_be_bytes();
-    [2, 1, a, b, c, d]
-}
-
-fn find_mac(n_macs: usize) -> Box<dyn FnMut() -> f64> {
-    let macs = MacTable::new(n_macs, 2, [1, 2]);
-    let n_learned =
-        (0..n_macs).filter(|&n| matches!(macs.learn(0, address(n), 1, Kind::Learned, u32::MAX, 0), Learned::Yes(_)));
-    assert_eq!(n_learned.count(), n_macs);
-    let mut at = 0;
-    Box::new(move || {
-        timed(n_macs, &mut at, |flows| {
-            assert_eq!(flows.iter().filter(|&&n| macs.find(0, address(n)).is_some_and(|f| f.port == 1)).count(), BURST);
-        })
-    })
-}
-
-/// Whole bursts through a core's `decide`. The flows differ in what rules ask for, or in their source MAC.
-fn burst(n_flows: usize, has_rules: bool) -> Box<dyn FnMut() -> f64> {
-    let policy = has_rules.then(|| Arc::new(policy()));
-    let rules = Networks::clone(&networks(&[&[0, 1]])).with_policies(vec![policy; 2], 1);
-    let macs = Arc::new(MacTable::new(n_flows + 64, 2, [3, 4]));
-    for span in macs.spans() {
-        let _ = settle(span);
-    }
-    let mut lookup = Lookup::new(Arc::new(table(n_flows)), macs.clone(), Arc::new(rules));
-    lookup.make_room();
-    assert!(matches!(macs.learn(0, mac(1), 1, Kind::Learned, 9, 0), Learned::Yes(_)));
-    let source = SourcePolicy::Learn(u32::MAX);
-    let from = Ingress { port: 0, network: 0, trunk: None, source, generation: 1 };
-    let mut decide = move |flows: &[usize], now: u32| {
-        let headers: [Header; BURST] = std::array::from_fn(|k| match has_rules {
-            true => header(flows[k]),
-            false => from_mac(flows[k]),
-        });
-        let mut actions = [Action::Flood(9); BURST];
-        let before = cycles();
-        lookup.decide(&from, &headers, &[60; BURST], &mut actions, now);
-        let spent = cycles().wrapping_sub(before);
-        assert_eq!(actions, [Action::Unicast(1); BURST]);
         spent
+    })
+}
+
+fn find_mac(n_macs: usize) -> Run {
+    let address = |n: usize| {
+        let [a, b, c, d] = (n as u32).to_be_bytes();
+        [2, 1, a, b, c, d]
     };
-    // A port may bring no more than a hundred thousand addresses in a second.
-    for n in 0..n_flows {
-        decide(&[n; BURST], (n / 100_000) as u32);
-    }
-    let now = (n_flows / 100_000) as u32;
-    // So that nothing is noted for the first time in this second.
-    for n in 0..n_flows {
-        decide(&[n; BURST], now);
-    }
+    let macs = MacTable::new(n_macs, 2, [1, 2]);
+    let learn = |n: &usize| macs.learn(0, address(*n), 1, Kind::Learned, u32::MAX, 0);
+    assert_eq!((0..n_macs).filter(|n| matches!(learn(n), Learned::Yes(_))).count(), n_macs);
     let mut at = 0;
-    Box::new(move || {
-        let mut spent = 0;
-        for _ in 0..RUN / BURST {
-            let flows: [usize; BURST] = std::array::from_fn(|k| (at + k) * 7919 % n_flows);
-            at += BURST;
-            spent += decide(&flows, now);
-        }
-        spent as f64 / RUN as f64
+    Box::new(move |n| {
+        bursts(
+            n,
+            || flows(&mut at, n_macs),
+            |flows| {
+                assert_eq!(flows.iter().filter(|&&n| macs.find(0, address(n)).is_some_and(|f| f.port == 1)).count(), N);
+            },
+        )
     })
 }
