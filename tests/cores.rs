@@ -2,6 +2,8 @@
 
 mod behind;
 
+use crate::paging::buffers_of;
+use crate::small_pages::GIVEN_BACK;
 use flowtable::{Ingress, PortId, SourcePolicy};
 use guest::{GuestDriver, Options};
 use pmd::fleet::{FleetOptions, PortUp};
@@ -61,8 +63,12 @@ impl Threads {
 
     /// Plugs a guest in; what it kicks.
     fn plug(&self, port: PortId, options: &Options) -> (GuestDriver, Vec<Arc<EventFd>>) {
-        let mut guest = GuestDriver::new(options.clone()).expect("memory");
-        (0..usize::from(options.n_queue_pairs)).for_each(|pair| {
+        self.plug_in(port, GuestDriver::new(options.clone()).expect("memory"), None)
+    }
+
+    /// The same of a guest that is there, whose first transmit ring's used part the switch is told to lie at `used`.
+    fn plug_in(&self, port: PortId, mut guest: GuestDriver, used: Option<u64>) -> (GuestDriver, Vec<Arc<EventFd>>) {
+        (0..usize::from(guest.options().n_queue_pairs)).for_each(|pair| {
             guest.post_rx(pair);
         });
         let memory = Arc::new(memory_of(&guest));
@@ -72,7 +78,7 @@ impl Threads {
             let kick = Arc::new(EventFd::new().expect("an eventfd"));
             kicks.push(kick.clone());
             let (at, size) = (guest.vring_uva(vring), guest.vring_size(vring));
-            let (desc, avail, used) = (at.desc, at.avail, at.used);
+            let (desc, avail, used) = (at.desc, at.avail, used.filter(|_| vring == 1).unwrap_or(at.used));
             let index = vring as u16;
             let spec = QueueSpec {
                 index,
@@ -288,4 +294,49 @@ fn core_that_waits_for_an_allowance_is_woken_by_its_other_guests() {
 fn limit(bits_per_sec: u64) -> Arc<VmLimits> {
     let from_vm = LimitOptions { bits_per_sec: Some(bits_per_sec), ..LimitOptions::default() };
     Arc::new(VmLimits::new(from_vm, LimitOptions::default()))
+}
+
+#[test]
+fn sleeping_core_waits_ever_more_seldom_for_a_ring_whose_page_is_being_given_back() {
+    let switch = Threads::new(1, 3, Idle::Adaptive);
+    let guest = GuestDriver::new(options()).expect("memory");
+    let (pages, region) = (buffers_of(&guest, 4096), guest.memory().regions()[0].spec());
+    let used = region.uva + pages.offset - region.file_offset;
+    let _attacker = switch.plug_in(0, guest, Some(used));
+    let [(mut a, kicks), (mut b, _)] = [1, 2].map(|port| switch.plug(port, &options()));
+    wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 3);
+    let (stop, mut next, mut n_late) = (AtomicBool::new(false), 0, 0);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                pages.fill_up_to(GIVEN_BACK);
+                pages.take_away_up_to(GIVEN_BACK);
+            }
+        });
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(5) {
+            let sent = Instant::now();
+            assert!(a.send(0, &frame(ALL, mac(1), next, 60)));
+            kick_if_due(&mut a, &kicks, 1);
+            while b.recv(0).is_none_or(|bytes| id_of(&bytes) != next) {
+                stop.store(sent.elapsed() > PATIENCE, Ordering::Relaxed);
+                assert!(sent.elapsed() < PATIENCE, "frame {next} did not come");
+                std::thread::yield_now();
+            }
+            n_late += u32::from(sent.elapsed() > Duration::from_millis(8));
+            b.post_rx(0);
+            a.reclaim_tx(0);
+            next += 1;
+            // Long enough for the core to fall asleep.
+            while sent.elapsed() < Duration::from_millis(2) {
+                std::thread::yield_now();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let waits = [0, 1, 2].map(|port| switch.fleet.page_waits(port));
+    println!("{n_late} of {next} frames came late; waits for pages: {waits:?}");
+    assert!(waits[0] > 0 && waits[1] + waits[2] == 0, "told of whom: {waits:?}");
+    // Each pause is twice the one before. (How many came late says little where others want the CPUs too.)
+    assert!(waits[0] <= 8, "{waits:?}");
 }

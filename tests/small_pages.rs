@@ -265,7 +265,7 @@ fn receiver_that_sets_its_queues_up_again_and_again_takes_no_more() {
 }
 
 /// Bytes that are given back at once, which takes the kernel some tens of milliseconds.
-const GIVEN_BACK: u64 = 256 << 20;
+pub(crate) const GIVEN_BACK: u64 = 256 << 20;
 /// Of a neighbour, in which it sees nothing.
 const STALL: Duration = Duration::from_millis(8);
 

@@ -9,7 +9,7 @@
 use crate::poll::{Core, Turn};
 use crate::port::{RxKind, RxQueue};
 use crate::sys;
-use crate::time::{Clock, Nanos, seconds};
+use crate::time::{Clock, ClockReader, Nanos, seconds};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a core does when it finds nothing.
@@ -30,6 +30,16 @@ const NAP_HELD: Nanos = 50_000;
 /// The shortest sleep while a limit holds frames back: what may go by then goes together. Well below the time that every burst
 /// is worth, so that none of it is lost.
 const NAP_THROTTLED: Nanos = 100_000;
+
+/// What was found while guests were asked for kicks.
+struct Armed {
+    /// Some queue has frames now.
+    has_more: bool,
+    /// All can wake the core.
+    all_wake: bool,
+    /// When the first may be looked at again of those whose memory is not to be touched now.
+    opens_at: Option<Nanos>,
+}
 
 impl Core {
     /// Polls until `stop`. The caller has pinned the thread.
@@ -54,7 +64,7 @@ impl Core {
                 // More may go at once, of queues that keep nobody awake.
             } else if idle == Idle::Adaptive && now.saturating_sub(busy_at) > PATIENCE {
                 let nap = nap(&turn, now, now - busy_at);
-                self.sleep(now, nap);
+                self.sleep(now, nap, &mut clock);
                 if nap.is_none() {
                     busy_at = clock.at(sys::cycles());
                 }
@@ -65,17 +75,31 @@ impl Core {
         self.quiet.offline(self.id);
     }
 
-    /// Asks every guest to kick, or not to, but for those whose frames have to wait anyway; gives whether some queue has
-    /// frames now, and whether all can wake the core.
-    fn arm(&mut self, now: Nanos, wanted: bool) -> (bool, bool) {
-        let (mut has_more, mut all_wake) = (false, true);
+    /// Asks every guest to kick, or not to, but for those whose frames have to wait anyway.
+    fn arm(&mut self, now: Nanos, wanted: bool) -> Armed {
+        let Armed { mut has_more, mut all_wake, mut opens_at } =
+            Armed { has_more: false, all_wake: true, opens_at: None };
         let waits = |rxq: &RxQueue| rxq.is_held || rxq.gate.shut_until(now).is_some();
+        self.faults.begin_visits();
         for rxq in self.rxqs.iter_mut().filter(|rxq| !(wanted && waits(rxq))) {
             match &mut rxq.kind {
                 RxKind::Vhost(queue) => {
-                    queue.ring.want_kicks(wanted);
-                    has_more |= queue.has_more();
                     all_wake &= rxq.can_wake;
+                    if queue.stopped_for().is_some() {
+                        continue;
+                    }
+                    // Its ring is memory that its front-end may take back meanwhile, and a core that waits for that pauses it.
+                    let begun = sys::cycles();
+                    let mut until = self.faults.paused_until(now, rxq.port);
+                    if until.is_none() {
+                        queue.ring.want_kicks(wanted);
+                        has_more |= queue.has_more();
+                        until = self.faults.visited(now, begun, rxq.port);
+                    }
+                    if let Some(until) = until {
+                        rxq.gate.pause(until);
+                        opens_at = Some(opens_at.map_or(until, |first: Nanos| first.min(until)));
+                    }
                 }
                 RxKind::AfXdp(queue) => {
                     has_more |= queue.has_more();
@@ -88,19 +112,21 @@ impl Core {
                 RxKind::Mem(_) => all_wake = false,
             }
         }
-        (has_more, all_wake)
+        Armed { has_more, all_wake, opens_at }
     }
 
-    fn sleep(&mut self, now: Nanos, nap: Option<Nanos>) {
-        let (has_more, all_wake) = self.arm(now, true);
-        if !has_more && !self.mailbox.has_commands() {
+    fn sleep(&mut self, now: Nanos, nap: Option<Nanos>, clock: &mut ClockReader) {
+        let armed = self.arm(now, true);
+        if !armed.has_more && !self.mailbox.has_commands() {
             self.stats.slept();
             self.stats.has_used(sys::thread_cpu_ns(), now);
-            let most = if all_wake { None } else { Some(NAP) };
-            self.doze(nap.into_iter().chain(most).min());
+            let most = if armed.all_wake { None } else { Some(NAP) };
+            let paused = armed.opens_at.map(|at| at.saturating_sub(now));
+            self.doze(nap.into_iter().chain(most).chain(paused).min());
             self.mailbox.wake_fd().clear();
             self.faults.slept();
         }
+        let now = clock.at(sys::cycles());
         self.arm(now, false);
     }
 

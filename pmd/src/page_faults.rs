@@ -198,6 +198,24 @@ impl PageFaults {
         }
     }
 
+    /// Queues of several ports are going to be looked at, each for a moment unless the core has to wait for a page.
+    pub(crate) fn begin_visits(&mut self) {
+        if self.due != Nanos::MAX {
+            self.skip();
+        }
+    }
+
+    /// A look at a queue of this port is over, which began at this cycle: until when the port pauses, if the core had to wait in it.
+    #[inline]
+    pub(crate) fn visited(&mut self, now: Nanos, begun: u64, port: PortId) -> Option<Nanos> {
+        let took = sys::cycles().wrapping_sub(begun);
+        if self.nanos(took) < WAIT_MIN {
+            return None;
+        }
+        let since = self.read();
+        if since.n_faults > 0 && since.has_waited { self.waited(now, took, port) } else { None }
+    }
+
     /// Until when nothing of the port's memory is to be touched, if it isn't.
     pub(crate) fn paused_until(&self, now: Nanos, port: PortId) -> Option<Nanos> {
         self.ports.get(usize::from(port)).map(|port| port.paused_until).filter(|&until| now < until)
@@ -290,6 +308,7 @@ impl PageFaults {
         let until = now.saturating_add(wait).saturating_add(port.waited(now, wait));
         port.paused_until = port.paused_until.max(until);
         self.watch_until = self.watch_until.max(until.saturating_add(WATCH_FOR_WAITS));
+        self.is_watching = true;
         Some(until)
     }
 
