@@ -12,9 +12,9 @@ use crate::api::state::State;
 use crate::api::uplink::FetchedReport;
 use crate::device::health as device_health;
 use crate::device::port::DevicePort;
-use crate::vhost_user::device::{QueueState, QueueView};
 use crate::vhost_user::health::{faults, judge};
 use crate::vhost_user::port::{LastEnd, LinkView, Port};
+use crate::vhost_user::view::{QueueState, QueueView};
 
 /// Every port, in the topology's order, uplinks behind all NICs.
 pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {

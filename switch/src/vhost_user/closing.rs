@@ -130,7 +130,7 @@ mod tests {
         (&d).write_all(b"x").unwrap();
         closing.connection(c);
         for other in [&b, &d] {
-            assert!(super::super::connection::is_hung_up(other));
+            assert!(crate::base::socket::is_hung_up(other));
         }
         let begin = Instant::now();
         while closing.0.load(Ordering::Acquire) > 0 {

@@ -13,7 +13,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send};
 use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
@@ -21,11 +20,13 @@ use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut}
 use super::backoff::Visit;
 use super::closing::closes_at_once;
 use super::cores::Plane;
-use super::device::Refusal;
 use super::handler::Handler;
 use super::header::{BODY_MAX, Envelope, HEADER_BYTES, Stage};
+use super::others::Others;
 use super::port::Port;
+use super::refusal::Refusal;
 use crate::base::lock::lock;
+use crate::base::socket::is_hung_up;
 use crate::base::stop::Stop;
 
 /// How long the rest of a message may take to come.
@@ -328,52 +329,6 @@ impl<P: Plane> Connection<'_, P> {
         }
         result
     }
-}
-
-/// Others who try to connect while the port has its guest: so many at once, then one at a time.
-#[derive(Debug)]
-struct Others {
-    n_left: u32,
-    refilled: Instant,
-}
-
-impl Others {
-    const AT_ONCE: u32 = 64;
-    const EVERY: Duration = Duration::from_millis(50);
-
-    /// How long nobody is looked at; none: somebody may come.
-    fn rest(&mut self, now: Instant) -> Option<Duration> {
-        let due = now.saturating_duration_since(self.refilled).as_nanos() / Self::EVERY.as_nanos();
-        if due > 0 {
-            self.n_left = self.n_left.saturating_add(u32::try_from(due).unwrap_or(u32::MAX)).min(Self::AT_ONCE);
-            self.refilled = now;
-        }
-        (self.n_left == 0).then_some(Self::EVERY)
-    }
-
-    /// Takes one of those that may come.
-    fn may_come(&mut self, now: Instant) -> bool {
-        let may = self.rest(now).is_none();
-        self.n_left -= u32::from(may);
-        may
-    }
-
-    fn nobody_came(&mut self) {
-        self.n_left += 1;
-    }
-}
-
-impl Default for Others {
-    fn default() -> Self {
-        Self { n_left: Self::AT_ONCE, refilled: Instant::now() }
-    }
-}
-
-/// Whether the other side is gone.
-pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
-    let gone = PollFlags::HUP | PollFlags::RDHUP;
-    let mut fds = [PollFd::new(stream, gone)];
-    poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)
 }
 
 /// Copies of the files that came with as many bytes as `bytes` has; all of it stays where it is.

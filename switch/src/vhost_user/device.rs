@@ -3,18 +3,17 @@
 //! Every change of what a running queue rests on happens between [`Plane::down`] and [`Plane::up`]; a refused message
 //! changes nothing. Old memory is unmapped after no core uses it, by the control thread that owns this value.
 
-use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 
 use pmd::port::vhost::FEATURES;
-use pmd::ring::QueueSpec;
 use pmd::shm::{GuestMemory, RegionSpec};
-use pmd::sys::EventFd;
-use pmd::{GuestFault, SetupError};
 
 use super::cores::{Parked, Plane};
+use super::queue::{Kick, Queue, Rings, eventfd, is_sent_by, spec};
+use super::refusal::{Refusal, Result};
 use super::regions::Regions;
+use super::view::{DeviceView, QueueState, QueueView};
 
 /// Feature bit by which a front-end says that it knows protocol features.
 pub(crate) const F_PROTOCOL_FEATURES: u64 = 1 << 30;
@@ -22,76 +21,6 @@ pub(crate) const F_PROTOCOL_FEATURES: u64 = 1 << 30;
 const F_MQ: u64 = 1 << 22;
 /// Entries of the longest split ring.
 const RING_MAX: u32 = 32_768;
-
-/// Why a message is refused, for the log and the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// A sentence.
-    pub(crate) text: String,
-    /// Whether the front-end's memory is of a kind that can't be shared: another way to start the guest mends that.
-    pub(crate) is_memory: bool,
-}
-
-impl Refusal {
-    /// With a whole sentence.
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_memory: false }
-    }
-}
-
-impl From<SetupError> for Refusal {
-    fn from(error: SetupError) -> Self {
-        Self { text: error.to_string(), is_memory: error.is_memory }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-/// What a message comes to.
-pub(crate) type Result<T> = std::result::Result<T, Refusal>;
-
-/// The eventfd by which a guest says that there is something to do.
-#[derive(Clone, Debug, Default)]
-enum Kick {
-    /// Not said yet: the ring is stopped.
-    #[default]
-    Missing,
-    /// There is none: the ring has to be polled.
-    Polled,
-    /// This one.
-    File(Arc<EventFd>),
-}
-
-/// One virtqueue as far as it is set up.
-#[derive(Clone, Debug, Default)]
-struct Queue {
-    size: Option<u16>,
-    rings: Option<Rings>,
-    base: Option<u16>,
-    kick: Kick,
-    call: Option<Arc<EventFd>>,
-    err: Option<Arc<EventFd>>,
-    is_enabled: bool,
-    /// It was enabled and then disabled since it was started: what the guest sends by it is dropped. Before a ring is enabled
-    /// for the first time it is left alone, since what lies there may be from before a crash of ours, or of our predecessor.
-    discards: bool,
-    /// Why it could not be built as it is set up now.
-    broken: Option<String>,
-    /// The guest's fault for which it was stopped. It stays so until it is set up anew, whatever happens to other queues.
-    stopped: Option<GuestFault>,
-}
-
-/// Where a ring's parts lie, in the front-end's addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rings {
-    pub(crate) desc: u64,
-    pub(crate) avail: u64,
-    pub(crate) used: u64,
-}
 
 /// A front-end's device.
 #[derive(Debug)]
@@ -443,74 +372,6 @@ impl<P: Plane> Device<P> {
     fn is_enabled(&self, queue: &Queue) -> bool {
         queue.is_enabled || self.features.is_some_and(|features| features & F_PROTOCOL_FEATURES == 0)
     }
-}
-
-/// Whether it is the guest that sends by this queue.
-fn is_sent_by(index: u32) -> bool {
-    index % 2 == 1
-}
-
-fn spec(ready: u32, index: u16, queue: &Queue) -> Option<QueueSpec> {
-    if ready & 1 << index == 0 {
-        return None;
-    }
-    let rings = queue.rings?;
-    let kick = match &queue.kick {
-        Kick::File(file) => Some(file.clone()),
-        Kick::Missing | Kick::Polled => None,
-    };
-    Some(QueueSpec {
-        index,
-        size: queue.size?,
-        desc: rings.desc,
-        avail: rings.avail,
-        used: rings.used,
-        base: queue.base,
-        call: queue.call.clone(),
-        kick,
-        err: queue.err.clone(),
-        discards: queue.discards,
-    })
-}
-
-fn eventfd(file: Option<File>) -> Result<Option<Arc<EventFd>>> {
-    Ok(file.map(EventFd::from_file).transpose()?.map(Arc::new))
-}
-
-/// A device as an operator sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DeviceView {
-    /// None: the guest's driver has not chosen yet.
-    pub(crate) features: Option<u64>,
-    pub(crate) protocol: u64,
-    pub(crate) n_regions: usize,
-    pub(crate) memory_bytes: u64,
-    pub(crate) queues: Vec<QueueView>,
-}
-
-/// A virtqueue as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct QueueView {
-    pub(crate) index: usize,
-    pub(crate) size: Option<u16>,
-    pub(crate) state: QueueState,
-    pub(crate) has_kick: bool,
-    pub(crate) has_call: bool,
-}
-
-/// Whether a virtqueue is polled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum QueueState {
-    /// A core polls it.
-    Runs,
-    /// Not started by the guest's driver, or not all of it is set up.
-    Stopped,
-    /// Started, but the front-end has not enabled it.
-    Disabled,
-    /// Disabled after it had run: what the guest sends by it is taken and dropped.
-    Discards,
-    /// It can't run as it is set up.
-    Broken(String),
 }
 
 #[cfg(test)]

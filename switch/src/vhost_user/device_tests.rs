@@ -1,5 +1,7 @@
 use super::*;
 use crate::vhost_user::cores::Raised;
+use pmd::ring::QueueSpec;
+use pmd::{GuestFault, SetupError};
 use proptest::prelude::*;
 use rustix::event::{EventfdFlags, eventfd as new_eventfd};
 use rustix::fs::{MemfdFlags, memfd_create};

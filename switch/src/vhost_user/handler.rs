@@ -16,7 +16,9 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 use pmd::shm::RegionSpec;
 
 use super::cores::Plane;
-use super::device::{Device, Refusal, Rings};
+use super::device::Device;
+use super::queue::Rings;
+use super::refusal::Refusal;
 
 /// A device behind the `vhost` crate.
 #[derive(Debug)]

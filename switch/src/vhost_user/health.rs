@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pmd::{Fleet, GuestFault};
 
-use super::device::QueueState;
 use super::port::{LastEnd, LinkView, Port};
+use super::view::QueueState;
 use crate::api::state::State;
 
 /// After so long without memory, a guest whose features are agreed upon has none to share.

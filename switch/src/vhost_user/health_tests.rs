@@ -1,5 +1,6 @@
 use super::*;
-use crate::vhost_user::device::{DeviceView, QueueView, Refusal};
+use crate::vhost_user::refusal::Refusal;
+use crate::vhost_user::view::{DeviceView, QueueView};
 
 fn queue(index: usize, state: QueueState) -> QueueView {
     QueueView { index, size: Some(256), state, has_kick: true, has_call: true }

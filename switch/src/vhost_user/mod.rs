@@ -6,12 +6,14 @@
 //! - `worker`: a port's control thread: one front-end after another, in either role
 //! - `backoff`: how long the next front-end waits after some that left early
 //! - `connection`: one front-end, from connection to disconnection
+//! - `others`: front-ends that connect meanwhile
 //! - `changes`: how often it may change its queues
 //! - `closing`: files that may take long to close
 //! - `header`: a message's header, and the messages' names
 //! - `handler`: messages into calls: the `vhost` crate's handler
+//! - `refusal`: why a message is refused
 //! - `regions`: the memory that it shares
-//! - `device`: what a front-end has set up so far, and which queues may run
+//! - `device`: what a front-end has set up so far, and which queues may run; `queue`: one of them; `view`: how it stands
 //! - `cores`: what control needs of the polling cores
 
 pub(crate) mod backoff;
@@ -25,6 +27,10 @@ pub(crate) mod header;
 pub(crate) mod health;
 #[cfg(test)]
 pub(crate) mod lingering;
+pub(crate) mod others;
 pub(crate) mod port;
+pub(crate) mod queue;
+pub(crate) mod refusal;
 pub(crate) mod regions;
+pub(crate) mod view;
 pub(crate) mod worker;

@@ -15,7 +15,8 @@ use pmd::sys::peer_process;
 
 use super::changes::Changes;
 use super::closing::Closing;
-use super::device::{DeviceView, Refusal};
+use super::refusal::Refusal;
+use super::view::DeviceView;
 use crate::base::lock::lock;
 use crate::base::log::Notes;
 use crate::base::process::Process;

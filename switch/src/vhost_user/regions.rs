@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use pmd::shm::{GuestMemory, RegionSpec};
 
-use super::device::{Refusal, Result};
+use super::refusal::{Refusal, Result};
 
 /// Where a region lies: guest address, user address, bytes.
 pub(crate) type Addresses = (u64, u64, u64);

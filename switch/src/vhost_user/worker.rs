@@ -9,11 +9,11 @@ use pmd::sys::peer_process;
 
 use super::backoff::{Backoff, Visit};
 use super::closing::Closing;
-use super::connection::{End, Served, is_hung_up, serve};
+use super::connection::{End, Served, serve};
 use super::cores::Plane;
 use super::header::Stage;
 use super::port::{LastEnd, Port};
-use crate::base::socket::{Listening, open_stream};
+use crate::base::socket::{Listening, is_hung_up, open_stream};
 use crate::base::stop::Stop;
 
 /// Between attempts to connect: at first, and at most while nobody is there. An attempt on a path without a listener is
