@@ -16,7 +16,7 @@ use crate::base::lock::lock;
 use crate::base::stop::Stop;
 use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
 use crate::vhost_user::connection::{self, End};
-use crate::vhost_user::cores::{Parked, Plane, Raised};
+use crate::vhost_user::cores::{DataPlane, Parked, Raised};
 use crate::vhost_user::port::Port;
 
 /// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon would have broken a
@@ -71,7 +71,7 @@ impl Queue {
     }
 }
 
-impl Plane for Cores {
+impl DataPlane for Cores {
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
         let mut held = lock(&self.0);
         assert!(held.queues.is_empty() && !queues.is_empty(), "up, and not down before");

@@ -32,14 +32,13 @@ use crate::control::rates::Rates;
 use crate::control::sources::Sources;
 use crate::device::port::DevicePort;
 use crate::device::restore;
-use crate::device::worker::{Seat, take_all};
+use crate::device::worker::{AttachedDevice, take_all};
 use crate::pins::Pins;
 use crate::plan::networks::network_names;
 use crate::plan::ports::{PortKind, PortSpec, ports};
-use crate::vhost_user::cores::FleetPlane;
+use crate::vhost_user::cores::FleetPort;
 use crate::vhost_user::port::Port;
-use crate::vhost_user::worker::attend;
-use crate::{control, device};
+use crate::{control, device, vhost_user};
 
 /// Runs the switch that the topology in `file` describes, until SIGTERM or SIGINT.
 ///
@@ -97,7 +96,7 @@ impl Daemon {
         let sockets = open_sockets(&specs)?;
         restore::repair(run_dir.folder());
         let devices: Vec<_> = specs.iter().filter_map(DevicePort::new).map(Arc::new).collect();
-        let seats = take_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
+        let attached = take_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
         cpus.keep_control_off()?;
         let (fleet, cores) = new_fleet(topology, &specs)?;
         settle_tables(&fleet);
@@ -119,7 +118,7 @@ impl Daemon {
             run_dir,
         };
         // From here on an error ends what has been started.
-        match daemon.start_threads((topology, &specs), &cpus, cores, operators, sockets, seats) {
+        match daemon.start_threads((topology, &specs), &cpus, cores, operators, sockets, attached) {
             Ok(()) => Ok(daemon),
             Err(why) => {
                 daemon.end();
@@ -135,7 +134,7 @@ impl Daemon {
         cores: Vec<pmd::Core>,
         operators: Listening,
         sockets: Vec<Option<Listening>>,
-        seats: Vec<Option<Seat>>,
+        attached: Vec<Option<AttachedDevice>>,
     ) -> Result<(), String> {
         for (core, cpu) in cores.into_iter().zip(cpus.polling()) {
             self.cores.push(poller::start(core, *cpu, topology.idle, self.clock.clone(), self.stop_cores.clone())?);
@@ -149,8 +148,8 @@ impl Daemon {
         for (port, listening) in self.ports.clone().into_iter().zip(sockets) {
             self.start_port(port, pins.clone(), listening)?;
         }
-        for (port, seat) in self.devices.clone().into_iter().zip(seats) {
-            self.start_device(port, pins.clone(), seat)?;
+        for (port, attached) in self.devices.clone().into_iter().zip(attached) {
+            self.start_device(port, pins.clone(), attached)?;
         }
         let sources = Arc::new(Sources {
             fleet: self.fleet.clone(),
@@ -181,17 +180,22 @@ impl Daemon {
     }
 
     fn start_port(&mut self, port: Arc<Port>, pins: Arc<Pins>, listening: Option<Listening>) -> Result<(), String> {
-        let (plane, stop) = (FleetPlane::new(self.fleet.clone(), pins, port.spec.ingress), self.stop.clone());
+        let (plane, stop) = (FleetPort::new(self.fleet.clone(), pins, port.spec.ingress), self.stop.clone());
         let name = port.spec.name.clone();
-        self.control.push(spawn(name, move || attend(&port, &plane, listening.as_ref(), &stop))?);
+        self.control.push(spawn(name, move || vhost_user::worker::run(&port, &plane, listening.as_ref(), &stop))?);
         Ok(())
     }
 
-    fn start_device(&mut self, port: Arc<DevicePort>, pins: Arc<Pins>, seat: Option<Seat>) -> Result<(), String> {
+    fn start_device(
+        &mut self,
+        port: Arc<DevicePort>,
+        pins: Arc<Pins>,
+        attached: Option<AttachedDevice>,
+    ) -> Result<(), String> {
         let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), self.run_dir.folder().clone());
         let name = port.spec.name.clone();
-        let attend = move || device::worker::attend(&port, (&fleet, &pins), seat, &run_dir, &stop);
-        self.giving_back.push(spawn(name, attend)?);
+        let work = move || device::worker::run(&port, (&fleet, &pins), attached, &run_dir, &stop);
+        self.giving_back.push(spawn(name, work)?);
         Ok(())
     }
 

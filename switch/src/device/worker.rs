@@ -33,7 +33,7 @@ const SAYS_WITHIN: Duration = Duration::from_millis(200);
 
 /// A device that was taken. Fields go in this order: the program, the sockets, then everything is put back.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct AttachedDevice {
     device: Device,
     opened: Opened,
     /// The queues while the cores don't have them.
@@ -49,7 +49,10 @@ pub(crate) struct Seat {
 ///
 /// # Errors
 /// A sentence for each; nothing is taken then.
-pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Arc<Folder>) -> Result<Vec<Option<Seat>>, Vec<String>> {
+pub(crate) fn take_all(
+    ports: &[Arc<DevicePort>],
+    run_dir: &Arc<Folder>,
+) -> Result<Vec<Option<AttachedDevice>>, Vec<String>> {
     if ports.is_empty() {
         return Ok(Vec::new());
     }
@@ -66,14 +69,14 @@ pub(crate) fn take_all(ports: &[Arc<DevicePort>], run_dir: &Arc<Folder>) -> Resu
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let (mut seats, mut wrong) = (Vec::new(), Vec::new());
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for port in ports {
-        match Seat::take(port, &mut netlink, run_dir) {
-            Ok(seat) => seats.push(seat),
+        match AttachedDevice::take(port, &mut netlink, run_dir) {
+            Ok(attached) => all.push(attached),
             Err(why) => wrong.push(named(port, why.into_text())),
         }
     }
-    if wrong.is_empty() { Ok(seats) } else { Err(wrong) }
+    if wrong.is_empty() { Ok(all) } else { Err(wrong) }
 }
 
 /// [`survey`], again for a while if a daemon that was killed may not be gone from the device yet.
@@ -81,7 +84,7 @@ fn patient_survey(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Dev
     patiently(|why| matches!(why, Unfit::Busy(_)), || survey(netlink, spec))
 }
 
-impl Seat {
+impl AttachedDevice {
     /// Takes the device of `port`. None: it is down; its name stands in the port's view.
     fn take(port: &DevicePort, netlink: &mut Netlink, run_dir: &Arc<Folder>) -> Result<Option<Self>, Unfit> {
         match port.device.kind {
@@ -112,11 +115,11 @@ impl Seat {
     }
 }
 
-/// Serves the port until the end is requested. `seat`: the device, if it is taken already.
-pub(crate) fn attend(
+/// Serves the port until the end is requested. `attached`: the device, if it is taken already.
+pub(crate) fn run(
     port: &Arc<DevicePort>,
     (fleet, pins): (&Fleet, &Pins),
-    seat: Option<Seat>,
+    attached: Option<AttachedDevice>,
     run_dir: &Arc<Folder>,
     stop: &Stop,
 ) {
@@ -125,18 +128,18 @@ pub(crate) fn attend(
         Ok(opened) => opened,
         Err(e) => return port.notes.warn(format_args!("the device can't be watched: {e}")),
     };
-    let mut attendant = Attendant { port, fleet, pins, run_dir, stop, netlink, news, seat: None, refused: None };
-    if let Some(seat) = seat {
-        attendant.sit_down(seat);
+    let mut worker = DeviceWorker { port, fleet, pins, run_dir, stop, netlink, news, attached: None, refused: None };
+    if let Some(attached) = attached {
+        worker.attach(attached);
     }
     while !stop.is_requested() {
-        attendant.look();
-        stop.wait([attendant.news.as_fd()], Some(LOOK_EVERY));
+        worker.look();
+        stop.wait([worker.news.as_fd()], Some(LOOK_EVERY));
     }
-    attendant.leave("the daemon ends");
+    worker.leave("the daemon ends");
 }
 
-struct Attendant<'a> {
+struct DeviceWorker<'a> {
     port: &'a DevicePort,
     fleet: &'a Fleet,
     pins: &'a Pins,
@@ -144,21 +147,21 @@ struct Attendant<'a> {
     stop: &'a Stop,
     netlink: Netlink,
     news: News,
-    seat: Option<Seat>,
+    attached: Option<AttachedDevice>,
     /// What was last said of a device that can't be taken.
     refused: Option<String>,
 }
 
-impl Attendant<'_> {
+impl DeviceWorker<'_> {
     /// Acts upon how things are now.
     fn look(&mut self) {
-        let Some(index) = self.seat.as_ref().map(|seat| seat.device.index) else {
+        let Some(index) = self.attached.as_ref().map(|attached| attached.device.index) else {
             // What is found is as new as can be.
             let _ = self.news.read();
             return self.try_to_take();
         };
         let how = self.how_gone(index);
-        if self.seat.as_ref().is_some_and(|seat| seat.opened.tap.is_some()) {
+        if self.attached.as_ref().is_some_and(|attached| attached.opened.tap.is_some()) {
             return self.look_after_tap(index, how);
         }
         match how {
@@ -174,11 +177,11 @@ impl Attendant<'_> {
 
     /// A tap lives as long as its file has a device, wherever that is.
     fn look_after_tap(&mut self, index: u32, how: Option<Gone>) {
-        let Some(seat) = &mut self.seat else { return };
-        if !seat.opened.tap.as_ref().is_some_and(TapWatch::is_there) {
+        let Some(attached) = &mut self.attached else { return };
+        if !attached.opened.tap.as_ref().is_some_and(TapWatch::is_there) {
             return self.lose("was removed");
         }
-        if seat.is_elsewhere {
+        if attached.is_elsewhere {
             return;
         }
         let device = Device::with_index(&mut self.netlink, index).ok().flatten();
@@ -186,8 +189,8 @@ impl Attendant<'_> {
             Some(device) => self.follow(&device),
             // Whether it is up there can't be seen, so it is taken to be.
             None => {
-                seat.is_elsewhere = true;
-                let device = Device { is_up: true, has_carrier: true, ..seat.device.clone() };
+                attached.is_elsewhere = true;
+                let device = Device { is_up: true, has_carrier: true, ..attached.device.clone() };
                 self.port.notes.info(format_args!("{} {}, and serves there", device.name, Gone::Moved.text()));
                 self.follow(&device);
             }
@@ -195,8 +198,8 @@ impl Attendant<'_> {
     }
 
     fn try_to_take(&mut self) {
-        match Seat::take(self.port, &mut self.netlink, self.run_dir) {
-            Ok(Some(seat)) => self.sit_down(seat),
+        match AttachedDevice::take(self.port, &mut self.netlink, self.run_dir) {
+            Ok(Some(attached)) => self.attach(attached),
             Ok(None) => self.wait_for(is_down(&self.port.device.device)),
             Err(why) => self.wait_for(why.into_text()),
         }
@@ -211,26 +214,26 @@ impl Attendant<'_> {
         }
     }
 
-    fn sit_down(&mut self, mut seat: Seat) {
-        let watches = seat.queues.as_mut().map(|queues| std::mem::take(&mut queues.watches));
+    fn attach(&mut self, mut attached: AttachedDevice) {
+        let watches = attached.queues.as_mut().map(|queues| std::mem::take(&mut queues.watches));
         self.port.link.opened(watches.unwrap_or_default());
         self.refused = None;
-        let (device, fetched) = (&seat.device, seat.opened.fetched);
+        let (device, fetched) = (&attached.device, attached.opened.fetched);
         self.port.link.update(|view| {
             view.show(device);
-            view.driver.clone_from(&seat.driver);
+            view.driver.clone_from(&attached.driver);
             view.fetched = fetched;
-            view.remarks.clone_from(&seat.opened.remarks);
+            view.remarks.clone_from(&attached.opened.remarks);
             view.n_taken += 1;
         });
-        let driver = if seat.driver.is_empty() { String::new() } else { format!(" ({})", seat.driver) };
+        let driver = if attached.driver.is_empty() { String::new() } else { format!(" ({})", attached.driver) };
         let fetched = fetched.map_or_else(String::new, |fetched| format!(": {}", FetchedReport::from(fetched)));
         self.port.notes.info(format_args!("{}{driver} is taken{fetched}", device.name));
-        for remark in &seat.opened.remarks {
+        for remark in &attached.opened.remarks {
             self.port.notes.warn(remark);
         }
         let device = device.clone();
-        self.seat = Some(seat);
+        self.attached = Some(attached);
         self.follow(&device);
     }
 
@@ -254,17 +257,17 @@ impl Attendant<'_> {
 
     /// Takes note of what changed at a device that is taken.
     fn follow(&mut self, device: &Device) {
-        let Some(seat) = &mut self.seat else { return };
-        if seat.device.name != device.name {
-            let (was, is, wished) = (&seat.device.name, &device.name, &self.port.device.device);
+        let Some(attached) = &mut self.attached else { return };
+        if attached.device.name != device.name {
+            let (was, is, wished) = (&attached.device.name, &device.name, &self.port.device.device);
             let then =
                 if is == wished { "" } else { "; it is kept, but the next start looks for it by the topology's name" };
             self.port.notes.warn(format_args!("{was} is called {is} now{then}"));
         }
-        seat.device = device.clone();
+        attached.device = device.clone();
         self.port.link.update(|view| view.show(device));
         let carries = device.is_up && device.has_carrier;
-        match (carries, seat.queues.is_some()) {
+        match (carries, attached.queues.is_some()) {
             (true, true) => self.raise(),
             (false, false) => {
                 self.lower();
@@ -287,9 +290,9 @@ impl Attendant<'_> {
     }
 
     fn raise(&mut self) {
-        let Some(seat) = &mut self.seat else { return };
-        let Some(Queues { rxqs, txqs, .. }) = seat.queues.take() else { return };
-        self.pins.meet_device(&self.port.spec.ingress, seat.device.index);
+        let Some(attached) = &mut self.attached else { return };
+        let Some(Queues { rxqs, txqs, .. }) = attached.queues.take() else { return };
+        self.pins.meet_device(&self.port.spec.ingress, attached.device.index);
         self.fleet.up(PortUp { ingress: self.port.spec.ingress, rxqs, txqs });
         let mut was_idle = false;
         self.port.link.update(|view| {
@@ -304,16 +307,16 @@ impl Attendant<'_> {
 
     /// Takes the queues back from the cores, and forgets who was heard by them.
     fn lower(&mut self) {
-        let Some(seat) = &mut self.seat else { return };
-        if seat.queues.is_none() {
+        let Some(attached) = &mut self.attached else { return };
+        if attached.queues.is_none() {
             let down = self.fleet.down(self.port.id());
             imbalances(&down).into_iter().for_each(|why| self.port.notes.warn(why));
             let PortDown { rxqs, txqs } = down;
-            seat.queues = Some(Queues { rxqs, txqs, watches: Vec::new() });
+            attached.queues = Some(Queues { rxqs, txqs, watches: Vec::new() });
             self.fleet.macs().rest(self.port.id());
             self.fleet.macs().forget_port(self.port.id());
         }
-        let why = idle_text(&seat.device);
+        let why = idle_text(&attached.device);
         self.port.link.update(|view| {
             view.standing = Standing::Idle;
             view.waits_for = Some(why);
@@ -322,7 +325,7 @@ impl Attendant<'_> {
 
     /// The device went.
     fn lose(&mut self, how: &str) {
-        let name = self.seat.as_ref().map(|seat| seat.device.name.clone()).unwrap_or_default();
+        let name = self.attached.as_ref().map(|attached| attached.device.name.clone()).unwrap_or_default();
         let said = format!("{name} {how}: waiting for {}", self.port.device.device);
         self.leave(&said);
         self.pins.gone(self.port.id());
@@ -338,7 +341,7 @@ impl Attendant<'_> {
     fn leave(&mut self, why: &str) {
         self.lower();
         self.port.link.closing();
-        drop(self.seat.take());
+        drop(self.attached.take());
         self.port.link.update(|view| {
             let (n_taken, lost) = (view.n_taken, view.lost);
             *view = DeviceView { n_taken, lost, waits_for: Some(why.to_owned()), ..DeviceView::default() };

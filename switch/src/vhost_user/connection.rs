@@ -19,9 +19,9 @@ use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut}
 
 use super::backoff::Visit;
 use super::closing::closes_at_once;
-use super::cores::Plane;
+use super::cores::DataPlane;
 use super::handler::Handler;
-use super::header::{BODY_MAX, Envelope, HEADER_BYTES, Stage};
+use super::header::{BODY_MAX, HEADER_BYTES, Header, Stage};
 use super::others::Others;
 use super::port::Port;
 use super::refusal::Refusal;
@@ -63,7 +63,7 @@ pub(crate) struct Served {
 /// Serves a front-end until it goes or has to. `listener`: where others may try to connect meanwhile; they are refused,
 /// and who came after this one had gone is given back. When this returns, the port is down, its memory unmapped, and every
 /// file of the front-end closed.
-pub(crate) fn serve<P: Plane>(
+pub(crate) fn serve<P: DataPlane>(
     stream: UnixStream,
     plane: P,
     port: &Port,
@@ -107,7 +107,7 @@ pub(crate) fn serve<P: Plane>(
     Served { end, visit: visit(has_run), successor }
 }
 
-struct Connection<'a, P: Plane> {
+struct Connection<'a, P: DataPlane> {
     peek: UnixStream,
     handler: Arc<Mutex<Handler<P>>>,
     requests: BackendReqHandler<Mutex<Handler<P>>>,
@@ -122,10 +122,10 @@ struct Connection<'a, P: Plane> {
     others: Others,
 }
 
-impl<P: Plane> Connection<'_, P> {
+impl<P: DataPlane> Connection<'_, P> {
     fn run(&mut self) -> End {
         loop {
-            match self.next_message().and_then(|(envelope, files)| self.handle(envelope, files)) {
+            match self.next_message().and_then(|(header, files)| self.handle(header, files)) {
                 Ok(()) => {}
                 Err(end) => return end,
             }
@@ -133,7 +133,7 @@ impl<P: Plane> Connection<'_, P> {
     }
 
     /// Waits until a message is there as a whole.
-    fn next_message(&mut self) -> Result<(Envelope, Vec<OwnedFd>), End> {
+    fn next_message(&mut self) -> Result<(Header, Vec<OwnedFd>), End> {
         let mut begun: Option<Instant> = None;
         loop {
             self.wait(begun.is_some());
@@ -142,7 +142,7 @@ impl<P: Plane> Connection<'_, P> {
             }
             match self.peek_message()? {
                 Peeked::Nothing => {}
-                Peeked::Whole(envelope, files) => return Ok((envelope, files)),
+                Peeked::Whole(header, files) => return Ok((header, files)),
                 Peeked::Part if is_hung_up(&self.peek) => return Err(End::Gone),
                 Peeked::Part if begun.get_or_insert_with(Instant::now).elapsed() < REST_WITHIN => {}
                 Peeked::Part => return Err(End::Closed("half a message came, and no more".to_owned())),
@@ -203,28 +203,28 @@ impl<P: Plane> Connection<'_, P> {
             Err(_) => return Err(End::Gone),
         };
         // Half a message is looked at again and again, and copies of its files would have to be closed each time.
-        let Some(envelope) = Self::parse(&bytes[..n])? else { return Ok(Peeked::Part) };
+        let Some(header) = Self::parse(&bytes[..n])? else { return Ok(Peeked::Part) };
         // If it has none, these may be the next message's: a look doesn't tell them apart, but what is read does.
-        let files = peek_files(&self.peek, &mut bytes[..envelope.total_bytes()]).map_err(|_| End::Gone)?;
-        Ok(Peeked::Whole(envelope, files))
+        let files = peek_files(&self.peek, &mut bytes[..header.total_bytes()]).map_err(|_| End::Gone)?;
+        Ok(Peeked::Whole(header, files))
     }
 
     /// The message that these bytes begin with. None: they are a part of one.
-    fn parse(bytes: &[u8]) -> Result<Option<Envelope>, End> {
+    fn parse(bytes: &[u8]) -> Result<Option<Header>, End> {
         let Some((header, body)) = bytes.split_first_chunk() else { return Ok(None) };
-        let envelope = Envelope::parse(*header).map_err(End::Closed)?;
-        if bytes.len() < envelope.total_bytes() {
+        let header = Header::parse(*header).map_err(End::Closed)?;
+        if bytes.len() < header.total_bytes() {
             return Ok(None);
         }
-        envelope.check_body(body).map_err(End::Closed)?;
-        Ok(Some(envelope))
+        header.check_body(body).map_err(End::Closed)?;
+        Ok(Some(header))
     }
 
-    fn handle(&mut self, envelope: Envelope, files: Vec<OwnedFd>) -> Result<(), End> {
-        self.stage = envelope.stage().unwrap_or(self.stage);
+    fn handle(&mut self, header: Header, files: Vec<OwnedFd>) -> Result<(), End> {
+        self.stage = header.stage().unwrap_or(self.stage);
         // Before anything else: even to close a copy of such a file may take long, and must not happen here.
         if !files.iter().all(closes_at_once) {
-            return self.refuse_files(envelope, files);
+            return self.refuse_files(header, files);
         }
         // The message has them as well, so this closes none of them for good.
         drop(files);
@@ -235,7 +235,7 @@ impl<P: Plane> Connection<'_, P> {
         self.rest()?;
         self.port.link.begin_message();
         let result =
-            if envelope.is_vring_enable() { self.take_vring_enable(envelope) } else { self.requests.handle_request() };
+            if header.is_vring_enable() { self.take_vring_enable(header) } else { self.requests.handle_request() };
         let mut handler = lock(&self.handler);
         self.has_run |= handler.device.runs();
         self.port.changes.made(handler.device.take_changes(), Instant::now());
@@ -244,11 +244,11 @@ impl<P: Plane> Connection<'_, P> {
             self.port.notes.info(note);
         }
         let Some(refusal) = handler.take_refusal() else {
-            return result.map_err(|error| end_of(&error, envelope));
+            return result.map_err(|error| end_of(&error, header));
         };
-        let text = format!("{} refused: {refusal}", envelope.name());
+        let text = format!("{} refused: {refusal}", header.name());
         self.port.link.set_refusal(refusal);
-        if result.is_err() && !(envelope.can_be_refused() && handler.acknowledges()) {
+        if result.is_err() && !(header.can_be_refused() && handler.acknowledges()) {
             return Err(End::Closed(text));
         }
         self.port.notes.warn(text);
@@ -256,7 +256,7 @@ impl<P: Plane> Connection<'_, P> {
     }
 }
 
-impl<P: Plane> Connection<'_, P> {
+impl<P: DataPlane> Connection<'_, P> {
     /// A front-end that changes its queues all the time waits, and one of whose files many are being closed.
     fn rest(&self) -> Result<(), End> {
         while let Some(rest) = self.port.changes.rest(Instant::now()) {
@@ -268,29 +268,29 @@ impl<P: Plane> Connection<'_, P> {
     }
 
     /// The message brings files that are neither eventfds nor memory: nothing takes such, and they may take long to close.
-    fn refuse_files(&mut self, envelope: Envelope, files: Vec<OwnedFd>) -> Result<(), End> {
-        let refusal = if envelope.carries_eventfd() {
+    fn refuse_files(&mut self, header: Header, files: Vec<OwnedFd>) -> Result<(), End> {
+        let refusal = if header.carries_eventfd() {
             Refusal::new("the front-end sent a file as kick or call that is not an eventfd")
         } else {
             let text = "its file is not memory that can be shared; start the guest with memory-backend-memfd,share=on";
             Refusal { text: text.to_owned(), is_memory: true }
         };
-        let text = format!("{} refused: {refusal}", envelope.name());
+        let text = format!("{} refused: {refusal}", header.name());
         self.port.link.set_refusal(refusal);
-        let taken = self.swallow(envelope);
+        let taken = self.swallow(header);
         self.port.closing.files(files);
         self.rest()?;
-        if !(taken && envelope.can_be_refused() && lock(&self.handler).acknowledges()) {
+        if !(taken && header.can_be_refused() && lock(&self.handler).acknowledges()) {
             return Err(End::Closed(text));
         }
         self.port.notes.warn(text);
-        self.acknowledge(envelope, false).map_err(|error| end_of(&error, envelope))
+        self.acknowledge(header, false).map_err(|error| end_of(&error, header))
     }
 
     /// Takes a message that has come as a whole, without its files, of which there are copies.
-    fn swallow(&self, envelope: Envelope) -> bool {
+    fn swallow(&self, header: Header) -> bool {
         let mut bytes = [0; HEADER_BYTES + BODY_MAX];
-        let bytes = &mut bytes[..envelope.total_bytes()];
+        let bytes = &mut bytes[..header.total_bytes()];
         let mut n = 0;
         while n < bytes.len() {
             match recv(&self.peek, &mut bytes[n..], RecvFlags::DONTWAIT) {
@@ -301,17 +301,17 @@ impl<P: Plane> Connection<'_, P> {
         true
     }
 
-    fn acknowledge(&self, envelope: Envelope, is_done: bool) -> Result<(), Error> {
-        let answer = envelope.acknowledgement(is_done);
+    fn acknowledge(&self, header: Header, is_done: bool) -> Result<(), Error> {
+        let answer = header.acknowledgement(is_done);
         let n_sent = send(&self.peek, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         if n_sent == Ok(answer.len()) { Ok(()) } else { Err(Error::Disconnected) }
     }
 
     /// SET_VRING_ENABLE, past the `vhost` crate: it takes it only behind a SET_FEATURES that acknowledges the protocol
     /// features, and QEMU enables a device's first queues before its driver has chosen any.
-    fn take_vring_enable(&mut self, envelope: Envelope) -> Result<(), Error> {
-        let mut bytes = [0; HEADER_BYTES + Envelope::VRING_STATE_BYTES];
-        if envelope.total_bytes() != bytes.len() {
+    fn take_vring_enable(&mut self, header: Header) -> Result<(), Error> {
+        let mut bytes = [0; HEADER_BYTES + Header::VRING_STATE_BYTES];
+        if header.total_bytes() != bytes.len() {
             return Err(Error::InvalidMessage);
         }
         // All of it has come, as `next_message` saw. Files that came with it, which none should, are closed by the kernel.
@@ -319,13 +319,13 @@ impl<P: Plane> Connection<'_, P> {
         if n < bytes.len() {
             return Err(Error::PartialMessage);
         }
-        let result = match Envelope::vring_state(&bytes) {
+        let result = match Header::vring_state(&bytes) {
             (index, 0) => lock(&self.handler).set_vring_enable(index, false),
             (index, 1) => lock(&self.handler).set_vring_enable(index, true),
             _ => Err(Error::InvalidParam),
         };
-        if envelope.needs_reply() && lock(&self.handler).acknowledges() {
-            self.acknowledge(envelope, result.is_ok())?;
+        if header.needs_reply() && lock(&self.handler).acknowledges() {
+            self.acknowledge(header, result.is_ok())?;
         }
         result
     }
@@ -347,13 +347,13 @@ fn peek_files(stream: &UnixStream, bytes: &mut [u8]) -> rustix::io::Result<Vec<O
 enum Peeked {
     Nothing,
     Part,
-    Whole(Envelope, Vec<OwnedFd>),
+    Whole(Header, Vec<OwnedFd>),
 }
 
 /// What an error of the crate means: the stream is at an end, or can't be understood any more.
-fn end_of(error: &Error, envelope: Envelope) -> End {
+fn end_of(error: &Error, header: Header) -> End {
     match error {
         Error::Disconnected | Error::PartialMessage | Error::SocketBroken(_) => End::Gone,
-        other => End::Closed(format!("{}: {other}", envelope.name())),
+        other => End::Closed(format!("{}: {other}", header.name())),
     }
 }

@@ -1,6 +1,6 @@
 //! What control needs of the polling cores, as a trait, so that the vhost-user state machine runs in a test without any.
 //!
-//! [`FleetPlane`] is the real one: the only place where queues are built and handed to the cores.
+//! [`FleetPort`] is the real one: the only place where queues are built and handed to the cores.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use pmd::{Fleet, GuestFault, SetupError};
 use crate::pins::Pins;
 
 /// The polling cores, as one port's control thread sees them.
-pub(crate) trait Plane {
+pub(crate) trait DataPlane {
     /// Lets the cores poll these queues of the port, which is down. Those that can't be built are left out.
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised;
 
@@ -42,7 +42,7 @@ pub(crate) struct Parked {
     pub(crate) fault: Option<GuestFault>,
 }
 
-/// What came of [`Plane::up`], by queue index, as far as it is worth a word.
+/// What came of [`DataPlane::up`], by queue index, as far as it is worth a word.
 #[derive(Debug, Default)]
 pub(crate) struct Raised {
     /// Queues that can't be built, and why.
@@ -53,13 +53,13 @@ pub(crate) struct Raised {
 
 /// One port of the fleet.
 #[derive(Clone, Debug)]
-pub(crate) struct FleetPlane {
+pub(crate) struct FleetPort {
     fleet: Arc<Fleet>,
     pins: Arc<Pins>,
     ingress: Ingress,
 }
 
-impl FleetPlane {
+impl FleetPort {
     /// The port that `ingress` describes.
     pub(crate) fn new(fleet: Arc<Fleet>, pins: Arc<Pins>, ingress: Ingress) -> Self {
         Self { fleet, pins, ingress }
@@ -70,7 +70,7 @@ impl FleetPlane {
     }
 }
 
-impl Plane for FleetPlane {
+impl DataPlane for FleetPort {
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
         let (mut rxqs, mut txqs, mut raised) = (Vec::new(), Vec::new(), Raised::default());
         let features = Features::from_bits(features);

@@ -1,6 +1,6 @@
 //! What a front-end has set up so far, and which queues may run.
 //!
-//! Every change of what a running queue rests on happens between [`Plane::down`] and [`Plane::up`]; a refused message
+//! Every change of what a running queue rests on happens between [`DataPlane::down`] and [`DataPlane::up`]; a refused message
 //! changes nothing. Old memory is unmapped after no core uses it, by the control thread that owns this value.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pmd::port::vhost::FEATURES;
 use pmd::shm::{GuestMemory, RegionSpec};
 
-use super::cores::{Parked, Plane};
+use super::cores::{DataPlane, Parked};
 use super::queue::{Kick, Queue, Rings, eventfd, is_sent_by, spec};
 use super::refusal::{Refusal, Result};
 use super::regions::Regions;
@@ -24,7 +24,7 @@ const RING_MAX: u32 = 32_768;
 
 /// A front-end's device.
 #[derive(Debug)]
-pub(crate) struct Device<P: Plane> {
+pub(crate) struct Device<P: DataPlane> {
     plane: P,
     offered: u64,
     features: Option<u64>,
@@ -40,7 +40,7 @@ pub(crate) struct Device<P: Plane> {
     notes: Vec<String>,
 }
 
-impl<P: Plane> Device<P> {
+impl<P: DataPlane> Device<P> {
     /// Nothing set up; `n_pairs` queue pairs, at most 16.
     pub(crate) fn new(plane: P, n_pairs: u16, offered_protocol: u64) -> Self {
         let n_pairs = n_pairs.clamp(1, 16);

@@ -33,9 +33,9 @@ struct Cores {
 
 /// Cores that poll nothing. Rings in the upper half of user memory can't be built.
 #[derive(Clone, Debug, Default)]
-struct FakePlane(Rc<RefCell<Cores>>);
+struct FakeDataPlane(Rc<RefCell<Cores>>);
 
-impl Plane for FakePlane {
+impl DataPlane for FakeDataPlane {
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
         let mut cores = self.0.borrow_mut();
         assert!(cores.up.is_empty() && cores.discarding.is_empty(), "a port that is up was brought up");
@@ -81,8 +81,8 @@ impl Plane for FakePlane {
     }
 }
 
-fn device(n_pairs: u16) -> (Device<FakePlane>, FakePlane) {
-    let plane = FakePlane::default();
+fn device(n_pairs: u16) -> (Device<FakeDataPlane>, FakeDataPlane) {
+    let plane = FakeDataPlane::default();
     (Device::new(plane.clone(), n_pairs, OFFERED), plane)
 }
 
@@ -105,14 +105,14 @@ fn rings(desc: u64) -> Rings {
 }
 
 /// All that a queue needs but its kick and to be enabled.
-fn set_up(device: &mut Device<FakePlane>, index: u32) {
+fn set_up(device: &mut Device<FakeDataPlane>, index: u32) {
     device.set_size(index, 256).unwrap();
     device.set_base(index, 100).unwrap();
     device.set_rings(index, rings(0)).unwrap();
 }
 
 /// A device with features, memory, and one pair that runs.
-fn running() -> (Device<FakePlane>, FakePlane) {
+fn running() -> (Device<FakeDataPlane>, FakeDataPlane) {
     let (mut device, plane) = device(1);
     device.set_features(VERSION_1 | F_PROTOCOL_FEATURES).unwrap();
     device.add_region(region(0)).unwrap();
@@ -128,7 +128,7 @@ fn running() -> (Device<FakePlane>, FakePlane) {
 #[test]
 fn port_rests_while_no_receive_ring_is_started_and_not_for_less() {
     let (mut device, plane) = running();
-    let is_resting = |plane: &FakePlane| plane.0.borrow().is_resting;
+    let is_resting = |plane: &FakeDataPlane| plane.0.borrow().is_resting;
     device.stop_queue(1).unwrap();
     assert!(!is_resting(&plane), "what the guest sends says nothing");
     device.set_enabled(0, false).unwrap();
@@ -151,7 +151,7 @@ fn port_rests_while_no_receive_ring_is_started_and_not_for_less() {
 #[test]
 fn queue_runs_when_all_of_it_is_there_and_not_before() {
     let (mut device, plane) = device(1);
-    let is_up = |plane: &FakePlane| !plane.0.borrow().up.is_empty();
+    let is_up = |plane: &FakeDataPlane| !plane.0.borrow().up.is_empty();
     device.set_enabled(1, true).unwrap();
     device.set_kick(1, None).unwrap();
     device.set_features(VERSION_1 | F_PROTOCOL_FEATURES).unwrap();
@@ -187,7 +187,7 @@ fn stopped_queue_says_where_it_stands_and_the_other_goes_on_there() {
 fn queue_that_was_stopped_for_a_fault_runs_again_only_when_it_is_set_up_anew() {
     let (mut device, plane) = running();
     plane.0.borrow_mut().faulty = Some((1, GuestFault::AvailTooFar));
-    let runs = |plane: &FakePlane| plane.0.borrow().up.iter().map(|(index, _)| *index).collect::<Vec<_>>();
+    let runs = |plane: &FakeDataPlane| plane.0.borrow().up.iter().map(|(index, _)| *index).collect::<Vec<_>>();
     device.set_call(0, Some(event())).unwrap();
     assert_eq!(runs(&plane), [0], "the other queue's change brought the port up anew");
     plane.0.borrow_mut().faulty = None;
@@ -374,8 +374,8 @@ fn what_is_said_of_one_pair_while_another_runs_stops_it_at_most_for_a_moment() {
 #[test]
 fn transmit_queue_discards_only_between_its_first_enabling_and_the_next() {
     let (mut device, plane) = device(1);
-    let discards = |plane: &FakePlane| plane.0.borrow().discarding.iter().map(|queue| queue.0).collect::<Vec<_>>();
-    let runs = |plane: &FakePlane| plane.0.borrow().up.iter().map(|queue| queue.0).collect::<Vec<_>>();
+    let discards = |plane: &FakeDataPlane| plane.0.borrow().discarding.iter().map(|queue| queue.0).collect::<Vec<_>>();
+    let runs = |plane: &FakeDataPlane| plane.0.borrow().up.iter().map(|queue| queue.0).collect::<Vec<_>>();
     device.set_features(VERSION_1 | F_PROTOCOL_FEATURES).unwrap();
     device.add_region(region(0)).unwrap();
     (0..2).for_each(|index| set_up(&mut device, index));
@@ -515,7 +515,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn take(device: &mut Device<FakePlane>, step: Step) -> Result<()> {
+fn take(device: &mut Device<FakeDataPlane>, step: Step) -> Result<()> {
     match step {
         Step::Features(bits) => device.set_features(bits),
         Step::Add(slot) => device.add_region(region(slot)),

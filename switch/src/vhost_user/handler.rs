@@ -15,21 +15,21 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 
 use pmd::shm::RegionSpec;
 
-use super::cores::Plane;
+use super::cores::DataPlane;
 use super::device::Device;
 use super::queue::Rings;
 use super::refusal::Refusal;
 
 /// A device behind the `vhost` crate.
 #[derive(Debug)]
-pub(crate) struct Handler<P: Plane> {
+pub(crate) struct Handler<P: DataPlane> {
     /// What the messages are about.
     pub(crate) device: Device<P>,
     /// Why the last message was refused, until it is taken.
     refusal: Option<Refusal>,
 }
 
-impl<P: Plane> Handler<P> {
+impl<P: DataPlane> Handler<P> {
     /// For a front-end that has said nothing yet.
     pub(crate) fn new(plane: P, n_pairs: u16) -> Self {
         Self { device: Device::new(plane, n_pairs, protocol_features().bits()), refusal: None }
@@ -65,7 +65,7 @@ fn protocol_features() -> VhostUserProtocolFeatures {
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
 }
 
-impl<P: Plane> VhostUserBackendReqHandlerMut for Handler<P> {
+impl<P: DataPlane> VhostUserBackendReqHandlerMut for Handler<P> {
     fn set_owner(&mut self) -> Result<()> {
         Ok(())
     }

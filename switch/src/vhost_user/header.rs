@@ -26,7 +26,7 @@ const VRING_FD_BITS: u64 = 0x1ff;
 
 /// A message's header, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Envelope {
+pub(crate) struct Header {
     request: u32,
     needs_reply: bool,
     body_bytes: usize,
@@ -57,7 +57,7 @@ impl Stage {
     }
 }
 
-impl Envelope {
+impl Header {
     /// The header of a message.
     ///
     /// # Errors
@@ -224,8 +224,7 @@ mod tests {
     #[test]
     fn front_end_that_left_is_said_to_have_left_after_what_it_said_last() {
         let stage = |requests: &[u32]| {
-            let mut said =
-                requests.iter().filter_map(|&request| Envelope::parse(header(request, 1, 0)).unwrap().stage());
+            let mut said = requests.iter().filter_map(|&request| Header::parse(header(request, 1, 0)).unwrap().stage());
             said.next_back().unwrap_or_default().left_after(1)
         };
         // QEMU 7.2 with two queue pairs, of which the port has one.
@@ -238,26 +237,26 @@ mod tests {
     #[test]
     fn headers_that_no_front_end_sends_are_refused() {
         for (flags, size) in [(0, 0), (2, 0), (3, 0), (5, 0), (0x1, 4097), (0x1, u32::MAX)] {
-            assert!(Envelope::parse(header(1, flags, size)).is_err(), "{flags:#x} {size}");
+            assert!(Header::parse(header(1, flags, size)).is_err(), "{flags:#x} {size}");
         }
-        assert_eq!(Envelope::parse(header(1, 0x1, 4096)).unwrap().total_bytes(), 4108);
+        assert_eq!(Header::parse(header(1, 0x1, 4096)).unwrap().total_bytes(), 4108);
     }
 
     #[test]
     fn acknowledgement_is_a_reply_of_eight_bytes_that_says_zero_for_done() {
-        let enable = Envelope::parse(header(18, 0x9, 8)).unwrap();
+        let enable = Header::parse(header(18, 0x9, 8)).unwrap();
         assert!(enable.is_vring_enable() && enable.needs_reply());
         let expected = |done: u8| [18, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, done, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(enable.acknowledgement(true), expected(0));
         assert_eq!(enable.acknowledgement(false), expected(1));
         let mut message = [0; 20];
         (message[12], message[16]) = (3, 1);
-        assert_eq!(Envelope::vring_state(&message), (3, 1));
+        assert_eq!(Header::vring_state(&message), (3, 1));
     }
 
     #[test]
     fn only_what_is_acknowledged_can_be_refused() {
-        let can = |request, flags| Envelope::parse(header(request, flags, 0)).unwrap().can_be_refused();
+        let can = |request, flags| Header::parse(header(request, flags, 0)).unwrap().can_be_refused();
         assert!(can(2, 0x9), "SET_FEATURES that asks for an answer");
         assert!(!can(2, 0x1), "it does not ask");
         assert!(!can(11, 0x9), "GET_VRING_BASE is answered by a value");
@@ -265,12 +264,12 @@ mod tests {
 
     #[test]
     fn queue_number_of_an_fd_message_is_not_cut_to_eight_bits() {
-        let kick = Envelope::parse(header(12, 0x1, 8)).unwrap();
+        let kick = Header::parse(header(12, 0x1, 8)).unwrap();
         assert!(kick.check_body(&0x1ff_u64.to_le_bytes()).is_ok());
         for word in [0x200_u64, 0x1_0001, u64::MAX] {
             assert!(kick.check_body(&word.to_le_bytes()).is_err(), "{word:#x}");
         }
-        let other = Envelope::parse(header(2, 0x1, 8)).unwrap();
+        let other = Header::parse(header(2, 0x1, 8)).unwrap();
         assert!(other.check_body(&u64::MAX.to_le_bytes()).is_ok());
     }
 }

@@ -10,7 +10,7 @@ use pmd::sys::peer_process;
 use super::backoff::{Backoff, Visit};
 use super::closing::Closing;
 use super::connection::{End, Served, serve};
-use super::cores::Plane;
+use super::cores::DataPlane;
 use super::header::Stage;
 use super::port::{LastEnd, Port};
 use crate::base::socket::{Listening, is_hung_up, open_stream};
@@ -24,15 +24,15 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 const CLOSED_MAX: usize = 1024;
 
 /// Serves the port's front-ends, one at a time. `listening`: where they connect; none: this side connects.
-pub(crate) fn attend<P: Plane + Clone>(port: &Port, plane: &P, listening: Option<&Listening>, stop: &Stop) {
-    let attendant = Attendant { port, plane, listening, stop, backoff: Backoff::default() };
+pub(crate) fn run<P: DataPlane + Clone>(port: &Port, plane: &P, listening: Option<&Listening>, stop: &Stop) {
+    let worker = Worker { port, plane, listening, stop, backoff: Backoff::default() };
     match listening {
-        Some(listening) => attendant.listen(listening.listener()),
-        None => attendant.connect(),
+        Some(listening) => worker.listen(listening.listener()),
+        None => worker.connect(),
     }
 }
 
-struct Attendant<'a, P: Plane + Clone> {
+struct Worker<'a, P: DataPlane + Clone> {
     port: &'a Port,
     plane: &'a P,
     listening: Option<&'a Listening>,
@@ -40,7 +40,7 @@ struct Attendant<'a, P: Plane + Clone> {
     backoff: Backoff,
 }
 
-impl<P: Plane + Clone> Attendant<'_, P> {
+impl<P: DataPlane + Clone> Worker<'_, P> {
     fn listen(mut self, listener: &UnixListener) {
         while !self.stop.is_requested() {
             self.stop.wait([listener.as_fd()], None);
