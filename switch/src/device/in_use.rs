@@ -6,7 +6,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::netlink::link::Device;
-use super::netlink::socket::{Netlink, attributes, kind, u16_at, u32_at};
+use super::netlink::message::{attributes, kind, u16_at, u32_at};
+use super::netlink::socket::Netlink;
 
 /// Bytes of `ifaddrmsg` and of `rtmsg`.
 const ADDR_HEAD: usize = 8;
@@ -116,7 +117,7 @@ fn is_link_local(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::socket::attribute;
+    use super::super::netlink::message::attribute;
     use super::*;
 
     fn addr(index: u8, prefix: u8, attributes: &[Vec<u8>]) -> Vec<u8> {

@@ -6,13 +6,15 @@
 //! - `in_use`: that the host itself doesn't use it
 //! - `worker`: a device's control thread: attached, watched, lost, attached again
 //! - `setup`: promiscuity, offloads and queues; `offloads`: which, `channels`: how many; `restore`: what was changed, noted to be put back; `note`: what such a note may say
+//! - `attached`: a device from its set-up until it is restored
 //! - `attach`: sockets and program, in the best mode there is
 //! - `ledger`: whether their frames come back from the cores
 //! - `port`: a device as all of control shares it; `health`: how it stands, and what was lost
 //! - `capabilities`: the capabilities that devices require
 //! - `netlink`: what the kernel says of devices, addresses and routes
 
-pub(crate) mod attach;
+mod attach;
+pub(crate) mod attached;
 pub(crate) mod capabilities;
 pub(crate) mod channels;
 pub(crate) mod health;

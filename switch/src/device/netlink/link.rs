@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::socket::{Message, Netlink, attribute, attributes, kind, text, u32_at, u64_at};
+use super::message::{Message, attribute, attributes, kind, text, u32_at, u64_at};
+use super::socket::Netlink;
 
 /// Bytes of `ifinfomsg`.
 const HEAD: usize = 16;

@@ -1,4 +1,5 @@
 //! What the kernel says of devices, addresses and routes.
 
 pub(crate) mod link;
+pub(crate) mod message;
 pub(crate) mod socket;

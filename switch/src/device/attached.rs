@@ -1,0 +1,101 @@
+//! A device whose frames come to the switch, from its set-up until it is restored.
+
+use std::sync::Arc;
+
+use super::attach::{Opened, Queues, open, open_tap};
+use super::netlink::link::Device;
+use super::netlink::socket::Netlink;
+use super::port::DevicePort;
+use super::probe::{Unfit, survey, survey_device};
+use super::restore::patiently;
+use super::setup::Prepared;
+use crate::base::folder::Folder;
+use crate::plan::devices::{DeviceKind, DeviceSpec};
+
+/// A device that was taken. Fields go in this order: the program, the sockets, then everything is put back.
+#[derive(Debug)]
+pub(crate) struct AttachedDevice {
+    pub(super) device: Device,
+    pub(super) opened: Opened,
+    /// The queues while the cores don't have them.
+    pub(super) queues: Option<Queues>,
+    pub(super) driver: String,
+    /// Whether it is a tap that was moved into another network namespace: it serves there, unseen from here.
+    pub(super) is_elsewhere: bool,
+    /// None: it is a tap, of which nothing is changed.
+    _prepared: Option<Prepared>,
+}
+
+/// Takes every device that is there and up, for the start: all that is wrong is said at once. None: it is down.
+///
+/// # Errors
+/// A sentence for each; nothing is taken then.
+pub(crate) fn attach_all(
+    ports: &[Arc<DevicePort>],
+    run_dir: &Arc<Folder>,
+) -> Result<Vec<Option<AttachedDevice>>, Vec<String>> {
+    if ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A tap may be open to a user who has no privileges.
+    if ports.iter().any(|port| port.device.kind == DeviceKind::AfXdp) {
+        super::capabilities::check().map_err(|why| vec![why])?;
+    }
+    let mut netlink = Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
+    let named = |port: &DevicePort, why: String| format!("{}: {why}", port.spec.name);
+    // First without changing anything.
+    let look =
+        |port: &Arc<DevicePort>| Some(named(port, patient_survey(&mut netlink, &port.device).err()?.into_text()));
+    let wrong: Vec<_> = ports.iter().filter_map(look).collect();
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
+    for port in ports {
+        match AttachedDevice::attach(port, &mut netlink, run_dir) {
+            Ok(attached) => all.push(attached),
+            Err(why) => wrong.push(named(port, why.into_text())),
+        }
+    }
+    if wrong.is_empty() { Ok(all) } else { Err(wrong) }
+}
+
+/// [`survey`], again for a while if a daemon that was killed may not be gone from the device yet.
+fn patient_survey(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
+    patiently(|why| matches!(why, Unfit::Busy(_)), || survey(netlink, spec))
+}
+
+impl AttachedDevice {
+    /// Takes the device of `port`. None: it is down; its name stands in the port's view.
+    pub(super) fn attach(
+        port: &DevicePort,
+        netlink: &mut Netlink,
+        run_dir: &Arc<Folder>,
+    ) -> Result<Option<Self>, Unfit> {
+        match port.device.kind {
+            DeviceKind::AfXdp => Self::attach_device(port, netlink, run_dir),
+            DeviceKind::Tap => Self::attach_tap(port, netlink).map(Some),
+        }
+    }
+
+    fn attach_tap(port: &DevicePort, netlink: &mut Netlink) -> Result<Self, Unfit> {
+        survey(netlink, &port.device)?;
+        let (opened, queues) = open_tap(port.id(), &port.device.device).map_err(Unfit::Wrong)?;
+        let device = Device::named(netlink, &port.device.device).ok().flatten();
+        let device = device.ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.device.device)))?;
+        let (queues, driver) = (Some(queues), "tun".to_owned());
+        Ok(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: None })
+    }
+
+    fn attach_device(port: &DevicePort, netlink: &mut Netlink, run_dir: &Arc<Folder>) -> Result<Option<Self>, Unfit> {
+        let device = survey_device(netlink, &port.device)?;
+        if !device.is_up {
+            port.link.update(|view| view.show(&device));
+            return Ok(None);
+        }
+        let mut prepared = Prepared::prepare(run_dir, &device, port.device.queues).map_err(Unfit::Wrong)?;
+        let (opened, queues) = open(port.id(), &device, &port.device, &mut prepared).map_err(Unfit::Wrong)?;
+        let (driver, queues) = (prepared.driver.clone(), Some(queues));
+        Ok(Some(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: Some(prepared) }))
+    }
+}
