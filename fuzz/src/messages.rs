@@ -36,7 +36,7 @@ pub fn run(data: &[u8]) {
         n_messages += 1;
     }
     ours.shutdown(Shutdown::Write).expect("an open socket");
-    switch::fuzzing::serve(theirs, n_pairs);
+    weir::fuzzing::serve(theirs, n_pairs);
     let mut answers = Vec::new();
     // A connection that was closed with something left unread is reset; what was answered before that can be read.
     let _ = ours.read_to_end(&mut answers);
