@@ -6,6 +6,7 @@ mod addresses;
 mod blocking;
 mod bounds;
 mod cores;
+mod damaged;
 mod disabled;
 mod flood_budget;
 mod floods;

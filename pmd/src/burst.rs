@@ -7,7 +7,7 @@
 use crate::limits::{Allowance, Amount};
 use crate::offload::{Wishes, becomes};
 use crate::ring::chain::{Budget, Pieces};
-use crate::shm::Piece;
+use crate::shm::{Piece, damage};
 use arrayvec::ArrayVec;
 use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{Action, DropReason, HEADER_MAX, Header, PortId};
@@ -334,6 +334,8 @@ impl Burst {
 
 fn for_each_piece(first: Piece, more: (u16, u16), pieces: &Pieces, mut visit: impl FnMut(Piece) -> bool) {
     let (start, n) = (usize::from(more.0), usize::from(more.1));
+    // Behind one that is gone others may be too, each of which would cost a signal.
+    let mut visit = |piece: Piece| visit(if damage::was_met() { damage::zeros(piece.len()) } else { piece });
     if visit(first) {
         let _ = pieces[start..start + n].iter().all(|&piece| visit(piece));
     }

@@ -306,13 +306,20 @@ pub(crate) fn map_shared(file: &File, offset: u64, len: usize) -> io::Result<*mu
     Ok(base.cast())
 }
 
-/// Ends a mapping.
+/// Bytes that are unmapped at once. The kernel lets nobody change the process's mappings meanwhile, a signal handler on a core neither, and
+/// takes 0.2 us for each page that was touched.
+const UNMAPPED_AT_ONCE: usize = 4 << 20;
+
+/// Ends a mapping of pages of `page` bytes.
 ///
 /// # Safety
 /// Nobody uses these addresses any more.
-pub(crate) unsafe fn unmap(base: *mut u8, len: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { libc::munmap(base.cast(), len) };
+pub(crate) unsafe fn unmap(base: *mut u8, len: usize, page: usize) {
+    let step = UNMAPPED_AT_ONCE.max(page);
+    for at in (0..len).step_by(step) {
+        // SAFETY: the caller's promise; what was unmapped before, which may be somebody else's by now, is left out.
+        unsafe { libc::munmap(base.wrapping_add(at).cast(), step.min(len - at)) };
+    }
 }
 
 /// Makes pages present, off the core, so that the core does not fault on them one by one.

@@ -6,6 +6,7 @@ use crate::burst::{BURST_MAX, Burst};
 use crate::gate::SHUT_MIN;
 use crate::poll::{Core, Turn, next_burst};
 use crate::send::Sender;
+use crate::shm::damage;
 use crate::sys;
 use crate::time::Nanos;
 use flowtable::{Action, DropReason, Networks, PortId, Tuple};
@@ -23,6 +24,8 @@ impl Core {
         if now < self.queues.due_at {
             return turn.opens(self.queues.due_at);
         }
+        // What is held is in memory of our own.
+        damage::forget();
         let then = sys::cycles();
         let (mut due_at, mut place) = (Nanos::MAX, 0);
         while let Some(live) = self.queues.live.get(place) {

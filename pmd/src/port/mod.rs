@@ -29,7 +29,7 @@ use crate::limits::{Allowance, Limit, VmLimits};
 use crate::ring::QueueSpec;
 use crate::ring::frames::Ledger;
 use crate::ring::split::SplitRing;
-use crate::shm::GuestMemory;
+use crate::shm::{GuestMemory, damage};
 use crate::time::Nanos;
 use afxdp::{AfXdpRx, AfXdpTx};
 use flowtable::{DropReason, Ingress, PortId};
@@ -191,6 +191,7 @@ impl RxQueue {
     /// `burst`.
     #[inline(always)]
     pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance, stats: &crate::stats::PortStats) -> usize {
+        damage::forget();
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.peek(burst, allowance, stats),
             other => other.peek(burst, allowance),

@@ -2,7 +2,7 @@
 
 use super::split::{Descriptor, INDIRECT, NEXT, SplitRing, WRITE};
 use crate::error::GuestFault;
-use crate::shm::{GuestMemory, Piece};
+use crate::shm::{GuestMemory, Piece, damage};
 use arrayvec::ArrayVec;
 
 /// Pieces that one burst or one chain may have.
@@ -238,7 +238,8 @@ fn copy_table(memory: &GuestMemory, table: Descriptor, to: &mut [[u64; 2]]) -> R
     let is_inside = memory.pieces(table.addr, table.len, |piece| {
         let mut bytes = [0; 16];
         let mut rest = piece;
-        while rest.len() > 0 {
+        // Where it is gone, the next piece of it may be too.
+        while rest.len() > 0 && !damage::was_met() {
             // An entry may begin in one region and end in the next.
             let within = n_copied % 16;
             let n = (16 - within).min(rest.len() as usize);
@@ -255,7 +256,7 @@ fn copy_table(memory: &GuestMemory, table: Descriptor, to: &mut [[u64; 2]]) -> R
             n_copied += n;
             rest = rest.behind(u32::try_from(n).unwrap_or(0));
         }
-        true
+        !damage::was_met()
     });
     if is_inside { Ok(()) } else { Err(GuestFault::OutsideMemory) }
 }

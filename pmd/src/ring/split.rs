@@ -8,7 +8,7 @@ use crate::calls::{Calls, call_bit, error_bit};
 use crate::error::{GuestFault, SetupError};
 use crate::shm::guest::Window;
 use crate::shm::{
-    GuestMemory, Piece, load_u16, load_u32, load_u64, prefetch, store_four_if_different, store_u32, store_u64,
+    Damage, GuestMemory, Piece, load_u16, load_u32, load_u64, prefetch, store_four_if_different, store_u32, store_u64,
 };
 use crate::sys::EventFd;
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub struct SplitRing {
     /// The part of guest memory that the last translation led to.
     pub(crate) window: Window,
     pub(crate) memory: Arc<GuestMemory>,
+    /// Whether that memory is gone.
+    damage: Arc<Damage>,
     /// An indirect table, copied before use.
     pub(crate) table: Vec<[u64; 2]>,
     /// The chain that was walked last leads to memory that is not to be touched yet: it is to be walked again later.
@@ -144,6 +146,7 @@ impl SplitRing {
             options,
             kicks_wanted: true,
             window: Window::EMPTY,
+            damage: memory.damage().clone(),
             memory,
             table,
             waits: false,
@@ -176,6 +179,12 @@ impl SplitRing {
     /// What it was set up from.
     pub fn spec(&self) -> &QueueSpec {
         &self.spec
+    }
+
+    /// Whether some of the guest's memory is gone: none of it is to be touched any more.
+    #[inline(always)]
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damage.is_done()
     }
 
     /// Whether VIRTIO_F_INDIRECT_DESC was negotiated.
@@ -221,11 +230,14 @@ impl SplitRing {
     /// Whether something waits, asked afresh. For the last look before sleeping.
     pub(crate) fn has_more(&self) -> bool {
         // SAFETY: as in `available`.
-        unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire) != self.next
+        !self.is_damaged() && unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire) != self.next
     }
 
     /// How many entries wait, asked afresh and noted nowhere; none if the index means nothing.
     pub(crate) fn n_waiting(&self) -> u16 {
+        if self.is_damaged() {
+            return 0;
+        }
         // SAFETY: as in `available`, whose order this has too.
         let n = unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire).wrapping_sub(self.next);
         if n > self.size() { 0 } else { n }
@@ -384,6 +396,9 @@ impl SplitRing {
     /// Asks the guest to kick for whatever it adds from now on, or not to. After asking, [`SplitRing::has_more`] has to be
     /// looked at once more.
     pub(crate) fn want_kicks(&mut self, wanted: bool) {
+        if self.is_damaged() {
+            return;
+        }
         let event_at = 4 + 8 * usize::from(self.size());
         if self.options.event_idx {
             // An old event word asks for one kick in 65,536; so nothing needs to be written to end it.

@@ -1,19 +1,25 @@
 //! A front-end that cuts its file short under our mapping must not take the process with it.
 //!
 //! Touching such a page raises SIGBUS. The handler finds the mapping in a table that is read without a lock, puts empty
-//! private pages over a part of it ([`WINDOW`]) and marks it as damaged: the core reads zeros there from then on, and control, which looks at
-//! the mark, closes that front-end's connection. What was in that part's place goes page by page, on the core, so it must not be long: 0.2 us
-//! a page. Until control comes, other parts cost a signal each, which counts as the front-end's page faults (`page_faults`).
+//! private pages over a part of it ([`WINDOW`]) and marks the guest's memory as damaged ([`super::damage`]): the core reads zeros there from then
+//! on, and control, which looks at the mark, closes that front-end's connection. What was in that part's place goes page by page, on the core,
+//! so it must not be long: 0.2 us a page. Another part would cost a signal more, so cores look at the mark too, before they touch
+//! anything of such a guest again.
 //!
 //! Of a mapping of large pages, where one that was taken away raises the same signal, it is that page alone, which [`super::pager`] puts
 //! back. A SIGBUS anywhere else goes to whoever handled it before.
+//!
+//! A part makes two mappings more of one, and the kernel allows a process so many (`vm.max_map_count`). A handler that has no more of them
+//! can't go on, and the process ends. So guests get three in four of them, and beyond [`PARTS_MAX`] parts, or where the kernel refuses one,
+//! the whole mapping is replaced, which needs none: it may take long, but nobody dies of it.
 
+use super::damage::{self, Damage};
 use super::presence::Presence;
 use super::slot::{Put, Slot};
 use crate::sys::userfault::put_empty_pages as put_pages;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Mappings at a time, of all guests together. A slot that was never used is a page that was never touched.
@@ -23,10 +29,25 @@ const OF_A_PORT_MAX: usize = 256;
 /// Mappings that every front-end needs (VHOST_MEMORY_BASELINE_NREGIONS).
 const OF_A_PORT_MIN: usize = 8;
 
+/// What the kernel allows a process if nobody changed it.
+const MAP_COUNT: usize = 65_530;
+/// Parts that are put for good, of all guests together, two mappings each; cores stop at the first of a guest.
+const PARTS_MAX: usize = 2048;
+
 /// Mappings that each of so many ports may have at a time, so that no front-end can use up another's: new memory is mapped
 /// before the old one goes, so each may need twice that for a moment.
 pub fn mappings_of_a_port(n_ports: usize) -> usize {
-    (N_SLOTS / 2 / n_ports.max(1)).clamp(OF_A_PORT_MIN, OF_A_PORT_MAX)
+    (n_slots() / 2 / n_ports.max(1)).clamp(OF_A_PORT_MIN, OF_A_PORT_MAX)
+}
+
+/// Mappings that all guests together may have, whose parts, threads and files of our own need the rest of what the kernel allows.
+fn n_slots() -> usize {
+    static N: OnceLock<usize> = OnceLock::new();
+    *N.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        let allowed = text.and_then(|text| text.trim().parse().ok()).unwrap_or(MAP_COUNT);
+        (allowed / 4 * 3).min(N_SLOTS)
+    })
 }
 
 /// Bytes of a small page.
@@ -39,10 +60,13 @@ static SLOTS: [Slot; N_SLOTS] = [const {
         base: AtomicUsize::new(0),
         len: AtomicUsize::new(0),
         extra: AtomicUsize::new(0),
-        is_damaged: AtomicBool::new(false),
+        n_parts: AtomicUsize::new(0),
         n_inside: AtomicUsize::new(0),
     }
 }; N_SLOTS];
+/// Slots that are taken; and parts that were put for good into mappings that are there yet.
+static N_TAKEN: AtomicUsize = AtomicUsize::new(0);
+static N_PARTS: AtomicUsize = AtomicUsize::new(0);
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
 static INSTALL: Once = Once::new();
 
@@ -53,40 +77,61 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A mapping under guard. Ended before the mapping ends: see [`Guard::end`].
 #[derive(Debug)]
-pub(crate) struct Guard(&'static Slot);
+pub(crate) struct Guard {
+    slot: &'static Slot,
+    owner: Arc<Owner>,
+}
+
+/// What a handler is told of a mapping's guest.
+#[derive(Debug)]
+struct Owner {
+    /// Whose pages are put back one by one.
+    presence: Option<Arc<Presence>>,
+    damage: Arc<Damage>,
+}
 
 impl Guard {
-    /// Puts a mapping under guard; `None` when there are too many. `presence`: whose pages are put back one by one; the guard is ended
-    /// before it goes.
-    pub(crate) fn new(base: *mut u8, len: usize, presence: Option<&Arc<Presence>>) -> Option<Self> {
+    /// Puts a mapping under guard; `None` when there are too many. `presence`: whose pages are put back one by one. `damage`: what is marked
+    /// when its file was cut short and something touched the missing part.
+    pub(crate) fn new(
+        base: *mut u8,
+        len: usize,
+        presence: Option<&Arc<Presence>>,
+        damage: &Arc<Damage>,
+    ) -> Option<Self> {
         INSTALL.call_once(install);
-        let extra = presence.map_or(0, |presence| Arc::as_ptr(presence) as usize);
-        SLOTS.iter().find(|slot| slot.take(base as usize, len, extra)).map(Self)
-    }
-
-    /// Whether its file was cut short and something touched the missing part.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.0.is_damaged()
+        let owner = Arc::new(Owner { presence: presence.cloned(), damage: damage.clone() });
+        let extra = Arc::as_ptr(&owner) as usize;
+        let has_room = N_TAKEN.fetch_add(1, Ordering::Relaxed) < n_slots();
+        let slot = SLOTS.iter().find(|slot| has_room && slot.take(base as usize, len, extra));
+        if slot.is_none() {
+            N_TAKEN.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(Self { slot: slot?, owner })
     }
 
     /// Ends it; whether the mapping may be ended now. False: a handler still acts upon it, and won't leave; the mapping, and its place in the
     /// table, have to be left where they are. For control threads.
     #[must_use]
     pub(crate) fn end(self) -> bool {
-        self.0.close();
+        self.slot.close();
         let mut n_yields = 0;
         let begin = Instant::now();
-        while !self.0.is_left() {
+        while !self.slot.is_left() {
             n_yields += 1;
             if n_yields < N_YIELDS {
                 std::thread::yield_now();
             } else if begin.elapsed() < WAIT_MAX {
                 std::thread::sleep(Duration::from_millis(1));
             } else {
+                // It may look at that for ever.
+                std::mem::forget(self.owner);
                 return false;
             }
         }
-        self.0.free();
+        N_PARTS.fetch_sub(self.slot.n_parts(), Ordering::Relaxed);
+        self.slot.free();
+        N_TAKEN.fetch_sub(1, Ordering::Relaxed);
         true
     }
 }
@@ -131,35 +176,39 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _con
 
 /// Around `at` in the mapping of `len` bytes at `base`: one page, if its owner has [`Presence`] to put it back, else for good.
 fn put_empty_pages(at: usize, base: usize, len: usize, extra: usize) -> Put {
-    // SAFETY: `extra` is none, or the address of the presence that the guard was made with, which its maker keeps until the slot is left.
-    let presence = unsafe { (extra as *const Presence).as_ref() };
+    // SAFETY: `extra` is the address of the guard's owner, which the guard keeps until the slot is left.
+    let owner = unsafe { &*(extra as *const Owner) };
+    let may_split = N_PARTS.load(Ordering::Relaxed) < PARTS_MAX;
     // SAFETY: the range is inside a mapping of ours, which its owner does not end before the slot is left.
-    put_pages_around(at, (base, len), presence, |from, n| unsafe { put_pages(from, n) })
+    let put_at = |from, n| unsafe { put_pages(from, n) };
+    let put = put_pages_around(at, (base, len), owner.presence.as_deref(), may_split, put_at);
+    if put == Put::ForGood {
+        N_PARTS.fetch_add(1, Ordering::Relaxed);
+        owner.damage.done();
+        damage::meet();
+    }
+    put
 }
 
-/// The same. `put_at` puts pages over so many bytes from an address on, if it can.
+/// The same. `may_split`: the mapping may become several. `put_at` puts pages over so many bytes from an address on, if it can.
 fn put_pages_around(
     at: usize,
     (base, len): (usize, usize),
     presence: Option<&Presence>,
+    may_split: bool,
     put_at: impl Fn(usize, usize) -> bool,
 ) -> Put {
-    let Some(presence) = presence else {
-        let (from, n) = window_around(at, base, len);
-        // Where the kernel promises no more memory than there is, a window may be too much, and a page is not.
-        let is_put = put_at(base + from, n) || put_at(at & !(SMALL_PAGE - 1), SMALL_PAGE);
-        return if is_put { Put::ForGood } else { Put::Nothing };
-    };
-    let (from, n) = presence.page_around(at - base);
-    let may_lose = presence.may_lose(at - base);
-    match put_at(base + from, n) {
-        false => Put::Nothing,
-        true if may_lose => {
-            presence.lose(at - base);
-            Put::Page
-        }
-        true => Put::ForGood,
+    let (from, n) = presence.map_or_else(|| window_around(at, base, len), |presence| presence.page_around(at - base));
+    let is_put = may_split && put_at(base + from, n);
+    if let Some(presence) = presence.filter(|presence| is_put && presence.may_lose(at - base)) {
+        presence.lose(at - base);
+        return Put::Page;
     }
+    // Where the kernel promises no more memory than there is, a window may be too much, and a small page is not; where it has no more
+    // mappings, all of this one needs none.
+    let is_put =
+        is_put || may_split && presence.is_none() && put_at(at & !(SMALL_PAGE - 1), SMALL_PAGE) || put_at(base, len);
+    if is_put { Put::ForGood } else { Put::Nothing }
 }
 
 /// The part of a mapping of small pages that is replaced for the page at `at`: where it begins in the mapping, and bytes.

@@ -3,6 +3,7 @@
 //! An immutable value. Control builds a new one when regions come or go (mappings that stay are shared between the two) and
 //! hands it to the cores; the last holder of a mapping unmaps it.
 
+use super::damage::Damage;
 use super::fault::Guard;
 use super::pager;
 use super::presence::Presence;
@@ -49,6 +50,8 @@ pub struct OwnRegion {
 struct Mapping {
     base: *mut u8,
     len: usize,
+    /// Bytes of its file's pages.
+    page: usize,
     guard: Option<Guard>,
     /// Of large pages: which of them cores may touch. Small ones cores make themselves.
     presence: Option<Arc<Presence>>,
@@ -69,15 +72,11 @@ impl Drop for Mapping {
             presence.end();
         }
         let is_left = self.guard.take().is_none_or(Guard::end);
-        if !is_left {
-            // A handler may look at it for ever.
-            std::mem::forget(self.presence.take());
-        }
         if self.owner.is_some() || !is_left {
             return;
         }
         // SAFETY: the last region that pointed here is gone, and pieces are not kept longer than their memory.
-        unsafe { sys::unmap(self.base, self.len) };
+        unsafe { sys::unmap(self.base, self.len, self.page) };
     }
 }
 
@@ -203,7 +202,7 @@ impl GuestMemory {
     pub fn of_large_pages(specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
         specs.into_iter().try_fold(Self::default(), |memory, spec| {
             memory.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
-            Ok(memory.insert(map(&spec, Some(&memory.account))?))
+            Ok(memory.insert(map(&spec, &memory.account, true)?))
         })
     }
 
@@ -222,7 +221,8 @@ impl GuestMemory {
             let &OwnRegion { guest_addr, user_addr, len, host } = own;
             memory.check_apart(guest_addr, user_addr, len)?;
             let owner = Some(owner.clone());
-            let mapping = Arc::new(Mapping { base: host, len: 0, guard: None, presence: None, file: None, owner });
+            let mapping =
+                Arc::new(Mapping { base: host, len: 0, page: 0, guard: None, presence: None, file: None, owner });
             Ok(memory.insert(Region { guest_addr, user_addr, len, host, mapping, source: None }))
         })
     }
@@ -304,7 +304,7 @@ impl GuestMemory {
 
     fn map_as_it_is(&self, spec: &RegionSpec) -> Result<Region, SetupError> {
         let is_paged = sys::file_facts(&spec.file).is_ok_and(|facts| facts.page > SMALL_PAGE);
-        map(spec, is_paged.then_some(&self.account))
+        map(spec, &self.account, is_paged)
     }
 
     /// How many regions there are.
@@ -327,10 +327,14 @@ impl GuestMemory {
         self.regions.iter().max_by_key(|r| r.len)?.mapping.file
     }
 
-    /// Whether a file was cut short under us, or has no memory left; see [`super::fault`].
+    /// Whether a file was cut short under us, or has no memory left; see [`super::fault`]. Of values that are made of one, all are then.
     pub fn is_damaged(&self) -> bool {
-        let is_gone = |r: &Region| r.mapping.presence.as_ref().is_some_and(|presence| presence.is_gone());
-        self.regions.iter().any(|r| r.mapping.guard.as_ref().is_some_and(Guard::is_damaged) || is_gone(r))
+        self.account.damage.is_done()
+    }
+
+    /// The same, for whoever wants to know without keeping the memory.
+    pub fn damage(&self) -> &Arc<Damage> {
+        &self.account.damage
     }
 
     /// Large pages that the front-end had taken away when a core touched them.
@@ -462,8 +466,8 @@ fn presence(
     pager::attend(&presence).then_some(presence)
 }
 
-/// `account`: the guest's, if the pages are large ones, of which cores touch only those that were granted.
-fn map(spec: &RegionSpec, account: Option<&Arc<pager::Account>>) -> Result<Region, SetupError> {
+/// `account`: the guest's. `is_paged`: the pages are large ones, of which cores touch only those that were granted.
+fn map(spec: &RegionSpec, account: &Arc<pager::Account>, is_paged: bool) -> Result<Region, SetupError> {
     let text = |what: &str| format!("cannot map the front-end's memory region at {:#x}: {what}", spec.guest_addr);
     let say = |what: &str| SetupError::new(text(what));
     let facts = sys::file_facts(&spec.file).map_err(|e| say(&e.to_string()))?;
@@ -483,12 +487,13 @@ fn map(spec: &RegionSpec, account: Option<&Arc<pager::Account>>) -> Result<Regio
     let len = usize::try_from(whole_end - start).map_err(|_| say("it is too long"))?;
     let base = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
     // Always: a file that is sealed against shrinking may still have no page behind it, as in an empty pool of huge ones.
-    let presence = account.and_then(|account| presence(&spec.file, start, base, len, facts.page, account));
-    let is_unserved = account.is_some() && presence.is_none();
-    let guard = Guard::new(base, len, presence.as_ref());
+    let presence = if is_paged { presence(&spec.file, start, base, len, facts.page, account) } else { None };
+    let is_unserved = is_paged && presence.is_none();
+    let guard = Guard::new(base, len, presence.as_ref(), &account.damage);
     let is_guarded = guard.is_some();
     let file = FileId { device: facts.device, inode: facts.inode };
-    let mapping = Arc::new(Mapping { base, len, guard, presence, file: Some(file), owner: None });
+    let page = usize::try_from(facts.page).unwrap_or(len);
+    let mapping = Arc::new(Mapping { base, len, page, guard, presence, file: Some(file), owner: None });
     if !is_guarded {
         return Err(say("there are too many regions already"));
     }

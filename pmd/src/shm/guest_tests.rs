@@ -365,7 +365,7 @@ fn guest_whose_file_is_busy_keeps_no_other_from_its_pages() {
 #[test]
 fn large_pages_that_nobody_can_make_are_refused() {
     let file = memfd(4 * PAGE);
-    let of = |account| map(&spec(0, 1 << 40, 4 * PAGE, 0, &file), Some(&Arc::new(account)));
+    let of = |account| map(&spec(0, 1 << 40, 4 * PAGE, 0, &file), &Arc::new(account), true);
     assert!(of(pager::Account::default()).is_ok());
     let error = of(pager::Account::without_pager()).expect_err("cores would have to make them");
     assert!(error.to_string().contains("open files"), "{error}");

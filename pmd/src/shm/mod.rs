@@ -4,6 +4,7 @@
 //! checking that all of it is mapped; whoever keeps a piece keeps the `Arc<GuestMemory>` it came from beside it. Loads and
 //! stores are machine instructions the compiler can't see into, so it can neither repeat nor merge them.
 
+pub(crate) mod damage;
 pub mod fault;
 pub mod guest;
 mod pager;
@@ -12,6 +13,7 @@ mod slot;
 pub(crate) mod umem;
 
 pub use crate::sys::FileId;
+pub use damage::Damage;
 pub use fault::mappings_of_a_port;
 pub use guest::{GuestMemory, RegionSpec};
 // By this name `slot` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their place.

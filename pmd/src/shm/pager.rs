@@ -4,6 +4,7 @@
 //! The thread begins with the guest's first mapping of large pages, sleeps while nothing is wanted, and ends with the guest. What cores do to
 //! be heard is two atomic operations and, if it may be asleep, a write to an eventfd.
 
+use super::damage::Damage;
 use super::presence::{Backing, Presence};
 use crate::lock;
 use crate::sys::{self, Epoll, EventFd, userfault};
@@ -49,7 +50,7 @@ pub(super) fn grant_now(presence: &Presence, at: usize, len: usize) {
     let backing = lock(&presence.backing);
     for page in at >> presence.page_bits..=(at + len.max(1) - 1) >> presence.page_bits {
         if !make(presence, &backing, page) {
-            presence.is_gone.store(true, Ordering::Release);
+            presence.goes();
         }
     }
 }
@@ -129,7 +130,7 @@ fn serve(presence: &Presence, of_all: &Mutex<Credit>, pass: &mut Pass) -> bool {
         }
         presence.take_wanted(page);
         if !make(presence, &backing, page) {
-            presence.is_gone.store(true, Ordering::Release);
+            presence.goes();
             return false;
         }
         enter_neighbours(presence, &backing, page);
@@ -196,6 +197,8 @@ pub(super) struct Account {
     n_served: AtomicU64,
     /// Of whom mappings of large pages are; none: the process can have no more files or threads.
     pager: OnceLock<Option<Arc<Pager>>>,
+    /// Of all its mappings, of small pages too.
+    pub(super) damage: Arc<Damage>,
 }
 
 impl Account {

@@ -12,11 +12,14 @@
 
 use super::pager;
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Holes of one guest at a time, about ten microseconds of a core's each.
 pub(crate) const HOLES_MAX: usize = 32;
+/// Holes of all guests together: each makes two mappings more of one, and the kernel allows a process so many.
+const HOLES_MAX_OF_ALL: usize = 2048;
+static N_HOLES: AtomicUsize = AtomicUsize::new(0);
 
 /// The pages of one mapping, a bit each. Cores and the signal handler use it without a lock.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ pub(crate) struct Presence {
     /// Holes that there were so far.
     n_lost: AtomicU64,
     /// A page can't be had: the file is shorter by now, or there is no memory.
-    pub(super) is_gone: AtomicBool,
+    is_gone: AtomicBool,
     pub(super) backing: Mutex<Backing>,
 }
 
@@ -121,7 +124,8 @@ impl Presence {
 
     /// For the signal handler: whether the page around byte `at` may be lost and put back. False: too many of this guest's were taken away.
     pub(super) fn may_lose(&self, at: usize) -> bool {
-        is_set(&self.holes, at >> self.page_bits) || self.account.n_holes() < HOLES_MAX
+        is_set(&self.holes, at >> self.page_bits)
+            || self.account.n_holes() < HOLES_MAX && N_HOLES.load(Ordering::Relaxed) < HOLES_MAX_OF_ALL
     }
 
     /// Place and length of the page around byte `at`.
@@ -134,6 +138,7 @@ impl Presence {
     pub(super) fn lose(&self, at: usize) {
         let page = at >> self.page_bits;
         if !set(&self.holes, page) {
+            N_HOLES.fetch_add(1, Ordering::Relaxed);
             self.account.has_hole();
         }
         self.n_lost.fetch_add(1, Ordering::Relaxed);
@@ -145,6 +150,7 @@ impl Presence {
     /// The bytes of a page were put back.
     pub(super) fn mend(&self, page: usize) {
         if clear(&self.holes, page) {
+            N_HOLES.fetch_sub(1, Ordering::Relaxed);
             self.account.is_mended();
         }
     }
@@ -190,14 +196,31 @@ impl Presence {
         self.is_gone.load(Ordering::Acquire)
     }
 
+    /// A page can't be had: its guest's memory is damaged.
+    pub(super) fn goes(&self) {
+        self.is_gone.store(true, Ordering::Release);
+        self.account.damage.done();
+    }
+
     /// The mapping ends: the pager leaves its addresses alone from now on.
     pub(super) fn end(&self) {
         let mut backing = crate::lock(&self.backing);
         if !std::mem::replace(&mut backing.has_ended, true) {
             // A handler that adds one yet is counted for as long as the guest is there.
-            let n_holes: u32 = self.holes.iter().map(|word| word.swap(0, Ordering::AcqRel).count_ones()).sum();
-            self.account.orphan(n_holes as usize);
+            self.account.orphan(self.forget_holes());
         }
+    }
+
+    fn forget_holes(&self) -> usize {
+        let n: u32 = self.holes.iter().map(|word| word.swap(0, Ordering::AcqRel).count_ones()).sum();
+        N_HOLES.fetch_sub(n as usize, Ordering::Relaxed);
+        n as usize
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.forget_holes();
     }
 }
 

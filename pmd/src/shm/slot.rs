@@ -5,7 +5,7 @@
 //! a slot up closes it first and waits until nobody is inside. So the range a handler acts upon is mapped by the slot's owner until
 //! the handler has left, and a slot is not used again under a handler.
 
-use super::atomics::{AtomicBool, AtomicUsize, Ordering, fence};
+use super::atomics::{AtomicUsize, Ordering, fence};
 
 /// Nobody's.
 const FREE: usize = 0;
@@ -32,7 +32,8 @@ pub(crate) struct Slot {
     pub(super) len: AtomicUsize,
     /// Address of what its owner keeps for the handler, or 0. Written as the length is, and kept until the slot is left.
     pub(super) extra: AtomicUsize,
-    pub(super) is_damaged: AtomicBool,
+    /// Parts that handlers have put in its place for good.
+    pub(super) n_parts: AtomicUsize,
     /// Handlers that act upon this slot now.
     pub(super) n_inside: AtomicUsize,
 }
@@ -46,7 +47,7 @@ impl Slot {
         }
         self.len.store(len, Ordering::Relaxed);
         self.extra.store(extra, Ordering::Relaxed);
-        self.is_damaged.store(false, Ordering::Relaxed);
+        self.n_parts.store(0, Ordering::Relaxed);
         // Release, with the loads in `range`: whoever sees the base sees the length.
         self.base.store(base, Ordering::Release);
         true
@@ -70,13 +71,13 @@ impl Slot {
         self.base.store(FREE, Ordering::Release);
     }
 
-    /// Whether a handler has put other pages in the mapping's place.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.is_damaged.load(Ordering::Acquire)
+    /// Parts that handlers have put in the mapping's place for good.
+    pub(crate) fn n_parts(&self) -> usize {
+        self.n_parts.load(Ordering::Acquire)
     }
 
     /// For a signal handler: if `at` lies in this slot's mapping, `put` is called with its base, its length and `extra`, and says what it has
-    /// put there; if that was for good, the mapping is marked as damaged. Gives whether anything was put.
+    /// put there; what was put for good is counted. Gives whether anything was put.
     ///
     /// While `put` runs, the mapping stays and the slot is not used again. Waits for nobody.
     pub(crate) fn replace_if_around(&self, at: usize, put: impl FnOnce(usize, usize, usize) -> Put) -> bool {
@@ -92,7 +93,7 @@ impl Slot {
             .range_around(at)
             .map_or(Put::Nothing, |(base, len)| put(base, len, self.extra.load(Ordering::Relaxed)));
         if done == Put::ForGood {
-            self.is_damaged.store(true, Ordering::Release);
+            self.n_parts.fetch_add(1, Ordering::Release);
         }
         // Release, with the load in `is_left`: what was done here is done before the mapping ends.
         self.n_inside.fetch_sub(1, Ordering::Release);
@@ -124,7 +125,7 @@ mod tests {
                 calls.push((at, base, len, extra));
                 if at == 0x2fff { Put::ForGood } else { Put::Page }
             });
-            assert_eq!(slot.is_damaged(), at > 0x1000);
+            assert_eq!(slot.n_parts(), usize::from(at > 0x1000));
         }
         assert_eq!(calls, [(0x1000, 0x1000, 0x2000, 7), (0x2fff, 0x1000, 0x2000, 7)]);
     }
@@ -145,7 +146,7 @@ mod tests {
         slot.free();
         assert!(slot.take(0x8000, 0x10_0000, 0));
         assert!(
-            !slot.replace_if_around(0x1800, |_, _, _| Put::ForGood) && !slot.is_damaged(),
+            !slot.replace_if_around(0x1800, |_, _, _| Put::ForGood) && slot.n_parts() == 0,
             "it is another mapping's now"
         );
     }

@@ -4,6 +4,7 @@
 use super::rx::{FRAME_MAX, VhostRx};
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::GuestFault;
+use crate::shm::damage;
 use flowtable::wire::header::ETHERNET_LEN;
 
 impl VhostRx {
@@ -16,16 +17,20 @@ impl VhostRx {
     /// one has no bytes.
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
         burst.clear();
-        let n = n.min(BURST_MAX);
+        damage::forget();
+        let n = if self.ring.is_damaged() { 0 } else { n.min(BURST_MAX) };
         self.ring.prefetch_descriptors(from, n as u16);
         for k in 0..n {
             let head = self.ring.head(from.wrapping_add(k as u16));
-            if head >= self.ring.size() || !self.find_ahead(burst, k, head) {
+            if head >= self.ring.size() || !self.find_ahead(burst, k, head) || damage::was_met() {
                 break;
             }
             burst.n = k + 1;
         }
         for k in 0..burst.n {
+            if damage::was_met() {
+                return burst.clear();
+            }
             if burst.data[k].len() == 0 {
                 self.read_chain_header(burst, k);
                 continue;

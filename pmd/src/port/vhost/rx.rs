@@ -5,13 +5,13 @@ use super::Features;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst};
 use crate::error::{Grade, GuestFault, SetupError};
 use crate::limits::Allowance;
-use crate::offload::{HEADER_LEN, Wishes};
+use crate::offload::{HEADER_LEN, HEADER_LEN_LEGACY, Wishes};
 use crate::ring::split::read_net_header;
 use crate::ring::{QueueSpec, SplitRing};
-use crate::shm::{GuestMemory, Piece};
+use crate::shm::{GuestMemory, Piece, damage};
 use crate::stats::PortStats;
-use flowtable::DropReason;
 use flowtable::wire::header::ETHERNET_LEN;
+use flowtable::{DropReason, HEADER_MAX};
 use std::sync::Arc;
 
 /// The longest frame that any network carries: an MTU of 9,000, the Ethernet header and two tags.
@@ -58,6 +58,9 @@ impl VhostRx {
         if self.stopped.is_some() {
             return 0;
         }
+        if self.ring.is_damaged() {
+            return self.stop(GuestFault::MemoryGone, stats);
+        }
         let n = match self.ring.available(0, BURST_MAX as u16) {
             Ok(0) => return 0,
             Ok(n) => usize::from(n).min(BURST_MAX).min(allowance.n_frames),
@@ -65,7 +68,10 @@ impl VhostRx {
         };
         let n_bytes = allowance.n_bytes.min(BURST_BYTES_MAX);
         self.read_descriptors(burst, n, n_bytes, stats);
-        self.read_headers(burst);
+        if !self.read_headers(burst) {
+            burst.clear();
+            return self.stop(GuestFault::MemoryGone, stats);
+        }
         burst.keep_within(allowance);
         burst.n
     }
@@ -126,6 +132,9 @@ impl VhostRx {
             if n_bytes < header_len { Err(GuestFault::TooShort) } else { Ok(n_bytes - header_len) }
         });
         (burst.data[k], burst.lens[k], burst.more[k]) = (Piece::EMPTY, 0, (0, 0));
+        if damage::was_met() {
+            return false;
+        }
         match walked {
             // A frame of no bytes at all.
             Ok(0) => burst.refuse(k, DropReason::Runt),
@@ -151,25 +160,34 @@ impl VhostRx {
         true
     }
 
-    /// Second pass: the virtio-net headers and the private headers, out of lines that are on their way by now.
+    /// Second pass: the virtio-net headers and the private headers, out of lines that are on their way by now. False: some of that memory is
+    /// gone.
     #[inline(always)]
-    fn read_headers(&mut self, burst: &mut Burst) {
+    fn read_headers(&mut self, burst: &mut Burst) -> bool {
+        let header_len = self.header_len;
         for k in 0..burst.n.min(BURST_MAX) {
-            if burst.data[k].len() == 0 {
+            if damage::was_met() {
+                return false;
+            }
+            let place = burst.data[k];
+            // What has a place has all of its frame there, behind the virtio-net header.
+            if place.len() < HEADER_LEN_LEGACY {
                 self.read_chain_header(burst, k);
                 continue;
             }
-            let (first, then) = read_net_header(burst.data[k]);
-            burst.data[k] = burst.data[k].behind(self.header_len);
-            if burst.lens[k] < ETHERNET_LEN {
+            let (first, then) = read_net_header(place);
+            let frame = place.behind(header_len);
+            burst.data[k] = frame;
+            if frame.len() < ETHERNET_LEN {
                 burst.refuse(k, DropReason::Runt);
                 continue;
             }
-            burst.read_header(k);
+            frame.read(&mut burst.headers[k].0, (frame.len() as usize).min(HEADER_MAX));
             if first & 0xff01 != 0 {
                 Self::read_wishes(burst, k, first, then);
             }
         }
+        !damage::was_met()
     }
 
     /// What the sender wishes to be done. Nothing of the kind is negotiated yet, so any wish is a mistake.
@@ -192,7 +210,7 @@ impl VhostRx {
         }
         let mut header = [0u8; HEADER_LEN as usize];
         let (mut at, header_len) = (0, self.header_len as usize);
-        while at < header_len && start < end {
+        while at < header_len && start < end && !damage::was_met() {
             let piece = burst.pieces[start];
             let n = (piece.len() as usize).min(header_len - at);
             piece.read(&mut header[at..], n);
@@ -201,6 +219,9 @@ impl VhostRx {
             if n == piece.len() as usize {
                 start += 1;
             }
+        }
+        if damage::was_met() {
+            return burst.refuse(k, DropReason::BadChain);
         }
         burst.data[k] = burst.pieces[start];
         burst.more[k] = ((start + 1) as u16, (end - start - 1) as u16);

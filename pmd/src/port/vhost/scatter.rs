@@ -4,8 +4,9 @@
 use super::tx::VhostTx;
 use crate::burst::Burst;
 use crate::offload::HEADER_LEN;
+use crate::ring::SplitRing;
 use crate::ring::chain::PIECES_MAX;
-use crate::shm::Piece;
+use crate::shm::{Piece, damage};
 use arrayvec::ArrayVec;
 use flowtable::HEADER_MAX;
 
@@ -40,9 +41,14 @@ impl<'a> Gather<'a> {
         gather
     }
 
-    /// Fills `to` from the front of what is left, as far as that goes.
-    fn fill(&mut self, mut to: Piece) {
+    /// Fills `to`, memory of `ring`'s guest, from the front of what is left, as far as that goes; what can't be read counts as zeros, and where
+    /// nothing can be written, nothing is.
+    fn fill(&mut self, mut to: Piece, ring: &SplitRing) {
         while to.len() > 0 && self.at < self.chunks.len() {
+            let is_gone = damage::was_met();
+            if is_gone && ring.is_damaged() {
+                return;
+            }
             let chunk = &mut self.chunks[self.at];
             let (n, is_used_up) = match chunk {
                 Chunk::Private(bytes) => {
@@ -53,7 +59,7 @@ impl<'a> Gather<'a> {
                 }
                 Chunk::Guest(piece) => {
                     let n = piece.len().min(to.len());
-                    to.write_piece(piece.first(n));
+                    to.write_piece(if is_gone { damage::zeros(n) } else { piece.first(n) });
                     *piece = piece.behind(n);
                     (n, piece.len() == 0)
                 }
@@ -104,13 +110,13 @@ impl VhostTx {
     fn fill_buffer(&self, slot: usize, n_bytes: u32, gather: &mut Gather<'_>) {
         let whole = self.stash.pieces[slot];
         if whole.len() > 0 {
-            return gather.fill(whole.first(n_bytes));
+            return gather.fill(whole.first(n_bytes), &self.ring);
         }
         let mut left = n_bytes;
         let (start, n) = self.stash.more[slot];
         for piece in &self.stash.chains[usize::from(start)..usize::from(start) + usize::from(n)] {
             let here = piece.len().min(left);
-            gather.fill(piece.first(here));
+            gather.fill(piece.first(here), &self.ring);
             left -= here;
         }
     }

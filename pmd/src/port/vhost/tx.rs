@@ -9,7 +9,7 @@ use crate::port::watched::{FEW_BUFFERS, FEW_DESCRIPTORS};
 use crate::ring::chain::{Budget, DESCRIPTORS_MAX, PIECES_MAX, Pieces};
 use crate::ring::split::{WRITE, write_net_header};
 use crate::ring::{QueueSpec, SplitRing};
-use crate::shm::{GuestMemory, Piece};
+use crate::shm::{GuestMemory, Piece, damage};
 use flowtable::HEADER_MAX;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -268,10 +268,31 @@ impl VhostTx {
     /// Reads buffers ahead until `to` of them are there; false when not one could be added.
     #[inline]
     fn read_buffers(&mut self, to: u16, walked: &Cell<usize>) -> bool {
+        let has_read = self.try_read_buffers(to, walked);
+        if damage::was_met() && self.is_gone() { false } else { has_read }
+    }
+
+    /// Something is gone: whether it is this guest's memory, whose queue stops then. If not, it is the sender's.
+    #[cold]
+    #[inline(never)]
+    fn is_gone(&mut self) -> bool {
+        let is_gone = self.ring.is_damaged();
+        if is_gone {
+            damage::forget();
+            self.stop(GuestFault::MemoryGone);
+        }
+        is_gone
+    }
+
+    #[inline(always)]
+    fn try_read_buffers(&mut self, to: u16, walked: &Cell<usize>) -> bool {
         let from = self.stash.n_ready;
         let want = to.min(self.stash.most).saturating_sub(from);
         if self.stopped.is_some() || want == 0 {
             return false;
+        }
+        if self.ring.is_damaged() {
+            return self.stop(GuestFault::MemoryGone);
         }
         let n = match self.ring.available(from, want) {
             Ok(n) => n.min(want),
@@ -318,7 +339,14 @@ impl VhostTx {
         let most = DESCRIPTORS_MAX.saturating_sub(walked.get()).max(CHEAP_CHAIN);
         let mut budget = stash.budget.within(most);
         let is_first = start == 0 && stash.budget.is_whole() && walked.get() == 0;
+        // If the sender's memory is gone, it is not this one's.
+        let was_met = damage::was_met();
+        damage::forget();
         let result = self.ring.walk(head, true, &mut stash.chains, &mut budget);
+        if damage::was_met() {
+            return false;
+        }
+        damage::put(was_met);
         walked.set(walked.get() + budget.n_spent());
         stash.budget.spend(budget.n_spent());
         match result {
@@ -362,6 +390,10 @@ impl VhostTx {
     #[cold]
     fn stop(&mut self, fault: GuestFault) -> bool {
         self.stopped = Some(fault);
+        if fault == GuestFault::MemoryGone {
+            // What was read ahead of others is still good, but not of this one.
+            (self.stash.n_taken, self.stash.n_ready) = (0, 0);
+        }
         self.note(fault);
         self.ring.report_error();
         false
@@ -371,19 +403,37 @@ impl VhostTx {
     /// them. Gives their bytes, without FCS.
     #[inline]
     pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {
-        if burst.wishing & mask != 0 { self.commit_wishing(burst, mask) } else { self.commit_as::<false>(burst, mask) }
+        if self.ring.is_damaged() {
+            return self.commit_nowhere(burst, mask);
+        }
+        if burst.wishing & mask != 0 || !burst.is_plain {
+            self.commit_some_plain(burst, mask)
+        } else {
+            self.commit_as::<true>(burst, mask)
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn commit_wishing(&mut self, burst: &Burst, mask: u32) -> u64 {
-        self.commit_as::<true>(burst, mask)
+    fn commit_some_plain(&mut self, burst: &Burst, mask: u32) -> u64 {
+        self.commit_as::<false>(burst, mask)
     }
 
-    /// `WISHES`: some frames come with wishes, which go into their virtio-net headers.
+    /// The guest's memory has gone since room was reserved: the frames are taken to be there, where nobody sees them.
+    #[cold]
+    #[inline(never)]
+    fn commit_nowhere(&mut self, burst: &Burst, mask: u32) -> u64 {
+        if self.stopped.is_none() {
+            self.stop(GuestFault::MemoryGone);
+        }
+        (0..BURST_MAX).filter(|k| mask >> k & 1 != 0).map(|k| u64::from(burst.lens[k])).sum()
+    }
+
+    /// `PLAIN`: every frame is in one piece and comes without wishes, which go into virtio-net headers.
     #[inline(always)]
-    fn commit_as<const WISHES: bool>(&mut self, burst: &Burst, mask: u32) -> u64 {
+    fn commit_as<const PLAIN: bool>(&mut self, burst: &Burst, mask: u32) -> u64 {
         let (mut at, mut n_bytes, mut rest) = (0, 0, mask);
+        let header_len = self.header_len;
         while rest != 0 {
             let k = rest.trailing_zeros() as usize % BURST_MAX;
             rest &= rest - 1;
@@ -391,29 +441,21 @@ impl VhostTx {
             n_bytes += u64::from(len);
             let place = self.stash.pieces[slot];
             // One piece to read from, one to write to.
-            let is_plain = burst.more(k).1 == 0 && !(WISHES && burst.wishing & 1 << k != 0);
-            if place.len() >= len + self.header_len && is_plain {
-                self.put_plain(burst, k, place);
-                self.stash.written[slot] = len + self.header_len;
+            let is_plain = PLAIN || burst.more(k).1 == 0 && burst.wishing & 1 << k == 0;
+            let needed = len + header_len;
+            if place.len() >= needed && is_plain && !damage::was_met() {
+                put_plain(burst, k, place.first(needed), header_len);
+                self.stash.written[slot] = needed;
                 at += 1;
             } else {
                 at = self.put_parts(burst, k, at);
             }
         }
         self.publish(at);
-        n_bytes
-    }
-
-    #[inline(always)]
-    fn put_plain(&self, burst: &Burst, k: usize, place: Piece) {
-        let len = burst.lens[k];
-        write_net_header(place, self.header_len, 1);
-        let data = place.behind(self.header_len);
-        let in_header = len.min(HEADER_MAX as u32);
-        data.write(&burst.headers[k].0[..in_header as usize]);
-        if len > in_header {
-            data.behind(in_header).write_piece(burst.data[k].first(len).behind(in_header));
+        if damage::was_met() {
+            self.is_gone();
         }
+        n_bytes
     }
 
     /// Writes the used entries of the first `n` buffers, which may go round the end of the stash.
@@ -464,5 +506,18 @@ impl VhostTx {
             stash.chains.clear();
         }
         (stash.is_crowded, stash.is_early) = (false, false);
+    }
+}
+
+/// A frame without wishes into `place`, as long as it and its virtio-net header.
+#[inline(always)]
+fn put_plain(burst: &Burst, k: usize, place: Piece, header_len: u32) {
+    let len = burst.lens[k];
+    write_net_header(place, header_len, 1);
+    let data = place.behind(header_len);
+    let in_header = len.min(HEADER_MAX as u32);
+    data.write(&burst.headers[k].0[..in_header as usize]);
+    if len > in_header {
+        data.behind(in_header).write_piece(burst.data[k].first(len).behind(in_header));
     }
 }
