@@ -6,11 +6,11 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use flowtable::PortId;
-use pmd::shm::GuestMemory;
+use pmd::shm::{Damage, GuestMemory};
 use pmd::sys::peer_process;
 
 use super::changes::Changes;
@@ -78,7 +78,8 @@ struct LinkState {
     /// A message is being worked on since then.
     busy_since: Option<Instant>,
     view: DeviceView,
-    memory: Weak<GuestMemory>,
+    /// Of the memory; not the memory, which whoever has it last unmaps.
+    damage: Option<Arc<Damage>>,
     /// The process of the front-end, if it can be seen from here.
     peer: Option<Process>,
     features_since: Option<Instant>,
@@ -141,7 +142,7 @@ impl Link {
         let mut state = lock(&self.state);
         state.busy_since = None;
         state.features_since = view.features.and(state.features_since.or_else(|| Some(Instant::now())));
-        state.memory = memory.map_or_else(Weak::new, Arc::downgrade);
+        state.damage = memory.map(|memory| memory.damage().clone());
         state.view = view;
     }
 
@@ -157,8 +158,7 @@ impl Link {
 
     /// Whether the front-end cut its memory short.
     pub(crate) fn is_damaged(&self) -> bool {
-        let memory = lock(&self.state).memory.upgrade();
-        memory.is_some_and(|memory| memory.is_damaged())
+        lock(&self.state).damage.as_ref().is_some_and(|damage| damage.is_done())
     }
 
     /// The process at the other end, as far as it can be seen. None: nobody is connected.
@@ -204,4 +204,17 @@ pub(crate) struct LinkView {
     pub(crate) refusal: Option<Refusal>,
     pub(crate) waits_for: Option<String>,
     pub(crate) last_end: Option<LastEnd>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn supervisor_keeps_no_memory_that_it_would_have_to_unmap() {
+        let (link, memory) = (Link::default(), Arc::new(GuestMemory::default()));
+        link.end_message(DeviceView::default(), Some(&memory));
+        assert!(!link.is_damaged());
+        assert_eq!((Arc::strong_count(&memory), Arc::weak_count(&memory)), (1, 0));
+    }
 }
