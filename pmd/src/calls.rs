@@ -17,7 +17,7 @@ use crate::error::SetupError;
 use crate::lock;
 use crate::sys::{self, Epoll, EventFd};
 use flowtable::PortId;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

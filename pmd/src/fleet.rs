@@ -15,7 +15,7 @@ use crate::sys::{self, Epoll};
 use crate::time::{Nanos, SECOND};
 use flowtable::memory::reclaim::Quiet;
 use flowtable::{FlowReport, FlowTable, Ingress, Lookup, MacTable, Networks, PortId, Tally};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //! is, by device and inode, whatever connections there are; a container by its device. Pins are noted in the run directory a tenth of a
 //! second after they are made, so that whoever sends first after a crash takes nobody's address.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::{Arc, Mutex};
 
 use flowtable::mac::entry::Kind;

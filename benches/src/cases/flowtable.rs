@@ -8,6 +8,7 @@ use flowtable::rules::policy::{Cidr, Proto, Rule};
 use flowtable::{
     Action, Direction, FlowTable, HEADER_MAX, Header, Key, KeyFields, MacTable, Mask, Policy, Tuple, Verdict,
 };
+use hashbrown::HashMap;
 use pmd::sys::settle;
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -31,6 +32,12 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(Case::new(format!("table/miss-{text}"), move || miss(n)));
         cases.push(Case::new(format!("table/insert-{text}"), move || insert(n)));
         cases.push(Case::new(format!("mac/find-{text}"), move || find_mac(n)));
+    }
+    // What a map that one thread has for itself would take.
+    for (text, n) in COUNTS {
+        cases.push(Case::new(format!("table/hit-{text}-hashbrown"), move || hit_neighbour(n)));
+        cases.push(Case::new(format!("table/miss-{text}-hashbrown"), move || miss_neighbour(n)));
+        cases.push(Case::new(format!("table/insert-{text}-hashbrown"), move || insert_neighbour(n)));
     }
     cases
 }
@@ -72,6 +79,10 @@ fn rule() -> Rule {
 pub(super) fn policy() -> Policy {
     Policy::new(&[rule()])
 }
+
+/// Flows that aren't there at first: so many that none of them is still there when its turn comes again.
+const OTHERS: usize = 1 << 20;
+const N_OTHERS: usize = 100 << 16;
 
 fn fields() -> KeyFields {
     policy().fields(Direction::FromVm)
@@ -191,10 +202,9 @@ fn insert(n_flows: usize) -> Run {
     let mut at = 0;
     Box::new(move |n| {
         let mut n_entered = 0;
-        // So many that none of them is still there when its turn comes again.
         let spent = bursts(
             n,
-            || keys(&mut at, 1 << 20, 100 << 16),
+            || keys(&mut at, OTHERS, N_OTHERS),
             |keys| {
                 let enter = |key: &&Key| table.insert(table.hash(key), key, &ALWAYS, 1, &macs, 1) != Entered::No;
                 n_entered += keys.iter().filter(enter).count() as u64;
@@ -202,6 +212,50 @@ fn insert(n_flows: usize) -> Run {
         );
         assert!(n_flows < 1000 || n < 1 << 12 || n_entered > n / 2, "{n_entered} of {n}");
         assert!(table.n_used() as usize <= n_flows.max(16));
+        spent
+    })
+}
+
+/// The same flows in a map, with no more room than it needs for them.
+fn neighbour(n_flows: usize) -> HashMap<Key, Decision> {
+    let mut map = HashMap::with_capacity(n_flows);
+    map.extend((0..n_flows).map(|n| (key_of(n), ALWAYS)));
+    map
+}
+
+fn look_in(map: &HashMap<Key, Decision>, keys: &[Key; N]) -> usize {
+    keys.iter().filter(|key| black_box(map.get(*key)).is_some()).count()
+}
+
+fn hit_neighbour(n_flows: usize) -> Run {
+    let (map, mut at) = (neighbour(n_flows), 0);
+    Box::new(move |n| bursts(n, || keys(&mut at, 0, n_flows), |keys| assert_eq!(look_in(&map, keys), N)))
+}
+
+fn miss_neighbour(n_flows: usize) -> Run {
+    let (map, mut at) = (neighbour(n_flows), 0);
+    Box::new(move |n| bursts(n, || keys(&mut at, 1 << 23, n_flows), |keys| assert_eq!(look_in(&map, keys), 0)))
+}
+
+/// Each in place of the one that was entered first, which the map has to be told: it has no eviction of its own.
+fn insert_neighbour(n_flows: usize) -> Run {
+    let (mut map, mut at, mut n_gone) = (neighbour(n_flows), 0, 0);
+    let mut oldest = move || {
+        let n: usize = n_gone;
+        n_gone += 1;
+        key_of(n.checked_sub(n_flows).map_or(n, |n| OTHERS + n * 7919 % N_OTHERS))
+    };
+    Box::new(move |n| {
+        let both = || (keys(&mut at, OTHERS, N_OTHERS), std::array::from_fn::<_, N, _>(|_| oldest()));
+        let spent = bursts(n, both, |(keys, oldest)| {
+            let mut pairs = keys.iter().zip(oldest);
+            let is_exchanged = |(key, oldest): (&Key, &Key)| {
+                let is_new = map.insert(*key, ALWAYS).is_none();
+                map.remove(oldest).is_some() && is_new
+            };
+            assert!(pairs.all(is_exchanged));
+        });
+        assert_eq!(map.len(), n_flows);
         spent
     })
 }

@@ -6,9 +6,9 @@ use crate::action::Action;
 use crate::mac::entry::{EntryRef, Kind, Learned};
 use crate::wire::header::Header;
 use crate::wire::tuple::{Kind as Family, Tuple};
+use hashbrown::HashMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
 /// So many, or a part of them for an interpreter, which takes a tenth of a second to enter a flow.
