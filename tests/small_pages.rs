@@ -2,8 +2,12 @@
 //! that is what faults cost; what is asserted are shares and numbers.
 
 use crate::paging::{Buffers, buffers_of, n_faults};
-use flowtable::{DropReason, SourcePolicy};
+use flowtable::{DropReason, Ingress, SourcePolicy};
 use guest::{GuestDriver, Options};
+use pmd::port::TxQueue;
+use pmd::port::vhost::Features;
+use pmd::ring::QueueSpec;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tests::{ALL, Rig, STEP, frame, id_of, mac, networks, options};
@@ -39,6 +43,21 @@ impl Four {
             rig.receive_all(port ^ 1);
             rig.guests[usize::from(port)].reclaim_tx(0);
         }
+        Self::of_known(rig)
+    }
+
+    /// The same where only C and D may not know each other yet.
+    fn of_pair(mut rig: Rig) -> Self {
+        for port in [2, 3] {
+            rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
+            rig.settle();
+            rig.receive_all(port ^ 1);
+            rig.guests[usize::from(port)].reclaim_tx(0);
+        }
+        Self::of_known(rig)
+    }
+
+    fn of_known(mut rig: Rig) -> Self {
         // The neighbours' pages are there, and the core has them.
         for id in 0..600 {
             assert!(rig.guests[2].send(0, &frame(mac(3), mac(2), id, 60)));
@@ -317,4 +336,89 @@ fn n_waits() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").expect("/proc");
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line.and_then(|n| n.trim().parse().ok()).expect("a number")
+}
+
+/// A sender V that waits for two receivers without buffers, F and X, and looks for room at X again and again, or at X alone; the page of X's
+/// ring goes meanwhile. Gives how often the core waited for it, and what is told of whom.
+fn waits_while_looking_for_room(has_other: bool) -> (Vec<Duration>, Vec<u64>) {
+    let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 4], &[2, 3]]));
+    for port in 0..5 {
+        rig.plug(
+            u16::from(port == 2 || port == 3),
+            ANY,
+            Options { rx_ring: if port == 4 { 8 } else { 256 }, ..shape(256) },
+        );
+    }
+    for port in [0, 1, 4] {
+        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
+        rig.settle();
+        [0, 1, 4].into_iter().for_each(|port| drop(rig.receive_all(port)));
+    }
+    // X comes again, with a ring to receive into that nobody ever puts a buffer in.
+    let pages = buffers_of(&rig.guests[1], 4096);
+    let memory = Arc::new(tests::memory_of(&rig.guests[1]));
+    let ingress = Ingress { port: 1, network: 0, trunk: None, source: ANY, generation: 1 };
+    let mut up = tests::port_in(&memory, &rig.guests[1], ingress);
+    let region = rig.guests[1].memory().regions()[0].spec();
+    let at = region.uva + pages.offset - region.file_offset;
+    let (desc, avail, used) = (at, at + 4096, at + 8192);
+    let options = rig.guests[1].options();
+    let features = Features::from_bits(options.features());
+    let (base, call, kick, err) = (None, None, None, None);
+    let spec = QueueSpec { index: 0, size: 256, desc, avail, used, base, call, kick, err, discards: false };
+    pages.take_away();
+    up.txqs = vec![TxQueue::vhost(memory.clone(), &spec, features).expect("a ring")];
+    rig.down(1);
+    rig.fleet.up(up);
+    rig.step();
+    rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
+    rig.settle();
+    [0, 4].into_iter().for_each(|port| drop(rig.receive_all(port)));
+    let mut four = Four::of_pair(rig);
+    let stop = AtomicBool::new(false);
+    let stalls = std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                pages.fill_up_to(GIVEN_BACK);
+                pages.take_away_up_to(GIVEN_BACK);
+            }
+        });
+        let (mut stalls, mut turn, mut taken_at, begin) = (Vec::new(), 0, Instant::now(), Instant::now());
+        while begin.elapsed() < Duration::from_secs(5) {
+            // What waits stays what it is, so that it is known: for F first, for longer than this takes.
+            if turn == 0 || !has_other && four.rig.guests[0].reclaim_tx(0) > 0 {
+                for n in 0..32 {
+                    let to = if has_other && n < 31 { 4 } else { 1 };
+                    four.rig.guests[0].send(0, &frame(mac(to), mac(0), 7, 60));
+                }
+            }
+            // F is slow, not stalled.
+            if taken_at.elapsed() > Duration::from_millis(400) {
+                four.rig.guests[4].recv(0);
+                four.rig.guests[4].post_rx(0);
+                taken_at = Instant::now();
+            }
+            turn += 1;
+            let (then, waits) = (Instant::now(), n_waits());
+            four.step_with_neighbours(turn);
+            if then.elapsed() > STALL && n_waits() != waits {
+                stalls.push(begin.elapsed());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        stalls
+    });
+    four.rig.assert_counted();
+    (stalls, (0..5).map(|port| four.rig.fleet.page_waits(port)).collect())
+}
+
+#[test]
+fn receiver_whose_ring_goes_while_senders_look_for_room_is_told_of_and_makes_the_core_wait_ever_more_seldom() {
+    for has_other in [true, false] {
+        let (stalls, waits) = waits_while_looking_for_room(has_other);
+        println!("{} waits: {stalls:?}; told of {waits:?}", stalls.len());
+        assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
+        assert!(stalls.len() <= 6, "{} times: {stalls:?}", stalls.len());
+        assert!(waits[0] + waits[2] + waits[3] + waits[4] == 0, "told of others: {waits:?}");
+    }
 }

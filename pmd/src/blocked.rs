@@ -214,40 +214,42 @@ impl Sender<'_> {
     /// looked at. One that will be dropped waits as well as any other. `counts`: whether a transmit queue other than that of `k`,
     /// by its place in `slots`, is elsewhere enough.
     pub(crate) fn another_could_go(
-        &self,
+        &mut self,
         outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
         burst: &Burst,
         k: usize,
         rxq: &mut RxQueue,
         counts: impl Fn(usize) -> bool,
     ) -> bool {
-        let blocked = destination(self.views, self.core, burst, k);
+        let (views, core, at) = (self.views, self.core, (self.stats.n_turns(), self.now));
+        let blocked = destination(views, core, burst, k);
         if rxq.ahead.knows(k, blocked, self.now) {
             return true;
         }
         let mut has_room = |slot| counts(slot) && self.has_room(outs, slot);
         let could_go = |&later: &usize| match burst.actions[later] {
-            Action::Unicast(_) => destination(self.views, self.core, burst, later)
-                .is_some_and(|slot| Some(slot) != blocked && has_room(slot)),
+            Action::Unicast(_) => {
+                destination(views, core, burst, later).is_some_and(|slot| Some(slot) != blocked && has_room(slot))
+            }
             Action::Flood(_) => true,
             Action::Drop(_) | Action::Refused(_) => false,
         };
         let mut found = (k + 1..burst.n).find(could_go);
         if found.is_none() {
-            let at = (self.stats.n_turns(), self.now);
             let waiting = (rxq.position(), burst.n, rxq.n_waiting());
             found = rxq.ahead.could_go(waiting, blocked, at, has_room).then_some(burst.n);
         }
-        rxq.ahead.remember(found, blocked, self.now)
+        rxq.ahead.remember(found, blocked, at.1)
     }
 
     /// Whether a transmit queue has room for a small frame now.
-    pub(crate) fn has_room(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: usize) -> bool {
+    pub(crate) fn has_room(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: usize) -> bool {
+        let at = ((slot / TXQS_MAX) as PortId, &mut *self.faults);
         match self.slots[slot] {
             0 => lock_at(self.views, slot)
                 .and_then(TxLock::look)
-                .is_some_and(|mut txq| txq.has_room(self.now, &self.walked)),
-            n => outs[usize::from(n) - 1].queue.has_room(self.now, &self.walked),
+                .is_some_and(|mut txq| txq.looks_open(&self.walked, at, self.now)),
+            n => outs[usize::from(n) - 1].queue.looks_open(&self.walked, at, self.now),
         }
     }
 }

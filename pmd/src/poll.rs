@@ -161,7 +161,7 @@ impl Core {
                 turn.opens(opens_at);
                 continue;
             }
-            if rxq.is_held && room::goes_on(rxq, &self.views, self.n_bursts, &mut no_room, now) {
+            if rxq.is_held && room::goes_on(rxq, &self.views, self.n_bursts, &mut no_room, &mut self.faults, now) {
                 self.stats.port(rxq.port).held();
                 turn.n_held += 1;
                 // No burst's, and least of all the next queue's.

@@ -57,7 +57,8 @@ impl Sender<'_> {
         Self: 'v,
     {
         let Action::Unicast(to) = burst.actions[k] else { return Over::Lost };
-        let is_another_vms = |slot| goes_elsewhere(self.views, Action::Unicast((slot / TXQS_MAX) as PortId), to);
+        let views = self.views;
+        let is_another_vms = |slot| goes_elsewhere(views, Action::Unicast((slot / TXQS_MAX) as PortId), to);
         let is_another_behind = can_hold && self.another_could_go(outs, burst, k, rxq, is_another_vms);
         if can_hold {
             if is_another_behind || burst.actions[..k].iter().any(|&action| goes_elsewhere(self.views, action, to)) {

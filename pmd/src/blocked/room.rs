@@ -7,10 +7,11 @@
 
 use super::{destination, lock_at};
 use crate::burst::Burst;
+use crate::page_faults::PageFaults;
 use crate::port::RxQueue;
-use crate::send::{Sender, Views};
+use crate::send::{Sender, TXQS_MAX, Views};
 use crate::time::Nanos;
-use flowtable::Action;
+use flowtable::{Action, PortId};
 use std::cell::Cell;
 use std::cmp::Ordering;
 
@@ -80,10 +81,17 @@ pub(crate) fn begin(rxq: &mut RxQueue, n_left: usize, now: Nanos) {
 /// Whether a queue whose frames were held up goes on waiting for room, unseen.
 #[cold]
 #[inline(never)]
-pub(crate) fn goes_on(rxq: &mut RxQueue, views: &Views, burst: u32, no_room: &mut NoRoom, now: Nanos) -> bool {
+pub(crate) fn goes_on(
+    rxq: &mut RxQueue,
+    views: &Views,
+    burst: u32,
+    no_room: &mut NoRoom,
+    faults: &mut PageFaults,
+    now: Nanos,
+) -> bool {
     let goes_on = match rxq.room {
         RoomWait { at: Some((slot, _)), n_known, until } if now < until => {
-            rxq.n_waiting() <= n_known && has_none(rxq, slot, views, burst, no_room, now)
+            rxq.n_waiting() <= n_known && has_none(rxq, (slot, views), burst, no_room, faults, now)
         }
         _ => false,
     };
@@ -98,14 +106,21 @@ pub(crate) fn goes_on(rxq: &mut RxQueue, views: &Views, burst: u32, no_room: &mu
 }
 
 /// Whether there is no room there for this queue.
-fn has_none(rxq: &mut RxQueue, slot: usize, views: &Views, burst: u32, no_room: &mut NoRoom, now: Nanos) -> bool {
+fn has_none(
+    rxq: &mut RxQueue,
+    (slot, views): (usize, &Views),
+    burst: u32,
+    no_room: &mut NoRoom,
+    faults: &mut PageFaults,
+    now: Nanos,
+) -> bool {
     if no_room.found.is_some_and(|(full, next)| full == slot && next != rxq.who) {
         return true;
     }
     let Some(lock) = lock_at(views, slot) else { return false };
     // Who finds another core there has a wait of its own.
     let Some(mut txq) = lock.look() else { return false };
-    if txq.has_room(now, &Cell::new(0)) {
+    if txq.looks_open(&Cell::new(0), ((slot / TXQS_MAX) as PortId, faults), now) {
         return txq.claim.bars(rxq.who, now);
     }
     if txq.claim.is_paused_for_long(now) || !txq.claim.is_paused(now) && txq.is_stalled(now) {

@@ -37,6 +37,8 @@ impl RxQueue {
         now: Nanos,
     ) -> usize {
         burst.clear();
+        // What was done since, in the visits before, is none of this one's.
+        faults.skip();
         // A queue that was set up anew is its port's all the same.
         if let Some(until) = faults.paused_until(now, self.port).filter(|_| self.is_of_guest()) {
             self.gate.pause(until);
@@ -108,6 +110,27 @@ impl TxQueue {
         reserved
     }
 
+    /// As [`TxQueue::has_room`], for others' frames: a page that this takes is the port's, whoever asks.
+    pub(crate) fn looks_open(
+        &mut self,
+        walked: &Cell<usize>,
+        (port, faults): (PortId, &mut PageFaults),
+        now: Nanos,
+    ) -> bool {
+        if !faults.is_watching || !self.is_of_guest() {
+            return self.has_room(now, walked);
+        }
+        if let Some(until) = faults.paused_until(now, port) {
+            self.claim.pause(until, now);
+            return false;
+        }
+        let begun = sys::cycles();
+        let has_room = self.has_room(now, walked);
+        let until = faults.until(now, begun, port);
+        self.pause(until, now);
+        has_room && until.is_none()
+    }
+
     /// As [`TxQueue::commit`].
     #[cold]
     #[inline(never)]
@@ -119,7 +142,7 @@ impl TxQueue {
         (port, faults): (PortId, &mut PageFaults),
         now: Nanos,
     ) -> u64 {
-        // What was looked at since to see who has room is nobody's in particular.
+        // What was done since is nobody's in particular.
         faults.skip();
         let begun = sys::cycles();
         let n_bytes = self.commit(burst, mask, tag);
