@@ -38,9 +38,10 @@ const FRAME_BYTES: u64 = 1514;
 /// Full frames that may wait at any rate: with fewer, TCP has no means to notice that one was lost.
 const FRAMES_MIN: u64 = 6;
 /// Chunks for local frames, and for those off a wire, besides those that their bytes need: a queue goes beyond its part by one frame, of
-/// 64 KiB at most, of 9 KiB off a wire, and has a chunk at either end that is not full.
+/// 64 KiB at most, of 9 KiB off a wire, and has a chunk at either end that is not full. Off a wire there are two frames of 3,498 bytes, four
+/// chunks, for each of 16 queues besides, since a queue may always hold two.
 const CHUNKS_MORE_LOCAL: u64 = 64;
-const CHUNKS_MORE: u64 = 32;
+const CHUNKS_MORE: u64 = 80;
 /// The longest that what is saved up is kept for one whose turn it is.
 const SLACK_MAX: Nanos = 2_000_000;
 /// Copies of floods that pass ahead each second, and at once: in no second more than a thousand.

@@ -115,3 +115,22 @@ fn frame_finds_its_queue_in_a_few_steps_however_many_send_to_one_vm() {
         assert!(longest <= 8, "{longest} steps");
     }
 }
+
+/// A queue may always hold two frames, and there is a chunk for each of them even where the limit has room for six, whatever guests hold.
+#[test]
+fn sixteen_queues_of_a_wire_hold_two_frames_each_at_the_least_limit() {
+    let queue = Some(QueueOptions { time: 1_000_000, bytes_max: 8 << 20 });
+    let to_vm = LimitOptions { bits_per_sec: Some(1_000_000), queue, ..LimitOptions::default() };
+    let (mut queues, limits) = (LimitQueues::new(8), Arc::new(VmLimits::new(LimitOptions::default(), to_vm)));
+    let (mut of_guest, mut of_wire) = ([7; 1514], [7; 3498]);
+    let (mut of_guest, mut of_wire) = (burst(&mut of_guest), burst(&mut of_wire));
+    let n_local = (2..8).flat_map(|from| (1..=16).map(move |who| (from, who)));
+    let n_local =
+        n_local.filter(|&(from, who)| queues.push(&limits, flow(from, who, true), &mut of_guest, 0, 0)).count();
+    assert!((60..96).contains(&n_local), "all that guests may have is {n_local} frames");
+    for n in 0..2 {
+        for who in 1..=16 {
+            assert!(queues.push(&limits, flow(0, who, false), &mut of_wire, 0, 0), "frame {n} of queue {who}");
+        }
+    }
+}
