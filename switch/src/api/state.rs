@@ -1,8 +1,8 @@
-//! How a port stands.
+//! The state of a port.
 
 use serde::{Deserialize, Serialize};
 
-/// How a port stands.
+/// The state of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum State {

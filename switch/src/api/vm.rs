@@ -30,7 +30,7 @@ pub(crate) struct VmReport {
     pub(crate) drops: Vec<DropReport>,
 }
 
-/// How a limit stands.
+/// The state of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LimitReport {
     pub(crate) bits_per_sec: Option<u64>,

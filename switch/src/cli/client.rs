@@ -34,7 +34,7 @@ pub(crate) fn show(control: &Path, what: &What) -> Result<String, String> {
     }
 }
 
-/// A port's name, which stands in the request's first line as it is.
+/// A port's name, which is put into the request's first line as it is.
 fn plain(name: &str) -> Result<&str, String> {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
     if is_plain && !name.is_empty() {

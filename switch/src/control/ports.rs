@@ -78,7 +78,7 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
     }
 }
 
-/// How a port stands; none: there is none.
+/// The state of a port; none: there is no such port.
 pub(crate) fn state(sources: &Sources, id: PortId) -> Option<State> {
     if let Some(port) = sources.ports.iter().find(|port| port.id() == id) {
         let link = port.link.view();

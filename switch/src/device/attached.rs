@@ -6,7 +6,7 @@ use super::attach::{Opened, Queues, open, open_tap};
 use super::netlink::link::Device;
 use super::netlink::socket::Netlink;
 use super::port::DevicePort;
-use super::probe::{Unfit, survey, survey_device};
+use super::probe::{Unfit, probe, probe_device};
 use super::restore::patiently;
 use super::setup::Prepared;
 use crate::base::folder::Folder;
@@ -45,7 +45,7 @@ pub(crate) fn attach_all(
     let named = |port: &DevicePort, why: String| format!("{}: {why}", port.spec.name);
     // First without changing anything.
     let look =
-        |port: &Arc<DevicePort>| Some(named(port, patient_survey(&mut netlink, &port.device).err()?.into_text()));
+        |port: &Arc<DevicePort>| Some(named(port, probe_patiently(&mut netlink, &port.device).err()?.into_text()));
     let wrong: Vec<_> = ports.iter().filter_map(look).collect();
     if !wrong.is_empty() {
         return Err(wrong);
@@ -60,13 +60,13 @@ pub(crate) fn attach_all(
     if wrong.is_empty() { Ok(all) } else { Err(wrong) }
 }
 
-/// [`survey`], again for a while if a daemon that was killed may not be gone from the device yet.
-fn patient_survey(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
-    patiently(|why| matches!(why, Unfit::Busy(_)), || survey(netlink, spec))
+/// [`probe`], again for a while if a daemon that was killed may not be gone from the device yet.
+fn probe_patiently(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
+    patiently(|why| matches!(why, Unfit::Busy(_)), || probe(netlink, spec))
 }
 
 impl AttachedDevice {
-    /// Takes the device of `port`. None: it is down; its name stands in the port's view.
+    /// Takes the device of `port`. None: it is down; its name is in the port's view.
     pub(super) fn attach(
         port: &DevicePort,
         netlink: &mut Netlink,
@@ -79,7 +79,7 @@ impl AttachedDevice {
     }
 
     fn attach_tap(port: &DevicePort, netlink: &mut Netlink) -> Result<Self, Unfit> {
-        survey(netlink, &port.device)?;
+        probe(netlink, &port.device)?;
         let (opened, queues) = open_tap(port.id(), &port.device.device).map_err(Unfit::Wrong)?;
         let device = Device::named(netlink, &port.device.device).ok().flatten();
         let device = device.ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.device.device)))?;
@@ -88,7 +88,7 @@ impl AttachedDevice {
     }
 
     fn attach_device(port: &DevicePort, netlink: &mut Netlink, run_dir: &Arc<Folder>) -> Result<Option<Self>, Unfit> {
-        let device = survey_device(netlink, &port.device)?;
+        let device = probe_device(netlink, &port.device)?;
         if !device.is_up {
             port.link.update(|view| view.show(&device));
             return Ok(None);

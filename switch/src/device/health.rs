@@ -1,4 +1,4 @@
-//! How a device stands, and what was lost on the way between it and the switch.
+//! The state of a device, and what was lost on the way between it and the switch.
 
 use pmd::sys::xdp::XdpStatistics;
 
@@ -9,7 +9,7 @@ use crate::api::state::State;
 use crate::api::uplink::{FetchedReport, LostReport};
 use crate::plan::devices::DeviceKind;
 
-/// How a device's port stands, in the words of all ports.
+/// The state of a device's port, in the words of all ports.
 pub(crate) fn state(view: &DeviceView) -> State {
     match view.standing {
         Standing::Waiting => State::Waiting,

@@ -9,7 +9,7 @@
 //! - `attached`: a device from its set-up until it is restored
 //! - `attach`: sockets and program, in the best mode there is
 //! - `ledger`: whether their frames come back from the cores
-//! - `port`: a device as all of control shares it; `health`: how it stands, and what was lost
+//! - `port`: a device as all of control shares it; `health`: its state, and what was lost
 //! - `capabilities`: the capabilities that devices require
 //! - `netlink`: what the kernel says of devices, addresses and routes
 

@@ -1,4 +1,4 @@
-//! A port that is a device of this host, as all of control shares it: what the topology says of it, and how it stands.
+//! A port that is a device of this host, as all of control shares it: what the topology says of it, and its state.
 //!
 //! Its control thread writes, operators read. Nothing here is touched by a polling core.
 
@@ -21,7 +21,7 @@ pub(crate) struct DevicePort {
     pub(crate) spec: PortSpec,
     /// What it asks of the device.
     pub(crate) device: DeviceSpec,
-    /// How the device stands.
+    /// The state of the device.
     pub(crate) link: DeviceLink,
     /// Its lines in the log.
     pub(crate) notes: Notes,
@@ -41,7 +41,7 @@ impl DevicePort {
     }
 }
 
-/// How a device stands.
+/// The state of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It isn't there, or can't be used.
@@ -90,7 +90,7 @@ pub(crate) struct DeviceView {
 }
 
 impl DeviceView {
-    /// The device is this, and stands so.
+    /// Shows this device, in this state.
     pub(crate) fn show(&mut self, device: &Device) {
         self.device.clone_from(&device.name);
         self.index = device.index;

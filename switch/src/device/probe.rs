@@ -38,14 +38,14 @@ impl Unfit {
 ///
 /// # Errors
 /// [`Unfit`], with a sentence that says what to do.
-pub(crate) fn survey(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
+pub(crate) fn probe(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
     match spec.kind {
-        DeviceKind::AfXdp => survey_device(netlink, spec).map(Some),
-        DeviceKind::Tap => survey_tap(netlink, &spec.device),
+        DeviceKind::AfXdp => probe_device(netlink, spec).map(Some),
+        DeviceKind::Tap => probe_tap(netlink, &spec.device),
     }
 }
 
-fn survey_tap(netlink: &mut Netlink, name: &str) -> Result<Option<Device>, Unfit> {
+fn probe_tap(netlink: &mut Netlink, name: &str) -> Result<Option<Device>, Unfit> {
     let found = Device::named(netlink, name).map_err(|e| Unfit::Wrong(format!("cannot look at device {name}: {e}")))?;
     match found {
         Some(device) if device.kind != "tun" => {
@@ -56,7 +56,7 @@ fn survey_tap(netlink: &mut Netlink, name: &str) -> Result<Option<Device>, Unfit
 }
 
 /// Looks for a device whose frames all become ours, and at it.
-pub(crate) fn survey_device(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Device, Unfit> {
+pub(crate) fn probe_device(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Device, Unfit> {
     let name = &spec.device;
     let cannot = |e: io::Error| Unfit::Wrong(format!("cannot look at device {name}: {e}"));
     let Some(device) = Device::named(netlink, name).map_err(cannot)? else {
@@ -126,7 +126,7 @@ pub(crate) fn check(ports: &[PortSpec]) -> Result<Vec<String>, Vec<String>> {
     };
     let (mut remarks, mut wrong) = (Vec::new(), Vec::new());
     for (port, spec) in devices {
-        match survey(&mut netlink, &spec) {
+        match probe(&mut netlink, &spec) {
             Ok(Some(device)) if !device.is_up => remarks.push(format!("{port}: {}", is_down(&device.name))),
             Ok(_) => {}
             Err(Unfit::Absent(why)) => remarks.push(format!("not checked: {port}: {why}")),
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn absent_device_is_answered_with_the_nearest_and_all_others() {
-        let why = survey(&mut Netlink::open().unwrap(), &spec("l0")).unwrap_err();
+        let why = probe(&mut Netlink::open().unwrap(), &spec("l0")).unwrap_err();
         let Unfit::Absent(why) = why else { panic!("{why:?}") };
         assert!(why.contains("no device l0") && why.contains("did you mean lo?"), "{why}");
     }
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn tap_may_be_absent_but_no_other_device() {
         let tap = |name| DeviceSpec { kind: DeviceKind::Tap, ..spec(name) };
-        assert_eq!(survey(&mut Netlink::open().unwrap(), &tap("nosuchtap")), Ok(None));
-        let why = survey(&mut Netlink::open().unwrap(), &tap("lo")).unwrap_err().into_text();
+        assert_eq!(probe(&mut Netlink::open().unwrap(), &tap("nosuchtap")), Ok(None));
+        let why = probe(&mut Netlink::open().unwrap(), &tap("lo")).unwrap_err().into_text();
         assert!(why.contains("lo that is no tap"), "{why}");
     }
 

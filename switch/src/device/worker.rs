@@ -18,7 +18,7 @@ use super::ledger::imbalances;
 use super::netlink::link::{Device, Gone, gone};
 use super::netlink::socket::{Netlink, News};
 use super::port::{DevicePort, DeviceView, Standing};
-use super::probe::{Unfit, is_down, survey};
+use super::probe::{Unfit, is_down, probe};
 use crate::api::uplink::FetchedReport;
 use crate::base::folder::Folder;
 use crate::base::stop::Stop;
@@ -151,7 +151,7 @@ impl DeviceWorker<'_> {
         self.follow(&device);
     }
 
-    /// The device is taken: how does it stand?
+    /// The device is taken: what state is it in?
     fn look_after(&mut self, index: u32) {
         let device = match Device::with_index(&mut self.netlink, index) {
             Ok(device) => device,
@@ -245,7 +245,7 @@ impl DeviceWorker<'_> {
         self.pins.gone(self.port.id());
         self.port.notes.warn(said);
         // That it isn't there need not be said again.
-        if let Err(Unfit::Absent(why)) = survey(&mut self.netlink, &self.port.device) {
+        if let Err(Unfit::Absent(why)) = probe(&mut self.netlink, &self.port.device) {
             self.port.link.update(|view| view.waits_for = Some(why.clone()));
             self.refused = Some(why);
         }

@@ -1,4 +1,4 @@
-//! How a port stands, and the one thing to say about it.
+//! The state of a port, and the reason for it.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) fn faults(fleet: &Fleet, port: &Port, link: &LinkView) -> Vec<(u16, G
     faults
 }
 
-/// How a port stands, and the one thing to say about it.
+/// The state of a port, and the reason for it.
 pub(crate) fn judge(link: &LinkView, faults: &[(u16, GuestFault)]) -> (State, Option<String>) {
     if !link.is_connected {
         let more = link.waits_for.as_ref().map(|why| format!(": {why}")).unwrap_or_default();

@@ -2,7 +2,7 @@
 //! polling cores see nothing of this but queues that come and go.
 //!
 //! In reading order:
-//! - `port`: a port as all of control shares it; `health`: how it stands
+//! - `port`: a port as all of control shares it; `health`: its state
 //! - `worker`: a port's control thread: one front-end after another, in either role
 //! - `backoff`: how long the next front-end waits after some that left early
 //! - `connection`: one front-end, from connection to disconnection
@@ -13,7 +13,7 @@
 //! - `handler`: messages into calls: the `vhost` crate's handler
 //! - `refusal`: why a message is refused
 //! - `regions`: the memory that it shares
-//! - `device`: what a front-end has set up so far, and which queues may run; `queue`: one of them; `view`: how it stands
+//! - `device`: what a front-end has set up so far, and which queues may run; `queue`: one of them; `view`: their state
 //! - `cores`: what control needs of the polling cores
 
 pub(crate) mod backoff;

@@ -1,4 +1,4 @@
-//! A port as all of control shares it: what the topology says of it, and how its guest's connection stands.
+//! A port as all of control shares it: what the topology says of it, and the state of its guest's connection.
 //!
 //! Its control thread writes, the supervisor and operators read. Nothing here is touched by a polling core.
 
@@ -29,7 +29,7 @@ pub(crate) struct Port {
     pub(crate) spec: PortSpec,
     /// What it says of the socket.
     pub(crate) socket: SocketSpec,
-    /// How the connection stands.
+    /// The state of the connection.
     pub(crate) link: Link,
     /// How often its front-end may change its queues.
     pub(crate) changes: Changes,
@@ -137,7 +137,7 @@ impl Link {
         lock(&self.state).busy_since = Some(Instant::now());
     }
 
-    /// The message is done; this is how the device stands.
+    /// The message is done; `view`: the state of the device.
     pub(crate) fn end_message(&self, view: DeviceView, memory: Option<&Arc<GuestMemory>>) {
         let mut state = lock(&self.state);
         state.busy_since = None;

@@ -1,4 +1,4 @@
-//! How a front-end's device stands, as reports are made from it.
+//! The state of a front-end's device, for reports.
 
 /// A device as an operator sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
