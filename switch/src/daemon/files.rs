@@ -19,12 +19,29 @@ pub(super) fn provide_files(ports: &[PortSpec]) {
     }
 }
 
-/// A socket, a connection with two more handles, two of whoever makes its pages, and three eventfds for each queue.
+/// A socket, a connection with two more handles, two of whoever makes its pages, three eventfds for each queue, and the files of its memory: those
+/// of large pages are kept, to make the pages.
 fn files_needed(ports: &[PortSpec]) -> u64 {
-    let n_pairs = |nic: &PortSpec| match &nic.kind {
-        PortKind::Socket(socket) => u64::from(socket.n_pairs),
-        PortKind::Device(_) => 1,
+    let n_mappings = pmd::shm::mappings_of_a_port(ports.len()) as u64;
+    let of_guest = |nic: &PortSpec| match &nic.kind {
+        PortKind::Socket(socket) => 2 * 3 * u64::from(socket.n_pairs) + n_mappings,
+        PortKind::Device(_) => 2 * 3,
     };
     let nics = ports.iter().filter(|port| port.vm.is_some());
-    FILES_BASE + nics.map(|nic| 6 + 2 * 3 * n_pairs(nic)).sum::<u64>()
+    FILES_BASE + nics.map(|nic| 6 + of_guest(nic)).sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::ports::ports;
+
+    #[test]
+    fn files_of_all_that_guests_may_send_are_counted() {
+        let text = "cores: [0]\nnetworks: {a: {}}\nvms: {v: {nics: {n: {network: a, queues: 2, vhost-user: {path: /n}}, m: {network: a, vhost-user: {path: /m}}}}}\n";
+        let ports = ports(&config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}")));
+        // As many as a guest may have regions of large pages, whose files are kept.
+        let of_memory = 256;
+        assert_eq!(files_needed(&ports), FILES_BASE + (6 + 12 + of_memory) + (6 + 6 + of_memory));
+    }
 }
