@@ -1,17 +1,19 @@
 //! Guests that cut the files of their memory short and have the switch read from there, or write: each part that is gone costs a signal, and
 //! mappings of which a process has not many. What a turn meets is few of them, however many frames, pieces, queues and files lead there.
 
+use crate::paging::n_faults;
 use flowtable::{DropReason, HEADER_MAX, SourcePolicy};
 use guest::Options;
 use guest::options::Indirect;
 use guest::ring::{Desc, INDIRECT, NEXT, WRITE};
 use pmd::error::GuestFault;
+use pmd::port::mem::MemPort;
 use pmd::shm::{GuestMemory, RegionSpec};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tests::{ALL, Rig, frame, id_of, mac, networks, options, regions_of};
 
 const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
@@ -47,8 +49,8 @@ impl Gone {
         Self { name, files, of_each }
     }
 
-    /// The memory of a guest with these regions beside its own.
-    fn beside(&self, rig: &Rig, port: u16) -> Arc<GuestMemory> {
+    /// The regions of a guest with these beside its own.
+    fn beside(&self, rig: &Rig, port: u16) -> Vec<RegionSpec> {
         let mut regions = regions_of(&rig.guests[usize::from(port)]).expect("it is in a file");
         regions.extend((0..).zip(&self.files).map(|(n, file)| RegionSpec {
             guest_addr: GONE + n * self.of_each,
@@ -57,7 +59,7 @@ impl Gone {
             file_offset: 0,
             file: file.try_clone().expect("a file"),
         }));
-        Arc::new(GuestMemory::new(regions).expect("regions"))
+        regions
     }
 
     /// The address of a place, in the midst of a part with others around.
@@ -109,8 +111,8 @@ fn shape(n_queue_pairs: u16, ring: u16) -> Options {
 /// Sets a port up again with memory that will be gone.
 fn set_up(rig: &mut Rig, port: u16, gone: &Gone) {
     rig.down(port);
-    let memory = gone.beside(rig, port);
-    rig.up_in(port, 0, ANY, &memory);
+    let memory = GuestMemory::new(gone.beside(rig, port)).expect("regions");
+    rig.up_in(port, 0, ANY, &Arc::new(memory));
     rig.step();
 }
 
@@ -151,17 +153,51 @@ fn chain(rig: &mut Rig, pair: usize, parts: &[(u64, u32)]) {
     assert!(rig.guests[0].ring(2 * pair + 1).add_raw(parts.len(), descs));
 }
 
+/// A burst of A's of frames of 31 pieces there.
+fn send_pieces(rig: &mut Rig, gone: &Gone) {
+    for n in 0..32 {
+        let head = (header_at(rig, n, 252), HEADER);
+        let parts: Vec<_> = std::iter::once(head).chain((0..31).map(|k| (gone.at(31 * n + k), 4))).collect();
+        chain(rig, 0, &parts);
+    }
+    rig.guests[0].publish(1);
+}
+
 #[test]
 fn frames_of_many_pieces_that_are_gone_stop_at_the_first() {
     let (mut rig, gone) = (rig(&shape(1, 1024)), Gone::new(992, 1));
     set_up(&mut rig, 0, &gone);
-    for n in 0..32 {
-        let head = (header_at(&rig, n, 252), HEADER);
-        let parts: Vec<_> = std::iter::once(head).chain((0..31).map(|k| (gone.at(31 * n + k), 4))).collect();
-        chain(&mut rig, 0, &parts);
-    }
-    rig.guests[0].publish(1);
+    send_pieces(&mut rig, &gone);
     turn(&mut rig, 0, &gone);
+}
+
+/// A guest may have 32 of its large pages missed at a time, which are put back.
+#[test]
+fn large_pages_that_are_taken_away_beyond_those_that_are_put_back_stop_their_queue() {
+    let (mut rig, gone) = (rig(&shape(1, 1024)), Gone::new(992, 1));
+    rig.down(0);
+    let memory = GuestMemory::of_large_pages(gone.beside(&rig, 0)).expect("regions");
+    rig.up_in(0, 0, ANY, &Arc::new(memory));
+    send_pieces(&mut rig, &gone);
+    let begin = Instant::now();
+    while rig.guests[0].ring(1).n_used() < 32 {
+        assert!(begin.elapsed() < Duration::from_secs(60), "the pages are not made");
+        rig.step();
+    }
+    while rig.guests[0].ring(1).pop().is_some() {}
+    send_pieces(&mut rig, &gone);
+    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&gone.files[0], mode, 0, gone.of_each).expect("a hole");
+    let before = n_faults();
+    rig.step();
+    let n = n_faults() - before;
+    println!("{n} faults");
+    // For each a fault that raises the signal, and one that makes the empty page.
+    assert!(n <= 2 * (32 + MET_MAX as u64), "{n} faults in one turn");
+    let stopped = rig.fleet.stopped(0);
+    (0..100).for_each(|_| _ = rig.step());
+    assert!(rig.fleet.stopped(0).iter().any(|&(_, fault)| fault == GuestFault::MemoryGone), "{stopped:?}");
+    rig.assert_counted();
 }
 
 #[test]
@@ -235,8 +271,8 @@ fn receiver(n_pairs: u16, n_pieces: u64, frames: impl IntoIterator<Item = Vec<u8
         }
         rig.guests[1].publish(2 * pair);
     }
-    let memory = gone.beside(&rig, 1);
-    rig.up_in(1, 0, ANY, &memory);
+    let memory = GuestMemory::new(gone.beside(&rig, 1)).expect("regions");
+    rig.up_in(1, 0, ANY, &Arc::new(memory));
     rig.step();
     frames.into_iter().for_each(|frame| assert!(rig.guests[0].send(0, &frame)));
     turn(&mut rig, 1, &gone);
@@ -277,4 +313,21 @@ fn rest_of_a_frame_that_is_gone_arrives_as_zeros() {
         assert_eq!(bytes[..HEADER_MAX], frame(mac(1), mac(0), id, 252)[..HEADER_MAX]);
         assert!(bytes[HEADER_MAX..].iter().all(|&byte| byte == 0) && bytes.len() == 252, "frame {id}");
     }
+}
+
+/// The same off this machine, where the memory that they leave by has held others' frames.
+#[test]
+fn frames_of_many_pieces_that_are_gone_leave_by_a_wire_as_zeros() {
+    let (mut rig, gone) = (Rig::new(1, 2, networks(&[&[0, 1]])), Gone::new(992, 1));
+    rig.plug(0, ANY, shape(1, 1024));
+    let wire = MemPort::new(64, false);
+    rig.plug_mem(1, 0, &wire);
+    set_up(&mut rig, 0, &gone);
+    send_pieces(&mut rig, &gone);
+    gone.cut();
+    rig.step();
+    assert!((1..=MET_MAX).contains(&gone.n_met()), "{} parts were met in one turn", gone.n_met());
+    let frames: Vec<Vec<u8>> = std::iter::from_fn(|| wire.receive()).collect();
+    assert_eq!(frames.len(), 32);
+    assert!(frames.iter().all(|bytes| bytes[HEADER_MAX..].iter().all(|&byte| byte == 0) && bytes.len() == 252));
 }

@@ -146,3 +146,40 @@ fn parts_that_are_cut_off_don_t_use_up_the_mappings_that_a_process_may_have() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     assert!(maps.lines().count() < 10_000, "{} mappings", maps.lines().count());
 }
+
+/// Of memory of which a core has touched all: whoever changes the process's mappings while it is unmapped, as a handler does, does not wait for
+/// the end of that.
+#[test]
+fn memory_that_is_unmapped_lets_others_change_mappings_meanwhile() {
+    const LEN: usize = 1 << 30;
+    /// How often they do at least, while it lasts.
+    const MIN: usize = 50;
+    let n_meanwhile = || {
+        let file = memfd(LEN);
+        let memory = memory(&file, LEN);
+        let window = memory.window(0).unwrap();
+        (0..LEN / PAGE).for_each(|page| window.piece((page * PAGE) as u64, 1).unwrap().write(b"w"));
+        let begin = std::sync::Barrier::new(2);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let unmapping = scope.spawn(|| {
+                begin.wait();
+                drop(memory);
+                is_over.store(true, Ordering::Release);
+            });
+            let part = memfd(PAGE);
+            begin.wait();
+            let mut n = 0;
+            while !is_over.load(Ordering::Acquire) {
+                drop(self::memory(&part, PAGE));
+                n += 1;
+            }
+            unmapping.join().unwrap();
+            n
+        })
+    };
+    // Threads of others may keep these two apart, or hold up the one that unmaps.
+    let mut tries: Vec<usize> = (0..5).map(|_| n_meanwhile()).collect();
+    tries.sort_unstable();
+    assert!(tries[2] >= MIN, "{tries:?} times");
+}
