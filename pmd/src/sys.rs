@@ -16,6 +16,7 @@ pub mod xdp;
 pub mod link;
 
 use crate::error::SetupError;
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -283,38 +284,26 @@ pub(crate) fn file_facts(file: &File) -> io::Result<FileFacts> {
     Ok(FileFacts { len: metadata.len(), page, is_memory: kind == TMPFS || kind == HUGETLBFS, device, inode })
 }
 
-/// Maps `len` bytes of a file from `offset`, shared and writable, and gives the first address.
-pub(crate) fn map_shared(file: &File, offset: u64, len: usize) -> io::Result<*mut u8> {
-    let offset = i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
-    let base = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_NORESERVE,
-            file.as_raw_fd(),
-            offset,
-        )
-    };
-    if base == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
+/// Maps `len` bytes of a file from `offset`, shared and writable. Both in whole pages of the file's own size: of less of a
+/// large page the kernel would map all, and refuse to end a part.
+pub(crate) fn map_shared(file: &File, offset: u64, len: usize) -> io::Result<MmapRaw> {
+    let map = MmapOptions::new().offset(offset).len(len).no_reserve_swap().map_raw(file)?;
     // A guest's memory is worth nothing in our core dump, and is not ours to write down.
-    // SAFETY: advice on the mapping just made.
-    unsafe { libc::madvise(base, len, libc::MADV_DONTDUMP) };
-    Ok(base.cast())
+    let _ = map.advise(Advice::DontDump);
+    Ok(map)
 }
 
 /// Bytes that are unmapped at once. The kernel lets nobody change the process's mappings meanwhile, a signal handler on a core neither, and
 /// takes 0.2 us for each page that was touched.
 const UNMAPPED_AT_ONCE: usize = 4 << 20;
 
-/// Ends a mapping of pages of `page` bytes.
+/// Ends a mapping of pages of `page` bytes, part by part; dropped, it would end at once.
 ///
 /// # Safety
 /// Nobody uses these addresses any more.
-pub(crate) unsafe fn unmap(base: *mut u8, len: usize, page: usize) {
+pub(crate) unsafe fn unmap(map: MmapRaw, page: usize) {
+    let (base, len) = (map.as_mut_ptr(), map.len());
+    std::mem::forget(map);
     let step = UNMAPPED_AT_ONCE.max(page);
     for at in (0..len).step_by(step) {
         // SAFETY: the caller's promise; what was unmapped before, which may be somebody else's by now, is left out.

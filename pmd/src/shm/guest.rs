@@ -10,6 +10,7 @@ use super::presence::Presence;
 use super::{Piece, prefetch};
 use crate::error::SetupError;
 use crate::sys::{self, FileId};
+use memmap2::MmapRaw;
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
@@ -48,8 +49,8 @@ pub struct OwnRegion {
 /// A file's mapped part. Unmapped when dropped.
 #[derive(Debug)]
 struct Mapping {
-    base: *mut u8,
-    len: usize,
+    /// None: it is this process's own memory.
+    map: Option<MmapRaw>,
     /// Bytes of its file's pages.
     page: usize,
     guard: Option<Guard>,
@@ -58,13 +59,8 @@ struct Mapping {
     /// None: it is no file.
     file: Option<FileId>,
     /// Who keeps the bytes there, if they are no mapping but this process's own memory.
-    owner: Option<Arc<dyn Any + Send + Sync>>,
+    _owner: Option<Arc<dyn Any + Send + Sync>>,
 }
-
-// SAFETY: addresses of a mapping that stays until drop; what lies there is only touched by `Piece` and the rings.
-unsafe impl Send for Mapping {}
-// SAFETY: as above; nothing in it changes.
-unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
@@ -72,11 +68,12 @@ impl Drop for Mapping {
             presence.end();
         }
         let is_left = self.guard.take().is_none_or(Guard::end);
-        if self.owner.is_some() || !is_left {
-            return;
+        match self.map.take() {
+            // SAFETY: the last region that pointed here is gone, and pieces are not kept longer than their memory.
+            Some(map) if is_left => unsafe { sys::unmap(map, self.page) },
+            // A handler still acts upon it.
+            map => std::mem::forget(map),
         }
-        // SAFETY: the last region that pointed here is gone, and pieces are not kept longer than their memory.
-        unsafe { sys::unmap(self.base, self.len, self.page) };
     }
 }
 
@@ -107,7 +104,8 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Byte `at` of the region as a place in its mapping, which may begin before it.
     fn in_mapping(&self, at: u64) -> usize {
-        (self.host as usize - self.mapping.base as usize).saturating_add(usize::try_from(at).unwrap_or(usize::MAX))
+        let base = self.mapping.map.as_ref().map_or(self.host, MmapRaw::as_mut_ptr);
+        (self.host as usize - base as usize).saturating_add(usize::try_from(at).unwrap_or(usize::MAX))
     }
 
     #[cold]
@@ -222,7 +220,7 @@ impl GuestMemory {
             memory.check_apart(guest_addr, user_addr, len)?;
             let owner = Some(owner.clone());
             let mapping =
-                Arc::new(Mapping { base: host, len: 0, page: 0, guard: None, presence: None, file: None, owner });
+                Arc::new(Mapping { map: None, page: 0, guard: None, presence: None, file: None, _owner: owner });
             Ok(memory.insert(Region { guest_addr, user_addr, len, host, mapping, source: None }))
         })
     }
@@ -485,7 +483,8 @@ fn map(spec: &RegionSpec, account: &Arc<pager::Account>, is_paged: bool) -> Resu
     let start = spec.file_offset / facts.page * facts.page;
     let whole_end = end.div_ceil(facts.page) * facts.page;
     let len = usize::try_from(whole_end - start).map_err(|_| say("it is too long"))?;
-    let base = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
+    let map = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
+    let base = map.as_mut_ptr();
     // Always: a file that is sealed against shrinking may still have no page behind it, as in an empty pool of huge ones.
     let presence = if is_paged { presence(&spec.file, start, base, len, facts.page, account) } else { None };
     let is_unserved = is_paged && presence.is_none();
@@ -493,7 +492,7 @@ fn map(spec: &RegionSpec, account: &Arc<pager::Account>, is_paged: bool) -> Resu
     let is_guarded = guard.is_some();
     let file = FileId { device: facts.device, inode: facts.inode };
     let page = usize::try_from(facts.page).unwrap_or(len);
-    let mapping = Arc::new(Mapping { base, len, page, guard, presence, file: Some(file), owner: None });
+    let mapping = Arc::new(Mapping { map: Some(map), page, guard, presence, file: Some(file), _owner: None });
     if !is_guarded {
         return Err(say("there are too many regions already"));
     }

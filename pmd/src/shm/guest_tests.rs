@@ -154,6 +154,29 @@ fn huge_pages_that_nobody_reserved_kill_nobody() {
     assert!(memory.may_touch(0, 3) || memory.is_damaged());
 }
 
+/// Lines of the process's mappings that are of a file of this name.
+fn n_mappings(name: &str) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains(name)).count()
+}
+
+#[test]
+fn memory_that_goes_leaves_no_mapping_behind() {
+    // A part of small pages, in several steps; and one that begins and ends in the midst of large ones.
+    let cases =
+        [(c"goes-small", 0, 9 << 20), (c"goes-large", libc::MFD_HUGETLB | libc::MFD_HUGE_2MB, (2 << 20) + PAGE)];
+    for (name, flags, len) in cases {
+        // SAFETY: a plain call with a valid name; the new fd is nobody else's, if there is one.
+        let file = unsafe { File::from_raw_fd(libc::memfd_create(name.as_ptr(), flags)) };
+        file.set_len(16 << 20).unwrap();
+        let memory = GuestMemory::new(vec![spec(0, 1 << 40, len, PAGE, &file)]).unwrap();
+        let name = name.to_str().unwrap();
+        assert_eq!(n_mappings(name), 1, "{name}");
+        drop(memory);
+        assert_eq!(n_mappings(name), 0, "{name}");
+    }
+}
+
 /// Until `is_so`: what another thread does is over soon.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let begin = std::time::Instant::now();

@@ -48,7 +48,8 @@ fn mapping(n: usize, account: &Arc<Account>) -> Arc<Presence> {
     // SAFETY: a plain call; the new fd is nobody else's.
     let file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"pages".as_ptr(), 0)) };
     file.set_len((n << 12) as u64).unwrap();
-    let base = sys::map_shared(&file, 0, n << 12).unwrap() as usize;
+    // For good: its account may be looked at after the test.
+    let base = std::mem::ManuallyDrop::new(sys::map_shared(&file, 0, n << 12).unwrap()).as_mut_ptr() as usize;
     Arc::new(Presence::new(file, 0, base, n << 12, 4096, false, account.clone()))
 }
 

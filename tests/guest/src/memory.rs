@@ -5,9 +5,11 @@
 //! is a mistake of this crate's and panics; what a *guest* may write wrongly goes into descriptors, as plain numbers.
 //! Memory is freed when the last `Arc<GuestMemory>` goes; a device in the same process must be gone by then.
 
+use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 use crate::options::Backing;
@@ -35,7 +37,8 @@ pub struct RegionSpec {
 pub struct Region {
     spec: RegionSpec,
     host: *mut u8,
-    backing: Backing,
+    /// None: it is on the heap.
+    map: Option<MmapRaw>,
 }
 
 impl Region {
@@ -71,7 +74,7 @@ impl GuestMemory {
     pub fn new(specs: &[RegionSpec], backing: Backing) -> io::Result<Self> {
         match backing {
             Backing::Heap => {
-                let regions = specs.iter().map(|&spec| Region { spec, host: heap(spec.len), backing }).collect();
+                let regions = specs.iter().map(|&spec| Region { spec, host: heap(spec.len), map: None }).collect();
                 Ok(Self { regions, file: None })
             }
             Backing::Memfd | Backing::Huge => {
@@ -214,13 +217,9 @@ impl GuestMemory {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        match self.backing {
+        if self.map.is_none() {
             // SAFETY: `host` came from `heap(len)` and nobody else frees it.
-            Backing::Heap => unsafe { std::alloc::dealloc(self.host, heap_layout(self.spec.len)) },
-            // SAFETY: `host` is a mapping of `len` bytes made by `map`, unmapped here alone.
-            Backing::Memfd | Backing::Huge => unsafe {
-                libc::munmap(self.host.cast(), to_usize(self.spec.len));
-            },
+            unsafe { std::alloc::dealloc(self.host, heap_layout(self.spec.len)) }
         }
     }
 }
@@ -255,17 +254,11 @@ fn memfd(backing: Backing) -> io::Result<File> {
 }
 
 fn map(spec: RegionSpec, file: &File) -> io::Result<Region> {
-    let offset = libc::off_t::try_from(spec.file_offset).map_err(io::Error::other)?;
-    // SAFETY: a new mapping at an address the kernel chooses; nothing existing is touched.
-    let host = unsafe {
-        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        libc::mmap(std::ptr::null_mut(), to_usize(spec.len), access, flags, file.as_raw_fd(), offset)
-    };
-    if host == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(Region { spec, host: host.cast(), backing: Backing::Memfd })
+    // Of a part of a large page the kernel maps all, and unmaps nothing if it is told of less.
+    let page = file.metadata()?.blksize().max(PAGE_BYTES);
+    let len = to_usize(spec.len.next_multiple_of(page));
+    let map = MmapOptions::new().offset(spec.file_offset).len(len).no_reserve_swap().map_raw(file)?;
+    Ok(Region { spec, host: map.as_mut_ptr(), map: Some(map) })
 }
 
 #[cfg(test)]
@@ -295,6 +288,21 @@ mod tests {
             assert_eq!(memory.read_vec(0x10000 + 4096, 3), [96, 97, 98]);
             assert!(memory.contains(0x10000, 8192) && !memory.contains(0x10000, 8193) && !memory.contains(0xffff, 2));
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn part_of_a_large_page_is_unmapped_again() {
+        let flags = libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
+        // SAFETY: the name is a C string; the new fd is nobody else's.
+        let file = unsafe { File::from_raw_fd(libc::memfd_create(c"goes-part".as_ptr(), flags)) };
+        file.set_len(2 * HUGE_PAGE_BYTES).unwrap();
+        let spec = RegionSpec { gpa: 0, uva: 0, len: HUGE_PAGE_BYTES + PAGE_BYTES, file_offset: 0 };
+        let n_mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().matches("goes-part").count();
+        let memory = GuestMemory::from_files(&[(spec, file)]).unwrap();
+        assert_eq!(n_mappings(), 1);
+        drop(memory);
+        assert_eq!(n_mappings(), 0);
     }
 
     #[test]
