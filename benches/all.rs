@@ -1,6 +1,6 @@
-//! Every case, one after another, by criterion: cycles of a frame, and the frames and bytes a second that this
-//! makes. For two cases beside each other `compare` is the better one: these machines change their pace every
-//! few seconds.
+//! Every case, one after another, by criterion: cycles of a frame, and the frames and bytes a
+//! second that this makes. For two cases beside each other `compare` is the better one: these
+//! machines change their pace every few seconds.
 #![allow(missing_docs)]
 
 use benches::cases::{self, Case};

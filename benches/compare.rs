@@ -2,8 +2,8 @@
 //!
 //!     compare WORD...     the cases of these names; a word that is no name means all whose names begin with it
 //!
-//! Prints TSC cycles of a frame, minimum, median and maximum of all turns, and the median of what each is of the
-//! first one in the same turn.
+//! Prints TSC cycles of a frame, minimum, median and maximum of all turns, and the median of what
+//! each is of the first one in the same turn.
 
 use benches::cases;
 use std::process::ExitCode;
@@ -21,8 +21,17 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let names: Vec<_> = cases.iter().map(|case| case.name.clone()).collect();
-    let means = |word: &String, name: &String| if names.contains(word) { word == name } else { name.starts_with(word) };
-    if let Some(word) = words.iter().find(|word| !names.iter().any(|name| means(word, name))) {
+    let means = |word: &String, name: &String| {
+        if names.contains(word) {
+            word == name
+        } else {
+            name.starts_with(word)
+        }
+    };
+    if let Some(word) = words
+        .iter()
+        .find(|word| !names.iter().any(|name| means(word, name)))
+    {
         eprintln!("compare: no case's name begins with `{word}`; without words I list them");
         return ExitCode::from(2);
     }
@@ -37,13 +46,24 @@ fn main() -> ExitCode {
             turns.push(run(FRAMES).per_frame());
         }
     }
-    println!("{:32} {:>7} {:>7} {:>7}   of the first", "cycles a frame", "min", "median", "max");
+    println!(
+        "{:32} {:>7} {:>7} {:>7}   of the first",
+        "cycles a frame", "min", "median", "max"
+    );
     let first = turns[0].clone();
     for (case, turns) in cases.iter().zip(turns) {
-        let ratios = turns.iter().zip(&first).map(|(one, first)| one / first).collect();
+        let ratios = turns
+            .iter()
+            .zip(&first)
+            .map(|(one, first)| one / first)
+            .collect();
         let (turns, ratios) = (sorted(turns), sorted(ratios));
         let (least, median, most) = (turns[0], turns[TURNS / 2], turns[TURNS - 1]);
-        println!("{:32} {least:7.1} {median:7.1} {most:7.1}   {:.3}", case.name, ratios[TURNS / 2]);
+        println!(
+            "{:32} {least:7.1} {median:7.1} {most:7.1}   {:.3}",
+            case.name,
+            ratios[TURNS / 2]
+        );
     }
     ExitCode::SUCCESS
 }

@@ -1,4 +1,5 @@
-//! Whose an address is, on the whole switch: floods of sources from a guest and from the wire, and guests that move.
+//! Whose an address is, on the whole switch: floods of sources from a guest and from the wire, and
+//! guests that move.
 
 use flowtable::{DropReason, Exit, Ingress, Network, Networks, PortId, SourcePolicy, Trunk};
 use guest::Options;
@@ -34,13 +35,27 @@ fn rig(n_cores: usize, source: SourcePolicy, n_macs: usize) -> (Rig, MemPort) {
     let network = Network {
         members: vec![GUEST, NEIGHBOUR, UPLINK],
         frame_max: 1514,
-        uplink: Some(Exit { port: UPLINK, vlan: None }),
+        uplink: Some(Exit {
+            port: UPLINK,
+            vlan: None,
+        }),
         ..Network::default()
     };
     let trunks = vec![Trunk::new([(None, 0)])];
-    let networks = Arc::new(Networks { networks: vec![network], trunks, ..Networks::default() });
+    let networks = Arc::new(Networks {
+        networks: vec![network],
+        trunks,
+        ..Networks::default()
+    });
     let mut rig = Rig::with_room(n_cores, 3, networks, n_macs);
-    rig.plug(0, source, Options { n_queue_pairs: 2, ..options() });
+    rig.plug(
+        0,
+        source,
+        Options {
+            n_queue_pairs: 2,
+            ..options()
+        },
+    );
     rig.plug(0, SourcePolicy::Sticky, options());
     let wire = MemPort::new(1 << 10, false);
     let ingress = Ingress {
@@ -51,7 +66,11 @@ fn rig(n_cores: usize, source: SourcePolicy, n_macs: usize) -> (Rig, MemPort) {
         generation: 1,
     };
     let (rxqs, txqs) = (vec![RxQueue::mem(UPLINK, &wire)], vec![TxQueue::mem(&wire)]);
-    rig.fleet.up(PortUp { ingress, rxqs, txqs });
+    rig.fleet.up(PortUp {
+        ingress,
+        rxqs,
+        txqs,
+    });
     rig.step();
     wire.send(&frame(ALL, mac(STATION), 0, 60));
     rig.settle();
@@ -75,9 +94,11 @@ fn arrived(rig: &mut Rig, wire: &MemPort) -> Vec<Vec<u8>> {
 #[test]
 fn flood_of_sources_brings_through_what_the_port_may_have_and_not_one_frame_more() {
     for n_cores in [1, 2] {
-        for (source, n_allowed) in
-            [(SourcePolicy::Sticky, 1), (SourcePolicy::Learn(4), 4), (SourcePolicy::Fixed(mac(GUEST)), 0)]
-        {
+        for (source, n_allowed) in [
+            (SourcePolicy::Sticky, 1),
+            (SourcePolicy::Learn(4), 4),
+            (SourcePolicy::Fixed(mac(GUEST)), 0),
+        ] {
             let (mut rig, wire) = rig(n_cores, source, 1 << 16);
             let cores: Vec<_> = (0..n_cores).collect();
             arrived(&mut rig, &wire);
@@ -86,14 +107,28 @@ fn flood_of_sources_brings_through_what_the_port_may_have_and_not_one_frame_more
                 // Different ones on each of its queues, to either destination.
                 for (k, pair) in [0, 0, 1, 1].into_iter().cycle().take(64).enumerate() {
                     let to = mac(if k % 2 == 0 { NEIGHBOUR } else { STATION });
-                    n += u32::from(rig.guests[0].send(pair, &frame(to, numbered(n), u64::from(n), 60)));
+                    n += u32::from(
+                        rig.guests[0].send(pair, &frame(to, numbered(n), u64::from(n), 60)),
+                    );
                 }
                 rig.step_together(&cores);
-                through.extend(arrived(&mut rig, &wire).iter().map(|frame| source_of(frame)));
+                through.extend(
+                    arrived(&mut rig, &wire)
+                        .iter()
+                        .map(|frame| source_of(frame)),
+                );
             }
             rig.settle();
-            through.extend(arrived(&mut rig, &wire).iter().map(|frame| source_of(frame)));
-            assert_eq!(through.len(), n_allowed, "{n_cores} cores, {source:?}: those that it may have");
+            through.extend(
+                arrived(&mut rig, &wire)
+                    .iter()
+                    .map(|frame| source_of(frame)),
+            );
+            assert_eq!(
+                through.len(),
+                n_allowed,
+                "{n_cores} cores, {source:?}: those that it may have"
+            );
             let counters = rig.counters(GUEST);
             assert_eq!(counters.rx_frames, u64::from(n), "all were taken");
             assert!(counters.n_dropped() >= u64::from(n) - 4, "{counters:?}");
@@ -125,7 +160,10 @@ fn flood_from_the_wire((mut rig, wire): (Rig, MemPort)) {
     }
     rig.settle();
     got += rig.receive_all(GUEST).len();
-    assert_eq!((got as u32, rig.counters(UPLINK).n_dropped()), (N_SENDERS, 0));
+    assert_eq!(
+        (got as u32, rig.counters(UPLINK).n_dropped()),
+        (N_SENDERS, 0)
+    );
     // And who comes late has a place.
     assert!(rig.fleet.macs().n_addresses(UPLINK) < N_SENDERS);
     rig.down(NEIGHBOUR);
@@ -134,7 +172,10 @@ fn flood_from_the_wire((mut rig, wire): (Rig, MemPort)) {
     assert!(rig.guests[1].send(0, &frame(mac(GUEST), mac(77), 1, 60)));
     rig.settle();
     assert_eq!(rig.receive_all(GUEST).len(), 1);
-    assert_eq!(rig.fleet.macs().find(0, mac(77)).map(|found| found.port), Some(NEIGHBOUR));
+    assert_eq!(
+        rig.fleet.macs().find(0, mac(77)).map(|found| found.port),
+        Some(NEIGHBOUR)
+    );
     rig.assert_balanced();
 }
 
@@ -155,12 +196,22 @@ fn guest_that_moved_away_is_reached_by_the_uplink_and_is_itself_again_when_it_is
         rig.fleet.macs().rest(GUEST);
         for _ in 0..2 {
             send(&mut rig, NEIGHBOUR, GUEST);
-            assert_eq!(arrived(&mut rig, &wire), [frame(mac(GUEST), mac(NEIGHBOUR), 7, 60)], "by the uplink");
+            assert_eq!(
+                arrived(&mut rig, &wire),
+                [frame(mac(GUEST), mac(NEIGHBOUR), 7, 60)],
+                "by the uplink"
+            );
         }
         wire.send(&frame(mac(NEIGHBOUR), mac(GUEST), 8, 60));
         rig.settle();
-        assert_eq!(arrived(&mut rig, &wire), [frame(mac(NEIGHBOUR), mac(GUEST), 8, 60)]);
-        assert_eq!([DropReason::Spoofed, DropReason::PortDown].map(|reason| drops(&rig, UPLINK, reason)), [0, 0]);
+        assert_eq!(
+            arrived(&mut rig, &wire),
+            [frame(mac(NEIGHBOUR), mac(GUEST), 8, 60)]
+        );
+        assert_eq!(
+            [DropReason::Spoofed, DropReason::PortDown].map(|reason| drops(&rig, UPLINK, reason)),
+            [0, 0]
+        );
         assert_eq!(drops(&rig, NEIGHBOUR, DropReason::PortDown), 0);
         // Back.
         rig.up(GUEST, 0, source);
@@ -198,6 +249,9 @@ fn thief_of_the_gateways_address_gets_nothing_while_the_gateway_speaks() {
     }
     assert_eq!(answered, 6, "the gateway's own frames");
     assert_eq!(drops(&rig, UPLINK, DropReason::Spoofed), 0);
-    assert_eq!(drops(&rig, GUEST, DropReason::Spoofed), rig.counters(GUEST).rx_frames);
+    assert_eq!(
+        drops(&rig, GUEST, DropReason::Spoofed),
+        rig.counters(GUEST).rx_frames
+    );
     rig.assert_balanced();
 }

@@ -1,4 +1,5 @@
-//! Cores on threads of their own, in real time: several at one receiver, and asleep until somebody kicks.
+//! Cores on threads of their own, in real time: several at one receiver, and asleep until somebody
+//! kicks.
 
 mod behind;
 
@@ -37,7 +38,12 @@ impl Threads {
     }
 
     /// `place` puts the thread of each core where it belongs, and says whether it could.
-    fn start(n_cores: usize, n_ports: PortId, idle: Idle, place: impl Fn() -> bool + Copy + Send + 'static) -> Self {
+    fn start(
+        n_cores: usize,
+        n_ports: PortId,
+        idle: Idle,
+        place: impl Fn() -> bool + Copy + Send + 'static,
+    ) -> Self {
         let members: Vec<PortId> = (0..n_ports).collect();
         let options = FleetOptions {
             n_cores,
@@ -53,21 +59,38 @@ impl Threads {
         let run = |core: Core| {
             let (stop, clock) = (stop.clone(), clock.clone());
             std::thread::spawn(move || {
-                assert!(place(), "this thread may not run on the CPU that it was meant for");
+                assert!(
+                    place(),
+                    "this thread may not run on the CPU that it was meant for"
+                );
                 core.run(idle, clock, &stop);
             })
         };
         let cores = cores.into_iter().map(run).collect();
-        Self { fleet: Arc::new(fleet), stop, cores }
+        Self {
+            fleet: Arc::new(fleet),
+            stop,
+            cores,
+        }
     }
 
     /// Plugs a guest in; what it kicks.
     fn plug(&self, port: PortId, options: &Options) -> (GuestDriver, Vec<Arc<EventFd>>) {
-        self.plug_in(port, GuestDriver::new(options.clone()).expect("memory"), None)
+        self.plug_in(
+            port,
+            GuestDriver::new(options.clone()).expect("memory"),
+            None,
+        )
     }
 
-    /// The same of a guest that is there, whose first transmit ring's used part the switch is told to lie at `used`.
-    fn plug_in(&self, port: PortId, mut guest: GuestDriver, used: Option<u64>) -> (GuestDriver, Vec<Arc<EventFd>>) {
+    /// The same of a guest that is there, whose first transmit ring's used part the switch is told
+    /// to lie at `used`.
+    fn plug_in(
+        &self,
+        port: PortId,
+        mut guest: GuestDriver,
+        used: Option<u64>,
+    ) -> (GuestDriver, Vec<Arc<EventFd>>) {
         (0..usize::from(guest.options().n_queue_pairs)).for_each(|pair| {
             guest.post_rx(pair);
         });
@@ -78,7 +101,11 @@ impl Threads {
             let kick = Arc::new(EventFd::new().expect("an eventfd"));
             kicks.push(kick.clone());
             let (at, size) = (guest.vring_uva(vring), guest.vring_size(vring));
-            let (desc, avail, used) = (at.desc, at.avail, used.filter(|_| vring == 1).unwrap_or(at.used));
+            let (desc, avail, used) = (
+                at.desc,
+                at.avail,
+                used.filter(|_| vring == 1).unwrap_or(at.used),
+            );
             let index = vring as u16;
             let spec = QueueSpec {
                 index,
@@ -98,8 +125,18 @@ impl Threads {
                 rxqs.push(RxQueue::vhost(port, memory.clone(), &spec, features).expect("ring"));
             }
         }
-        let ingress = Ingress { port, network: 0, trunk: None, source: SourcePolicy::Learn(u32::MAX), generation: 1 };
-        self.fleet.up(PortUp { ingress, rxqs, txqs });
+        let ingress = Ingress {
+            port,
+            network: 0,
+            trunk: None,
+            source: SourcePolicy::Learn(u32::MAX),
+            generation: 1,
+        };
+        self.fleet.up(PortUp {
+            ingress,
+            rxqs,
+            txqs,
+        });
         (guest, kicks)
     }
 }
@@ -152,7 +189,9 @@ fn two_cores_that_send_to_one_receiver_lose_and_disorder_nothing() {
         let (mut sent, mut got) = ([0; 2], [0; 2]);
         wait_for("all frames", || {
             for (port, (guest, kicks)) in senders.iter_mut().enumerate() {
-                while sent[port] < N && guest.send(0, &frame(mac(2), mac(port as u16), sent[port], 60)) {
+                while sent[port] < N
+                    && guest.send(0, &frame(mac(2), mac(port as u16), sent[port], 60))
+                {
                     sent[port] += 1;
                 }
                 kick_if_due(guest, kicks, 1);
@@ -166,7 +205,10 @@ fn two_cores_that_send_to_one_receiver_lose_and_disorder_nothing() {
             got == [N; 2]
         });
         let busy = switch.fleet.cores();
-        assert!(busy.iter().all(|core| core.rx_frames > 0), "both cores had work: {busy:?}");
+        assert!(
+            busy.iter().all(|core| core.rx_frames > 0),
+            "both cores had work: {busy:?}"
+        );
         for port in 0..3 {
             let down = switch.fleet.down(port);
             assert_eq!((down.rxqs.len(), down.txqs.len()), (1, 1));
@@ -179,14 +221,18 @@ fn two_cores_that_send_to_one_receiver_lose_and_disorder_nothing() {
 fn core_asleep_misses_no_kick() {
     for event_idx in [false, true] {
         let switch = Threads::new(1, 2, Idle::Adaptive);
-        let options = Options { event_idx, ..options() };
+        let options = Options {
+            event_idx,
+            ..options()
+        };
         let (mut a, a_kicks) = switch.plug(0, &options);
         let (mut b, _b_kicks) = switch.plug(1, &options);
         // Asleep for the first time, it has taken up both ports.
         wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 2);
         let mut slept = 0;
         for id in 0..400 {
-            // Every other frame is sent to a core that is asleep for sure, the others whenever it may be.
+            // Every other frame is sent to a core that is asleep for sure, the others whenever it
+            // may be.
             if id % 2 == 0 {
                 wait_for("sleep", || switch.fleet.cores()[0].sleeps > slept);
             }
@@ -209,14 +255,20 @@ fn port_comes_and_goes_while_cores_run() {
     let switch = Threads::new(2, 3, Idle::Adaptive);
     let (mut a, kicks) = switch.plug(0, &options());
     let (mut b, _) = switch.plug(1, &options());
-    wait_for("the ports", || switch.fleet.cores().iter().all(|core| core.n_rxqs == 1));
+    wait_for("the ports", || {
+        switch.fleet.cores().iter().all(|core| core.n_rxqs == 1)
+    });
     let mut next = 0;
     for round in 0..50 {
         let (_c, _) = switch.plug(2, &options());
         for _ in 0..40 {
             assert!(a.send(0, &frame(ALL, mac(0), next, 60)));
             kick_if_due(&mut a, &kicks, 1);
-            wait_for("a frame", || b.recv(0).map(|bytes| assert_eq!(id_of(&bytes), next)).is_some());
+            wait_for("a frame", || {
+                b.recv(0)
+                    .map(|bytes| assert_eq!(id_of(&bytes), next))
+                    .is_some()
+            });
             b.post_rx(0);
             next += 1;
         }
@@ -251,8 +303,15 @@ fn core_whose_only_guest_is_over_its_limit_sleeps_between_two_allowances() {
     });
     let after = switch.fleet.cores()[0];
     let elapsed = begin.elapsed();
-    assert!(elapsed >= Duration::from_millis(1190), "{elapsed:?} for 12.1 Mbit");
-    assert!(after.sleeps - before.sleeps >= 500, "{} sleeps", after.sleeps - before.sleeps);
+    assert!(
+        elapsed >= Duration::from_millis(1190),
+        "{elapsed:?} for 12.1 Mbit"
+    );
+    assert!(
+        after.sleeps - before.sleeps >= 500,
+        "{} sleeps",
+        after.sleeps - before.sleeps
+    );
     let cpu = Duration::from_nanos(after.cpu_ns - before.cpu_ns);
     assert!(cpu < elapsed / 4, "{cpu:?} of CPU time in {elapsed:?}");
     assert_eq!(switch.fleet.counters(0).n_dropped(), 0);
@@ -271,7 +330,11 @@ fn core_that_waits_for_an_allowance_is_woken_by_its_other_guests() {
         assert!(a.send(0, &frame(ALL, mac(0), id, 9000)));
     }
     kick_if_due(&mut a, &a_kicks, 1);
-    wait_for("the first frame", || c.recv(0).map(|bytes| assert_eq!(id_of(&bytes), 0)).is_some());
+    wait_for("the first frame", || {
+        c.recv(0)
+            .map(|bytes| assert_eq!(id_of(&bytes), 0))
+            .is_some()
+    });
     c.post_rx(0);
     let begin = Instant::now();
     let mut slept = switch.fleet.cores()[0].sleeps;
@@ -281,18 +344,26 @@ fn core_that_waits_for_an_allowance_is_woken_by_its_other_guests() {
         assert!(b.send(0, &frame(ALL, mac(1), id, 60)));
         kick_if_due(&mut b, &b_kicks, 1);
         wait_for("a frame of another guest", || {
-            c.recv(0).map(|bytes| assert!(id_of(&bytes) == id || begin.elapsed().as_secs() > 5)).is_some()
+            c.recv(0)
+                .map(|bytes| assert!(id_of(&bytes) == id || begin.elapsed().as_secs() > 5))
+                .is_some()
         });
         c.post_rx(0);
         while b.recv(0).is_some() {}
         b.post_rx(0);
     }
-    assert!(switch.fleet.counters(0).rx_frames == 1 || begin.elapsed().as_secs() > 5, "the limit is kept");
+    assert!(
+        switch.fleet.counters(0).rx_frames == 1 || begin.elapsed().as_secs() > 5,
+        "the limit is kept"
+    );
     wait_for("the count", || switch.fleet.counters(1).rx_frames == 50);
 }
 
 fn limit(bits_per_sec: u64) -> Arc<VmLimits> {
-    let from_vm = LimitOptions { bits_per_sec: Some(bits_per_sec), ..LimitOptions::default() };
+    let from_vm = LimitOptions {
+        bits_per_sec: Some(bits_per_sec),
+        ..LimitOptions::default()
+    };
     Arc::new(VmLimits::new(from_vm, LimitOptions::default()))
 }
 
@@ -336,7 +407,11 @@ fn sleeping_core_waits_ever_more_seldom_for_a_ring_whose_page_is_being_given_bac
     });
     let waits = [0, 1, 2].map(|port| switch.fleet.page_waits(port));
     println!("{n_late} of {next} frames came late; waits for pages: {waits:?}");
-    assert!(waits[0] > 0 && waits[1] + waits[2] == 0, "told of whom: {waits:?}");
-    // Each pause is twice the one before. (How many came late says little where others want the CPUs too.)
+    assert!(
+        waits[0] > 0 && waits[1] + waits[2] == 0,
+        "told of whom: {waits:?}"
+    );
+    // Each pause is twice the one before. (How many came late says little where others want the
+    // CPUs too.)
     assert!(waits[0] <= 8, "{waits:?}");
 }

@@ -1,5 +1,6 @@
-//! Guests that cut the files of their memory short and have the switch read from there, or write: each part that is gone costs a signal, and
-//! mappings of which a process has not many. What a turn meets is few of them, however many frames, pieces, queues and files lead there.
+//! Guests that cut the files of their memory short and have the switch read from there, or write:
+//! each part that is gone costs a signal, and mappings of which a process has not many. What a turn
+//! meets is few of them, however many frames, pieces, queues and files lead there.
 
 use crate::paging::n_faults;
 use flowtable::{DropReason, HEADER_MAX, SourcePolicy};
@@ -46,7 +47,11 @@ impl Gone {
             file
         });
         let files = files.collect();
-        Self { name, files, of_each }
+        Self {
+            name,
+            files,
+            of_each,
+        }
     }
 
     /// The regions of a guest with these beside its own.
@@ -69,7 +74,9 @@ impl Gone {
     }
 
     fn cut(&self) {
-        self.files.iter().for_each(|file| file.set_len(0).expect("its length"));
+        self.files
+            .iter()
+            .for_each(|file| file.set_len(0).expect("its length"));
     }
 
     /// Parts that were met: each splits its file's mapping.
@@ -84,7 +91,11 @@ impl Gone {
 fn rig(shape: &Options) -> Rig {
     let mut rig = Rig::new(1, 4, networks(&[&[0, 1], &[2, 3]]));
     for port in 0..4 {
-        rig.plug(port / 2, ANY, if port < 2 { shape.clone() } else { options() });
+        rig.plug(
+            port / 2,
+            ANY,
+            if port < 2 { shape.clone() } else { options() },
+        );
     }
     for port in 0..4 {
         rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
@@ -116,8 +127,8 @@ fn set_up(rig: &mut Rig, port: u16, gone: &Gone) {
     rig.step();
 }
 
-/// One turn after the memory is gone, in which C's frames come to D as ever, then some more. Of `of`'s memory few parts are met, and its queues
-/// are stopped.
+/// One turn after the memory is gone, in which C's frames come to D as ever, then some more. Of
+/// `of`'s memory few parts are met, and its queues are stopped.
 fn turn(rig: &mut Rig, of: u16, gone: &Gone) {
     gone.cut();
     (0..8).for_each(|id| assert!(rig.guests[2].send(0, &frame(mac(3), mac(2), id, 60))));
@@ -127,19 +138,36 @@ fn turn(rig: &mut Rig, of: u16, gone: &Gone) {
     let n = gone.n_met();
     println!("{n} parts met in {took:?}");
     assert!((1..=MET_MAX).contains(&n), "{n} parts were met in one turn");
-    let ids: Vec<u64> = rig.receive_all(3).iter().map(|frame| id_of(frame)).collect();
+    let ids: Vec<u64> = rig
+        .receive_all(3)
+        .iter()
+        .map(|frame| id_of(frame))
+        .collect();
     assert_eq!(ids, (0..8).collect::<Vec<_>>());
     (0..100).for_each(|_| _ = rig.step());
-    assert!(gone.n_met() <= MET_MAX, "{} parts were met later", gone.n_met());
+    assert!(
+        gone.n_met() <= MET_MAX,
+        "{} parts were met later",
+        gone.n_met()
+    );
     let stopped = rig.fleet.stopped(of);
-    assert!(stopped.iter().any(|&(_, fault)| fault == GuestFault::MemoryGone), "{stopped:?}");
+    assert!(
+        stopped
+            .iter()
+            .any(|&(_, fault)| fault == GuestFault::MemoryGone),
+        "{stopped:?}"
+    );
     rig.assert_counted();
 }
 
 /// Bytes of A's own memory for the header of its frame `n`, virtio-net header included.
 fn header_at(rig: &Rig, n: u64, len: usize) -> u64 {
     let at = rig.guests[0].scratch() + n * 256;
-    let bytes = [&[0; NET_HEADER as usize][..], &frame(mac(1), mac(0), n, len)[..HEADER_MAX]].concat();
+    let bytes = [
+        &[0; NET_HEADER as usize][..],
+        &frame(mac(1), mac(0), n, len)[..HEADER_MAX],
+    ]
+    .concat();
     rig.guests[0].memory().write(at, &bytes);
     at
 }
@@ -148,7 +176,15 @@ fn header_at(rig: &Rig, n: u64, len: usize) -> u64 {
 fn chain(rig: &mut Rig, pair: usize, parts: &[(u64, u32)]) {
     let descs = |ids: &[u16]| {
         let next = |k: usize| ids.get(k + 1).map_or((0, 0), |&id| (NEXT, id));
-        (0..).zip(parts).map(|(k, &(addr, len))| Desc { addr, len, flags: next(k).0, next: next(k).1 }).collect()
+        (0..)
+            .zip(parts)
+            .map(|(k, &(addr, len))| Desc {
+                addr,
+                len,
+                flags: next(k).0,
+                next: next(k).1,
+            })
+            .collect()
     };
     assert!(rig.guests[0].ring(2 * pair + 1).add_raw(parts.len(), descs));
 }
@@ -157,7 +193,9 @@ fn chain(rig: &mut Rig, pair: usize, parts: &[(u64, u32)]) {
 fn send_pieces(rig: &mut Rig, gone: &Gone) {
     for n in 0..32 {
         let head = (header_at(rig, n, 252), HEADER);
-        let parts: Vec<_> = std::iter::once(head).chain((0..31).map(|k| (gone.at(31 * n + k), 4))).collect();
+        let parts: Vec<_> = std::iter::once(head)
+            .chain((0..31).map(|k| (gone.at(31 * n + k), 4)))
+            .collect();
         chain(rig, 0, &parts);
     }
     rig.guests[0].publish(1);
@@ -181,7 +219,10 @@ fn large_pages_that_are_taken_away_beyond_those_that_are_put_back_stop_their_que
     send_pieces(&mut rig, &gone);
     let begin = Instant::now();
     while rig.guests[0].ring(1).n_used() < 32 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "the pages are not made");
+        assert!(
+            begin.elapsed() < Duration::from_secs(60),
+            "the pages are not made"
+        );
         rig.step();
     }
     while rig.guests[0].ring(1).pop().is_some() {}
@@ -196,7 +237,13 @@ fn large_pages_that_are_taken_away_beyond_those_that_are_put_back_stop_their_que
     assert!(n <= 2 * (32 + MET_MAX as u64), "{n} faults in one turn");
     let stopped = rig.fleet.stopped(0);
     (0..100).for_each(|_| _ = rig.step());
-    assert!(rig.fleet.stopped(0).iter().any(|&(_, fault)| fault == GuestFault::MemoryGone), "{stopped:?}");
+    assert!(
+        rig.fleet
+            .stopped(0)
+            .iter()
+            .any(|&(_, fault)| fault == GuestFault::MemoryGone),
+        "{stopped:?}"
+    );
     rig.assert_counted();
 }
 
@@ -205,7 +252,9 @@ fn headers_of_many_pieces_that_are_gone_stop_at_the_first() {
     let (mut rig, gone) = (rig(&shape(1, 1024)), Gone::new(1024, 1));
     set_up(&mut rig, 0, &gone);
     for n in 0..7 {
-        let parts: Vec<_> = (0..u64::from(HEADER)).map(|k| (gone.at(u64::from(HEADER) * n + k), 1)).collect();
+        let parts: Vec<_> = (0..u64::from(HEADER))
+            .map(|k| (gone.at(u64::from(HEADER) * n + k), 1))
+            .collect();
         chain(&mut rig, 0, &parts);
     }
     rig.guests[0].publish(1);
@@ -220,7 +269,11 @@ fn plain_frames_that_are_gone_stop_at_the_first_in_one_file_or_in_many() {
         (0..32).for_each(|n| chain(&mut rig, 0, &[(gone.at(n), 100)]));
         rig.guests[0].publish(1);
         turn(&mut rig, 0, &gone);
-        assert_eq!(rig.counters(0).drops[DropReason::Spoofed.index()], 0, "nothing is learned from what is not there");
+        assert_eq!(
+            rig.counters(0).drops[DropReason::Spoofed.index()],
+            0,
+            "nothing is learned from what is not there"
+        );
     }
 }
 
@@ -229,7 +282,12 @@ fn tables_that_are_gone_stop_at_the_first() {
     let (mut rig, gone) = (rig(&shape(1, 256)), Gone::new(32, 1));
     set_up(&mut rig, 0, &gone);
     for n in 0..32 {
-        let table = Desc { addr: gone.at(n), len: 32, flags: INDIRECT, next: 0 };
+        let table = Desc {
+            addr: gone.at(n),
+            len: 32,
+            flags: INDIRECT,
+            next: 0,
+        };
         assert!(rig.guests[0].ring(1).add_raw(1, |_| vec![table]));
     }
     rig.guests[0].publish(1);
@@ -259,22 +317,38 @@ fn receiver(n_pairs: u16, n_pieces: u64, frames: impl IntoIterator<Item = Vec<u8
         for n in 0..BUFFERS {
             let first = (pair as u64 * BUFFERS + n) * n_pieces;
             let len = if n_pieces == 1 { 2048 } else { 64 };
-            let flags = |k: u64| if k + 1 < n_pieces { WRITE | NEXT } else { WRITE };
+            let flags = |k: u64| {
+                if k + 1 < n_pieces {
+                    WRITE | NEXT
+                } else {
+                    WRITE
+                }
+            };
             let desc = |(k, ids): (u64, &[u16])| Desc {
                 addr: gone.at(first + k),
                 len,
                 flags: flags(k),
                 next: ids.get(1).copied().unwrap_or(0),
             };
-            let descs = |ids: &[u16]| (0..n_pieces).map(|k| desc((k, &ids[k as usize..]))).collect();
-            assert!(rig.guests[1].ring(2 * pair).add_raw(n_pieces as usize, descs));
+            let descs = |ids: &[u16]| {
+                (0..n_pieces)
+                    .map(|k| desc((k, &ids[k as usize..])))
+                    .collect()
+            };
+            assert!(
+                rig.guests[1]
+                    .ring(2 * pair)
+                    .add_raw(n_pieces as usize, descs)
+            );
         }
         rig.guests[1].publish(2 * pair);
     }
     let memory = GuestMemory::new(gone.beside(&rig, 1)).expect("regions");
     rig.up_in(1, 0, ANY, &Arc::new(memory));
     rig.step();
-    frames.into_iter().for_each(|frame| assert!(rig.guests[0].send(0, &frame)));
+    frames
+        .into_iter()
+        .for_each(|frame| assert!(rig.guests[0].send(0, &frame)));
     turn(&mut rig, 1, &gone);
 }
 
@@ -290,10 +364,15 @@ fn buffers_of_many_pieces_that_are_gone_stop_their_queue_at_the_first() {
 
 #[test]
 fn receive_queues_of_one_guest_stop_together() {
-    receiver(8, 1, (0..32).map(|id| frame(mac(1), mac(100 + id as u16), id, 1000)));
+    receiver(
+        8,
+        1,
+        (0..32).map(|id| frame(mac(1), mac(100 + id as u16), id, 1000)),
+    );
 }
 
-/// What is gone of a sender's memory are zeros to whoever gets it: nothing of another guest's, and nothing old.
+/// What is gone of a sender's memory are zeros to whoever gets it: nothing of another guest's, and
+/// nothing old.
 #[test]
 fn rest_of_a_frame_that_is_gone_arrives_as_zeros() {
     let (mut rig, gone) = (rig(&shape(1, 1024)), Gone::new(32, 1));
@@ -310,8 +389,14 @@ fn rest_of_a_frame_that_is_gone_arrives_as_zeros() {
     let frames = rig.receive_all(1);
     assert_eq!(frames.len(), 8);
     for (id, bytes) in (0..).zip(frames) {
-        assert_eq!(bytes[..HEADER_MAX], frame(mac(1), mac(0), id, 252)[..HEADER_MAX]);
-        assert!(bytes[HEADER_MAX..].iter().all(|&byte| byte == 0) && bytes.len() == 252, "frame {id}");
+        assert_eq!(
+            bytes[..HEADER_MAX],
+            frame(mac(1), mac(0), id, 252)[..HEADER_MAX]
+        );
+        assert!(
+            bytes[HEADER_MAX..].iter().all(|&byte| byte == 0) && bytes.len() == 252,
+            "frame {id}"
+        );
     }
 }
 
@@ -326,8 +411,16 @@ fn frames_of_many_pieces_that_are_gone_leave_by_a_wire_as_zeros() {
     send_pieces(&mut rig, &gone);
     gone.cut();
     rig.step();
-    assert!((1..=MET_MAX).contains(&gone.n_met()), "{} parts were met in one turn", gone.n_met());
+    assert!(
+        (1..=MET_MAX).contains(&gone.n_met()),
+        "{} parts were met in one turn",
+        gone.n_met()
+    );
     let frames: Vec<Vec<u8>> = std::iter::from_fn(|| wire.receive()).collect();
     assert_eq!(frames.len(), 32);
-    assert!(frames.iter().all(|bytes| bytes[HEADER_MAX..].iter().all(|&byte| byte == 0) && bytes.len() == 252));
+    assert!(
+        frames
+            .iter()
+            .all(|bytes| bytes[HEADER_MAX..].iter().all(|&byte| byte == 0) && bytes.len() == 252)
+    );
 }

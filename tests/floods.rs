@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tests::{ALL, Rig, frame, id_of, mac, networks, options};
 
 const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
-/// Ports in memory: on core 0 one that sends, and one that holds it up; a wire on core 1 that floods.
+/// Ports in memory: on core 0 one that sends, and one that holds it up; a wire on core 1 that
+/// floods.
 const BUSY: u16 = 0;
 const WIRE: u16 = 1;
 const STOP: u16 = 2;
@@ -32,7 +33,8 @@ fn two() -> Two {
     // Rigs number their guests from 0; these come behind the ports in memory.
     for (port, ends) in [(BUSY, &busy), (WIRE, &wire), (STOP, &stop)] {
         rig.plug_mem(port, 0, ends);
-        rig.guests.push(guest::GuestDriver::new(options()).expect("memory"));
+        rig.guests
+            .push(guest::GuestDriver::new(options()).expect("memory"));
     }
     (0..3).for_each(|_| _ = rig.plug(0, ANY, options()));
     for (port, ends) in [(BUSY, &busy), (STOP, &stop)] {
@@ -44,8 +46,15 @@ fn two() -> Two {
         rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
         rig.settle();
     }
-    [FLOODER, B, LAST].iter().for_each(|&port| drop(rig.receive_all(port)));
-    Two { rig, busy, wire, stop }
+    [FLOODER, B, LAST]
+        .iter()
+        .for_each(|&port| drop(rig.receive_all(port)));
+    Two {
+        rig,
+        busy,
+        wire,
+        stop,
+    }
 }
 
 impl Two {
@@ -55,7 +64,8 @@ impl Two {
         self.busy.send(&frame(mac(STOP), mac(BUSY), 99, 60));
         let held = self.stop.hold_up();
         let (before, stop) = (self.stop.n_asked(), self.stop.clone());
-        self.rig.step_beside(0, move || stop.n_asked() > before, n_turns, || drop(held));
+        self.rig
+            .step_beside(0, move || stop.n_asked() > before, n_turns, || drop(held));
     }
 
     fn drops(&self, port: u16, reason: DropReason) -> u64 {
@@ -65,7 +75,10 @@ impl Two {
     /// What a guest got of floods, which is all but what core 0's port sent.
     fn floods_at(&mut self, port: u16) -> Vec<u64> {
         let got = self.rig.receive_all(port);
-        got.iter().filter(|bytes| bytes[..6] == ALL).map(|bytes| id_of(bytes)).collect()
+        got.iter()
+            .filter(|bytes| bytes[..6] == ALL)
+            .map(|bytes| id_of(bytes))
+            .collect()
     }
 }
 
@@ -91,7 +104,8 @@ fn flood_waits_for_a_member_that_another_core_is_sending_to_and_serves_each_once
 fn flood_off_a_wire_waits_for_a_lock_as_a_guests_does() {
     let mut two = two();
     let ids: Vec<u64> = (0..40).collect();
-    ids.iter().for_each(|&id| two.wire.send(&frame(ALL, mac(WIRE), id, 60)));
+    ids.iter()
+        .for_each(|&id| two.wire.send(&frame(ALL, mac(WIRE), id, 60)));
     two.lock_b_for(9);
     two.rig.settle();
     for port in [FLOODER, B, LAST] {
@@ -102,7 +116,8 @@ fn flood_off_a_wire_waits_for_a_lock_as_a_guests_does() {
 }
 
 #[test]
-fn copy_whose_lock_is_held_by_a_core_that_does_not_run_is_dropped_by_that_name_and_the_rest_goes_on() {
+fn copy_whose_lock_is_held_by_a_core_that_does_not_run_is_dropped_by_that_name_and_the_rest_goes_on()
+ {
     let mut two = two();
     let ids: Vec<u64> = (0..40).collect();
     for &id in &ids {
@@ -115,7 +130,11 @@ fn copy_whose_lock_is_held_by_a_core_that_does_not_run_is_dropped_by_that_name_a
     assert_eq!(got.len(), 80, "others of the network get all");
     for port in [FLOODER, WIRE] {
         let locked = two.drops(port, DropReason::ReceiverLocked);
-        assert!(locked > 0 && locked == two.rig.counters(port).n_dropped(), "{:?}", two.rig.counters(port));
+        assert!(
+            locked > 0 && locked == two.rig.counters(port).n_dropped(),
+            "{:?}",
+            two.rig.counters(port)
+        );
     }
     two.rig.assert_counted();
 }
@@ -126,21 +145,37 @@ fn unicast_off_a_wire_to_a_queue_that_is_locked_for_long_is_dropped_by_that_name
     (0..10).for_each(|id| two.wire.send(&frame(mac(B), mac(WIRE), id, 60)));
     two.lock_b_for(50);
     two.rig.settle();
-    assert_eq!(two.drops(WIRE, DropReason::ReceiverLocked), two.rig.counters(WIRE).n_dropped());
-    assert_eq!(two.rig.receive_all(B).len() as u64 + two.drops(WIRE, DropReason::ReceiverLocked), 10 + 1);
+    assert_eq!(
+        two.drops(WIRE, DropReason::ReceiverLocked),
+        two.rig.counters(WIRE).n_dropped()
+    );
+    assert_eq!(
+        two.rig.receive_all(B).len() as u64 + two.drops(WIRE, DropReason::ReceiverLocked),
+        10 + 1
+    );
     two.rig.assert_counted();
 }
 
 #[test]
 fn cores_that_flood_and_send_to_the_same_guests_at_once_lose_no_copy() {
     let mut rig = Rig::new(2, 6, networks(&[&[0, 1, 2, 3, 4, 5]]));
-    (0..6).for_each(|_| _ = rig.plug(0, ANY, Options { rx_ring: 1024, ..options() }));
+    (0..6).for_each(|_| {
+        _ = rig.plug(
+            0,
+            ANY,
+            Options {
+                rx_ring: 1024,
+                ..options()
+            },
+        )
+    });
     for port in 0..6 {
         rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
         rig.settle();
         (0..6).for_each(|port| drop(rig.receive_all(port)));
     }
-    // Neighbours are on different cores: 0 and 1 flood, 2 and 3 send to 4 and 5 as fast as they can.
+    // Neighbours are on different cores: 0 and 1 flood, 2 and 3 send to 4 and 5 as fast as they
+    // can.
     let (mut sent, mut got) = ([0u64; 2], [[0u64; 2]; 6]);
     for _ in 0..3_000 {
         for (from, sent) in sent.iter_mut().enumerate() {
@@ -161,9 +196,18 @@ fn cores_that_flood_and_send_to_the_same_guests_at_once_lose_no_copy() {
     assert!(sent[0] > 1_000 && sent[1] > 1_000, "{sent:?}");
     for (port, got) in got.iter().enumerate() {
         for from in 0..2 {
-            assert_eq!(got[from], if port == from { 0 } else { sent[from] }, "from {from} to {port}");
+            assert_eq!(
+                got[from],
+                if port == from { 0 } else { sent[from] },
+                "from {from} to {port}"
+            );
         }
-        assert_eq!(rig.counters(port as u16).n_dropped(), 0, "{:?}", rig.counters(port as u16));
+        assert_eq!(
+            rig.counters(port as u16).n_dropped(),
+            0,
+            "{:?}",
+            rig.counters(port as u16)
+        );
     }
     rig.assert_balanced();
 }
@@ -171,7 +215,11 @@ fn cores_that_flood_and_send_to_the_same_guests_at_once_lose_no_copy() {
 /// Counts the floods that arrive, which come in order.
 fn count(rig: &mut Rig, got: &mut [[u64; 2]; 6]) {
     for (port, got) in got.iter_mut().enumerate() {
-        for bytes in rig.receive_all(port as u16).iter().filter(|bytes| bytes[..6] == ALL) {
+        for bytes in rig
+            .receive_all(port as u16)
+            .iter()
+            .filter(|bytes| bytes[..6] == ALL)
+        {
             let from = usize::from(bytes[11]);
             assert_eq!(id_of(bytes), got[from], "from {from} to {port}");
             got[from] += 1;
@@ -204,10 +252,15 @@ fn turn_makes_no_more_copies_than_a_burst_may_however_many_members_there_are() {
         before = made;
     }
     for ends in &ends {
-        let got: Vec<u64> = std::iter::from_fn(|| ends.receive()).map(|bytes| id_of(&bytes)).collect();
+        let got: Vec<u64> = std::iter::from_fn(|| ends.receive())
+            .map(|bytes| id_of(&bytes))
+            .collect();
         assert_eq!(got, [0, 1, 2, 3, 4], "each member gets each flood once");
     }
-    assert_eq!((rig.counters(0).rx_frames, rig.counters(0).copies), (5, 5 * 1199));
+    assert_eq!(
+        (rig.counters(0).rx_frames, rig.counters(0).copies),
+        (5, 5 * 1199)
+    );
     rig.assert_balanced();
 }
 
@@ -216,19 +269,34 @@ fn guest_that_floods_makes_the_copies_that_its_port_may_and_loses_nothing() {
     const N: u16 = 200;
     for limit in [None, Some(1_000_000_000)] {
         let (mut rig, ends) = wide(N, true);
-        let from_vm = LimitOptions { bits_per_sec: limit, ..LimitOptions::default() };
-        rig.fleet.limit(&[0], &Arc::new(VmLimits::new(from_vm, LimitOptions::default())));
+        let from_vm = LimitOptions {
+            bits_per_sec: limit,
+            ..LimitOptions::default()
+        };
+        rig.fleet.limit(
+            &[0],
+            &Arc::new(VmLimits::new(from_vm, LimitOptions::default())),
+        );
         let (time, begin) = (300_000_000, rig.now);
         while rig.now < begin + time {
             while rig.guests[0].send(0, &frame(ALL, mac(0), 1, 60)) {}
             rig.step();
             rig.guests[0].reclaim_tx(0);
-            ends.iter().for_each(|ends| while ends.receive().is_some() {});
+            ends.iter()
+                .for_each(|ends| while ends.receive().is_some() {});
         }
         let counters = rig.counters(0);
         let may = COPIES_SAVED + COPIES_PER_SEC * time / 1_000_000_000;
-        assert!(counters.copies * 100 > may * 95, "{} of {may}", counters.copies);
-        assert!(counters.copies <= may + 512 + u64::from(N), "{} of {may}", counters.copies);
+        assert!(
+            counters.copies * 100 > may * 95,
+            "{} of {may}",
+            counters.copies
+        );
+        assert!(
+            counters.copies <= may + 512 + u64::from(N),
+            "{} of {may}",
+            counters.copies
+        );
         assert_eq!(counters.n_dropped(), 0, "it waits in the guest's ring");
     }
 }
@@ -248,14 +316,22 @@ fn wire_that_floods_more_than_it_may_loses_the_rest_by_name_and_holds_up_nobody(
         ends[0].send(&frame(mac(0), mac(1), 5, 60));
         rig.step();
         let got = rig.receive_all(0);
-        assert_eq!(got.iter().filter(|bytes| bytes[..6] == mac(0)).count(), 1, "a frame behind floods");
-        ends.iter().for_each(|ends| while ends.receive().is_some() {});
+        assert_eq!(
+            got.iter().filter(|bytes| bytes[..6] == mac(0)).count(),
+            1,
+            "a frame behind floods"
+        );
+        ends.iter()
+            .for_each(|ends| while ends.receive().is_some() {});
     }
     let counters = rig.counters(1);
     let dropped = counters.drops[DropReason::FloodLimit.index()];
     assert_eq!(dropped, counters.n_dropped());
     let may = COPIES_SAVED + COPIES_PER_SEC * time / 1_000_000_000;
-    assert!(dropped > 0 && dropped < n_floods && counters.copies <= may + 2 * u64::from(N), "{counters:?}");
+    assert!(
+        dropped > 0 && dropped < n_floods && counters.copies <= may + 2 * u64::from(N),
+        "{counters:?}"
+    );
     assert_eq!(ends[0].n_waiting(), 0);
     rig.assert_counted();
 }

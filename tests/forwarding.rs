@@ -23,24 +23,110 @@ fn shapes() -> Vec<(&'static str, Options)> {
     let o = options;
     vec![
         ("plain", o()),
-        ("legacy header", Options { version_1: false, mergeable: false, rx_shape: vec![9100], ..o() }),
-        ("legacy mergeable", Options { version_1: false, ..o() }),
-        ("one large buffer", Options { mergeable: false, rx_shape: vec![9100], ..o() }),
-        ("chain of receive buffers", Options { mergeable: false, rx_shape: vec![12, 500, 1, 700, 8000], ..o() }),
+        (
+            "legacy header",
+            Options {
+                version_1: false,
+                mergeable: false,
+                rx_shape: vec![9100],
+                ..o()
+            },
+        ),
+        (
+            "legacy mergeable",
+            Options {
+                version_1: false,
+                ..o()
+            },
+        ),
+        (
+            "one large buffer",
+            Options {
+                mergeable: false,
+                rx_shape: vec![9100],
+                ..o()
+            },
+        ),
+        (
+            "chain of receive buffers",
+            Options {
+                mergeable: false,
+                rx_shape: vec![12, 500, 1, 700, 8000],
+                ..o()
+            },
+        ),
         (
             "receive header apart, legacy",
-            Options { version_1: false, mergeable: false, rx_shape: vec![10, 9100], ..o() },
+            Options {
+                version_1: false,
+                mergeable: false,
+                rx_shape: vec![10, 9100],
+                ..o()
+            },
         ),
-        ("tiny mergeable buffers", Options { rx_shape: vec![100], ..o() }),
-        ("mergeable chains", Options { rx_ring: 512, rx_shape: vec![7, 60, 33], ..o() }),
-        ("header apart", Options { tx_header_apart: true, ..o() }),
+        (
+            "tiny mergeable buffers",
+            Options {
+                rx_shape: vec![100],
+                ..o()
+            },
+        ),
+        (
+            "mergeable chains",
+            Options {
+                rx_ring: 512,
+                rx_shape: vec![7, 60, 33],
+                ..o()
+            },
+        ),
+        (
+            "header apart",
+            Options {
+                tx_header_apart: true,
+                ..o()
+            },
+        ),
         ("in parts", Options { tx_parts: 5, ..o() }),
-        ("in parts, header apart", Options { tx_header_apart: true, tx_parts: 7, ..o() }),
-        ("indirect", Options { indirect: Indirect::Always, tx_header_apart: true, tx_parts: 3, ..o() }),
-        ("indirect now and then", Options { indirect: Indirect::Alternate, rx_shape: vec![12, 2000], ..o() }),
-        ("event index", Options { event_idx: true, ..o() }),
+        (
+            "in parts, header apart",
+            Options {
+                tx_header_apart: true,
+                tx_parts: 7,
+                ..o()
+            },
+        ),
+        (
+            "indirect",
+            Options {
+                indirect: Indirect::Always,
+                tx_header_apart: true,
+                tx_parts: 3,
+                ..o()
+            },
+        ),
+        (
+            "indirect now and then",
+            Options {
+                indirect: Indirect::Alternate,
+                rx_shape: vec![12, 2000],
+                ..o()
+            },
+        ),
+        (
+            "event index",
+            Options {
+                event_idx: true,
+                ..o()
+            },
+        ),
         ("last in, first out", Options { fifo: false, ..o() }),
-        ("line offset of a Linux guest", Options { line_offset: 0, ..o() }),
+        (
+            "line offset of a Linux guest",
+            Options {
+                line_offset: 0,
+                ..o()
+            },
+        ),
         ("regions with edges", {
             let mut options = Options { tx_parts: 2, ..o() };
             options.layout.region_bytes = Some(1 << 16);
@@ -51,8 +137,22 @@ fn shapes() -> Vec<(&'static str, Options)> {
             (options.layout.region_bytes, options.layout.hole_bytes) = (Some(1 << 16), 1 << 20);
             options
         }),
-        ("small rings", Options { rx_ring: 16, tx_ring: 8, ..o() }),
-        ("large rings", Options { rx_ring: 4096, tx_ring: 1024, ..o() }),
+        (
+            "small rings",
+            Options {
+                rx_ring: 16,
+                tx_ring: 8,
+                ..o()
+            },
+        ),
+        (
+            "large rings",
+            Options {
+                rx_ring: 4096,
+                tx_ring: 1024,
+                ..o()
+            },
+        ),
     ]
 }
 
@@ -64,28 +164,53 @@ fn frames_of_every_size_pass_unchanged_between_guests_of_every_shape() {
             rig.plug(0, ANY, a.clone());
             rig.plug(0, ANY, b);
             introduce(&mut rig, &[0, 1]);
-            for (n, len) in [60, 64, 65, 127, 128, 129, 200, 1514, 1999, 2048, 4000, 9014].into_iter().enumerate() {
+            for (n, len) in [60, 64, 65, 127, 128, 129, 200, 1514, 1999, 2048, 4000, 9014]
+                .into_iter()
+                .enumerate()
+            {
                 for (from, to) in [(0, 1), (1, 0)] {
                     let sent = frame(mac(to), mac(from), n as u64, len);
-                    assert!(rig.guests[usize::from(from)].send(0, &sent), "{name}: no room to send");
+                    assert!(
+                        rig.guests[usize::from(from)].send(0, &sent),
+                        "{name}: no room to send"
+                    );
                     rig.settle();
                     let got = rig.receive_all(to);
-                    assert!(got == [sent], "{name} to {other}: {len} bytes from {from} arrived as {:?}", got.len());
+                    assert!(
+                        got == [sent],
+                        "{name} to {other}: {len} bytes from {from} arrived as {:?}",
+                        got.len()
+                    );
                 }
             }
             rig.assert_balanced();
-            assert_eq!(rig.counters(0).n_dropped() + rig.counters(1).n_dropped(), 0, "{name}");
+            assert_eq!(
+                rig.counters(0).n_dropped() + rig.counters(1).n_dropped(),
+                0,
+                "{name}"
+            );
         }
     }
 }
 
 #[test]
 fn long_burst_wraps_the_rings_many_times_in_order() {
-    let mut rig = Rig::simple(2, &Options { rx_ring: 64, tx_ring: 32, checked: false, ..options() });
+    let mut rig = Rig::simple(
+        2,
+        &Options {
+            rx_ring: 64,
+            tx_ring: 32,
+            checked: false,
+            ..options()
+        },
+    );
     introduce(&mut rig, &[0, 1]);
     let (mut n_sent, mut n_got) = (0u64, 0u64);
     while n_got < 70_000 {
-        while rig.guests[0].send(0, &frame(mac(1), mac(0), n_sent, 60 + n_sent as usize % 700)) {
+        while rig.guests[0].send(
+            0,
+            &frame(mac(1), mac(0), n_sent, 60 + n_sent as usize % 700),
+        ) {
             n_sent += 1;
         }
         rig.step();
@@ -172,7 +297,13 @@ fn guest_with_an_address_sends_from_no_other() {
     rig.guests[0].send(0, &frame(ALL, mac(0), 1, 60));
     rig.guests[1].send(0, &frame(ALL, mac(0), 2, 60));
     rig.settle();
-    assert_eq!(rig.receive_all(1).iter().map(|f| id_of(f)).collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        rig.receive_all(1)
+            .iter()
+            .map(|f| id_of(f))
+            .collect::<Vec<_>>(),
+        [1]
+    );
     assert_eq!(rig.receive_all(0).len(), 0);
     for port in 0..2 {
         assert_eq!(rig.counters(port).drops[DropReason::Spoofed.index()], 1);
@@ -184,7 +315,15 @@ fn guest_with_an_address_sends_from_no_other() {
 fn frame_too_long_for_the_receivers_buffers_is_dropped_for_that_receiver_alone() {
     let mut rig = Rig::new(1, 3, networks(&[&[0, 1, 2]]));
     rig.plug(0, ANY, options());
-    rig.plug(0, ANY, Options { mergeable: false, rx_shape: vec![1526], ..options() });
+    rig.plug(
+        0,
+        ANY,
+        Options {
+            mergeable: false,
+            rx_shape: vec![1526],
+            ..options()
+        },
+    );
     rig.plug(0, ANY, options());
     rig.guests[0].send(0, &frame(ALL, mac(0), 3, 1515));
     rig.guests[0].send(0, &frame(ALL, mac(0), 4, 1514));
@@ -198,12 +337,23 @@ fn frame_too_long_for_the_receivers_buffers_is_dropped_for_that_receiver_alone()
 
 #[test]
 fn flow_stays_on_one_queue_and_flows_spread_over_all() {
-    let mut rig = Rig::simple(2, &Options { n_queue_pairs: 4, ..options() });
+    let mut rig = Rig::simple(
+        2,
+        &Options {
+            n_queue_pairs: 4,
+            ..options()
+        },
+    );
     introduce(&mut rig, &[0, 1]);
     let udp = |port: u16| {
-        let mut bytes =
-            [&mac(1)[..], &mac(0), &[8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]]
-                .concat();
+        let mut bytes = [
+            &mac(1)[..],
+            &mac(0),
+            &[
+                8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+            ],
+        ]
+        .concat();
         bytes.extend(port.to_be_bytes());
         bytes.resize(60, 0);
         bytes
@@ -214,9 +364,15 @@ fn flow_stays_on_one_queue_and_flows_spread_over_all() {
         for turn in 0..3 {
             rig.guests[0].send((usize::from(port) + turn) % 4, &udp(port));
             rig.settle();
-            let got: Vec<usize> = (0..4).filter(|&pair| rig.guests[1].recv(pair).is_some()).collect();
+            let got: Vec<usize> = (0..4)
+                .filter(|&pair| rig.guests[1].recv(pair).is_some())
+                .collect();
             assert_eq!(got.len(), 1);
-            assert_eq!(*used.get_or_insert(got[0]), got[0], "flow {port} went astray");
+            assert_eq!(
+                *used.get_or_insert(got[0]),
+                got[0],
+                "flow {port} went astray"
+            );
         }
         queues[used.unwrap()] += 1;
         rig.receive_all(1);
@@ -248,17 +404,28 @@ fn wire_in_memory_and_guest_exchange_frames() {
 #[test]
 fn runts_and_frames_beyond_the_mtu_are_dropped_by_name() {
     let mut rig = Rig::simple(2, &options());
-    for (len, reason) in
-        [(0, DropReason::Runt), (1, DropReason::Runt), (13, DropReason::Runt), (9015, DropReason::TooBig)]
-    {
+    for (len, reason) in [
+        (0, DropReason::Runt),
+        (1, DropReason::Runt),
+        (13, DropReason::Runt),
+        (9015, DropReason::TooBig),
+    ] {
         let before = rig.counters(0).drops[reason.index()];
         assert!(rig.guests[0].send(0, &frame(ALL, mac(0), 1, len)));
         rig.settle();
-        assert_eq!(rig.counters(0).drops[reason.index()], before + 1, "{len} bytes");
+        assert_eq!(
+            rig.counters(0).drops[reason.index()],
+            before + 1,
+            "{len} bytes"
+        );
     }
     rig.guests[0].send(0, &frame(ALL, mac(0), 1, 14));
     rig.settle();
-    assert_eq!(rig.receive_all(1).len(), 1, "an Ethernet header alone is a frame");
+    assert_eq!(
+        rig.receive_all(1).len(),
+        1,
+        "an Ethernet header alone is a frame"
+    );
     rig.assert_balanced();
 }
 
@@ -267,7 +434,14 @@ fn burst_of_floods_is_cut_before_it_makes_more_copies_than_a_turn_may() {
     let members: Vec<u16> = (0..100).collect();
     let mut rig = Rig::new(1, 100, networks(&[&members]));
     (0..100).for_each(|_| {
-        rig.plug(0, ANY, Options { checked: false, ..options() });
+        rig.plug(
+            0,
+            ANY,
+            Options {
+                checked: false,
+                ..options()
+            },
+        );
     });
     for id in 0..20 {
         assert!(rig.guests[0].send(0, &frame(ALL, mac(0), id, 60)));
@@ -290,11 +464,23 @@ fn silent_station_is_forgotten_and_found_again() {
     rig.now += 301_000_000_000;
     rig.guests[0].send(0, &frame(mac(2), mac(0), 0, 60));
     rig.settle();
-    assert_eq!((rig.receive_all(1).len(), rig.receive_all(2).len()), (0, 1), "still known before anybody looks");
-    assert_eq!(rig.fleet.macs().age(pmd::time::seconds(rig.now), 300), 2, "0 has just spoken, 1 and 2 have not");
+    assert_eq!(
+        (rig.receive_all(1).len(), rig.receive_all(2).len()),
+        (0, 1),
+        "still known before anybody looks"
+    );
+    assert_eq!(
+        rig.fleet.macs().age(pmd::time::seconds(rig.now), 300),
+        2,
+        "0 has just spoken, 1 and 2 have not"
+    );
     rig.guests[0].send(0, &frame(mac(2), mac(0), 1, 60));
     rig.settle();
-    assert_eq!((rig.receive_all(1).len(), rig.receive_all(2).len()), (1, 1), "flooded");
+    assert_eq!(
+        (rig.receive_all(1).len(), rig.receive_all(2).len()),
+        (1, 1),
+        "flooded"
+    );
     rig.assert_balanced();
 }
 
@@ -303,10 +489,21 @@ fn burst_of_long_floods_is_cut_before_it_copies_more_bytes_than_a_turn_may() {
     let members: Vec<u16> = (0..16).collect();
     let mut rig = Rig::new(1, 16, networks(&[&members]));
     for _ in 0..16 {
-        rig.plug(0, ANY, Options { rx_shape: vec![9100], ..options() });
+        rig.plug(
+            0,
+            ANY,
+            Options {
+                rx_shape: vec![9100],
+                ..options()
+            },
+        );
     }
     for id in 0..32 {
-        assert!(rig.guests[0].stage(0, guest::NetHeader::default(), &frame(ALL, mac(0), id, 9000)));
+        assert!(rig.guests[0].stage(
+            0,
+            guest::NetHeader::default(),
+            &frame(ALL, mac(0), id, 9000)
+        ));
     }
     rig.guests[0].publish(1);
     let n_bytes = |rig: &Rig| (0..16).map(|port| rig.counters(port).tx_bytes).sum::<u64>();
@@ -325,11 +522,24 @@ fn burst_of_long_floods_is_cut_before_it_copies_more_bytes_than_a_turn_may() {
 fn mergeable_buffers_of_several_descriptors_never_run_into_a_wall() {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
     rig.plug(0, ANY, options());
-    rig.plug(0, ANY, Options { rx_ring: 1024, rx_shape: vec![300, 300], ..options() });
+    rig.plug(
+        0,
+        ANY,
+        Options {
+            rx_ring: 1024,
+            rx_shape: vec![300, 300],
+            ..options()
+        },
+    );
     introduce(&mut rig, &[0, 1]);
     let (mut id, mut next) = (0, 0);
     while next < 3000 {
-        while id < 3000 && rig.guests[0].send(0, &frame(mac(1), mac(0), id, 700 + id as usize * 611 % 4000)) {
+        while id < 3000
+            && rig.guests[0].send(
+                0,
+                &frame(mac(1), mac(0), id, 700 + id as usize * 611 % 4000),
+            )
+        {
             id += 1;
         }
         rig.step();

@@ -39,7 +39,11 @@ fn port_goes_down_and_up_in_traffic_and_nobody_loses_anything() {
         rig.settle();
         next += rig.receive_all(1).len() as u64;
         n_to_it += rig.receive_all(3).len();
-        assert_eq!((next, n_to_it), (2000, 2000), "{n_cores} cores: its own frames waited for it");
+        assert_eq!(
+            (next, n_to_it),
+            (2000, 2000),
+            "{n_cores} cores: its own frames waited for it"
+        );
         rig.assert_balanced();
     }
 }
@@ -75,10 +79,21 @@ fn frame_to_a_port_that_is_down_is_dropped_by_name() {
     rig.assert_balanced();
 }
 
-/// A switch that dies at any moment, as seen by its guests: a new one takes up their rings as it finds them.
+/// A switch that dies at any moment, as seen by its guests: a new one takes up their rings as it
+/// finds them.
 #[test]
 fn new_switch_takes_up_the_rings_where_the_old_one_died() {
-    for (name, options) in [("plain", options()), ("small", Options { rx_ring: 16, tx_ring: 16, ..options() })] {
+    for (name, options) in [
+        ("plain", options()),
+        (
+            "small",
+            Options {
+                rx_ring: 16,
+                tx_ring: 16,
+                ..options()
+            },
+        ),
+    ] {
         let mut guests: Vec<_> = Vec::new();
         let (mut id, mut seen) = (0u64, Vec::new());
         for life in 0..40 {
@@ -109,14 +124,20 @@ fn new_switch_takes_up_the_rings_where_the_old_one_died() {
             rig.step();
             seen.extend(rig.receive_all(1).iter().map(|f| id_of(f)));
         }
-        assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{name}: frames came twice or out of order");
+        assert!(
+            seen.windows(2).all(|pair| pair[0] < pair[1]),
+            "{name}: frames came twice or out of order"
+        );
         // A flood does not wait for room, so some of it is lost; no buffer is.
         assert!(seen.len() > 300, "{name}: {}", seen.len());
         for guest in &mut rig.guests {
             guest.reclaim_tx(0);
             guest.assert_intact();
             let counters = guest.counters();
-            assert_eq!(counters.tx_chains, counters.tx_done, "{name}: a transmit buffer never came back");
+            assert_eq!(
+                counters.tx_chains, counters.tx_done,
+                "{name}: a transmit buffer never came back"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Limits on what a VM gets: what is over them waits, in its sender's ring or in a queue of the switch's, for a bounded time.
+//! Limits on what a VM gets: what is over them waits, in its sender's ring or in a queue of the
+//! switch's, for a bounded time.
 
 mod bounds;
 mod down;
@@ -16,19 +17,35 @@ use tests::{ALL, Rig, STEP, frame, id_of, mac, networks};
 
 const SECOND: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
-const NONE: LimitOptions = LimitOptions { bits_per_sec: None, packets_per_sec: None, burst_bytes: None, queue: None };
-const QUEUE: Option<QueueOptions> = Some(QueueOptions { time: 20 * MS, bytes_max: 8 << 20 });
+const NONE: LimitOptions = LimitOptions {
+    bits_per_sec: None,
+    packets_per_sec: None,
+    burst_bytes: None,
+    queue: None,
+};
+const QUEUE: Option<QueueOptions> = Some(QueueOptions {
+    time: 20 * MS,
+    bytes_max: 8 << 20,
+});
 
 fn bits(bits_per_sec: u64) -> LimitOptions {
-    LimitOptions { bits_per_sec: Some(bits_per_sec), queue: QUEUE, ..NONE }
+    LimitOptions {
+        bits_per_sec: Some(bits_per_sec),
+        queue: QUEUE,
+        ..NONE
+    }
 }
 
 fn packets(packets_per_sec: u64) -> LimitOptions {
-    LimitOptions { packets_per_sec: Some(packets_per_sec), queue: QUEUE, ..NONE }
+    LimitOptions {
+        packets_per_sec: Some(packets_per_sec),
+        queue: QUEUE,
+        ..NONE
+    }
 }
 
-/// Ports in plain memory, all in one network and known to each other: wires, whose frames can't wait, and guests, whose can. The
-/// limits are on what comes to a port.
+/// Ports in plain memory, all in one network and known to each other: wires, whose frames can't
+/// wait, and guests, whose can. The limits are on what comes to a port.
 struct World {
     rig: Rig,
     ports: Vec<MemPort>,
@@ -44,12 +61,18 @@ impl World {
         let mut rig = Rig::with_room(n_cores, ports.len(), networks(&[&members]), 1 << 12);
         let mut ends = Vec::new();
         for (port, &(can_hold, to_vm)) in (0..).zip(ports) {
-            rig.fleet.limit(&[port], &Arc::new(VmLimits::new(NONE, to_vm)));
+            rig.fleet
+                .limit(&[port], &Arc::new(VmLimits::new(NONE, to_vm)));
             let end = MemPort::new(usize::MAX, can_hold);
             rig.plug_mem(port, 0, &end);
             ends.push(end);
         }
-        let mut world = Self { rig, ports: ends, sent_at: HashMap::new(), next_id: 1 };
+        let mut world = Self {
+            rig,
+            ports: ends,
+            sent_at: HashMap::new(),
+            next_id: 1,
+        };
         for port in 0..ports.len() as u16 {
             world.ports[usize::from(port)].send(&frame(ALL, mac(port), 0, 60));
             world.rig.now += SECOND;
@@ -62,7 +85,9 @@ impl World {
     }
 
     fn drain(&self) {
-        self.ports.iter().for_each(|port| while port.receive().is_some() {});
+        self.ports
+            .iter()
+            .for_each(|port| while port.receive().is_some() {});
     }
 
     fn drain_but(&self, port: usize) {
@@ -89,7 +114,11 @@ impl World {
         let mut got = Vec::new();
         while let Some(bytes) = self.ports[usize::from(port)].receive() {
             let id = id_of(&bytes);
-            got.push((id, self.rig.now - self.sent_at.remove(&id).unwrap_or(self.rig.now), bytes));
+            got.push((
+                id,
+                self.rig.now - self.sent_at.remove(&id).unwrap_or(self.rig.now),
+                bytes,
+            ));
         }
         got
     }
@@ -102,7 +131,9 @@ impl World {
     fn assert_at_rest(&mut self) {
         self.rig.settle();
         self.rig.assert_counted();
-        let held: u64 = (0..self.ports.len() as PortId).map(|port| self.rig.counters(port).held).sum();
+        let held: u64 = (0..self.ports.len() as PortId)
+            .map(|port| self.rig.counters(port).held)
+            .sum();
         assert_eq!(held, 0, "frames are held at rest");
     }
 }

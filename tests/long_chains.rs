@@ -1,4 +1,5 @@
-//! Receivers whose buffers are chains of many descriptors, all of which have to be read: what one burst may read.
+//! Receivers whose buffers are chains of many descriptors, all of which have to be read: what one
+//! burst may read.
 
 use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
@@ -20,7 +21,17 @@ fn rig() -> Rig {
             MODEST => (256, vec![12, 500, 1100]),
             _ => (1024, vec![60; 1024]),
         };
-        rig.plug(0, ANY, Options { rx_ring, rx_shape, checked: false, mergeable: false, ..options() });
+        rig.plug(
+            0,
+            ANY,
+            Options {
+                rx_ring,
+                rx_shape,
+                checked: false,
+                mergeable: false,
+                ..options()
+            },
+        );
     }
     for port in 0..N + 2 {
         rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
@@ -32,7 +43,8 @@ fn rig() -> Rig {
     rig
 }
 
-/// A burst with a frame for each, the modest one's last; gives how many of the others got theirs in one turn, and microseconds of the turn.
+/// A burst with a frame for each, the modest one's last; gives how many of the others got theirs in
+/// one turn, and microseconds of the turn.
 fn one_turn(rig: &mut Rig, id: u64) -> (usize, f64) {
     for port in 1..=MODEST {
         assert!(rig.guests[0].send(0, &frame(mac(port), mac(0), id, 900)));
@@ -51,17 +63,30 @@ fn burst_reads_as_many_descriptors_of_long_chains_as_of_one_such_receiver() {
     let mut times = Vec::new();
     for id in 0..200 {
         let (n, took) = one_turn(&mut rig, id);
-        assert!(n <= 3, "{n} chains of 1,024 descriptors were read in one turn");
+        assert!(
+            n <= 3,
+            "{n} chains of 1,024 descriptors were read in one turn"
+        );
         times.push(took);
         rig.settle();
         (1..MODEST).for_each(|port| drop(rig.receive_all(port)));
-        let modest: Vec<u64> = rig.receive_all(MODEST).iter().map(|frame| id_of(frame)).collect();
+        let modest: Vec<u64> = rig
+            .receive_all(MODEST)
+            .iter()
+            .map(|frame| id_of(frame))
+            .collect();
         assert_eq!(modest, [id], "behind long chains it comes all the same");
         rig.guests[0].reclaim_tx(0);
     }
     times.sort_by(f64::total_cmp);
-    println!("turns with {N} receivers of long chains: median {:.0} us, max {:.0} us", times[100], times[199]);
+    println!(
+        "turns with {N} receivers of long chains: median {:.0} us, max {:.0} us",
+        times[100], times[199]
+    );
     let counters = rig.counters(0);
-    assert_eq!(counters.n_dropped(), before + counters.drops[DropReason::ReceiverFull.index()]);
+    assert_eq!(
+        counters.n_dropped(),
+        before + counters.drops[DropReason::ReceiverFull.index()]
+    );
     rig.assert_counted();
 }

@@ -37,7 +37,11 @@ fn any_options(dice: &mut Dice, n_queue_pairs: u16) -> Options {
         fifo: dice.below(2) == 0,
         tx_header_apart: dice.below(3) == 0,
         tx_parts: 1 + dice.below(4),
-        rx_shape: if mergeable { vec![[2048, 700, 256][dice.below(3)]] } else { vec![9100] },
+        rx_shape: if mergeable {
+            vec![[2048, 700, 256][dice.below(3)]]
+        } else {
+            vec![9100]
+        },
         ..options()
     }
 }
@@ -45,10 +49,17 @@ fn any_options(dice: &mut Dice, n_queue_pairs: u16) -> Options {
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let (n_cores, n_ports, n_networks) = (1 + dice.below(4), 2 + dice.below(12), 1 + dice.below(3));
-        let network_of: Vec<u16> = (0..n_ports).map(|_| dice.below(n_networks) as u16).collect();
+        let (n_cores, n_ports, n_networks) =
+            (1 + dice.below(4), 2 + dice.below(12), 1 + dice.below(3));
+        let network_of: Vec<u16> = (0..n_ports)
+            .map(|_| dice.below(n_networks) as u16)
+            .collect();
         let members: Vec<Vec<u16>> = (0..n_networks as u16)
-            .map(|n| (0..n_ports as u16).filter(|&p| network_of[usize::from(p)] == n).collect())
+            .map(|n| {
+                (0..n_ports as u16)
+                    .filter(|&p| network_of[usize::from(p)] == n)
+                    .collect()
+            })
             .collect();
         let members: Vec<&[u16]> = members.iter().map(Vec::as_slice).collect();
         let mut rig = Rig::new(n_cores, n_ports, networks(&members));
@@ -59,14 +70,24 @@ impl World {
             all_fit &= u32::from(options.rx_ring) * options.rx_shape[0] >= 5012;
             rig.plug(network, SourcePolicy::Learn(u32::MAX), options);
         }
-        Self { rig, dice, network_of, all_fit, sent: HashMap::new(), copies: HashMap::new(), last: HashMap::new() }
+        Self {
+            rig,
+            dice,
+            network_of,
+            all_fit,
+            sent: HashMap::new(),
+            copies: HashMap::new(),
+            last: HashMap::new(),
+        }
     }
 
     fn send_some(&mut self) {
         let n_ports = self.network_of.len();
         for _ in 0..self.dice.below(60) {
             let from = self.dice.below(n_ports) as u16;
-            let to = (self.dice.below(10) > 0).then(|| self.dice.below(n_ports) as u16).filter(|&to| to != from);
+            let to = (self.dice.below(10) > 0)
+                .then(|| self.dice.below(n_ports) as u16)
+                .filter(|&to| to != from);
             let id = self.sent.len() as u64 + 1;
             let len = [60, 64, 100, 129, 600, 1514, 5000][self.dice.below(7)];
             let bytes = frame(to.map_or(ALL, mac), mac(from), id, len);
@@ -94,11 +115,17 @@ impl World {
     fn check(&mut self, port: u16, id: u64) {
         let sent = &self.sent[&id];
         let (at, from) = (usize::from(port), usize::from(sent.from));
-        assert_eq!(self.network_of[at], self.network_of[from], "frame {id} left its network");
+        assert_eq!(
+            self.network_of[at], self.network_of[from],
+            "frame {id} left its network"
+        );
         assert_ne!(at, from, "frame {id} came back");
         *self.copies.entry((id, port)).or_default() += 1;
         let last = self.last.insert((sent.from, port, sent.to), id);
-        assert!(last.is_none_or(|last| last < id), "frame {id} overtook {last:?}");
+        assert!(
+            last.is_none_or(|last| last < id),
+            "frame {id} overtook {last:?}"
+        );
     }
 
     fn assert_all_accounted(&mut self) {
@@ -108,12 +135,22 @@ impl World {
         }
         self.rig.assert_balanced();
         let too_big = |port| self.rig.counters(port).drops[DropReason::TooBig.index()];
-        assert!(!self.all_fit || (0..self.network_of.len() as u16).all(|port| too_big(port) == 0), "too big for whom?");
+        assert!(
+            !self.all_fit || (0..self.network_of.len() as u16).all(|port| too_big(port) == 0),
+            "too big for whom?"
+        );
         assert!(self.copies.values().all(|&n| n == 1), "a frame came twice");
         let n_ports = self.network_of.len() as u16;
         let all: Vec<_> = (0..n_ports).map(|port| self.rig.counters(port)).collect();
-        assert_eq!(all.iter().map(|c| c.rx_frames).sum::<u64>(), self.sent.len() as u64, "not all was taken");
-        assert_eq!(all.iter().map(|c| c.tx_frames).sum::<u64>(), self.copies.len() as u64);
+        assert_eq!(
+            all.iter().map(|c| c.rx_frames).sum::<u64>(),
+            self.sent.len() as u64,
+            "not all was taken"
+        );
+        assert_eq!(
+            all.iter().map(|c| c.tx_frames).sum::<u64>(),
+            self.copies.len() as u64
+        );
     }
 }
 
@@ -140,7 +177,14 @@ fn many_ports_and_several_cores_flood_and_forward_in_balance() {
         let members: Vec<&[u16]> = members.iter().map(Vec::as_slice).collect();
         let mut rig = Rig::new(n_cores, usize::from(n_ports), networks(&members));
         for port in 0..n_ports {
-            rig.plug(port / 20, SourcePolicy::Sticky, Options { checked: false, ..options() });
+            rig.plug(
+                port / 20,
+                SourcePolicy::Sticky,
+                Options {
+                    checked: false,
+                    ..options()
+                },
+            );
         }
         for port in 0..n_ports {
             rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 1, 60));
@@ -162,14 +206,27 @@ fn network_of_as_many_ports_as_one_may_have_is_flooded_whole() {
     let members: Vec<u16> = (0..1024).collect();
     let mut rig = Rig::new(1, 1024, networks(&[&members]));
     for _ in 0..1024 {
-        rig.plug(0, SourcePolicy::Sticky, Options { checked: false, rx_ring: 8, tx_ring: 8, ..options() });
+        rig.plug(
+            0,
+            SourcePolicy::Sticky,
+            Options {
+                checked: false,
+                rx_ring: 8,
+                tx_ring: 8,
+                ..options()
+            },
+        );
     }
     for id in 0..3 {
         assert!(rig.guests[7].send(0, &frame(ALL, mac(7), id, 60)));
     }
     rig.settle();
     for port in 0..1024 {
-        assert_eq!(rig.receive_all(port).len(), if port == 7 { 0 } else { 3 }, "port {port}");
+        assert_eq!(
+            rig.receive_all(port).len(),
+            if port == 7 { 0 } else { 3 },
+            "port {port}"
+        );
     }
     assert_eq!(rig.counters(7).copies, 3 * 1022);
     rig.assert_balanced();

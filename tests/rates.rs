@@ -16,11 +16,18 @@ const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 const SECOND: u64 = 1_000_000_000;
 /// The time over which a limit shall be nearly exact.
 const WINDOW: u64 = 10_000_000;
-const NO_LIMIT: LimitOptions =
-    LimitOptions { bits_per_sec: None, packets_per_sec: None, burst_bytes: None, queue: None };
+const NO_LIMIT: LimitOptions = LimitOptions {
+    bits_per_sec: None,
+    packets_per_sec: None,
+    burst_bytes: None,
+    queue: None,
+};
 
 fn bits(bits_per_sec: u64) -> LimitOptions {
-    LimitOptions { bits_per_sec: Some(bits_per_sec), ..NO_LIMIT }
+    LimitOptions {
+        bits_per_sec: Some(bits_per_sec),
+        ..NO_LIMIT
+    }
 }
 
 /// VMs that send as fast as their queues are emptied, to a wire that takes everything.
@@ -41,8 +48,11 @@ impl Flood {
         let members: Vec<PortId> = (0..=n).collect();
         let mut rig = Rig::with_room(n_cores, vms.len() + 1, networks(&[&members]), 1 << 12);
         for (vm, &limit) in limits.iter().enumerate() {
-            let ports: Vec<_> = (0..n).filter(|&port| vms[usize::from(port)].0 == vm).collect();
-            rig.fleet.limit(&ports, &Arc::new(VmLimits::new(limit, NO_LIMIT)));
+            let ports: Vec<_> = (0..n)
+                .filter(|&port| vms[usize::from(port)].0 == vm)
+                .collect();
+            rig.fleet
+                .limit(&ports, &Arc::new(VmLimits::new(limit, NO_LIMIT)));
         }
         let (mut txs, mut n_sent) = (Vec::new(), Vec::new());
         for &(_, n_queue_pairs, len) in vms {
@@ -58,7 +68,13 @@ impl Flood {
             let host = |n: u16| (Mac(mac(n)), Ipv4Addr::new(10, 0, (n >> 8) as u8, n as u8));
             let flows = Flows::new(host(port), host(n), len, 1, Vary::Ip);
             let guest = &mut rig.guests[usize::from(port)];
-            let take = |pair| LeanTx::new(guest.take_over(2 * usize::from(pair) + 1), 12, flows.clone());
+            let take = |pair| {
+                LeanTx::new(
+                    guest.take_over(2 * usize::from(pair) + 1),
+                    12,
+                    flows.clone(),
+                )
+            };
             txs.push((0..n_queue_pairs).map(take).collect());
             n_sent.push(vec![0; usize::from(n_queue_pairs)]);
         }
@@ -66,7 +82,13 @@ impl Flood {
         rig.plug_mem(n, 0, &wire);
         wire.send(&frame(ALL, mac(n), 0, 60));
         rig.step();
-        Self { rig, wire, txs, n_sent, n_arrived: 0 }
+        Self {
+            rig,
+            wire,
+            txs,
+            n_sent,
+            n_arrived: 0,
+        }
     }
 
     fn run(&mut self, time: u64) {
@@ -89,15 +111,21 @@ impl Flood {
         let ports = 0..self.txs.len() as PortId;
         let counters: Vec<_> = ports.map(|port| self.rig.counters(port)).collect();
         assert_eq!(counters.iter().map(|c| c.n_dropped()).sum::<u64>(), 0);
-        assert_eq!(counters.iter().map(|c| c.rx_frames).sum::<u64>(), self.n_arrived);
+        assert_eq!(
+            counters.iter().map(|c| c.rx_frames).sum::<u64>(),
+            self.n_arrived
+        );
         self.rig.assert_counted();
     }
 }
 
-/// Each VM gets its rate: within half a percent and a frame over `n_windows` windows, within two percent or a frame in each.
+/// Each VM gets its rate: within half a percent and a frame over `n_windows` windows, within two
+/// percent or a frame in each.
 fn assert_rates(flood: &mut Flood, rates: &[(f64, f64)], n_windows: u32, what: &str) {
     let taken = |flood: &Flood| -> Vec<f64> {
-        (0..rates.len() as PortId).map(|port| flood.rig.counters(port).rx_bytes as f64).collect()
+        (0..rates.len() as PortId)
+            .map(|port| flood.rig.counters(port).rx_bytes as f64)
+            .collect()
     };
     // What was saved up is used up, whatever there was.
     flood.run(WINDOW);
@@ -116,8 +144,14 @@ fn assert_rates(flood: &mut Flood, rates: &[(f64, f64)], n_windows: u32, what: &
         before = now;
     }
     for (vm, &(per_second, len)) in rates.iter().enumerate() {
-        let (got, exact) = (before[vm] - start[vm], per_second / 100.0 * f64::from(n_windows));
-        assert!((got - exact).abs() <= 0.005 * exact + len + 1.0, "{what}, VM {vm}: {got} in all, not {exact}");
+        let (got, exact) = (
+            before[vm] - start[vm],
+            per_second / 100.0 * f64::from(n_windows),
+        );
+        assert!(
+            (got - exact).abs() <= 0.005 * exact + len + 1.0,
+            "{what}, VM {vm}: {got} in all, not {exact}"
+        );
     }
     flood.assert_nothing_lost();
 }
@@ -131,8 +165,8 @@ fn vms_that_flood_get_their_rates_and_lose_nothing() {
         let (mut limits, mut vms, mut rates) = (Vec::new(), Vec::new(), Vec::new());
         for vm in 0..n_vms {
             let len = [64, 65, 256, 1000, 1514, 4000, 9014][dice.below(7)];
-            // What a ring of 64 gives up in a step is 3.2 million frames a second; here ten times less, and all of them together
-            // no more than a test has time for.
+            // What a ring of 64 gives up in a step is 3.2 million frames a second; here ten times
+            // less, and all of them together no more than a test has time for.
             let most = (300_000.0 * len as f64 * 8.0 / n_vms as f64).log2();
             let rate = (13.3 + (most - 13.3) * dice.below(1000) as f64 / 1000.0).exp2() as u64;
             if dice.below(3) > 0 {
@@ -151,7 +185,12 @@ fn vms_that_flood_get_their_rates_and_lose_nothing() {
             vms.push((vm, 1, len));
         }
         let mut flood = Flood::new(n_cores, &limits, &vms);
-        assert_rates(&mut flood, &rates, 100, &format!("seed {seed}, {n_cores} cores: {limits:?} {vms:?}"));
+        assert_rates(
+            &mut flood,
+            &rates,
+            100,
+            &format!("seed {seed}, {n_cores} cores: {limits:?} {vms:?}"),
+        );
     }
 }
 
@@ -212,8 +251,15 @@ fn neighbour_of_a_flooder_over_its_limit_notices_nothing() {
         rig.guests[0].reclaim_tx(0);
     }
     let taken = rig.counters(0).rx_bytes;
-    assert!(taken.abs_diff(10_000_000 / 8 / 5) < 4000, "{taken} bytes in 0.2 s");
-    assert!(limits.throttled_ns() > 180_000_000, "{} ns", limits.throttled_ns());
+    assert!(
+        taken.abs_diff(10_000_000 / 8 / 5) < 4000,
+        "{taken} bytes in 0.2 s"
+    );
+    assert!(
+        limits.throttled_ns() > 180_000_000,
+        "{} ns",
+        limits.throttled_ns()
+    );
     assert_eq!(rig.counters(0).n_dropped() + rig.counters(2).n_dropped(), 0);
     rig.assert_balanced();
 }
@@ -221,7 +267,8 @@ fn neighbour_of_a_flooder_over_its_limit_notices_nothing() {
 /// Two VMs, of which the first may send a megabit a second.
 fn sender_at_a_megabit() -> Rig {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
-    rig.fleet.limit(&[0], &Arc::new(VmLimits::new(bits(1_000_000), NO_LIMIT)));
+    rig.fleet
+        .limit(&[0], &Arc::new(VmLimits::new(bits(1_000_000), NO_LIMIT)));
     for _ in 0..2 {
         rig.plug(0, ANY, options());
     }
@@ -257,11 +304,17 @@ fn ring_of_a_vm_over_its_limit_is_not_even_looked_at() {
 fn frames_that_are_refused_use_up_the_limit_of_their_sender() {
     let mut rig = sender_at_a_megabit();
     // One more than was negotiated in every second frame, and a frame that is none in the others.
-    let wish = NetHeader { flags: NEEDS_CSUM, csum_start: 14, csum_offset: 16, ..NetHeader::default() };
+    let wish = NetHeader {
+        flags: NEEDS_CSUM,
+        csum_start: 14,
+        csum_offset: 16,
+        ..NetHeader::default()
+    };
     let mut id = 0;
     for _ in 0..SECOND / STEP {
         let guest = &mut rig.guests[0];
-        while guest.send_with(0, wish, &frame(mac(1), mac(0), id, 1514)) && guest.send(0, &[0; 13]) {
+        while guest.send_with(0, wish, &frame(mac(1), mac(0), id, 1514)) && guest.send(0, &[0; 13])
+        {
             id += 1;
         }
         rig.step();
@@ -269,9 +322,19 @@ fn frames_that_are_refused_use_up_the_limit_of_their_sender() {
     }
     // A second's worth of frames of 14 bytes, and 250 microseconds' that were saved or are owed.
     let (counters, exact) = (rig.counters(0), 1_000_000 / 8 / 14);
-    assert!(counters.rx_frames.abs_diff(exact) <= exact / 100 + 64, "{} frames, not {exact}", counters.rx_frames);
-    assert_eq!((counters.rx_bytes, counters.n_dropped()), (0, counters.rx_frames));
-    assert!(counters.drops[DropReason::BadOffload.index()] > exact / 3, "{counters:?}");
+    assert!(
+        counters.rx_frames.abs_diff(exact) <= exact / 100 + 64,
+        "{} frames, not {exact}",
+        counters.rx_frames
+    );
+    assert_eq!(
+        (counters.rx_bytes, counters.n_dropped()),
+        (0, counters.rx_frames)
+    );
+    assert!(
+        counters.drops[DropReason::BadOffload.index()] > exact / 3,
+        "{counters:?}"
+    );
     rig.assert_balanced();
 }
 
@@ -298,13 +361,18 @@ fn bill_outlives_the_port() {
     }
     let taken = flood.rig.counters(0).rx_bytes as f64;
     let exact = flood.rig.now as f64 * 0.01 / 8.0;
-    assert!((taken - exact).abs() <= 0.01 * exact, "{taken}, not {exact}");
+    assert!(
+        (taken - exact).abs() <= 0.01 * exact,
+        "{taken}, not {exact}"
+    );
 }
 
-/// A sender without limit, a VM that may get so much, and one that may get anything; all known to each other.
+/// A sender without limit, a VM that may get so much, and one that may get anything; all known to
+/// each other.
 fn receivers(n_cores: usize, to_vm: LimitOptions) -> Rig {
     let mut rig = Rig::new(n_cores, 3, networks(&[&[0, 1, 2]]));
-    rig.fleet.limit(&[1], &Arc::new(VmLimits::new(NO_LIMIT, to_vm)));
+    rig.fleet
+        .limit(&[1], &Arc::new(VmLimits::new(NO_LIMIT, to_vm)));
     for _ in 0..3 {
         rig.plug(0, ANY, options());
     }
@@ -319,9 +387,16 @@ fn receivers(n_cores: usize, to_vm: LimitOptions) -> Rig {
 
 #[test]
 fn vm_gets_what_it_may_and_the_rest_is_dropped_by_name() {
-    for (to_vm, bytes_per_sec) in
-        [(bits(50_000_000), 6_250_000.0), (LimitOptions { packets_per_sec: Some(5_000), ..NO_LIMIT }, 5_000_000.0)]
-    {
+    for (to_vm, bytes_per_sec) in [
+        (bits(50_000_000), 6_250_000.0),
+        (
+            LimitOptions {
+                packets_per_sec: Some(5_000),
+                ..NO_LIMIT
+            },
+            5_000_000.0,
+        ),
+    ] {
         let mut rig = receivers(2, to_vm);
         let (mut n_other, mut id) = (0, 0);
         let mut after_burst = 0;
@@ -343,33 +418,57 @@ fn vm_gets_what_it_may_and_the_rest_is_dropped_by_name() {
         let (sender, got) = (rig.counters(0), rig.counters(1));
         assert_eq!(n_other as u64, id / 4, "the other's frames all came");
         let half_a_second = (got.tx_bytes - after_burst) as f64;
-        assert!((half_a_second - bytes_per_sec / 2.0).abs() <= 0.005 * half_a_second + 1000.0, "{half_a_second}");
+        assert!(
+            (half_a_second - bytes_per_sec / 2.0).abs() <= 0.005 * half_a_second + 1000.0,
+            "{half_a_second}"
+        );
         let dropped = sender.drops[DropReason::Limit.index()];
         assert!(dropped > 50_000);
-        assert_eq!((sender.n_dropped(), got.missed, got.limited), (dropped, dropped, dropped));
+        assert_eq!(
+            (sender.n_dropped(), got.missed, got.limited),
+            (dropped, dropped, dropped)
+        );
         rig.assert_balanced();
     }
 }
 
-/// The limit is asked once for a burst that it lets pass, and for each frame of one that it doesn't: neither is charged
-/// twice, nor anything given to a queue that another has used up.
+/// The limit is asked once for a burst that it lets pass, and for each frame of one that it
+/// doesn't: neither is charged twice, nor anything given to a queue that another has used up.
 #[test]
 fn queues_and_nics_of_a_vm_share_what_it_may_get() {
     const BURST: i64 = 60_000;
     const LEN: usize = 1001;
-    let limits = VmLimits::new(NO_LIMIT, LimitOptions { burst_bytes: Some(BURST as u64), ..bits(10_000) });
+    let limits = VmLimits::new(
+        NO_LIMIT,
+        LimitOptions {
+            burst_bytes: Some(BURST as u64),
+            ..bits(10_000)
+        },
+    );
     let limits = Arc::new(limits);
     let mut rig = Rig::new(1, 3, networks(&[&[0, 1, 2]]));
     rig.fleet.limit(&[1, 2], &limits);
     rig.plug(0, ANY, options());
     for port in 1..3 {
-        rig.plug(0, ANY, Options { n_queue_pairs: 4, ..options() });
+        rig.plug(
+            0,
+            ANY,
+            Options {
+                n_queue_pairs: 4,
+                ..options()
+            },
+        );
         rig.guests[usize::from(port)].send(0, &frame(mac(9), mac(port), 0, 60));
     }
     rig.settle();
     (0..3).for_each(|port| drop(rig.receive_all(port)));
     rig.now += 100 * SECOND;
-    let left = |rig: &Rig| limits.to_report(rig.now).and_then(|limit| limit.left_bytes).unwrap();
+    let left = |rig: &Rig| {
+        limits
+            .to_report(rig.now)
+            .and_then(|limit| limit.left_bytes)
+            .unwrap()
+    };
     assert_eq!(left(&rig), BURST);
     let mut expected = BURST;
     for id in 0..4 {
@@ -382,19 +481,30 @@ fn queues_and_nics_of_a_vm_share_what_it_may_get() {
         let may = (expected.max(0) as u64).div_ceil(LEN as u64).min(24);
         assert_eq!(n_got as u64, may, "of {expected} bytes");
         expected -= (LEN * n_got) as i64;
-        assert!((left(&rig) - expected).abs() <= 1, "{} are left, not {expected}", left(&rig));
+        assert!(
+            (left(&rig) - expected).abs() <= 1,
+            "{} are left, not {expected}",
+            left(&rig)
+        );
     }
     assert_eq!(rig.counters(0).drops[DropReason::Limit.index()], 36);
     rig.assert_balanced();
 }
 
-/// Copies of one frame to all NICs of a VM are more than the frame, so a burst that is within the limit may not be in copies.
+/// Copies of one frame to all NICs of a VM are more than the frame, so a burst that is within the
+/// limit may not be in copies.
 #[test]
 fn flood_to_all_nics_of_a_vm_stays_within_what_it_may_get() {
     const BURST: u64 = 65_536;
     const LEN: usize = 1514;
     for n_unicast in [0, 8] {
-        let limits = VmLimits::new(NO_LIMIT, LimitOptions { burst_bytes: Some(BURST), ..bits(10_000) });
+        let limits = VmLimits::new(
+            NO_LIMIT,
+            LimitOptions {
+                burst_bytes: Some(BURST),
+                ..bits(10_000)
+            },
+        );
         let limits = Arc::new(limits);
         let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 2, 3, 4]]));
         rig.fleet.limit(&[1, 2, 3, 4], &limits);
@@ -408,14 +518,28 @@ fn flood_to_all_nics_of_a_vm_stays_within_what_it_may_get() {
         (0..5).for_each(|port| drop(rig.receive_all(port)));
         rig.now += 1000 * SECOND;
         for id in 0..32 {
-            let to = if id < n_unicast { mac(1 + id as u16 % 4) } else { ALL };
+            let to = if id < n_unicast {
+                mac(1 + id as u16 % 4)
+            } else {
+                ALL
+            };
             assert!(rig.guests[0].send(0, &frame(to, mac(0), id, LEN)));
         }
         rig.settle();
         let n_got: usize = (1..5).map(|port| rig.receive_all(port).len()).sum();
-        assert_eq!(n_got as u64, BURST.div_ceil(LEN as u64), "{n_unicast} that were not for all");
-        let left = limits.to_report(rig.now).and_then(|limit| limit.left_bytes).unwrap();
-        assert!((left - (BURST as i64 - (LEN * n_got) as i64)).abs() <= 10, "{left} bytes are left");
+        assert_eq!(
+            n_got as u64,
+            BURST.div_ceil(LEN as u64),
+            "{n_unicast} that were not for all"
+        );
+        let left = limits
+            .to_report(rig.now)
+            .and_then(|limit| limit.left_bytes)
+            .unwrap();
+        assert!(
+            (left - (BURST as i64 - (LEN * n_got) as i64)).abs() <= 10,
+            "{left} bytes are left"
+        );
         rig.assert_balanced();
     }
 }
@@ -423,7 +547,8 @@ fn flood_to_all_nics_of_a_vm_stays_within_what_it_may_get() {
 #[test]
 fn flood_is_charged_once_to_its_sender_and_to_every_receiver() {
     let mut rig = receivers(1, bits(8_000_000));
-    rig.fleet.limit(&[0], &Arc::new(VmLimits::new(bits(80_000_000), NO_LIMIT)));
+    rig.fleet
+        .limit(&[0], &Arc::new(VmLimits::new(bits(80_000_000), NO_LIMIT)));
     rig.down(0);
     rig.up(0, 0, ANY);
     rig.step();
@@ -442,7 +567,13 @@ fn flood_is_charged_once_to_its_sender_and_to_every_receiver() {
     }
     // Half a second of 10,000 and of 1,000 frames a second.
     assert!((got[2] as i64 - 5000).abs() <= 25, "{got:?}");
-    assert!((got[1] as i64 - 500).abs() <= 4 + 66, "{got:?}: what was saved is used up more slowly");
-    assert_eq!(rig.counters(0).drops[DropReason::Limit.index()], rig.counters(1).limited);
+    assert!(
+        (got[1] as i64 - 500).abs() <= 4 + 66,
+        "{got:?}: what was saved is used up more slowly"
+    );
+    assert_eq!(
+        rig.counters(0).drops[DropReason::Limit.index()],
+        rig.counters(1).limited
+    );
     rig.assert_balanced();
 }

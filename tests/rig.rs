@@ -1,5 +1,5 @@
-//! A whole switch in one thread: cores that are stepped by hand on virtual time, and software guests on its ports. No root,
-//! no socket, no sleep; everything comes from a seed.
+//! A whole switch in one thread: cores that are stepped by hand on virtual time, and software
+//! guests on its ports. No root, no socket, no sleep; everything comes from a seed.
 #![deny(unsafe_code)]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
@@ -44,13 +44,28 @@ pub fn networks(members: &[&[PortId]]) -> Arc<Networks> {
         passes_tags: true,
         ..Network::default()
     };
-    Arc::new(Networks { networks: members.iter().map(network).collect(), ..Networks::default() })
+    Arc::new(Networks {
+        networks: members.iter().map(network).collect(),
+        ..Networks::default()
+    })
 }
 
-/// What guests are by default here: memory that can be shared (under Miri, which maps no files, the heap), every check on.
+/// What guests are by default here: memory that can be shared (under Miri, which maps no files, the
+/// heap), every check on.
 pub fn options() -> Options {
-    let backing = if cfg!(miri) { Backing::Heap } else { Backing::Memfd };
-    Options { layout: Layout { backing, ..Layout::default() }, tx_frame_bytes: 9018, ..Options::default() }
+    let backing = if cfg!(miri) {
+        Backing::Heap
+    } else {
+        Backing::Memfd
+    };
+    Options {
+        layout: Layout {
+            backing,
+            ..Layout::default()
+        },
+        tx_frame_bytes: 9018,
+        ..Options::default()
+    }
 }
 
 impl Rig {
@@ -60,11 +75,29 @@ impl Rig {
     }
 
     /// The same with room for so many flows and addresses: a small switch is made sooner.
-    pub fn with_room(n_cores: usize, n_ports: usize, networks: Arc<Networks>, n_flows: usize) -> Self {
-        let options = FleetOptions { n_cores, n_ports, n_flows, n_macs: n_flows, networks, seeds: [1, 2] };
+    pub fn with_room(
+        n_cores: usize,
+        n_ports: usize,
+        networks: Arc<Networks>,
+        n_flows: usize,
+    ) -> Self {
+        let options = FleetOptions {
+            n_cores,
+            n_ports,
+            n_flows,
+            n_macs: n_flows,
+            networks,
+            seeds: [1, 2],
+        };
         let (fleet, mut cores) = Fleet::new(&options).expect("eventfds");
         cores.iter_mut().for_each(Core::make_room);
-        Self { fleet, cores, now: 0, guests: Vec::new(), n_ports }
+        Self {
+            fleet,
+            cores,
+            now: 0,
+            guests: Vec::new(),
+            n_ports,
+        }
     }
 
     /// Has page faults of the cores, which run on this thread, bounded as in a running switch.
@@ -102,32 +135,88 @@ impl Rig {
     }
 
     /// The same with this mapping of its memory.
-    pub fn up_in(&mut self, port: PortId, network: u16, source: SourcePolicy, memory: &Arc<GuestMemory>) {
+    pub fn up_in(
+        &mut self,
+        port: PortId,
+        network: u16,
+        source: SourcePolicy,
+        memory: &Arc<GuestMemory>,
+    ) {
         let guest = &self.guests[usize::from(port)];
-        let up = port_in(memory, guest, Ingress { port, network, trunk: None, source, generation: 1 });
+        let up = port_in(
+            memory,
+            guest,
+            Ingress {
+                port,
+                network,
+                trunk: None,
+                source,
+                generation: 1,
+            },
+        );
         self.fleet.up(up);
     }
 
-    /// Takes a guest's port down and brings it up again as its front-end would that has disabled its transmit queues, or not.
-    pub fn set_disabled(&mut self, port: PortId, network: u16, source: SourcePolicy, are_disabled: bool) {
+    /// Takes a guest's port down and brings it up again as its front-end would that has disabled
+    /// its transmit queues, or not.
+    pub fn set_disabled(
+        &mut self,
+        port: PortId,
+        network: u16,
+        source: SourcePolicy,
+        are_disabled: bool,
+    ) {
         self.down(port);
-        let ingress = Ingress { port, network, trunk: None, source, generation: 1 };
+        let ingress = Ingress {
+            port,
+            network,
+            trunk: None,
+            source,
+            generation: 1,
+        };
         let guest = &self.guests[usize::from(port)];
-        self.fleet.up(port_with(&Arc::new(memory_of(guest)), guest, ingress, are_disabled));
+        self.fleet.up(port_with(
+            &Arc::new(memory_of(guest)),
+            guest,
+            ingress,
+            are_disabled,
+        ));
         self.step();
     }
 
-    /// Queues of any kind as a port, with any address; `network: None`: it is a trunk, the first there is.
-    pub fn plug_queues(&mut self, port: PortId, network: Option<u16>, rxqs: Vec<RxQueue>, txqs: Vec<TxQueue>) {
+    /// Queues of any kind as a port, with any address; `network: None`: it is a trunk, the first
+    /// there is.
+    pub fn plug_queues(
+        &mut self,
+        port: PortId,
+        network: Option<u16>,
+        rxqs: Vec<RxQueue>,
+        txqs: Vec<TxQueue>,
+    ) {
         let trunk = network.is_none().then_some(0);
         let (network, source) = (network.unwrap_or(u16::MAX), SourcePolicy::Any(u32::MAX));
-        self.fleet.up(PortUp { ingress: Ingress { port, network, trunk, source, generation: 1 }, rxqs, txqs });
+        self.fleet.up(PortUp {
+            ingress: Ingress {
+                port,
+                network,
+                trunk,
+                source,
+                generation: 1,
+            },
+            rxqs,
+            txqs,
+        });
         self.step();
     }
 
     /// A port in memory, such as a wire, as the next port.
     pub fn plug_mem(&mut self, port: PortId, network: u16, ends: &MemPort) {
-        self.plug_queues(port, Some(network), vec![RxQueue::mem(port, ends)], vec![TxQueue::mem(ends)]);
+        self.plug_queues(
+            port,
+            Some(network),
+            vec![RxQueue::mem(port, ends)],
+            vec![TxQueue::mem(ends)],
+        );
     }
 
     /// Takes a port down, turning the cores meanwhile.
@@ -146,23 +235,42 @@ impl Rig {
     pub fn step(&mut self) -> usize {
         self.now += STEP;
         let now = self.now;
-        self.cores.iter_mut().map(|core| core.poll_once(now).n_frames).sum()
+        self.cores
+            .iter_mut()
+            .map(|core| core.poll_once(now).n_frames)
+            .sum()
     }
 
-    /// One turn of some cores, each on a thread of its own; the others sleep. Gives what each turn came to.
+    /// One turn of some cores, each on a thread of its own; the others sleep. Gives what each turn
+    /// came to.
     pub fn step_together(&mut self, awake: &[usize]) -> Vec<Turn> {
         self.now += STEP;
         let now = self.now;
-        let cores = self.cores.iter_mut().enumerate().filter(|(idx, _)| awake.contains(idx));
+        let cores = self
+            .cores
+            .iter_mut()
+            .enumerate()
+            .filter(|(idx, _)| awake.contains(idx));
         std::thread::scope(|scope| {
-            let turns: Vec<_> = cores.map(|(_, core)| scope.spawn(move || core.poll_once(now))).collect();
-            turns.into_iter().map(|turn| turn.join().expect("a turn")).collect()
+            let turns: Vec<_> = cores
+                .map(|(_, core)| scope.spawn(move || core.poll_once(now)))
+                .collect();
+            turns
+                .into_iter()
+                .map(|turn| turn.join().expect("a turn"))
+                .collect()
         })
     }
 
-    /// One turn of `core` on a thread of its own, which something holds up in the midst of a burst, as `is_in` says; then `n_turns` of
-    /// each other core; then `let_go` lets the first one go on.
-    pub fn step_beside(&mut self, core: usize, is_in: impl Fn() -> bool, n_turns: u64, let_go: impl FnOnce()) {
+    /// One turn of `core` on a thread of its own, which something holds up in the midst of a burst,
+    /// as `is_in` says; then `n_turns` of each other core; then `let_go` lets the first one go on.
+    pub fn step_beside(
+        &mut self,
+        core: usize,
+        is_in: impl Fn() -> bool,
+        n_turns: u64,
+        let_go: impl FnOnce(),
+    ) {
         self.now += STEP;
         let now = self.now;
         self.now += n_turns * STEP;
@@ -175,7 +283,10 @@ impl Rig {
                 std::thread::yield_now();
             }
             for n in 1..=n_turns {
-                before.iter_mut().chain(after.iter_mut()).for_each(|core| _ = core.poll_once(now + n * STEP));
+                before
+                    .iter_mut()
+                    .chain(after.iter_mut())
+                    .for_each(|core| _ = core.poll_once(now + n * STEP));
             }
             let_go();
             turn.join().expect("a turn");
@@ -186,7 +297,11 @@ impl Rig {
     pub fn settle(&mut self) {
         let mut quiet = 0;
         for _ in 0..100_000 {
-            quiet = if self.step() == 0 && self.n_held() == 0 { quiet + 1 } else { 0 };
+            quiet = if self.step() == 0 && self.n_held() == 0 {
+                quiet + 1
+            } else {
+                0
+            };
             if quiet == 3 {
                 return;
             }
@@ -196,7 +311,9 @@ impl Rig {
 
     /// Frames that wait in the switch, at the limits of those they are for.
     fn n_held(&self) -> u64 {
-        (0..self.n_ports as PortId).map(|port| self.counters(port).held).sum()
+        (0..self.n_ports as PortId)
+            .map(|port| self.counters(port).held)
+            .sum()
     }
 
     /// Fetches everything that arrived at a port, on all its queues, and offers the buffers again.
@@ -218,7 +335,8 @@ impl Rig {
         self.fleet.counters(port)
     }
 
-    /// Every frame that was ever taken is in one counter, and nothing in any guest's memory was changed that must not be.
+    /// Every frame that was ever taken is in one counter, and nothing in any guest's memory was
+    /// changed that must not be.
     pub fn assert_balanced(&self) {
         self.assert_counted();
         for guest in &self.guests {
@@ -228,12 +346,21 @@ impl Rig {
 
     /// Every frame that was ever taken is in one counter.
     pub fn assert_counted(&self) {
-        let all: Vec<Counters> = (0..self.n_ports as PortId).map(|port| self.counters(port)).collect();
+        let all: Vec<Counters> = (0..self.n_ports as PortId)
+            .map(|port| self.counters(port))
+            .collect();
         for (port, counters) in all.iter().enumerate() {
-            assert!(counters.is_balanced(), "port {port} is out of balance: {counters:?}");
+            assert!(
+                counters.is_balanced(),
+                "port {port} is out of balance: {counters:?}"
+            );
         }
         let sum = |of: fn(&Counters) -> u64| all.iter().map(of).sum::<u64>();
-        assert_eq!(sum(|c| c.forwarded), sum(|c| c.tx_frames), "forwarded and sent differ");
+        assert_eq!(
+            sum(|c| c.forwarded),
+            sum(|c| c.tx_frames),
+            "forwarded and sent differ"
+        );
     }
 }
 
@@ -248,7 +375,12 @@ pub fn port_in(memory: &Arc<GuestMemory>, guest: &GuestDriver, ingress: Ingress)
 }
 
 /// The same; `discards`: its transmit queues have been disabled.
-fn port_with(memory: &Arc<GuestMemory>, guest: &GuestDriver, ingress: Ingress, discards: bool) -> PortUp {
+fn port_with(
+    memory: &Arc<GuestMemory>,
+    guest: &GuestDriver,
+    ingress: Ingress,
+    discards: bool,
+) -> PortUp {
     let features = Features::from_bits(guest.options().features());
     let (mut rxqs, mut txqs) = (Vec::new(), Vec::new());
     for vring in 0..guest.n_vrings() {
@@ -271,12 +403,18 @@ fn port_with(memory: &Arc<GuestMemory>, guest: &GuestDriver, ingress: Ingress, d
             rxqs.push(RxQueue::vhost(ingress.port, memory.clone(), &spec, features).expect("ring"));
         }
     }
-    PortUp { ingress, rxqs, txqs }
+    PortUp {
+        ingress,
+        rxqs,
+        txqs,
+    }
 }
 
 /// The guest's regions, mapped as the switch maps them; those on the heap as they are.
 pub fn memory_of(guest: &GuestDriver) -> GuestMemory {
-    let Some(regions) = regions_of(guest) else { return heap_of(guest) };
+    let Some(regions) = regions_of(guest) else {
+        return heap_of(guest);
+    };
     GuestMemory::new(regions).expect("regions that can be mapped")
 }
 
@@ -300,11 +438,17 @@ pub fn regions_of(guest: &GuestDriver) -> Option<Vec<RegionSpec>> {
 fn heap_of(guest: &GuestDriver) -> GuestMemory {
     let own = |region: &guest::memory::Region| {
         let spec = region.spec();
-        OwnRegion { guest_addr: spec.gpa, user_addr: spec.uva, len: spec.len, host: region.host() }
+        OwnRegion {
+            guest_addr: spec.gpa,
+            user_addr: spec.uva,
+            len: spec.len,
+            host: region.host(),
+        }
     };
     let regions: Vec<_> = guest.memory().regions().iter().map(own).collect();
     let owner: Arc<dyn Any + Send + Sync> = guest.memory().clone();
-    // SAFETY: the regions live as long as the guest's memory, which `owner` is, and it makes no reference to their bytes.
+    // SAFETY: the regions live as long as the guest's memory, which `owner` is, and it makes no
+    // reference to their bytes.
     unsafe { GuestMemory::of_this_process(&regions, &owner) }.expect("regions that are apart")
 }
 
@@ -321,7 +465,13 @@ pub const ALL: [u8; 6] = [0xff; 6];
 pub fn frame(dst: [u8; 6], src: [u8; 6], id: u64, len: usize) -> Vec<u8> {
     let mut bytes = [&dst[..], &src, &[0x88, 0xb5], &id.to_be_bytes()].concat();
     let seed = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-    bytes.extend(seed.iter().cycle().take(len.saturating_sub(bytes.len())).enumerate().map(|(i, b)| b ^ i as u8));
+    bytes.extend(
+        seed.iter()
+            .cycle()
+            .take(len.saturating_sub(bytes.len()))
+            .enumerate()
+            .map(|(i, b)| b ^ i as u8),
+    );
     bytes.truncate(len);
     bytes
 }
@@ -329,15 +479,30 @@ pub fn frame(dst: [u8; 6], src: [u8; 6], id: u64, len: usize) -> Vec<u8> {
 /// Which frame this is, after checking that every byte is as it was sent.
 pub fn id_of(bytes: &[u8]) -> u64 {
     let id = u64::from_be_bytes(std::array::from_fn(|i| bytes[14 + i]));
-    let (dst, src) = (std::array::from_fn(|i| bytes[i]), std::array::from_fn(|i| bytes[6 + i]));
-    assert_eq!(bytes, frame(dst, src, id, bytes.len()), "frame {id} was changed on its way");
+    let (dst, src) = (
+        std::array::from_fn(|i| bytes[i]),
+        std::array::from_fn(|i| bytes[6 + i]),
+    );
+    assert_eq!(
+        bytes,
+        frame(dst, src, id, bytes.len()),
+        "frame {id} was changed on its way"
+    );
     id
 }
 
 /// Sends a frame in memory that no buffer of the driver's is in, so that it can be rewritten.
 pub fn send_raw(guest: &mut GuestDriver, bytes: &[u8]) {
-    let (addr, len) = (rewrite(guest, bytes), (guest.options().header_bytes() + bytes.len()) as u32);
-    assert!(guest.ring(1).add_raw(1, |_| vec![Desc { addr, len, flags: 0, next: 0 }]));
+    let (addr, len) = (
+        rewrite(guest, bytes),
+        (guest.options().header_bytes() + bytes.len()) as u32,
+    );
+    assert!(guest.ring(1).add_raw(1, |_| vec![Desc {
+        addr,
+        len,
+        flags: 0,
+        next: 0
+    }]));
     guest.publish(1);
 }
 

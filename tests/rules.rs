@@ -1,4 +1,5 @@
-//! Rules of NICs in whole switches: by direction, on floods, on stations that move, changed in traffic.
+//! Rules of NICs in whole switches: by direction, on floods, on stations that move, changed in
+//! traffic.
 
 mod packets;
 mod random;
@@ -17,11 +18,21 @@ const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 const NOBODY: [usize; 0] = [];
 
 fn rule(direction: Direction, verdict: Verdict) -> Rule {
-    Rule { direction, verdict, proto: Proto::Ip, cidr: None, numbers: Vec::new() }
+    Rule {
+        direction,
+        verdict,
+        proto: Proto::Ip,
+        cidr: None,
+        numbers: Vec::new(),
+    }
 }
 
 fn deny_port(direction: Direction, port: u16) -> Vec<Rule> {
-    vec![Rule { proto: Proto::Number(TCP), numbers: vec![(port, port)], ..rule(direction, Deny) }]
+    vec![Rule {
+        proto: Proto::Number(TCP),
+        numbers: vec![(port, port)],
+        ..rule(direction, Deny)
+    }]
 }
 
 /// A switch whose ports have rules.
@@ -46,7 +57,11 @@ impl Ruled {
         for _ in 0..n {
             rig.plug(0, ANY, options());
         }
-        let mut ruled = Self { rig, networks: (*networks).clone(), n_changes: 1 };
+        let mut ruled = Self {
+            rig,
+            networks: (*networks).clone(),
+            n_changes: 1,
+        };
         for port in 0..n {
             ruled.send(port, &tcp(80).frame(ALL, mac(port as u16), false, 0));
         }
@@ -56,9 +71,17 @@ impl Ruled {
     /// These rules by port, from now on; those beyond have none.
     fn set(&mut self, rules: &[Vec<Rule>]) {
         self.n_changes += 1;
-        let policies = rules.iter().map(|rules| Some(Arc::new(Policy::new(rules)))).collect();
-        self.networks = self.networks.clone().with_policies(policies, self.n_changes);
-        self.rig.fleet.set_networks(&Arc::new(self.networks.clone()));
+        let policies = rules
+            .iter()
+            .map(|rules| Some(Arc::new(Policy::new(rules))))
+            .collect();
+        self.networks = self
+            .networks
+            .clone()
+            .with_policies(policies, self.n_changes);
+        self.rig
+            .fleet
+            .set_networks(&Arc::new(self.networks.clone()));
         self.rig.step();
     }
 
@@ -69,7 +92,10 @@ impl Ruled {
         let mut got = Vec::new();
         for port in 0..self.rig.guests.len() {
             let frames = self.rig.receive_all(port as u16);
-            assert!(frames.iter().all(|other| other == frame), "port {port} got something else");
+            assert!(
+                frames.iter().all(|other| other == frame),
+                "port {port} got something else"
+            );
             got.extend(frames.iter().map(|_| port));
         }
         self.rig.assert_balanced();
@@ -77,7 +103,10 @@ impl Ruled {
     }
 
     fn unicast(&mut self, from: usize, to: usize, packet: Packet) -> Vec<usize> {
-        self.send(from, &packet.frame(mac(to as u16), mac(from as u16), false, 1))
+        self.send(
+            from,
+            &packet.frame(mac(to as u16), mac(from as u16), false, 1),
+        )
     }
 
     /// Frames of the port that were denied, and frames that it denied.
@@ -97,10 +126,27 @@ fn rule_meets_frames_of_its_direction_alone() {
         assert_eq!(ruled.unicast(2, 1, tcp(25)), NOBODY);
         assert_eq!(ruled.unicast(1, 2, tcp(25)), [2]);
         assert_eq!(ruled.unicast(0, 2, tcp(80)), [2]);
-        assert_eq!(ruled.unicast(2, 1, Packet { proto: UDP, ..tcp(25) }), [1]);
+        assert_eq!(
+            ruled.unicast(
+                2,
+                1,
+                Packet {
+                    proto: UDP,
+                    ..tcp(25)
+                }
+            ),
+            [1]
+        );
     }
-    assert_eq!([0, 1, 2].map(|port| ruled.denied(port)), [(3, 0), (0, 3), (3, 0)]);
-    assert_eq!(ruled.rig.counters(1).missed, 3, "what its rules keep away is missed by the port");
+    assert_eq!(
+        [0, 1, 2].map(|port| ruled.denied(port)),
+        [(3, 0), (0, 3), (3, 0)]
+    );
+    assert_eq!(
+        ruled.rig.counters(1).missed,
+        3,
+        "what its rules keep away is missed by the port"
+    );
 }
 
 #[test]
@@ -108,14 +154,24 @@ fn change_of_rules_is_in_force_with_the_next_frame_of_a_remembered_flow() {
     let mut ruled = Ruled::new(2);
     for _ in 0..5 {
         ruled.set(&[]);
-        assert_eq!([ruled.unicast(0, 1, tcp(25)), ruled.unicast(0, 1, tcp(25))], [[1], [1]]);
+        assert_eq!(
+            [ruled.unicast(0, 1, tcp(25)), ruled.unicast(0, 1, tcp(25))],
+            [[1], [1]]
+        );
         ruled.set(&[deny_port(FromVm, 25)]);
         assert_eq!(ruled.unicast(0, 1, tcp(25)), NOBODY);
         ruled.set(&[deny_port(FromVm, 26)]);
         assert_eq!(ruled.unicast(0, 1, tcp(25)), [1]);
         ruled.set(&[vec![], deny_port(ToVm, 25)]);
-        assert_eq!(ruled.unicast(0, 1, tcp(25)), NOBODY, "those of the other end as well");
-        ruled.set(&[vec![], [vec![rule(ToVm, Allow)], deny_port(ToVm, 25)].concat()]);
+        assert_eq!(
+            ruled.unicast(0, 1, tcp(25)),
+            NOBODY,
+            "those of the other end as well"
+        );
+        ruled.set(&[
+            vec![],
+            [vec![rule(ToVm, Allow)], deny_port(ToVm, 25)].concat(),
+        ]);
         assert_eq!(ruled.unicast(0, 1, tcp(25)), [1], "the first one fits");
     }
 }
@@ -128,9 +184,18 @@ fn flood_reaches_those_whose_rules_let_it() {
     assert_eq!(ruled.send(0, &flood(tcp(25))), [1, 3]);
     assert_eq!(ruled.send(0, &flood(tcp(26))), [1, 2, 3]);
     let unknown = tcp(25).frame(mac(99), mac(0), false, 1);
-    assert_eq!(ruled.send(0, &unknown), [1, 3], "nor does it come by a flood to nobody known");
+    assert_eq!(
+        ruled.send(0, &unknown),
+        [1, 3],
+        "nor does it come by a flood to nobody known"
+    );
     assert_eq!((ruled.denied(0), ruled.denied(2)), ((2, 0), (0, 2)));
-    ruled.set(&[vec![], deny_port(ToVm, 25), deny_port(ToVm, 25), deny_port(ToVm, 25)]);
+    ruled.set(&[
+        vec![],
+        deny_port(ToVm, 25),
+        deny_port(ToVm, 25),
+        deny_port(ToVm, 25),
+    ]);
     assert_eq!(ruled.send(0, &flood(tcp(25))), NOBODY);
     assert_eq!(ruled.denied(0), (5, 0), "one for each copy");
     ruled.set(&[deny_port(FromVm, 25)]);
@@ -168,12 +233,28 @@ fn later_fragments_pass_where_the_first_is_denied_by_its_port() {
     let mut ruled = Ruled::new(2);
     ruled.set(&[vec![], deny_port(ToVm, 25)]);
     for kind in [Kind::V4, Kind::V6, Kind::V6Extended] {
-        let packet = |number| Packet { kind, number, ..tcp(0) };
+        let packet = |number| Packet {
+            kind,
+            number,
+            ..tcp(0)
+        };
         assert_eq!(ruled.unicast(0, 1, packet(Number::Is(25))), NOBODY);
-        assert_eq!(ruled.unicast(0, 1, packet(Number::Cut)), NOBODY, "{kind:?}: it may be anything");
+        assert_eq!(
+            ruled.unicast(0, 1, packet(Number::Cut)),
+            NOBODY,
+            "{kind:?}: it may be anything"
+        );
         let later = ruled.unicast(0, 1, packet(Number::LaterFragment));
-        // Behind the fragment header comes another extension: what protocol it is, the first fragment says.
-        assert_eq!(later, if kind == Kind::V6Extended { vec![] } else { vec![1] });
+        // Behind the fragment header comes another extension: what protocol it is, the first
+        // fragment says.
+        assert_eq!(
+            later,
+            if kind == Kind::V6Extended {
+                vec![]
+            } else {
+                vec![1]
+            }
+        );
     }
 }
 
@@ -182,7 +263,10 @@ fn tags_hide_nothing() {
     let mut ruled = Ruled::new(2);
     ruled.set(&[vec![], deny_port(ToVm, 25)]);
     for (port, got) in [(25, vec![]), (26, vec![1])] {
-        assert_eq!(ruled.send(0, &tcp(port).frame(mac(1), mac(0), true, 1)), got);
+        assert_eq!(
+            ruled.send(0, &tcp(port).frame(mac(1), mac(0), true, 1)),
+            got
+        );
     }
 }
 
@@ -206,8 +290,16 @@ fn denied_frames_hold_nobody_up() {
     ruled.rig.settle();
     got.extend([1, 2].map(|to| (to, ruled.rig.receive_all(to))));
     for to in [1, 2] {
-        let due: Vec<_> = expected.iter().filter(|(port, _)| *port == to).map(|(_, frame)| frame.clone()).collect();
-        let got: Vec<_> = got.iter().filter(|(port, _)| *port == to).flat_map(|(_, frames)| frames.clone()).collect();
+        let due: Vec<_> = expected
+            .iter()
+            .filter(|(port, _)| *port == to)
+            .map(|(_, frame)| frame.clone())
+            .collect();
+        let got: Vec<_> = got
+            .iter()
+            .filter(|(port, _)| *port == to)
+            .flat_map(|(_, frames)| frames.clone())
+            .collect();
         assert!(got == due, "port {to} got {} of {}", got.len(), due.len());
     }
     assert_eq!((ruled.denied(0), ruled.denied(1)), ((1200, 0), (0, 400)));

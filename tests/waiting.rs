@@ -1,4 +1,5 @@
-//! Whatever lies in front, a frame to a willing receiver goes out in time; and what only waits for a slow one is not lost.
+//! Whatever lies in front, a frame to a willing receiver goes out in time; and what only waits for
+//! a slow one is not lost.
 
 use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
@@ -15,13 +16,22 @@ const IN_TIME: Nanos = 10_000_000;
 const B: u16 = 1;
 const C: u16 = 2;
 
-/// Guests that know each other, all with transmit rings of this length; that of `B` to receive from is as small as can be.
+/// Guests that know each other, all with transmit rings of this length; that of `B` to receive from
+/// is as small as can be.
 fn rig(n_ports: u16, tx_ring: u16) -> Rig {
     let members: Vec<u16> = (0..n_ports).collect();
     let mut rig = Rig::new(1, members.len(), networks(&[&members]));
     for &port in &members {
         let rx_ring = if port == B { 8 } else { 256 };
-        rig.plug(0, ANY, Options { rx_ring, tx_ring, ..options() });
+        rig.plug(
+            0,
+            ANY,
+            Options {
+                rx_ring,
+                tx_ring,
+                ..options()
+            },
+        );
     }
     introduce(&mut rig);
     rig
@@ -39,7 +49,8 @@ fn drops(rig: &Rig, port: u16, reason: DropReason) -> u64 {
     rig.counters(port).drops[reason.index()]
 }
 
-/// Fills what is free of port 0's ring with frames to `B`, then one to `C`. Gives how long that takes to arrive.
+/// Fills what is free of port 0's ring with frames to `B`, then one to `C`. Gives how long that
+/// takes to arrive.
 fn time_behind_a_full_ring(rig: &mut Rig, id: u64) -> Nanos {
     rig.guests[0].reclaim_tx(0);
     let ring = usize::from(rig.guests[0].options().tx_ring);
@@ -64,9 +75,15 @@ fn frame_behind_a_ring_full_of_others_to_a_suspended_guest_goes_out_in_time() {
         let mut rig = rig(3, tx_ring);
         // Long enough to have earned all that can be held.
         rig.now += 1_000_000_000;
-        let mut times: Vec<_> = (0..100).map(|id| time_behind_a_full_ring(&mut rig, id)).collect();
+        let mut times: Vec<_> = (0..100)
+            .map(|id| time_behind_a_full_ring(&mut rig, id))
+            .collect();
         times.sort_unstable();
-        println!("a ring of {tx_ring}: 99 of 100 within {} us, all within {} us", times[98] / 1000, times[99] / 1000);
+        println!(
+            "a ring of {tx_ring}: 99 of 100 within {} us, all within {} us",
+            times[98] / 1000,
+            times[99] / 1000
+        );
         assert!(times[99] < IN_TIME, "{times:?}");
         assert!(drops(&rig, 0, DropReason::ReceiverFull) > 0);
         rig.settle();
@@ -109,10 +126,18 @@ fn receiver_that_takes_nothing_for_a_second_is_stalled_until_it_takes_a_frame() 
         rig.step();
         assert!(rig.now - begin < 1_100_000_000);
     }
-    assert!(rig.now - begin > 990_000_000, "after {} us", (rig.now - begin) / 1000);
+    assert!(
+        rig.now - begin > 990_000_000,
+        "after {} us",
+        (rig.now - begin) / 1000
+    );
     rig.settle();
     assert_eq!(rig.counters(0).n_dropped(), 256 - 8);
-    assert_eq!(rig.counters(0).n_dropped(), drops(&rig, 0, DropReason::ReceiverStalled), "by that name alone");
+    assert_eq!(
+        rig.counters(0).n_dropped(),
+        drops(&rig, 0, DropReason::ReceiverStalled),
+        "by that name alone"
+    );
     // However seldom one comes, it is not waited for again.
     rig.now += 5_000_000_000;
     rig.guests[0].reclaim_tx(0);
@@ -165,7 +190,12 @@ fn frame_behind_others_to_an_uplink_that_sends_nothing_goes_out_in_time() {
     };
     rig.down(B);
     let (device, peer) = pmd::port::afxdp::AfXdpQueue::in_memory(&options);
-    rig.plug_queues(B, Some(0), vec![RxQueue::afxdp(B, device.rx)], vec![TxQueue::afxdp(device.tx)]);
+    rig.plug_queues(
+        B,
+        Some(0),
+        vec![RxQueue::afxdp(B, device.rx)],
+        vec![TxQueue::afxdp(device.tx)],
+    );
     peer.deliver(&frame(ALL, mac(B), 0, 60));
     rig.settle();
     (0..3).for_each(|port| drop(rig.receive_all(port)));
@@ -183,7 +213,10 @@ fn frame_behind_others_to_an_uplink_that_sends_nothing_goes_out_in_time() {
         assert!(rig.now - begin < 1_100_000_000);
     }
     rig.settle();
-    assert_eq!(rig.counters(0).n_dropped(), drops(&rig, 0, DropReason::UplinkFull));
+    assert_eq!(
+        rig.counters(0).n_dropped(),
+        drops(&rig, 0, DropReason::UplinkFull)
+    );
     rig.assert_counted();
 }
 
@@ -224,7 +257,11 @@ fn chains_of_several_parts_are_looked_at_ahead_as_others_are() {
 fn frame_that_will_be_dropped_anyway_ends_no_wait_however_far_behind() {
     let mut rig = rig(3, 256);
     for id in 0..256 {
-        let dst = if id >= 200 { [1, 0x80, 0xc2, 0, 0, 14] } else { mac(B) };
+        let dst = if id >= 200 {
+            [1, 0x80, 0xc2, 0, 0, 14]
+        } else {
+            mac(B)
+        };
         assert!(rig.guests[0].send(0, &frame(dst, mac(0), id, 60)));
     }
     (0..20_000).for_each(|_| _ = rig.step());
@@ -239,13 +276,21 @@ fn core_does_not_sleep_before_it_has_looked_at_all_that_waits() {
     let scanned = |rig: &Rig| rig.fleet.cores()[0].scanned_frames;
     let (mut before, mut n_turns) = (scanned(&rig), 0);
     for _ in 0..500 {
-        let [turn] = rig.step_together(&[0])[..] else { unreachable!("one core") };
+        let [turn] = rig.step_together(&[0])[..] else {
+            unreachable!("one core")
+        };
         let (n, is_last) = (scanned(&rig), turn.n_frames == 0 && !turn.is_pending);
         n_turns += u32::from(n > before && !is_last);
-        assert!(n == before || !is_last || n > 900, "asleep after {n} of 992 frames");
+        assert!(
+            n == before || !is_last || n > 900,
+            "asleep after {n} of 992 frames"
+        );
         before = n;
     }
-    assert!(before > 900 && n_turns > 1, "{before} frames looked at in {n_turns} turns");
+    assert!(
+        before > 900 && n_turns > 1,
+        "{before} frames looked at in {n_turns} turns"
+    );
 }
 
 #[test]
@@ -268,7 +313,10 @@ fn many_senders_blocked_at_once_cost_a_hundredth_of_the_time_to_look_ahead() {
     }
     let after = rig.fleet.cores()[0];
     let scanned = after.scanned_frames - begin.scanned_frames;
-    assert!((1..=64 * 1024).contains(&scanned), "{scanned} frames were looked at ahead: each once at most");
+    assert!(
+        (1..=64 * 1024).contains(&scanned),
+        "{scanned} frames were looked at ahead: each once at most"
+    );
     println!(
         "64 senders: all out after {} us; {scanned} frames looked at ahead, {} cycles each",
         (rig.now - started) / 1000,
@@ -289,8 +337,15 @@ fn many_senders_blocked_at_once_cost_a_hundredth_of_the_time_to_look_ahead() {
         }
         rig.step();
     }
-    let (scanned, passed) = (rig.fleet.cores()[0].scanned_frames - begin, rig.now - started);
-    assert!(scanned * 60 < passed / 100 + 10_000_000, "{scanned} frames in {} ms", passed / 1_000_000);
+    let (scanned, passed) = (
+        rig.fleet.cores()[0].scanned_frames - begin,
+        rig.now - started,
+    );
+    assert!(
+        scanned * 60 < passed / 100 + 10_000_000,
+        "{scanned} frames in {} ms",
+        passed / 1_000_000
+    );
     rig.assert_counted();
 }
 
@@ -320,7 +375,8 @@ fn many_senders_to_one_that_takes_little_are_not_looked_at_each_turn_and_get_equ
     let scanned = |rig: &Rig| rig.fleet.cores()[0].scanned_frames;
     let scanned_before = scanned(&rig);
     for step in 0..n_steps {
-        // Turns are as short as those in which nothing happens, so that many come between two looks.
+        // Turns are as short as those in which nothing happens, so that many come between two
+        // looks.
         rig.now -= 5_000;
         // One buffer each two milliseconds; and a tenth of a second without any.
         if step % 400 == 0 && !(80_000..100_000).contains(&step) {
@@ -342,20 +398,32 @@ fn many_senders_to_one_that_takes_little_are_not_looked_at_each_turn_and_get_equ
     }
     let decided = decided(&rig) - before;
     let each_turn = 64 * 32 * n_steps;
-    assert!(decided > 0 && decided * 100 < each_turn, "{decided} frames were decided, {each_turn} in every turn");
+    assert!(
+        decided > 0 && decided * 100 < each_turn,
+        "{decided} frames were decided, {each_turn} in every turn"
+    );
     let scanned = scanned(&rig) - scanned_before;
-    assert!(scanned < 64 * 256 * 2, "{scanned} frames were looked at ahead, each more than once");
+    assert!(
+        scanned < 64 * 256 * 2,
+        "{scanned} frames were looked at ahead, each more than once"
+    );
     // The first one had what was free at the beginning.
     let got = (3..N).map(|from| next[from]);
-    let (least, most) = got.fold((u64::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
-    assert!(least >= 4 && most <= least + 2, "from {least} to {most} each");
+    let (least, most) = got.fold((u64::MAX, 0), |(least, most), n| {
+        (least.min(n), most.max(n))
+    });
+    assert!(
+        least >= 4 && most <= least + 2,
+        "from {least} to {most} each"
+    );
     assert!((0..N as u16).all(|port| rig.counters(port).n_dropped() == 0));
     rig.assert_counted();
 }
 
 #[test]
 fn frame_that_comes_behind_those_to_a_suspended_guest_waits_no_longer_for_not_being_looked_at() {
-    // One to B alone, again and again, and what goes to C in between: a tenth of the time may be lost.
+    // One to B alone, again and again, and what goes to C in between: a tenth of the time may be
+    // lost.
     let mut rig = rig(3, 256);
     while rig.guests[2].send(0, &frame(mac(B), mac(C), 0, 60)) {}
     rig.now += 1_000_000_000;
@@ -398,7 +466,14 @@ fn add_loop(rig: &mut Rig) -> bool {
     while ring.n_used() > 0 {
         ring.pop();
     }
-    let is_added = ring.add_raw(1, |ids| vec![Desc { addr, len: 8, flags: NEXT | WRITE, next: ids[0] }]);
+    let is_added = ring.add_raw(1, |ids| {
+        vec![Desc {
+            addr,
+            len: 8,
+            flags: NEXT | WRITE,
+            next: ids[0],
+        }]
+    });
     ring.publish();
     is_added
 }
@@ -408,7 +483,14 @@ fn looping_rig() -> (Rig, MemPort) {
     let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
     for port in 0..3 {
         let rx_ring = if port == B { 1024 } else { 256 };
-        rig.plug(0, ANY, Options { rx_ring, ..options() });
+        rig.plug(
+            0,
+            ANY,
+            Options {
+                rx_ring,
+                ..options()
+            },
+        );
     }
     introduce(&mut rig);
     let wire = MemPort::new(10_000, false);
@@ -417,7 +499,9 @@ fn looping_rig() -> (Rig, MemPort) {
     // Down, it was forgotten.
     rig.guests[1].send(0, &frame(ALL, mac(B), 0, 60));
     rig.settle();
-    [0, C].into_iter().for_each(|port| drop(rig.receive_all(port)));
+    [0, C]
+        .into_iter()
+        .for_each(|port| drop(rig.receive_all(port)));
     while wire.receive().is_some() {}
     (rig, wire)
 }
@@ -459,7 +543,10 @@ fn receiver_with_broken_buffers_does_not_keep_the_wire_from_others() {
         rig.step();
         add_loop(&mut rig);
         n_turns += 1;
-        assert!(n_turns <= 10, "frames off the wire can't wait for a receiver");
+        assert!(
+            n_turns <= 10,
+            "frames off the wire can't wait for a receiver"
+        );
     }
     assert_eq!(drops(&rig, 3, DropReason::ReceiverFull), 200);
     rig.assert_counted();

@@ -1,4 +1,5 @@
-//! TSC cycles as what criterion measures: cycles of one frame, and the frames and bytes a second that this makes.
+//! TSC cycles as what criterion measures: cycles of one frame, and the frames and bytes a second
+//! that this makes.
 
 use criterion::Throughput;
 use criterion::measurement::{Measurement, ValueFormatter};
@@ -47,18 +48,27 @@ impl ValueFormatter for Cycles {
         "cycles"
     }
 
-    fn scale_throughputs(&self, typical: f64, throughput: &Throughput, values: &mut [f64]) -> &'static str {
+    fn scale_throughputs(
+        &self,
+        typical: f64,
+        throughput: &Throughput,
+        values: &mut [f64],
+    ) -> &'static str {
         let (n, units) = match throughput {
             Throughput::Elements(n) | Throughput::ElementsAndBytes { elements: n, .. } => {
                 (*n, ["frames/s", "kframes/s", "Mframes/s", "Gframes/s"])
             }
-            Throughput::Bytes(n) | Throughput::BytesDecimal(n) => (*n, ["B/s", "kB/s", "MB/s", "GB/s"]),
+            Throughput::Bytes(n) | Throughput::BytesDecimal(n) => {
+                (*n, ["B/s", "kB/s", "MB/s", "GB/s"])
+            }
             Throughput::Bits(n) => (*n, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"]),
         };
         let per_second = n as f64 * *HZ;
         let step = ((per_second / typical).log10() / 3.0).clamp(0.0, 3.0) as usize;
         let unit = 1000f64.powi(step as i32);
-        values.iter_mut().for_each(|value| *value = per_second / *value / unit);
+        values
+            .iter_mut()
+            .for_each(|value| *value = per_second / *value / unit);
         units[step]
     }
 

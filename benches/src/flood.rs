@@ -26,22 +26,34 @@ impl Flood {
         let mut rig = Rig::new(1, members.len(), networks(&[&members]));
         let _ = rig.fleet.settle();
         let policy = SourcePolicy::Learn(u32::MAX);
-        let options = Options { line_offset: 52, checked: false, fifo: true, ..options() };
+        let options = Options {
+            line_offset: 52,
+            checked: false,
+            fifo: true,
+            ..options()
+        };
         for &port in &members {
             rig.plug(0, policy, options.clone());
             rig.down(port);
         }
         let to = (Mac(ALL), [10, 0, 0, 255].into());
-        let tx = lean_tx(&mut rig, 0, Flows::new(crate::host(0), to, len, 1, Vary::Ip));
-        let sinks = members[1..].iter().map(|&port| lean_rx(&mut rig, port)).collect();
+        let tx = lean_tx(
+            &mut rig,
+            0,
+            Flows::new(crate::host(0), to, len, 1, Vary::Ip),
+        );
+        let sinks = members[1..]
+            .iter()
+            .map(|&port| lean_rx(&mut rig, port))
+            .collect();
         members.iter().for_each(|&port| rig.up(port, 0, policy));
         // A core takes up some of them in a turn.
         members.iter().for_each(|_| _ = rig.step());
         Self { rig, tx, sinks }
     }
 
-    /// Sends so many bursts, whose every frame must reach every sink; busy cycles of the switch. Frames are
-    /// those that were sent, not their copies.
+    /// Sends so many bursts, whose every frame must reach every sink; busy cycles of the switch.
+    /// Frames are those that were sent, not their copies.
     pub fn send(&mut self, n_bursts: u64) -> Spent {
         let mut spent = Spent::default();
         for n in 1..=n_bursts {

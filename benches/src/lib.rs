@@ -1,6 +1,6 @@
-//! What is measured, each thing once, as a [`Case`]: `all` measures every case by criterion, one after
-//! another; `compare` has some of them take turns, for what differs between them; `cost` has callgrind
-//! count instructions.
+//! What is measured, each thing once, as a [`Case`]: `all` measures every case by criterion, one
+//! after another; `compare` has some of them take turns, for what differs between them; `cost` has
+//! callgrind count instructions.
 //!
 //! Switch and guests are in one thread, so that no cache line travels and what is measured is the
 //! switch's own work.
@@ -54,18 +54,25 @@ impl AddAssign for Spent {
 fn timed(n_frames: u64, act: impl FnOnce()) -> Spent {
     let before = cycles();
     act();
-    Spent { n_frames, n_cycles: cycles().wrapping_sub(before) }
+    Spent {
+        n_frames,
+        n_cycles: cycles().wrapping_sub(before),
+    }
 }
 
-/// A turn of the rig's one core: frames that it received, and the cycles that it counted as busy itself.
+/// A turn of the rig's one core: frames that it received, and the cycles that it counted as busy
+/// itself.
 fn step(rig: &mut Rig) -> Spent {
-    // What guests write comes from another CPU's cache, not from this one's store buffer, which is slow
-    // where loads and stores are of different sizes.
+    // What guests write comes from another CPU's cache, not from this one's store buffer, which is
+    // slow where loads and stores are of different sizes.
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
     let before = rig.fleet.cores()[0];
     rig.step();
     let after = rig.fleet.cores()[0];
-    Spent { n_frames: after.rx_frames - before.rx_frames, n_cycles: after.busy_cycles - before.busy_cycles }
+    Spent {
+        n_frames: after.rx_frames - before.rx_frames,
+        n_cycles: after.busy_cycles - before.busy_cycles,
+    }
 }
 
 /// The station with this number.

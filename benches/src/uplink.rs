@@ -1,5 +1,5 @@
-//! A guest, and a device behind which others are: its kernel's half is in memory. What that does while a
-//! core is in it counts: it takes a packet out of a list, or puts one into it.
+//! A guest, and a device behind which others are: its kernel's half is in memory. What that does
+//! while a core is in it counts: it takes a packet out of a list, or puts one into it.
 
 use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
 use flowtable::{Exit, Network, Networks, PortId, SourcePolicy};
@@ -47,13 +47,28 @@ impl Uplink {
         let network = Network {
             members: vec![GUEST, UPLINK],
             frame_max: 1514,
-            uplink: Some(Exit { port: UPLINK, vlan: None }),
+            uplink: Some(Exit {
+                port: UPLINK,
+                vlan: None,
+            }),
             ..Network::default()
         };
-        let networks = Networks { networks: vec![network], ..Networks::default() };
+        let networks = Networks {
+            networks: vec![network],
+            ..Networks::default()
+        };
         let mut rig = Rig::new(1, 2, Arc::new(networks));
         let _ = rig.fleet.settle();
-        rig.plug(0, ANY, Options { line_offset: 52, checked: false, fifo: true, ..options() });
+        rig.plug(
+            0,
+            ANY,
+            Options {
+                line_offset: 52,
+                checked: false,
+                fifo: true,
+                ..options()
+            },
+        );
         let options = XskOptions {
             device: "up0".into(),
             queue: 0,
@@ -64,26 +79,48 @@ impl Uplink {
             n_tx: 256,
         };
         let (AfXdpQueue { rx, tx, .. }, wire) = AfXdpQueue::in_memory(&options);
-        rig.plug_queues(UPLINK, Some(0), vec![RxQueue::afxdp(UPLINK, rx)], vec![TxQueue::afxdp(tx)]);
+        rig.plug_queues(
+            UPLINK,
+            Some(0),
+            vec![RxQueue::afxdp(UPLINK, rx)],
+            vec![TxQueue::afxdp(tx)],
+        );
         introduce(&mut rig, &wire);
         let packet = packet(len, kind);
         assert!(wire.deliver(&packet));
         rig.settle();
-        let wanted = if kind == Checksum::Partial { Checksum::Finished } else { kind };
+        let wanted = if kind == Checksum::Partial {
+            Checksum::Finished
+        } else {
+            kind
+        };
         assert_eq!(rig.receive_all(GUEST), [self::packet(len, wanted)]);
         rig.down(GUEST);
-        let tx = lean_tx(&mut rig, GUEST, Flows::new(host(0), host(REMOTE), len, 1, Vary::Ip));
+        let tx = lean_tx(
+            &mut rig,
+            GUEST,
+            Flows::new(host(0), host(REMOTE), len, 1, Vary::Ip),
+        );
         let rx = lean_rx(&mut rig, GUEST);
         rig.up(GUEST, 0, ANY);
         rig.step();
-        Self { rig, wire, tx, rx, packet }
+        Self {
+            rig,
+            wire,
+            tx,
+            rx,
+            packet,
+        }
     }
 
     /// So many bursts from the wire to the guest, of which none may be lost.
     pub fn receive(&mut self, n_bursts: u64) -> Spent {
         let mut spent = Spent::default();
         for _ in 0..n_bursts {
-            assert!((0..BURST).all(|_| self.wire.deliver(&self.packet)), "no room for what the wire brings");
+            assert!(
+                (0..BURST).all(|_| self.wire.deliver(&self.packet)),
+                "no room for what the wire brings"
+            );
             spent += step(&mut self.rig);
             let n = self.rx.poll();
             assert_eq!(n, BURST, "frames were lost");

@@ -24,14 +24,22 @@ impl MacAddr {
             return Err(BadValue::new("the zero address belongs to nobody", help));
         }
         if octets == [0xff; 6] {
-            return Err(BadValue::new("this is the broadcast address, which nobody sends from", help));
+            return Err(BadValue::new(
+                "this is the broadcast address, which nobody sends from",
+                help,
+            ));
         }
         if octets[0] & 1 != 0 {
             let mut unicast = octets;
             unicast[0] &= !1;
-            let message =
-                format!("this is a group address (bit 0 of `{:02x}` is set), which nobody sends from", octets[0]);
-            return Err(BadValue::new(message, format!("write a unicast address, as in \"{}\"", Self(unicast))));
+            let message = format!(
+                "this is a group address (bit 0 of `{:02x}` is set), which nobody sends from",
+                octets[0]
+            );
+            return Err(BadValue::new(
+                message,
+                format!("write a unicast address, as in \"{}\"", Self(unicast)),
+            ));
         }
         Ok(Self(octets))
     }
@@ -94,7 +102,8 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// The range of `addr`'s family with its first `len` bits as prefix; a `len` over the address's width keeps all.
+    /// The range of `addr`'s family with its first `len` bits as prefix; a `len` over the address's
+    /// width keeps all.
     pub(crate) fn of(addr: IpAddr, len: u8) -> Self {
         let masked = |bits: u128, width: u8| {
             let n_last = u32::from(width.saturating_sub(len));
@@ -122,28 +131,45 @@ impl Cidr {
 impl FromStr for Cidr {
     type Err = BadValue;
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (addr, len) = text.split_once('/').map_or((text, None), |(addr, len)| (addr, Some(len)));
+        let (addr, len) = text
+            .split_once('/')
+            .map_or((text, None), |(addr, len)| (addr, Some(len)));
         let Ok(addr) = addr.parse::<IpAddr>() else {
             let help = "write addresses as in 10.0.0.0/8, 192.0.2.7 or \"2001:db8::/32\"";
-            return Err(BadValue::new(format!("`{}` is no address and no range of addresses", shown(text)), help));
+            return Err(BadValue::new(
+                format!("`{}` is no address and no range of addresses", shown(text)),
+                help,
+            ));
         };
         let len_max = if addr.is_ipv4() { 32 } else { 128 };
-        let is_number =
-            |len: &str| len.bytes().all(|byte| byte.is_ascii_digit()) && (len == "0" || !len.starts_with('0'));
+        let is_number = |len: &str| {
+            len.bytes().all(|byte| byte.is_ascii_digit()) && (len == "0" || !len.starts_with('0'))
+        };
         let len = match len {
             None => Some(len_max),
             Some(len) => len.parse().ok().filter(|&n| is_number(len) && n <= len_max),
         };
         let Some(len) = len else {
-            let help = format!("write how many bits of the address count, 0 to {len_max}, as in {addr}/{len_max}");
-            return Err(BadValue::new(format!("`{}` has no length that an address can have", shown(text)), help));
+            let help = format!(
+                "write how many bits of the address count, 0 to {len_max}, as in {addr}/{len_max}"
+            );
+            return Err(BadValue::new(
+                format!("`{}` has no length that an address can have", shown(text)),
+                help,
+            ));
         };
         let cidr = Self::of(addr, len);
         if cidr.addr == addr {
             return Ok(cidr);
         }
-        let help = format!("write {}/{len} for all of these, or {addr} for this one", cidr.addr);
-        Err(BadValue::new(format!("`{}` has bits behind the first {len}", shown(text)), help))
+        let help = format!(
+            "write {}/{len} for all of these, or {addr} for this one",
+            cidr.addr
+        );
+        Err(BadValue::new(
+            format!("`{}` has bits behind the first {len}", shown(text)),
+            help,
+        ))
     }
 }
 
@@ -154,7 +180,10 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        MacAddr::from_str(text).err().unwrap_or_else(|| panic!("`{text}` was accepted")).to_string()
+        MacAddr::from_str(text)
+            .err()
+            .unwrap_or_else(|| panic!("`{text}` was accepted"))
+            .to_string()
     }
 
     #[test]
@@ -207,7 +236,10 @@ mod tests {
             ("::ffff", 128, "::ffff"),
             ("ffff::", 0, "::"),
         ] {
-            assert_eq!(Cidr::of(addr.parse().unwrap(), len).addr, expected.parse::<IpAddr>().unwrap());
+            assert_eq!(
+                Cidr::of(addr.parse().unwrap(), len).addr,
+                expected.parse::<IpAddr>().unwrap()
+            );
         }
     }
 }

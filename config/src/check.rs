@@ -1,7 +1,8 @@
 //! Turns the trees of a file and its includes into a checked topology.
 //!
-//! Checking goes on after a mistake, so that all mistakes are reported at once: a function returns None only after it
-//! has added a mistake, or where `raw` has. What must be unique is entered in [`Claims`].
+//! Checking goes on after a mistake, so that all mistakes are reported at once: a function returns
+//! None only after it has added a mistake, or where `raw` has. What must be unique is entered in
+//! [`Claims`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use crate::node::{Node, Value};
 use crate::scalar::{self, optional};
 use crate::source::Sources;
 use crate::topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, Idle, Network, Topology, Uplink, Vm, XDP_MTU_MAX,
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, Idle, Network, Topology, Uplink, Vm,
+    XDP_MTU_MAX,
 };
 use crate::units::CoreId;
 use crate::uplink;
@@ -28,8 +30,12 @@ const FLOWS_MAX: u64 = 1 << 24;
 
 /// Checks a file and those it includes. None: `mistakes` says why.
 pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {
-    let mut context =
-        Context { mistakes, claims: Claims::default(), uplinks: BTreeMap::new(), networks: BTreeMap::new() };
+    let mut context = Context {
+        mistakes,
+        claims: Claims::default(),
+        uplinks: BTreeMap::new(),
+        networks: BTreeMap::new(),
+    };
     let main = &sources.main;
     let cores = context.cores(main);
     let idle = context.idle(main);
@@ -52,20 +58,34 @@ pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Top
 impl Context<'_> {
     fn cores(&mut self, main: &Node) -> Option<Vec<CoreId>> {
         let Some(node) = main.get("cores") else {
-            self.missing(main, "the CPUs to poll on are missing", "add `cores: [2]` with CPUs that nothing else uses");
+            self.missing(
+                main,
+                "the CPUs to poll on are missing",
+                "add `cores: [2]` with CPUs that nothing else uses",
+            );
             return None;
         };
         let items = node.items()?;
         if items.is_empty() {
-            self.mistakes.add(node.at, "`cores` is empty", "write at least one CPU, as in `cores: [2]`");
+            self.mistakes.add(
+                node.at,
+                "`cores` is empty",
+                "write at least one CPU, as in `cores: [2]`",
+            );
             return None;
         }
         let mut first: HashMap<CoreId, At> = HashMap::new();
         let mut cores = Vec::new();
         for item in items {
-            let Some(core) = scalar::parsed::<CoreId>(item, self.mistakes) else { continue };
+            let Some(core) = scalar::parsed::<CoreId>(item, self.mistakes) else {
+                continue;
+            };
             if first.insert(core, item.at).is_some() {
-                self.mistakes.add(item.at, format!("CPU {core} is in `cores` twice"), "remove one of them");
+                self.mistakes.add(
+                    item.at,
+                    format!("CPU {core} is in `cores` twice"),
+                    "remove one of them",
+                );
             }
             cores.push(core);
         }
@@ -74,7 +94,9 @@ impl Context<'_> {
 
     fn idle(&mut self, main: &Node) -> Option<Idle> {
         let choices = [("adaptive", Idle::Adaptive), ("poll", Idle::Poll)];
-        optional(main.get("idle"), Idle::default(), |node| scalar::choice(node, "idle", &choices, self.mistakes))
+        optional(main.get("idle"), Idle::default(), |node| {
+            scalar::choice(node, "idle", &choices, self.mistakes)
+        })
     }
 
     fn flows(&mut self, main: &Node) -> Option<usize> {
@@ -94,9 +116,18 @@ impl Context<'_> {
         let mode = scalar::socket_mode(node, self.mistakes);
         if let Some(path) = &path {
             let at = path_node.map_or(At::file(main.at.file_idx), |node| node.at);
-            claim(&mut self.claims.sockets, path.clone(), "the control socket".to_owned(), at);
+            claim(
+                &mut self.claims.sockets,
+                path.clone(),
+                "the control socket".to_owned(),
+                at,
+            );
         }
-        Some(Control { path: path?, group: group?, mode: mode? })
+        Some(Control {
+            path: path?,
+            group: group?,
+            mode: mode?,
+        })
     }
 
     fn uplinks(&mut self, main: &Node) -> Option<Vec<Uplink>> {
@@ -109,7 +140,8 @@ impl Context<'_> {
             self.uplinks.insert(name.to_owned(), self.uplinks.len());
             if self.uplinks.len() == UPLINKS_MAX + 1 {
                 let message = format!("more than {UPLINKS_MAX} uplinks");
-                self.mistakes.add(name_node.at, message, "run a second daemon for the rest");
+                self.mistakes
+                    .add(name_node.at, message, "run a second daemon for the rest");
             }
             let uplink = uplink::check(self, name, name_node, node);
             uplinks = both(uplinks, uplink);
@@ -127,7 +159,8 @@ impl Context<'_> {
             let idx = self.networks.len();
             let network = self.network(name, node);
             let mtu = network.as_ref().map(|network| network.mtu);
-            self.networks.insert(name.to_owned(), NetworkSeen { idx, mtu });
+            self.networks
+                .insert(name.to_owned(), NetworkSeen { idx, mtu });
             networks = both(networks, network);
         }
         networks
@@ -135,14 +168,23 @@ impl Context<'_> {
 
     fn network(&mut self, name: &str, node: &Node) -> Option<Network> {
         let vlan_node = node.get("vlan");
-        let vlan = optional(vlan_node, None, |node| scalar::small(node, "vlan", 1..=4094, self.mistakes).map(Some));
+        let vlan = optional(vlan_node, None, |node| {
+            scalar::small(node, "vlan", 1..=4094, self.mistakes).map(Some)
+        });
         let mtu_node = node.get("mtu");
-        let mtu = optional(mtu_node, DEFAULT_MTU, |node| scalar::small(node, "mtu", 68..=9000, self.mistakes));
+        let mtu = optional(mtu_node, DEFAULT_MTU, |node| {
+            scalar::small(node, "mtu", 68..=9000, self.mistakes)
+        });
         let uplink_node = node.get("uplink");
         let uplink_idx = optional(uplink_node, None, |node| self.uplink_named(node).map(Some));
         if let Some(vlan) = vlan {
             let uplink = uplink_node.and_then(Node::text).map(str::to_owned);
-            self.claim_vlan(name, vlan, uplink, vlan_node.or(uplink_node).unwrap_or(node).at);
+            self.claim_vlan(
+                name,
+                vlan,
+                uplink,
+                vlan_node.or(uplink_node).unwrap_or(node).at,
+            );
         }
         if let (Some(_), Some(mtu_node), Some(mtu)) = (uplink_node, mtu_node, mtu)
             && mtu > XDP_MTU_MAX
@@ -155,7 +197,12 @@ impl Context<'_> {
             );
             return None;
         }
-        Some(Network { name: name.to_owned(), vlan: vlan?, mtu: mtu?, uplink_idx: uplink_idx? })
+        Some(Network {
+            name: name.to_owned(),
+            vlan: vlan?,
+            mtu: mtu?,
+            uplink_idx: uplink_idx?,
+        })
     }
 
     fn uplink_named(&mut self, node: &Node) -> Option<usize> {
@@ -163,34 +210,59 @@ impl Context<'_> {
         if let Some(idx) = self.uplinks.get(name) {
             return Some(*idx);
         }
-        let known = || self.uplinks.keys().map(String::as_str).take(NAMES_COMPARED_MAX);
+        let known = || {
+            self.uplinks
+                .keys()
+                .map(String::as_str)
+                .take(NAMES_COMPARED_MAX)
+        };
         let help = match (nearest(name, known()), known().min()) {
             (Some(meant), _) => format!("did you mean `{}`?", shown(meant)),
-            (None, Some(example)) => format!("name one of `uplinks`, as in `uplink: {}`", shown(example)),
-            (None, None) => "add it to `uplinks`, as in `uplinks: { up0: { device: eth1 } }`".to_owned(),
+            (None, Some(example)) => {
+                format!("name one of `uplinks`, as in `uplink: {}`", shown(example))
+            }
+            (None, None) => {
+                "add it to `uplinks`, as in `uplinks: { up0: { device: eth1 } }`".to_owned()
+            }
         };
-        self.mistakes.add(node.at, format!("there is no uplink `{}`", shown(name)), help);
+        self.mistakes.add(
+            node.at,
+            format!("there is no uplink `{}`", shown(name)),
+            help,
+        );
         None
     }
 
-    /// Enters a network's VLAN on its uplink, or adds a mistake: a frame on the wire must belong to one network.
+    /// Enters a network's VLAN on its uplink, or adds a mistake: a frame on the wire must belong to
+    /// one network.
     fn claim_vlan(&mut self, name: &str, vlan: Option<u16>, uplink: Option<String>, at: At) {
         if vlan.is_none() && uplink.is_none() {
             return;
         }
         let holder = claim(&mut self.claims.vlans, (uplink, vlan), shown(name), at);
-        let Some((holder, holder_at)) = holder else { return };
+        let Some((holder, holder_at)) = holder else {
+            return;
+        };
         let place = self.mistakes.place(holder_at, at);
         let message = match vlan {
             Some(vlan) => format!("VLAN {vlan} already used by network `{holder}`, {place}"),
-            None => format!("untagged frames of the uplink already used by network `{holder}`, {place}"),
+            None => {
+                format!("untagged frames of the uplink already used by network `{holder}`, {place}")
+            }
         };
-        self.mistakes.add(at, message, "give each network a VLAN of its own, or make them one network");
+        self.mistakes.add(
+            at,
+            message,
+            "give each network a VLAN of its own, or make them one network",
+        );
     }
 
     fn vms<'n>(&mut self, files: impl Iterator<Item = &'n Node>) -> Option<Vec<Vm>> {
         let mut vms = Some(Vec::new());
-        for (name, name_node, node) in files.filter_map(|file| file.get("vms")?.entries()).flatten() {
+        for (name, name_node, node) in files
+            .filter_map(|file| file.get("vms")?.entries())
+            .flatten()
+        {
             self.claim_vm(name, name_node.at);
             let vm = self.vm(name, name_node, node);
             vms = both(vms, vm);
@@ -201,9 +273,15 @@ impl Context<'_> {
     fn claim_vm(&mut self, name: &str, at: At) {
         let holder = claim(&mut self.claims.vms, name.to_owned(), String::new(), at);
         // Within one file, `raw` reports a repeated key.
-        if let Some((_, holder_at)) = holder.filter(|(_, holder_at)| holder_at.file_idx != at.file_idx) {
+        if let Some((_, holder_at)) =
+            holder.filter(|(_, holder_at)| holder_at.file_idx != at.file_idx)
+        {
             let place = self.mistakes.place(holder_at, at);
-            self.mistakes.add(at, format!("VM `{}` already defined, {place}", shown(name)), "rename one of them");
+            self.mistakes.add(
+                at,
+                format!("VM `{}` already defined, {place}", shown(name)),
+                "rename one of them",
+            );
         }
     }
 
@@ -212,25 +290,48 @@ impl Context<'_> {
             return None;
         }
         let Some(nics_node) = node.get("nics") else {
-            let help =
-                "add `nics:` with at least one NIC, as in `nics: { net0: { network: …, vhost-user: { path: … } } }`";
-            self.mistakes.add(name_node.at, format!("VM `{}` has no `nics`", shown(name)), help);
+            let help = "add `nics:` with at least one NIC, as in `nics: { net0: { network: …, \
+                vhost-user: { path: … } } }`";
+            self.mistakes.add(
+                name_node.at,
+                format!("VM `{}` has no `nics`", shown(name)),
+                help,
+            );
             return None;
         };
         let mut nics = Some(Vec::new());
         for (nic_name, nic_name_node, nic_node) in nics_node.entries()? {
-            let nic = NicCheck { context: self, port: shown(&format!("{name}/{nic_name}")), name_node: nic_name_node };
+            let nic = NicCheck {
+                context: self,
+                port: shown(&format!("{name}/{nic_name}")),
+                name_node: nic_name_node,
+            };
             nics = both(nics, nic.nic(nic_name, nic_node));
         }
         if nics.as_ref().is_some_and(Vec::is_empty) {
             let help = "write at least one, as in `net0: { network: …, vhost-user: { path: … } }`";
-            self.mistakes.add(nics_node.at, format!("VM `{}` has no NICs", shown(name)), help);
+            self.mistakes.add(
+                nics_node.at,
+                format!("VM `{}` has no NICs", shown(name)),
+                help,
+            );
             return None;
         }
-        let is_ours = |seen: &&NetworkSeen| nics.iter().flatten().any(|nic| nic.network_idx == seen.idx);
-        let mtu = self.networks.values().filter(is_ours).filter_map(|seen| seen.mtu).max().unwrap_or(DEFAULT_MTU);
+        let is_ours =
+            |seen: &&NetworkSeen| nics.iter().flatten().any(|nic| nic.network_idx == seen.idx);
+        let mtu = self
+            .networks
+            .values()
+            .filter(is_ours)
+            .filter_map(|seen| seen.mtu)
+            .max()
+            .unwrap_or(DEFAULT_MTU);
         let limit = vm_limit(node.get("limit"), mtu, self.mistakes);
-        Some(Vm { name: name.to_owned(), limit: limit?, nics: nics? })
+        Some(Vm {
+            name: name.to_owned(),
+            limit: limit?,
+            nics: nics?,
+        })
     }
 
     /// Adds a mistake for a required key, unless `node` is no mapping, which `raw` has reported.

@@ -47,11 +47,15 @@ pub(crate) struct Claims {
 impl Context<'_> {
     /// Enters a device as used by `user`, or adds a mistake that names its first user.
     pub(crate) fn claim_device(&mut self, device: String, user: String, at: At) -> Option<String> {
-        let Some((holder, holder_at)) = claim(&mut self.claims.devices, device.clone(), user, at) else {
+        let Some((holder, holder_at)) = claim(&mut self.claims.devices, device.clone(), user, at)
+        else {
             return Some(device);
         };
         let place = self.mistakes.place(holder_at, at);
-        let message = format!("device `{}` already used by {holder}, {place}", shown(&device));
+        let message = format!(
+            "device `{}` already used by {holder}, {place}",
+            shown(&device)
+        );
         self.mistakes.add(
             at,
             message,
@@ -93,16 +97,25 @@ struct SourceFile {
 impl SourceFile {
     fn line(&self, line: usize) -> Option<&str> {
         let start = *self.line_starts.get(line.checked_sub(1)?)?;
-        let end = self.line_starts.get(line).copied().unwrap_or(self.text.len());
+        let end = self
+            .line_starts
+            .get(line)
+            .copied()
+            .unwrap_or(self.text.len());
         Some(self.text.get(start..end)?.trim_end_matches(['\n', '\r']))
     }
 }
 
 impl Mistakes {
-    /// Adds a file and returns its index. `text` is only for excerpts, so it may be empty or differ from the file.
+    /// Adds a file and returns its index. `text` is only for excerpts, so it may be empty or differ
+    /// from the file.
     pub(crate) fn add_file(&mut self, name: String, text: String) -> usize {
         let line_starts = line_starts(&text);
-        self.files.push(SourceFile { name, text, line_starts });
+        self.files.push(SourceFile {
+            name,
+            text,
+            line_starts,
+        });
         self.files.len() - 1
     }
 
@@ -114,10 +127,13 @@ impl Mistakes {
         }
     }
 
-    /// How a mistake at `reader` refers to another place: "on line 5", or "in b.yaml:5" in another file.
+    /// How a mistake at `reader` refers to another place: "on line 5", or "in b.yaml:5" in another
+    /// file.
     pub(crate) fn place(&self, place: At, reader: At) -> String {
         match self.files.get(place.file_idx) {
-            Some(file) if place.file_idx != reader.file_idx => format!("in {}:{}", file.name, place.line),
+            Some(file) if place.file_idx != reader.file_idx => {
+                format!("in {}:{}", file.name, place.line)
+            }
             _ => format!("on line {}", place.line),
         }
     }
@@ -129,10 +145,19 @@ impl Mistakes {
         }
         if self.found.is_empty() {
             // No value and no mistake is a bug of a check; it must not look like success.
-            self.add(At::file(0), "this file is not understood", "report it: weir should say what is wrong");
+            self.add(
+                At::file(0),
+                "this file is not understood",
+                "report it: weir should say what is wrong",
+            );
         }
-        self.found.sort_by_key(|(at, ..)| (at.file_idx, at.line, at.column));
-        let diagnostics = self.found.iter().map(|mistake| self.diagnostic(mistake)).collect();
+        self.found
+            .sort_by_key(|(at, ..)| (at.file_idx, at.line, at.column));
+        let diagnostics = self
+            .found
+            .iter()
+            .map(|mistake| self.diagnostic(mistake))
+            .collect();
         Err(Report::new(diagnostics))
     }
 
@@ -146,6 +171,14 @@ impl Mistakes {
 /// Offsets of line starts. YAML ends lines at LF, CR LF and a lone CR.
 fn line_starts(text: &str) -> Vec<usize> {
     let bytes = text.as_bytes();
-    let ends_line = |idx: usize| bytes[idx] == b'\n' || (bytes[idx] == b'\r' && bytes.get(idx + 1) != Some(&b'\n'));
-    std::iter::once(0).chain((0..bytes.len()).filter(|&idx| ends_line(idx)).map(|idx| idx + 1)).collect()
+    let ends_line = |idx: usize| {
+        bytes[idx] == b'\n' || (bytes[idx] == b'\r' && bytes.get(idx + 1) != Some(&b'\n'))
+    };
+    std::iter::once(0)
+        .chain(
+            (0..bytes.len())
+                .filter(|&idx| ends_line(idx))
+                .map(|idx| idx + 1),
+        )
+        .collect()
 }

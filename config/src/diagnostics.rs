@@ -1,7 +1,7 @@
 //! Diagnostics of a topology file, printed as a compiler prints them: message, excerpt, help.
 //!
-//! A [`Report`] is made by [`crate::context::Mistakes`]. It is bounded in size and prints no control characters,
-//! whatever the file contains.
+//! A [`Report`] is made by [`crate::context::Mistakes`]. It is bounded in size and prints no
+//! control characters, whatever the file contains.
 
 use std::fmt;
 
@@ -80,7 +80,8 @@ impl Diagnostic {
         &self.file
     }
 
-    /// The line, from 1; 0 if the mistake concerns the whole file, for instance that it can't be read.
+    /// The line, from 1; 0 if the mistake concerns the whole file, for instance that it can't be
+    /// read.
     pub fn line(&self) -> usize {
         self.line
     }
@@ -107,7 +108,11 @@ impl fmt::Display for Diagnostic {
         let margin = self.line.to_string().len();
         if let Some(excerpt) = &self.excerpt {
             let (indent, carets) = (" ".repeat(excerpt.caret_idx), "^".repeat(excerpt.n_carets));
-            writeln!(f, "{:margin$}--> {}:{}:{}", "", self.file, self.line, self.column)?;
+            writeln!(
+                f,
+                "{:margin$}--> {}:{}:{}",
+                "", self.file, self.line, self.column
+            )?;
             writeln!(f, "{:margin$} |", "")?;
             writeln!(f, "{} | {}", self.line, excerpt.text)?;
             writeln!(f, "{:margin$} | {indent}{carets}", "")?;
@@ -118,7 +123,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// A printable source line of at most [`LINE_CHARS_MAX`] characters, and where the carets go below it.
+/// A printable source line of at most [`LINE_CHARS_MAX`] characters, and where the carets go below
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excerpt {
     text: String,
@@ -129,12 +135,25 @@ struct Excerpt {
 impl Excerpt {
     fn new(line: &str, at: At) -> Self {
         let column_idx = at.column.saturating_sub(1);
-        let skip = if column_idx > LINE_CHARS_MAX * 3 / 4 { column_idx - LINE_CHARS_MAX / 2 } else { 0 };
-        let text: String = line.chars().skip(skip).take(LINE_CHARS_MAX).map(printable).collect();
+        let skip = if column_idx > LINE_CHARS_MAX * 3 / 4 {
+            column_idx - LINE_CHARS_MAX / 2
+        } else {
+            0
+        };
+        let text: String = line
+            .chars()
+            .skip(skip)
+            .take(LINE_CHARS_MAX)
+            .map(printable)
+            .collect();
         let text = text.trim_end().to_owned();
         let caret_idx = column_idx - skip;
         let room = text.chars().count().saturating_sub(caret_idx).max(1);
-        Self { text, caret_idx, n_carets: at.n_chars.clamp(1, room) }
+        Self {
+            text,
+            caret_idx,
+            n_carets: at.n_chars.clamp(1, room),
+        }
     }
 }
 
@@ -154,12 +173,24 @@ pub(crate) struct At {
 impl At {
     /// The whole file.
     pub(crate) fn file(file_idx: usize) -> Self {
-        Self { file_idx, line: 0, column: 0, n_chars: 0, written_on: None }
+        Self {
+            file_idx,
+            line: 0,
+            column: 0,
+            n_chars: 0,
+            written_on: None,
+        }
     }
 
     /// One character.
     pub(crate) fn char(file_idx: usize, line: usize, column: usize) -> Self {
-        Self { file_idx, line, column, n_chars: 1, written_on: None }
+        Self {
+            file_idx,
+            line,
+            column,
+            n_chars: 1,
+            written_on: None,
+        }
     }
 }
 
@@ -189,7 +220,10 @@ mod tests {
     use crate::context::Mistakes;
 
     fn at(line: usize, column: usize, n_chars: usize) -> At {
-        At { n_chars, ..At::char(0, line, column) }
+        At {
+            n_chars,
+            ..At::char(0, line, column)
+        }
     }
 
     fn report(text: &str, places: &[At]) -> String {
@@ -212,7 +246,13 @@ error: wrong
    = help: right
 
 1 error";
-        assert_eq!(report(&format!("{}idle: always\n", "\n".repeat(11)), &[at(12, 5, 3)]), expected);
+        assert_eq!(
+            report(
+                &format!("{}idle: always\n", "\n".repeat(11)),
+                &[at(12, 5, 3)]
+            ),
+            expected
+        );
     }
 
     #[test]
@@ -224,7 +264,10 @@ error: wrong
 
     #[test]
     fn mistake_of_a_whole_file_shows_no_line() {
-        assert_eq!(report("", &[At::file(0)]), "error: wrong\n --> weir.yaml\n  = help: right\n\n1 error");
+        assert_eq!(
+            report("", &[At::file(0)]),
+            "error: wrong\n --> weir.yaml\n  = help: right\n\n1 error"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Reads the topology file into checked values.
 //!
-//! [`load`] reads the file and those it includes. It returns a [`Topology`] without any mistake that the text alone can
-//! show, or a [`Report`] with all mistakes at once. It is called from control threads only, and never panics, whatever
-//! a user wrote.
+//! [`load`] reads the file and those it includes. It returns a [`Topology`] without any mistake
+//! that the text alone can show, or a [`Report`] with all mistakes at once. It is called from
+//! control threads only, and never panics, whatever a user wrote.
 //!
 //! In reading order:
 //! - `topology`: the checked values, which the daemon works from
@@ -47,9 +47,9 @@ pub use diagnostics::{Diagnostic, Report};
 pub use nearest::nearest;
 pub use schema::{json_schema, schema};
 pub use topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE, Direction, Idle,
-    Limit, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology, Uplink, Verdict, Vm, VmLimit,
-    XDP_MTU_MAX, XdpMode, port_name,
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE,
+    Direction, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology,
+    Uplink, Verdict, Vm, VmLimit, XDP_MTU_MAX, XdpMode, port_name,
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;
@@ -62,7 +62,8 @@ use std::path::Path;
 /// [`Report`]: all mistakes of all these files at once.
 pub fn load(path: &Path) -> Result<Topology, Report> {
     let mut mistakes = context::Mistakes::default();
-    let topology = source::load(path, &mut mistakes).and_then(|sources| check::topology(&sources, &mut mistakes));
+    let topology = source::load(path, &mut mistakes)
+        .and_then(|sources| check::topology(&sources, &mut mistakes));
     mistakes.conclude(topology)
 }
 

@@ -7,14 +7,19 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     if word.len() > 80 {
         return None;
     }
-    let distances = known.into_iter().map(|known| (distance(&word, &folded(known)), known));
+    let distances = known
+        .into_iter()
+        .map(|known| (distance(&word, &folded(known)), known));
     let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance <= word.len().max(known.len()).div_ceil(3).min(3)).then_some(known)
 }
 
 /// Differences in case and in the kind of dash don't count.
 fn folded(word: &str) -> Vec<char> {
-    word.chars().flat_map(char::to_lowercase).map(|c| if c == '_' { '-' } else { c }).collect()
+    word.chars()
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == '_' { '-' } else { c })
+        .collect()
 }
 
 /// Optimal string alignment distance: insertions, deletions, replacements, swaps of neighbours.
@@ -24,7 +29,9 @@ fn distance(a: &[char], b: &[char]) -> usize {
     for (i, &ca) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, &cb) in b.iter().enumerate() {
-            let mut best = (last[j] + usize::from(ca != cb)).min(last[j + 1] + 1).min(row[j] + 1);
+            let mut best = (last[j] + usize::from(ca != cb))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
             if i > 0 && j > 0 && ca == b[j - 1] && a[i - 1] == cb {
                 best = best.min(before_last[j - 1] + 1);
             }

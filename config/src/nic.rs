@@ -42,9 +42,13 @@ impl NicCheck<'_, '_> {
         let queues = match node.get("tap").or(node.get("afxdp")) {
             // A tap has one queue, an AF_XDP port has its own: see `tap` and `afxdp`.
             Some(_) => Some(1),
-            None => self.queues(node, QUEUES_MAX).map(|queues| queues.unwrap_or(1)),
+            None => self
+                .queues(node, QUEUES_MAX)
+                .map(|queues| queues.unwrap_or(1)),
         };
-        let rules = optional(node.get("rules"), Vec::new(), |node| rules(node, self.context.mistakes));
+        let rules = optional(node.get("rules"), Vec::new(), |node| {
+            rules(node, self.context.mistakes)
+        });
         self.count(network_idx);
         Some(Nic {
             name: name.to_owned(),
@@ -74,14 +78,27 @@ impl NicCheck<'_, '_> {
         if let Some(network) = self.context.networks.get(name) {
             return Some(*network);
         }
-        self.wrong(node.at, format!("there is no network `{}`", shown(name)), self.network_help(name))
+        self.wrong(
+            node.at,
+            format!("there is no network `{}`", shown(name)),
+            self.network_help(name),
+        )
     }
 
     fn network_help(&self, name: &str) -> String {
-        let known = || self.context.networks.keys().map(String::as_str).take(NAMES_COMPARED_MAX);
+        let known = || {
+            self.context
+                .networks
+                .keys()
+                .map(String::as_str)
+                .take(NAMES_COMPARED_MAX)
+        };
         match (nearest(name, known()), known().min()) {
             (Some(meant), _) => format!("did you mean `{}`?", shown(meant)),
-            (None, Some(example)) => format!("name one of `networks`, as in `network: {}`", shown(example)),
+            (None, Some(example)) => format!(
+                "name one of `networks`, as in `network: {}`",
+                shown(example)
+            ),
             (None, None) => "add it to `networks`, as in `networks: { blue: {} }`".to_owned(),
         }
     }
@@ -101,14 +118,28 @@ impl NicCheck<'_, '_> {
 
     fn fixed_mac(&mut self, node: &Node, network_idx: Option<usize>) -> Option<MacPolicy> {
         if node.text()? == "any" {
-            return self.wrong(node.at, "`mac` is one address", "write `macs: any` to allow all");
+            return self.wrong(
+                node.at,
+                "`mac` is one address",
+                "write `macs: any` to allow all",
+            );
         }
         let mac = scalar::parsed::<MacAddr>(node, self.context.mistakes)?;
-        let holder = claim(&mut self.context.claims.macs, (network_idx?, mac), self.port.clone(), node.at);
+        let holder = claim(
+            &mut self.context.claims.macs,
+            (network_idx?, mac),
+            self.port.clone(),
+            node.at,
+        );
         if let Some((holder, holder_at)) = holder {
             let place = self.context.mistakes.place(holder_at, node.at);
-            let message = format!("address `{mac}` already used by `{holder}` in the same network, {place}");
-            return self.wrong(node.at, message, "give each NIC of a network an address of its own");
+            let message =
+                format!("address `{mac}` already used by `{holder}` in the same network, {place}");
+            return self.wrong(
+                node.at,
+                message,
+                "give each NIC of a network an address of its own",
+            );
         }
         Some(MacPolicy::Fixed(mac))
     }
@@ -116,7 +147,9 @@ impl NicCheck<'_, '_> {
     fn macs(&mut self, node: &Node) -> Option<MacPolicy> {
         match node.text()? {
             "any" => Some(MacPolicy::Any),
-            text if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !text.contains(':') => {
+            text if text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+                && !text.contains(':') =>
+            {
                 let count = scalar::number(node, "macs", 1..=MACS_MAX, self.context.mistakes)?;
                 u32::try_from(count).ok().map(MacPolicy::Learn)
             }
@@ -131,11 +164,21 @@ impl NicCheck<'_, '_> {
     }
 
     fn port(&mut self, nic: &Node, network: Option<NetworkSeen>) -> Option<PortKind> {
-        let kinds: Vec<_> = nic.entries()?.filter(|(key, ..)| PORT_KINDS.contains(key)).collect();
+        let kinds: Vec<_> = nic
+            .entries()?
+            .filter(|(key, ..)| PORT_KINDS.contains(key))
+            .collect();
         match kinds.as_slice() {
             [] => {
-                let help = format!("add `vhost-user: {{ path: /run/weir/{}.sock }}`", self.port.replace('/', "-"));
-                self.wrong(self.name_node.at, format!("NIC `{}` has no kind of port", self.port), help)
+                let help = format!(
+                    "add `vhost-user: {{ path: /run/weir/{}.sock }}`",
+                    self.port.replace('/', "-")
+                );
+                self.wrong(
+                    self.name_node.at,
+                    format!("NIC `{}` has no kind of port", self.port),
+                    help,
+                )
             }
             [("vhost-user", _, node)] => self.vhost_user(node),
             [("tap", _, node)] => self.tap(nic, node),
@@ -162,14 +205,24 @@ impl NicCheck<'_, '_> {
             for key in ["group", "mode"] {
                 let Some(value) = node.get(key) else { continue };
                 let message = format!("`{key}` does nothing where the guest makes the socket");
-                self.context.mistakes.add(value.at, message, "remove it, or write `listens: weir`");
+                self.context
+                    .mistakes
+                    .add(value.at, message, "remove it, or write `listens: weir`");
             }
         }
-        Some(PortKind::VhostUser { path: path?, listens: listens?, group: group?, mode: mode? })
+        Some(PortKind::VhostUser {
+            path: path?,
+            listens: listens?,
+            group: group?,
+            mode: mode?,
+        })
     }
 
     fn tap(&mut self, nic: &Node, node: &Node) -> Option<PortKind> {
-        if let Some(queues) = nic.get("queues").filter(|queues| queues.text() != Some("1")) {
+        if let Some(queues) = nic
+            .get("queues")
+            .filter(|queues| queues.text() != Some("1"))
+        {
             let help = "leave `queues` out, or use `vhost-user`";
             return self.wrong(queues.at, "a tap has one queue", help);
         }
@@ -182,14 +235,27 @@ impl NicCheck<'_, '_> {
         let device = self.device(node, "device", "veth0");
         let mode = uplink::mode(self.context, node);
         let ring = uplink::ring(self.context, node);
-        if let Some(mtu) = network.and_then(|network| network.mtu).filter(|&mtu| mtu > XDP_MTU_MAX) {
+        if let Some(mtu) = network
+            .and_then(|network| network.mtu)
+            .filter(|&mtu| mtu > XDP_MTU_MAX)
+        {
             let message = format!(
-                "the network of `{}` has an `mtu` of {mtu}, but frames of this kind of port {XDP_ENDS}",
+                "the network of `{}` has an `mtu` of {mtu}, but frames of this kind of port \
+                {XDP_ENDS}",
                 self.port
             );
-            return self.wrong(node.at, message, format!("give the network an `mtu` of {XDP_MTU_MAX} or less"));
+            return self.wrong(
+                node.at,
+                message,
+                format!("give the network an `mtu` of {XDP_MTU_MAX} or less"),
+            );
         }
-        Some(PortKind::AfXdp { device: device?, mode: mode?, ring: ring?, queues: queues? })
+        Some(PortKind::AfXdp {
+            device: device?,
+            mode: mode?,
+            ring: ring?,
+            queues: queues?,
+        })
     }
 
     fn device(&mut self, port: &Node, key: &str, example: &str) -> Option<String> {
@@ -198,10 +264,15 @@ impl NicCheck<'_, '_> {
         }
         let Some(node) = port.get(key) else {
             let message = format!("the device of `{}` has no `{key}`", self.port);
-            return self.wrong(port.at, message, format!("add the device's name, as in `{key}: {example}`"));
+            return self.wrong(
+                port.at,
+                message,
+                format!("add the device's name, as in `{key}: {example}`"),
+            );
         };
         let device = scalar::device(node, key, self.context.mistakes)?;
-        self.context.claim_device(device, format!("`{}`", self.port), node.at)
+        self.context
+            .claim_device(device, format!("`{}`", self.port), node.at)
     }
 
     fn listens(&mut self, node: &Node) -> Option<Listens> {
@@ -214,15 +285,25 @@ impl NicCheck<'_, '_> {
     fn socket(&mut self, port: &Node) -> Option<PathBuf> {
         let Some(node) = port.get("path") else {
             let help = format!("add `path: /run/weir/{}.sock`", self.port.replace('/', "-"));
-            return self.wrong(port.at, format!("the socket of `{}` has no `path`", self.port), help);
+            return self.wrong(
+                port.at,
+                format!("the socket of `{}` has no `path`", self.port),
+                help,
+            );
         };
         let path = scalar::socket_path(node, "path", self.context.mistakes)?;
-        match claim(&mut self.context.claims.sockets, path.clone(), format!("`{}`", self.port), node.at) {
+        match claim(
+            &mut self.context.claims.sockets,
+            path.clone(),
+            format!("`{}`", self.port),
+            node.at,
+        ) {
             None => Some(path),
             Some((holder, holder_at)) => {
                 let place = self.context.mistakes.place(holder_at, node.at);
                 let message = match holder_at.line {
-                    0 => "this is where the control socket is, unless `control` says otherwise".to_owned(),
+                    0 => "this is where the control socket is, unless `control` says otherwise"
+                        .to_owned(),
                     _ => format!("path already used by {holder}, {place}"),
                 };
                 self.wrong(node.at, message, "give each port a socket of its own")
@@ -235,18 +316,36 @@ impl NicCheck<'_, '_> {
         self.context.claims.n_nics += 1;
         if self.context.claims.n_nics == NICS_MAX + 1 {
             let message = format!("more than {NICS_MAX} NICs");
-            self.context.mistakes.add(self.name_node.at, message, "run a second daemon for the rest");
+            self.context.mistakes.add(
+                self.name_node.at,
+                message,
+                "run a second daemon for the rest",
+            );
         }
-        let Some(network_idx) = network_idx else { return };
-        let n_nics = self.context.claims.nics_of_network.entry(network_idx).or_default();
+        let Some(network_idx) = network_idx else {
+            return;
+        };
+        let n_nics = self
+            .context
+            .claims
+            .nics_of_network
+            .entry(network_idx)
+            .or_default();
         *n_nics += 1;
         if *n_nics == NETWORK_NICS_MAX + 1 {
             let message = format!("more than {NETWORK_NICS_MAX} NICs in one network");
-            self.context.mistakes.add(self.name_node.at, message, "split the network");
+            self.context
+                .mistakes
+                .add(self.name_node.at, message, "split the network");
         }
     }
 
-    fn wrong<T>(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
+    fn wrong<T>(
+        &mut self,
+        at: At,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
         self.context.mistakes.add(at, message, help);
         None
     }

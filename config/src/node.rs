@@ -1,8 +1,8 @@
 //! A YAML tree in which each node has its place in the file.
 //!
-//! Scalars stay untyped, as the characters of the file, so that checks can report every mistake instead of the parser's
-//! first one, and tell `0660` from `660`. Repeated keys are kept. Aliases and merges are resolved, within bounds that
-//! keep a small file from growing into a large tree.
+//! Scalars stay untyped, as the characters of the file, so that checks can report every mistake
+//! instead of the parser's first one, and tell `0660` from `660`. Repeated keys are kept. Aliases
+//! and merges are resolved, within bounds that keep a small file from growing into a large tree.
 
 use std::fmt;
 
@@ -16,7 +16,8 @@ use crate::syntax;
 
 /// Nesting at most; the schema needs a dozen levels.
 const DEPTH_MAX: usize = 32;
-/// Parser events that aliases may replay in all; four thousand NICs that share keys by merges stay below it.
+/// Parser events that aliases may replay in all; four thousand NICs that share keys by merges stay
+/// below it.
 const REPLAYED_MAX: usize = 250_000;
 
 /// A value in the file.
@@ -62,19 +63,26 @@ impl Node {
         matches!(self.value, Value::Map(_) | Value::Null)
     }
 
-    /// The mapping's entries whose keys are scalars, if it is a mapping; nothing counts as an empty one.
+    /// The mapping's entries whose keys are scalars, if it is a mapping; nothing counts as an empty
+    /// one.
     pub(crate) fn entries(&self) -> Option<impl Iterator<Item = (&str, &Node, &Node)>> {
         let entries: &[(Node, Node)] = match &self.value {
             Value::Map(entries) => entries,
             Value::Null => &[],
             _ => return None,
         };
-        Some(entries.iter().filter_map(|(key, value)| Some((key.text()?, key, value))))
+        Some(
+            entries
+                .iter()
+                .filter_map(|(key, value)| Some((key.text()?, key, value))),
+        )
     }
 
     /// The value of the first entry with that key.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.entries()?.find(|(name, ..)| *name == key).map(|(.., value)| value)
+        self.entries()?
+            .find(|(name, ..)| *name == key)
+            .map(|(.., value)| value)
     }
 }
 
@@ -83,7 +91,9 @@ pub(crate) fn read(text: &str, file_idx: usize, mistakes: &mut Mistakes) -> Opti
     match serde_saphyr::from_str_with_options::<Spanned<Tree>>(text, options()) {
         Ok(tree) => Some(Reading { text, file_idx }.node(tree)),
         Err(error) => {
-            let at = error.location().map_or(At::file(file_idx), |location| place(file_idx, location));
+            let at = error
+                .location()
+                .map_or(At::file(file_idx), |location| place(file_idx, location));
             syntax::explain(&error, text, at, mistakes);
             None
         }
@@ -200,12 +210,23 @@ impl Reading<'_> {
         let written = self.written(tree.defined);
         let value = match tree.value {
             Tree::Null => Value::Null,
-            Tree::Text(text) => Value::Text { text, quoted: written.starts_with(['"', '\'']) },
-            Tree::Typed => Value::Text { text: written.trim().to_owned(), quoted: false },
-            Tree::List(items) => Value::List(items.into_iter().map(|item| self.node(item)).collect()),
-            Tree::Map(entries) => {
-                Value::Map(entries.into_iter().map(|(key, value)| (self.node(key), self.node(value))).collect())
+            Tree::Text(text) => Value::Text {
+                text,
+                quoted: written.starts_with(['"', '\'']),
+            },
+            Tree::Typed => Value::Text {
+                text: written.trim().to_owned(),
+                quoted: false,
+            },
+            Tree::List(items) => {
+                Value::List(items.into_iter().map(|item| self.node(item)).collect())
             }
+            Tree::Map(entries) => Value::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (self.node(key), self.node(value)))
+                    .collect(),
+            ),
         };
         Node { at, value }
     }
@@ -222,14 +243,22 @@ impl Reading<'_> {
     /// The characters at a location.
     fn written(&self, location: Location) -> &str {
         let span = location.span();
-        let (Some(start), Some(len)) = (span.byte_offset(), span.byte_len()) else { return "" };
+        let (Some(start), Some(len)) = (span.byte_offset(), span.byte_len()) else {
+            return "";
+        };
         let start = to_usize(start);
-        self.text.get(start..start.saturating_add(to_usize(len))).unwrap_or_default()
+        self.text
+            .get(start..start.saturating_add(to_usize(len)))
+            .unwrap_or_default()
     }
 }
 
 fn place(file_idx: usize, location: Location) -> At {
-    At::char(file_idx, to_usize(location.line()), to_usize(location.column()))
+    At::char(
+        file_idx,
+        to_usize(location.line()),
+        to_usize(location.column()),
+    )
 }
 
 fn to_usize(value: u64) -> usize {
@@ -242,14 +271,23 @@ mod tests {
 
     fn node(text: &str) -> Node {
         let mut mistakes = Mistakes::default();
-        read(text, 0, &mut mistakes).unwrap_or_else(|| panic!("{}", mistakes.conclude(None::<()>).unwrap_err()))
+        read(text, 0, &mut mistakes)
+            .unwrap_or_else(|| panic!("{}", mistakes.conclude(None::<()>).unwrap_err()))
     }
 
     #[test]
     fn scalars_keep_the_characters_of_the_file() {
-        for written in
-            ["0660", "1.50", "0x10", "yes", "true", ".nan", "99999999999999999999999", "-5", "52:54:00:00:00:01"]
-        {
+        for written in [
+            "0660",
+            "1.50",
+            "0x10",
+            "yes",
+            "true",
+            ".nan",
+            "99999999999999999999999",
+            "-5",
+            "52:54:00:00:00:01",
+        ] {
             let root = node(&format!("k: {written} # comment\n"));
             assert_eq!(root.get("k").unwrap().text(), Some(written));
         }
@@ -258,7 +296,12 @@ mod tests {
     #[test]
     fn quoted_scalars_are_known_as_such() {
         let root = node("a: \"5\"\nb: 5\nc: '5'\n");
-        let quoted = |key| matches!(root.get(key).unwrap().value, Value::Text { quoted: true, .. });
+        let quoted = |key| {
+            matches!(
+                root.get(key).unwrap().value,
+                Value::Text { quoted: true, .. }
+            )
+        };
         assert_eq!([quoted("a"), quoted("b"), quoted("c")], [true, false, true]);
     }
 
@@ -278,7 +321,10 @@ mod tests {
     fn merged_keys_give_way_to_those_written() {
         let root = node("x-a: &a { q: 1, r: 2 }\nb:\n  <<: *a\n  r: 3\n");
         let b = root.get("b").unwrap();
-        assert_eq!((b.get("q").unwrap().text(), b.get("r").unwrap().text()), (Some("1"), Some("3")));
+        assert_eq!(
+            (b.get("q").unwrap().text(), b.get("r").unwrap().text()),
+            (Some("1"), Some("3"))
+        );
     }
 
     #[test]
@@ -287,6 +333,9 @@ mod tests {
         for n in 0..1000 {
             text.push_str(&format!("  vm{n}: {{ <<: *a }}\n"));
         }
-        assert_eq!(node(&text).get("vms").unwrap().entries().unwrap().count(), 1000);
+        assert_eq!(
+            node(&text).get("vms").unwrap().entries().unwrap().count(),
+            1000
+        );
     }
 }

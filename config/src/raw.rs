@@ -1,7 +1,9 @@
-//! The table of keys: where each belongs, what kind of value it has, whether this version supports it.
+//! The table of keys: where each belongs, what kind of value it has, whether this version supports
+//! it.
 //!
-//! One table serves reading, error messages and [`mod@crate::schema`]. [`walk`] compares a tree with it and
-//! reports every key that is unknown, repeated, of the wrong kind or not supported yet; `check` checks the values.
+//! One table serves reading, error messages and [`mod@crate::schema`]. [`walk`] compares a tree
+//! with it and reports every key that is unknown, repeated, of the wrong kind or not supported yet;
+//! `check` checks the values.
 
 use std::collections::HashMap;
 
@@ -10,8 +12,10 @@ use crate::diagnostics::{At, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
 
-/// Keys that this version doesn't support yet: (mapping, key). They are refused by name, never ignored.
-pub(crate) static NOT_YET: &[(&Shape, &str)] = &[(&TOPOLOGY, "metrics"), (&UPLINK, "rate"), (&VM, "share")];
+/// Keys that this version doesn't support yet: (mapping, key). They are refused by name, never
+/// ignored.
+pub(crate) static NOT_YET: &[(&Shape, &str)] =
+    &[(&TOPOLOGY, "metrics"), (&UPLINK, "rate"), (&VM, "share")];
 
 /// A mapping with fixed keys.
 pub(crate) struct Shape {
@@ -21,7 +25,11 @@ pub(crate) struct Shape {
 }
 
 /// A key of a mapping, the kind of its value, and its description.
-pub(crate) struct Key(pub(crate) &'static str, pub(crate) Kind, pub(crate) &'static str);
+pub(crate) struct Key(
+    pub(crate) &'static str,
+    pub(crate) Kind,
+    pub(crate) &'static str,
+);
 
 /// The kind of a key's value.
 pub(crate) enum Kind {
@@ -41,11 +49,19 @@ pub(crate) static TOPOLOGY: Shape = Shape {
     what: "a topology",
     keys: &[
         Key("cores", List(&Scalar), "CPUs to poll on, as in [2, 3]"),
-        Key("idle", Scalar, "what a core does that finds nothing: adaptive (sleep) | poll"),
+        Key(
+            "idle",
+            Scalar,
+            "what a core does that finds nothing: adaptive (sleep) | poll",
+        ),
         Key("flows", Scalar, "capacity of the flow table"),
         Key("control", Map(&CONTROL), "the socket for operators"),
         Key("metrics", Map(&METRICS), "Prometheus text over HTTP"),
-        Key("include", List(&Scalar), "files that hold more `vms`, as in [ \"vms.d/*.yaml\" ]"),
+        Key(
+            "include",
+            List(&Scalar),
+            "files that hold more `vms`, as in [ \"vms.d/*.yaml\" ]",
+        ),
         Key("uplinks", Names(&UPLINK), "NICs of this host"),
         Key("networks", Names(&NETWORK), "broadcast domains"),
         Key("vms", Names(&VM), "virtual machines"),
@@ -53,8 +69,10 @@ pub(crate) static TOPOLOGY: Shape = Shape {
 };
 
 /// A file named by `include`.
-pub(crate) static INCLUDED: Shape =
-    Shape { what: "an included file", keys: &[Key("vms", Names(&VM), "virtual machines")] };
+pub(crate) static INCLUDED: Shape = Shape {
+    what: "an included file",
+    keys: &[Key("vms", Names(&VM), "virtual machines")],
+};
 
 static CONTROL: Shape = Shape {
     what: "the control socket",
@@ -65,37 +83,75 @@ static CONTROL: Shape = Shape {
     ],
 };
 
-static METRICS: Shape =
-    Shape { what: "`metrics`", keys: &[Key("listen", Scalar, "address and port, as in \"127.0.0.1:9477\"")] };
+static METRICS: Shape = Shape {
+    what: "`metrics`",
+    keys: &[Key(
+        "listen",
+        Scalar,
+        "address and port, as in \"127.0.0.1:9477\"",
+    )],
+};
 
-const XDP_MODE: Key = Key("mode", Scalar, "how frames are fetched: auto | zero-copy | copy | skb");
-const RING: Key = Key("ring", Scalar, "received frames that wait at most, per queue: 512 to 32768, a power of two");
+const XDP_MODE: Key = Key(
+    "mode",
+    Scalar,
+    "how frames are fetched: auto | zero-copy | copy | skb",
+);
+const RING: Key = Key(
+    "ring",
+    Scalar,
+    "received frames that wait at most, per queue: 512 to 32768, a power of two",
+);
 
 static UPLINK: Shape = Shape {
     what: "an uplink",
     keys: &[
         Key("device", Scalar, "name of the device, as in eth1"),
         XDP_MODE,
-        Key("queues", Scalar, "auto (all that the device has), or how many"),
+        Key(
+            "queues",
+            Scalar,
+            "auto (all that the device has), or how many",
+        ),
         RING,
         Key("rate", Scalar, "what the wire carries, as in 10gbit"),
-        Key("take", Scalar, "true: take the device although the host uses it"),
+        Key(
+            "take",
+            Scalar,
+            "true: take the device although the host uses it",
+        ),
     ],
 };
 
 static NETWORK: Shape = Shape {
     what: "a network",
     keys: &[
-        Key("vlan", Scalar, "tag on the uplink, 1 to 4094: guests send none of their own; none: untagged"),
-        Key("uplink", Scalar, "name of the uplink; none: frames stay on this host"),
-        Key("mtu", Scalar, "largest payload of a frame, 68 to 9000 bytes; with an uplink at most 3498"),
+        Key(
+            "vlan",
+            Scalar,
+            "tag on the uplink, 1 to 4094: guests send none of their own; none: untagged",
+        ),
+        Key(
+            "uplink",
+            Scalar,
+            "name of the uplink; none: frames stay on this host",
+        ),
+        Key(
+            "mtu",
+            Scalar,
+            "largest payload of a frame, 68 to 9000 bytes; with an uplink at most 3498",
+        ),
     ],
 };
 
 static VM: Shape = Shape {
     what: "a VM",
     keys: &[
-        Key("limit", Map(&LIMIT), "the most that the VM may send and get, over all its NICs"),
+        Key(
+            "limit",
+            Map(&LIMIT),
+            "the most that the VM may send and get, over all its NICs",
+        ),
         Key("share", Map(&SHARE), "the VM's part of each uplink it uses"),
         Key("nics", Names(&NIC), "its NICs, at least one"),
     ],
@@ -105,15 +161,30 @@ static LIMIT: Shape = Shape {
     what: "a limit",
     keys: &[
         Key("from-vm", Map(&RATE), "what it may send: the rest waits"),
-        Key("to-vm", Map(&RATE_TO), "what it may get: the rest waits, for a bounded time"),
+        Key(
+            "to-vm",
+            Map(&RATE_TO),
+            "what it may get: the rest waits, for a bounded time",
+        ),
     ],
 };
 
-const RATE_KEY: Key = Key("rate", Scalar, "bits per second, 10kbit to 400gbit, as in 1gbit");
+const RATE_KEY: Key = Key(
+    "rate",
+    Scalar,
+    "bits per second, 10kbit to 400gbit, as in 1gbit",
+);
 const PACKETS_KEY: Key = Key("packets", Scalar, "packets per second, as in 200kpps");
-const BURST_KEY: Key = Key("burst", Scalar, "bytes at once, as in 64KiB; none: that, or 4 ms of the rate");
+const BURST_KEY: Key = Key(
+    "burst",
+    Scalar,
+    "bytes at once, as in 64KiB; none: that, or 4 ms of the rate",
+);
 
-static RATE: Shape = Shape { what: "a rate", keys: &[RATE_KEY, PACKETS_KEY, BURST_KEY] };
+static RATE: Shape = Shape {
+    what: "a rate",
+    keys: &[RATE_KEY, PACKETS_KEY, BURST_KEY],
+};
 
 static RATE_TO: Shape = Shape {
     what: "a rate",
@@ -121,26 +192,49 @@ static RATE_TO: Shape = Shape {
         RATE_KEY,
         PACKETS_KEY,
         BURST_KEY,
-        Key("queue", Scalar, "how long the rest may wait, 1ms to 1s, or none: it is dropped; default 20ms"),
+        Key(
+            "queue",
+            Scalar,
+            "how long the rest may wait, 1ms to 1s, or none: it is dropped; default 20ms",
+        ),
     ],
 };
 
 static SHARE: Shape = Shape {
     what: "a share",
-    keys: &[Key("min", Scalar, "what it always gets, as in 200mbit"), Key("weight", Scalar, "its part of the rest")],
+    keys: &[
+        Key("min", Scalar, "what it always gets, as in 200mbit"),
+        Key("weight", Scalar, "its part of the rest"),
+    ],
 };
 
 static NIC: Shape = Shape {
     what: "a NIC",
     keys: &[
         Key("network", Scalar, "name of the network it is plugged into"),
-        Key("mac", Scalar, "the one address it sends from; none: the first one sticks"),
-        Key("macs", Scalar, "how many addresses it may send from, or any"),
-        Key("queues", Scalar, "queue pairs, 1 to 16; with afxdp: queues of the device"),
+        Key(
+            "mac",
+            Scalar,
+            "the one address it sends from; none: the first one sticks",
+        ),
+        Key(
+            "macs",
+            Scalar,
+            "how many addresses it may send from, or any",
+        ),
+        Key(
+            "queues",
+            Scalar,
+            "queue pairs, 1 to 16; with afxdp: queues of the device",
+        ),
         Key("vhost-user", Map(&VHOST_USER), "a vhost-user socket"),
         Key("tap", Map(&TAP), "a tap device"),
         Key("afxdp", Map(&AFXDP), "a device, by AF_XDP"),
-        Key("rules", List(&Map(&RULE)), "what it may send and get: the first that fits decides, the rest passes"),
+        Key(
+            "rules",
+            List(&Map(&RULE)),
+            "what it may send and get: the first that fits decides, the rest passes",
+        ),
     ],
 };
 
@@ -154,13 +248,23 @@ static VHOST_USER: Shape = Shape {
     ],
 };
 
-static TAP: Shape =
-    Shape { what: "a tap port", keys: &[Key("name", Scalar, "name of the device, made if it isn't there")] };
+static TAP: Shape = Shape {
+    what: "a tap port",
+    keys: &[Key(
+        "name",
+        Scalar,
+        "name of the device, made if it isn't there",
+    )],
+};
 
 static AFXDP: Shape = Shape {
     what: "an AF_XDP port",
     keys: &[
-        Key("device", Scalar, "name of the device, as one end of a veth whose other end is in a container"),
+        Key(
+            "device",
+            Scalar,
+            "name of the device, as one end of a veth whose other end is in a container",
+        ),
         XDP_MODE,
         RING,
     ],
@@ -168,21 +272,44 @@ static AFXDP: Shape = Shape {
 
 static RULE: Shape = Shape {
     what: "a rule",
-    keys: &[Key("allow", Map(&DIRECTION), "what may pass"), Key("deny", Map(&DIRECTION), "what may not")],
+    keys: &[
+        Key("allow", Map(&DIRECTION), "what may pass"),
+        Key("deny", Map(&DIRECTION), "what may not"),
+    ],
 };
 
 static DIRECTION: Shape = Shape {
     what: "a rule's direction",
-    keys: &[Key("from-vm", Map(&MATCH), "what the VM sends"), Key("to-vm", Map(&MATCH), "what it gets")],
+    keys: &[
+        Key("from-vm", Map(&MATCH), "what the VM sends"),
+        Key("to-vm", Map(&MATCH), "what it gets"),
+    ],
 };
 
 static MATCH: Shape = Shape {
     what: "a match",
     keys: &[
-        Key("proto", Scalar, "tcp | udp | sctp | icmp | icmp6 | arp | non-ip | an IP protocol's number; none: all IP"),
-        Key("cidr", Scalar, "addresses of the other side, as in 10.0.0.0/8; none: any"),
-        Key("port", Scalars, "destination ports, as in 25, 8000-8100 or [ 25, 8000-8100 ]; none: any"),
-        Key("icmp-type", Scalars, "types of icmp or icmp6, as in 8 or [ 8, 11 ]; none: any"),
+        Key(
+            "proto",
+            Scalar,
+            "tcp | udp | sctp | icmp | icmp6 | arp | non-ip | an IP protocol's number; none: all \
+            IP",
+        ),
+        Key(
+            "cidr",
+            Scalar,
+            "addresses of the other side, as in 10.0.0.0/8; none: any",
+        ),
+        Key(
+            "port",
+            Scalars,
+            "destination ports, as in 25, 8000-8100 or [ 25, 8000-8100 ]; none: any",
+        ),
+        Key(
+            "icmp-type",
+            Scalars,
+            "types of icmp or icmp6, as in 8 or [ 8, 11 ]; none: any",
+        ),
     ],
 };
 
@@ -197,7 +324,9 @@ impl Shape {
 
     /// Whether this version refuses the key.
     pub(crate) fn lacks_yet(&self, name: &str) -> bool {
-        NOT_YET.iter().any(|(shape, key)| shape.what == self.what && *key == name)
+        NOT_YET
+            .iter()
+            .any(|(shape, key)| shape.what == self.what && *key == name)
     }
 }
 
@@ -246,7 +375,11 @@ impl Walk<'_> {
                 Some(text) => format!("write `{key}: [{}]`", shown(text)),
                 None => format!("write `{key}: [ … ]`"),
             };
-            return self.mistakes.add(node.at, format!("`{key}` is a list, not {}", kind_of(node)), help);
+            return self.mistakes.add(
+                node.at,
+                format!("`{key}` is a list, not {}", kind_of(node)),
+                help,
+            );
         };
         for item in items {
             self.value(key, item, kind);
@@ -255,7 +388,9 @@ impl Walk<'_> {
 
     fn map(&mut self, node: &Node, shape: &'static Shape, is_root: bool) {
         let help = format!("write its keys below it: {}", ticked(shape.names()));
-        let Some(entries) = self.entries(node, shape.what, help) else { return };
+        let Some(entries) = self.entries(node, shape.what, help) else {
+            return;
+        };
         for (key, key_node, value) in entries {
             match shape.key(key) {
                 Some(_) if shape.lacks_yet(key) => self.mistakes.add(
@@ -271,8 +406,13 @@ impl Walk<'_> {
     }
 
     fn names(&mut self, key: &str, node: &Node, shape: &'static Shape) {
-        let help = format!("write names below it, and the keys of {} below each", shape.what);
-        let Some(entries) = self.entries(node, &format!("`{key}`"), help) else { return };
+        let help = format!(
+            "write names below it, and the keys of {} below each",
+            shape.what
+        );
+        let Some(entries) = self.entries(node, &format!("`{key}`"), help) else {
+            return;
+        };
         for (name, name_node, value) in entries {
             self.name(name, name_node.at, shape);
             self.map(value, shape, false);
@@ -287,12 +427,23 @@ impl Walk<'_> {
         help: String,
     ) -> Option<impl Iterator<Item = (&'n str, &'n Node, &'n Node)> + use<'n>> {
         let Some(entries) = node.entries() else {
-            self.mistakes.add(node.at, format!("{what} is a mapping of keys to values, not {}", kind_of(node)), help);
+            self.mistakes.add(
+                node.at,
+                format!(
+                    "{what} is a mapping of keys to values, not {}",
+                    kind_of(node)
+                ),
+                help,
+            );
             return None;
         };
         if let Value::Map(all) = &node.value {
             for (key, _) in all.iter().filter(|(key, _)| key.text().is_none()) {
-                self.mistakes.add(key.at, format!("{} can't be a key", kind_of(key)), "write a name before the colon");
+                self.mistakes.add(
+                    key.at,
+                    format!("{} can't be a key", kind_of(key)),
+                    "write a name before the colon",
+                );
             }
         }
         let mut first: HashMap<&str, At> = HashMap::new();
@@ -318,7 +469,11 @@ impl Walk<'_> {
         } else if let Some(meant) = nearest(key, shape.names()) {
             format!("did you mean `{meant}`?")
         } else if let Some(owner) = owner(&TOPOLOGY, key) {
-            format!("`{key}` is a key of {}; here there are {}", owner.what, ticked(shape.names()))
+            format!(
+                "`{key}` is a key of {}; here there are {}",
+                owner.what,
+                ticked(shape.names())
+            )
         } else {
             format!("remove it; the keys here are {}", ticked(shape.names()))
         };
@@ -328,7 +483,10 @@ impl Walk<'_> {
     /// Restricts names to what is safe in paths, tables and `vm/nic`.
     fn name(&mut self, name: &str, at: At, shape: &Shape) {
         let may_hold = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.len() > 64 || !name.chars().all(may_hold) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        if name.len() > 64
+            || !name.chars().all(may_hold)
+            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        {
             self.mistakes.add(
                 at,
                 format!("`{}` can't be the name of {}", shown(name), shape.what),
@@ -359,7 +517,10 @@ fn kind_of(node: &Node) -> &'static str {
 }
 
 fn ticked<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]

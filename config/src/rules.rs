@@ -1,6 +1,7 @@
 //! Checks a NIC's `rules`, and finds which rule covers which.
 //!
-//! A rule that can't match because an earlier one covers it is a mistake; its message names that rule and its line.
+//! A rule that can't match because an earlier one covers it is a mistake; its message names that
+//! rule and its line.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -38,7 +39,9 @@ pub(crate) fn rules(node: &Node, mistakes: &mut Mistakes) -> Option<Vec<Rule>> {
         );
     }
     for k in 0..found.len() {
-        let (earlier, [later, ..]) = found.split_at(k) else { continue };
+        let (earlier, [later, ..]) = found.split_at(k) else {
+            continue;
+        };
         is_sound &= check.is_reached(later, earlier);
     }
     is_sound.then(|| found.into_iter().map(|(rule, _)| rule).collect())
@@ -62,8 +65,8 @@ impl RuleCheck<'_> {
                 return self.wrong(item.at, "a rule that neither allows nor denies", help);
             }
             (Some(_), Some(_)) => {
-                let help =
-                    "make two rules of it, in the order in which they are to be checked: the first that fits decides";
+                let help = "make two rules of it, in the order in which they are to be checked: \
+                    the first that fits decides";
                 return self.wrong(item.at, "a rule that allows and denies", help);
             }
         };
@@ -71,13 +74,19 @@ impl RuleCheck<'_> {
             return None;
         }
         let directions = [("from-vm", Direction::FromVm), ("to-vm", Direction::ToVm)];
-        let directed: Vec<_> =
-            directions.into_iter().filter_map(|(key, direction)| Some((direction, node.get(key)?))).collect();
+        let directed: Vec<_> = directions
+            .into_iter()
+            .filter_map(|(key, direction)| Some((direction, node.get(key)?)))
+            .collect();
         if directed.is_empty() {
-            let help = "write `from-vm` or `to-vm` below it, as in `deny: { to-vm: { proto: tcp, port: 25 } }`";
+            let help = "write `from-vm` or `to-vm` below it, as in `deny: { to-vm: { proto: tcp, \
+                port: 25 } }`";
             return self.wrong(node.at, "a rule without a direction", help);
         }
-        let rules: Vec<_> = directed.iter().map(|(direction, node)| self.rule(verdict, *direction, node)).collect();
+        let rules: Vec<_> = directed
+            .iter()
+            .map(|(direction, node)| self.rule(verdict, *direction, node))
+            .collect();
         rules.into_iter().collect()
     }
 
@@ -96,9 +105,18 @@ impl RuleCheck<'_> {
         let ports = self.numbers(node.get("port"), "port", u16::MAX);
         let types = self.numbers(node.get("icmp-type"), "icmp-type", u16::from(u8::MAX));
         let proto = proto?;
-        let fits_proto = [self.fit_numbers(node, proto), self.fit_cidr(node, proto, cidr.flatten())];
+        let fits_proto = [
+            self.fit_numbers(node, proto),
+            self.fit_cidr(node, proto, cidr.flatten()),
+        ];
         let numbers = [ports?, types?].concat();
-        let rule = Rule { verdict, direction, proto, cidr: cidr?, numbers };
+        let rule = Rule {
+            verdict,
+            direction,
+            proto,
+            cidr: cidr?,
+            numbers,
+        };
         fits_proto.iter().all(|&fits| fits).then_some(rule)
     }
 
@@ -113,16 +131,28 @@ impl RuleCheck<'_> {
         }
         let names = || PROTOS.iter().map(|(name, _)| *name);
         let help = match nearest(text, names()) {
-            _ if ["ip", "any", "all"].contains(&text) => "leave `proto` out: the rule is about all IP then".to_owned(),
+            _ if ["ip", "any", "all"].contains(&text) => {
+                "leave `proto` out: the rule is about all IP then".to_owned()
+            }
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("write one of {}, or the IP protocol's number", names().collect::<Vec<_>>().join(", ")),
+            None => format!(
+                "write one of {}, or the IP protocol's number",
+                names().collect::<Vec<_>>().join(", ")
+            ),
         };
-        self.wrong(node.at, format!("there is no protocol `{}`", shown(text)), help)
+        self.wrong(
+            node.at,
+            format!("there is no protocol `{}`", shown(text)),
+            help,
+        )
     }
 
-    /// Ports or ICMP types: a number, a range, or a list of both. Sorted; adjacent ranges are joined.
+    /// Ports or ICMP types: a number, a range, or a list of both. Sorted; adjacent ranges are
+    /// joined.
     fn numbers(&mut self, node: Option<&Node>, key: &str, max: u16) -> Option<Vec<(u16, u16)>> {
-        let Some(node) = node else { return Some(Vec::new()) };
+        let Some(node) = node else {
+            return Some(Vec::new());
+        };
         let items = match &node.value {
             Value::List(items) => items.as_slice(),
             Value::Text { .. } => std::slice::from_ref(node),
@@ -137,16 +167,27 @@ impl RuleCheck<'_> {
         }
         if items.len() > RANGES_MAX {
             let message = format!("more than {RANGES_MAX} values in one `{key}`");
-            return self.wrong(items[RANGES_MAX].at, message, "make another rule for the rest");
+            return self.wrong(
+                items[RANGES_MAX].at,
+                message,
+                "make another rule for the rest",
+            );
         }
-        let ranges: Vec<_> = items.iter().map(|item| Some((self.range(item, key, max)?, item.at))).collect();
+        let ranges: Vec<_> = items
+            .iter()
+            .map(|item| Some((self.range(item, key, max)?, item.at)))
+            .collect();
         let mut ranges = ranges.into_iter().collect::<Option<Vec<_>>>()?;
         ranges.sort_by_key(|((first, _), at)| (*first, at.line, at.column));
         let mut joined: Vec<(u16, u16)> = Vec::new();
         for ((first, last), at) in ranges {
             match joined.last_mut() {
                 Some(before) if first <= before.1 => {
-                    return self.wrong(at, format!("`{key}` {first} is in the list twice"), "remove one of them");
+                    return self.wrong(
+                        at,
+                        format!("`{key}` {first} is in the list twice"),
+                        "remove one of them",
+                    );
                 }
                 Some(before) if first == before.1 + 1 => before.1 = last,
                 _ => joined.push((first, last)),
@@ -158,7 +199,8 @@ impl RuleCheck<'_> {
     fn range(&mut self, node: &Node, key: &str, max: u16) -> Option<(u16, u16)> {
         let text = node.text()?;
         let number = |text: &str| {
-            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit())
+                && (text == "0" || !text.starts_with('0'));
             text.parse().ok().filter(|&n| is_plain && n <= max)
         };
         let ends = match text.split_once('-') {
@@ -173,7 +215,10 @@ impl RuleCheck<'_> {
             Some(ends) => Some(ends),
             None => {
                 let message = format!("`{key}` can't be `{}`", shown(text));
-                let help = format!("write numbers up to {max}, as in `{key}: 8`, `{key}: 8-15` or `{key}: [8, 10-12]`");
+                let help = format!(
+                    "write numbers up to {max}, as in `{key}: 8`, `{key}: 8-15` or `{key}: [8, \
+                    10-12]`"
+                );
                 self.wrong(node.at, message, help)
             }
         }
@@ -184,11 +229,13 @@ impl RuleCheck<'_> {
         let mut fits = true;
         if let Some(port) = node.get("port").filter(|_| !proto.has_ports()) {
             let help = "write `proto: tcp`, `udp` or `sctp` beside it, or remove `port`";
-            self.mistakes.add(port.at, "`port` without a protocol that has ports", help);
+            self.mistakes
+                .add(port.at, "`port` without a protocol that has ports", help);
             fits = false;
         }
         if let Some(icmp) = node.get("icmp-type").filter(|_| !proto.has_types()) {
-            let help = "write `proto: icmp` (IPv4) or `proto: icmp6` (IPv6) beside it, or remove `icmp-type`";
+            let help = "write `proto: icmp` (IPv4) or `proto: icmp6` (IPv6) beside it, or remove \
+                `icmp-type`";
             self.mistakes.add(icmp.at, "`icmp-type` without ICMP", help);
             fits = false;
         }
@@ -197,19 +244,27 @@ impl RuleCheck<'_> {
 
     /// Whether `cidr` is of the protocol's address family.
     fn fit_cidr(&mut self, node: &Node, proto: Proto, cidr: Option<Cidr>) -> bool {
-        let Some(cidr_node) = node.get("cidr") else { return true };
+        let Some(cidr_node) = node.get("cidr") else {
+            return true;
+        };
         if !proto.has_addresses() {
             let help = "remove `cidr`: only IPv4 and IPv6 are told apart by addresses";
-            self.mistakes.add(cidr_node.at, "`cidr` beside a protocol without IP addresses", help);
+            self.mistakes.add(
+                cidr_node.at,
+                "`cidr` beside a protocol without IP addresses",
+                help,
+            );
             return false;
         }
         let (message, help) = match (proto, cidr.map(|cidr| cidr.addr)) {
-            (Proto::Icmp, Some(IpAddr::V6(_))) => {
-                ("IPv6 addresses beside ICMP of IPv4", "did you mean `proto: icmp6`?")
-            }
-            (Proto::Icmp6, Some(IpAddr::V4(_))) => {
-                ("IPv4 addresses beside ICMP of IPv6", "did you mean `proto: icmp`?")
-            }
+            (Proto::Icmp, Some(IpAddr::V6(_))) => (
+                "IPv6 addresses beside ICMP of IPv4",
+                "did you mean `proto: icmp6`?",
+            ),
+            (Proto::Icmp6, Some(IpAddr::V4(_))) => (
+                "IPv4 addresses beside ICMP of IPv6",
+                "did you mean `proto: icmp`?",
+            ),
             _ => return true,
         };
         self.mistakes.add(cidr_node.at, message, help);
@@ -218,10 +273,19 @@ impl RuleCheck<'_> {
 
     /// Whether the rule can match: no earlier one covers it.
     fn is_reached(&mut self, (rule, at): &(Rule, At), earlier: &[(Rule, At)]) -> bool {
-        let Some((first, first_at)) = earlier.iter().find(|(earlier, _)| earlier.covers(rule)) else { return true };
+        let Some((first, first_at)) = earlier.iter().find(|(earlier, _)| earlier.covers(rule))
+        else {
+            return true;
+        };
         let place = self.mistakes.place(*first_at, *at);
-        let done = if first.verdict == Verdict::Allow { "allows" } else { "denies" };
-        let message = format!("this rule is never reached: the one {place} {done} all that it fits (`{first}`)");
+        let done = if first.verdict == Verdict::Allow {
+            "allows"
+        } else {
+            "denies"
+        };
+        let message = format!(
+            "this rule is never reached: the one {place} {done} all that it fits (`{first}`)"
+        );
         let help = if first.verdict == rule.verdict {
             "remove it"
         } else {
@@ -231,7 +295,12 @@ impl RuleCheck<'_> {
         false
     }
 
-    fn wrong<T>(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
+    fn wrong<T>(
+        &mut self,
+        at: At,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
         self.mistakes.add(at, message, help);
         None
     }
@@ -301,8 +370,8 @@ impl Rule {
         }
     }
 
-    /// Whether it matches every frame that `other` matches. Later fragments have no ports, so a rule with ports never
-    /// covers one without, even if it lists all ports.
+    /// Whether it matches every frame that `other` matches. Later fragments have no ports, so a
+    /// rule with ports never covers one without, even if it lists all ports.
     pub(crate) fn covers(&self, other: &Rule) -> bool {
         let holds_proto = match (self.proto, other.proto) {
             (Proto::Ip | Proto::NonIp, _) => true,
@@ -313,8 +382,13 @@ impl Rule {
             (Some(own), None) => own.len == 0,
             (Some(own), Some(other)) => own.holds(other),
         };
-        let is_in = |&(first, last): &(u16, u16)| self.numbers.iter().any(|own| own.0 <= first && last <= own.1);
-        let holds_numbers = self.numbers.is_empty() || !other.numbers.is_empty() && other.numbers.iter().all(is_in);
+        let is_in = |&(first, last): &(u16, u16)| {
+            self.numbers
+                .iter()
+                .any(|own| own.0 <= first && last <= own.1)
+        };
+        let holds_numbers =
+            self.numbers.is_empty() || !other.numbers.is_empty() && other.numbers.iter().all(is_in);
         self.direction == other.direction
             && other.kinds() & !self.kinds() == 0
             && holds_proto
@@ -323,19 +397,34 @@ impl Rule {
     }
 }
 
-/// Rules without effect: those that allow and have no rule below them that denies in their direction.
+/// Rules without effect: those that allow and have no rule below them that denies in their
+/// direction.
 pub(crate) fn without_effect(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
     let denies_later = |k: usize, rule: &Rule| {
-        rules[k..].iter().any(|later| later.direction == rule.direction && later.verdict == Verdict::Deny)
+        rules[k..]
+            .iter()
+            .any(|later| later.direction == rule.direction && later.verdict == Verdict::Deny)
     };
-    rules.iter().enumerate().filter(move |(k, rule)| !denies_later(*k, rule)).map(|(_, rule)| rule)
+    rules
+        .iter()
+        .enumerate()
+        .filter(move |(k, rule)| !denies_later(*k, rule))
+        .map(|(_, rule)| rule)
 }
 
 /// One line, close to how the file has it: `deny to-vm: proto tcp, port 25`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.verdict == Verdict::Allow { "allow" } else { "deny" };
-        let direction = if self.direction == Direction::FromVm { "from-vm" } else { "to-vm" };
+        let verdict = if self.verdict == Verdict::Allow {
+            "allow"
+        } else {
+            "deny"
+        };
+        let direction = if self.direction == Direction::FromVm {
+            "from-vm"
+        } else {
+            "to-vm"
+        };
         write!(f, "{verdict} {direction}:")?;
         let name = PROTOS.iter().find(|(_, proto)| *proto == self.proto);
         match (name, self.proto) {
@@ -344,7 +433,11 @@ impl fmt::Display for Rule {
             (None, _) if self.cidr.is_none() => write!(f, " all IP")?,
             (None, _) => {}
         }
-        let comma = if name.is_some() || matches!(self.proto, Proto::Number(_)) { "," } else { "" };
+        let comma = if name.is_some() || matches!(self.proto, Proto::Number(_)) {
+            ","
+        } else {
+            ""
+        };
         if let Some(Cidr { addr, len }) = self.cidr {
             write!(f, "{comma} cidr {addr}/{len}")?;
         }
@@ -354,7 +447,11 @@ impl fmt::Display for Rule {
                 (0, false) => write!(f, ", port ")?,
                 _ => write!(f, " ")?,
             }
-            if first == last { write!(f, "{first}")? } else { write!(f, "{first}-{last}")? }
+            if first == last {
+                write!(f, "{first}")?
+            } else {
+                write!(f, "{first}-{last}")?
+            }
         }
         Ok(())
     }

@@ -23,17 +23,31 @@ const NUMBERS: u16 = 5;
 /// All combinations.
 fn world() -> Vec<Frame> {
     // One address of each family is far from the others.
-    let v4 = (0..N_ADDRS).map(|n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n))).chain(["192.0.2.1".parse().unwrap()]);
-    let v6 = (0..N_ADDRS).map(|n| IpAddr::from(Ipv6Addr::from_bits(u128::from(n)))).chain(["fe80::".parse().unwrap()]);
+    let v4 = (0..N_ADDRS)
+        .map(|n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n)))
+        .chain(["192.0.2.1".parse().unwrap()]);
+    let v6 = (0..N_ADDRS)
+        .map(|n| IpAddr::from(Ipv6Addr::from_bits(u128::from(n))))
+        .chain(["fe80::".parse().unwrap()]);
     let mut frames = Vec::new();
     for direction in [FromVm, ToVm] {
         for is_arp in [false, true] {
-            frames.push(Frame { direction, addr: Err(is_arp), proto: 0, number: None });
+            frames.push(Frame {
+                direction,
+                addr: Err(is_arp),
+                proto: 0,
+                number: None,
+            });
         }
         for addr in v4.clone().chain(v6.clone()) {
             for proto in PROTOS_SEEN {
                 let numbers = (0..NUMBERS).map(Some).chain([None]);
-                frames.extend(numbers.map(|number| Frame { direction, addr: Ok(addr), proto, number }));
+                frames.extend(numbers.map(|number| Frame {
+                    direction,
+                    addr: Ok(addr),
+                    proto,
+                    number,
+                }));
             }
         }
     }
@@ -52,16 +66,28 @@ fn fits(rule: &Rule, frame: &Frame) -> bool {
     };
     let is_addr = match (rule.cidr, frame.addr) {
         (None, _) => true,
-        (Some(Cidr { addr: IpAddr::V4(net), len }), Ok(IpAddr::V4(addr))) => {
-            len == 0 || (net.to_bits() ^ addr.to_bits()) >> (32 - len) == 0
-        }
-        (Some(Cidr { addr: IpAddr::V6(net), len }), Ok(IpAddr::V6(addr))) => {
-            len == 0 || (net.to_bits() ^ addr.to_bits()) >> (128 - len) == 0
-        }
+        (
+            Some(Cidr {
+                addr: IpAddr::V4(net),
+                len,
+            }),
+            Ok(IpAddr::V4(addr)),
+        ) => len == 0 || (net.to_bits() ^ addr.to_bits()) >> (32 - len) == 0,
+        (
+            Some(Cidr {
+                addr: IpAddr::V6(net),
+                len,
+            }),
+            Ok(IpAddr::V6(addr)),
+        ) => len == 0 || (net.to_bits() ^ addr.to_bits()) >> (128 - len) == 0,
         _ => false,
     };
     let is_number = rule.numbers.is_empty()
-        || frame.number.is_some_and(|n| rule.numbers.iter().any(|(first, last)| (*first..=*last).contains(&n)));
+        || frame.number.is_some_and(|n| {
+            rule.numbers
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&n))
+        });
     rule.direction == frame.direction && is_proto && is_addr && is_number
 }
 
@@ -86,16 +112,31 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         1 => Just(vec![(0, 0), (2, 3)]),
     ];
     let cidr = proptest::option::of(prop_oneof![v4, v6]);
-    (any::<bool>(), any::<bool>(), proto, cidr, numbers).prop_map(|(is_from, is_deny, proto, cidr, numbers)| {
-        let cidr = cidr.filter(|cidr| match proto {
-            Proto::Icmp => cidr.addr.is_ipv4(),
-            Proto::Icmp6 => cidr.addr.is_ipv6(),
-            proto => proto.has_addresses(),
-        });
-        let numbers = if proto.has_ports() || proto.has_types() { numbers } else { Vec::new() };
-        let (verdict, direction) = (if is_deny { Deny } else { Allow }, if is_from { FromVm } else { ToVm });
-        Rule { verdict, direction, proto, cidr, numbers }
-    })
+    (any::<bool>(), any::<bool>(), proto, cidr, numbers).prop_map(
+        |(is_from, is_deny, proto, cidr, numbers)| {
+            let cidr = cidr.filter(|cidr| match proto {
+                Proto::Icmp => cidr.addr.is_ipv4(),
+                Proto::Icmp6 => cidr.addr.is_ipv6(),
+                proto => proto.has_addresses(),
+            });
+            let numbers = if proto.has_ports() || proto.has_types() {
+                numbers
+            } else {
+                Vec::new()
+            };
+            let (verdict, direction) = (
+                if is_deny { Deny } else { Allow },
+                if is_from { FromVm } else { ToVm },
+            );
+            Rule {
+                verdict,
+                direction,
+                proto,
+                cidr,
+                numbers,
+            }
+        },
+    )
 }
 
 proptest! {
@@ -124,15 +165,31 @@ proptest! {
 fn rule_reads_as_it_is_written() {
     let rule = |proto, cidr: Option<&str>, numbers: &[(u16, u16)]| {
         let cidr = cidr.map(|addr| Cidr::of(addr.parse().unwrap(), 8));
-        Rule { verdict: Deny, direction: ToVm, proto, cidr, numbers: numbers.to_vec() }.to_string()
+        Rule {
+            verdict: Deny,
+            direction: ToVm,
+            proto,
+            cidr,
+            numbers: numbers.to_vec(),
+        }
+        .to_string()
     };
-    assert_eq!(rule(Proto::Number(TCP), None, &[(25, 25)]), "deny to-vm: proto tcp, port 25");
+    assert_eq!(
+        rule(Proto::Number(TCP), None, &[(25, 25)]),
+        "deny to-vm: proto tcp, port 25"
+    );
     assert_eq!(
         rule(Proto::Number(UDP), Some("10.0.0.0"), &[(1, 2), (5, 5)]),
         "deny to-vm: proto udp, cidr 10.0.0.0/8, port 1-2 5"
     );
-    assert_eq!(rule(Proto::Icmp6, None, &[(128, 128)]), "deny to-vm: proto icmp6, icmp-type 128");
-    assert_eq!(rule(Proto::Ip, Some("fd00::"), &[]), "deny to-vm: cidr fd00::/8");
+    assert_eq!(
+        rule(Proto::Icmp6, None, &[(128, 128)]),
+        "deny to-vm: proto icmp6, icmp-type 128"
+    );
+    assert_eq!(
+        rule(Proto::Ip, Some("fd00::"), &[]),
+        "deny to-vm: cidr fd00::/8"
+    );
     assert_eq!(rule(Proto::Number(47), None, &[]), "deny to-vm: proto 47");
     assert_eq!(rule(Proto::Ip, None, &[]), "deny to-vm: all IP");
     assert_eq!(rule(Proto::NonIp, None, &[]), "deny to-vm: proto non-ip");

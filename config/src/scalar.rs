@@ -1,7 +1,7 @@
 //! Single values: numbers, choices, paths, names.
 //!
-//! Each function takes the node of a key's value. None: a mistake was added, here or, for a value of the wrong kind, by
-//! `raw`.
+//! Each function takes the node of a key's value. None: a mistake was added, here or, for a value
+//! of the wrong kind, by `raw`.
 
 use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
@@ -34,8 +34,15 @@ pub(crate) fn optional<'n, T>(
 }
 
 /// A whole number in plain decimal digits.
-pub(crate) fn number(node: &Node, key: &str, range: RangeInclusive<u64>, mistakes: &mut Mistakes) -> Option<u64> {
-    let Value::Text { text, quoted } = &node.value else { return None };
+pub(crate) fn number(
+    node: &Node,
+    key: &str,
+    range: RangeInclusive<u64>,
+    mistakes: &mut Mistakes,
+) -> Option<u64> {
+    let Value::Text { text, quoted } = &node.value else {
+        return None;
+    };
     let (min, max) = (range.start(), range.end());
     let is_decimal = text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty();
     if *quoted && is_decimal {
@@ -46,15 +53,23 @@ pub(crate) fn number(node: &Node, key: &str, range: RangeInclusive<u64>, mistake
         );
         return None;
     }
-    let is_negative =
-        text.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    let is_negative = text
+        .strip_prefix('-')
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
     if !is_decimal && !is_negative {
         let message = format!("`{key}` is a whole number, not `{}`", shown(text));
-        mistakes.add(node.at, message, format!("write decimal digits only, from {min} to {max}"));
+        mistakes.add(
+            node.at,
+            message,
+            format!("write decimal digits only, from {min} to {max}"),
+        );
         return None;
     }
     if is_decimal && text.len() > 1 && text.starts_with('0') {
-        let message = format!("`{}` begins with a zero, which some readers take for octal", shown(text));
+        let message = format!(
+            "`{}` begins with a zero, which some readers take for octal",
+            shown(text)
+        );
         mistakes.add(node.at, message, "write it without the zero");
         return None;
     }
@@ -62,25 +77,42 @@ pub(crate) fn number(node: &Node, key: &str, range: RangeInclusive<u64>, mistake
         Ok(value) if range.contains(&value) => Some(value),
         _ => {
             let message = format!("`{key}` is out of range: {}", shown(text));
-            mistakes.add(node.at, message, format!("write a number from {min} to {max}"));
+            mistakes.add(
+                node.at,
+                message,
+                format!("write a number from {min} to {max}"),
+            );
             None
         }
     }
 }
 
 /// Like [`number`], for 16 bits.
-pub(crate) fn small(node: &Node, key: &str, range: RangeInclusive<u16>, mistakes: &mut Mistakes) -> Option<u16> {
+pub(crate) fn small(
+    node: &Node,
+    key: &str,
+    range: RangeInclusive<u16>,
+    mistakes: &mut Mistakes,
+) -> Option<u16> {
     let range = u64::from(*range.start())..=u64::from(*range.end());
     number(node, key, range, mistakes).and_then(|value| u16::try_from(value).ok())
 }
 
 /// One of a few words.
-pub(crate) fn choice<T: Copy>(node: &Node, key: &str, choices: &[(&str, T)], mistakes: &mut Mistakes) -> Option<T> {
+pub(crate) fn choice<T: Copy>(
+    node: &Node,
+    key: &str,
+    choices: &[(&str, T)],
+    mistakes: &mut Mistakes,
+) -> Option<T> {
     let text = node.text()?;
     if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
         return Some(*value);
     }
-    let names: Vec<_> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let names: Vec<_> = choices
+        .iter()
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
     let help = match nearest(text, choices.iter().map(|(name, _)| *name)) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("write {}", names.join(" or ")),
@@ -90,7 +122,10 @@ pub(crate) fn choice<T: Copy>(node: &Node, key: &str, choices: &[(&str, T)], mis
 }
 
 /// A value of a type that has a parser.
-pub(crate) fn parsed<T: FromStr<Err = BadValue>>(node: &Node, mistakes: &mut Mistakes) -> Option<T> {
+pub(crate) fn parsed<T: FromStr<Err = BadValue>>(
+    node: &Node,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
     let bad = match node.text()?.parse() {
         Ok(value) => return Some(value),
         Err(bad) => bad,
@@ -103,8 +138,12 @@ pub(crate) fn parsed<T: FromStr<Err = BadValue>>(node: &Node, mistakes: &mut Mis
 fn mode(node: &Node, mistakes: &mut Mistakes) -> Option<u32> {
     let text = node.text()?;
     let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
-    let is_octal = |digits: &&str| !digits.is_empty() && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
-    match digits.filter(is_octal).and_then(|digits| u32::from_str_radix(digits, 8).ok()) {
+    let is_octal =
+        |digits: &&str| !digits.is_empty() && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    match digits
+        .filter(is_octal)
+        .and_then(|digits| u32::from_str_radix(digits, 8).ok())
+    {
         Some(mode) if mode <= 0o777 => Some(mode),
         Some(_) => {
             mistakes.add(
@@ -116,9 +155,16 @@ fn mode(node: &Node, mistakes: &mut Mistakes) -> Option<u32> {
         }
         None => {
             let is_bare = text.len() == 3 && is_octal(&text);
-            let example = if is_bare { format!("0{text}") } else { "0660".to_owned() };
-            let message =
-                if is_bare { "`mode` is octal, and begins with a zero" } else { "`mode` is octal permission bits" };
+            let example = if is_bare {
+                format!("0{text}")
+            } else {
+                "0660".to_owned()
+            };
+            let message = if is_bare {
+                "`mode` is octal, and begins with a zero"
+            } else {
+                "`mode` is octal permission bits"
+            };
             mistakes.add(node.at, message, format!("write `mode: \"{example}\"`"));
             None
         }
@@ -127,19 +173,30 @@ fn mode(node: &Node, mistakes: &mut Mistakes) -> Option<u32> {
 
 /// The `mode` of a socket, or the default.
 pub(crate) fn socket_mode(socket: Option<&Node>, mistakes: &mut Mistakes) -> Option<u32> {
-    optional(socket.and_then(|node| node.get("mode")), DEFAULT_SOCKET_MODE, |node| mode(node, mistakes))
+    optional(
+        socket.and_then(|node| node.get("mode")),
+        DEFAULT_SOCKET_MODE,
+        |node| mode(node, mistakes),
+    )
 }
 
 /// The `group` of a socket.
-pub(crate) fn socket_group(socket: Option<&Node>, mistakes: &mut Mistakes) -> Option<Option<String>> {
-    optional(socket.and_then(|node| node.get("group")), None, |node| group(node, mistakes).map(Some))
+pub(crate) fn socket_group(
+    socket: Option<&Node>,
+    mistakes: &mut Mistakes,
+) -> Option<Option<String>> {
+    optional(socket.and_then(|node| node.get("group")), None, |node| {
+        group(node, mistakes).map(Some)
+    })
 }
 
 /// A group by its name or number; the daemon checks whether this host has it.
 fn group(node: &Node, mistakes: &mut Mistakes) -> Option<String> {
     let text = node.text()?;
     let may_hold = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let fits = (1..=GROUP_MAX).contains(&text.len()) && text.chars().all(may_hold) && !text.starts_with(['-', '.']);
+    let fits = (1..=GROUP_MAX).contains(&text.len())
+        && text.chars().all(may_hold)
+        && !text.starts_with(['-', '.']);
     if fits {
         return Some(text.to_owned());
     }
@@ -158,13 +215,20 @@ pub(crate) fn device(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<
         "is no name".to_owned()
     } else if text.len() > DEVICE_MAX {
         format!("has {} bytes; the kernel takes {DEVICE_MAX}", text.len())
-    } else if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control() || "/:%".contains(*c)) {
+    } else if let Some(c) = text
+        .chars()
+        .find(|c| c.is_whitespace() || c.is_control() || "/:%".contains(*c))
+    {
         format!("holds `{}`", shown(&c.to_string()))
     } else {
         return Some(text.to_owned());
     };
     let message = format!("`{key}` {bad}: `{}` can't be a network device", shown(text));
-    mistakes.add(node.at, message, format!("write a name as `ip link` shows it, as in `{key}: eth1`"));
+    mistakes.add(
+        node.at,
+        message,
+        format!("write a name as `ip link` shows it, as in `{key}: eth1`"),
+    );
     None
 }
 
@@ -173,7 +237,8 @@ pub(crate) fn flag(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<bo
     choice(node, key, &[("true", true), ("false", false)], mistakes)
 }
 
-/// The path of a socket: absolute, short enough for the kernel, normalised so that equal paths compare equal.
+/// The path of a socket: absolute, short enough for the kernel, normalised so that equal paths
+/// compare equal.
 pub(crate) fn socket_path(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<PathBuf> {
     let text = node.text()?;
     match checked_path(text) {
@@ -188,14 +253,25 @@ pub(crate) fn socket_path(node: &Node, key: &str, mistakes: &mut Mistakes) -> Op
 fn checked_path(text: &str) -> Result<PathBuf, BadValue> {
     let path = Path::new(text);
     if text.is_empty() {
-        return Err(BadValue::new("is empty", "write an absolute path, as in /run/weir/web-net0.sock"));
+        return Err(BadValue::new(
+            "is empty",
+            "write an absolute path, as in /run/weir/web-net0.sock",
+        ));
     }
     if text.contains(char::is_control) {
-        return Err(BadValue::new("holds a control character", "write a plain path, as in /run/weir/web-net0.sock"));
+        return Err(BadValue::new(
+            "holds a control character",
+            "write a plain path, as in /run/weir/web-net0.sock",
+        ));
     }
     if !path.is_absolute() {
-        let name = path.file_name().map_or("web-net0.sock".into(), |name| name.to_string_lossy());
-        return Err(BadValue::new("is not absolute", format!("write all of it, as in /run/weir/{}", shown(&name))));
+        let name = path
+            .file_name()
+            .map_or("web-net0.sock".into(), |name| name.to_string_lossy());
+        return Err(BadValue::new(
+            "is not absolute",
+            format!("write all of it, as in /run/weir/{}", shown(&name)),
+        ));
     }
     if path.components().any(|part| part == Component::ParentDir) {
         return Err(BadValue::new("holds `..`", "write the path without it"));
@@ -203,14 +279,18 @@ fn checked_path(text: &str) -> Result<PathBuf, BadValue> {
     if text.ends_with('/') || path.file_name().is_none() {
         return Err(BadValue::new(
             "names a folder",
-            format!("add the socket's name, as in {}/web-net0.sock", shown(text.trim_end_matches('/'))),
+            format!(
+                "add the socket's name, as in {}/web-net0.sock",
+                shown(text.trim_end_matches('/'))
+            ),
         ));
     }
     // Removes doubled slashes and dots.
     let path: PathBuf = path.components().collect();
     let n_bytes = path.as_os_str().len();
     if n_bytes > SOCKET_PATH_MAX {
-        let message = format!("has {n_bytes} bytes; the kernel takes {SOCKET_PATH_MAX} for a socket");
+        let message =
+            format!("has {n_bytes} bytes; the kernel takes {SOCKET_PATH_MAX} for a socket");
         return Err(BadValue::new(message, "use a shorter folder or name"));
     }
     Ok(path)
@@ -222,7 +302,13 @@ mod tests {
     use crate::diagnostics::At;
 
     fn text(text: &str, quoted: bool) -> Node {
-        Node { at: At::char(0, 1, 1), value: Value::Text { text: text.into(), quoted } }
+        Node {
+            at: At::char(0, 1, 1),
+            value: Value::Text {
+                text: text.into(),
+                quoted,
+            },
+        }
     }
 
     /// The result, and what was said about it.
@@ -243,17 +329,42 @@ mod tests {
         assert_eq!(read("0o666"), Ok(0o666));
         assert_eq!(read("00"), Ok(0));
         assert!(read("660").unwrap_err().contains("\"0660\""));
-        for bad in ["", "0", "0o", "0888", "rw-rw----", "432", "01777", "00000000000000000777777", "0x1b0", "0+60"] {
+        for bad in [
+            "",
+            "0",
+            "0o",
+            "0888",
+            "rw-rw----",
+            "432",
+            "01777",
+            "00000000000000000777777",
+            "0x1b0",
+            "0+60",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn numbers_are_plain_decimal_digits() {
-        let read = |written: &str, quoted| tried(|m| number(&text(written, quoted), "queues", 1..=16, m));
+        let read =
+            |written: &str, quoted| tried(|m| number(&text(written, quoted), "queues", 1..=16, m));
         assert_eq!(read("16", false), Ok(16));
         assert!(read("4", true).unwrap_err().contains("without quotes"));
-        for bad in ["0", "17", "-1", "1.0", "0x4", "1_0", "04", "four", "", "99999999999999999999999", "1e1", "+4"] {
+        for bad in [
+            "0",
+            "17",
+            "-1",
+            "1.0",
+            "0x4",
+            "1_0",
+            "04",
+            "four",
+            "",
+            "99999999999999999999999",
+            "1e1",
+            "+4",
+        ] {
             assert!(read(bad, false).is_err(), "{bad}");
         }
     }
@@ -261,10 +372,26 @@ mod tests {
     #[test]
     fn one_socket_path_has_one_spelling() {
         let read = |written: &str| tried(|m| socket_path(&text(written, false), "path", m));
-        assert_eq!(read("/run//weir/./a.sock"), Ok(PathBuf::from("/run/weir/a.sock")));
+        assert_eq!(
+            read("/run//weir/./a.sock"),
+            Ok(PathBuf::from("/run/weir/a.sock"))
+        );
         assert!(read(&format!("/{}", "x".repeat(106))).is_ok());
-        assert!(read(&format!("/{}", "x".repeat(107))).unwrap_err().contains("108 bytes"));
-        for bad in ["", "a.sock", "./a", "/", "/run/weir/", "/run/../a", "/a\0b", "/run/.."] {
+        assert!(
+            read(&format!("/{}", "x".repeat(107)))
+                .unwrap_err()
+                .contains("108 bytes")
+        );
+        for bad in [
+            "",
+            "a.sock",
+            "./a",
+            "/",
+            "/run/weir/",
+            "/run/../a",
+            "/a\0b",
+            "/run/..",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

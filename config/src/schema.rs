@@ -1,4 +1,5 @@
-//! The keys of the file as an outline for people and as JSON Schema for editors, both made from `raw`'s table.
+//! The keys of the file as an outline for people and as JSON Schema for editors, both made from
+//! `raw`'s table.
 
 use std::fmt::Write as _;
 
@@ -14,11 +15,14 @@ pub fn schema() -> String {
     text
 }
 
-/// The keys as a JSON Schema (draft 2020-12), for completion and for marking unknown keys in an editor. It leaves
-/// scalars open: [`crate::load`] checks them.
+/// The keys as a JSON Schema (draft 2020-12), for completion and for marking unknown keys in an
+/// editor. It leaves scalars open: [`crate::load`] checks them.
 pub fn json_schema() -> String {
     let mut root = object(&TOPOLOGY);
-    root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+    root.insert(
+        "$schema".into(),
+        "https://json-schema.org/draft/2020-12/schema".into(),
+    );
     root.insert("title".into(), "weir's topology file".into());
     // Free for anchors.
     root.insert("patternProperties".into(), json!({ "^x-": {} }));
@@ -44,13 +48,24 @@ fn describe(shape: &Shape, depth: usize, text: &mut String) {
 }
 
 fn not_yet(shape: &Shape, key: &str) -> &'static str {
-    if shape.lacks_yet(key) { " (not in this version)" } else { "" }
+    if shape.lacks_yet(key) {
+        " (not in this version)"
+    } else {
+        ""
+    }
 }
 
 fn object(shape: &Shape) -> Members<String, Value> {
     let property = |Key(name, kind, about): &Key| {
-        let mut value = if shape.lacks_yet(name) { refused() } else { value(kind) };
-        value.insert("description".into(), format!("{about}{}", not_yet(shape, name)).into());
+        let mut value = if shape.lacks_yet(name) {
+            refused()
+        } else {
+            value(kind)
+        };
+        value.insert(
+            "description".into(),
+            format!("{about}{}", not_yet(shape, name)).into(),
+        );
         ((*name).to_owned(), Value::from(value))
     };
     let properties: Members<_, _> = shape.keys.iter().map(property).collect();
@@ -65,10 +80,16 @@ fn value(kind: &Kind) -> Members<String, Value> {
     let list = |of: Value| members([("type", may_be_empty("array")), ("items", of)]);
     match kind {
         Scalar => members([("type", json!(["string", "number", "boolean"]))]),
-        Scalars => members([("anyOf", json!([value(&Scalar), list(value(&Scalar).into())]))]),
+        Scalars => members([(
+            "anyOf",
+            json!([value(&Scalar), list(value(&Scalar).into())]),
+        )]),
         List(kind) => list(value(kind).into()),
         Map(shape) => object(shape),
-        Names(shape) => members([("type", may_be_empty("object")), ("additionalProperties", object(shape).into())]),
+        Names(shape) => members([
+            ("type", may_be_empty("object")),
+            ("additionalProperties", object(shape).into()),
+        ]),
     }
 }
 
@@ -82,7 +103,10 @@ fn refused() -> Members<String, Value> {
 }
 
 fn members<const N: usize>(members: [(&str, Value); N]) -> Members<String, Value> {
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    members
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 #[cfg(test)]
@@ -93,10 +117,19 @@ mod tests {
     #[test]
     fn schema_names_every_key_and_what_is_missing_yet() {
         let schema = schema();
-        for line in ["cores:", "  NAME:", "      network:", "          path:", "mtu:"] {
+        for line in [
+            "cores:",
+            "  NAME:",
+            "      network:",
+            "          path:",
+            "mtu:",
+        ] {
             assert!(schema.contains(line), "{line} is missing in\n{schema}");
         }
-        assert_eq!(schema.matches("(not in this version)").count(), NOT_YET.len());
+        assert_eq!(
+            schema.matches("(not in this version)").count(),
+            NOT_YET.len()
+        );
     }
 
     #[test]
@@ -105,11 +138,24 @@ mod tests {
         let schema: Value = serde_json::from_str(&text).unwrap();
         let network = &schema["properties"]["networks"]["additionalProperties"];
         assert_eq!(network["additionalProperties"], false);
-        assert!(network["properties"]["vlan"]["description"].as_str().unwrap().contains("1 to 4094"), "{network}");
+        assert!(
+            network["properties"]["vlan"]["description"]
+                .as_str()
+                .unwrap()
+                .contains("1 to 4094"),
+            "{network}"
+        );
         let rules = &schema["properties"]["vms"]["additionalProperties"]["properties"]["nics"]["additionalProperties"]
             ["properties"]["rules"];
-        assert_eq!(rules["items"]["properties"]["deny"]["properties"]["to-vm"]["type"], json!(["object", "null"]));
-        assert_eq!(schema["properties"]["metrics"]["not"], json!({}), "refused by name");
+        assert_eq!(
+            rules["items"]["properties"]["deny"]["properties"]["to-vm"]["type"],
+            json!(["object", "null"])
+        );
+        assert_eq!(
+            schema["properties"]["metrics"]["not"],
+            json!({}),
+            "refused by name"
+        );
         assert_eq!(text.matches("(not in this version)").count(), NOT_YET.len());
     }
 }

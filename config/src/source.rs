@@ -1,7 +1,7 @@
 //! Reads the main file and those it includes into trees.
 //!
-//! An include is a path or a glob, relative to the folder of the main file. Included files can't include others, so the
-//! main file names all that belongs to the topology.
+//! An include is a path or a glob, relative to the folder of the main file. Included files can't
+//! include others, so the main file names all that belongs to the topology.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -31,7 +31,11 @@ pub(crate) fn load(path: &Path, mistakes: &mut Mistakes) -> Option<Sources> {
         Err(error) => {
             let file_idx = mistakes.add_file(path.display().to_string(), String::new());
             let message = format!("this file can't be read: {error}");
-            mistakes.add(At::file(file_idx), message, "give the path of a topology file that you may read");
+            mistakes.add(
+                At::file(file_idx),
+                message,
+                "give the path of a topology file that you may read",
+            );
             return None;
         }
     };
@@ -43,10 +47,21 @@ pub(crate) fn load(path: &Path, mistakes: &mut Mistakes) -> Option<Sources> {
 /// Reads a text, which can't include files.
 pub(crate) fn parse(text: &str, name: &str, mistakes: &mut Mistakes) -> Option<Sources> {
     let main = main_tree(name.to_owned(), text.as_bytes().to_vec(), mistakes)?;
-    for entry in main.get("include").and_then(Node::items).unwrap_or_default() {
-        mistakes.add(entry.at, "a text that is not a file can't include files", "put the VMs into the text");
+    for entry in main
+        .get("include")
+        .and_then(Node::items)
+        .unwrap_or_default()
+    {
+        mistakes.add(
+            entry.at,
+            "a text that is not a file can't include files",
+            "put the VMs into the text",
+        );
     }
-    Some(Sources { main, included: Vec::new() })
+    Some(Sources {
+        main,
+        included: Vec::new(),
+    })
 }
 
 fn main_tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
@@ -61,18 +76,27 @@ fn tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
     let file_idx = mistakes.add_file(name, text.clone());
     if let Some((byte, line, column)) = bad_byte {
         let message = format!("this is not UTF-8 text: byte 0x{byte:02x}");
-        mistakes.add(At::char(file_idx, line, column), message, "save the file as UTF-8");
+        mistakes.add(
+            At::char(file_idx, line, column),
+            message,
+            "save the file as UTF-8",
+        );
         return None;
     }
     let root = node::read(&text, file_idx, mistakes)?;
     if matches!(root.value, node::Value::Null) {
-        mistakes.add(At::file(file_idx), "this file is empty", "see examples/quickstart.yaml for what to write");
+        mistakes.add(
+            At::file(file_idx),
+            "this file is empty",
+            "see examples/quickstart.yaml for what to write",
+        );
         return None;
     }
     Some(root)
 }
 
-/// The text without a byte order mark, and the first byte that is not UTF-8, if any, with its line and column.
+/// The text without a byte order mark, and the first byte that is not UTF-8, if any, with its line
+/// and column.
 fn decoded(bytes: Vec<u8>) -> (String, Option<(u8, usize, usize)>) {
     let (text, bad_byte) = match String::from_utf8(bytes) {
         Ok(text) => (text, None),
@@ -81,7 +105,10 @@ fn decoded(bytes: Vec<u8>) -> (String, Option<(u8, usize, usize)>) {
             let bytes = error.as_bytes();
             let before = String::from_utf8_lossy(bytes.get(..valid_up_to).unwrap_or_default());
             let last_line = before.rsplit(['\n', '\r']).next().unwrap_or_default();
-            let place = (before.matches('\n').count() + 1, last_line.chars().count() + 1);
+            let place = (
+                before.matches('\n').count() + 1,
+                last_line.chars().count() + 1,
+            );
             let bad_byte = bytes.get(valid_up_to).map(|&byte| (byte, place.0, place.1));
             (String::from_utf8_lossy(bytes).into_owned(), bad_byte)
         }
@@ -100,7 +127,10 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {} MiB", FILE_BYTES_MAX >> 20)));
+        return Err(io::Error::other(format!(
+            "it has more than {} MiB",
+            FILE_BYTES_MAX >> 20
+        )));
     }
     Ok(bytes)
 }
@@ -118,17 +148,29 @@ struct Includes<'a> {
 impl<'a> Includes<'a> {
     fn new(main: &'a Path, mistakes: &'a mut Mistakes) -> Self {
         let folder = main.parent().unwrap_or(Path::new(""));
-        Self { folder, seen: HashSet::new(), main: canonical(main), mistakes }
+        Self {
+            folder,
+            seen: HashSet::new(),
+            main: canonical(main),
+            mistakes,
+        }
     }
 
     fn read(&mut self, main: &Node) -> Vec<Node> {
         let mut included = Vec::new();
-        for entry in main.get("include").and_then(Node::items).unwrap_or_default() {
-            let Some(pattern) = entry.text() else { continue };
+        for entry in main
+            .get("include")
+            .and_then(Node::items)
+            .unwrap_or_default()
+        {
+            let Some(pattern) = entry.text() else {
+                continue;
+            };
             for path in self.expand(pattern, entry.at) {
                 if self.seen.len() >= INCLUDES_MAX {
                     let message = format!("more than {INCLUDES_MAX} files are included");
-                    self.mistakes.add(entry.at, message, "put several VMs into one file");
+                    self.mistakes
+                        .add(entry.at, message, "put several VMs into one file");
                     return included;
                 }
                 included.extend(self.read_one(&path, entry.at));
@@ -137,10 +179,15 @@ impl<'a> Includes<'a> {
         included
     }
 
-    /// The paths that a pattern matches, sorted. A glob may match none; a plain path matches itself.
+    /// The paths that a pattern matches, sorted. A glob may match none; a plain path matches
+    /// itself.
     fn expand(&mut self, pattern: &str, at: At) -> Vec<PathBuf> {
         if pattern.is_empty() {
-            self.mistakes.add(at, "this include names nothing", "write a path or a glob, as in \"vms.d/*.yaml\"");
+            self.mistakes.add(
+                at,
+                "this include names nothing",
+                "write a path or a glob, as in \"vms.d/*.yaml\"",
+            );
             return Vec::new();
         }
         if !pattern.contains(['*', '?', '[']) {
@@ -151,7 +198,11 @@ impl<'a> Includes<'a> {
             Some("") => pattern.to_owned(),
             Some(folder) => format!("{}/{pattern}", glob::Pattern::escape(folder)),
             None => {
-                self.mistakes.add(at, "the folder of this file has no UTF-8 name", "include files by an absolute glob");
+                self.mistakes.add(
+                    at,
+                    "the folder of this file has no UTF-8 name",
+                    "include files by an absolute glob",
+                );
                 return Vec::new();
             }
         };
@@ -160,7 +211,11 @@ impl<'a> Includes<'a> {
             Ok(paths) => paths.flatten().take(INCLUDES_MAX + 1).collect(),
             Err(error) => {
                 let message = format!("`{}` is no glob: {}", shown(pattern), error.msg);
-                self.mistakes.add(at, message, "write a path or a glob, as in \"vms.d/*.yaml\"");
+                self.mistakes.add(
+                    at,
+                    message,
+                    "write a path or a glob, as in \"vms.d/*.yaml\"",
+                );
                 Vec::new()
             }
         }
@@ -181,8 +236,14 @@ impl<'a> Includes<'a> {
             return None;
         }
         // A glob may match a pipe, and reading one could block forever.
-        let is_special = path.metadata().is_ok_and(|at| !at.is_file() && !at.is_dir());
-        let read = if is_special { Err(io::Error::other("it is no plain file")) } else { read_file(path) };
+        let is_special = path
+            .metadata()
+            .is_ok_and(|at| !at.is_file() && !at.is_dir());
+        let read = if is_special {
+            Err(io::Error::other("it is no plain file"))
+        } else {
+            read_file(path)
+        };
         match read {
             Ok(bytes) => {
                 let root = tree(name, bytes, self.mistakes)?;
@@ -191,7 +252,11 @@ impl<'a> Includes<'a> {
             }
             Err(error) => {
                 let message = format!("{} can't be read: {error}", shown(&name));
-                self.mistakes.add(at, message, "correct the path, or use a glob that may match nothing");
+                self.mistakes.add(
+                    at,
+                    message,
+                    "correct the path, or use a glob that may match nothing",
+                );
                 None
             }
         }

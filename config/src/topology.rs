@@ -1,7 +1,8 @@
 //! The checked values, which the daemon works from.
 //!
-//! Made by `check` only from a file without mistakes: names are unique, every NIC's network exists, no two NICs share a
-//! socket or, in one network, a MAC address. All of it is plain data, to be cloned and compared freely.
+//! Made by `check` only from a file without mistakes: names are unique, every NIC's network exists,
+//! no two NICs share a socket or, in one network, a MAC address. All of it is plain data, to be
+//! cloned and compared freely.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,8 @@ pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
 pub const DEFAULT_FLOWS: usize = 1_048_576;
 /// Largest payload of a frame, in bytes, when the file doesn't say.
 pub const DEFAULT_MTU: u16 = 1500;
-/// Largest payload of a frame in a network with an uplink or an AF_XDP NIC: what fits into one XDP buffer, with two
-/// VLAN tags.
+/// Largest payload of a frame in a network with an uplink or an AF_XDP NIC: what fits into one XDP
+/// buffer, with two VLAN tags.
 pub const XDP_MTU_MAX: u16 = 3498;
 /// Length of a device queue's receive ring, in frames, when the file doesn't say.
 pub const DEFAULT_RING: u16 = 2048;
@@ -37,7 +38,8 @@ pub struct Topology {
     pub uplinks: Vec<Uplink>,
     /// Broadcast domains, in the file's order.
     pub networks: Vec<Network>,
-    /// VMs: those of the main file first, then those of the included files, in the order of `include` and of paths.
+    /// VMs: those of the main file first, then those of the included files, in the order of
+    /// `include` and of paths.
     pub vms: Vec<Vm>,
 }
 
@@ -54,12 +56,17 @@ impl Topology {
 
     /// Networks that use the uplink with this index.
     pub fn networks_on(&self, uplink_idx: usize) -> impl Iterator<Item = (usize, &Network)> {
-        self.networks.iter().enumerate().filter(move |(_, network)| network.uplink_idx == Some(uplink_idx))
+        self.networks
+            .iter()
+            .enumerate()
+            .filter(move |(_, network)| network.uplink_idx == Some(uplink_idx))
     }
 
     /// Every NIC with its VM, in order.
     pub fn nics(&self) -> impl Iterator<Item = (&Vm, &Nic)> {
-        self.vms.iter().flat_map(|vm| vm.nics.iter().map(move |nic| (vm, nic)))
+        self.vms
+            .iter()
+            .flat_map(|vm| vm.nics.iter().map(move |nic| (vm, nic)))
     }
 }
 
@@ -89,7 +96,8 @@ pub struct Control {
 pub struct Uplink {
     /// Unique among uplinks.
     pub name: String,
-    /// Name of the device, which no other uplink or NIC uses. The daemon checks whether this host has it.
+    /// Name of the device, which no other uplink or NIC uses. The daemon checks whether this host
+    /// has it.
     pub device: String,
     /// How its frames are received.
     pub mode: XdpMode,
@@ -155,11 +163,13 @@ pub struct Limit {
     pub rate: Option<BitsPerSec>,
     /// Packets a second, at most a thousand million.
     pub packets: Option<PacketsPerSec>,
-    /// Bytes that may pass at once: at least the longest frame of the VM's networks and 250 us of the rate, at most
-    /// 1 GiB. None: 64 KiB, or 4 ms of the rate if that is more. Always none without a rate.
+    /// Bytes that may pass at once: at least the longest frame of the VM's networks and 250 us of
+    /// the rate, at most 1 GiB. None: 64 KiB, or 4 ms of the rate if that is more. Always none
+    /// without a rate.
     pub burst: Option<Bytes>,
-    /// To the VM: how long frames over the limit may be queued in the switch, 1 ms to 1 s, by default 20 ms; none: they
-    /// are dropped. From the VM: always none, since frames wait in its rings.
+    /// To the VM: how long frames over the limit may be queued in the switch, 1 ms to 1 s, by
+    /// default 20 ms; none: they are dropped. From the VM: always none, since frames wait in its
+    /// rings.
     pub queue: Option<Micros>,
 }
 
@@ -176,7 +186,8 @@ pub struct Nic {
     pub queues: u16,
     /// Its kind.
     pub port: PortKind,
-    /// The first rule that matches decides; a frame that none matches passes. No rule is covered by an earlier one.
+    /// The first rule that matches decides; a frame that none matches passes. No rule is covered by
+    /// an earlier one.
     pub rules: Vec<Rule>,
 }
 
@@ -189,8 +200,8 @@ pub struct Rule {
     pub direction: Direction,
     /// Protocol of the frames.
     pub proto: Proto,
-    /// Address of the other side: destination of a frame from the VM, source of one to the VM. None: any; always none
-    /// for other protocols than IP. Of the same family as ICMP or ICMPv6.
+    /// Address of the other side: destination of a frame from the VM, source of one to the VM.
+    /// None: any; always none for other protocols than IP. Of the same family as ICMP or ICMPv6.
     pub cidr: Option<Cidr>,
     /// Destination ports where `proto` has ports, types for ICMP: first and last of each range,
     /// ascending, not adjacent. Empty: any.
@@ -220,7 +231,8 @@ pub enum Direction {
 pub enum Proto {
     /// IPv4 or IPv6 with any protocol.
     Ip,
-    /// IP protocol number, in IPv4 or IPv6; never 1 or 58, which are [`Proto::Icmp`] and [`Proto::Icmp6`].
+    /// IP protocol number, in IPv4 or IPv6; never 1 or 58, which are [`Proto::Icmp`] and
+    /// [`Proto::Icmp6`].
     Number(u8),
     /// ICMP, in IPv4.
     Icmp,
@@ -254,7 +266,8 @@ pub enum PortKind {
         path: PathBuf,
         /// Which side makes the socket.
         listens: Listens,
-        /// Group of the socket, by name or number; none: the daemon's own. None where the guest listens.
+        /// Group of the socket, by name or number; none: the daemon's own. None where the guest
+        /// listens.
         group: Option<String>,
         /// Permission bits, at most `0o777`. Unused where the guest listens.
         mode: u32,
@@ -266,7 +279,8 @@ pub enum PortKind {
     },
     /// AF_XDP on a device, for instance one end of a veth pair whose other end is in a container.
     AfXdp {
-        /// Name of the device, which no other NIC or uplink uses. The daemon checks whether this host has it.
+        /// Name of the device, which no other NIC or uplink uses. The daemon checks whether this
+        /// host has it.
         device: String,
         /// How its frames are received.
         mode: XdpMode,
@@ -310,22 +324,38 @@ pub(crate) mod tests {
             },
             rules: Vec::new(),
         };
-        let network = |name: &str| Network { name: name.into(), vlan: None, mtu: DEFAULT_MTU, uplink_idx: None };
+        let network = |name: &str| Network {
+            name: name.into(),
+            vlan: None,
+            mtu: DEFAULT_MTU,
+            uplink_idx: None,
+        };
         Topology {
             cores: Vec::new(),
             idle: Idle::default(),
             flows: DEFAULT_FLOWS,
-            control: Control { path: DEFAULT_CONTROL_PATH.into(), group: None, mode: DEFAULT_SOCKET_MODE },
+            control: Control {
+                path: DEFAULT_CONTROL_PATH.into(),
+                group: None,
+                mode: DEFAULT_SOCKET_MODE,
+            },
             uplinks: Vec::new(),
             networks: vec![network("blue"), network("red")],
-            vms: vec![Vm { name: "web".into(), limit: VmLimit::default(), nics: vec![nic] }],
+            vms: vec![Vm {
+                name: "web".into(),
+                limit: VmLimit::default(),
+                nics: vec![nic],
+            }],
         }
     }
 
     #[test]
     fn port_is_named_after_its_vm_and_nic() {
         let topology = topology();
-        let names: Vec<_> = topology.nics().map(|(vm, nic)| port_name(vm, nic)).collect();
+        let names: Vec<_> = topology
+            .nics()
+            .map(|(vm, nic)| port_name(vm, nic))
+            .collect();
         assert_eq!(names, ["web/net0"]);
     }
 

@@ -1,7 +1,8 @@
 //! Quantities with units: rates, sizes, times; and CPU numbers.
 //!
-//! Each is a type of its own with `FromStr` and `Display`, which are inverse to each other. An ambiguous unit (`1gbps`:
-//! bits or bytes?) is refused, and [`BadValue`] suggests an unambiguous one.
+//! Each is a type of its own with `FromStr` and `Display`, which are inverse to each other. An
+//! ambiguous unit (`1gbps`: bits or bytes?) is refused, and [`BadValue`] suggests an unambiguous
+//! one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +18,10 @@ pub struct BadValue {
 
 impl BadValue {
     pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { message: message.into(), help: help.into() }
+        Self {
+            message: message.into(),
+            help: help.into(),
+        }
     }
 }
 
@@ -47,8 +51,16 @@ struct Scale {
 const BITS: Scale = Scale {
     what: "rate",
     units: &[
-        Unit { name: "bit", factor: 1, slips: &["", "b", "bits", "bps", "bit/s"] },
-        Unit { name: "kbit", factor: 1_000, slips: &["k", "kb", "kbits", "kbps", "kb/s", "kbit/s", "kibit", "kib"] },
+        Unit {
+            name: "bit",
+            factor: 1,
+            slips: &["", "b", "bits", "bps", "bit/s"],
+        },
+        Unit {
+            name: "kbit",
+            factor: 1_000,
+            slips: &["k", "kb", "kbits", "kbps", "kb/s", "kbit/s", "kibit", "kib"],
+        },
         Unit {
             name: "mbit",
             factor: 1_000_000,
@@ -66,9 +78,21 @@ const BITS: Scale = Scale {
 const PACKETS: Scale = Scale {
     what: "packet rate",
     units: &[
-        Unit { name: "pps", factor: 1, slips: &["", "p", "packets", "packets/s", "p/s"] },
-        Unit { name: "kpps", factor: 1_000, slips: &["k", "kp", "kp/s", "kpackets"] },
-        Unit { name: "mpps", factor: 1_000_000, slips: &["m", "mp", "mp/s", "mpackets"] },
+        Unit {
+            name: "pps",
+            factor: 1,
+            slips: &["", "p", "packets", "packets/s", "p/s"],
+        },
+        Unit {
+            name: "kpps",
+            factor: 1_000,
+            slips: &["k", "kp", "kp/s", "kpackets"],
+        },
+        Unit {
+            name: "mpps",
+            factor: 1_000_000,
+            slips: &["m", "mp", "mp/s", "mpackets"],
+        },
     ],
     why_not: "it doesn't say packets per second",
 };
@@ -76,9 +100,21 @@ const PACKETS: Scale = Scale {
 const SIZES: Scale = Scale {
     what: "size",
     units: &[
-        Unit { name: "B", factor: 1, slips: &["", "b", "byte", "bytes"] },
-        Unit { name: "KiB", factor: 1 << 10, slips: &["k", "kb", "ki", "kib", "kbyte"] },
-        Unit { name: "MiB", factor: 1 << 20, slips: &["m", "mb", "mi", "mib", "mbyte"] },
+        Unit {
+            name: "B",
+            factor: 1,
+            slips: &["", "b", "byte", "bytes"],
+        },
+        Unit {
+            name: "KiB",
+            factor: 1 << 10,
+            slips: &["k", "kb", "ki", "kib", "kbyte"],
+        },
+        Unit {
+            name: "MiB",
+            factor: 1 << 20,
+            slips: &["m", "mb", "mi", "mib", "mbyte"],
+        },
     ],
     why_not: "it could mean powers of 1000 or of 1024",
 };
@@ -86,9 +122,21 @@ const SIZES: Scale = Scale {
 const TIMES: Scale = Scale {
     what: "time",
     units: &[
-        Unit { name: "us", factor: 1, slips: &["", "µs", "μs", "usec", "micros", "microseconds"] },
-        Unit { name: "ms", factor: 1_000, slips: &["m", "msec", "millis", "milliseconds"] },
-        Unit { name: "s", factor: 1_000_000, slips: &["sec", "secs", "second", "seconds"] },
+        Unit {
+            name: "us",
+            factor: 1,
+            slips: &["", "µs", "μs", "usec", "micros", "microseconds"],
+        },
+        Unit {
+            name: "ms",
+            factor: 1_000,
+            slips: &["m", "msec", "millis", "milliseconds"],
+        },
+        Unit {
+            name: "s",
+            factor: 1_000_000,
+            slips: &["sec", "secs", "second", "seconds"],
+        },
     ],
     why_not: "it doesn't say which part of a second",
 };
@@ -96,20 +144,31 @@ const TIMES: Scale = Scale {
 impl Scale {
     /// Reads `text`; the value is at least 1.
     fn read(&self, text: &str) -> Result<u64, BadValue> {
-        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
         if number.is_empty() {
-            return Err(BadValue::new(format!("this is not a {}", self.what), self.help()));
+            return Err(BadValue::new(
+                format!("this is not a {}", self.what),
+                self.help(),
+            ));
         }
         let unit = self.unit(number, unit)?;
         let value = scaled(number, unit.factor).ok_or_else(|| {
             BadValue::new(
-                format!("`{number}{}` is too large, or not a whole number of `{}`", unit.name, self.units[0].name),
+                format!(
+                    "`{number}{}` is too large, or not a whole number of `{}`",
+                    unit.name, self.units[0].name
+                ),
                 self.help(),
             )
         })?;
         if value == 0 {
-            return Err(BadValue::new(format!("a {} of zero lets nothing through", self.what), "leave the key out"));
+            return Err(BadValue::new(
+                format!("a {} of zero lets nothing through", self.what),
+                "leave the key out",
+            ));
         }
         Ok(value)
     }
@@ -119,13 +178,24 @@ impl Scale {
             return Ok(known);
         }
         let lower = unit.trim().to_lowercase();
-        match self.units.iter().find(|u| u.name.to_lowercase() == lower || u.slips.contains(&lower.as_str())) {
-            None => Err(BadValue::new(format!("unknown unit in a {}", self.what), self.help())),
-            Some(meant) if unit.is_empty() => {
-                Err(BadValue::new(format!("a {} needs a unit", self.what), format!("write `{number}{}`", meant.name)))
-            }
+        match self
+            .units
+            .iter()
+            .find(|u| u.name.to_lowercase() == lower || u.slips.contains(&lower.as_str()))
+        {
+            None => Err(BadValue::new(
+                format!("unknown unit in a {}", self.what),
+                self.help(),
+            )),
+            Some(meant) if unit.is_empty() => Err(BadValue::new(
+                format!("a {} needs a unit", self.what),
+                format!("write `{number}{}`", meant.name),
+            )),
             Some(meant) if meant.name.to_lowercase() == lower => Err(BadValue::new(
-                format!("the unit is written `{}`, straight behind the number", meant.name),
+                format!(
+                    "the unit is written `{}`, straight behind the number",
+                    meant.name
+                ),
                 format!("write `{number}{}`", meant.name),
             )),
             Some(meant) => Err(BadValue::new(
@@ -136,11 +206,20 @@ impl Scale {
     }
 
     fn help(&self) -> String {
-        let names: Vec<_> = self.units.iter().map(|unit| format!("`{}`", unit.name)).collect();
-        format!("write a number and one of {}, as in `10{}`", names.join(" "), self.units[1].name)
+        let names: Vec<_> = self
+            .units
+            .iter()
+            .map(|unit| format!("`{}`", unit.name))
+            .collect();
+        format!(
+            "write a number and one of {}, as in `10{}`",
+            names.join(" "),
+            self.units[1].name
+        )
     }
 
-    /// Prints in the largest unit that gives a whole number, so that parsing it gives the same value.
+    /// Prints in the largest unit that gives a whole number, so that parsing it gives the same
+    /// value.
     fn write(&self, value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fits = |unit: &&Unit| value >= unit.factor && value.is_multiple_of(unit.factor);
         match self.units.iter().rev().find(fits) {
@@ -246,7 +325,11 @@ impl CoreId {
 impl FromStr for CoreId {
     type Err = BadValue;
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let number = text
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| text.parse().ok())
+            .flatten();
         number.and_then(Self::new).ok_or_else(|| {
             BadValue::new(
                 "this is not a CPU number",

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use config::{
-    Control, Direction, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology, Uplink,
-    Verdict, Vm, VmLimit, XdpMode, load, parse, port_name,
+    Control, Direction, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule,
+    Topology, Uplink, Verdict, Vm, VmLimit, XdpMode, load, parse, port_name,
 };
 
 fn parsed(text: &str) -> Topology {
@@ -15,16 +15,23 @@ fn parsed(text: &str) -> Topology {
 fn with_nic(nic: &str) -> Nic {
     let text = format!(
         "cores: [0]\nnetworks: {{ blue: {{}} }}\n\
-         vms: {{ a: {{ nics: {{ n: {{ network: blue, vhost-user: {{ path: /s }}, {nic} }} }} }} }}\n"
+         vms: {{ a: {{ nics: {{ n: {{ network: blue, vhost-user: {{ path: /s }}, {nic} }} }} }} \
+         }}\n"
     );
     parsed(&text).vms.remove(0).nics.remove(0)
 }
 
 #[test]
 fn quickstart_is_three_vms_on_one_network() {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart.yaml"));
+    let path = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples/quickstart.yaml"
+    ));
     let topology = load(path).unwrap_or_else(|report| panic!("{report}"));
-    let ports: Vec<_> = topology.nics().map(|(vm, nic)| port_name(vm, nic)).collect();
+    let ports: Vec<_> = topology
+        .nics()
+        .map(|(vm, nic)| port_name(vm, nic))
+        .collect();
     assert_eq!(ports, ["a/net0", "b/net0", "c/net0"]);
     assert_eq!(topology.networks.len(), 1);
     assert_eq!(topology.cores.len(), 1);
@@ -33,9 +40,15 @@ fn quickstart_is_three_vms_on_one_network() {
 
 #[test]
 fn uplink_example_is_two_networks_on_one_device() {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/uplink.yaml"));
+    let path = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples/uplink.yaml"
+    ));
     let topology = load(path).unwrap_or_else(|report| panic!("{report}"));
-    let on_uplink: Vec<_> = topology.networks_on(0).map(|(_, network)| network.vlan).collect();
+    let on_uplink: Vec<_> = topology
+        .networks_on(0)
+        .map(|(_, network)| network.vlan)
+        .collect();
     assert_eq!(on_uplink, [None, Some(100)]);
     assert_eq!(topology.nics().count(), 3);
 }
@@ -50,15 +63,22 @@ fn every_supported_key_reaches_its_value() {
          include: []\n\
          uplinks: { up0: { device: eth1, mode: zero-copy, queues: 4, ring: 16384, take: true } }\n\
          networks:\n  blue: { vlan: 100, mtu: 3498, uplink: up0 }\n  red:\n\
-         vms:\n  web:\n    limit: { from-vm: { rate: 1gbit, packets: 200kpps, burst: 64KiB }, to-vm: { rate: 2.5gbit } }\n    nics:\n      net0:\n        network: red\n        mac: \"52:54:00:00:00:01\"\n        queues: 4\n        \
-         vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 }\n        \
+         vms:\n  web:\n    limit: { from-vm: { rate: 1gbit, packets: 200kpps, burst: 64KiB }, \
+         to-vm: { rate: 2.5gbit } }\n    nics:\n      net0:\n        network: red\n        mac: \
+         \"52:54:00:00:00:01\"\n        queues: 4\n        \
+         vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 \
+         }\n        \
          rules: [ { deny: { to-vm: { proto: tcp, port: 25 } } } ]\n",
     );
     let expected = Topology {
         cores: vec!["2".parse().unwrap(), "3".parse().unwrap()],
         idle: Idle::Poll,
         flows: 65_536,
-        control: Control { path: "/run/weir/ctl.sock".into(), group: Some("kvm".into()), mode: 0o600 },
+        control: Control {
+            path: "/run/weir/ctl.sock".into(),
+            group: Some("kvm".into()),
+            mode: 0o600,
+        },
         uplinks: vec![Uplink {
             name: "up0".into(),
             device: "eth1".into(),
@@ -68,8 +88,18 @@ fn every_supported_key_reaches_its_value() {
             take: true,
         }],
         networks: vec![
-            Network { name: "blue".into(), vlan: Some(100), mtu: 3498, uplink_idx: Some(0) },
-            Network { name: "red".into(), vlan: None, mtu: 1500, uplink_idx: None },
+            Network {
+                name: "blue".into(),
+                vlan: Some(100),
+                mtu: 3498,
+                uplink_idx: Some(0),
+            },
+            Network {
+                name: "red".into(),
+                vlan: None,
+                mtu: 1500,
+                uplink_idx: None,
+            },
         ],
         vms: vec![Vm {
             name: "web".into(),
@@ -115,14 +145,24 @@ fn every_supported_key_reaches_its_value() {
 fn limit_on_what_a_vm_gets_holds_for_as_long_as_is_said() {
     let limit = |limit: &str| {
         let vm = |name: &str, limit: &str| {
-            format!("  {name}: {{ {limit}nics: {{ n: {{ network: b, vhost-user: {{ path: /{name} }} }} }} }}\n")
+            format!(
+                "  {name}: {{ {limit}nics: {{ n: {{ network: b, vhost-user: {{ path: /{name} }} }} \
+                }} }}\n"
+            )
         };
         let limit = format!("limit: {{ to-vm: {{ {limit} }} }}, ");
-        parsed(&format!("cores: [0]\nnetworks: {{ b: {{}} }}\nvms:\n{}{}", vm("a", &limit), vm("c", "")))
+        parsed(&format!(
+            "cores: [0]\nnetworks: {{ b: {{}} }}\nvms:\n{}{}",
+            vm("a", &limit),
+            vm("c", "")
+        ))
     };
-    for (text, queue) in
-        [("", Some(20_000)), (", queue: 5ms", Some(5_000)), (", queue: 1s", Some(1_000_000)), (", queue: none", None)]
-    {
+    for (text, queue) in [
+        ("", Some(20_000)),
+        (", queue: 5ms", Some(5_000)),
+        (", queue: 1s", Some(1_000_000)),
+        (", queue: none", None),
+    ] {
         let topology = limit(&format!("rate: 100mbit{text}"));
         let to_vm = topology.vms[0].limit.to_vm.unwrap();
         assert_eq!(to_vm.queue.map(config::Micros::value), queue, "{text}");
@@ -130,7 +170,10 @@ fn limit_on_what_a_vm_gets_holds_for_as_long_as_is_said() {
     }
     // 256 frames of 1,514 bytes at 2 Mbit/s.
     let remarks = limit("rate: 2mbit").remarks();
-    assert!(remarks.len() == 1 && remarks[0].contains("1550 ms"), "{remarks:?}");
+    assert!(
+        remarks.len() == 1 && remarks[0].contains("1550 ms"),
+        "{remarks:?}"
+    );
     assert!(limit("packets: 100pps").remarks()[0].contains("2560 ms"));
     assert!(limit("rate: 2mbit, queue: none").remarks().is_empty());
 }
@@ -140,15 +183,33 @@ fn cores_alone_are_a_topology() {
     let topology = parsed("cores: [0]\n");
     assert_eq!(topology.idle, Idle::Adaptive);
     assert_eq!(topology.flows, 1_048_576);
-    assert_eq!(topology.control, Control { path: "/run/weir/control.sock".into(), group: None, mode: 0o660 });
+    assert_eq!(
+        topology.control,
+        Control {
+            path: "/run/weir/control.sock".into(),
+            group: None,
+            mode: 0o660
+        }
+    );
     assert!(topology.networks.is_empty() && topology.vms.is_empty());
 }
 
 #[test]
 fn nic_has_defaults_for_all_but_network_and_port() {
     let nic = with_nic("");
-    assert_eq!((nic.mac, nic.queues, nic.network_idx), (MacPolicy::Sticky, 1, 0));
-    let PortKind::VhostUser { listens, group, mode, .. } = nic.port else { panic!("{:?}", nic.port) };
+    assert_eq!(
+        (nic.mac, nic.queues, nic.network_idx),
+        (MacPolicy::Sticky, 1, 0)
+    );
+    let PortKind::VhostUser {
+        listens,
+        group,
+        mode,
+        ..
+    } = nic.port
+    else {
+        panic!("{:?}", nic.port)
+    };
     assert_eq!((listens, group, mode), (Listens::Weir, None, 0o660));
 }
 
@@ -156,34 +217,51 @@ fn nic_has_defaults_for_all_but_network_and_port() {
 fn macs_may_be_learned() {
     assert_eq!(with_nic("macs: 8").mac, MacPolicy::Learn(8));
     assert_eq!(with_nic("macs: any").mac, MacPolicy::Any);
-    assert!(matches!(with_nic("mac: 52:54:00:00:00:01").mac, MacPolicy::Fixed(_)));
+    assert!(matches!(
+        with_nic("mac: 52:54:00:00:00:01").mac,
+        MacPolicy::Fixed(_)
+    ));
 }
 
 #[test]
 fn guest_may_listen() {
     let topology = parsed(
         "cores: [0]\nnetworks: { blue: {} }\n\
-         vms: { a: { nics: { n: { network: blue, vhost-user: { path: /s, listens: guest } } } } }\n",
+         vms: { a: { nics: { n: { network: blue, vhost-user: { path: /s, listens: guest } } } } \
+         }\n",
     );
-    let PortKind::VhostUser { listens, .. } = &topology.vms[0].nics[0].port else { panic!("{topology:?}") };
+    let PortKind::VhostUser { listens, .. } = &topology.vms[0].nics[0].port else {
+        panic!("{topology:?}")
+    };
     assert_eq!(*listens, Listens::Guest);
 }
 
 #[test]
 fn uplink_has_defaults_for_all_but_its_device() {
-    let topology =
-        parsed("cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: auto, take: false } }\n");
+    let topology = parsed(
+        "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: auto, take: \
+        false } }\n",
+    );
     let of = |uplink: &Uplink| (uplink.mode, uplink.queues, uplink.take);
-    assert_eq!(topology.uplinks.iter().map(of).collect::<Vec<_>>(), [(XdpMode::Auto, None, false); 2]);
+    assert_eq!(
+        topology.uplinks.iter().map(of).collect::<Vec<_>>(),
+        [(XdpMode::Auto, None, false); 2]
+    );
 }
 
 #[test]
 fn uplink_carries_several_networks_and_knows_them() {
     let topology = parsed(
         "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } }\n\
-         networks: { a: { uplink: up0 }, b: { uplink: up0, vlan: 7 }, c: {}, d: { uplink: up0, vlan: 8 } }\n",
+         networks: { a: { uplink: up0 }, b: { uplink: up0, vlan: 7 }, c: {}, d: { uplink: up0, \
+         vlan: 8 } }\n",
     );
-    let names = |uplink| topology.networks_on(uplink).map(|(_, network)| network.name.as_str()).collect::<Vec<_>>();
+    let names = |uplink| {
+        topology
+            .networks_on(uplink)
+            .map(|(_, network)| network.name.as_str())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(0), ["a", "b", "d"]);
     assert!(names(1).is_empty());
 }
@@ -191,13 +269,29 @@ fn uplink_carries_several_networks_and_knows_them() {
 #[test]
 fn nic_may_be_a_tap_or_a_device() {
     let topology = parsed(
-        "cores: [0]\nnetworks: { b: {} }\nvms:\n  a:\n    nics:\n      n0: { network: b, tap: { name: tap7 }, queues: 1 }\n      \
-         n1: { network: b, macs: any, queues: 2, afxdp: { device: veth0, mode: skb, ring: 512 } }\n      n2: { network: b, afxdp: { device: veth1 } }\n",
+        "cores: [0]\nnetworks: { b: {} }\nvms:\n  a:\n    nics:\n      n0: { network: b, tap: { \
+        name: tap7 }, queues: 1 }\n      \
+         n1: { network: b, macs: any, queues: 2, afxdp: { device: veth0, mode: skb, ring: 512 } \
+         }\n      n2: { network: b, afxdp: { device: veth1 } }\n",
     );
     let ports: Vec<_> = topology.vms[0].nics.iter().map(|nic| &nic.port).collect();
-    let afxdp = |device: &str, mode, ring, queues| PortKind::AfXdp { device: device.into(), mode, ring, queues };
-    let tap = PortKind::Tap { name: "tap7".into() };
-    assert_eq!(ports, [&tap, &afxdp("veth0", XdpMode::Skb, 512, Some(2)), &afxdp("veth1", XdpMode::Auto, 2048, None)]);
+    let afxdp = |device: &str, mode, ring, queues| PortKind::AfXdp {
+        device: device.into(),
+        mode,
+        ring,
+        queues,
+    };
+    let tap = PortKind::Tap {
+        name: "tap7".into(),
+    };
+    assert_eq!(
+        ports,
+        [
+            &tap,
+            &afxdp("veth0", XdpMode::Skb, 512, Some(2)),
+            &afxdp("veth1", XdpMode::Auto, 2048, None)
+        ]
+    );
     assert!(topology.vms[0].nics.iter().all(|nic| nic.queues == 1));
 }
 
@@ -224,24 +318,42 @@ fn anchors_under_x_keys_are_shared_by_merges() {
 
 #[test]
 fn byte_order_mark_and_windows_lines_are_no_mistake() {
-    assert_eq!(parsed("\u{feff}cores: [0]\r\nidle: poll\r\n").idle, Idle::Poll);
+    assert_eq!(
+        parsed("\u{feff}cores: [0]\r\nidle: poll\r\n").idle,
+        Idle::Poll
+    );
 }
 
 #[test]
 fn four_thousand_nics_are_read() {
     let mut text =
-        "x-nic: &nic { queues: 2, macs: any }\ncores: [0]\nnetworks: { a: {}, b: {}, c: {}, d: {} }\nvms:\n".to_owned();
+        "x-nic: &nic { queues: 2, macs: any }\ncores: [0]\nnetworks: { a: {}, b: {}, c: {}, d: {} \
+        }\nvms:\n"
+            .to_owned();
     for n in 0..4096 {
         let network = ["a", "b", "c", "d"][n % 4];
         text.push_str(&format!(
-            "  vm{n}:\n    nics:\n      net0: {{ <<: *nic, network: {network}, vhost-user: {{ path: /run/{n}.sock, mode: \"0600\" }} }}\n"
+            "  vm{n}:\n    nics:\n      net0: {{ <<: *nic, network: {network}, vhost-user: {{ \
+            path: /run/{n}.sock, mode: \"0600\" }} }}\n"
         ));
     }
     assert_eq!(parsed(&text).nics().count(), 4096);
     // One more of each network, and one more in all.
-    text.push_str("  more: { nics: { n: { network: a, vhost-user: { path: /run/more.sock } } } }\n");
+    text.push_str(
+        "  more: { nics: { n: { network: a, vhost-user: { path: /run/more.sock } } } }\n",
+    );
     let report = parse(&text, "weir.yaml").unwrap_err();
-    let messages: Vec<_> = report.diagnostics().iter().map(|d| (d.line(), d.message())).collect();
+    let messages: Vec<_> = report
+        .diagnostics()
+        .iter()
+        .map(|d| (d.line(), d.message()))
+        .collect();
     let line = text.lines().count();
-    assert_eq!(messages, [(line, "more than 4096 NICs"), (line, "more than 1024 NICs in one network")]);
+    assert_eq!(
+        messages,
+        [
+            (line, "more than 4096 NICs"),
+            (line, "more than 1024 NICs in one network")
+        ]
+    );
 }

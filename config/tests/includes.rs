@@ -42,11 +42,24 @@ impl Folder {
     /// File (relative to the folder), line, column and message of all that is wrong.
     fn found(&self) -> Vec<(String, usize, usize, String)> {
         let report = self.load().map(|_| ()).unwrap_err();
-        let relative = |file: &str| Path::new(file).strip_prefix(self.0.path()).unwrap().display().to_string();
+        let relative = |file: &str| {
+            Path::new(file)
+                .strip_prefix(self.0.path())
+                .unwrap()
+                .display()
+                .to_string()
+        };
         report
             .diagnostics()
             .iter()
-            .map(|d| (relative(d.file()), d.line(), d.column(), d.message().to_owned()))
+            .map(|d| {
+                (
+                    relative(d.file()),
+                    d.line(),
+                    d.column(),
+                    d.message().to_owned(),
+                )
+            })
             .collect()
     }
 
@@ -55,7 +68,8 @@ impl Folder {
         let fits = |f: &(String, usize, usize, String), e: &(&str, usize, usize, &str)| {
             (f.0.as_str(), f.1, f.2) == (e.0, e.1, e.2) && f.3.contains(e.3)
         };
-        let all_fit = found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| fits(f, e));
+        let all_fit =
+            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| fits(f, e));
         assert!(all_fit, "expected {expected:#?}\nfound {found:#?}");
     }
 }
@@ -63,14 +77,23 @@ impl Folder {
 const MAIN: &str = "cores: [0]\nnetworks: { blue: {} }\ninclude: [ \"vms.d/*.yaml\" ]\n";
 
 fn vm(name: &str) -> String {
-    format!("vms:\n  {name}:\n    nics:\n      n: {{ network: blue, vhost-user: {{ path: /run/{name}.sock }} }}\n")
+    format!(
+        "vms:\n  {name}:\n    nics:\n      n: {{ network: blue, vhost-user: {{ path: \
+        /run/{name}.sock }} }}\n"
+    )
 }
 
 #[test]
 fn vms_of_included_files_follow_in_the_order_of_paths() {
     let main = format!("{MAIN}{}", vm("z"));
-    let folder =
-        Folder::new(&main, &[("vms.d/b.yaml", &vm("b")), ("vms.d/a.yaml", &vm("a")), ("vms.d/c.txt", "not ours")]);
+    let folder = Folder::new(
+        &main,
+        &[
+            ("vms.d/b.yaml", &vm("b")),
+            ("vms.d/a.yaml", &vm("a")),
+            ("vms.d/c.txt", "not ours"),
+        ],
+    );
     assert_eq!(folder.names(), ["z", "a", "b"]);
 }
 
@@ -83,18 +106,27 @@ fn glob_that_matches_nothing_is_no_mistake() {
 fn file_that_is_named_must_be_there() {
     let main = MAIN.replace("vms.d/*.yaml", "web.yaml");
     Folder::new(&main, &[]).assert_found(&[("weir.yaml", 3, 12, "can't be read: No such file")]);
-    assert_eq!(Folder::new(&main, &[("web.yaml", &vm("web"))]).names(), ["web"]);
+    assert_eq!(
+        Folder::new(&main, &[("web.yaml", &vm("web"))]).names(),
+        ["web"]
+    );
 }
 
 #[test]
 fn file_that_two_globs_match_is_read_once() {
     let main = MAIN.replace("[ ", "[ vms.d/a.yaml, \"vms.d/../vms.d/[ab].yaml\", ");
-    assert_eq!(Folder::new(&main, &[("vms.d/a.yaml", &vm("a"))]).names(), ["a"]);
+    assert_eq!(
+        Folder::new(&main, &[("vms.d/a.yaml", &vm("a"))]).names(),
+        ["a"]
+    );
 }
 
 #[test]
 fn absolute_globs_and_folders_with_brackets_work() {
-    let folder = Folder::new("", &[("a[1]/vms.d/a.yaml", &vm("a")), ("a[1]/weir.yaml", MAIN)]);
+    let folder = Folder::new(
+        "",
+        &[("a[1]/vms.d/a.yaml", &vm("a")), ("a[1]/weir.yaml", MAIN)],
+    );
     assert_eq!(load(&folder.path("a[1]/weir.yaml")).unwrap().vms.len(), 1);
     let main = MAIN.replace("vms.d", folder.path("a?1?/vms.d").to_str().unwrap());
     folder.write("weir.yaml", main.as_bytes());
@@ -127,36 +159,77 @@ fn mistakes_name_the_right_file_and_come_all_at_once() {
 
 #[test]
 fn what_is_claimed_twice_names_the_other_file() {
-    let folder = Folder::new(MAIN, &[("vms.d/a.yaml", &vm("a")), ("vms.d/b.yaml", &vm("a"))]);
+    let folder = Folder::new(
+        MAIN,
+        &[("vms.d/a.yaml", &vm("a")), ("vms.d/b.yaml", &vm("a"))],
+    );
     let first = folder.path("vms.d/a.yaml");
     folder.assert_found(&[
-        ("vms.d/b.yaml", 2, 3, &format!("VM `a` already defined, in {}:2", first.display())),
-        ("vms.d/b.yaml", 4, 47, &format!("path already used by `a/n`, in {}:4", first.display())),
+        (
+            "vms.d/b.yaml",
+            2,
+            3,
+            &format!("VM `a` already defined, in {}:2", first.display()),
+        ),
+        (
+            "vms.d/b.yaml",
+            4,
+            47,
+            &format!("path already used by `a/n`, in {}:4", first.display()),
+        ),
     ]);
 }
 
 #[test]
 fn included_file_holds_vms_only() {
-    let included = format!("include: [ more.yaml ]\nnetworks: {{}}\ncolour: red\nx-mine: 1\n{}", vm("a"));
+    let included = format!(
+        "include: [ more.yaml ]\nnetworks: {{}}\ncolour: red\nx-mine: 1\n{}",
+        vm("a")
+    );
     let folder = Folder::new(MAIN, &[("vms.d/a.yaml", &included)]);
     folder.assert_found(&[
-        ("vms.d/a.yaml", 1, 1, "unknown key `include` in an included file"),
-        ("vms.d/a.yaml", 2, 1, "unknown key `networks` in an included file"),
-        ("vms.d/a.yaml", 3, 1, "unknown key `colour` in an included file"),
+        (
+            "vms.d/a.yaml",
+            1,
+            1,
+            "unknown key `include` in an included file",
+        ),
+        (
+            "vms.d/a.yaml",
+            2,
+            1,
+            "unknown key `networks` in an included file",
+        ),
+        (
+            "vms.d/a.yaml",
+            3,
+            1,
+            "unknown key `colour` in an included file",
+        ),
     ]);
     let report = folder.load().unwrap_err();
-    assert!(report.diagnostics()[0].help().contains("move `include` into the main file"));
+    assert!(
+        report.diagnostics()[0]
+            .help()
+            .contains("move `include` into the main file")
+    );
 }
 
 #[test]
 fn file_that_includes_itself_is_told_so() {
-    let folder = Folder::new(&MAIN.replace("vms.d/*.yaml", "*.yaml"), &[("a.yaml", &vm("a"))]);
+    let folder = Folder::new(
+        &MAIN.replace("vms.d/*.yaml", "*.yaml"),
+        &[("a.yaml", &vm("a"))],
+    );
     folder.assert_found(&[("weir.yaml", 3, 12, "this file includes itself")]);
 }
 
 #[test]
 fn includes_that_name_nothing_usable_are_refused() {
-    let folder = Folder::new(&MAIN.replace("\"vms.d/*.yaml\"", "\"\", vms.d, \"a***b\""), &[("vms.d/a.yaml", "")]);
+    let folder = Folder::new(
+        &MAIN.replace("\"vms.d/*.yaml\"", "\"\", vms.d, \"a***b\""),
+        &[("vms.d/a.yaml", "")],
+    );
     folder.assert_found(&[
         ("weir.yaml", 3, 12, "names nothing"),
         ("weir.yaml", 3, 16, "it is a folder"),
@@ -169,8 +242,18 @@ fn main_file_that_is_not_there_is_one_mistake() {
     let folder = Folder::new("", &[]);
     let report = load(&folder.path("other.yaml")).unwrap_err();
     assert_eq!(report.diagnostics().len(), 1);
-    assert!(report.to_string().contains("this file can't be read: No such file"), "{report}");
-    assert!(load(folder.0.path()).unwrap_err().to_string().contains("it is a folder"));
+    assert!(
+        report
+            .to_string()
+            .contains("this file can't be read: No such file"),
+        "{report}"
+    );
+    assert!(
+        load(folder.0.path())
+            .unwrap_err()
+            .to_string()
+            .contains("it is a folder")
+    );
 }
 
 #[test]
@@ -191,7 +274,9 @@ fn text_that_is_not_utf8_names_the_byte() {
 #[test]
 fn pipe_that_a_glob_finds_is_refused_and_not_waited_for() {
     let folder = Folder::new(MAIN, &[("vms.d/b.yaml", &vm("b"))]);
-    let made = std::process::Command::new("mkfifo").arg(folder.path("vms.d/a.yaml")).status();
+    let made = std::process::Command::new("mkfifo")
+        .arg(folder.path("vms.d/a.yaml"))
+        .status();
     assert!(made.unwrap().success());
     folder.assert_found(&[("weir.yaml", 3, 12, "no plain file")]);
 }

@@ -132,9 +132,19 @@ fn assert_sound(text: &str) {
         Err(report) => {
             assert!(!report.diagnostics().is_empty());
             let printed = report.to_string();
-            assert!(printed.contains("= help: ") && !printed.contains("report it"), "{printed}");
-            assert!(printed.chars().all(|c| c == '\n' || !c.is_control()), "{printed:?}");
-            let places: Vec<_> = report.diagnostics().iter().map(|d| (d.line(), d.column())).collect();
+            assert!(
+                printed.contains("= help: ") && !printed.contains("report it"),
+                "{printed}"
+            );
+            assert!(
+                printed.chars().all(|c| c == '\n' || !c.is_control()),
+                "{printed:?}"
+            );
+            let places: Vec<_> = report
+                .diagnostics()
+                .iter()
+                .map(|d| (d.line(), d.column()))
+                .collect();
             assert!(places.is_sorted(), "{places:?}");
         }
     }
@@ -143,7 +153,12 @@ fn assert_sound(text: &str) {
 fn assert_checked(topology: &Topology) {
     assert!(!topology.cores.is_empty());
     assert!(topology.run_dir().is_absolute());
-    assert!(topology.networks.iter().all(|network| (68..=9000).contains(&network.mtu)));
+    assert!(
+        topology
+            .networks
+            .iter()
+            .all(|network| (68..=9000).contains(&network.mtu))
+    );
     for (vm, nic) in topology.nics() {
         assert!(!vm.name.is_empty() && !nic.name.is_empty());
         assert!((1..=16).contains(&nic.queues));
@@ -155,10 +170,19 @@ fn assert_checked(topology: &Topology) {
         let _ = topology.network_of(nic);
         match &nic.port {
             PortKind::VhostUser { path, mode, .. } => {
-                assert!(path.is_absolute() && path != Path::new(&topology.control.path) && *mode <= 0o777);
+                assert!(
+                    path.is_absolute()
+                        && path != Path::new(&topology.control.path)
+                        && *mode <= 0o777
+                );
             }
             PortKind::Tap { name } => assert_device(name),
-            PortKind::AfXdp { device, queues, ring, .. } => {
+            PortKind::AfXdp {
+                device,
+                queues,
+                ring,
+                ..
+            } => {
                 assert_device(device);
                 assert!(ring.is_power_of_two() && (512..=32768).contains(ring));
                 assert!(queues.is_none_or(|queues| (1..=64).contains(&queues)));
@@ -169,19 +193,29 @@ fn assert_checked(topology: &Topology) {
     for (uplink_idx, uplink) in topology.uplinks.iter().enumerate() {
         assert_device(&uplink.device);
         assert!(uplink.ring.is_power_of_two() && (512..=32768).contains(&uplink.ring));
-        assert!(topology.networks_on(uplink_idx).all(|(_, network)| network.mtu <= XDP_MTU_MAX));
+        assert!(
+            topology
+                .networks_on(uplink_idx)
+                .all(|(_, network)| network.mtu <= XDP_MTU_MAX)
+        );
     }
 }
 
 fn assert_device(name: &str) {
-    assert!((1..=15).contains(&name.len()) && !name.contains(['/', ' ', ':']), "{name:?}");
+    assert!(
+        (1..=15).contains(&name.len()) && !name.contains(['/', ' ', ':']),
+        "{name:?}"
+    );
 }
 
 #[test]
 fn everything_is_understood_but_not_all_supported() {
     let report = parse(EVERYTHING, "weir.yaml").unwrap_err();
     let not_yet = |message: &str| message.contains("not supported by this version");
-    let (not_yet, others): (Vec<_>, Vec<_>) = report.diagnostics().iter().partition(|d| not_yet(d.message()));
+    let (not_yet, others): (Vec<_>, Vec<_>) = report
+        .diagnostics()
+        .iter()
+        .partition(|d| not_yet(d.message()));
     assert_eq!(not_yet.len(), 3, "{report}");
     assert_eq!(others.len(), 1, "{report}"); // a text can't include
 }
@@ -197,7 +231,12 @@ fn every_prefix_is_survived() {
 fn every_line_left_out_or_indented_is_survived() {
     let lines: Vec<_> = EVERYTHING.lines().collect();
     for idx in 0..lines.len() {
-        let without: Vec<_> = lines.iter().enumerate().filter(|(i, _)| *i != idx).map(|(_, line)| *line).collect();
+        let without: Vec<_> = lines
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != idx)
+            .map(|(_, line)| *line)
+            .collect();
         assert_sound(&without.join("\n"));
         let mut indented: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
         indented[idx].insert_str(0, "  ");

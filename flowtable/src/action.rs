@@ -11,7 +11,8 @@ pub enum Action {
     Flood(NetworkId),
     /// To nobody, and counted under this reason.
     Drop(DropReason),
-    /// To nobody: the rules of the port it was for don't let it come there. Counted as [`DropReason::Denied`].
+    /// To nobody: the rules of the port it was for don't let it come there. Counted as
+    /// [`DropReason::Denied`].
     Refused(PortId),
 }
 
@@ -42,7 +43,8 @@ impl Action {
 
 macro_rules! reasons {
     ($($name:ident $text:literal $sentence:literal;)*) => {
-        /// Why a frame was dropped. Each has one counter per port; see [`DropReason::text`] for its name on the outside.
+        /// Why a frame was dropped. Each has one counter per port; see [`DropReason::text`] for its
+        /// name on the outside.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum DropReason { $(#[doc = $sentence] $name),* }
@@ -67,26 +69,38 @@ macro_rules! reasons {
 }
 
 reasons! {
-    BadChain "bad-chain" "The guest's descriptor chain broke VIRTIO's rules; it was given back unread.";
-    BadOffload "bad-offload" "The virtio-net header asked for something that was not negotiated, or made no sense.";
+    BadChain "bad-chain" "The guest's descriptor chain broke VIRTIO's rules; it was given back \
+        unread.";
+    BadOffload "bad-offload" "The virtio-net header asked for something that was not negotiated, \
+        or made no sense.";
     Runt "runt" "The frame was shorter than an Ethernet header.";
-    TooBig "too-big" "The frame was longer than the network's MTU allows, or than the receiver's buffers.";
-    LinkLocal "link-local" "The destination was one of 01:80:C2:00:00:0x, which a bridge never forwards.";
+    TooBig "too-big" "The frame was longer than the network's MTU allows, or than the receiver's \
+        buffers.";
+    LinkLocal "link-local" "The destination was one of 01:80:C2:00:00:0x, which a bridge never \
+        forwards.";
     BadSource "bad-source" "The source address was zero or a group address.";
     Spoofed "spoofed" "The source address is not one that this port may send from.";
-    NotLearned "not-learned" "The source address is new, and could not be entered among those that this port may send from; the next frame tries again.";
+    NotLearned "not-learned" "The source address is new, and could not be entered among those that \
+        this port may send from; the next frame tries again.";
     Tagged "tagged" "The guest sent a VLAN tag into a network that carries none.";
-    Denied "denied" "The rules of the NIC that sent it, or of the one it was for, don't let it pass.";
-    UnknownVlan "unknown-vlan" "The frame's VLAN, or its lack of a tag, belongs to no network of the uplink it came in by.";
+    Denied "denied" "The rules of the NIC that sent it, or of the one it was for, don't let it \
+        pass.";
+    UnknownVlan "unknown-vlan" "The frame's VLAN, or its lack of a tag, belongs to no network of \
+        the uplink it came in by.";
     SamePort "same-port" "The destination is behind the port that the frame came from.";
     NoDestination "no-destination" "Nobody else is in the network, or nobody of them is connected.";
     PortDown "port-down" "The destination's port is not connected.";
-    ReceiverFull "receiver-full" "The receiver left no buffers, for longer than frames behind this one could be held back.";
-    UplinkFull "uplink-full" "The uplink's transmit ring was full, for longer than frames behind this one could be held back.";
+    ReceiverFull "receiver-full" "The receiver left no buffers, for longer than frames behind this \
+        one could be held back.";
+    UplinkFull "uplink-full" "The uplink's transmit ring was full, for longer than frames behind \
+        this one could be held back.";
     Limit "limit" "The VM it was for was being sent more than its limit allows.";
-    ReceiverStalled "receiver-stalled" "The receiver has added no buffers for a second; until it adds one, what is sent to it is dropped.";
-    ReceiverLocked "receiver-locked" "Another core held the receiver's queue for longer than a burst takes, since it was preempted.";
-    FloodLimit "flood-limit" "The floods of the port that it came from had made all the copies that they may make in a second.";
+    ReceiverStalled "receiver-stalled" "The receiver has added no buffers for a second; until it \
+        adds one, what is sent to it is dropped.";
+    ReceiverLocked "receiver-locked" "Another core held the receiver's queue for longer than a \
+        burst takes, since it was preempted.";
+    FloodLimit "flood-limit" "The floods of the port that it came from had made all the copies \
+        that they may make in a second.";
     QueueDisabled "queue-disabled" "The guest sent it by a queue that it had disabled.";
 }
 
@@ -125,7 +139,8 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_name_and_place() {
-        let names: std::collections::HashSet<_> = DropReason::ALL.iter().map(|r| r.text()).collect();
+        let names: std::collections::HashSet<_> =
+            DropReason::ALL.iter().map(|r| r.text()).collect();
         assert_eq!(names.len(), DropReason::COUNT);
         for (place, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), place);

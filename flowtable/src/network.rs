@@ -1,4 +1,5 @@
-//! Broadcast domains, and what a port may send into one. Immutable values: control builds new ones and hands them over.
+//! Broadcast domains, and what a port may send into one. Immutable values: control builds new ones
+//! and hands them over.
 
 use crate::action::{Action, DropReason};
 use crate::ids::{NetworkId, PortId, TrunkId};
@@ -18,11 +19,14 @@ pub struct Network {
     pub members: Vec<PortId>,
     /// Longest Ethernet frame without FCS and without tag, in bytes: MTU and 14.
     pub frame_max: u32,
-    /// Whether guests' own VLAN tags pass. They do where no wire carries a tag that could be imitated.
+    /// Whether guests' own VLAN tags pass. They do where no wire carries a tag that could be
+    /// imitated.
     pub passes_tags: bool,
-    /// What the rules of its members for what comes to them depend upon; see [`Networks::with_policies`].
+    /// What the rules of its members for what comes to them depend upon; see
+    /// [`Networks::with_policies`].
     pub fields: KeyFields,
-    /// Number of the last change of its members or of their rules: what was decided at an earlier one is stale.
+    /// Number of the last change of its members or of their rules: what was decided at an earlier
+    /// one is stale.
     pub generation: u32,
     /// The way to the wire, if there is one: the only member that may be a trunk.
     pub uplink: Option<Exit>,
@@ -33,7 +37,8 @@ pub struct Network {
 pub struct Exit {
     /// The uplink, which is among the network's members too.
     pub port: PortId,
-    /// The tag that they carry out there; those that come in by the uplink's trunk have it taken off.
+    /// The tag that they carry out there; those that come in by the uplink's trunk have it taken
+    /// off.
     pub vlan: Option<u16>,
 }
 
@@ -42,7 +47,8 @@ pub struct Exit {
 pub struct Trunk(Box<[NetworkId; VLANS]>);
 
 impl Trunk {
-    /// From all networks of an uplink and the VLAN id (1 to 4094) of each; `None` for the one whose frames carry no tag.
+    /// From all networks of an uplink and the VLAN id (1 to 4094) of each; `None` for the one whose
+    /// frames carry no tag.
     pub fn new(networks: impl IntoIterator<Item = (Option<u16>, NetworkId)>) -> Self {
         let mut places = Box::new([NOWHERE; VLANS]);
         for (vlan, network) in networks {
@@ -51,7 +57,8 @@ impl Trunk {
         Self(places)
     }
 
-    /// The network of a frame whose outer tag has this VLAN id. 0: it has no tag, or one that says its priority alone.
+    /// The network of a frame whose outer tag has this VLAN id. 0: it has no tag, or one that says
+    /// its priority alone.
     #[inline(always)]
     pub fn network(&self, vlan: u16) -> Option<NetworkId> {
         let network = self.0[usize::from(vlan) % VLANS];
@@ -61,8 +68,12 @@ impl Trunk {
 
 impl std::fmt::Debug for Trunk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let carried = (0..).zip(self.0.iter()).filter(|&(_, &network)| network != NOWHERE);
-        f.debug_map().entries(carried.map(|(vlan, network): (u16, _)| (vlan, network))).finish()
+        let carried = (0..)
+            .zip(self.0.iter())
+            .filter(|&(_, &network)| network != NOWHERE);
+        f.debug_map()
+            .entries(carried.map(|(vlan, network): (u16, _)| (vlan, network)))
+            .finish()
     }
 }
 
@@ -97,8 +108,8 @@ impl Networks {
         self.trunks.get(usize::from(trunk))?.network(vlan)
     }
 
-    /// The same networks with these rules, by port. Networks of which a member's rules are other ones than before, get
-    /// `generation`: a number that no change had before.
+    /// The same networks with these rules, by port. Networks of which a member's rules are other
+    /// ones than before, get `generation`: a number that no change had before.
     #[must_use]
     pub fn with_policies(mut self, policies: Vec<Option<Arc<Policy>>>, generation: u32) -> Self {
         let before = std::mem::replace(&mut self.policies, policies);
@@ -107,7 +118,8 @@ impl Networks {
             network.fields = KeyFields::NONE;
             for &port in &network.members {
                 let policy = policy_of(policies, port);
-                network.fields = network.fields | policy.map_or(KeyFields::NONE, |p| p.fields(Direction::ToVm));
+                network.fields =
+                    network.fields | policy.map_or(KeyFields::NONE, |p| p.fields(Direction::ToVm));
                 if policy != policy_of(&before, port) {
                     network.generation = generation;
                 }
@@ -125,12 +137,15 @@ impl Networks {
     /// What the rules that a frame of this port may meet depend upon.
     #[inline(always)]
     pub fn key_fields(&self, from: PortId, network: NetworkId) -> KeyFields {
-        let own = self.policy(from).map_or(KeyFields::NONE, |policy| policy.fields(Direction::FromVm));
+        let own = self
+            .policy(from)
+            .map_or(KeyFields::NONE, |policy| policy.fields(Direction::FromVm));
         own | self.network(network).fields
     }
 
-    /// What becomes of a frame that would be sent on: the sender's rules are asked, then those of the port it goes to. Of a
-    /// flood the sender's alone: each copy is asked for by [`Networks::may_reach`].
+    /// What becomes of a frame that would be sent on: the sender's rules are asked, then those of
+    /// the port it goes to. Of a flood the sender's alone: each copy is asked for by
+    /// [`Networks::may_reach`].
     pub fn judge(&self, from: PortId, action: Action, tuple: &Tuple) -> Action {
         if matches!(action, Action::Drop(_) | Action::Refused(_)) {
             return action;
@@ -145,7 +160,8 @@ impl Networks {
 
     /// Whether a port's rules let a frame come to it.
     pub fn may_reach(&self, to: PortId, tuple: &Tuple) -> bool {
-        self.policy(to).is_none_or(|policy| policy.decide(Direction::ToVm, tuple) == Verdict::Allow)
+        self.policy(to)
+            .is_none_or(|policy| policy.decide(Direction::ToVm, tuple) == Verdict::Allow)
     }
 }
 
@@ -187,7 +203,8 @@ pub struct Ingress {
     pub trunk: Option<TrunkId>,
     /// Which addresses it may send from.
     pub source: SourcePolicy,
-    /// Changes whenever anything above does, or what the trunk carries, so that remembered decisions of before are stale.
+    /// Changes whenever anything above does, or what the trunk carries, so that remembered
+    /// decisions of before are stale.
     pub generation: u32,
 }
 
@@ -197,43 +214,85 @@ mod tests {
     use crate::rules::policy::{Proto, Rule};
 
     fn deny(direction: Direction) -> Option<Arc<Policy>> {
-        let rule = Rule { direction, verdict: Verdict::Deny, proto: Proto::Arp, cidr: None, numbers: Vec::new() };
+        let rule = Rule {
+            direction,
+            verdict: Verdict::Deny,
+            proto: Proto::Arp,
+            cidr: None,
+            numbers: Vec::new(),
+        };
         Some(Arc::new(Policy::new(&[rule])))
     }
 
     fn networks() -> Networks {
-        let network = |members: &[PortId]| Network { members: members.to_vec(), ..Network::default() };
-        Networks { networks: vec![network(&[0, 1]), network(&[2, 3])], ..Networks::default() }
+        let network = |members: &[PortId]| Network {
+            members: members.to_vec(),
+            ..Network::default()
+        };
+        Networks {
+            networks: vec![network(&[0, 1]), network(&[2, 3])],
+            ..Networks::default()
+        }
     }
 
     #[test]
     fn keys_hold_what_rules_of_the_sender_and_of_all_it_may_reach_ask_for() {
-        let networks = networks().with_policies(vec![deny(Direction::FromVm), None, None, deny(Direction::ToVm)], 1);
+        let networks = networks().with_policies(
+            vec![deny(Direction::FromVm), None, None, deny(Direction::ToVm)],
+            1,
+        );
         let is_needed = |from, network| !networks.key_fields(from, network).is_none();
-        assert_eq!([is_needed(0, 0), is_needed(1, 0), is_needed(2, 1), is_needed(9, 1)], [true, false, true, true]);
+        assert_eq!(
+            [
+                is_needed(0, 0),
+                is_needed(1, 0),
+                is_needed(2, 1),
+                is_needed(9, 1)
+            ],
+            [true, false, true, true]
+        );
     }
 
     #[test]
     fn change_of_rules_is_noted_where_it_counts_and_nowhere_else() {
         let first = networks().with_policies(vec![deny(Direction::ToVm)], 1);
-        let generations = |networks: &Networks| [networks.networks[0].generation, networks.networks[1].generation];
+        let generations = |networks: &Networks| {
+            [
+                networks.networks[0].generation,
+                networks.networks[1].generation,
+            ]
+        };
         assert_eq!(generations(&first), [1, 0]);
-        let same = first.clone().with_policies(vec![deny(Direction::ToVm), None], 2);
-        assert_eq!(generations(&same), [1, 0], "the same rules, though another value");
-        let other = same.with_policies(vec![deny(Direction::ToVm), None, deny(Direction::FromVm)], 3);
+        let same = first
+            .clone()
+            .with_policies(vec![deny(Direction::ToVm), None], 2);
+        assert_eq!(
+            generations(&same),
+            [1, 0],
+            "the same rules, though another value"
+        );
+        let other = same.with_policies(
+            vec![deny(Direction::ToVm), None, deny(Direction::FromVm)],
+            3,
+        );
         assert_eq!(generations(&other), [1, 3]);
         assert_eq!(generations(&other.with_policies(Vec::new(), 4)), [4, 4]);
     }
 
     #[test]
     fn trunk_leads_each_vlan_to_its_network_and_others_nowhere() {
-        let networks =
-            Networks { trunks: vec![Trunk::new([(Some(100), 3), (None, 0), (Some(4094), 7)])], ..Networks::default() };
+        let networks = Networks {
+            trunks: vec![Trunk::new([(Some(100), 3), (None, 0), (Some(4094), 7)])],
+            ..Networks::default()
+        };
         assert_eq!(networks.of_vlan(0, 100), Some(3));
         assert_eq!(networks.of_vlan(0, 0), Some(0));
         assert_eq!(networks.of_vlan(0, 4094), Some(7));
         assert_eq!(networks.of_vlan(0, 99), None);
         assert_eq!(networks.of_vlan(1, 100), None, "there is no such trunk");
-        assert_eq!(format!("{:?}", networks.trunks[0]), "{0: 0, 100: 3, 4094: 7}");
+        assert_eq!(
+            format!("{:?}", networks.trunks[0]),
+            "{0: 0, 100: 3, 4094: 7}"
+        );
     }
 }

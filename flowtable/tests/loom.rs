@@ -1,5 +1,5 @@
-//! Every interleaving of small programs over the lock-free parts, and every value that their loads may return. Only under
-//! `--cfg loom`: see `fuzz/loom`.
+//! Every interleaving of small programs over the lock-free parts, and every value that their loads
+//! may return. Only under `--cfg loom`: see `fuzz/loom`.
 #![cfg(loom)]
 #![allow(missing_docs)]
 
@@ -17,7 +17,8 @@ mod flows;
 
 const ANY: u32 = u32::MAX;
 
-/// More switches from one thread to another than a mistake has ever needed; without a bound the longer ones take hours.
+/// More switches from one thread to another than a mistake has ever needed; without a bound the
+/// longer ones take hours.
 fn check(program: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
@@ -47,7 +48,9 @@ fn rival() -> [u8; 6] {
     static FOUND: Mutex<Option<[u8; 6]>> = Mutex::new(None);
     loom::model(|| {
         let first = learn(&table(), mac(1), 1);
-        let rival = (2..).map(mac).find(|&other| learn(&table(), other, 1) == first);
+        let rival = (2..)
+            .map(mac)
+            .find(|&other| learn(&table(), other, 1) == first);
         *FOUND.lock().unwrap() = rival;
     });
     FOUND.lock().unwrap().expect("there are only four slots")
@@ -60,7 +63,9 @@ fn fillers() -> Vec<[u8; 6]> {
     model.max_branches = 10_000;
     model.check(|| {
         let table = table();
-        let found = (20..60).map(mac).filter(|&mac| matches!(learn(&table, mac, 1), Learned::Yes(_)));
+        let found = (20..60)
+            .map(mac)
+            .filter(|&mac| matches!(learn(&table, mac, 1), Learned::Yes(_)));
         *FOUND.lock().unwrap() = found.collect();
     });
     let found = FOUND.lock().unwrap().clone();
@@ -106,9 +111,15 @@ fn reader_of_the_address_in_between_sees_it_or_nothing() {
             })
         };
         let found = find(&table, b);
-        assert!(matches!(found.map(|found| found.port), None | Some(2)), "B behind {found:?}");
+        assert!(
+            matches!(found.map(|found| found.port), None | Some(2)),
+            "B behind {found:?}"
+        );
         writer.join().unwrap();
-        assert!(found.is_none_or(|found| !table.holds(found.entry)), "what rested on B holds for A");
+        assert!(
+            found.is_none_or(|found| !table.holds(found.entry)),
+            "what rested on B holds for A"
+        );
     });
 }
 
@@ -122,9 +133,18 @@ fn move_is_seen_by_whoever_sees_the_new_epoch() {
             let table = table.clone();
             thread::spawn(move || assert!(table.move_to(found, 2, Kind::Learned, ANY, 0)))
         };
-        let (epoch, now) = (table.epoch(0), find(&table, mac(1)).expect("a move takes nothing away"));
-        assert!(epoch == before || now.port == 2, "the new epoch, and the old port");
-        assert!(epoch == before || !table.holds(found.entry), "the new epoch, and the old entry holds");
+        let (epoch, now) = (
+            table.epoch(0),
+            find(&table, mac(1)).expect("a move takes nothing away"),
+        );
+        assert!(
+            epoch == before || now.port == 2,
+            "the new epoch, and the old port"
+        );
+        assert!(
+            epoch == before || !table.holds(found.entry),
+            "the new epoch, and the old entry holds"
+        );
         mover.join().unwrap();
         assert!(table.epoch(0) != before && !table.holds(found.entry));
     });
@@ -143,7 +163,10 @@ fn of_two_movers_one_wins_and_the_ports_count_right() {
         let first = table.move_to(found, 3, Kind::Learned, ANY, 0);
         let second = mover.join().unwrap();
         assert!(first != second);
-        assert_eq!(find(&table, mac(1)).unwrap().port, if first { 3 } else { 2 });
+        assert_eq!(
+            find(&table, mac(1)).unwrap().port,
+            if first { 3 } else { 2 }
+        );
         assert_counts_are_right(&table);
     });
 }
@@ -161,7 +184,10 @@ fn address_that_moves_while_its_port_is_forgotten_goes_or_stays_whole() {
         let n_gone = table.forget_port(1);
         let moved = mover.join().unwrap();
         assert_eq!(n_gone, usize::from(!moved));
-        assert_eq!(find(&table, mac(1)).map(|found| found.port), moved.then_some(2));
+        assert_eq!(
+            find(&table, mac(1)).map(|found| found.port),
+            moved.then_some(2)
+        );
         assert_counts_are_right(&table);
     });
 }
@@ -175,7 +201,14 @@ fn address_learned_by_two_cores_at_once_is_there_once() {
             thread::spawn(move || learn(&table, mac(1), 2))
         };
         let learned = [learn(&table, mac(1), 1), other.join().unwrap()];
-        assert_eq!(learned.iter().filter(|learned| matches!(learned, Learned::Yes(_))).count(), 1, "{learned:?}");
+        assert_eq!(
+            learned
+                .iter()
+                .filter(|learned| matches!(learned, Learned::Yes(_)))
+                .count(),
+            1,
+            "{learned:?}"
+        );
         assert_eq!(table.rows().len(), 1);
         assert_counts_are_right(&table);
     });
@@ -194,7 +227,10 @@ fn absence_that_was_seen_ends_when_the_address_is_seen() {
         if let Ok(entry) = absent {
             assert!(!is_known || find(&table, mac(1)).is_some());
             learner.join().unwrap();
-            assert!(!table.holds(entry), "what was decided without the address holds, and it is there");
+            assert!(
+                !table.holds(entry),
+                "what was decided without the address holds, and it is there"
+            );
         }
     });
 }
@@ -207,7 +243,10 @@ fn address_that_gives_way_is_never_taken_for_the_one_in_its_place() {
         for &other in &others {
             learn(&table, other, 1);
         }
-        let before: Vec<_> = others.iter().map(|&mac| (mac, find(&table, mac).unwrap())).collect();
+        let before: Vec<_> = others
+            .iter()
+            .map(|&mac| (mac, find(&table, mac).unwrap()))
+            .collect();
         let learner = {
             let table = table.clone();
             thread::spawn(move || {
@@ -215,13 +254,19 @@ fn address_that_gives_way_is_never_taken_for_the_one_in_its_place() {
                 assert!(matches!(learned, Learned::Yes(_)), "{learned:?}");
             })
         };
-        let gone = before.iter().filter(|(mac, was)| find(&table, *mac).is_none_or(|found| found != *was)).count();
+        let gone = before
+            .iter()
+            .filter(|(mac, was)| find(&table, *mac).is_none_or(|found| found != *was))
+            .count();
         assert!(gone <= 1, "of four {gone} gave way to one");
         let found = find(&table, mac(1)).map(|found| found.port);
         assert!(matches!(found, None | Some(2)), "behind {found:?}");
         learner.join().unwrap();
         assert_eq!(find(&table, mac(1)).map(|found| found.port), Some(2));
-        let stale = before.iter().filter(|(_, was)| !table.holds(was.entry)).count();
+        let stale = before
+            .iter()
+            .filter(|(_, was)| !table.holds(was.entry))
+            .count();
         assert_eq!((stale, table.n_addresses(1), table.rows().len()), (1, 3, 4));
     });
 }
@@ -238,10 +283,16 @@ fn of_two_cores_that_learn_where_there_is_no_room_each_takes_a_place_of_its_own(
             let table = table.clone();
             thread::spawn(move || table.learn(0, mac(1), 2, Kind::Counted, ANY, 0))
         };
-        let learned = [table.learn(0, mac(2), 3, Kind::Counted, ANY, 0), learner.join().unwrap()];
+        let learned = [
+            table.learn(0, mac(2), 3, Kind::Counted, ANY, 0),
+            learner.join().unwrap(),
+        ];
         for (learned, mac, port) in [(learned[0], mac(2), 3), (learned[1], mac(1), 2)] {
             let is_there = matches!(learned, Learned::Yes(_));
-            assert_eq!(find(&table, mac).map(|found| found.port), is_there.then_some(port));
+            assert_eq!(
+                find(&table, mac).map(|found| found.port),
+                is_there.then_some(port)
+            );
         }
         assert_eq!(table.rows().len(), 4);
         assert_counts_are_right(&table);
@@ -262,7 +313,8 @@ fn of_two_addresses_that_a_port_sends_from_on_two_cores_one_is_its_own() {
     });
 }
 
-/// The holder sends by what it remembers as long as that holds, or asks and is heard: a claim that began before is over then.
+/// The holder sends by what it remembers as long as that holds, or asks and is heard: a claim that
+/// began before is over then.
 #[test]
 fn holder_that_sends_once_it_was_claimed_from_is_heard() {
     const SECOND: u32 = 954;
@@ -288,7 +340,13 @@ fn holder_that_sends_once_it_was_claimed_from_is_heard() {
 #[test]
 fn address_is_its_owners_again_when_that_has_started_whoever_was_sending_it_away() {
     use flowtable::{Ingress, SourcePolicy};
-    let owner = Ingress { port: 1, network: 0, trunk: None, source: SourcePolicy::Sticky, generation: 1 };
+    let owner = Ingress {
+        port: 1,
+        network: 0,
+        trunk: None,
+        source: SourcePolicy::Sticky,
+        generation: 1,
+    };
     check(move || {
         let table = Arc::new(table());
         assert!(table.pin(1, 0, mac(1)));
@@ -297,7 +355,9 @@ fn address_is_its_owners_again_when_that_has_started_whoever_was_sending_it_away
         let wire = {
             let table = table.clone();
             thread::spawn(move || {
-                let Some(found) = find(&table, mac(1)) else { return };
+                let Some(found) = find(&table, mac(1)) else {
+                    return;
+                };
                 if found.port == 1 && table.is_resting(1) {
                     table.send_away(found, 2, 0);
                 }
@@ -306,7 +366,10 @@ fn address_is_its_owners_again_when_that_has_started_whoever_was_sending_it_away
         table.start(&owner, 0);
         wire.join().unwrap();
         let found = find(&table, mac(1)).unwrap();
-        assert_eq!((found.port, found.kind, found.is_away), (1, Kind::Sticky, false));
+        assert_eq!(
+            (found.port, found.kind, found.is_away),
+            (1, Kind::Sticky, false)
+        );
         assert_eq!((table.n_addresses(1), table.n_addresses(2)), (1, 0));
     });
 }
@@ -318,25 +381,34 @@ fn assert_counts_are_right(table: &MacTable) {
     });
     for port in 1..4 {
         let learned = table.learn(0, mac(9), port, Kind::Learned, 1, 0);
-        assert!(matches!(learned, Learned::Yes(_)), "port {port} is counted wrongly: {learned:?}");
+        assert!(
+            matches!(learned, Learned::Yes(_)),
+            "port {port} is counted wrongly: {learned:?}"
+        );
         table.forget_port(port);
     }
 }
 
-/// A value that control replaces while a core looks at it. Which of the two it is now stands in `current`.
+/// A value that control replaces while a core looks at it. Which of the two it is now stands in
+/// `current`.
 struct Shared {
     quiet: Quiet,
     current: AtomicUsize,
     values: [UnsafeCell<()>; 2],
 }
 
-// SAFETY: the cells hold nothing; loom notes who looks at them and who frees them, and reports both at once as a race.
+// SAFETY: the cells hold nothing; loom notes who looks at them and who frees them, and reports both
+// at once as a race.
 unsafe impl Sync for Shared {}
 
 impl Shared {
     fn new() -> Arc<Self> {
         let values = [UnsafeCell::new(()), UnsafeCell::new(())];
-        Arc::new(Self { quiet: Quiet::new(1), current: AtomicUsize::new(0), values })
+        Arc::new(Self {
+            quiet: Quiet::new(1),
+            current: AtomicUsize::new(0),
+            values,
+        })
     }
 
     /// Core: a turn, in which it looks at the value twice.

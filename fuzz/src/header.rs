@@ -1,13 +1,14 @@
-//! Headers and decisions. Bytes behind a frame's end are left over from earlier frames: they must never count. And what
-//! was remembered must never be answered otherwise than the whole question would be.
+//! Headers and decisions. Bytes behind a frame's end are left over from earlier frames: they must
+//! never count. And what was remembered must never be answered otherwise than the whole question
+//! would be.
 
 use crate::input::Input;
 use crate::rules;
-use flowtable::wire::header::symmetric_hash;
 use flowtable::lookup::decide::BURST_MAX;
+use flowtable::wire::header::symmetric_hash;
 use flowtable::{
-    Action, DropReason, FlowTable, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network, Networks, Policy,
-    SourcePolicy, Trunk,
+    Action, DropReason, FlowTable, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network,
+    Networks, Policy, SourcePolicy, Trunk,
 };
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ const UPLINK: u16 = 6;
 const BURSTS_MAX: usize = 64;
 const ETHERNET_LEN: usize = 14;
 
-/// The same switch three times: one sees zeros behind each frame, one something else, one remembers next to nothing.
+/// The same switch three times: one sees zeros behind each frame, one something else, one remembers
+/// next to nothing.
 struct Switch {
     lookup: Lookup,
     macs: Arc<MacTable>,
@@ -33,10 +35,16 @@ struct Rules {
 impl Rules {
     /// Other rules for all ports, in force with the next burst.
     fn change(&mut self, input: &mut Input<'_>, switches: &mut [Switch; 3]) {
-        self.policies = (0..N_PORTS).map(|_| input.flag().then(|| Arc::new(rules::policy(input)))).collect();
+        self.policies = (0..N_PORTS)
+            .map(|_| input.flag().then(|| Arc::new(rules::policy(input))))
+            .collect();
         self.n_changes += 1;
         for switch in switches {
-            let networks = switch.lookup.networks().clone().with_policies(self.policies.clone(), self.n_changes);
+            let networks = switch
+                .lookup
+                .networks()
+                .clone()
+                .with_policies(self.policies.clone(), self.n_changes);
             switch.lookup.set_networks(Arc::new(networks));
         }
     }
@@ -50,11 +58,22 @@ impl Switch {
             passes_tags,
             ..Network::default()
         };
-        let networks = vec![network(&[0, 1, 2, 3, UPLINK], 1514, false), network(&[4, 5, UPLINK], 9014, true)];
+        let networks = vec![
+            network(&[0, 1, 2, 3, UPLINK], 1514, false),
+            network(&[4, 5, UPLINK], 9014, true),
+        ];
         let trunks = vec![Trunk::new([(Some(1), 0), (None, 1)])];
         let macs = Arc::new(MacTable::new(64, usize::from(N_PORTS), [3, 5]));
         let flows = Arc::new(FlowTable::new(n_flows, usize::from(N_PORTS), [7, 11]));
-        let lookup = Lookup::new(flows, macs.clone(), Arc::new(Networks { networks, trunks, ..Networks::default() }));
+        let lookup = Lookup::new(
+            flows,
+            macs.clone(),
+            Arc::new(Networks {
+                networks,
+                trunks,
+                ..Networks::default()
+            }),
+        );
         Self { lookup, macs }
     }
 }
@@ -63,7 +82,13 @@ impl Switch {
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let mut switches = [Switch::new(1 << 8), Switch::new(1 << 8), Switch::new(1)];
-    let (mut now, mut rules) = (0, Rules { policies: Vec::new(), n_changes: 1 });
+    let (mut now, mut rules) = (
+        0,
+        Rules {
+            policies: Vec::new(),
+            n_changes: 1,
+        },
+    );
     for _ in 0..BURSTS_MAX {
         if input.is_empty() {
             break;
@@ -72,12 +97,16 @@ pub fn run(data: &[u8]) {
             0 => now += u32::from(input.byte()),
             1 => {
                 let age_max = u32::from(input.byte());
-                let n_gone = switches.each_ref().map(|switch| switch.macs.age(now, age_max));
+                let n_gone = switches
+                    .each_ref()
+                    .map(|switch| switch.macs.age(now, age_max));
                 assert!(n_gone.iter().all(|&n| n == n_gone[0]), "{n_gone:?}");
             }
             2 => {
                 let port = u16::from(input.byte()) % N_PORTS;
-                let n_gone = switches.each_ref().map(|switch| switch.macs.forget_port(port));
+                let n_gone = switches
+                    .each_ref()
+                    .map(|switch| switch.macs.forget_port(port));
                 assert!(n_gone.iter().all(|&n| n == n_gone[0]), "{n_gone:?}");
             }
             3 => rules.change(&mut input, &mut switches),
@@ -101,7 +130,12 @@ fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], rules: &Rules, now:
         clean.push(filled_behind(&header, len, 0));
         dirty.push(filled_behind(&header, len, behind));
         for policy in rules.policies.iter().flatten() {
-            rules::check(policy, &clean[clean.len() - 1], &dirty[dirty.len() - 1], len);
+            rules::check(
+                policy,
+                &clean[clean.len() - 1],
+                &dirty[dirty.len() - 1],
+                len,
+            );
         }
         lens.push(u32::try_from(len).expect("a frame's length"));
     }
@@ -110,18 +144,27 @@ fn decide(input: &mut Input<'_>, switches: &mut [Switch; 3], rules: &Rules, now:
     let before = epochs(&switches[0]);
     for (switch, headers) in switches.iter_mut().zip([&clean, &dirty, &clean]) {
         let mut actions = vec![Action::Drop(DropReason::Runt); n];
-        switch.lookup.decide(&from, headers, &lens, &mut actions, now);
+        switch
+            .lookup
+            .decide(&from, headers, &lens, &mut actions, now);
         answers.push(actions);
     }
-    assert_eq!(answers[0], answers[1], "what lay behind the frames counted: {from:?} {lens:?} {clean:02x?}");
-    // A burst that changes the table of addresses may decide by what was true before it; all others may not.
+    assert_eq!(
+        answers[0], answers[1],
+        "what lay behind the frames counted: {from:?} {lens:?} {clean:02x?}"
+    );
+    // A burst that changes the table of addresses may decide by what was true before it; all others
+    // may not.
     let is_settled = n == 1 || epochs(&switches[0]) == before;
     assert!(
         !is_settled || answers[0] == answers[2],
         "what was remembered was wrong: {answers:?} {from:?} {lens:?} {clean:02x?}"
     );
     for (&action, &len) in answers[0].iter().zip(&lens) {
-        assert!(len > 0 || action == Action::Drop(DropReason::Runt), "a refused frame was decided");
+        assert!(
+            len > 0 || action == Action::Drop(DropReason::Runt),
+            "a refused frame was decided"
+        );
         assert!(
             !matches!(action, Action::Unicast(to) | Action::Refused(to) if to == from.port || to >= N_PORTS),
             "{action:?} of {from:?}"
@@ -140,10 +183,17 @@ fn ingress(input: &mut Input<'_>) -> Ingress {
         2 => SourcePolicy::Learn(3),
         _ => SourcePolicy::Any(u32::MAX),
     };
-    Ingress { port, network: port / 4, trunk: (port == UPLINK).then_some(0), source, generation: 1 }
+    Ingress {
+        port,
+        network: port / 4,
+        trunk: (port == UPLINK).then_some(0),
+        source,
+        generation: 1,
+    }
 }
 
-/// Header, length (0: refused before; never between that and an Ethernet header's), and what else may lie behind it.
+/// Header, length (0: refused before; never between that and an Ethernet header's), and what else
+/// may lie behind it.
 fn frame(input: &mut Input<'_>) -> (Header, usize, u8) {
     let mut header = Header::default();
     let shape = input.byte();
@@ -191,8 +241,16 @@ fn check_hash(header: &Header, len: usize, behind: u8) {
         return;
     }
     let hash = symmetric_hash(&filled_behind(header, len, 0), len);
-    assert_eq!(hash, symmetric_hash(&filled_behind(header, len, behind), len), "{len} of {header:02x?}");
+    assert_eq!(
+        hash,
+        symmetric_hash(&filled_behind(header, len, behind), len),
+        "{len} of {header:02x?}"
+    );
     let mut back = filled_behind(header, len, behind);
     back.0[..12].rotate_left(6);
-    assert_eq!(hash, symmetric_hash(&back, len), "the other direction: {len} of {header:02x?}");
+    assert_eq!(
+        hash,
+        symmetric_hash(&back, len),
+        "the other direction: {len} of {header:02x?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Bytes of a fuzzer as a program: short fields, and zeros behind the end, so that every input means something and a
-//! changed byte changes one thing.
+//! Bytes of a fuzzer as a program: short fields, and zeros behind the end, so that every input
+//! means something and a changed byte changes one thing.
 
 /// What is left of the input.
 #[derive(Clone, Copy, Debug)]

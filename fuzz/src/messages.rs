@@ -1,5 +1,6 @@
-//! A front-end's messages, right and wrong, with files, right and wrong. Whatever it says, the daemon comes to an end with
-//! it, has answered in whole messages, and keeps nothing of it: no queue, no memory, no file.
+//! A front-end's messages, right and wrong, with files, right and wrong. Whatever it says, the
+//! daemon comes to an end with it, has answered in whole messages, and keeps nothing of it: no
+//! queue, no memory, no file.
 
 use crate::input::Input;
 use guest::raw::{Message, NEED_REPLY, REPLY, request};
@@ -31,14 +32,19 @@ pub fn run(data: &[u8]) {
     let mut n_messages = 0;
     while !input.is_empty() && n_messages < MESSAGES_MAX {
         let last = message(&mut input, files);
-        let n = if input.byte() == 0xff { usize::from(input.byte()) } else { usize::MAX };
+        let n = if input.byte() == 0xff {
+            usize::from(input.byte())
+        } else {
+            usize::MAX
+        };
         last.send_first(&ours, n).expect("room in a socket");
         n_messages += 1;
     }
     ours.shutdown(Shutdown::Write).expect("an open socket");
     weir::fuzzing::serve(theirs, n_pairs);
     let mut answers = Vec::new();
-    // A connection that was closed with something left unread is reset; what was answered before that can be read.
+    // A connection that was closed with something left unread is reset; what was answered before
+    // that can be read.
     let _ = ours.read_to_end(&mut answers);
     check_answers(&answers, n_messages);
     drop(ours);
@@ -136,9 +142,20 @@ fn body(input: &mut Input<'_>) -> Vec<u8> {
 fn plausible(input: &mut Input<'_>, files: &Files, kind: u8) -> Message {
     use request::*;
     match kind % 20 {
-        0 => Message::new(input.one_of(&[GET_FEATURES, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_MAX_MEM_SLOTS]), &[]),
+        0 => Message::new(
+            input.one_of(&[
+                GET_FEATURES,
+                GET_PROTOCOL_FEATURES,
+                GET_QUEUE_NUM,
+                GET_MAX_MEM_SLOTS,
+            ]),
+            &[],
+        ),
         1 => Message::with_u64(SET_FEATURES, features(input)),
-        2 => Message::with_u64(SET_PROTOCOL_FEATURES, input.one_of(&[0x8009, 0, 8, 1, u64::MAX, 0x8000])),
+        2 => Message::with_u64(
+            SET_PROTOCOL_FEATURES,
+            input.one_of(&[0x8009, 0, 8, 1, u64::MAX, 0x8000]),
+        ),
         3 => Message::new(input.one_of(&[SET_OWNER, RESET_OWNER, RESET_DEVICE]), &[]),
         4..=5 => mem_table(input, files),
         6 => {
@@ -148,7 +165,10 @@ fn plausible(input: &mut Input<'_>, files: &Files, kind: u8) -> Message {
         7 => Message::mem_region(REM_MEM_REG, region(input), None),
         8..=9 => Message::vring(SET_VRING_NUM, queue(input), number(input)),
         10..=11 => {
-            let (index, flags) = (queue(input), if input.byte() > 250 { input.u32() } else { 0 });
+            let (index, flags) = (
+                queue(input),
+                if input.byte() > 250 { input.u32() } else { 0 },
+            );
             let [desc, used, avail] = [place(input), place(input), place(input)];
             let mut message = Message::vring_addr(index, desc, used, avail);
             message.payload[4..8].copy_from_slice(&flags.to_le_bytes());
@@ -157,12 +177,17 @@ fn plausible(input: &mut Input<'_>, files: &Files, kind: u8) -> Message {
         12 => Message::vring(SET_VRING_BASE, queue(input), number(input)),
         13 => Message::vring(GET_VRING_BASE, queue(input), 0),
         14..=16 => {
-            let request = [SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR][usize::from(kind % 20 - 14)];
+            let request =
+                [SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR][usize::from(kind % 20 - 14)];
             let without = input.byte() > 200;
             let word = u64::from(queue(input)) | if without { 0x100 } else { 0 };
             Message::with_u64(request, word).fds((!without).then(|| files.event()))
         }
-        17..=18 => Message::vring(SET_VRING_ENABLE, queue(input), u32::from(input.one_of(&[1u8, 0, 2]))),
+        17..=18 => Message::vring(
+            SET_VRING_ENABLE,
+            queue(input),
+            u32::from(input.one_of(&[1u8, 0, 2])),
+        ),
         _ => Message::with_u64(
             input.one_of(&[SET_LOG_BASE, SEND_RARP, NET_SET_MTU, GET_CONFIG, SET_CONFIG]),
             input.u64(),
@@ -238,8 +263,18 @@ fn mem_table(input: &mut Input<'_>, files: &Files) -> Message {
         0..=199 => 1,
         n => u32::from(n - 200) % 10,
     };
-    let regions: Vec<_> =
-        (0..n).map(|_| (region(input), if input.byte() > 240 { files.any(input) } else { files.memory() })).collect();
+    let regions: Vec<_> = (0..n)
+        .map(|_| {
+            (
+                region(input),
+                if input.byte() > 240 {
+                    files.any(input)
+                } else {
+                    files.memory()
+                },
+            )
+        })
+        .collect();
     let count = if input.byte() > 240 { input.u32() } else { n };
     Message::mem_table(count, &regions)
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tests::Dice;
 
-/// Runs a target over its seeds and over every input that once made it fail (`crashes/TARGET/`, where a file's name says
-/// what was wrong). Gives their number.
+/// Runs a target over its seeds and over every input that once made it fail (`crashes/TARGET/`,
+/// where a file's name says what was wrong). Gives their number.
 pub fn replay(target: &str, run: fn(&[u8])) -> usize {
     let kept = kept(target);
     for path in kept.iter().take(if cfg!(miri) { 6 } else { usize::MAX }) {
@@ -16,13 +16,23 @@ pub fn replay(target: &str, run: fn(&[u8])) -> usize {
     kept.len()
 }
 
-/// Runs a target over `n` inputs made from seeds (`FUZZ_TIMES` as many, if that is set): bytes at random, and kept inputs
-/// with some of their bytes changed.
+/// Runs a target over `n` inputs made from seeds (`FUZZ_TIMES` as many, if that is set): bytes at
+/// random, and kept inputs with some of their bytes changed.
 pub fn random(target: &str, n: usize, run: fn(&[u8])) {
-    let times = std::env::var("FUZZ_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let times = std::env::var("FUZZ_TIMES")
+        .ok()
+        .and_then(|times| times.parse().ok())
+        .unwrap_or(1);
     // An interpreter takes a second for what takes a millisecond.
-    let n = if cfg!(miri) { n.div_ceil(1000) } else { n * times };
-    let kept: Vec<Vec<u8>> = kept(target).iter().filter_map(|path| fs::read(path).ok()).collect();
+    let n = if cfg!(miri) {
+        n.div_ceil(1000)
+    } else {
+        n * times
+    };
+    let kept: Vec<Vec<u8>> = kept(target)
+        .iter()
+        .filter_map(|path| fs::read(path).ok())
+        .collect();
     for seed in 0..n {
         let mut dice = Dice::new(seed as u64 + 1);
         let bytes = if kept.is_empty() || seed % 3 == 0 {
@@ -31,7 +41,11 @@ pub fn random(target: &str, n: usize, run: fn(&[u8])) {
             changed(&kept, &mut dice)
         };
         eprintln!("{target}, input {seed}");
-        run(if cfg!(miri) { &bytes[..bytes.len().min(80)] } else { &bytes });
+        run(if cfg!(miri) {
+            &bytes[..bytes.len().min(80)]
+        } else {
+            &bytes
+        });
     }
 }
 

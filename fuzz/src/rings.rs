@@ -1,10 +1,11 @@
-//! Two guests that write what they like into their memory, while the switch runs or between its turns, beside two that
-//! must not notice. The input is a program: which guests these are, then what they write, send, offer and when the switch
-//! turns.
+//! Two guests that write what they like into their memory, while the switch runs or between its
+//! turns, beside two that must not notice. The input is a program: which guests these are, then
+//! what they write, send, offer and when the switch turns.
 //!
-//! After every turn: each frame taken is in one counter, and no byte of a guest's memory has changed but in its used rings
-//! and in what it had offered for writing. The two others exchange frames that must arrive, whole and in order. At the
-//! end both offenders start over, as after a reset, and must be served as anybody else.
+//! After every turn: each frame taken is in one counter, and no byte of a guest's memory has
+//! changed but in its used rings and in what it had offered for writing. The two others exchange
+//! frames that must arrive, whole and in order. At the end both offenders start over, as after a
+//! reset, and must be served as anybody else.
 
 use crate::input::Input;
 use flowtable::SourcePolicy;
@@ -68,14 +69,21 @@ impl World {
         (0..4).for_each(|port| drop(rig.receive_all(port)));
         let offered = OFFENDERS.map(|g| Offered::new(&rig.guests[g]));
         let before = OFFENDERS.map(|g| Image::of(&rig.guests[g]));
-        Self { rig, offered, before, next_id: 1, n_rxqs }
+        Self {
+            rig,
+            offered,
+            before,
+            next_id: 1,
+            n_rxqs,
+        }
     }
 
     fn operate(&mut self, input: &mut Input<'_>) {
         let what = input.byte();
         let g = usize::from(what >> 7);
         let guest = &mut self.rig.guests[g];
-        let vring = usize::from(what >> 6 & 1) + 2 * (usize::from(what >> 5 & 1) % (guest.n_vrings() / 2));
+        let vring =
+            usize::from(what >> 6 & 1) + 2 * (usize::from(what >> 5 & 1) % (guest.n_vrings() / 2));
         match what & 0x1f {
             0..=4 => self.turn(1 + usize::from(input.byte()) % TURNS_MAX),
             5..=8 => write_descriptor(guest, vring, input),
@@ -98,7 +106,11 @@ impl World {
         for _ in 0..n {
             self.watch();
             let n_frames = self.rig.step();
-            assert!(n_frames <= 32 * self.n_rxqs, "{n_frames} frames in a turn of {} queues", self.n_rxqs);
+            assert!(
+                n_frames <= 32 * self.n_rxqs,
+                "{n_frames} frames in a turn of {} queues",
+                self.n_rxqs
+            );
             self.check();
         }
     }
@@ -118,9 +130,14 @@ impl World {
         }
         let all = [0, 1, 2, 3].map(|port| self.rig.counters(port));
         for (port, counters) in all.iter().enumerate() {
-            assert!(counters.is_balanced(), "port {port} is out of balance: {counters:?}");
+            assert!(
+                counters.is_balanced(),
+                "port {port} is out of balance: {counters:?}"
+            );
         }
-        let (forwarded, sent) = all.iter().fold((0, 0), |(f, s), c| (f + c.forwarded, s + c.tx_frames));
+        let (forwarded, sent) = all
+            .iter()
+            .fold((0, 0), |(f, s), c| (f + c.forwarded, s + c.tx_frames));
         assert_eq!(forwarded, sent, "forwarded and sent differ");
     }
 
@@ -128,13 +145,21 @@ impl World {
     fn canary(&mut self) {
         let (from, to, id) = (CANARIES[0], CANARIES[1], self.next_id);
         self.rig.receive_all(from);
-        assert!(self.rig.guests[usize::from(from)].send(0, &frame(mac(to), mac(from), id, 60)), "buffers are lost");
+        assert!(
+            self.rig.guests[usize::from(from)].send(0, &frame(mac(to), mac(from), id, 60)),
+            "buffers are lost"
+        );
         self.next_id += 1;
         for _ in 0..200 {
             self.turn(1);
             self.rig.receive_all(from);
-            // Nobody else can send from the canary's address; what the offenders send may come before it.
-            let got = self.rig.receive_all(to).into_iter().filter(|bytes| bytes[6..12] == mac(from));
+            // Nobody else can send from the canary's address; what the offenders send may come
+            // before it.
+            let got = self
+                .rig
+                .receive_all(to)
+                .into_iter()
+                .filter(|bytes| bytes[6..12] == mac(from));
             let got: Vec<u64> = got.map(|bytes| id_of(&bytes)).collect();
             if !got.is_empty() {
                 assert_eq!(got, [id], "not the canary that was sent");
@@ -147,7 +172,11 @@ impl World {
     /// A frame for an offender, so that its receive buffers are looked at.
     fn send_to(&mut self, g: usize, input: &mut Input<'_>) {
         let len = 14 + usize::from(input.u16()) % 1400;
-        let to = if input.flag() { ALL } else { mac(u16::try_from(g).expect("0 or 1")) };
+        let to = if input.flag() {
+            ALL
+        } else {
+            mac(u16::try_from(g).expect("0 or 1"))
+        };
         let from = CANARIES[1];
         self.rig.guests[usize::from(from)].send(0, &short_or_whole(to, mac(from), len));
         self.turn(1);
@@ -183,22 +212,39 @@ impl World {
         self.rig.settle();
         (0..4).for_each(|port| drop(self.rig.receive_all(port)));
         assert!(self.rig.guests[0].send(0, &bytes(1, 0, 2)));
-        assert_eq!(self.received_from(1, 0), [bytes(1, 0, 2)], "not served again");
+        assert_eq!(
+            self.received_from(1, 0),
+            [bytes(1, 0, 2)],
+            "not served again"
+        );
         assert!(self.rig.guests[1].send(0, &bytes(0, 1, 3)));
-        assert_eq!(self.received_from(0, 1), [bytes(0, 1, 3)], "receives nothing any more");
+        assert_eq!(
+            self.received_from(0, 1),
+            [bytes(0, 1, 3)],
+            "receives nothing any more"
+        );
         for port in [0, 1] {
-            assert!(self.rig.fleet.stopped(port).is_empty(), "a queue of port {port} is stopped");
+            assert!(
+                self.rig.fleet.stopped(port).is_empty(),
+                "a queue of port {port} is stopped"
+            );
         }
         self.canary();
         self.rig.assert_balanced();
     }
 
-    /// What arrives at a port from one sender. A canary's frames may have waited for room there all the time, and come first.
+    /// What arrives at a port from one sender. A canary's frames may have waited for room there all
+    /// the time, and come first.
     fn received_from(&mut self, port: u16, from: u16) -> Vec<Vec<u8>> {
         let mut got = Vec::new();
         for _ in 0..50 {
             self.rig.settle();
-            got.extend(self.rig.receive_all(port).into_iter().filter(|bytes| bytes[6..12] == mac(from)));
+            got.extend(
+                self.rig
+                    .receive_all(port)
+                    .into_iter()
+                    .filter(|bytes| bytes[6..12] == mac(from)),
+            );
         }
         got
     }
@@ -214,10 +260,18 @@ fn offender(input: &mut Input<'_>) -> Options {
         version_1: has(1),
         mergeable,
         event_idx: has(3),
-        indirect: if has(4) { Indirect::Always } else { Indirect::Off },
+        indirect: if has(4) {
+            Indirect::Always
+        } else {
+            Indirect::Off
+        },
         rx_ring: input.one_of(&[16, 1, 2, 4, 8]),
         tx_ring: input.one_of(&[16, 1, 2, 4, 8]),
-        rx_shape: if mergeable { vec![input.one_of(&[1600, 80, 200])] } else { vec![1600] },
+        rx_shape: if mergeable {
+            vec![input.one_of(&[1600, 80, 200])]
+        } else {
+            vec![1600]
+        },
         tx_frame_bytes: 256,
         checked: false,
         scratch_bytes: SCRATCH_BYTES,
@@ -286,15 +340,36 @@ fn length(input: &mut Input<'_>) -> u32 {
 }
 
 fn descriptor(guest: &GuestDriver, input: &mut Input<'_>) -> Desc {
-    let flags = input.one_of(&[0, WRITE, NEXT, NEXT | WRITE, INDIRECT, INDIRECT | WRITE, INDIRECT | NEXT, 0xffff, 8]);
-    let (addr, len, next) = (address(guest, input), length(input), u16::from(input.byte()));
-    Desc { addr, len, flags, next: if next > 0xf0 { next << 8 } else { next } }
+    let flags = input.one_of(&[
+        0,
+        WRITE,
+        NEXT,
+        NEXT | WRITE,
+        INDIRECT,
+        INDIRECT | WRITE,
+        INDIRECT | NEXT,
+        0xffff,
+        8,
+    ]);
+    let (addr, len, next) = (
+        address(guest, input),
+        length(input),
+        u16::from(input.byte()),
+    );
+    Desc {
+        addr,
+        len,
+        flags,
+        next: if next > 0xf0 { next << 8 } else { next },
+    }
 }
 
 fn write_descriptor(guest: &GuestDriver, vring: usize, input: &mut Input<'_>) {
     let id = u64::from(u16::from(input.byte()) % guest.vring_size(vring));
     let bytes = descriptor(guest, input).to_bytes();
-    guest.memory().write(guest.vring_gpa(vring).desc + 16 * id, &bytes);
+    guest
+        .memory()
+        .write(guest.vring_gpa(vring).desc + 16 * id, &bytes);
 }
 
 /// Up to eight entries somewhere in the scratch memory.
@@ -302,7 +377,10 @@ fn write_table(guest: &GuestDriver, input: &mut Input<'_>) {
     let at = u64::from(input.byte()) * 16;
     for entry in 0..1 + u64::from(input.byte()) % 8 {
         let bytes = descriptor(guest, input).to_bytes();
-        guest.memory().write(guest.scratch() + (at + 16 * entry) % (SCRATCH_BYTES - 16), &bytes);
+        guest.memory().write(
+            guest.scratch() + (at + 16 * entry) % (SCRATCH_BYTES - 16),
+            &bytes,
+        );
     }
 }
 
@@ -310,14 +388,24 @@ fn write_table(guest: &GuestDriver, input: &mut Input<'_>) {
 fn offer_heads(guest: &GuestDriver, vring: usize, input: &mut Input<'_>) {
     for _ in 0..1 + input.byte() % 8 {
         let head = input.byte();
-        offer(guest, vring, if head == 0xff { input.u16() } else { u16::from(head) % guest.vring_size(vring) });
+        offer(
+            guest,
+            vring,
+            if head == 0xff {
+                input.u16()
+            } else {
+                u16::from(head) % guest.vring_size(vring)
+            },
+        );
     }
 }
 
 fn offer(guest: &GuestDriver, vring: usize, head: u16) {
     let (avail, size) = (guest.vring_gpa(vring).avail, guest.vring_size(vring));
     let idx = guest.memory().load_u16(avail + 2);
-    guest.memory().store_u16(avail + 4 + 2 * u64::from(idx % size), head);
+    guest
+        .memory()
+        .store_u16(avail + 4 + 2 * u64::from(idx % size), head);
     guest.memory().store_u16(avail + 2, idx.wrapping_add(1));
 }
 
@@ -329,7 +417,12 @@ fn store_index(guest: &GuestDriver, vring: usize, input: &mut Input<'_>) {
 
 fn store_event(guest: &GuestDriver, vring: usize, input: &mut Input<'_>) {
     let (ring, size) = (guest.vring_gpa(vring), u64::from(guest.vring_size(vring)));
-    let at = [ring.avail, ring.avail + 4 + 2 * size, ring.used, ring.used + 4 + 8 * size];
+    let at = [
+        ring.avail,
+        ring.avail + 4 + 2 * size,
+        ring.used,
+        ring.used + 4 + 8 * size,
+    ];
     guest.memory().store_u16(input.one_of(&at), input.u16());
 }
 
@@ -339,30 +432,74 @@ fn poke(guest: &GuestDriver, input: &mut Input<'_>) {
     let region = regions[usize::from(input.byte()) % regions.len()].spec();
     let at = u64::from(input.u16()) % region.len;
     let n = (1 + u64::from(input.byte()) % 16).min(region.len - at);
-    guest.memory().write(region.gpa + at, input.take(usize::try_from(n).expect("small")));
+    guest.memory().write(
+        region.gpa + at,
+        input.take(usize::try_from(n).expect("small")),
+    );
 }
 
 /// A frame that is switched, in one or two descriptors.
 fn offer_frame(guest: &GuestDriver, vring: usize, input: &mut Input<'_>) {
-    let station = |n: u8| if n & 0x80 != 0 { ALL } else { mac(u16::from(n & 15)) };
-    let (dst, src, len) = (station(input.byte()), station(input.byte() & 0x7f), 14 + u64::from(input.u16()) % 1400);
+    let station = |n: u8| {
+        if n & 0x80 != 0 {
+            ALL
+        } else {
+            mac(u16::from(n & 15))
+        }
+    };
+    let (dst, src, len) = (
+        station(input.byte()),
+        station(input.byte() & 0x7f),
+        14 + u64::from(input.u16()) % 1400,
+    );
     let at = guest.scratch() + u64::from(input.byte()) * 16;
     let header = vec![0; guest.options().header_bytes()];
-    let bytes = [header, short_or_whole(dst, src, usize::try_from(len).expect("small"))].concat();
+    let bytes = [
+        header,
+        short_or_whole(dst, src, usize::try_from(len).expect("small")),
+    ]
+    .concat();
     guest.memory().write(at, &bytes);
     let size = guest.vring_size(vring);
     let (head, cut) = (u16::from(input.byte()) % size, u64::from(input.byte()));
     let desc = |id: u16, entry: Desc| {
-        guest.memory().write(guest.vring_gpa(vring).desc + 16 * u64::from(id), &entry.to_bytes());
+        guest.memory().write(
+            guest.vring_gpa(vring).desc + 16 * u64::from(id),
+            &entry.to_bytes(),
+        );
     };
     let whole = u32::try_from(bytes.len()).expect("small");
     if cut & 1 == 0 || size == 1 {
-        desc(head, Desc { addr: at, len: whole, flags: 0, next: 0 });
+        desc(
+            head,
+            Desc {
+                addr: at,
+                len: whole,
+                flags: 0,
+                next: 0,
+            },
+        );
     } else {
         let next = (head + 1) % size;
         let first = u32::try_from(cut).expect("a byte").min(whole);
-        desc(head, Desc { addr: at, len: first, flags: NEXT, next });
-        desc(next, Desc { addr: at + u64::from(first), len: whole - first, flags: 0, next: 0 });
+        desc(
+            head,
+            Desc {
+                addr: at,
+                len: first,
+                flags: NEXT,
+                next,
+            },
+        );
+        desc(
+            next,
+            Desc {
+                addr: at + u64::from(first),
+                len: whole - first,
+                flags: 0,
+                next: 0,
+            },
+        );
     }
     offer(guest, vring, head);
 }
@@ -373,15 +510,23 @@ fn offer_buffers(guest: &GuestDriver, vring: usize, input: &mut Input<'_>) {
     let first = u16::from(input.byte());
     for i in 0..1 + u16::from(input.byte()) % 8 {
         let id = first.wrapping_add(i) % guest.vring_size(vring);
-        let entry = Desc { addr: at, len, flags: WRITE, next: 0 };
-        guest.memory().write(guest.vring_gpa(vring).desc + 16 * u64::from(id), &entry.to_bytes());
+        let entry = Desc {
+            addr: at,
+            len,
+            flags: WRITE,
+            next: 0,
+        };
+        guest.memory().write(
+            guest.vring_gpa(vring).desc + 16 * u64::from(id),
+            &entry.to_bytes(),
+        );
         offer(guest, vring, id);
         at = at.wrapping_add(u64::from(len));
     }
 }
 
-/// What a guest has offered for writing since its port came up. More than it has: every writable descriptor counts, in
-/// whatever chain it is.
+/// What a guest has offered for writing since its port came up. More than it has: every writable
+/// descriptor counts, in whatever chain it is.
 #[derive(Debug)]
 struct Offered {
     /// First byte and the one behind the last.
@@ -401,14 +546,24 @@ impl Offered {
         };
         let used = (0..guest.n_vrings()).map(used_of).collect();
         let seen = vec![Vec::new(); guest.n_vrings()];
-        Self { ranges: BTreeSet::new(), tables: BTreeSet::new(), used, seen }
+        Self {
+            ranges: BTreeSet::new(),
+            tables: BTreeSet::new(),
+            used,
+            seen,
+        }
     }
 
     /// Looks at the descriptors as they are now.
     fn note(&mut self, guest: &GuestDriver) {
         for vring in (0..guest.n_vrings()).step_by(2) {
-            let (at, size) = (guest.vring_gpa(vring).desc, u64::from(guest.vring_size(vring)));
-            let bytes = guest.memory().read_vec(at, usize::try_from(16 * size).expect("small"));
+            let (at, size) = (
+                guest.vring_gpa(vring).desc,
+                u64::from(guest.vring_size(vring)),
+            );
+            let bytes = guest
+                .memory()
+                .read_vec(at, usize::try_from(16 * size).expect("small"));
             if self.seen[vring] == bytes {
                 continue;
             }
@@ -424,8 +579,12 @@ impl Offered {
                 let n = u64::from(desc.len / 16).min(size);
                 if n > 0 && guest.memory().contains(desc.addr, 16 * n) {
                     self.tables.insert((desc.addr, desc.addr + 16 * n));
-                    let bytes = guest.memory().read_vec(desc.addr, usize::try_from(16 * n).expect("small"));
-                    descs(&bytes).into_iter().for_each(|desc| self.note_one(desc));
+                    let bytes = guest
+                        .memory()
+                        .read_vec(desc.addr, usize::try_from(16 * n).expect("small"));
+                    descs(&bytes)
+                        .into_iter()
+                        .for_each(|desc| self.note_one(desc));
                 }
             }
         }
@@ -433,12 +592,14 @@ impl Offered {
 
     fn note_one(&mut self, desc: Desc) {
         if desc.flags & WRITE != 0 && desc.len > 0 {
-            self.ranges.insert((desc.addr, desc.addr.saturating_add(u64::from(desc.len))));
+            self.ranges
+                .insert((desc.addr, desc.addr.saturating_add(u64::from(desc.len))));
         }
     }
 
-    /// Panics if a byte changed that it had not offered. A guest that offers its own descriptors gets other ones in the
-    /// middle of a turn, by its own fault: nothing is known about its memory then.
+    /// Panics if a byte changed that it had not offered. A guest that offers its own descriptors
+    /// gets other ones in the middle of a turn, by its own fault: nothing is known about its memory
+    /// then.
     fn check(&self, guest: &GuestDriver, before: &Image) {
         let written: Vec<(u64, u64)> = self.ranges.iter().chain(&self.used).copied().collect();
         let meets = |&(a, b): &(u64, u64)| written.iter().any(|&(c, d)| a < d && c < b);
@@ -446,8 +607,13 @@ impl Offered {
             return;
         }
         before.for_each_change(guest, |gpa| {
-            let is_offered = written.iter().any(|&(from, end)| (from..end).contains(&gpa));
-            assert!(is_offered, "byte {gpa:#x} was written to, which nobody offered: {self:x?}");
+            let is_offered = written
+                .iter()
+                .any(|&(from, end)| (from..end).contains(&gpa));
+            assert!(
+                is_offered,
+                "byte {gpa:#x} was written to, which nobody offered: {self:x?}"
+            );
         });
     }
 }
@@ -455,10 +621,16 @@ impl Offered {
 fn descs(bytes: &[u8]) -> Vec<Desc> {
     let desc = |bytes: &[u8]| {
         let word = u128::from_le_bytes(std::array::from_fn(|i| bytes[i]));
-        let part = |shift: u32| u64::try_from(word >> shift & u128::from(u64::MAX)).expect("masked");
+        let part =
+            |shift: u32| u64::try_from(word >> shift & u128::from(u64::MAX)).expect("masked");
         let short = |shift: u32| u16::try_from(part(shift) & 0xffff).expect("masked");
         let len = u32::try_from(part(64) & 0xffff_ffff).expect("masked");
-        Desc { addr: part(0), len, flags: short(96), next: short(112) }
+        Desc {
+            addr: part(0),
+            len,
+            flags: short(96),
+            next: short(112),
+        }
     };
     bytes.chunks_exact(16).map(desc).collect()
 }
@@ -470,13 +642,18 @@ impl Image {
     fn of(guest: &GuestDriver) -> Self {
         let of = |region: &guest::memory::Region| {
             let spec = region.spec();
-            (spec.gpa, vec![0; usize::try_from(spec.len).expect("a region")])
+            (
+                spec.gpa,
+                vec![0; usize::try_from(spec.len).expect("a region")],
+            )
         };
         Self(guest.memory().regions().iter().map(of).collect())
     }
 
     fn take(&mut self, guest: &GuestDriver) {
-        self.0.iter_mut().for_each(|(gpa, bytes)| guest.memory().read(*gpa, bytes));
+        self.0
+            .iter_mut()
+            .for_each(|(gpa, bytes)| guest.memory().read(*gpa, bytes));
     }
 
     /// Calls `changed` for the address of each byte that is not as it was.

@@ -1,4 +1,5 @@
-//! Front-ends' messages where there is no fuzzer. Alone in its process: what is left open is counted.
+//! Front-ends' messages where there is no fuzzer. Alone in its process: what is left open is
+//! counted.
 #![forbid(unsafe_code)]
 
 use weir_fuzz::messages;

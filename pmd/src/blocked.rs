@@ -7,7 +7,10 @@
 //! - [`reserved`]: how a turn is given back that its queue has no use for any more
 //! - [`room`]: queues that are not looked at before their receiver has room
 //! - [`over_limit`]: what waits for a VM at its limit
-#![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "positions in a ring are 16 bits"
+)]
 
 pub(crate) mod ahead;
 pub(crate) mod claim;
@@ -30,10 +33,11 @@ use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, PortId};
 
-/// Frames that a receiver must have taken of a burst for the next ones to wait for the next turn as a matter of course: a burst with
-/// fewer of them is held up by it.
+/// Frames that a receiver must have taken of a burst for the next ones to wait for the next turn as
+/// a matter of course: a burst with fewer of them is held up by it.
 const WELL_USED: u32 = 8;
-/// How long a frame that can wait tries a lock before the next turn at it is reserved: most come by luck.
+/// How long a frame that can wait tries a lock before the next turn at it is reserved: most come by
+/// luck.
 const RESERVE_AFTER: Nanos = 50_000;
 
 /// Why a frame can't go now.
@@ -100,10 +104,12 @@ impl Sender<'_> {
             false if self.may_wait_for_lock(rxq, slot, k) => Ok(()),
             false => Err(DropReason::ReceiverLocked),
         };
-        verdict.map(|()| Wait::Held).map_err(|reason| match burst.actions[k] {
-            Action::Unicast(to) if reason == DropReason::ReceiverFull => self.reason_full(to),
-            _ => reason,
-        })
+        verdict
+            .map(|()| Wait::Held)
+            .map_err(|reason| match burst.actions[k] {
+                Action::Unicast(to) if reason == DropReason::ReceiverFull => self.reason_full(to),
+                _ => reason,
+            })
     }
 
     /// What becomes of a frame to a port that isn't there.
@@ -118,13 +124,21 @@ impl Sender<'_> {
     /// What becomes of a frame that found no room at a queue which could be asked.
     #[cold]
     pub(crate) fn no_room(&self, out: &mut Out<'_>, view: &PortView, why: Block) -> Way {
-        if out.queue.is_stalled(self.now) { stalled(view) } else { Way::Blocked(why) }
+        if out.queue.is_stalled(self.now) {
+            stalled(view)
+        } else {
+            Way::Blocked(why)
+        }
     }
 
     /// What becomes of a frame to a queue where it is another's turn, or nobody's.
     #[cold]
     pub(crate) fn barred(&self, out: &Out<'_>, view: &PortView) -> Way {
-        if out.queue.claim.is_paused_for_long(self.now) { stalled(view) } else { Way::Blocked(Block::Full) }
+        if out.queue.claim.is_paused_for_long(self.now) {
+            stalled(view)
+        } else {
+            Way::Blocked(Block::Full)
+        }
     }
 
     /// What a frame is dropped for that could not wait until this port has room.
@@ -134,17 +148,25 @@ impl Sender<'_> {
         view.map_or(DropReason::ReceiverFull, |view| view.reason_full)
     }
 
-    /// Whether the receiver behind a place in `slots` took many of this burst, so that it is nobody's fault if the rest takes another.
-    pub(crate) fn has_used_well(&self, outs: &ArrayVec<Out<'_>, OUTS_MAX>, slot: Option<usize>) -> bool {
-        self.place_of(slot).is_some_and(|place| outs[place].frames.count_ones() >= WELL_USED)
+    /// Whether the receiver behind a place in `slots` took many of this burst, so that it is
+    /// nobody's fault if the rest takes another.
+    pub(crate) fn has_used_well(
+        &self,
+        outs: &ArrayVec<Out<'_>, OUTS_MAX>,
+        slot: Option<usize>,
+    ) -> bool {
+        self.place_of(slot)
+            .is_some_and(|place| outs[place].frames.count_ones() >= WELL_USED)
     }
 
-    /// Which of the burst's destinations a transmit queue is, by its place in `slots`; none: none of the burst's so far.
+    /// Which of the burst's destinations a transmit queue is, by its place in `slots`; none: none
+    /// of the burst's so far.
     pub(crate) fn place_of(&self, slot: Option<usize>) -> Option<usize> {
         usize::from(self.slots[slot?]).checked_sub(1)
     }
 
-    /// Frame `k`, which goes to `slot`, is blocked: it waits while nothing behind it could go instead, or for its part of the time.
+    /// Frame `k`, which goes to `slot`, is blocked: it waits while nothing behind it could go
+    /// instead, or for its part of the time.
     ///
     /// # Errors
     /// When it may not wait any longer: the reason to drop it.
@@ -165,13 +187,22 @@ impl Sender<'_> {
         }
         match why {
             Block::Locked if self.wait_for_lock(rxq, slot, false) => return Ok(()),
-            Block::Short if !rxq.hold.may_wait_for_more(self.now) => return Err(DropReason::TooBig),
-            Block::Later if !rxq.hold.may_wait_for_more(self.now) => return Err(DropReason::ReceiverFull),
+            Block::Short if !rxq.hold.may_wait_for_more(self.now) => {
+                return Err(DropReason::TooBig);
+            }
+            Block::Later if !rxq.hold.may_wait_for_more(self.now) => {
+                return Err(DropReason::ReceiverFull);
+            }
             _ => {}
         }
         if self.another_could_go(outs, burst, k, rxq, |_| true) && !rxq.hold.may_hold(self.now) {
-            rxq.ahead.dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
-            return Err(if why == Block::Locked { DropReason::ReceiverLocked } else { DropReason::ReceiverFull });
+            rxq.ahead
+                .dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
+            return Err(if why == Block::Locked {
+                DropReason::ReceiverLocked
+            } else {
+                DropReason::ReceiverFull
+            });
         }
         self.claim(outs, rxq, slot);
         if why == Block::Full {
@@ -188,31 +219,51 @@ impl Sender<'_> {
         self.wait_for_lock(rxq, slot, true)
     }
 
-    /// Whether to wait for a transmit queue's lock, by its place in `slots`. What `is_lost` otherwise has the next turn there
-    /// reserved at once when it has to come again, others if they have waited for half of what they may.
-    pub(crate) fn wait_for_lock(&self, rxq: &mut RxQueue, slot: Option<usize>, is_lost: bool) -> bool {
+    /// Whether to wait for a transmit queue's lock, by its place in `slots`. What `is_lost`
+    /// otherwise has the next turn there reserved at once when it has to come again, others if they
+    /// have waited for half of what they may.
+    pub(crate) fn wait_for_lock(
+        &self,
+        rxq: &mut RxQueue,
+        slot: Option<usize>,
+        is_lost: bool,
+    ) -> bool {
         let lock = slot.and_then(|slot| lock_at(self.views, slot));
-        let may_wait = rxq.hold.may_wait_for_lock(lock.map_or(0, TxLock::holder), self.now);
+        let may_wait = rxq
+            .hold
+            .may_wait_for_lock(lock.map_or(0, TxLock::holder), self.now);
         let patience = if is_lost { 1 } else { RESERVE_AFTER };
-        if let Some(lock) = lock.filter(|_| may_wait && rxq.hold.lock_waited(self.now) >= patience) {
+        if let Some(lock) = lock.filter(|_| may_wait && rxq.hold.lock_waited(self.now) >= patience)
+        {
             lock.reserve_turn(self.rxq, self.now);
             rxq.hold.reserve(slot.unwrap_or(0), self.burst);
         }
         may_wait
     }
 
-    /// A frame waits for its receiver. If this queue has got nothing there, the receiver is to serve it next.
+    /// A frame waits for its receiver. If this queue has got nothing there, the receiver is to
+    /// serve it next.
     #[cold]
-    fn claim(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, rxq: &mut RxQueue, slot: Option<usize>) {
-        if let Some(out) = self.place_of(slot).and_then(|place| outs.get_mut(place)).filter(|out| out.frames == 0) {
+    fn claim(
+        &self,
+        outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
+        rxq: &mut RxQueue,
+        slot: Option<usize>,
+    ) {
+        if let Some(out) = self
+            .place_of(slot)
+            .and_then(|place| outs.get_mut(place))
+            .filter(|out| out.frames == 0)
+        {
             out.queue.claim.lay(self.who, self.now);
             rxq.hold.reserve(slot.unwrap_or(0), self.burst);
         }
     }
 
-    /// Whether a frame behind `k` goes elsewhere, to where there seems to be room: in this burst, or behind it as far as that was
-    /// looked at. One that will be dropped waits as well as any other. `counts`: whether a transmit queue other than that of `k`,
-    /// by its place in `slots`, is elsewhere enough.
+    /// Whether a frame behind `k` goes elsewhere, to where there seems to be room: in this burst,
+    /// or behind it as far as that was looked at. One that will be dropped waits as well as any
+    /// other. `counts`: whether a transmit queue other than that of `k`, by its place in `slots`,
+    /// is elsewhere enough.
     pub(crate) fn another_could_go(
         &mut self,
         outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
@@ -228,16 +279,18 @@ impl Sender<'_> {
         }
         let mut has_room = |slot| counts(slot) && self.has_room(outs, slot);
         let could_go = |&later: &usize| match burst.actions[later] {
-            Action::Unicast(_) => {
-                destination(views, core, burst, later).is_some_and(|slot| Some(slot) != blocked && has_room(slot))
-            }
+            Action::Unicast(_) => destination(views, core, burst, later)
+                .is_some_and(|slot| Some(slot) != blocked && has_room(slot)),
             Action::Flood(_) => true,
             Action::Drop(_) | Action::Refused(_) => false,
         };
         let mut found = (k + 1..burst.n).find(could_go);
         if found.is_none() {
             let waiting = (rxq.position(), burst.n, rxq.n_waiting());
-            found = rxq.ahead.could_go(waiting, blocked, at, has_room).then_some(burst.n);
+            found = rxq
+                .ahead
+                .could_go(waiting, blocked, at, has_room)
+                .then_some(burst.n);
         }
         rxq.ahead.remember(found, blocked, at.1)
     }
@@ -249,25 +302,41 @@ impl Sender<'_> {
             0 => lock_at(self.views, slot)
                 .and_then(TxLock::look)
                 .is_some_and(|mut txq| txq.looks_open(&self.walked, at, self.now)),
-            n => outs[usize::from(n) - 1].queue.looks_open(&self.walked, at, self.now),
+            n => outs[usize::from(n) - 1]
+                .queue
+                .looks_open(&self.walked, at, self.now),
         }
     }
 }
 
 /// The transmit queue that a unicast frame goes to, by its place in `slots`.
 pub(crate) fn destination(views: &Views, core: usize, burst: &Burst, k: usize) -> Option<usize> {
-    let Action::Unicast(to) = burst.actions[k] else { return None };
+    let Action::Unicast(to) = burst.actions[k] else {
+        return None;
+    };
     slot_of(views, core, burst, k, to)
 }
 
 /// The same for a frame that goes to port `to`.
-pub(crate) fn slot_of(views: &Views, core: usize, burst: &Burst, k: usize, to: PortId) -> Option<usize> {
+pub(crate) fn slot_of(
+    views: &Views,
+    core: usize,
+    burst: &Burst,
+    k: usize,
+    to: PortId,
+) -> Option<usize> {
     let view = views.get(usize::from(to))?.as_deref();
-    let queue = view.and_then(|view| queue_of(view, core, burst, k)).map_or(0, |(queue, _)| queue);
+    let queue = view
+        .and_then(|view| queue_of(view, core, burst, k))
+        .map_or(0, |(queue, _)| queue);
     Some(usize::from(to) * TXQS_MAX + queue)
 }
 
 /// The transmit queue at this place, if it is up.
 fn lock_at(views: &Views, slot: usize) -> Option<&TxLock> {
-    views.get(slot / TXQS_MAX)?.as_ref()?.txqs.get(slot % TXQS_MAX)
+    views
+        .get(slot / TXQS_MAX)?
+        .as_ref()?
+        .txqs
+        .get(slot % TXQS_MAX)
 }

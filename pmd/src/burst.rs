@@ -1,8 +1,13 @@
-//! Frames on their way: what one receive queue had, up to [`BURST_MAX`], until all of it is sent or left where it was.
+//! Frames on their way: what one receive queue had, up to [`BURST_MAX`], until all of it is sent or
+//! left where it was.
 //!
-//! Arrays, one per question, since each stage asks one question of all frames. The payload stays where it arrived; only
-//! the first [`flowtable::HEADER_MAX`] bytes are copied, decided by, and sent from the copy.
-#![expect(clippy::cast_possible_truncation, reason = "lengths of headers and tags")]
+//! Arrays, one per question, since each stage asks one question of all frames. The payload stays
+//! where it arrived; only the first [`flowtable::HEADER_MAX`] bytes are copied, decided by, and
+//! sent from the copy.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "lengths of headers and tags"
+)]
 
 use crate::limits::{Allowance, Amount};
 use crate::offload::{Wishes, becomes};
@@ -21,8 +26,8 @@ pub const COPIED_BYTES_MAX: usize = 256 << 10;
 /// Copies that the floods of a burst may make.
 pub const COPIES_MAX: usize = 512;
 
-/// One burst. Valid between a queue's peek and its consume, which happen in one call of the loop; the pieces lead into
-/// memory which that queue keeps.
+/// One burst. Valid between a queue's peek and its consume, which happen in one call of the loop;
+/// the pieces lead into memory which that queue keeps.
 #[derive(Debug)]
 pub struct Burst {
     pub(crate) headers: [Header; BURST_MAX],
@@ -33,7 +38,8 @@ pub struct Burst {
     pub(crate) actions: [Action; BURST_MAX],
     /// The frame from its first byte on, as far as it lies in one piece.
     pub(crate) data: [Piece; BURST_MAX],
-    /// Where in `pieces` the rest of it is: start and number. Means something only in a burst that is not plain.
+    /// Where in `pieces` the rest of it is: start and number. Means something only in a burst that
+    /// is not plain.
     pub(crate) more: [(u16, u16); BURST_MAX],
     /// Every frame lies in one piece, as most do.
     pub(crate) is_plain: bool,
@@ -78,7 +84,13 @@ impl Burst {
     /// Empties it for the next queue.
     #[inline(always)]
     pub(crate) fn clear(&mut self) {
-        (self.n, self.sum_bytes, self.wishing, self.refused, self.popped) = (0, 0, 0, 0, 0);
+        (
+            self.n,
+            self.sum_bytes,
+            self.wishing,
+            self.refused,
+            self.popped,
+        ) = (0, 0, 0, 0, 0);
         if !self.is_plain {
             self.is_plain = true;
             self.pieces.clear();
@@ -103,7 +115,11 @@ impl Burst {
     /// The one port that frame `k` goes to.
     #[cold]
     pub(crate) fn port_of(&self, k: usize) -> Option<PortId> {
-        if let Action::Unicast(port) = self.actions[k] { Some(port) } else { None }
+        if let Action::Unicast(port) = self.actions[k] {
+            Some(port)
+        } else {
+            None
+        }
     }
 
     /// Frame `k` is one of so many bytes.
@@ -121,8 +137,8 @@ impl Burst {
         self.refused |= 1 << k;
     }
 
-    /// Decides that every frame is dropped for this reason, but for those that were refused already. They keep their lengths:
-    /// their bytes count.
+    /// Decides that every frame is dropped for this reason, but for those that were refused
+    /// already. They keep their lengths: their bytes count.
     #[cold]
     #[inline(never)]
     pub(crate) fn discard(&mut self, reason: DropReason) {
@@ -146,7 +162,11 @@ impl Burst {
         if n != self.n {
             return self.sum_of_some(k, n);
         }
-        debug_assert_eq!(u64::from(self.sum_bytes), self.sum_of_some(k, n), "a length was not counted");
+        debug_assert_eq!(
+            u64::from(self.sum_bytes),
+            self.sum_of_some(k, n),
+            "a length was not counted"
+        );
         self.sum_bytes.into()
     }
 
@@ -156,14 +176,17 @@ impl Burst {
         self.lens[k..k + n].iter().map(|&len| u64::from(len)).sum()
     }
 
-    /// Takes the outer tag off every frame that goes on and has one that was decided without: of a trunk's any, for what the
-    /// wire says is for that side of it only; of others one that says a priority alone. The payload stays where it is, its
-    /// beginning moves.
+    /// Takes the outer tag off every frame that goes on and has one that was decided without: of a
+    /// trunk's any, for what the wire says is for that side of it only; of others one that says a
+    /// priority alone. The payload stays where it is, its beginning moves.
     pub(crate) fn pop_tags(&mut self, is_trunk: bool) {
         for k in 0..self.n {
             let header = &self.headers[k];
-            let is_popped =
-                if is_trunk { header.is_tagged() } else { header.is_priority_tagged(self.lens[k] as usize) };
+            let is_popped = if is_trunk {
+                header.is_tagged()
+            } else {
+                header.is_priority_tagged(self.lens[k] as usize)
+            };
             if is_popped && !matches!(self.actions[k], Action::Drop(_)) {
                 self.pop_tag(k);
             }
@@ -185,7 +208,8 @@ impl Burst {
         self.popped |= 1 << k;
     }
 
-    /// Writes frame `k` to where it leaves by, with this tag if one is given; gives its bytes there. `to` has room for them.
+    /// Writes frame `k` to where it leaves by, with this tag if one is given; gives its bytes
+    /// there. `to` has room for them.
     #[inline]
     pub(crate) fn write_frame(&self, k: usize, to: Piece, tag: Option<u16>) -> u32 {
         let len = self.lens[k];
@@ -224,22 +248,29 @@ impl Burst {
         });
     }
 
-    /// What `n` frames from `k` on count against a limit: those that ask for segmentation what they become.
+    /// What `n` frames from `k` on count against a limit: those that ask for segmentation what they
+    /// become.
     #[inline(always)]
     pub(crate) fn amount(&self, k: usize, n: usize) -> Amount {
         match self.wishing {
-            0 => Amount { n_frames: n as u64, n_bytes: self.sum(k, n) },
+            0 => Amount {
+                n_frames: n as u64,
+                n_bytes: self.sum(k, n),
+            },
             _ => self.amount_wished(k, n),
         }
     }
 
-    /// What the first `n` frames count against the limit of their sender: one that was refused has no bytes, yet was work, and
-    /// counts as the shortest there is.
+    /// What the first `n` frames count against the limit of their sender: one that was refused has
+    /// no bytes, yet was work, and counts as the shortest there is.
     #[inline(always)]
     pub(crate) fn amount_taken(&self, n: usize) -> Amount {
         let n_refused = (u64::from(self.refused) & ((1 << n) - 1)).count_ones();
         let Amount { n_frames, n_bytes } = self.amount(0, n);
-        Amount { n_frames, n_bytes: n_bytes + u64::from(n_refused * ETHERNET_LEN) }
+        Amount {
+            n_frames,
+            n_bytes: n_bytes + u64::from(n_refused * ETHERNET_LEN),
+        }
     }
 
     #[cold]
@@ -247,7 +278,10 @@ impl Burst {
         let mut amount = Amount::default();
         for k in k..k + n {
             let frame = match self.wishing >> k & 1 {
-                0 => Amount { n_frames: 1, n_bytes: self.lens[k].into() },
+                0 => Amount {
+                    n_frames: 1,
+                    n_bytes: self.lens[k].into(),
+                },
                 _ => becomes(self.lens[k], &self.wishes[k], &self.headers[k].0),
             };
             amount.n_frames += frame.n_frames;
@@ -256,14 +290,15 @@ impl Burst {
         amount
     }
 
-    /// How many of the `n` frames from `k` on go until `allowance` is used up, the one that crosses it included. What a frame
-    /// becomes counts, in packets as in bytes.
+    /// How many of the `n` frames from `k` on go until `allowance` is used up, the one that crosses
+    /// it included. What a frame becomes counts, in packets as in bytes.
     #[cold]
     #[inline(never)]
     pub(crate) fn n_within(&self, k: usize, n: usize, allowance: Allowance) -> usize {
         let mut sum = Amount::default();
         let fits = |k: &usize| {
-            let fits = sum.n_frames < allowance.n_frames as u64 && sum.n_bytes < allowance.n_bytes.into();
+            let fits =
+                sum.n_frames < allowance.n_frames as u64 && sum.n_bytes < allowance.n_bytes.into();
             let frame = self.amount(*k, 1);
             sum.n_frames += frame.n_frames;
             sum.n_bytes += frame.n_bytes;
@@ -272,7 +307,8 @@ impl Burst {
         (k..k + n).take_while(fits).count()
     }
 
-    /// Leaves frames where they are that go beyond `allowance`. It was kept as to what the frames are; some become more.
+    /// Leaves frames where they are that go beyond `allowance`. It was kept as to what the frames
+    /// are; some become more.
     #[inline(always)]
     pub(crate) fn keep_within(&mut self, allowance: Allowance) {
         if self.wishing != 0 {
@@ -297,7 +333,8 @@ impl Burst {
         self.read_header_from(k, 0, n);
     }
 
-    /// Copies bytes `from..to` of frame `k`, at most its header's and its length, out of the memory it arrived in.
+    /// Copies bytes `from..to` of frame `k`, at most its header's and its length, out of the memory
+    /// it arrived in.
     fn read_header_from(&mut self, k: usize, from: usize, to: usize) {
         let (mut skip, mut at) = (from as u32, from);
         for_each_piece(self.data[k], self.more(k), &self.pieces, |piece| {
@@ -332,10 +369,21 @@ impl Burst {
     }
 }
 
-fn for_each_piece(first: Piece, more: (u16, u16), pieces: &Pieces, mut visit: impl FnMut(Piece) -> bool) {
+fn for_each_piece(
+    first: Piece,
+    more: (u16, u16),
+    pieces: &Pieces,
+    mut visit: impl FnMut(Piece) -> bool,
+) {
     let (start, n) = (usize::from(more.0), usize::from(more.1));
     // Behind one that is gone others may be too, each of which would cost a signal.
-    let mut visit = |piece: Piece| visit(if damage::was_met() { damage::zeros(piece.len()) } else { piece });
+    let mut visit = |piece: Piece| {
+        visit(if damage::was_met() {
+            damage::zeros(piece.len())
+        } else {
+            piece
+        })
+    };
     if visit(first) {
         let _ = pieces[start..start + n].iter().all(|&piece| visit(piece));
     }

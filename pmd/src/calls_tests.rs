@@ -25,7 +25,10 @@ fn signals_are_indirect_after_two_that_took_the_cpu_and_not_after_a_preemption()
     let mut at = now;
     for n in [1, 2, 4, 8, 16, 32, 64, 64] {
         calls.took_more(at, 12_000_000, Some(5_000_000));
-        assert!(is_indirect(at + n * MINUTE - 1) && !is_indirect(at + n * MINUTE), "{n}");
+        assert!(
+            is_indirect(at + n * MINUTE - 1) && !is_indirect(at + n * MINUTE),
+            "{n}"
+        );
         at += n * MINUTE;
     }
     at += 2 * INDIRECT_MAX;
@@ -46,7 +49,11 @@ fn signals_that_each_take_a_little_less_are_indirect_when_they_take_too_much_tog
     });
     // Twice what was saved up, since the CPU's time is not read at first.
     let most = 2 * SAVED / ((LONG - ORDINARY) * SHARE - LONG) + 2;
-    assert!(n.is_some_and(|n| n <= most), "{n:?} of {most} at most, in {} cycles", now - begun);
+    assert!(
+        n.is_some_and(|n| n <= most),
+        "{n:?} of {most} at most, in {} cycles",
+        now - begun
+    );
     // One that takes twice as long as an ordinary one, in each twentieth part of the time.
     let calls = Calls::new(Arc::new(Bell::new().unwrap()));
     for _ in 0..1_000_000 {
@@ -66,7 +73,10 @@ fn what_is_known_of_a_port_outlives_its_queues_and_is_no_other_ports() {
     (0..2).for_each(|_| calls.measured(|| busy(Duration::from_millis(2))));
     callers.down(7);
     assert!(one(&callers, &eventfd(0)).0.is_indirect());
-    assert_eq!((callers.report(7), callers.report(8)), ((1, true), (0, false)));
+    assert_eq!(
+        (callers.report(7), callers.report(8)),
+        ((1, true), (0, false))
+    );
 }
 
 #[test]
@@ -75,7 +85,10 @@ fn ports_thread_rests_for_most_of_the_time_however_short_its_signals_are() {
     let (calls, _event) = one(&callers, &file);
     let begun = (std::time::Instant::now(), sys::thread_cpu_ns());
     (0..2_000).for_each(|_| calls.signal_all(call_bit(0)));
-    let (took, used) = (begun.0.elapsed(), Duration::from_nanos(sys::thread_cpu_ns() - begun.1));
+    let (took, used) = (
+        begun.0.elapsed(),
+        Duration::from_nanos(sys::thread_cpu_ns() - begun.1),
+    );
     assert!(took > 4 * used, "{used:?} of {took:?}");
 }
 
@@ -115,10 +128,13 @@ fn signals_without_requests_of_the_kernel_never_wait_and_arrive() {
             }
         }
     });
-    // Its other owner empties it and fills it up again, wherever the signal is just then, and leaves it full.
+    // Its other owner empties it and fills it up again, wherever the signal is just then, and
+    // leaves it full.
     for _ in 0..50_000 {
         fill(&file);
-        rounds.recv_timeout(PATIENCE / 6).expect("a signal waits in the kernel");
+        rounds
+            .recv_timeout(PATIENCE / 6)
+            .expect("a signal waits in the kernel");
     }
     signalling.join().unwrap();
     let_block(&file, false);

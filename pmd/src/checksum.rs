@@ -1,10 +1,15 @@
-//! Partial checksums: what a sender on the same machine leaves for a NIC to finish, and a veth hands on unfinished.
+//! Partial checksums: what a sender on the same machine leaves for a NIC to finish, and a veth
+//! hands on unfinished.
 //!
-//! Such a TCP or UDP checksum is the folded sum of the pseudo-header alone. It is recognised by that, which can spoil no
-//! finished one: where a finished checksum has that value, finishing it again gives the same.
+//! Such a TCP or UDP checksum is the folded sum of the pseudo-header alone. It is recognised by
+//! that, which can spoil no finished one: where a finished checksum has that value, finishing it
+//! again gives the same.
 //!
 //! Source: RFC 1071; the kernel's `skb_checksum_help` and `tcp_v4_check`.
-#![expect(clippy::cast_possible_truncation, reason = "folded sums, and places in a header")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "folded sums, and places in a header"
+)]
 
 use crate::burst::Burst;
 use crate::offload::Wishes;
@@ -14,14 +19,17 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// IPv6's hop-by-hop and destination options, which may stand between its header and the transport's.
+/// IPv6's hop-by-hop and destination options, which may stand between its header and the
+/// transport's.
 const OPTIONS: [u8; 2] = [0, 60];
 /// Extension headers that are walked past.
 const OPTIONS_MAX: usize = 4;
-/// Bytes of the longest padding that is none of the sender's making: frames shorter than 60 bytes are filled up to that.
+/// Bytes of the longest padding that is none of the sender's making: frames shorter than 60 bytes
+/// are filled up to that.
 const PADDED_MAX: usize = 60 + 8;
 
-/// Where the transport header of a whole TCP or UDP packet lies, as far as the private header shows.
+/// Where the transport header of a whole TCP or UDP packet lies, as far as the private header
+/// shows.
 struct Transport {
     at: usize,
     /// Bytes of it and of what it carries.
@@ -31,25 +39,35 @@ struct Transport {
     addresses: std::ops::Range<usize>,
 }
 
-/// What is left to be done to a frame of `len` bytes: `None` if its checksum is finished, or if it has none that is known.
+/// What is left to be done to a frame of `len` bytes: `None` if its checksum is finished, or if it
+/// has none that is known.
 ///
-/// Fragments are whole datagrams' parts, finished by whoever cut them. A UDP checksum of zero means that there is none.
+/// Fragments are whole datagrams' parts, finished by whoever cut them. A UDP checksum of zero means
+/// that there is none.
 pub(crate) fn partial(header: &Header, len: usize) -> Option<Wishes> {
     let bytes = &header.0[..len.min(HEADER_MAX)];
     let transport = transport(bytes, len)?;
     let csum_offset = if transport.protocol == TCP { 16 } else { 6 };
     let there = be16(bytes, transport.at + csum_offset)?;
     let mut sum = sum(&bytes[transport.addresses]);
-    sum += u64::from((transport.len as u32).to_be()) + u64::from(u32::from(transport.protocol).to_be());
+    sum += u64::from((transport.len as u32).to_be())
+        + u64::from(u32::from(transport.protocol).to_be());
     let pseudo = u16::from_be(fold(sum));
     let is_partial = there == pseudo && !(transport.protocol == UDP && there == 0);
     let csum_start = transport.at as u16;
-    is_partial.then(|| Wishes { needs_csum: true, csum_start, csum_offset: csum_offset as u16, ..Wishes::default() })
+    is_partial.then(|| Wishes {
+        needs_csum: true,
+        csum_start,
+        csum_offset: csum_offset as u16,
+        ..Wishes::default()
+    })
 }
 
-/// Finishes the checksum that frame `k` still needs, in the private header; its wish is fulfilled then.
+/// Finishes the checksum that frame `k` still needs, in the private header; its wish is fulfilled
+/// then.
 ///
-/// Reads the frame once to its end. A place beyond the private header, which no frame of [`partial`] names, is left alone.
+/// Reads the frame once to its end. A place beyond the private header, which no frame of
+/// [`partial`] names, is left alone.
 pub(crate) fn complete(burst: &mut Burst, k: usize) {
     let wishes = std::mem::take(&mut burst.wishes[k]);
     burst.wishing &= !(1 << k);
@@ -102,7 +120,8 @@ fn transport(bytes: &[u8], len: usize) -> Option<Transport> {
     if transport.len < least || end > len {
         return None;
     }
-    // The sum goes to the frame's end, so nothing may stand there but zeros that fill up a short one.
+    // The sum goes to the frame's end, so nothing may stand there but zeros that fill up a short
+    // one.
     let is_whole = end == len || len <= PADDED_MAX && bytes[end..].iter().all(|&byte| byte == 0);
     is_whole.then_some(transport)
 }
@@ -117,7 +136,15 @@ fn ipv4(bytes: &[u8], at: usize) -> Option<(Transport, usize)> {
     if !is_known || is_fragment || header_len < 20 || addresses.end > bytes.len() {
         return None;
     }
-    Some((Transport { at: at + header_len, len: total.checked_sub(header_len)?, protocol, addresses }, at + total))
+    Some((
+        Transport {
+            at: at + header_len,
+            len: total.checked_sub(header_len)?,
+            protocol,
+            addresses,
+        },
+        at + total,
+    ))
 }
 
 fn ipv6(bytes: &[u8], at: usize) -> Option<(Transport, usize)> {
@@ -137,26 +164,41 @@ fn ipv6(bytes: &[u8], at: usize) -> Option<(Transport, usize)> {
     }
     let is_known = matches!(protocol, TCP | UDP);
     is_known.then_some(())?;
-    Some((Transport { at, len: end.checked_sub(at)?, protocol, addresses }, end))
+    Some((
+        Transport {
+            at,
+            len: end.checked_sub(at)?,
+            protocol,
+            addresses,
+        },
+        end,
+    ))
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }
 
-/// The sum of 16-bit words in the order they lie in memory, not folded; an odd byte at the end counts as the first of two.
+/// The sum of 16-bit words in the order they lie in memory, not folded; an odd byte at the end
+/// counts as the first of two.
 fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(4);
     let rest = words.remainder();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
-    let word = |bytes: &[u8]| u64::from(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let word =
+        |bytes: &[u8]| u64::from(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     words.map(word).sum::<u64>() + word(&last)
 }
 
-/// A sum of bytes that begin at this place of the whole: at an odd one, all words are the other way round.
+/// A sum of bytes that begin at this place of the whole: at an odd one, all words are the other way
+/// round.
 fn odd(sum: u64, at: usize) -> u64 {
-    u64::from(if at % 2 == 1 { fold(sum).swap_bytes() } else { fold(sum) })
+    u64::from(if at % 2 == 1 {
+        fold(sum).swap_bytes()
+    } else {
+        fold(sum)
+    })
 }
 
 fn fold(mut sum: u64) -> u16 {

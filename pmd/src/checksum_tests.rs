@@ -15,16 +15,24 @@ struct Case {
 
 /// A finished packet, and where its checksum stands.
 fn packet(case: Case) -> (Vec<u8>, usize) {
-    let payload: Vec<u8> = (0..case.payload).map(|at| (at * 7 + at / 256 + 1) as u8).collect();
+    let payload: Vec<u8> = (0..case.payload)
+        .map(|at| (at * 7 + at / 256 + 1) as u8)
+        .collect();
     let start = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let ip = if case.is_v6 {
-        start.ipv6(std::array::from_fn(|at| at as u8), std::array::from_fn(|at| 200 + at as u8), 64)
+        start.ipv6(
+            std::array::from_fn(|at| at as u8),
+            std::array::from_fn(|at| 200 + at as u8),
+            64,
+        )
     } else {
         start.ipv4([10, 1, 2, 3], [10, 255, 254, 253], 64)
     };
     let mut bytes = Vec::new();
     if case.is_tcp {
-        ip.tcp(40_000, 80, 0x0102_0304, 5000).write(&mut bytes, &payload).unwrap();
+        ip.tcp(40_000, 80, 0x0102_0304, 5000)
+            .write(&mut bytes, &payload)
+            .unwrap();
     } else {
         ip.udp(40_000, 53).write(&mut bytes, &payload).unwrap();
     }
@@ -38,8 +46,15 @@ fn packet(case: Case) -> (Vec<u8>, usize) {
 /// Leaves only the pseudo-header's sum, as a sender does: added up here word by word.
 fn unfinish(bytes: &mut [u8], case: Case, place: usize) {
     let ip = 14 + 4 * case.n_tags;
-    let (addresses, transport) = if case.is_v6 { (ip + 8..ip + 40, ip + 40) } else { (ip + 12..ip + 20, ip + 20) };
-    let mut sum: u32 = bytes[addresses].chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum();
+    let (addresses, transport) = if case.is_v6 {
+        (ip + 8..ip + 40, ip + 40)
+    } else {
+        (ip + 12..ip + 20, ip + 20)
+    };
+    let mut sum: u32 = bytes[addresses]
+        .chunks(2)
+        .map(|two| u32::from(two[0]) << 8 | u32::from(two[1]))
+        .sum();
     sum += (bytes.len() - transport) as u32 + if case.is_tcp { 6 } else { 17 };
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -90,7 +105,12 @@ fn finished(bytes: &[u8], wishes: Wishes, cut: usize) -> Vec<u8> {
 fn cases() -> impl Iterator<Item = Case> {
     let payloads = (0..70).chain([85, 86, 127, 128, 511, 512, 513, 1023, 1459, 1460, 3400]);
     payloads.flat_map(|payload| {
-        (0..12).map(move |n| Case { is_v6: n % 2 == 1, is_tcp: n / 2 % 2 == 1, n_tags: n / 4, payload })
+        (0..12).map(move |n| Case {
+            is_v6: n % 2 == 1,
+            is_tcp: n / 2 % 2 == 1,
+            n_tags: n / 4,
+            payload,
+        })
     })
 }
 
@@ -101,9 +121,17 @@ fn partial_checksum_is_recognised_and_finished_whatever_the_length() {
         let mut bytes = whole.clone();
         unfinish(&mut bytes, case, place);
         let wishes = wishes_of(&bytes).unwrap_or_else(|| panic!("{case:?} was not recognised"));
-        assert_eq!(usize::from(wishes.csum_start + wishes.csum_offset), place, "{case:?}");
+        assert_eq!(
+            usize::from(wishes.csum_start + wishes.csum_offset),
+            place,
+            "{case:?}"
+        );
         for cut in [usize::MAX, 1, 37, 64, 96, 127, 128, 131, 132, 400] {
-            assert_eq!(finished(&bytes, wishes, cut), whole, "{case:?}, cut at {cut}");
+            assert_eq!(
+                finished(&bytes, wishes, cut),
+                whole,
+                "{case:?}, cut at {cut}"
+            );
         }
     }
 }
@@ -124,12 +152,19 @@ fn finished_checksum_is_left_alone() {
 
 #[test]
 fn udp_without_a_checksum_keeps_none() {
-    let case = Case { is_v6: false, is_tcp: false, n_tags: 0, payload: 20 };
+    let case = Case {
+        is_v6: false,
+        is_tcp: false,
+        n_tags: 0,
+        payload: 20,
+    };
     let (mut bytes, place) = packet(case);
     bytes[place..place + 2].fill(0);
     // Addresses whose pseudo-header adds up to zero, in the arithmetic of checksums.
     let sum = |bytes: &[u8]| {
-        u16::from_be(fold(super::sum(&bytes[26..34]) + u64::from(28u32.to_be()) + u64::from(17u32.to_be())))
+        u16::from_be(fold(
+            super::sum(&bytes[26..34]) + u64::from(28u32.to_be()) + u64::from(17u32.to_be()),
+        ))
     };
     let rest = !sum(&[&bytes[..32], &[0, 0]].concat());
     bytes[32..34].copy_from_slice(&rest.to_be_bytes());
@@ -141,7 +176,12 @@ fn udp_without_a_checksum_keeps_none() {
 
 #[test]
 fn udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
-    let case = Case { is_v6: false, is_tcp: false, n_tags: 0, payload: 2 };
+    let case = Case {
+        is_v6: false,
+        is_tcp: false,
+        n_tags: 0,
+        payload: 2,
+    };
     let (mut bytes, place) = packet(case);
     // The payload takes up just what is missing.
     let rest = u16::from_be_bytes([bytes[place], bytes[place + 1]]);
@@ -158,7 +198,12 @@ fn udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
 #[test]
 fn fragments_are_finished_by_who_cut_them() {
     for (at, value) in [(20, 0x20), (20, 0x01), (21, 0x01)] {
-        let case = Case { is_v6: false, is_tcp: false, n_tags: 0, payload: 64 };
+        let case = Case {
+            is_v6: false,
+            is_tcp: false,
+            n_tags: 0,
+            payload: 64,
+        };
         let (mut bytes, place) = packet(case);
         unfinish(&mut bytes, case, place);
         bytes[20] &= 0xbf; // "don't fragment" is no fragment
@@ -167,7 +212,12 @@ fn fragments_are_finished_by_who_cut_them() {
         assert_eq!(wishes_of(&bytes), None, "byte {at} with {value:#x}");
     }
     // A fragment header of IPv6.
-    let case = Case { is_v6: true, is_tcp: false, n_tags: 0, payload: 64 };
+    let case = Case {
+        is_v6: true,
+        is_tcp: false,
+        n_tags: 0,
+        payload: 64,
+    };
     let (mut bytes, place) = packet(case);
     unfinish(&mut bytes, case, place);
     bytes[20] = 44;
@@ -176,10 +226,16 @@ fn fragments_are_finished_by_who_cut_them() {
 
 #[test]
 fn options_of_ipv6_are_walked_past_within_bounds() {
-    let case = Case { is_v6: true, is_tcp: true, n_tags: 0, payload: 30 };
+    let case = Case {
+        is_v6: true,
+        is_tcp: true,
+        n_tags: 0,
+        payload: 30,
+    };
     let (mut bytes, place) = packet(case);
     unfinish(&mut bytes, case, place);
-    // Hop-by-hop options of eight bytes, of which the payload's length tells, not the pseudo-header's.
+    // Hop-by-hop options of eight bytes, of which the payload's length tells, not the
+    // pseudo-header's.
     bytes.splice(54..54, [6, 0, 1, 4, 0, 0, 0, 0]);
     bytes[20] = 0;
     bytes[19] += 8;
@@ -197,7 +253,12 @@ fn options_of_ipv6_are_walked_past_within_bounds() {
 
 #[test]
 fn padding_of_zeros_belongs_to_the_frame_and_anything_else_does_not() {
-    let case = Case { is_v6: false, is_tcp: false, n_tags: 0, payload: 4 };
+    let case = Case {
+        is_v6: false,
+        is_tcp: false,
+        n_tags: 0,
+        payload: 4,
+    };
     let (whole, place) = packet(case);
     let mut bytes = whole.clone();
     unfinish(&mut bytes, case, place);
@@ -211,7 +272,12 @@ fn padding_of_zeros_belongs_to_the_frame_and_anything_else_does_not() {
 #[test]
 fn truncated_and_malformed_headers_are_left_alone() {
     for n in 0..12 {
-        let case = Case { is_v6: n % 2 == 1, is_tcp: n / 2 % 2 == 1, n_tags: n / 4, payload: 40 };
+        let case = Case {
+            is_v6: n % 2 == 1,
+            is_tcp: n / 2 % 2 == 1,
+            n_tags: n / 4,
+            payload: 40,
+        };
         let (mut bytes, place) = packet(case);
         unfinish(&mut bytes, case, place);
         for len in 14..bytes.len() {
@@ -227,16 +293,30 @@ fn truncated_and_malformed_headers_are_left_alone() {
             assert_eq!(wishes_of(&wrong), None, "a header of 16 bytes");
             wrong = bytes.clone();
             wrong[ip + 2..ip + 4].copy_from_slice(&[0, 24]);
-            assert_eq!(wishes_of(&wrong), None, "a total length with no room for a transport header");
+            assert_eq!(
+                wishes_of(&wrong),
+                None,
+                "a total length with no room for a transport header"
+            );
         }
     }
 }
 
 #[test]
 fn wish_that_leads_out_of_the_header_changes_nothing() {
-    let (whole, _) = packet(Case { is_v6: false, is_tcp: true, n_tags: 0, payload: 300 });
+    let (whole, _) = packet(Case {
+        is_v6: false,
+        is_tcp: true,
+        n_tags: 0,
+        payload: 300,
+    });
     for (csum_start, csum_offset) in [(127, 0), (34, 200), (u16::MAX, u16::MAX), (340, 6)] {
-        let wishes = Wishes { needs_csum: true, csum_start, csum_offset, ..Wishes::default() };
+        let wishes = Wishes {
+            needs_csum: true,
+            csum_start,
+            csum_offset,
+            ..Wishes::default()
+        };
         assert_eq!(finished(&whole, wishes, usize::MAX), whole);
     }
 }

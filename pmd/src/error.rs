@@ -1,25 +1,33 @@
-//! Mistakes: [`SetupError`] is for a person, [`GuestFault`] is what a guest broke. A drop is no error: see
-//! [`flowtable::DropReason`].
+//! Mistakes: [`SetupError`] is for a person, [`GuestFault`] is what a guest broke. A drop is no
+//! error: see [`flowtable::DropReason`].
 
 use std::fmt;
 
-/// What was tried, on what, why it failed and what to do about it. Only on control threads, or before a core starts.
+/// What was tried, on what, why it failed and what to do about it. Only on control threads, or
+/// before a core starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupError {
     text: String,
-    /// Whether the front-end gave memory of a kind that cannot be shared: another way to start the guest mends that.
+    /// Whether the front-end gave memory of a kind that cannot be shared: another way to start the
+    /// guest mends that.
     pub is_memory: bool,
 }
 
 impl SetupError {
     /// With a whole sentence for a person.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_memory: false }
+        Self {
+            text: text.into(),
+            is_memory: false,
+        }
     }
 
     /// The same, about memory of a kind that cannot be shared.
     pub fn memory(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_memory: true }
+        Self {
+            text: text.into(),
+            is_memory: true,
+        }
     }
 }
 
@@ -70,13 +78,16 @@ faults! {
     NextOutOfRange DropChain "a descriptor's next field is beyond the ring";
     ChainTooLong DropChain "a chain has more descriptors than the ring, or more than 1,024";
     OutsideMemory DropChain "a buffer lies outside the memory that the guest shares";
-    WrongDirection DropChain "a buffer is writable where it must be readable, or the other way round";
+    WrongDirection DropChain "a buffer is writable where it must be readable, or the other way \
+        round";
     TooLong DropChain "a chain holds more bytes than any frame";
     TooShort DropChain "a chain is shorter than the virtio-net header";
     BadIndirect DropChain "an indirect table is malformed, or was not negotiated";
     HeadOutOfRange StopQueue "descriptor out of range in the available ring";
-    AvailTooFar StopQueue "the available index is further ahead than the ring is long, or went back";
-    MemoryGone CloseConnection "the file behind the guest's memory was cut short, or its large pages can't be had";
+    AvailTooFar StopQueue "the available index is further ahead than the ring is long, or went \
+        back";
+    MemoryGone CloseConnection "the file behind the guest's memory was cut short, or its large \
+        pages can't be had";
 }
 
 impl GuestFault {

@@ -1,4 +1,5 @@
-//! Control's side of all cores: ports come up and go down here, and nothing on a core ever waits for it.
+//! Control's side of all cores: ports come up and go down here, and nothing on a core ever waits
+//! for it.
 
 use crate::calls::Callers;
 use crate::error::{GuestFault, SetupError};
@@ -100,10 +101,16 @@ struct Leaving {
 }
 
 impl Books {
-    /// What the floods of a port may copy. It is made once: a guest that sets up its queues anew must not get it anew.
+    /// What the floods of a port may copy. It is made once: a guest that sets up its queues anew
+    /// must not get it anew.
     fn flood_budget(&mut self, ingress: &Ingress, now: Nanos) -> Arc<FloodBudget> {
-        let Self { copies, networks, .. } = self;
-        copies.entry(ingress.port).or_insert_with(|| Arc::new(FloodBudget::new(ingress, networks, now))).clone()
+        let Self {
+            copies, networks, ..
+        } = self;
+        copies
+            .entry(ingress.port)
+            .or_insert_with(|| Arc::new(FloodBudget::new(ingress, networks, now)))
+            .clone()
     }
 }
 
@@ -114,46 +121,87 @@ impl Fleet {
     /// When the process has no more file descriptors.
     pub fn new(options: &FleetOptions) -> Result<(Self, Vec<Core>), SetupError> {
         let n_cores = options.n_cores;
-        let macs = Arc::new(MacTable::new(options.n_macs, options.n_ports, options.seeds));
-        let flows = Arc::new(FlowTable::new(options.n_flows, options.n_ports, options.seeds));
+        let macs = Arc::new(MacTable::new(
+            options.n_macs,
+            options.n_ports,
+            options.seeds,
+        ));
+        let flows = Arc::new(FlowTable::new(
+            options.n_flows,
+            options.n_ports,
+            options.seeds,
+        ));
         let quiet = Arc::new(Quiet::new(n_cores));
-        let mailboxes = (0..n_cores).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        let stats: Vec<_> = (0..n_cores).map(|_| Arc::new(CoreStats::new(options.n_ports))).collect();
+        let mailboxes = (0..n_cores)
+            .map(|_| Mailbox::new().map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let stats: Vec<_> = (0..n_cores)
+            .map(|_| Arc::new(CoreStats::new(options.n_ports)))
+            .collect();
         let mut tallies = Vec::new();
         let cores: Vec<_> = (0..n_cores)
             .map(|id| {
                 let lookup = Lookup::new(flows.clone(), macs.clone(), options.networks.clone());
                 tallies.push(lookup.tally().clone());
-                Core::new(id, lookup, stats[id].clone(), mailboxes[id].clone(), quiet.clone())
+                Core::new(
+                    id,
+                    lookup,
+                    stats[id].clone(),
+                    mailboxes[id].clone(),
+                    quiet.clone(),
+                )
             })
             .collect::<Result<_, SetupError>>()?;
         let epolls = cores.iter().map(|core| core.epoll.clone()).collect();
         let callers = Callers::new()?;
-        let books =
-            Mutex::new(Books { n_rxqs: vec![0; n_cores], networks: options.networks.clone(), ..Books::default() });
+        let books = Mutex::new(Books {
+            n_rxqs: vec![0; n_cores],
+            networks: options.networks.clone(),
+            ..Books::default()
+        });
         let now = AtomicU32::new(0);
-        Ok((Self { mailboxes, stats, macs, flows, tallies, epolls, callers, books, now }, cores))
+        Ok((
+            Self {
+                mailboxes,
+                stats,
+                macs,
+                flows,
+                tallies,
+                epolls,
+                callers,
+                books,
+                now,
+            },
+            cores,
+        ))
     }
 
-    /// Makes the tables lie in large pages, all of them present. Before anything is in them; takes some ten milliseconds for each hundred MB.
+    /// Makes the tables lie in large pages, all of them present. Before anything is in them; takes
+    /// some ten milliseconds for each hundred MB.
     ///
     /// # Errors
-    /// When the kernel has no large pages, or not enough memory; the tables work as far as there is some.
+    /// When the kernel has no large pages, or not enough memory; the tables work as far as there is
+    /// some.
     pub fn settle(&self) -> std::io::Result<()> {
         let spans = self.flows.spans().into_iter().chain(self.macs.spans());
         spans.map(sys::settle).fold(Ok(()), std::io::Result::and)
     }
 
-    /// These ports are one VM's, whose limits these are. For ports that are down; they keep them as they come and go.
+    /// These ports are one VM's, whose limits these are. For ports that are down; they keep them as
+    /// they come and go.
     pub fn limit(&self, ports: &[PortId], limits: &Arc<VmLimits>) {
-        self.books().limits.extend(ports.iter().map(|&port| (port, limits.clone())));
+        self.books()
+            .limits
+            .extend(ports.iter().map(|&port| (port, limits.clone())));
     }
 
-    /// Brings a port up; with a queue to send to, its address is its own again: see [`MacTable::rest`]. It must be down: never up before, or handed back by [`Fleet::down`].
+    /// Brings a port up; with a queue to send to, its address is its own again: see
+    /// [`MacTable::rest`]. It must be down: never up before, or handed back by [`Fleet::down`].
     pub fn up(&self, mut port: PortUp) {
         let id = port.ingress.port;
         if !port.txqs.is_empty() {
-            self.macs.start(&port.ingress, self.now.load(Ordering::Relaxed));
+            self.macs
+                .start(&port.ingress, self.now.load(Ordering::Relaxed));
         }
         self.begin_calls(&mut port);
         let placed = self.place(&port);
@@ -163,22 +211,40 @@ impl Fleet {
             stats.port(id).clear_stopped();
         }
         let limits = books.limits.get(&id).cloned();
-        let copies = books.flood_budget(&port.ingress, u64::from(self.now.load(Ordering::Relaxed)) * SECOND);
-        let view = Arc::new(PortView::new(port.ingress, port.txqs, limits.clone(), copies));
+        let copies = books.flood_budget(
+            &port.ingress,
+            u64::from(self.now.load(Ordering::Relaxed)) * SECOND,
+        );
+        let view = Arc::new(PortView::new(
+            port.ingress,
+            port.txqs,
+            limits.clone(),
+            copies,
+        ));
         for mailbox in &self.mailboxes {
             self.post(&mut books, mailbox, Command::Up(view.clone()));
         }
         for (mut rxq, core) in port.rxqs.into_iter().zip(placed) {
             rxq.gate = Gate::new(limits.clone());
-            self.post(&mut books, &self.mailboxes[core], Command::Poll(Box::new(rxq)));
+            self.post(
+                &mut books,
+                &self.mailboxes[core],
+                Command::Poll(Box::new(rxq)),
+            );
         }
     }
 
     /// Calls the guest, in case a call was lost before, and remembers what its eventfds are.
     fn begin_calls(&self, port: &mut PortUp) {
-        let PortUp { ingress, rxqs, txqs } = port;
+        let PortUp {
+            ingress,
+            rxqs,
+            txqs,
+        } = port;
         let of_rxqs = rxqs.iter_mut().filter_map(RxQueue::guest_ring);
-        let mut rings: Vec<_> = of_rxqs.chain(txqs.iter_mut().filter_map(TxQueue::guest_ring)).collect();
+        let mut rings: Vec<_> = of_rxqs
+            .chain(txqs.iter_mut().filter_map(TxQueue::guest_ring))
+            .collect();
         let files: Vec<_> = rings.iter().flat_map(|ring| ring.signalled()).collect();
         if !files.is_empty() || rings.iter().any(|ring| ring.spec().kick.is_some()) {
             let calls = self.callers.up(ingress.port, files);
@@ -199,21 +265,24 @@ impl Fleet {
         placed
     }
 
-    /// Lets each receive queue's kicks wake its core. Here and not on the core, and without the books in hand: it takes a lock in the kernel
-    /// that a front-end can keep busy. One whose eventfds are known for that is looked at once a millisecond instead.
+    /// Lets each receive queue's kicks wake its core. Here and not on the core, and without the
+    /// books in hand: it takes a lock in the kernel that a front-end can keep busy. One whose
+    /// eventfds are known for that is looked at once a millisecond instead.
     fn watch(&self, port: &mut PortUp, placed: &[usize]) {
         let calls = self.callers.of(port.ingress.port);
         for (rxq, &core) in port.rxqs.iter_mut().zip(placed) {
             let add = |wake| match &calls {
-                Some(calls) => !calls.is_indirect() && calls.measured(|| self.epolls[core].add(wake)),
+                Some(calls) => {
+                    !calls.is_indirect() && calls.measured(|| self.epolls[core].add(wake))
+                }
                 None => self.epolls[core].add(wake),
             };
             rxq.can_wake = rxq.wake_fd().is_some_and(add);
         }
     }
 
-    /// The guest may keep its end of a kick open for ever, and with it what was entered. While one is removed its core can't wake, which takes
-    /// as long as a front-end's own signals take it.
+    /// The guest may keep its end of a kick open for ever, and with it what was entered. While one
+    /// is removed its core can't wake, which takes as long as a front-end's own signals take it.
     fn end_watch(&self, port: PortId, rxqs: &mut [(usize, RxQueue)]) {
         let calls = self.callers.of(port);
         spaced::each(rxqs, |(core, rxq)| {
@@ -228,7 +297,8 @@ impl Fleet {
         });
     }
 
-    /// Takes a port down and waits until no core uses anything of it: micro- to milliseconds, while they run.
+    /// Takes a port down and waits until no core uses anything of it: micro- to milliseconds, while
+    /// they run.
     pub fn down(&self, port: PortId) -> PortDown {
         self.start_down(port);
         loop {
@@ -258,7 +328,11 @@ impl Fleet {
         if books.leaving.get(&port)?.n_answered < self.mailboxes.len() {
             return None;
         }
-        let Leaving { mut views, mut rxqs, .. } = books.leaving.remove(&port)?;
+        let Leaving {
+            mut views,
+            mut rxqs,
+            ..
+        } = books.leaving.remove(&port)?;
         drop(books);
         self.end_watch(port, &mut rxqs);
         self.callers.down(port);
@@ -266,9 +340,9 @@ impl Fleet {
         // All cores had the same view, so the last of them is the last holder.
         let view = views.pop();
         drop(views);
-        let txqs = view
-            .and_then(Arc::into_inner)
-            .map_or(Vec::new(), |view| view.txqs.into_iter().map(TxLock::into_inner).collect());
+        let txqs = view.and_then(Arc::into_inner).map_or(Vec::new(), |view| {
+            view.txqs.into_iter().map(TxLock::into_inner).collect()
+        });
         Some(PortDown { rxqs, txqs })
     }
 
@@ -295,16 +369,24 @@ impl Fleet {
     /// What is remembered of flows, and how often it was asked for.
     pub fn flows(&self) -> FlowReport {
         let n_ports = self.stats.first().map_or(0, |stats| stats.n_ports());
-        FlowReport::new(&self.flows, n_ports, self.tallies.iter().map(|tally| &**tally))
+        FlowReport::new(
+            &self.flows,
+            n_ports,
+            self.tallies.iter().map(|tally| &**tally),
+        )
     }
 
-    /// Forgets addresses that were silent for longer than `age_max` seconds, and flows that rest on what is gone or were
-    /// silent themselves; sees to it that no flood's budget grows old. Once a second, `now`: of the switch's clock.
+    /// Forgets addresses that were silent for longer than `age_max` seconds, and flows that rest on
+    /// what is gone or were silent themselves; sees to it that no flood's budget grows old. Once a
+    /// second, `now`: of the switch's clock.
     pub fn age(&self, now: u32, age_max: u32) {
         self.now.store(now, Ordering::Relaxed);
         self.macs.age(now, age_max);
         self.flows.sweep(&self.macs, now);
-        self.books().copies.values().for_each(|copies| copies.refresh(u64::from(now) * SECOND));
+        self.books()
+            .copies
+            .values()
+            .for_each(|copies| copies.refresh(u64::from(now) * SECOND));
     }
 
     /// A port's counters over all cores.
@@ -312,12 +394,17 @@ impl Fleet {
         sum(self.stats.iter().map(|stats| &**stats), port)
     }
 
-    /// How often a core had to wait for a page of the port's memory, and paused the port for it; at most once a millisecond is counted.
+    /// How often a core had to wait for a page of the port's memory, and paused the port for it; at
+    /// most once a millisecond is counted.
     pub fn page_waits(&self, port: PortId) -> u64 {
-        self.stats.iter().map(|stats| stats.port(port).n_page_waits()).sum()
+        self.stats
+            .iter()
+            .map(|stats| stats.port(port).n_page_waits())
+            .sum()
     }
 
-    /// How often an eventfd of a port took long to signal, and whether another thread signals them instead of the cores for that.
+    /// How often an eventfd of a port took long to signal, and whether another thread signals them
+    /// instead of the cores for that.
     pub fn long_calls(&self, port: PortId) -> (u64, bool) {
         self.callers.report(port)
     }
@@ -329,7 +416,10 @@ impl Fleet {
 
     /// Faults that stopped queues of a port since it came up.
     pub fn stopped(&self, port: PortId) -> Vec<(u16, GuestFault)> {
-        self.stats.iter().filter_map(|stats| stats.port(port).stopped()).collect()
+        self.stats
+            .iter()
+            .filter_map(|stats| stats.port(port).stopped())
+            .collect()
     }
 
     /// What each core has done.
@@ -341,8 +431,8 @@ impl Fleet {
         crate::lock(&self.books)
     }
 
-    /// Hands a command over. Waits for room if the core is slow to take those before, and takes its answers meanwhile: it
-    /// takes no command that it has no room to answer.
+    /// Hands a command over. Waits for room if the core is slow to take those before, and takes its
+    /// answers meanwhile: it takes no command that it has no room to answer.
     fn post(&self, books: &mut Books, mailbox: &Mailbox, mut command: Command) {
         while let Err(back) = mailbox.post(command) {
             command = back;
@@ -380,5 +470,7 @@ impl Fleet {
 }
 
 fn least(loads: &[usize]) -> usize {
-    (0..loads.len()).min_by_key(|&core| loads[core]).unwrap_or(0)
+    (0..loads.len())
+        .min_by_key(|&core| loads[core])
+        .unwrap_or(0)
 }

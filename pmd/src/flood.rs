@@ -1,12 +1,14 @@
 //! Copies of a flooded frame: one for each member of its network but the port that it came from.
 //!
-//! Members are served in the order of their list, and a flood may stop at any of them: when the burst has made all the copies it
-//! may, or where a member's queue is locked by another core. Then the frame stays where it is, the copies that were made go out, and
-//! the next turn goes on with the member at which it stopped. It waits for no receiver, and for a lock only as long as whoever has
-//! it is running. No lock is kept meanwhile, so two floods can't wait for each other.
+//! Members are served in the order of their list, and a flood may stop at any of them: when the
+//! burst has made all the copies it may, or where a member's queue is locked by another core. Then
+//! the frame stays where it is, the copies that were made go out, and the next turn goes on with
+//! the member at which it stopped. It waits for no receiver, and for a lock only as long as whoever
+//! has it is running. No lock is kept meanwhile, so two floods can't wait for each other.
 //!
-//! **What floods may cost.** Each port has a budget of copies a second ([`crate::flood_budget`]), limit or no limit; the first
-//! copy of a frame is free, as of one that is not flooded. Without budget a guest's frame waits in its ring; one off a wire is dropped.
+//! **What floods may cost.** Each port has a budget of copies a second ([`crate::flood_budget`]),
+//! limit or no limit; the first copy of a frame is free, as of one that is not flooded. Without
+//! budget a guest's frame waits in its ring; one off a wire is dropped.
 
 use crate::blocked::hold::FloodAt;
 use crate::blocked::{Block, slot_of};
@@ -28,9 +30,12 @@ pub(crate) struct Copied {
 }
 
 impl Copied {
-    /// Whether another copy of so many bytes would be too much. Of any length, the first may be made.
+    /// Whether another copy of so many bytes would be too much. Of any length, the first may be
+    /// made.
     fn is_enough(self, len: u32) -> bool {
-        self.n >= COPIES_MAX || self.n_bytes + len as usize > COPIED_BYTES_MAX || self.n_descriptors >= DESCRIPTORS_MAX
+        self.n >= COPIES_MAX
+            || self.n_bytes + len as usize > COPIED_BYTES_MAX
+            || self.n_descriptors >= DESCRIPTORS_MAX
     }
 }
 
@@ -75,7 +80,11 @@ impl Sender<'_> {
         Self: 'v,
     {
         let port = from.ingress.port;
-        let resumed = if k == 0 { rxq.hold.resume_flood(network) } else { None };
+        let resumed = if k == 0 {
+            rxq.hold.resume_flood(network)
+        } else {
+            None
+        };
         if resumed.is_none() {
             rxq.hold.begin_anew();
             rxq.hold.forget_flood();
@@ -89,10 +98,17 @@ impl Sender<'_> {
             }
         }
         let is_first = resumed.is_none();
-        let FloodAt { next, has_copies, .. } = resumed.unwrap_or(FloodAt { network, next: 0, has_copies: false });
+        let FloodAt {
+            next, has_copies, ..
+        } = resumed.unwrap_or(FloodAt {
+            network,
+            next: 0,
+            has_copies: false,
+        });
         let networks = self.networks;
         let members = &networks.network(network).members;
-        // The list may have changed meanwhile, not its order, by id: for a member that is gone the next one stands.
+        // The list may have changed meanwhile, not its order, by id: for a member that is gone the
+        // next one stands.
         let begin = members.partition_point(|&member| member < next);
         self.settle(outs, burst);
         // Copies that can't wait take no turns with those that can.
@@ -121,7 +137,11 @@ impl Sender<'_> {
                 Copy::Dropped(DropReason::Denied) => {}
                 Copy::Dropped(reason) => self.lose(port, reason, Action::Unicast(to)),
                 Copy::Stop(why) => {
-                    rxq.hold.stop_flood(FloodAt { network, next: to, has_copies: has_copies || n_tried > 0 });
+                    rxq.hold.stop_flood(FloodAt {
+                        network,
+                        next: to,
+                        has_copies: has_copies || n_tried > 0,
+                    });
                     end = why;
                     break;
                 }
@@ -163,10 +183,14 @@ impl Sender<'_> {
             }
             Way::Lost(DropReason::PortDown) => Copy::Absent,
             Way::Lost(reason) => Copy::Dropped(reason),
-            Way::Blocked(Block::Locked) if self.wait_for_lock(rxq, slot, true) => Copy::Stop(Flooded::Waits),
+            Way::Blocked(Block::Locked) if self.wait_for_lock(rxq, slot, true) => {
+                Copy::Stop(Flooded::Waits)
+            }
             Way::Blocked(Block::Locked) => Copy::Dropped(DropReason::ReceiverLocked),
             // It took many of this burst, and may well have room for this one too.
-            Way::Blocked(Block::Later) if can_hold && self.has_used_well(outs, slot) => Copy::Stop(Flooded::Next),
+            Way::Blocked(Block::Later) if can_hold && self.has_used_well(outs, slot) => {
+                Copy::Stop(Flooded::Next)
+            }
             Way::Blocked(_) => Copy::Dropped(self.reason_full(to)),
         }
     }
@@ -182,29 +206,44 @@ impl Sender<'_> {
 
     /// Descriptors beyond one a buffer that had to be read for a copy.
     fn n_walked(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, slot: Option<usize>) -> usize {
-        self.place_of(slot).map_or(0, |place| outs[place].queue.take_walked())
+        self.place_of(slot)
+            .map_or(0, |place| outs[place].queue.take_walked())
     }
 
-    /// Counts what a frame's copies are more than one frame. As long as a flood is not done, its frame is not counted either.
+    /// Counts what a frame's copies are more than one frame. As long as a flood is not done, its
+    /// frame is not counted either.
     fn count_copies(&self, from: &PortView, n_tried: u64, has_copies: bool, end: Flooded) {
         let stats = self.stats.port(from.ingress.port);
         if end == Flooded::Done && !has_copies {
             return stats.dropped(DropReason::NoDestination, 1);
         }
-        // One less for the frame itself: of one that went on to nobody but those before, less than none.
-        let n = if end == Flooded::Done { n_tried.wrapping_sub(1) } else { n_tried };
+        // One less for the frame itself: of one that went on to nobody but those before, less than
+        // none.
+        let n = if end == Flooded::Done {
+            n_tried.wrapping_sub(1)
+        } else {
+            n_tried
+        };
         stats.copied(n);
     }
 
-    /// Charges what was let pass as a whole burst and is not charged yet: copies of a frame are more than the burst has, so from
-    /// now on each is asked about.
+    /// Charges what was let pass as a whole burst and is not charged yet: copies of a frame are
+    /// more than the burst has, so from now on each is asked about.
     #[cold]
     fn settle(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst) {
         for out in outs {
-            let Some(limit) = out.bill.take() else { continue };
+            let Some(limit) = out.bill.take() else {
+                continue;
+            };
             let frames = (0..burst.n).filter(|k| out.frames >> k & 1 != 0);
             let n_bytes = frames.map(|k| u64::from(burst.lens[k])).sum();
-            limit.charge(self.now, Amount { n_frames: out.frames.count_ones().into(), n_bytes });
+            limit.charge(
+                self.now,
+                Amount {
+                    n_frames: out.frames.count_ones().into(),
+                    n_bytes,
+                },
+            );
         }
     }
 }

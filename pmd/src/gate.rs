@@ -1,19 +1,22 @@
 //! The gate before a receive queue: shut while the limit on what its VM sends is used up.
 //!
-//! A queue whose gate is shut is not looked at, so that a VM far over its limit costs its core nothing; what it has to send
-//! stays in its ring. A gate stays shut for at least [`SHUT_MIN`], so that not every frame is let through alone.
+//! A queue whose gate is shut is not looked at, so that a VM far over its limit costs its core
+//! nothing; what it has to send stays in its ring. A gate stays shut for at least [`SHUT_MIN`], so
+//! that not every frame is let through alone.
 //!
-//! **Fairness among the queues of one VM**, on whatever cores: each is paced. One that was let through stays shut for the time
-//! that what it took takes at the VM's rate, times the number of the VM's queues that wait. So none can take more than its
-//! part as long as others want theirs, and these find something left. A queue that comes late, since cores look only once a
-//! turn, is not late for its next time too: else what nobody takes in time would add up.
+//! **Fairness among the queues of one VM**, on whatever cores: each is paced. One that was let
+//! through stays shut for the time that what it took takes at the VM's rate, times the number of
+//! the VM's queues that wait. So none can take more than its part as long as others want theirs,
+//! and these find something left. A queue that comes late, since cores look only once a turn, is
+//! not late for its next time too: else what nobody takes in time would add up.
 
 use crate::burst::Burst;
 use crate::limits::{Allowance, VmLimits};
 use crate::time::Nanos;
 use std::sync::Arc;
 
-/// How long a gate stays shut at least: a two-hundredth of the ten milliseconds over which a limit shall be exact.
+/// How long a gate stays shut at least: a two-hundredth of the ten milliseconds over which a limit
+/// shall be exact.
 pub const SHUT_MIN: Nanos = 50_000;
 
 /// One receive queue's gate. Belongs to the core that polls the queue.
@@ -33,7 +36,10 @@ impl Gate {
     /// Of a queue of the VM whose limits these are; where there are none, always open.
     pub(crate) fn new(limits: Option<Arc<VmLimits>>) -> Self {
         let limits = limits.filter(|limits| limits.from_vm.is_some());
-        Self { limits, ..Self::default() }
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 
     /// When it opens, if it is shut.
@@ -50,14 +56,16 @@ impl Gate {
     pub(crate) fn allowance(&self, now: Nanos) -> Result<Allowance, Nanos> {
         match &self.limits {
             None => Ok(Allowance::ALL),
-            Some(limits) => limits
-                .from_vm
-                .as_ref()
-                .map_or(Ok(Allowance::ALL), |limit| limit.allowance(now).map_err(|wait| now.saturating_add(wait))),
+            Some(limits) => limits.from_vm.as_ref().map_or(Ok(Allowance::ALL), |limit| {
+                limit
+                    .allowance(now)
+                    .map_err(|wait| now.saturating_add(wait))
+            }),
         }
     }
 
-    /// The first `n` frames of the burst were taken. Gives when more may be, if none may now; the caller shuts the gate.
+    /// The first `n` frames of the burst were taken. Gives when more may be, if none may now; the
+    /// caller shuts the gate.
     #[inline(always)]
     pub(crate) fn charge(&mut self, now: Nanos, burst: &Burst, n: usize) -> Option<Nanos> {
         let limits = self.limits.as_ref()?;
@@ -77,7 +85,8 @@ impl Gate {
     #[cold]
     pub(crate) fn shut(&mut self, now: Nanos, opens_at: Nanos, has_more: bool) {
         self.count_waiting(now);
-        // It may be paused for longer, for another reason: then it isn't the limit that it waits for.
+        // It may be paused for longer, for another reason: then it isn't the limit that it waits
+        // for.
         let is_paused = self.opens_at > opens_at;
         self.opens_at = self.opens_at.max(opens_at);
         self.is_binding = true;
@@ -87,7 +96,8 @@ impl Gate {
         }
     }
 
-    /// What the queue has to send waits for something other than the limit: it isn't looked at before `opens_at`.
+    /// What the queue has to send waits for something other than the limit: it isn't looked at
+    /// before `opens_at`.
     #[cold]
     pub(crate) fn pause(&mut self, opens_at: Nanos) {
         if opens_at > self.opens_at {

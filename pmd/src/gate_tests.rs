@@ -1,4 +1,7 @@
-#![allow(clippy::cast_possible_truncation, reason = "numbers of a test, all of which fit")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "numbers of a test, all of which fit"
+)]
 
 use super::*;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX};
@@ -20,15 +23,29 @@ struct Flooder {
 impl Flooder {
     fn new(options: LimitOptions, n_cores: usize, len: u32, gso_size: Option<u16>) -> Self {
         let limits = Arc::new(VmLimits::new(options, LimitOptions::default()));
-        let gates = (0..n_cores).map(|_| Gate::new(Some(limits.clone()))).collect();
+        let gates = (0..n_cores)
+            .map(|_| Gate::new(Some(limits.clone())))
+            .collect();
         let mut burst = Box::<Burst>::default();
         burst.lens = [len; BURST_MAX];
         if let Some(gso_size) = gso_size {
             burst.wishing = u32::MAX;
-            burst.wishes =
-                [Wishes { needs_csum: true, gso_type: 1, gso_size, csum_start: 34, csum_offset: 16 }; BURST_MAX];
+            burst.wishes = [Wishes {
+                needs_csum: true,
+                gso_type: 1,
+                gso_size,
+                csum_start: 34,
+                csum_offset: 16,
+            }; BURST_MAX];
         }
-        Self { limits, gates, burst, now: 0, taken: Amount::default(), n_looks: 0 }
+        Self {
+            limits,
+            gates,
+            burst,
+            now: 0,
+            taken: Amount::default(),
+            n_looks: 0,
+        }
     }
 
     /// A turn of every core, as `poll` does it.
@@ -65,21 +82,30 @@ impl Flooder {
         while self.now < end {
             self.turn(turn.min(end - self.now));
         }
-        Amount { n_frames: self.taken.n_frames - before.n_frames, n_bytes: self.taken.n_bytes - before.n_bytes }
+        Amount {
+            n_frames: self.taken.n_frames - before.n_frames,
+            n_bytes: self.taken.n_bytes - before.n_bytes,
+        }
     }
 }
 
 /// As a guest's queue does it: by what the frames are, then by what they become.
 fn peek(burst: &mut Burst, allowance: Allowance) -> usize {
     let n_bytes = allowance.n_bytes.min(BURST_BYTES_MAX);
-    burst.n = allowance.n_frames.min(BURST_MAX).min(n_bytes.div_ceil(burst.lens[0]) as usize);
+    burst.n = allowance
+        .n_frames
+        .min(BURST_MAX)
+        .min(n_bytes.div_ceil(burst.lens[0]) as usize);
     burst.sum_bytes = burst.lens[..burst.n].iter().sum();
     burst.keep_within(allowance);
     burst.n
 }
 
 fn bits(bits_per_sec: u64) -> LimitOptions {
-    LimitOptions { bits_per_sec: Some(bits_per_sec), ..LimitOptions::default() }
+    LimitOptions {
+        bits_per_sec: Some(bits_per_sec),
+        ..LimitOptions::default()
+    }
 }
 
 /// Any of 2^`from` to 2^`to`, small ones as likely as large.
@@ -105,18 +131,21 @@ proptest! {
         // Fast enough to take twice as much, slow enough to be a core.
         let a_burst = (32.0 * one).min(f64::from(BURST_BYTES_MAX));
         let turn = (n_cores as f64 * a_burst / per_second / 2.0 * 1e9).clamp(10.0, 10_000.0) as Nanos;
-        // As much of a second as a test has time for: where bursts come so fast, the error is no larger over less.
+        // As much of a second as a test has time for: where bursts come so fast, the error is no
+        // larger over less.
         let n_windows = (1_000_000 / (10_000_000 / turn)).clamp(3, 100);
         flooder.run(10_000_000, turn);
         let mut sum = 0.0;
         for _ in 0..n_windows {
             let taken = flooder.run(10_000_000, turn).n_bytes as f64;
             let exact = per_second / 100.0;
-            prop_assert!((taken - exact).abs() <= (exact * 0.02).max(one) + 1.0, "{taken} in 10 ms, not {exact}; a frame is {one}");
+            prop_assert!((taken - exact).abs() <= (exact * 0.02).max(one) + 1.0, "{taken} in 10 \
+                ms, not {exact}; a frame is {one}");
             sum += taken;
         }
         let exact = per_second / 100.0 * n_windows as f64;
-        prop_assert!((sum - exact).abs() <= exact * 0.005 + one + 1.0, "{sum} in all, not {exact}; a frame is {one}");
+        prop_assert!((sum - exact).abs() <= exact * 0.005 + one + 1.0, "{sum} in all, not {exact}; \
+            a frame is {one}");
     }
 
     #[test]
@@ -134,10 +163,12 @@ proptest! {
         for _ in 0..100 {
             let taken = flooder.run(10_000_000, turn).n_frames as f64;
             let exact = rate as f64 / 100.0;
-            prop_assert!((taken - exact).abs() <= (exact * 0.02).max(one), "{taken} in 10 ms, not {exact}");
+            prop_assert!((taken - exact).abs() <= (exact * 0.02).max(one), "{taken} in 10 ms, not \
+                {exact}");
             sum += taken;
         }
-        prop_assert!((sum - rate as f64).abs() <= rate as f64 * 0.005 + one, "{sum} in all, not {rate}");
+        prop_assert!((sum - rate as f64).abs() <= rate as f64 * 0.005 + one, "{sum} in all, not \
+            {rate}");
     }
 }
 
@@ -159,7 +190,10 @@ fn cores_share_a_limit_evenly() {
                 flooder.now += 5_000;
                 let now = flooder.now;
                 for (gate, share) in flooder.gates.iter_mut().zip(&mut shares) {
-                    match gate.shut_until(now).map_or_else(|| gate.allowance(now), Err) {
+                    match gate
+                        .shut_until(now)
+                        .map_or_else(|| gate.allowance(now), Err)
+                    {
                         Ok(allowance) => {
                             let n = peek(&mut flooder.burst, allowance);
                             *share += n;
@@ -168,13 +202,18 @@ fn cores_share_a_limit_evenly() {
                                 gate.shut(now, opens_at, true);
                             }
                         }
-                        Err(opens_at) if gate.shut_until(now).is_none() => gate.shut(now, opens_at, true),
+                        Err(opens_at) if gate.shut_until(now).is_none() => {
+                            gate.shut(now, opens_at, true)
+                        }
                         Err(_) => {}
                     }
                 }
             }
             let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
-            assert!(least * 10 >= *most * 9, "{rate} bit/s on {n_cores} cores: {shares:?}");
+            assert!(
+                least * 10 >= *most * 9,
+                "{rate} bit/s on {n_cores} cores: {shares:?}"
+            );
         }
     }
 }
@@ -199,7 +238,10 @@ fn hour_of_standstill_earns_one_burst() {
     flooder.now += 3_600 * SECOND;
     let taken = flooder.run(10_000_000, 1_000).n_bytes;
     // Four milliseconds' worth saved up, ten that passed.
-    assert!((1_700_000..=1_750_000 + 2 * 1514).contains(&taken), "{taken}");
+    assert!(
+        (1_700_000..=1_750_000 + 2 * 1514).contains(&taken),
+        "{taken}"
+    );
 }
 
 #[test]
@@ -207,7 +249,10 @@ fn limit_ends_no_pause_that_is_longer() {
     let mut gate = Gate::default();
     gate.pause(100);
     gate.shut(0, 50, true);
-    assert_eq!((gate.shut_until(60), gate.shut_until(100)), (Some(100), None));
+    assert_eq!(
+        (gate.shut_until(60), gate.shut_until(100)),
+        (Some(100), None)
+    );
     gate.shut(100, 200, true);
     assert_eq!(gate.shut_until(150), Some(200));
 }
@@ -217,14 +262,24 @@ fn paused_queue_is_none_that_waits_for_the_limit() {
     let flooder = Flooder::new(bits(10_000_000), 1, 1514, None);
     let limits = &flooder.limits;
     let limit = limits.from_vm.as_ref().unwrap();
-    let amount = Amount { n_frames: 1, n_bytes: 1514 };
+    let amount = Amount {
+        n_frames: 1,
+        n_bytes: 1514,
+    };
     let mut gate = Gate::new(Some(limits.clone()));
     gate.shut(SECOND, SECOND + 1_000, true);
     assert!(limits.pace(limit, amount) > 0, "it waits");
     gate.pause(500 * SECOND);
-    assert_eq!((limits.pace(limit, amount), limits.throttled_ns()), (0, 1_000));
+    assert_eq!(
+        (limits.pace(limit, amount), limits.throttled_ns()),
+        (0, 1_000)
+    );
     gate.shut(SECOND + 1_500, SECOND + 2_000, true);
-    assert_eq!(limits.pace(limit, amount), 0, "nor if the limit is reached too");
+    assert_eq!(
+        limits.pace(limit, amount),
+        0,
+        "nor if the limit is reached too"
+    );
     gate.passed(500 * SECOND, true);
     assert_eq!(limits.throttled_ns(), 1_000);
 }

@@ -1,10 +1,12 @@
 //! How a core that finds nothing goes to sleep, and why it never sleeps through a frame.
 //!
-//! After a while without frames it asks every guest for kicks, then looks at every ring once more (a fence on either side
-//! makes sure that the guest sees the wish or the core sees the frame), and only then waits, for kicks and for control.
+//! After a while without frames it asks every guest for kicks, then looks at every ring once more
+//! (a fence on either side makes sure that the guest sees the wish or the core sees the frame), and
+//! only then waits, for kicks and for control.
 //!
-//! Queues that a limit holds back are not asked for kicks, and the frames that they are let through don't keep the core
-//! awake: between two allowances it sleeps, so that a guest far over its limit costs what one at its limit does.
+//! Queues that a limit holds back are not asked for kicks, and the frames that they are let through
+//! don't keep the core awake: between two allowances it sleeps, so that a guest far over its limit
+//! costs what one at its limit does.
 
 use crate::poll::{Core, Turn};
 use crate::port::{RxKind, RxQueue};
@@ -27,8 +29,8 @@ const PATIENCE: Nanos = 100_000;
 const NAP: Nanos = 1_000_000;
 /// The first sleep while frames wait for a receiver.
 const NAP_HELD: Nanos = 50_000;
-/// The shortest sleep while a limit holds frames back: what may go by then goes together. Well below the time that every burst
-/// is worth, so that none of it is lost.
+/// The shortest sleep while a limit holds frames back: what may go by then goes together. Well
+/// below the time that every burst is worth, so that none of it is lost.
 const NAP_THROTTLED: Nanos = 100_000;
 
 /// What was found while guests were asked for kicks.
@@ -77,8 +79,15 @@ impl Core {
 
     /// Asks every guest to kick, or not to, but for those whose frames have to wait anyway.
     fn arm(&mut self, now: Nanos, wanted: bool) -> Armed {
-        let Armed { mut has_more, mut all_wake, mut opens_at } =
-            Armed { has_more: false, all_wake: true, opens_at: None };
+        let Armed {
+            mut has_more,
+            mut all_wake,
+            mut opens_at,
+        } = Armed {
+            has_more: false,
+            all_wake: true,
+            opens_at: None,
+        };
         let waits = |rxq: &RxQueue| rxq.is_held || rxq.gate.shut_until(now).is_some();
         self.faults.begin_visits();
         for rxq in self.rxqs.iter_mut().filter(|rxq| !(wanted && waits(rxq))) {
@@ -88,7 +97,8 @@ impl Core {
                     if queue.stopped_for().is_some() {
                         continue;
                     }
-                    // Its ring is memory that its front-end may take back meanwhile, and a core that waits for that pauses it.
+                    // Its ring is memory that its front-end may take back meanwhile, and a core
+                    // that waits for that pauses it.
                     let begun = sys::cycles();
                     let mut until = self.faults.paused_until(now, rxq.port);
                     if until.is_none() {
@@ -112,7 +122,11 @@ impl Core {
                 RxKind::Mem(_) => all_wake = false,
             }
         }
-        Armed { has_more, all_wake, opens_at }
+        Armed {
+            has_more,
+            all_wake,
+            opens_at,
+        }
     }
 
     fn sleep(&mut self, now: Nanos, nap: Option<Nanos>, clock: &mut ClockReader) {
@@ -138,12 +152,15 @@ impl Core {
     }
 }
 
-/// For how long a core may sleep at most after a turn in which it found nothing to do, `idle_for` after it last had something;
-/// none: until it is woken.
+/// For how long a core may sleep at most after a turn in which it found nothing to do, `idle_for`
+/// after it last had something; none: until it is woken.
 fn nap(turn: &Turn, now: Nanos, idle_for: Nanos) -> Option<Nanos> {
-    // While frames wait for a receiver, who wakes nobody, or for the kernel, naps grow from short to long.
+    // While frames wait for a receiver, who wakes nobody, or for the kernel, naps grow from short
+    // to long.
     let held = (turn.n_held > 0 || turn.n_unsent > 0).then(|| (idle_for / 8).clamp(NAP_HELD, NAP));
-    let throttled = turn.opens_at.map(|at| at.saturating_sub(now).max(NAP_THROTTLED));
+    let throttled = turn
+        .opens_at
+        .map(|at| at.saturating_sub(now).max(NAP_THROTTLED));
     held.into_iter().chain(throttled).min()
 }
 
@@ -153,10 +170,20 @@ mod tests {
 
     #[test]
     fn nap_ends_at_the_first_allowance_but_is_worth_its_while() {
-        let turn = |n_held, opens_at| Turn { n_held, opens_at, ..Turn::default() };
+        let turn = |n_held, opens_at| Turn {
+            n_held,
+            opens_at,
+            ..Turn::default()
+        };
         assert_eq!(nap(&turn(0, None), 1000, 5000), None);
-        assert_eq!(nap(&turn(0, Some(3_000_000)), 1_000_000, 0), Some(2_000_000));
-        assert_eq!(nap(&turn(0, Some(1_000_010)), 1_000_000, 0), Some(NAP_THROTTLED));
+        assert_eq!(
+            nap(&turn(0, Some(3_000_000)), 1_000_000, 0),
+            Some(2_000_000)
+        );
+        assert_eq!(
+            nap(&turn(0, Some(1_000_010)), 1_000_000, 0),
+            Some(NAP_THROTTLED)
+        );
         assert_eq!(
             nap(&turn(1, Some(3_000_000)), 1_000_000, 800_000),
             Some(100_000),

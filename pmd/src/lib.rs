@@ -12,11 +12,13 @@
 //! - [`offload`]: what a frame's sender wishes to be done to it
 //! - [`checksum`]: those that a sender on this machine left for somebody else to finish
 //! - [`blocked`]: what becomes of frames that can't go now
-//! - [`rate`]: how much may pass in a time, one word for all cores; [`limits`]: a VM's, [`gate`]: what holds a queue back for them,
-//!   `policer`: what of a burst may go to a VM, `limit_queue`: what waits for one that gets no more
+//! - [`rate`]: how much may pass in a time, one word for all cores; [`limits`]: a VM's, [`gate`]:
+//!   what holds a queue back for them, `policer`: what of a burst may go to a VM, `limit_queue`:
+//!   what waits for one that gets no more
 //! - `calls`: who signals guests' eventfds
 //! - [`stats`]: counters; every frame ends in one
-//! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two; `spaced`: work of control that holds up cores
+//! - [`fleet`]: control's side of all cores; [`mailbox`]: how values travel between the two;
+//!   `spaced`: work of control that holds up cores
 //! - [`idle`]: how a core that finds nothing goes to sleep
 //! - [`time`]: time as a value
 //! - [`error`]: the three kinds of mistakes that never mix

@@ -1,14 +1,16 @@
 //! What waits for a VM at the limit on what it gets, instead of being dropped.
 //!
-//! Frames that may stay where they are (in a guest's ring, in a tap) do ([`ring`]). The others are copied into memory of the
-//! VM's own ([`chunks`]) and stand in a [`fifo`], one for each receive queue and NIC of the VM, on the core that received
-//! them, so that a flow stays in order; their descriptor or frame of UMEM is free at once. Each turn the core sends
-//! what the limit allows ([`release`]). Queues and rings take turns ([`pace`]); a queue that fills says so ([`ecn`]), one that is
-//! full drops what comes, as [`flowtable::DropReason::Limit`].
+//! Frames that may stay where they are (in a guest's ring, in a tap) do ([`ring`]). The others are
+//! copied into memory of the VM's own ([`chunks`]) and stand in a [`fifo`], one for each receive
+//! queue and NIC of the VM, on the core that received them, so that a flow stays in order; their
+//! descriptor or frame of UMEM is free at once. Each turn the core sends what the limit allows
+//! ([`release`]). Queues and rings take turns ([`pace`]); a queue that fills says so ([`ecn`]), one
+//! that is full drops what comes, as [`flowtable::DropReason::Limit`].
 //!
-//! Bounded: in bytes and frames by what passes in the limit's `queue` time, at least [`FRAMES_MIN`] full frames, each queue by its
-//! part of that; in time, so that what waited for long is dropped ([`VmQueue::age_max`]); in memory by the VM's chunks, of which local
-//! senders' frames can't take those that a wire's need.
+//! Bounded: in bytes and frames by what passes in the limit's `queue` time, at least [`FRAMES_MIN`]
+//! full frames, each queue by its part of that; in time, so that what waited for long is dropped
+//! ([`VmQueue::age_max`]); in memory by the VM's chunks, of which local senders' frames can't take
+//! those that a wire's need.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of queues")]
 
 pub(crate) mod chunks;
@@ -29,7 +31,8 @@ use fifo::{Fifo, Taken};
 use flowtable::{Action, DropReason, PortId};
 use pace::{Pace, Waiting};
 use std::sync::Arc;
-// By this name `free_list` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their place.
+// By this name `free_list` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in
+// their place.
 use std::sync::atomic as atomics;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,9 +40,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const FRAME_BYTES: u64 = 1514;
 /// Full frames that may wait at any rate: with fewer, TCP has no means to notice that one was lost.
 const FRAMES_MIN: u64 = 6;
-/// Chunks for local frames, and for those off a wire, besides those that their bytes need: a queue goes beyond its part by one frame, of
-/// 64 KiB at most, of 9 KiB off a wire, and has a chunk at either end that is not full. Off a wire there are two frames of 3,498 bytes, four
-/// chunks, for each of 16 queues besides, since a queue may always hold two.
+/// Chunks for local frames, and for those off a wire, besides those that their bytes need: a queue
+/// goes beyond its part by one frame, of 64 KiB at most, of 9 KiB off a wire, and has a chunk at
+/// either end that is not full. Off a wire there are two frames of 3,498 bytes, four chunks, for
+/// each of 16 queues besides, since a queue may always hold two.
 const CHUNKS_MORE_LOCAL: u64 = 64;
 const CHUNKS_MORE: u64 = 80;
 /// The longest that what is saved up is kept for one whose turn it is.
@@ -52,7 +56,8 @@ const QUEUES_A_PORT: usize = 16;
 const QUEUES_MIN: usize = 256;
 const QUEUES_MAX: usize = 2048;
 
-/// What is held at the limit on what one VM gets, over all cores: whose memory it is in, and how much of it.
+/// What is held at the limit on what one VM gets, over all cores: whose memory it is in, and how
+/// much of it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct VmQueue {
@@ -68,7 +73,8 @@ pub(crate) struct VmQueue {
     pub(crate) age_max: Nanos,
     /// What has been saved up for longer than this is for anybody.
     pub(crate) slack: Nanos,
-    /// What floods may be charged without an allowance: copies, and bytes, a quarter of the limit, so that they leave it the rest.
+    /// What floods may be charged without an allowance: copies, and bytes, a quarter of the limit,
+    /// so that they leave it the rest.
     flood_copies: Limiter,
     flood_bytes: Option<Limiter>,
 }
@@ -81,17 +87,25 @@ impl VmQueue {
             let n = u128::from(per_second) * u128::from(asked.time) / 1_000_000_000;
             u64::try_from(n).unwrap_or(u64::MAX)
         };
-        let frames_max = options.packets_per_sec.map_or(u64::MAX, |packets| in_time(packets).max(FRAMES_MIN));
+        let frames_max = options
+            .packets_per_sec
+            .map_or(u64::MAX, |packets| in_time(packets).max(FRAMES_MIN));
         let by_bits = options.bits_per_sec.map(|bits| in_time(bits / 8));
-        let bytes_max = by_bits.unwrap_or(frames_max.saturating_mul(FRAME_BYTES)).min(asked.bytes_max);
+        let bytes_max = by_bits
+            .unwrap_or(frames_max.saturating_mul(FRAME_BYTES))
+            .min(asked.bytes_max);
         let bytes_max = bytes_max.max(FRAMES_MIN * FRAME_BYTES);
-        // All local queues together have room for what one may hold that waits alone, and a wire's queues for as much again: so one of these
-        // never lacks a chunk while it is within its part, whatever guests do. Several get theirs as those before them shrink to theirs.
+        // All local queues together have room for what one may hold that waits alone, and a wire's
+        // queues for as much again: so one of these never lacks a chunk while it is within its
+        // part, whatever guests do. Several get theirs as those before them shrink to theirs.
         let n_chunks = (bytes_max * fifo::ROOM / fifo::CHARGED).div_ceil(CHUNK_BYTES as u64);
         let n_local = n_chunks + CHUNKS_MORE_LOCAL;
-        let [n_all, n_local] =
-            [n_local + n_chunks + CHUNKS_MORE, n_local].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        let least = Amount { n_frames: FRAMES_MIN + 1, n_bytes: (FRAMES_MIN + 1) * FRAME_BYTES };
+        let [n_all, n_local] = [n_local + n_chunks + CHUNKS_MORE, n_local]
+            .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let least = Amount {
+            n_frames: FRAMES_MIN + 1,
+            n_bytes: (FRAMES_MIN + 1) * FRAME_BYTES,
+        };
         Some(Self {
             n_waiting: AtomicU64::new(0),
             n_frames: AtomicU64::new(0),
@@ -102,7 +116,9 @@ impl VmQueue {
             age_max: (asked.time.saturating_mul(9) / 4).max(limit.time(least)),
             slack: (limit.burst_time() / 4).min(SLACK_MAX),
             flood_copies: Limiter::of_packets(FLOODS_PER_SEC, Some(FLOODS_AT_ONCE)),
-            flood_bytes: options.bits_per_sec.map(|bits| Limiter::of_bits(bits / 4, None)),
+            flood_bytes: options
+                .bits_per_sec
+                .map(|bits| Limiter::of_bits(bits / 4, None)),
         })
     }
 
@@ -124,7 +140,8 @@ impl VmQueue {
 
     /// Whether a queue that holds so much has used up a part of what it may: `parts` of two.
     fn is_over(&self, fifo: &Fifo, parts: u64) -> bool {
-        // Who shares the rate shares the room, so that the time in a queue is the same however many there are.
+        // Who shares the rate shares the room, so that the time in a queue is the same however many
+        // there are.
         let n = self.n_waiting().max(1) * 2;
         let (n_frames, n_bytes) = (fifo.n_frames() as u64, fifo.n_charged());
         n_frames > 1
@@ -132,11 +149,18 @@ impl VmQueue {
                 || n_frames.saturating_mul(n) > self.frames_max.saturating_mul(parts))
     }
 
-    /// Whether a flood's copy of so many bytes may pass without an allowance; it is charged all the same.
+    /// Whether a flood's copy of so many bytes may pass without an allowance; it is charged all the
+    /// same.
     #[cold]
     pub(crate) fn may_pass_ahead(&self, now: Nanos, n_bytes: u32) -> bool {
-        let limiters = [Some((&self.flood_copies, 1)), self.flood_bytes.as_ref().map(|l| (l, u64::from(n_bytes)))];
-        let may = limiters.iter().flatten().all(|(limiter, _)| limiter.credit(now).is_some());
+        let limiters = [
+            Some((&self.flood_copies, 1)),
+            self.flood_bytes.as_ref().map(|l| (l, u64::from(n_bytes))),
+        ];
+        let may = limiters
+            .iter()
+            .flatten()
+            .all(|(limiter, _)| limiter.credit(now).is_some());
         if may {
             limiters.iter().flatten().for_each(|(limiter, units)| {
                 limiter.charge(now, *units);
@@ -147,7 +171,10 @@ impl VmQueue {
 
     /// For control: see [`Limiter::refresh`].
     pub(crate) fn refresh(&self, now: Nanos) {
-        [Some(&self.flood_copies), self.flood_bytes.as_ref()].into_iter().flatten().for_each(|l| l.refresh(now));
+        [Some(&self.flood_copies), self.flood_bytes.as_ref()]
+            .into_iter()
+            .flatten()
+            .for_each(|l| l.refresh(now));
     }
 }
 
@@ -166,7 +193,8 @@ pub(crate) struct Flow {
 #[derive(Debug)]
 struct Held {
     flow: Flow,
-    /// The queues before and behind it of those that the table finds in the same place, and one; 0: none.
+    /// The queues before and behind it of those that the table finds in the same place, and one; 0:
+    /// none.
     before: u16,
     next: u16,
     /// Where it is in the list of those in use.
@@ -201,8 +229,9 @@ pub(crate) struct LimitQueues {
     n_local: usize,
     /// By port: the queues of frames from it.
     n_from: Box<[u16]>,
-    /// By hash of whose frames a queue has: the first there, and one; 0: none. As many places as there may be queues, a power of two,
-    /// so that a frame finds its queue in one step or two, however many send to the same VM.
+    /// By hash of whose frames a queue has: the first there, and one; 0: none. As many places as
+    /// there may be queues, a power of two, so that a frame finds its queue in one step or two,
+    /// however many send to the same VM.
     table: Box<[u16]>,
     /// When the first of them may be looked at; the end of time: there is none.
     pub(crate) due_at: Nanos,
@@ -250,18 +279,38 @@ impl LimitQueues {
         None
     }
 
-    /// Copies frame `k` behind those of its receive queue that wait for this port; false: there is no room for it.
-    pub(crate) fn push(&mut self, limits: &Arc<VmLimits>, flow: Flow, burst: &mut Burst, k: usize, now: Nanos) -> bool {
-        let Some(slot) = self.find(flow.who, flow.to).or_else(|| self.add(limits, flow, now)) else { return false };
-        let Some(held) = &mut self.slots[slot] else { return false };
-        let Some((_, queue)) = held.waiting.at() else { return false };
+    /// Copies frame `k` behind those of its receive queue that wait for this port; false: there is
+    /// no room for it.
+    pub(crate) fn push(
+        &mut self,
+        limits: &Arc<VmLimits>,
+        flow: Flow,
+        burst: &mut Burst,
+        k: usize,
+        now: Nanos,
+    ) -> bool {
+        let Some(slot) = self
+            .find(flow.who, flow.to)
+            .or_else(|| self.add(limits, flow, now))
+        else {
+            return false;
+        };
+        let Some(held) = &mut self.slots[slot] else {
+            return false;
+        };
+        let Some((_, queue)) = held.waiting.at() else {
+            return false;
+        };
         if queue.is_over(&held.fifo, 1) {
             ecn::mark(&mut burst.headers[k], burst.lens[k] as usize);
         }
-        let has_room = !queue.is_over(&held.fifo, 2) && held.fifo.push(&queue.chunks, burst, k, now);
+        let has_room =
+            !queue.is_over(&held.fifo, 2) && held.fifo.push(&queue.chunks, burst, k, now);
         if has_room {
             queue.n_frames.fetch_add(1, Ordering::Relaxed);
-            queue.n_bytes.fetch_add(burst.lens[k].into(), Ordering::Relaxed);
+            queue
+                .n_bytes
+                .fetch_add(burst.lens[k].into(), Ordering::Relaxed);
         } else if held.fifo.n_frames() == 0 {
             self.remove(slot);
         }
@@ -270,11 +319,18 @@ impl LimitQueues {
 
     /// A queue with nothing in it yet.
     fn add(&mut self, limits: &Arc<VmLimits>, flow: Flow, now: Nanos) -> Option<usize> {
-        // Guests that send to everybody must not take the wire's, nor a port of many queues another's: it may have as many as it leaves.
+        // Guests that send to everybody must not take the wire's, nor a port of many queues
+        // another's: it may have as many as it leaves.
         let n_from = usize::from(self.n_from[usize::from(flow.from)]);
         let n_left = self.free.len();
         let n_left_local = (self.slots.len() / 2).saturating_sub(self.n_local);
-        if n_from >= if flow.is_local { n_left.min(n_left_local) } else { n_left } {
+        if n_from
+            >= if flow.is_local {
+                n_left.min(n_left_local)
+            } else {
+                n_left
+            }
+        {
             return None;
         }
         let waiting = Waiting::new(limits)?;
@@ -287,10 +343,25 @@ impl LimitQueues {
         let place = self.live.len() as u16;
         let (fifo, pace) = (Fifo::new(flow.is_local), Pace::default());
         let (before, blocked_since, rules, n_stale) = (0, None, self.rules, 0);
-        let held =
-            Held { flow, before, next, place, waiting, fifo, pace, opens_at: now, blocked_since, rules, n_stale };
+        let held = Held {
+            flow,
+            before,
+            next,
+            place,
+            waiting,
+            fifo,
+            pace,
+            opens_at: now,
+            blocked_since,
+            rules,
+            n_stale,
+        };
         self.slots[usize::from(slot)] = Some(held);
-        self.live.push(Live { slot, from: flow.from, to: flow.to });
+        self.live.push(Live {
+            slot,
+            from: flow.from,
+            to: flow.to,
+        });
         self.n_local += usize::from(flow.is_local);
         self.n_from[usize::from(flow.from)] += 1;
         self.due_at = now;
@@ -299,12 +370,16 @@ impl LimitQueues {
 
     /// The queue of this number, and one.
     fn at(&mut self, number: u16) -> Option<&mut Held> {
-        self.slots.get_mut(usize::from(number).wrapping_sub(1))?.as_mut()
+        self.slots
+            .get_mut(usize::from(number).wrapping_sub(1))?
+            .as_mut()
     }
 
     /// Forgets a queue in which nothing is left. The last in the list takes its place there.
     fn remove(&mut self, slot: usize) {
-        let Some(held) = self.slots[slot].take() else { return };
+        let Some(held) = self.slots[slot].take() else {
+            return;
+        };
         let hash = self.hash(held.flow.who, held.flow.to);
         match self.at(held.before) {
             Some(before) => before.next = held.next,
@@ -327,16 +402,23 @@ impl LimitQueues {
         }
     }
 
-    /// Drops what comes from or goes to this port, which is going down: up to `n_max` queues of it, whose number is taken off, each
-    /// at once however much it holds. True: nothing is left.
-    pub(crate) fn drop_all_of(&mut self, port: PortId, n_max: &mut usize, stats: &CoreStats) -> bool {
+    /// Drops what comes from or goes to this port, which is going down: up to `n_max` queues of it,
+    /// whose number is taken off, each at once however much it holds. True: nothing is left.
+    pub(crate) fn drop_all_of(
+        &mut self,
+        port: PortId,
+        n_max: &mut usize,
+        stats: &CoreStats,
+    ) -> bool {
         // From the last on, since the last takes the place of one that is removed.
         for at in (0..self.live.len()).rev() {
             let Live { slot, from, to } = self.live[at];
             if from != port && to != port {
                 continue;
             }
-            let Some(left) = n_max.checked_sub(1) else { return false };
+            let Some(left) = n_max.checked_sub(1) else {
+                return false;
+            };
             *n_max = left;
             if let Some(held) = &mut self.slots[usize::from(slot)] {
                 held.drop_all(DropReason::PortDown, stats);
@@ -363,7 +445,9 @@ impl Held {
 
     /// Takes the first `n` frames off.
     fn pop(&mut self, n: usize, stats: &CoreStats) {
-        let Some((_, queue)) = self.waiting.at() else { return };
+        let Some((_, queue)) = self.waiting.at() else {
+            return;
+        };
         let taken = self.fifo.pop(&queue.chunks, n);
         self.n_stale = self.n_stale.saturating_sub(n);
         self.count(taken, stats);
@@ -372,20 +456,34 @@ impl Held {
     /// Drops the first `n` frames.
     fn drop_first(&mut self, n: usize, reason: DropReason, stats: &CoreStats) {
         self.pop(n, stats);
-        stats.lost_many(self.flow.from, Action::Unicast(self.flow.to), reason, n as u64);
+        stats.lost_many(
+            self.flow.from,
+            Action::Unicast(self.flow.to),
+            reason,
+            n as u64,
+        );
     }
 
     /// Drops all frames, which costs the same however many they are.
     fn drop_all(&mut self, reason: DropReason, stats: &CoreStats) {
-        let Some((_, queue)) = self.waiting.at() else { return };
+        let Some((_, queue)) = self.waiting.at() else {
+            return;
+        };
         let taken = self.fifo.clear(&queue.chunks);
         self.count(taken, stats);
-        stats.lost_many(self.flow.from, Action::Unicast(self.flow.to), reason, taken.n_frames as u64);
+        stats.lost_many(
+            self.flow.from,
+            Action::Unicast(self.flow.to),
+            reason,
+            taken.n_frames as u64,
+        );
     }
 
     /// These wait no longer.
     fn count(&self, Taken { n_frames, n_bytes }: Taken, stats: &CoreStats) {
-        let Some((_, queue)) = self.waiting.at() else { return };
+        let Some((_, queue)) = self.waiting.at() else {
+            return;
+        };
         queue.n_frames.fetch_sub(n_frames as u64, Ordering::Relaxed);
         queue.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
         stats.port(self.flow.from).unqueued(n_frames as u64);

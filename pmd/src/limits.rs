@@ -1,11 +1,13 @@
 //! What one VM may send and get, over all its NICs and queues and on all cores.
 //!
-//! A limit on what it *sends* holds frames back in its rings and never drops one ([`crate::gate`]); a limit on what it *gets*
-//! holds them in their senders' rings, and those that can't stay there in a bounded queue ([`crate::limit_queue`]), or, without a
-//! queue, drops them as [`flowtable::DropReason::Limit`]. Both count Ethernet frames without FCS, and a frame that asks for
-//! segmentation as what it becomes.
+//! A limit on what it *sends* holds frames back in its rings and never drops one ([`crate::gate`]);
+//! a limit on what it *gets* holds them in their senders' rings, and those that can't stay there in
+//! a bounded queue ([`crate::limit_queue`]), or, without a queue, drops them as
+//! [`flowtable::DropReason::Limit`]. Both count Ethernet frames without FCS, and a frame that asks
+//! for segmentation as what it becomes.
 //!
-//! Control makes the value and keeps it as long as the VM is there; ports that come and go share it.
+//! Control makes the value and keeps it as long as the VM is there; ports that come and go share
+//! it.
 
 use crate::limit_queue::VmQueue;
 use crate::rate::{Credit, Limiter};
@@ -19,10 +21,11 @@ pub struct LimitOptions {
     pub bits_per_sec: Option<u64>,
     /// Packets a second.
     pub packets_per_sec: Option<u64>,
-    /// Bytes that may pass at once; none: 64 KiB, or four milliseconds' worth. Of no meaning without `bits_per_sec`.
+    /// Bytes that may pass at once; none: 64 KiB, or four milliseconds' worth. Of no meaning
+    /// without `bits_per_sec`.
     pub burst_bytes: Option<u64>,
-    /// Whether, and for how long, what is over a limit on what a VM gets may wait; none: it is dropped. Of no meaning to a limit on
-    /// what it sends, which waits in its rings.
+    /// Whether, and for how long, what is over a limit on what a VM gets may wait; none: it is
+    /// dropped. Of no meaning to a limit on what it sends, which waits in its rings.
     pub queue: Option<QueueOptions>,
 }
 
@@ -55,7 +58,10 @@ pub struct Allowance {
 
 impl Allowance {
     /// More than any burst.
-    pub const ALL: Self = Self { n_frames: usize::MAX, n_bytes: u32::MAX };
+    pub const ALL: Self = Self {
+        n_frames: usize::MAX,
+        n_bytes: u32::MAX,
+    };
 }
 
 /// One direction's limit: bits, packets, or both.
@@ -70,9 +76,17 @@ pub struct Limit {
 impl Limit {
     /// None where nothing is asked for.
     pub fn new(options: LimitOptions) -> Option<Self> {
-        let bytes = options.bits_per_sec.map(|bits| Limiter::of_bits(bits, options.burst_bytes));
-        let packets = options.packets_per_sec.map(|packets| Limiter::of_packets(packets, None));
-        (bytes.is_some() || packets.is_some()).then_some(Self { bytes, packets, options })
+        let bytes = options
+            .bits_per_sec
+            .map(|bits| Limiter::of_bits(bits, options.burst_bytes));
+        let packets = options
+            .packets_per_sec
+            .map(|packets| Limiter::of_packets(packets, None));
+        (bytes.is_some() || packets.is_some()).then_some(Self {
+            bytes,
+            packets,
+            options,
+        })
     }
 
     /// What may pass now.
@@ -90,40 +104,66 @@ impl Limit {
             let units = limiter.units(limiter.credit(now));
             allowance.n_frames = usize::try_from(units).unwrap_or(usize::MAX);
         }
-        if allowance.n_bytes == 0 || allowance.n_frames == 0 { Err(self.wait(now)) } else { Ok(allowance) }
+        if allowance.n_bytes == 0 || allowance.n_frames == 0 {
+            Err(self.wait(now))
+        } else {
+            Ok(allowance)
+        }
     }
 
     /// Charges what has passed. Gives how long it takes until more may: zero, if it may now.
     #[inline(always)]
     pub fn charge(&self, now: Nanos, amount: Amount) -> Nanos {
-        let bytes = self.bytes.as_ref().map_or(0, |limiter| limiter.charge(now, amount.n_bytes).wait());
-        let packets = self.packets.as_ref().map_or(0, |limiter| limiter.charge(now, amount.n_frames).wait());
+        let bytes = self
+            .bytes
+            .as_ref()
+            .map_or(0, |limiter| limiter.charge(now, amount.n_bytes).wait());
+        let packets = self
+            .packets
+            .as_ref()
+            .map_or(0, |limiter| limiter.charge(now, amount.n_frames).wait());
         bytes.max(packets)
     }
 
     #[cold]
     fn wait(&self, now: Nanos) -> Nanos {
-        let wait =
-            |limiter: &Option<Limiter>| limiter.as_ref().map(|limiter| limiter.credit(now)).map_or(0, Credit::wait);
+        let wait = |limiter: &Option<Limiter>| {
+            limiter
+                .as_ref()
+                .map(|limiter| limiter.credit(now))
+                .map_or(0, Credit::wait)
+        };
         wait(&self.bytes).max(wait(&self.packets))
     }
 
-    /// How long it takes until what passes in `time` is saved up: zero, if it is. `time` is at most [`Limit::burst_time`].
+    /// How long it takes until what passes in `time` is saved up: zero, if it is. `time` is at most
+    /// [`Limit::burst_time`].
     pub(crate) fn until_saved(&self, now: Nanos, time: Nanos) -> Nanos {
-        let wait = |limiter: &Option<Limiter>| limiter.as_ref().map_or(0, |limiter| limiter.until_saved(now, time));
+        let wait = |limiter: &Option<Limiter>| {
+            limiter
+                .as_ref()
+                .map_or(0, |limiter| limiter.until_saved(now, time))
+        };
         wait(&self.bytes).max(wait(&self.packets))
     }
 
     /// The time in which what may pass at once is saved up.
     pub(crate) fn burst_time(&self) -> Nanos {
-        let time = |limiter: &Option<Limiter>| limiter.as_ref().map_or(Nanos::MAX, Limiter::burst_time);
+        let time =
+            |limiter: &Option<Limiter>| limiter.as_ref().map_or(Nanos::MAX, Limiter::burst_time);
         time(&self.bytes).min(time(&self.packets))
     }
 
     /// The time in which so much may pass.
     pub(crate) fn time(&self, amount: Amount) -> Nanos {
-        let bytes = self.bytes.as_ref().map_or(0, |limiter| limiter.time(amount.n_bytes));
-        let packets = self.packets.as_ref().map_or(0, |limiter| limiter.time(amount.n_frames));
+        let bytes = self
+            .bytes
+            .as_ref()
+            .map_or(0, |limiter| limiter.time(amount.n_bytes));
+        let packets = self
+            .packets
+            .as_ref()
+            .map_or(0, |limiter| limiter.time(amount.n_frames));
         bytes.max(packets)
     }
 
@@ -190,7 +230,8 @@ pub struct QueueReport {
     pub bytes_max: u64,
     /// The time in which what waits now passes.
     pub delay: Nanos,
-    /// The time in which a ring of another VM passes that is full of frames for this one, which wait there: 256 of 1,514 bytes.
+    /// The time in which a ring of another VM passes that is full of frames for this one, which
+    /// wait there: 256 of 1,514 bytes.
     pub ring_delay: Nanos,
 }
 
@@ -199,7 +240,12 @@ impl VmLimits {
     pub fn new(from_vm: LimitOptions, to_vm: LimitOptions) -> Self {
         let limit = Limit::new(to_vm);
         let queue = limit.as_ref().and_then(|limit| VmQueue::new(&to_vm, limit));
-        Self { from_vm: Limit::new(from_vm), to_vm: limit, queue, ..Self::default() }
+        Self {
+            from_vm: Limit::new(from_vm),
+            to_vm: limit,
+            queue,
+            ..Self::default()
+        }
     }
 
     /// The limit on what it gets and what is held at it, if it holds anything.
@@ -212,12 +258,14 @@ impl VmLimits {
         self.n_waiting.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Those frames were held back from `since` to `until`. Times of several queues that overlap count once, if they are told
-    /// about in the order of their ends, which is nearly so.
+    /// Those frames were held back from `since` to `until`. Times of several queues that overlap
+    /// count once, if they are told about in the order of their ends, which is nearly so.
     pub(crate) fn end_waiting(&self, since: Nanos, until: Nanos) {
         self.n_waiting.fetch_sub(1, Ordering::Relaxed);
         let counted = self.throttled.until.fetch_max(until, Ordering::Relaxed);
-        self.throttled.ns.fetch_add(until.saturating_sub(since.max(counted)), Ordering::Relaxed);
+        self.throttled
+            .ns
+            .fetch_add(until.saturating_sub(since.max(counted)), Ordering::Relaxed);
     }
 
     /// The time in which a queue may take so much, as long as others wait; zero where none does.
@@ -245,16 +293,30 @@ impl VmLimits {
         let queue = self.queue.as_ref().map(|queue| {
             let (n_bytes, bytes_max) = queue.n_bytes();
             let n_frames = queue.n_frames();
-            let ring_delay = limit.time(Amount { n_frames: 256, n_bytes: 256 * 1514 });
-            QueueReport { n_bytes, bytes_max, delay: limit.time(Amount { n_frames, n_bytes }), ring_delay }
+            let ring_delay = limit.time(Amount {
+                n_frames: 256,
+                n_bytes: 256 * 1514,
+            });
+            QueueReport {
+                n_bytes,
+                bytes_max,
+                delay: limit.time(Amount { n_frames, n_bytes }),
+                ring_delay,
+            }
         });
-        Some(LimitReport { queue, ..limit.report(now) })
+        Some(LimitReport {
+            queue,
+            ..limit.report(now)
+        })
     }
 
     /// For control, now and then: see [`Limiter::refresh`].
     pub fn refresh(&self, now: Nanos) {
         let limits = [&self.from_vm, &self.to_vm];
-        let limiters = limits.into_iter().flatten().flat_map(|limit| [&limit.bytes, &limit.packets]);
+        let limiters = limits
+            .into_iter()
+            .flatten()
+            .flat_map(|limit| [&limit.bytes, &limit.packets]);
         limiters.flatten().for_each(|limiter| limiter.refresh(now));
         self.queue.iter().for_each(|queue| queue.refresh(now));
     }
@@ -264,18 +326,32 @@ impl VmLimits {
 mod tests {
     use super::*;
 
-    const NONE: LimitOptions =
-        LimitOptions { bits_per_sec: None, packets_per_sec: None, burst_bytes: None, queue: None };
+    const NONE: LimitOptions = LimitOptions {
+        bits_per_sec: None,
+        packets_per_sec: None,
+        burst_bytes: None,
+        queue: None,
+    };
 
     #[test]
     fn limit_of_nothing_is_none() {
         assert!(Limit::new(NONE).is_none());
-        assert!(Limit::new(LimitOptions { burst_bytes: Some(5), ..NONE }).is_none());
+        assert!(
+            Limit::new(LimitOptions {
+                burst_bytes: Some(5),
+                ..NONE
+            })
+            .is_none()
+        );
     }
 
     #[test]
     fn tighter_of_bits_and_packets_binds() {
-        let options = LimitOptions { bits_per_sec: Some(8_000_000), packets_per_sec: Some(1000), ..NONE };
+        let options = LimitOptions {
+            bits_per_sec: Some(8_000_000),
+            packets_per_sec: Some(1000),
+            ..NONE
+        };
         let limit = Limit::new(options).unwrap();
         // Everything saved up: 64 packets, and 64 KiB.
         let start = 1_000_000_000;
@@ -285,12 +361,24 @@ mod tests {
             "{allowance:?}"
         );
         // Small frames: packets are spent first.
-        let wait = limit.charge(start, Amount { n_frames: 65, n_bytes: 65 * 60 });
+        let wait = limit.charge(
+            start,
+            Amount {
+                n_frames: 65,
+                n_bytes: 65 * 60,
+            },
+        );
         assert!((1_000_000..1_000_100).contains(&wait), "{wait}");
         assert_eq!(limit.allowance(start), Err(wait));
         assert!(limit.allowance(start + wait).is_ok());
         // Large ones: bytes.
-        let wait = limit.charge(start + 100 * wait, Amount { n_frames: 60, n_bytes: 90_000 });
+        let wait = limit.charge(
+            start + 100 * wait,
+            Amount {
+                n_frames: 60,
+                n_bytes: 90_000,
+            },
+        );
         assert!((20_000_000..30_000_000).contains(&wait), "{wait}");
     }
 

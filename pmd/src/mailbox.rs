@@ -1,4 +1,5 @@
-//! How values travel between control and a core: bounded queues that neither side ever waits on while holding anything.
+//! How values travel between control and a core: bounded queues that neither side ever waits on
+//! while holding anything.
 
 use crate::port::{PortView, RxQueue};
 use crate::sys::EventFd;
@@ -90,7 +91,8 @@ impl Mailbox {
         self.commands.pop()
     }
 
-    /// Core: sends back. There is room, since [`Mailbox::command`] looked; a reply that finds none is dropped here.
+    /// Core: sends back. There is room, since [`Mailbox::command`] looked; a reply that finds none
+    /// is dropped here.
     pub(crate) fn answer(&self, reply: Reply) {
         let _ = self.replies.push(reply);
     }

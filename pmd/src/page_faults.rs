@@ -1,22 +1,27 @@
 //! What pages that a guest's memory lacks cost a core, and whose they are.
 //!
-//! A small page that its file doesn't have is made by whoever touches it first: a core that puts a frame there, in microseconds. A guest
-//! that offers only such pages, since it gives them back each time, would so take most of a core. The kernel counts the faults of a
-//! thread; a core reads that once a millisecond ([`PageFaults::look`]). Only while they take more than a fiftieth of its time does it
-//! *watch*: it reads the number around whatever touches guests' memory, and the time that this took counts as the port's whose memory it
-//! was. All that counts pays into one account, at [`SHARE`] times its length; when that is [`SAVED`] ahead, the queue that paid last isn't
-//! looked at, or given anything, until it is so no more. So queues that share a core take turns, and all together can't have more than
-//! one part in [`SHARE`] of it. A port that takes so little that half of that would do for all ([`OWN_SHARE`]), or not more at once than
-//! a guest that starts needs ([`AT_ONCE`]), doesn't pause for what others have taken.
+//! A small page that its file doesn't have is made by whoever touches it first: a core that puts a
+//! frame there, in microseconds. A guest that offers only such pages, since it gives them back each
+//! time, would so take most of a core. The kernel counts the faults of a thread; a core reads that
+//! once a millisecond ([`PageFaults::look`]). Only while they take more than a fiftieth of its time
+//! does it *watch*: it reads the number around whatever touches guests' memory, and the time that
+//! this took counts as the port's whose memory it was. All that counts pays into one account, at
+//! [`SHARE`] times its length; when that is [`SAVED`] ahead, the queue that paid last isn't looked
+//! at, or given anything, until it is so no more. So queues that share a core take turns, and all
+//! together can't have more than one part in [`SHARE`] of it. A port that takes so little that half
+//! of that would do for all ([`OWN_SHARE`]), or not more at once than a guest that starts needs
+//! ([`AT_ONCE`]), doesn't pause for what others have taken.
 //!
-//! A page may also make the core *wait*: while its front-end gives it back, or while it is read from a swap device. What that takes has no
-//! bound, so the first time has none; but a core that waited watches from then on, and the port whose page it was next pauses for
-//! [`SHARE`] times as long, and longer each time that comes again ([`PortFaults::waited`]).
+//! A page may also make the core *wait*: while its front-end gives it back, or while it is read
+//! from a swap device. What that takes has no bound, so the first time has none; but a core that
+//! waited watches from then on, and the port whose page it was next pauses for [`SHARE`] times as
+//! long, and longer each time that comes again ([`PortFaults::waited`]).
 //!
-//! Accounts are a port's, and live as long as the core: queues that are set up anew have what their port has. What is done to the queues
-//! is in `port::watched`.
+//! Accounts are a port's, and live as long as the core: queues that are set up anew have what their
+//! port has. What is done to the queues is in `port::watched`.
 //!
-//! Times are measured in cycles, and turned into the core's time at the pace at which the two went since the last look.
+//! Times are measured in cycles, and turned into the core's time at the pace at which the two went
+//! since the last look.
 
 use crate::sys::userfault::Usage;
 use crate::sys::{self, userfault};
@@ -25,30 +30,34 @@ use flowtable::PortId;
 
 /// How often the number of faults is read.
 const LOOK_EVERY: Nanos = 1_000_000;
-/// One part in so many of a core's time may go into faults: what counts is measured a little short, and a tenth is the most.
+/// One part in so many of a core's time may go into faults: what counts is measured a little short,
+/// and a tenth is the most.
 const SHARE: u64 = 13;
 /// How far ahead the account may be: faults of 1.5 milliseconds at once.
 const SAVED: Nanos = 20_000_000;
-/// What each port may have in any case: one part in so many, times the queues of the core; and what it may have at once: the pages
-/// of a ring of a thousand.
+/// What each port may have in any case: one part in so many, times the queues of the core; and what
+/// it may have at once: the pages of a ring of a thousand.
 const OWN_SHARE: u64 = 2 * SHARE;
 const AT_ONCE: Nanos = 3_000_000;
 /// The longest pause for faults.
 const PAUSE_MAX: Nanos = 400_000_000;
 /// One part in so many of the time is what is watched for.
 const WORTH_WATCHING: u64 = 50;
-/// For how long a core watches after that was so; and after it had to wait for a page, since the pause for that ended.
+/// For how long a core watches after that was so; and after it had to wait for a page, since the
+/// pause for that ended.
 const WATCH_FOR: Nanos = 1_000_000_000;
 const WATCH_FOR_WAITS: Nanos = 60_000_000_000;
 /// A turn so long is one that may have waited for a page.
 const LONG_TURN: Nanos = 5_000_000;
-/// What counts as having waited; and as having waited for long, which makes the next pause for it longer, until none was for ten minutes.
+/// What counts as having waited; and as having waited for long, which makes the next pause for it
+/// longer, until none was for ten minutes.
 const WAIT_MIN: Nanos = 500_000;
 const LONG_WAIT: Nanos = 5_000_000;
 const FORGIVEN: Nanos = 600_000_000_000;
 /// The longest pause for a wait.
 const WAIT_PAUSE_MAX: Nanos = 600_000_000_000;
-/// Where there are few faults, what one of them costs is measured so often, for one look: it may be a large page's.
+/// Where there are few faults, what one of them costs is measured so often, for one look: it may be
+/// a large page's.
 const SAMPLE_EVERY: Nanos = 100_000_000;
 /// Cycles of a fault, as long as none was measured.
 const COST: u64 = 6_000;
@@ -64,14 +73,16 @@ pub(crate) struct PageFaults {
     pub(crate) due: Nanos,
     /// Whether it is read around whatever touches guests' memory.
     pub(crate) is_watching: bool,
-    /// As of the last reading, and when that was, in cycles; as of the last look; and those faults since then that were told whose they are.
+    /// As of the last reading, and when that was, in cycles; as of the last look; and those faults
+    /// since then that were told whose they are.
     read: Usage,
     read_at: u64,
     looked: Usage,
     n_told: u64,
     /// Cycles of one.
     cost: u64,
-    /// When the last look was, by both clocks; and nanoseconds in 1,024 cycles since the one before.
+    /// When the last look was, by both clocks; and nanoseconds in 1,024 cycles since the one
+    /// before.
     then: (Nanos, u64),
     pace: u64,
     /// The core slept since.
@@ -171,7 +182,11 @@ impl PageFaults {
         self.pace = now.saturating_sub(then).min(1 << 40).saturating_mul(1024) / n_cycles;
         // Nobody's in particular, but they count.
         self.pay(now, n_new.saturating_sub(n_told).saturating_mul(self.cost));
-        if n_new.saturating_mul(self.cost).saturating_mul(WORTH_WATCHING) > n_cycles {
+        if n_new
+            .saturating_mul(self.cost)
+            .saturating_mul(WORTH_WATCHING)
+            > n_cycles
+        {
             self.watch_for(now, WATCH_FOR);
         }
         let is_long = now.saturating_sub(then) > LONG_TURN + LOOK_EVERY;
@@ -198,14 +213,16 @@ impl PageFaults {
         }
     }
 
-    /// Queues of several ports are going to be looked at, each for a moment unless the core has to wait for a page.
+    /// Queues of several ports are going to be looked at, each for a moment unless the core has to
+    /// wait for a page.
     pub(crate) fn begin_visits(&mut self) {
         if self.due != Nanos::MAX {
             self.skip();
         }
     }
 
-    /// A look at a queue of this port is over, which began at this cycle: until when the port pauses, if the core had to wait in it.
+    /// A look at a queue of this port is over, which began at this cycle: until when the port
+    /// pauses, if the core had to wait in it.
     #[inline]
     pub(crate) fn visited(&mut self, now: Nanos, begun: u64, port: PortId) -> Option<Nanos> {
         let took = sys::cycles().wrapping_sub(begun);
@@ -213,12 +230,19 @@ impl PageFaults {
             return None;
         }
         let since = self.read();
-        if since.n_faults > 0 && since.has_waited { self.waited(now, took, port) } else { None }
+        if since.n_faults > 0 && since.has_waited {
+            self.waited(now, took, port)
+        } else {
+            None
+        }
     }
 
     /// Until when nothing of the port's memory is to be touched, if it isn't.
     pub(crate) fn paused_until(&self, now: Nanos, port: PortId) -> Option<Nanos> {
-        self.ports.get(usize::from(port)).map(|port| port.paused_until).filter(|&until| now < until)
+        self.ports
+            .get(usize::from(port))
+            .map(|port| port.paused_until)
+            .filter(|&until| now < until)
     }
 
     /// Whose page the core waited for since this was last asked.
@@ -228,13 +252,13 @@ impl PageFaults {
 
     /// Whether the port was paused within this time.
     pub(crate) fn was_paused(&self, now: Nanos, port: PortId, time: Nanos) -> bool {
-        self.ports
-            .get(usize::from(port))
-            .is_some_and(|port| port.paused_until > 0 && now < port.paused_until.saturating_add(time))
+        self.ports.get(usize::from(port)).is_some_and(|port| {
+            port.paused_until > 0 && now < port.paused_until.saturating_add(time)
+        })
     }
 
-    /// Something ended that touched memory of this port alone, and began at this cycle: until when the queue has to pause for the faults
-    /// that were in it, if it has to.
+    /// Something ended that touched memory of this port alone, and began at this cycle: until when
+    /// the queue has to pause for the faults that were in it, if it has to.
     pub(crate) fn until(&mut self, now: Nanos, begun: u64, port: PortId) -> Option<Nanos> {
         let took = sys::cycles().wrapping_sub(begun);
         if took < NO_FAULT {
@@ -248,7 +272,8 @@ impl PageFaults {
             return self.waited(now, took, port);
         }
         let n = since.n_faults;
-        // The CPU may have been taken away meanwhile, which is no fault of theirs. Pages that cost more are known after some.
+        // The CPU may have been taken away meanwhile, which is no fault of theirs. Pages that cost
+        // more are known after some.
         let took = took.min(n.saturating_mul(DEARER * self.cost));
         self.cost = (3 * self.cost + took / n) / 4;
         self.told(now, n, took, port)
@@ -269,13 +294,19 @@ impl PageFaults {
         }
     }
 
-    /// The same however short that was, and of all since the last reading, whatever they took: what is read now is nobody's next.
+    /// The same however short that was, and of all since the last reading, whatever they took: what
+    /// is read now is nobody's next.
     pub(crate) fn until_now(&mut self, now: Nanos, port: PortId) -> Option<Nanos> {
         let since = self.read();
         if since.n_faults > 0 && since.has_waited && self.nanos(since.n_cycles) >= WAIT_MIN {
             return self.waited(now, since.n_cycles, port);
         }
-        self.told(now, since.n_faults, since.n_faults.saturating_mul(self.cost), port)
+        self.told(
+            now,
+            since.n_faults,
+            since.n_faults.saturating_mul(self.cost),
+            port,
+        )
     }
 
     /// It is known whose these faults are: until when they pause.
@@ -288,7 +319,10 @@ impl PageFaults {
         let per_nano = OWN_SHARE * self.n_queues;
         let saved = AT_ONCE.saturating_mul(per_nano);
         let port = self.ports.get_mut(usize::from(port))?;
-        let paid_until = port.paid_until.max(now).saturating_add(price.saturating_mul(per_nano));
+        let paid_until = port
+            .paid_until
+            .max(now)
+            .saturating_add(price.saturating_mul(per_nano));
         port.paid_until = paid_until.min(now.saturating_add(saved + PAUSE_MAX));
         let until = self.paid_until.saturating_sub(SAVED);
         let must_pause = until > now && port.paid_until > now.saturating_add(saved);
@@ -305,7 +339,9 @@ impl PageFaults {
         self.waited_for = Some(port);
         let port = self.ports.get_mut(usize::from(port))?;
         // The time at which the turn began is behind by the wait.
-        let until = now.saturating_add(wait).saturating_add(port.waited(now, wait));
+        let until = now
+            .saturating_add(wait)
+            .saturating_add(port.waited(now, wait));
         port.paused_until = port.paused_until.max(until);
         self.watch_until = self.watch_until.max(until.saturating_add(WATCH_FOR_WAITS));
         self.is_watching = true;
@@ -330,7 +366,10 @@ mod tests {
     use super::*;
 
     fn at_one_cycle_a_nanosecond() -> PageFaults {
-        PageFaults { pace: 1024, ..PageFaults::new(3) }
+        PageFaults {
+            pace: 1024,
+            ..PageFaults::new(3)
+        }
     }
 
     #[test]
@@ -349,7 +388,10 @@ mod tests {
 
     #[test]
     fn core_that_does_not_begin_never_looks() {
-        assert_eq!((PageFaults::new(3).due, PageFaults::new(3).is_watching), (Nanos::MAX, false));
+        assert_eq!(
+            (PageFaults::new(3).due, PageFaults::new(3).is_watching),
+            (Nanos::MAX, false)
+        );
     }
 
     #[test]
@@ -357,10 +399,17 @@ mod tests {
         let mut port = PortFaults::default();
         let second = 1_000_000_000;
         let now = 100 * second;
-        assert_eq!([(); 3].map(|()| port.waited(now, second)), [13, 26, 52].map(|n| n * second));
-        assert_eq!((0..20).map(|_| port.waited(now, second)).max(), Some(WAIT_PAUSE_MAX));
+        assert_eq!(
+            [(); 3].map(|()| port.waited(now, second)),
+            [13, 26, 52].map(|n| n * second)
+        );
+        assert_eq!(
+            (0..20).map(|_| port.waited(now, second)).max(),
+            Some(WAIT_PAUSE_MAX)
+        );
         assert_eq!(port.waited(now + FORGIVEN + 1, second), 13 * second);
-        // Short ones, of a guest whose memory comes from a swap device, are a part of the time and no more.
+        // Short ones, of a guest whose memory comes from a swap device, are a part of the time and
+        // no more.
         let mut port = PortFaults::default();
         assert!((0..1000).all(|_| port.waited(now, 1_000_000) == 13_000_000));
     }
@@ -376,7 +425,10 @@ mod tests {
         let until = (0..3).find_map(|_| faults.told(now, 1, 100_000, 1));
         assert!(until.is_some() && faults.paused_until(now, 1) == until);
         assert_eq!(faults.paused_until(now, 2), None);
-        assert!(faults.was_paused(until.unwrap() + 5, 1, 10) && !faults.was_paused(until.unwrap() + 10, 1, 10));
+        assert!(
+            faults.was_paused(until.unwrap() + 5, 1, 10)
+                && !faults.was_paused(until.unwrap() + 10, 1, 10)
+        );
         assert!(!faults.was_paused(5, 2, 10));
     }
 }

@@ -1,4 +1,5 @@
-//! The loop of a polling core: peek, decide, reserve, copy, consume; then, between turns, what control wants.
+//! The loop of a polling core: peek, decide, reserve, copy, consume; then, between turns, what
+//! control wants.
 
 use crate::blocked::ahead::{self, Scanner};
 use crate::blocked::reserved::give_back;
@@ -25,15 +26,19 @@ const RXQS_MAX: usize = 64;
 const COMMANDS_A_TURN: usize = 8;
 /// Queues of held frames that are dropped between two turns at most, of ports that go down.
 const QUEUES_A_TURN: usize = 256;
-/// A port that is changed (other memory, other call fds) goes down and comes up again within this; frames to it wait as for
-/// a receiver without room. After that it is gone, and they are dropped.
+/// A port that is changed (other memory, other call fds) goes down and comes up again within this;
+/// frames to it wait as for a receiver without room. After that it is gone, and they are dropped.
 const CHANGE_MAX: Nanos = 10_000_000;
 
-/// A polling core: all that one thread needs to switch frames. Nothing in it is shared but what stands behind an `Arc`.
+/// A polling core: all that one thread needs to switch frames. Nothing in it is shared but what
+/// stands behind an `Arc`.
 #[derive(Debug)]
 pub struct Core {
     pub(crate) id: usize,
-    #[expect(clippy::vec_box, reason = "queues travel between control and cores in their boxes")]
+    #[expect(
+        clippy::vec_box,
+        reason = "queues travel between control and cores in their boxes"
+    )]
     pub(crate) rxqs: Vec<Box<RxQueue>>,
     pub(crate) views: Box<[Option<Arc<PortView>>]>,
     /// By port: until when one that has just gone down is taken to be changing, not gone.
@@ -54,7 +59,8 @@ pub struct Core {
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) quiet: Arc<Quiet>,
-    /// What the core sleeps in: control's wake-up, and the kicks of its queues, which control adds and removes.
+    /// What the core sleeps in: control's wake-up, and the kicks of its queues, which control adds
+    /// and removes.
     pub(crate) epoll: Arc<Epoll>,
 }
 
@@ -102,7 +108,9 @@ impl Core {
         let n_ports = stats.n_ports();
         let epoll = Arc::new(Epoll::new()?);
         if !epoll.add(mailbox.wake_fd().as_fd()) {
-            return Err(SetupError::new("the kernel lets this user watch no more files (fs.epoll.max_user_watches)"));
+            return Err(SetupError::new(
+                "the kernel lets this user watch no more files (fs.epoll.max_user_watches)",
+            ));
         }
         Ok(Self {
             id,
@@ -125,14 +133,14 @@ impl Core {
         })
     }
 
-    /// Takes up the memory that only this core uses. Called on the core's own thread, so that it lies near its CPU; until
-    /// then few decisions are remembered.
+    /// Takes up the memory that only this core uses. Called on the core's own thread, so that it
+    /// lies near its CPU; until then few decisions are remembered.
     pub fn make_room(&mut self) {
         self.lookup.make_room();
     }
 
-    /// Bounds what pages that guests' memory lacks cost this core: see `page_faults`. Called on the core's own thread; until then nothing
-    /// is bounded.
+    /// Bounds what pages that guests' memory lacks cost this core: see `page_faults`. Called on the
+    /// core's own thread; until then nothing is bounded.
     pub fn bound_page_faults(&mut self) {
         self.faults.begin();
     }
@@ -155,13 +163,25 @@ impl Core {
         let mut cycles = sys::cycles();
         self.lookup.set_time(now);
         let n_rxqs = self.rxqs.len();
-        let mut no_room = NoRoom { turn: self.stats.n_turns(), ..NoRoom::default() };
+        let mut no_room = NoRoom {
+            turn: self.stats.n_turns(),
+            ..NoRoom::default()
+        };
         for rxq in &mut self.rxqs {
             if let Some(opens_at) = rxq.gate.shut_until(now) {
                 turn.opens(opens_at);
                 continue;
             }
-            if rxq.is_held && room::goes_on(rxq, &self.views, self.n_bursts, &mut no_room, &mut self.faults, now) {
+            if rxq.is_held
+                && room::goes_on(
+                    rxq,
+                    &self.views,
+                    self.n_bursts,
+                    &mut no_room,
+                    &mut self.faults,
+                    now,
+                )
+            {
                 self.stats.port(rxq.port).held();
                 turn.n_held += 1;
                 // No burst's, and least of all the next queue's.
@@ -181,7 +201,13 @@ impl Core {
             let port_stats = self.stats.port(rxq.port);
             let n = match self.faults.is_watching {
                 false => rxq.peek(&mut self.burst, allowance, port_stats),
-                true => rxq.peek_watched(&mut self.burst, allowance, port_stats, &mut self.faults, now),
+                true => rxq.peek_watched(
+                    &mut self.burst,
+                    allowance,
+                    port_stats,
+                    &mut self.faults,
+                    now,
+                ),
             };
             rxq.gate.passed(now, n > 0);
             if n == 0 {
@@ -195,7 +221,9 @@ impl Core {
                 }
                 continue;
             }
-            let Some(view) = self.views[usize::from(rxq.port)].as_deref() else { continue };
+            let Some(view) = self.views[usize::from(rxq.port)].as_deref() else {
+                continue;
+            };
             let burst = &mut *self.burst;
             if rxq.discards {
                 burst.discard(DropReason::QueueDisabled);
@@ -243,7 +271,15 @@ impl Core {
             if rxq.is_held {
                 turn.n_held += usize::from(sent.at_limit.is_none());
                 let (shared, core) = ((view, &*self.views), (self.id, &*self.stats));
-                turn.is_pending |= ahead::look_on(rxq, n_rxqs, &mut self.scanner, &self.lookup, shared, core, now);
+                turn.is_pending |= ahead::look_on(
+                    rxq,
+                    n_rxqs,
+                    &mut self.scanner,
+                    &self.lookup,
+                    shared,
+                    core,
+                    now,
+                );
                 room::begin(rxq, n - sent.n, now);
             }
             if self.faults.is_watching
@@ -263,7 +299,9 @@ impl Core {
             }
             if sent.at_limit.is_some() | rxq.turn.is_waiting() {
                 let before = self.queues.before_ring(rxq.who, sent.at_limit);
-                let opens_at = rxq.turn.settle(now, burst, sent.n, sent.at_limit, &self.views, before);
+                let opens_at =
+                    rxq.turn
+                        .settle(now, burst, sent.n, sent.at_limit, &self.views, before);
                 if let Some(opens_at) = opens_at {
                     rxq.gate.pause(opens_at);
                     turn.opens(opens_at);
@@ -278,14 +316,16 @@ impl Core {
         turn
     }
 
-    /// Tells the kernel of what it was given this turn, once for each queue that needs it; gives how many of them still have
-    /// frames that it didn't take.
+    /// Tells the kernel of what it was given this turn, once for each queue that needs it; gives
+    /// how many of them still have frames that it didn't take.
     #[inline(never)]
     fn flush(&mut self) -> usize {
         let (views, then) = (&self.views, sys::cycles());
         let mut n_unsent = 0;
         self.flushes.retain(|&(port, queue)| {
-            let txq = views[usize::from(port)].as_ref().and_then(|view| view.txqs.get(usize::from(queue)));
+            let txq = views[usize::from(port)]
+                .as_ref()
+                .and_then(|view| view.txqs.get(usize::from(queue)));
             // One that went down takes what is left along.
             let Some(txq) = txq else { return false };
             let flushed = TxQueue::flush(txq);
@@ -326,7 +366,8 @@ impl Core {
         self.stats.has_rxqs(self.rxqs.len());
     }
 
-    /// Drops what waits from or for a port that is going down, as much as a turn may; says so when it is done.
+    /// Drops what waits from or for a port that is going down, as much as a turn may; says so when
+    /// it is done.
     fn let_go(&mut self, n_queues: &mut usize) {
         if let Some(port) = self.leaving
             && self.queues.drop_all_of(port, n_queues, &self.stats)
@@ -354,7 +395,8 @@ impl Core {
         }
     }
 
-    /// Nothing comes from this port or goes there any more; what waits is dropped by [`Core::let_go`].
+    /// Nothing comes from this port or goes there any more; what waits is dropped by
+    /// [`Core::let_go`].
     fn down(&mut self, port: PortId, now: Nanos) {
         self.leaving = Some(port);
         if let Some(view) = self.views[usize::from(port)].take() {

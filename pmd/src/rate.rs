@@ -1,16 +1,20 @@
 //! Limiters: how much may pass in a time, kept in one word that all cores share.
 //!
-//! The word of a [`Limiter`] is the generic cell rate algorithm's *theoretical arrival time* (ITU-T I.371, annex A): the
-//! moment at which all that has passed is paid for. Before a burst one load of it says what may pass, after the burst one
-//! compare-and-swap puts what did pass on the bill: `at = max(at, now - burst) + cost`. Nothing is refilled, so nothing has to
-//! run while nothing is sent. What passes although there was less left than it costs (the frame that crosses the allowance,
-//! bursts of several cores that looked at the same time) is a debt that is paid before anything else passes.
+//! The word of a [`Limiter`] is the generic cell rate algorithm's *theoretical arrival time* (ITU-T
+//! I.371, annex A): the moment at which all that has passed is paid for. Before a burst one load of
+//! it says what may pass, after the burst one compare-and-swap puts what did pass on the bill:
+//! `at = max(at, now - burst) + cost`. Nothing is refilled, so nothing has to run while nothing is
+//! sent. What passes although there was less left than it costs (the frame that crosses the
+//! allowance, bursts of several cores that looked at the same time) is a debt that is paid before
+//! anything else passes.
 //!
-//! **Units.** Time is in ticks of 1/1024 ns, counted in a wrapping `u64` that comes round in 208 days, and compared by its
-//! signed difference. A byte costs 20.48 ticks at 400 Gbit/s, so a whole number of ticks would be wrong by 2.3 %: the price of
-//! one unit has [`PRICE_BITS`] more bits of fraction. At 400 Gbit/s it is then exact to 3e-8, a crystal to 1e-5; at the other end
-//! a packet a second costs 2^60, which still fits. The cost of a charge is rounded to the nearest tick: at most 0.04 % of a
-//! frame of 64 bytes at 400 Gbit/s charged alone, 32 times less in a full burst, and nothing at ordinary rates.
+//! **Units.** Time is in ticks of 1/1024 ns, counted in a wrapping `u64` that comes round in 208
+//! days, and compared by its signed difference. A byte costs 20.48 ticks at 400 Gbit/s, so a whole
+//! number of ticks would be wrong by 2.3 %: the price of one unit has [`PRICE_BITS`] more bits of
+//! fraction. At 400 Gbit/s it is then exact to 3e-8, a crystal to 1e-5; at the other end a packet a
+//! second costs 2^60, which still fits. The cost of a charge is rounded to the nearest tick: at
+//! most 0.04 % of a frame of 64 bytes at 400 Gbit/s charged alone, 32 times less in a full burst,
+//! and nothing at ordinary rates.
 //!
 //! Used from polling cores; control makes limiters, and reads and refreshes them.
 
@@ -24,14 +28,15 @@ pub const BITS_PER_SEC_MAX: u64 = 400_000_000_000;
 /// The most packets a second that a limiter can mean; the least is one.
 pub const PACKETS_PER_SEC_MAX: u64 = 1_000_000_000;
 
-/// Bytes that may pass at once where nothing else was said: 64 KiB, or what the rate makes of [`BURST_TIME`].
+/// Bytes that may pass at once where nothing else was said: 64 KiB, or what the rate makes of
+/// [`BURST_TIME`].
 const BURST_BYTES: u64 = 64 << 10;
 /// Packets that may pass at once, likewise.
 const BURST_PACKETS: u64 = 64;
 /// The least time's worth that a burst is by default.
 const BURST_TIME: Nanos = 4_000_000;
-/// A burst of less than this time's worth is made to be it: a core may look at a queue not much more often, and what was not
-/// sent by then must be left to be sent then.
+/// A burst of less than this time's worth is made to be it: a core may look at a queue not much
+/// more often, and what was not sent by then must be left to be sent then.
 pub const BURST_TIME_MIN: Nanos = 250_000;
 
 /// Ticks of a nanosecond, as a power of two.
@@ -39,15 +44,17 @@ const TICK_BITS: u32 = 10;
 const TICKS_PER_SEC: u64 = SECOND << TICK_BITS;
 /// Bits of fraction in a price.
 const PRICE_BITS: u32 = 20;
-/// No debt is as large (19 hours): what seems to be is a word from before the counter came round, or a clock that was set back.
+/// No debt is as large (19 hours): what seems to be is a word from before the counter came round,
+/// or a clock that was set back.
 const DEBT_MAX: i64 = 1 << 56;
 /// Nor is any burst (26 days).
 const BURST_MAX: u64 = 1 << 61;
 
 /// A rate that is kept to, in units (bytes or packets) a second.
 ///
-/// Shared by all cores; every method is wait-free but [`Limiter::charge`], which tries again only when another core's charge
-/// came between. No memory is published by the word, so all orders are relaxed.
+/// Shared by all cores; every method is wait-free but [`Limiter::charge`], which tries again only
+/// when another core's charge came between. No memory is published by the word, so all orders are
+/// relaxed.
 #[derive(Debug)]
 pub struct Limiter {
     /// When all that has passed is paid for, in ticks.
@@ -61,23 +68,32 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Bytes at `bits_per_sec`, from [`BITS_PER_SEC_MIN`] to [`BITS_PER_SEC_MAX`]; a value outside is taken for the nearer end.
-    /// `burst`: bytes that may pass at once; none: 64 KiB, or four milliseconds' worth if that is more.
+    /// Bytes at `bits_per_sec`, from [`BITS_PER_SEC_MIN`] to [`BITS_PER_SEC_MAX`]; a value outside
+    /// is taken for the nearer end. `burst`: bytes that may pass at once; none: 64 KiB, or four
+    /// milliseconds' worth if that is more.
     pub fn of_bits(bits_per_sec: u64, burst: Option<u64>) -> Self {
         let bits = bits_per_sec.clamp(BITS_PER_SEC_MIN, BITS_PER_SEC_MAX);
         Self::new(bits, 8, burst, BURST_BYTES)
     }
 
-    /// Packets, from one a second to [`PACKETS_PER_SEC_MAX`]; a value outside is taken for the nearer end. `burst` as for bits:
-    /// none: 64 packets, or four milliseconds' worth.
+    /// Packets, from one a second to [`PACKETS_PER_SEC_MAX`]; a value outside is taken for the
+    /// nearer end. `burst` as for bits: none: 64 packets, or four milliseconds' worth.
     pub fn of_packets(packets_per_sec: u64, burst: Option<u64>) -> Self {
-        Self::new(packets_per_sec.clamp(1, PACKETS_PER_SEC_MAX), 1, burst, BURST_PACKETS)
+        Self::new(
+            packets_per_sec.clamp(1, PACKETS_PER_SEC_MAX),
+            1,
+            burst,
+            BURST_PACKETS,
+        )
     }
 
     /// With all saved up that may be, at `now`.
     #[must_use]
     pub fn saved_up(self, now: Nanos) -> Self {
-        Self { at: AtomicU64::new(ticks(now).wrapping_sub(self.burst)), ..self }
+        Self {
+            at: AtomicU64::new(ticks(now).wrapping_sub(self.burst)),
+            ..self
+        }
     }
 
     /// `rate` parts a second, of which a unit has `parts`.
@@ -90,7 +106,12 @@ impl Limiter {
             Some(units) => scale(units, price).max(least),
             None => scale(burst_default, price).max(BURST_TIME << TICK_BITS),
         };
-        Self { at: AtomicU64::new(0), price, worth, burst: burst.min(BURST_MAX) }
+        Self {
+            at: AtomicU64::new(0),
+            price,
+            worth,
+            burst: burst.min(BURST_MAX),
+        }
     }
 
     /// What may pass at once, in units.
@@ -101,7 +122,11 @@ impl Limiter {
     /// How long it takes until what passes in `time` is saved up: zero, if it is.
     pub fn until_saved(&self, now: Nanos, time: Nanos) -> Nanos {
         let missing = ticks(time).cast_signed().saturating_sub(self.credit(now).0);
-        if missing > 0 { (missing.unsigned_abs() >> TICK_BITS) + 1 } else { 0 }
+        if missing > 0 {
+            (missing.unsigned_abs() >> TICK_BITS) + 1
+        } else {
+            0
+        }
     }
 
     /// The time in which [`Limiter::burst`] units pass.
@@ -114,24 +139,33 @@ impl Limiter {
         scale(units, self.price) >> TICK_BITS
     }
 
-    /// Ticks that are left to be spent, [`Limiter::burst`]'s worth at most; zero or less: nothing may pass.
+    /// Ticks that are left to be spent, [`Limiter::burst`]'s worth at most; zero or less: nothing
+    /// may pass.
     #[inline(always)]
     pub fn credit(&self, now: Nanos) -> Credit {
         Credit(self.credit_at(self.at.load(Ordering::Relaxed), ticks(now)))
     }
 
     /// The same in units, below zero for a debt.
-    #[expect(clippy::cast_possible_wrap, reason = "2^61 ticks are fewer units than that")]
+    #[expect(
+        clippy::cast_possible_wrap,
+        reason = "2^61 ticks are fewer units than that"
+    )]
     pub fn left(&self, now: Nanos) -> i64 {
         let Credit(credit) = self.credit(now);
         let units = self.nearest(credit.unsigned_abs()) as i64;
         if credit < 0 { -units } else { units }
     }
 
-    /// Units that a credit lets pass, rounded up: what crosses it still passes. Zero where there is none.
+    /// Units that a credit lets pass, rounded up: what crosses it still passes. Zero where there is
+    /// none.
     #[inline(always)]
     pub fn units(&self, credit: Credit) -> u64 {
-        if credit.0 <= 0 { 0 } else { self.worth_of(credit.0.unsigned_abs()) + 1 }
+        if credit.0 <= 0 {
+            0
+        } else {
+            self.worth_of(credit.0.unsigned_abs()) + 1
+        }
     }
 
     /// Puts `units` on the bill. Gives what is left then.
@@ -142,15 +176,18 @@ impl Limiter {
         loop {
             let credit = self.credit_at(at, now);
             let then = now.wrapping_sub(credit.cast_unsigned()).wrapping_add(cost);
-            match self.at.compare_exchange_weak(at, then, Ordering::Relaxed, Ordering::Relaxed) {
+            match self
+                .at
+                .compare_exchange_weak(at, then, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return Credit(credit.wrapping_sub_unsigned(cost)),
                 Err(seen) => at = seen,
             }
         }
     }
 
-    /// Sees to it that a word that isn't used doesn't grow so old that it seems to be of the future. For control, at least
-    /// once a month.
+    /// Sees to it that a word that isn't used doesn't grow so old that it seems to be of the
+    /// future. For control, at least once a month.
     pub fn refresh(&self, now: Nanos) {
         self.charge(now, 0);
     }
@@ -159,7 +196,11 @@ impl Limiter {
     fn credit_at(&self, at: u64, now: u64) -> i64 {
         let credit = now.wrapping_sub(at).cast_signed();
         let burst = self.burst.cast_signed();
-        if credit > burst || credit < -DEBT_MAX { burst } else { credit }
+        if credit > burst || credit < -DEBT_MAX {
+            burst
+        } else {
+            credit
+        }
     }
 
     /// The same to the nearest unit, for people.
@@ -187,7 +228,11 @@ impl Credit {
     /// How long it takes until something may pass: not at all, or at least a nanosecond.
     #[inline(always)]
     pub fn wait(self) -> Nanos {
-        if self.0 > 0 { 0 } else { (self.0.unsigned_abs() >> TICK_BITS) + 1 }
+        if self.0 > 0 {
+            0
+        } else {
+            (self.0.unsigned_abs() >> TICK_BITS) + 1
+        }
     }
 }
 
@@ -204,7 +249,10 @@ fn scale(units: u64, price: u64) -> u64 {
 
 /// What is known to fit, but for values that nobody can mean.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "checked by the callers' ranges, see each")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "checked by the callers' ranges, see each"
+)]
 fn narrow(wide: u128) -> u64 {
     debug_assert!(wide >> 64 == 0, "{wide} is beyond 64 bits");
     wide as u64

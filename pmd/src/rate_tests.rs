@@ -1,7 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
-/// The same bill in exact fractions: ticks times the rate in parts a second, so that a unit costs a whole number.
+/// The same bill in exact fractions: ticks times the rate in parts a second, so that a unit costs a
+/// whole number.
 struct Model {
     rate: u128,
     parts: u128,
@@ -11,10 +12,16 @@ struct Model {
 }
 
 impl Model {
-    /// A limiter of `rate` parts a second, of which a unit has `parts`, with a burst of so many ticks.
+    /// A limiter of `rate` parts a second, of which a unit has `parts`, with a burst of so many
+    /// ticks.
     fn new(rate: u64, parts: u64, burst_ticks: u64, now: u128) -> Self {
         let burst = signed(u128::from(burst_ticks) * u128::from(rate));
-        Self { rate: rate.into(), parts: parts.into(), burst, at: signed(now * 1024 * u128::from(rate)) - burst }
+        Self {
+            rate: rate.into(),
+            parts: parts.into(),
+            burst,
+            at: signed(now * 1024 * u128::from(rate)) - burst,
+        }
     }
 
     /// Ticks times rate that are left, after charging so many units.
@@ -38,14 +45,18 @@ fn clock(now: u128) -> Nanos {
 
 /// A limiter as new whose clock stands at `now`.
 fn fresh(limiter: Limiter, now: u128) -> Limiter {
-    limiter.at.store(ticks(clock(now)).wrapping_sub(limiter.burst), Ordering::Relaxed);
+    limiter.at.store(
+        ticks(clock(now)).wrapping_sub(limiter.burst),
+        Ordering::Relaxed,
+    );
     limiter
 }
 
 fn bits_per_sec() -> impl Strategy<Value = u64> {
     // As likely to be small as large.
-    (13u32..=38, any::<u64>())
-        .prop_map(|(log2, more)| ((1u64 << log2) + more % (1 << log2)).clamp(BITS_PER_SEC_MIN, BITS_PER_SEC_MAX))
+    (13u32..=38, any::<u64>()).prop_map(|(log2, more)| {
+        ((1u64 << log2) + more % (1 << log2)).clamp(BITS_PER_SEC_MIN, BITS_PER_SEC_MAX)
+    })
 }
 
 /// What happens next: time passes, units are charged.
@@ -106,11 +117,20 @@ proptest! {
 
 #[test]
 fn price_is_right_to_a_ten_millionth_at_both_ends() {
-    for bits in [BITS_PER_SEC_MIN, 999_983, 10_000_000, 25_000_000_000, BITS_PER_SEC_MAX] {
+    for bits in [
+        BITS_PER_SEC_MIN,
+        999_983,
+        10_000_000,
+        25_000_000_000,
+        BITS_PER_SEC_MAX,
+    ] {
         let limiter = Limiter::of_bits(bits, None);
         let exact = 8.0 * TICKS_PER_SEC as f64 / bits as f64;
         let price = limiter.price as f64 / f64::from(1 << PRICE_BITS);
-        assert!((price / exact - 1.0).abs() < 1e-7, "{bits}: {price} instead of {exact}");
+        assert!(
+            (price / exact - 1.0).abs() < 1e-7,
+            "{bits}: {price} instead of {exact}"
+        );
     }
 }
 
@@ -118,7 +138,14 @@ fn price_is_right_to_a_ten_millionth_at_both_ends() {
 fn no_more_than_a_burst_passes_however_long_nothing_did() {
     for bits in [BITS_PER_SEC_MIN, 1_000_000_000, BITS_PER_SEC_MAX] {
         // A moment, an hour's stop, and clocks far ahead, where the word has come round.
-        for pause in [SECOND, 3_600 * SECOND, 1 << 52, 1 << 53, u64::MAX / 2, u64::MAX - 1] {
+        for pause in [
+            SECOND,
+            3_600 * SECOND,
+            1 << 52,
+            1 << 53,
+            u64::MAX / 2,
+            u64::MAX - 1,
+        ] {
             let limiter = fresh(Limiter::of_bits(bits, Some(1 << 20)), 5);
             limiter.charge(5, 1 << 20);
             let now = 5u64.wrapping_add(pause);
@@ -138,7 +165,11 @@ fn refreshed_word_never_seems_to_be_of_the_future() {
     let day = 86_400 * SECOND;
     for n in 0..730 {
         limiter.refresh(n * day);
-        assert_eq!(limiter.left((n + 1) * day), limiter.burst().cast_signed(), "on day {n}");
+        assert_eq!(
+            limiter.left((n + 1) * day),
+            limiter.burst().cast_signed(),
+            "on day {n}"
+        );
     }
 }
 
@@ -172,8 +203,14 @@ fn burst_is_sixty_four_kibibytes_or_four_milliseconds() {
     let near = |a: u64, b: u64| a.abs_diff(b) <= 1;
     assert!(near(Limiter::of_bits(1_000_000, None).burst(), 65_536));
     assert!(near(Limiter::of_bits(1_000_000_000, None).burst(), 500_000));
-    assert!(near(Limiter::of_bits(1_000_000_000, Some(40_000)).burst(), 40_000));
-    assert!(near(Limiter::of_bits(1_000_000_000, Some(1)).burst(), 31_250), "less could never be used up in time");
+    assert!(near(
+        Limiter::of_bits(1_000_000_000, Some(40_000)).burst(),
+        40_000
+    ));
+    assert!(
+        near(Limiter::of_bits(1_000_000_000, Some(1)).burst(), 31_250),
+        "less could never be used up in time"
+    );
     assert!(near(Limiter::of_packets(100, None).burst(), 64));
     assert!(near(Limiter::of_packets(1_000_000, None).burst(), 4000));
 }
@@ -192,5 +229,8 @@ fn several_threads_share_one_bill() {
         }
     });
     // 100 bytes are 2048 ticks.
-    assert_eq!(limiter.credit(1000), Credit((limiter.burst - 4 * N * 2048).cast_signed()));
+    assert_eq!(
+        limiter.credit(1000),
+        Credit((limiter.burst - 4 * N * 2048).cast_signed())
+    );
 }

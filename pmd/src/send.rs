@@ -1,6 +1,9 @@
-//! From decisions to destinations: reserve for each frame in order, cut where one may not go now, then copy and publish,
-//! one visit to each destination.
-#![expect(clippy::cast_possible_truncation, reason = "places in a burst, and numbers of destinations")]
+//! From decisions to destinations: reserve for each frame in order, cut where one may not go now,
+//! then copy and publish, one visit to each destination.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "places in a burst, and numbers of destinations"
+)]
 
 use crate::blocked::{Block, Over, Wait};
 use crate::burst::{BURST_MAX, Burst};
@@ -35,7 +38,8 @@ pub(crate) struct Out<'a> {
     slot: usize,
     pub(crate) lock: &'a TxLock,
     pub(crate) frames: u32,
-    /// What its frames are charged to, all at once when they go; none: nothing, or it was done for each.
+    /// What its frames are charged to, all at once when they go; none: nothing, or it was done for
+    /// each.
     pub(crate) bill: Option<&'a Limit>,
 }
 
@@ -56,7 +60,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) stats: &'a CoreStats,
     /// By port and queue: which of `outs` it is, and one; 0: none. All zero between bursts.
     pub(crate) slots: &'a mut [u16],
-    /// The receive queue that the burst is from, as receivers know it; 0: it takes no turns at a receiver.
+    /// The receive queue that the burst is from, as receivers know it; 0: it takes no turns at a
+    /// receiver.
     pub(crate) who: u32,
     /// The same whether or not it takes turns there.
     pub(crate) rxq: u32,
@@ -68,7 +73,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) burst: u32,
     /// Transmit queues that have to be flushed when the turn ends. There is room for all of them.
     pub(crate) flushes: &'a mut Vec<(PortId, u16)>,
-    /// Descriptors of chains that this burst has read so far, at all destinations; none to begin with.
+    /// Descriptors of chains that this burst has read so far, at all destinations; none to begin
+    /// with.
     pub(crate) walked: Cell<usize>,
     /// What is known of pages that memory lacks.
     pub(crate) faults: &'a mut PageFaults,
@@ -89,9 +95,16 @@ pub(crate) struct Sent {
 impl Sender<'_> {
     /// Sends what may go of a burst that came in by `from`.
     ///
-    /// Frames before the cut are sent or dropped, each copy counted. `can_hold`: whether frames may wait where they are.
+    /// Frames before the cut are sent or dropped, each copy counted. `can_hold`: whether frames may
+    /// wait where they are.
     #[inline]
-    pub(crate) fn send(&mut self, burst: &mut Burst, from: &PortView, rxq: &mut RxQueue, can_hold: bool) -> Sent {
+    pub(crate) fn send(
+        &mut self,
+        burst: &mut Burst,
+        from: &PortView,
+        rxq: &mut RxQueue,
+        can_hold: bool,
+    ) -> Sent {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, port) = (self.views, from.ingress.port);
         let (mut n_forwarded, mut k, mut copied) = (0, 0, Copied::default());
@@ -111,7 +124,16 @@ impl Sender<'_> {
                 Action::Drop(reason) => Way::Lost(reason),
                 Action::Refused(_) => Way::Lost(DropReason::Denied),
                 Action::Flood(network) => {
-                    let (n, end) = self.flood(&mut outs, burst, k, from, rxq, network, can_hold, &mut copied);
+                    let (n, end) = self.flood(
+                        &mut outs,
+                        burst,
+                        k,
+                        from,
+                        rxq,
+                        network,
+                        can_hold,
+                        &mut copied,
+                    );
                     n_forwarded += n;
                     match end {
                         Flooded::Done => {
@@ -125,15 +147,17 @@ impl Sender<'_> {
                 }
             };
             match way {
-                Way::Blocked(Block::Limit) => match self.over_limit(&mut outs, burst, k, rxq, can_hold) {
-                    Over::Held => {
-                        at_limit = burst.port_of(k);
-                        self.stats.port(port).held();
-                        break;
+                Way::Blocked(Block::Limit) => {
+                    match self.over_limit(&mut outs, burst, k, rxq, can_hold) {
+                        Over::Held => {
+                            at_limit = burst.port_of(k);
+                            self.stats.port(port).held();
+                            break;
+                        }
+                        Over::Queued => self.stats.port(port).queued(),
+                        Over::Lost => self.lose(port, DropReason::Limit, burst.actions[k]),
                     }
-                    Over::Queued => self.stats.port(port).queued(),
-                    Over::Lost => self.lose(port, DropReason::Limit, burst.actions[k]),
-                },
+                }
                 Way::Blocked(why) => match self.blocked(&mut outs, burst, k, rxq, why, can_hold) {
                     Ok(Wait::Next) => break,
                     Ok(Wait::Held) => {
@@ -155,10 +179,15 @@ impl Sender<'_> {
         Sent { n: k, at_limit }
     }
 
-    /// Where frames of this port get a tag. Those of a trunk have lost theirs, and its networks have no other uplink.
+    /// Where frames of this port get a tag. Those of a trunk have lost theirs, and its networks
+    /// have no other uplink.
     #[inline(always)]
     fn exit(&self, from: &PortView) -> Option<Exit> {
-        if from.ingress.trunk.is_some() { None } else { self.networks.network(from.ingress.network).uplink }
+        if from.ingress.trunk.is_some() {
+            None
+        } else {
+            self.networks.network(from.ingress.network).uplink
+        }
     }
 
     /// Locks a transmit queue for the rest of the burst.
@@ -173,23 +202,44 @@ impl Sender<'_> {
     ) -> Option<usize> {
         let lock = &view.txqs[queue];
         let queue = lock.open(self.burst, self.rxq, self.now)?;
-        outs.try_push(Out { queue, port, slot, lock, frames: 0, bill: None }).ok()?;
+        outs.try_push(Out {
+            queue,
+            port,
+            slot,
+            lock,
+            frames: 0,
+            bill: None,
+        })
+        .ok()?;
         Some(outs.len() - 1)
     }
 
     /// Second pass: one visit to each destination.
     #[inline(always)]
-    pub(crate) fn commit(&mut self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &mut Burst, exit: Option<Exit>) {
+    pub(crate) fn commit(
+        &mut self,
+        outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
+        burst: &mut Burst,
+        exit: Option<Exit>,
+    ) {
         for out in outs.iter_mut() {
             self.slots[out.slot] = 0;
             out.lock.closes();
             if burst.wishing & out.frames != 0 {
                 fulfil(burst, out);
             }
-            let tag = exit.filter(|exit| exit.port == out.port).and_then(|exit| exit.vlan);
+            let tag = exit
+                .filter(|exit| exit.port == out.port)
+                .and_then(|exit| exit.vlan);
             let n_bytes = match self.faults.is_watching {
                 false => out.queue.commit(burst, out.frames, tag),
-                true => out.queue.commit_watched(burst, out.frames, tag, (out.port, self.faults), self.now),
+                true => out.queue.commit_watched(
+                    burst,
+                    out.frames,
+                    tag,
+                    (out.port, self.faults),
+                    self.now,
+                ),
             };
             if out.queue.wants_flush() {
                 let queue = (out.port, (out.slot % TXQS_MAX) as u16);
@@ -199,7 +249,9 @@ impl Sender<'_> {
                 }
             }
             if let Some((fault, n)) = out.queue.take_fault() {
-                self.stats.port(out.port).faulted(out.queue.index(), fault, n);
+                self.stats
+                    .port(out.port)
+                    .faulted(out.queue.index(), fault, n);
             }
             if out.frames != 0 {
                 let n_frames = u64::from(out.frames.count_ones());
@@ -211,8 +263,8 @@ impl Sender<'_> {
         }
     }
 
-    /// Places for the `n` frames from `k` on at port `to`, as many as go to one queue; gives how many got one, and what
-    /// became of the next. `is_copy`: they are copies of a flood.
+    /// Places for the `n` frames from `k` on at port `to`, as many as go to one queue; gives how
+    /// many got one, and what became of the next. `is_copy`: they are copies of a flood.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "it is part of its callers")]
     pub(crate) fn reserve<'v>(
@@ -237,10 +289,16 @@ impl Sender<'_> {
         let place = usize::from(self.slots[slot]);
         let (mut n, mut bill) = (n, None);
         // One that lets the whole burst pass is asked once.
-        let mut limit = view.to_vm().filter(|_| place == 0 || outs[place - 1].bill.is_none());
+        let mut limit = view
+            .to_vm()
+            .filter(|_| place == 0 || outs[place - 1].bill.is_none());
         if let Some(asked) = limit {
             let pass = match view.limit_queue() {
-                Some(queue) if queue.n_waiting() > 0 && self.is_behind(asked, queue, to, is_copy) => Pass::Some(0),
+                Some(queue)
+                    if queue.n_waiting() > 0 && self.is_behind(asked, queue, to, is_copy) =>
+                {
+                    Pass::Some(0)
+                }
                 _ => policer::pass(asked, burst, k, n, is_copy, self.now),
             };
             match pass {
@@ -272,7 +330,13 @@ impl Sender<'_> {
             false => out.queue.reserve(lens, hint, &self.walked),
             true => {
                 let n_before = out.frames.count_ones() as usize;
-                out.queue.reserve_watched(lens, n_before, (hint, &self.walked), (to, self.faults), self.now)
+                out.queue.reserve_watched(
+                    lens,
+                    n_before,
+                    (hint, &self.walked),
+                    (to, self.faults),
+                    self.now,
+                )
             }
         };
         if n > 0 {
@@ -299,10 +363,15 @@ impl Sender<'_> {
     }
 }
 
-/// The transmit queue of a port that frame `k` goes to, and whether every other frame for that port does. None: it has no
-/// queue.
+/// The transmit queue of a port that frame `k` goes to, and whether every other frame for that port
+/// does. None: it has no queue.
 #[inline(always)]
-pub(crate) fn queue_of(view: &PortView, core: usize, burst: &Burst, k: usize) -> Option<(usize, bool)> {
+pub(crate) fn queue_of(
+    view: &PortView,
+    core: usize,
+    burst: &Burst,
+    k: usize,
+) -> Option<(usize, bool)> {
     match view.txqs.len() {
         0 => None,
         1 => Some((0, true)),
@@ -315,7 +384,11 @@ pub(crate) fn queue_of(view: &PortView, core: usize, burst: &Burst, k: usize) ->
 #[cold]
 #[inline(never)]
 fn fulfil(burst: &mut Burst, out: &Out<'_>) {
-    let mut rest = if out.queue.takes_wishes() { 0 } else { burst.wishing & out.frames };
+    let mut rest = if out.queue.takes_wishes() {
+        0
+    } else {
+        burst.wishing & out.frames
+    };
     while rest != 0 {
         checksum::complete(burst, rest.trailing_zeros() as usize);
         rest &= rest - 1;
@@ -326,13 +399,19 @@ fn fulfil(burst: &mut Burst, out: &Out<'_>) {
 #[inline(always)]
 pub(crate) fn alike(actions: &[Action]) -> usize {
     let first = actions[0];
-    actions.iter().position(|&action| action != first).unwrap_or(actions.len())
+    actions
+        .iter()
+        .position(|&action| action != first)
+        .unwrap_or(actions.len())
 }
 
 /// Which queue a flow goes to: the same for all its frames, in both directions.
 #[inline(never)]
 fn pick_queue(burst: &Burst, k: usize, n_queues: usize) -> usize {
-    let hash = symmetric_hash(&burst.headers[k % BURST_MAX], burst.lens[k % BURST_MAX] as usize);
+    let hash = symmetric_hash(
+        &burst.headers[k % BURST_MAX],
+        burst.lens[k % BURST_MAX] as usize,
+    );
     // The high half of a product instead of a remainder: as even, and no division.
     ((u64::from(hash) * n_queues as u64) >> 32) as usize
 }

@@ -1,4 +1,5 @@
-//! Work of control that may hold up a core, one piece after another: with a rest behind each that took long, so that the core gets its turn.
+//! Work of control that may hold up a core, one piece after another: with a rest behind each that
+//! took long, so that the core gets its turn.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -31,6 +32,10 @@ mod tests {
         let each_takes = Duration::from_millis(5);
         let (mut items, begun) = ([(); 4], Instant::now());
         each(&mut items, |()| sleep(each_takes));
-        assert!(begun.elapsed() >= 4 * each_takes + 3 * 9 * each_takes, "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= 4 * each_takes + 3 * 9 * each_takes,
+            "{:?}",
+            begun.elapsed()
+        );
     }
 }

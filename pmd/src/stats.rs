@@ -1,6 +1,6 @@
 //! Counters. Every frame that was taken ends in one: at rest, and per ingress port,
-//! `rx + copies = forwarded + drops + held`, and over all ports `forwarded = tx`. What is held waits at the limit of a VM, in memory
-//! of the switch; at rest nothing is.
+//! `rx + copies = forwarded + drops + held`, and over all ports `forwarded = tx`. What is held
+//! waits at the limit of a VM, in memory of the switch; at rest nothing is.
 //!
 //! Each core has its own, written by it alone with plain stores; a report adds them up.
 
@@ -47,7 +47,8 @@ pub struct Counters {
     pub tx_frames: u64,
     /// Their bytes, without FCS.
     pub tx_bytes: u64,
-    /// Frames that should have gone to the port and were dropped at its door; they are in their sender's drops.
+    /// Frames that should have gone to the port and were dropped at its door; they are in their
+    /// sender's drops.
     pub missed: u64,
     /// Those of `missed` that the port's own rules denied.
     pub refused: u64,
@@ -57,7 +58,8 @@ pub struct Counters {
     pub queued: u64,
     /// Those of them that wait now.
     pub held: u64,
-    /// Turns in which frames of the port's were left in its ring since their destination had no room.
+    /// Turns in which frames of the port's were left in its ring since their destination had no
+    /// room.
     pub held_turns: u64,
     /// Faults of the guest.
     pub faults: u64,
@@ -103,7 +105,10 @@ impl Counters {
 /// Adds to a counter that only this core writes: a load and a store, no locked instruction.
 #[inline(always)]
 fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(n),
+        Ordering::Relaxed,
+    );
 }
 
 impl PortStats {
@@ -140,7 +145,10 @@ impl PortStats {
     /// Frames to the port were dropped at its door.
     pub(crate) fn missed(&self, reason: DropReason, n: u64) {
         add(&self.missed, n);
-        add(&self.limited, if reason == DropReason::Limit { n } else { 0 });
+        add(
+            &self.limited,
+            if reason == DropReason::Limit { n } else { 0 },
+        );
     }
 
     /// It was the port's rules that kept the frames away.
@@ -167,7 +175,10 @@ impl PortStats {
     pub(crate) fn faulted(&self, queue: u16, fault: GuestFault, n: u64) {
         add(&self.faults, n);
         if fault.grade() != crate::error::Grade::DropChain {
-            self.stopped.store(u32::from(queue) << 8 | (u32::from(fault.number()) + 1), Ordering::Relaxed);
+            self.stopped.store(
+                u32::from(queue) << 8 | (u32::from(fault.number()) + 1),
+                Ordering::Relaxed,
+            );
         }
     }
 
@@ -272,7 +283,9 @@ impl CoreStats {
     /// The same of `n` frames alike.
     pub(crate) fn lost_many(&self, from: PortId, action: Action, reason: DropReason, n: u64) {
         self.port(from).dropped(reason, n);
-        let (Action::Unicast(to) | Action::Refused(to)) = action else { return };
+        let (Action::Unicast(to) | Action::Refused(to)) = action else {
+            return;
+        };
         if usize::from(to) < self.n_ports() {
             self.port(to).missed(reason, n);
             if action == Action::Refused(to) {

@@ -1,5 +1,5 @@
-//! Every system call and machine instruction that the rest of the crate needs, thinly. Safe functions outside, the reason
-//! why they are safe inside.
+//! Every system call and machine instruction that the rest of the crate needs, thinly. Safe
+//! functions outside, the reason why they are safe inside.
 //!
 //! - [`bpf`]: the XDP program of an uplink
 //! - [`xdp`]: AF_XDP sockets
@@ -22,7 +22,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
-/// The time-stamp counter. Cycles of a constant rate, the same on all CPUs of a machine with `constant_tsc`.
+/// The time-stamp counter. Cycles of a constant rate, the same on all CPUs of a machine with
+/// `constant_tsc`.
 #[inline(always)]
 pub fn cycles() -> u64 {
     #[cfg(miri)]
@@ -36,31 +37,47 @@ pub fn cycles() -> u64 {
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
 pub fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is a valid place for the answer.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// CPU time of the calling thread in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is a valid place for the answer.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// Whether the CPU has the instructions that this program was compiled for (x86-64-v3).
 pub fn cpu_is_new_enough() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("fma")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("fma")
 }
 
-/// Raises the number of files the process may open to what it is allowed; gives the number in force.
+/// Raises the number of files the process may open to what it is allowed; gives the number in
+/// force.
 pub fn raise_open_files() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid place for the answer, and then a valid request.
     unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0
+            && limit.rlim_cur < limit.rlim_max
+        {
             limit.rlim_cur = limit.rlim_max;
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
             libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
@@ -81,13 +98,19 @@ impl EventFd {
     /// Takes a file that a front-end sent.
     ///
     /// # Errors
-    /// When it is not an eventfd: a pipe or a socket in its place could block the core, a regular file would fill up.
+    /// When it is not an eventfd: a pipe or a socket in its place could block the core, a regular
+    /// file would fill up.
     pub fn from_file(file: File) -> Result<Self, SetupError> {
         let fd = OwnedFd::from(file);
         if !is_eventfd(fd.as_fd()) {
-            return Err(SetupError::new("the front-end sent a file as kick or call that is not an eventfd"));
+            return Err(SetupError::new(
+                "the front-end sent a file as kick or call that is not an eventfd",
+            ));
         }
-        Ok(Self { fd, is_shared: true })
+        Ok(Self {
+            fd,
+            is_shared: true,
+        })
     }
 
     /// A new one, for our own wake-ups.
@@ -98,14 +121,22 @@ impl EventFd {
         // SAFETY: a plain call; its answer is checked.
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
-            return Err(SetupError::new(format!("cannot make an eventfd: {}", io::Error::last_os_error())));
+            return Err(SetupError::new(format!(
+                "cannot make an eventfd: {}",
+                io::Error::last_os_error()
+            )));
         }
         // SAFETY: `fd` is open and nobody else's.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, is_shared: false })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self {
+            fd,
+            is_shared: false,
+        })
     }
 
-    /// Wakes whoever waits for it. A full counter means that it is signalled already. It never waits for one of our own; for another's it
-    /// might, where the kernel has no more asynchronous requests.
+    /// Wakes whoever waits for it. A full counter means that it is signalled already. It never
+    /// waits for one of our own; for another's it might, where the kernel has no more asynchronous
+    /// requests.
     #[inline]
     pub fn signal(&self) {
         if !self.try_signal() {
@@ -134,14 +165,16 @@ impl EventFd {
     }
 }
 
-/// Makes what signalling shared eventfds needs on this thread: one file, and memory of the kernel's. False: the kernel has none left (its
-/// limit `fs.aio-max-nr` is used up), and other threads will signal for this one.
+/// Makes what signalling shared eventfds needs on this thread: one file, and memory of the
+/// kernel's. False: the kernel has none left (its limit `fs.aio-max-nr` is used up), and other
+/// threads will signal for this one.
 pub fn prepare_signals() -> bool {
     signal::prepare()
 }
 
-/// Whether a file lives in memory alone: tmpfs, a memfd, hugetlbfs. Nothing but the kernel's memory is asked, where `fstat(2)` would ask the
-/// file system, which may be a front-end's own (FUSE) and never answer.
+/// Whether a file lives in memory alone: tmpfs, a memfd, hugetlbfs. Nothing but the kernel's memory
+/// is asked, where `fstat(2)` would ask the file system, which may be a front-end's own (FUSE) and
+/// never answer.
 pub fn is_in_memory(file: BorrowedFd<'_>) -> bool {
     // SAFETY: the fd is open; the answer is a number. Other files have no seals, which is an error.
     cfg!(miri) || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) } >= 0
@@ -153,26 +186,46 @@ pub fn is_eventfd(file: BorrowedFd<'_>) -> bool {
     link.is_ok_and(|path| path.as_os_str() == "anon_inode:[eventfd]")
 }
 
-/// Lets nobody send files over a Unix socket, or over the connections that a listening one takes; who tries is told so (`EPERM`). False: the
-/// kernel is older than 6.16, and knows no such option (`SO_PASSRIGHTS`).
+/// Lets nobody send files over a Unix socket, or over the connections that a listening one takes;
+/// who tries is told so (`EPERM`). False: the kernel is older than 6.16, and knows no such option
+/// (`SO_PASSRIGHTS`).
 pub fn refuse_files(socket: BorrowedFd<'_>) -> bool {
     const SO_PASSRIGHTS: libc::c_int = 83;
     let no: libc::c_int = 0;
     let len = libc::socklen_t::try_from(size_of_val(&no)).unwrap_or(0);
     // SAFETY: the fd is open; `no` has `len` bytes, which are only read.
-    let done =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const no).cast(), len) };
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const no).cast(),
+            len,
+        )
+    };
     done == 0
 }
 
-/// The process at the other end of a Unix socket when it was connected. None: it can't be told, or has no number in our namespace.
+/// The process at the other end of a Unix socket when it was connected. None: it can't be told, or
+/// has no number in our namespace.
 pub fn peer_process(socket: BorrowedFd<'_>) -> Option<i32> {
-    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
     let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).ok()?;
     let place = (&raw mut peer).cast();
     // SAFETY: `peer` is a place for `len` bytes; an answer of any numbers is valid.
-    let done =
-        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &raw mut len) };
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            place,
+            &raw mut len,
+        )
+    };
     (done == 0 && peer.pid > 0).then_some(peer.pid)
 }
 
@@ -195,27 +248,47 @@ impl Epoll {
         // SAFETY: a plain call; its answer is checked.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if fd < 0 {
-            return Err(SetupError::new(format!("cannot make an epoll: {}", io::Error::last_os_error())));
+            return Err(SetupError::new(format!(
+                "cannot make an epoll: {}",
+                io::Error::last_os_error()
+            )));
         }
         // SAFETY: `fd` is open and nobody else's.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Wakes when `fd` becomes readable from now on (edge-triggered, so that nobody has to read it empty). False: the kernel
-    /// has no room for one more, and it will not wake.
+    /// Wakes when `fd` becomes readable from now on (edge-triggered, so that nobody has to read it
+    /// empty). False: the kernel has no room for one more, and it will not wake.
     #[must_use]
     pub fn add(&self, fd: BorrowedFd<'_>) -> bool {
         let edge = libc::EPOLLIN.cast_unsigned() | libc::EPOLLET.cast_unsigned();
-        let mut event = libc::epoll_event { events: edge, u64: 0 };
+        let mut event = libc::epoll_event {
+            events: edge,
+            u64: 0,
+        };
         // SAFETY: both fds are open; `event` is valid for the call.
-        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) == 0 }
+        unsafe {
+            libc::epoll_ctl(
+                self.0.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                fd.as_raw_fd(),
+                &raw mut event,
+            ) == 0
+        }
     }
 
     /// No longer wakes for `fd`.
     pub fn remove(&self, fd: BorrowedFd<'_>) {
         let null = std::ptr::null_mut();
         // SAFETY: both fds are open; removing takes no event.
-        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd.as_raw_fd(), null) };
+        unsafe {
+            libc::epoll_ctl(
+                self.0.as_raw_fd(),
+                libc::EPOLL_CTL_DEL,
+                fd.as_raw_fd(),
+                null,
+            )
+        };
     }
 
     /// Sleeps until one of them is readable, or `timeout_ns` are over; `None`: without end.
@@ -264,12 +337,19 @@ pub(crate) struct FileFacts {
     pub(crate) inode: u64,
 }
 
-/// Asks the kernel about a file. One that isn't in memory is asked nothing more: it may never answer.
+/// Asks the kernel about a file. One that isn't in memory is asked nothing more: it may never
+/// answer.
 pub(crate) fn file_facts(file: &File) -> io::Result<FileFacts> {
     const TMPFS: i64 = 0x0102_1994;
     const HUGETLBFS: i64 = 0x9584_58f6;
     if !is_in_memory(file.as_fd()) {
-        return Ok(FileFacts { len: 0, page: 4096, is_memory: false, device: 0, inode: 0 });
+        return Ok(FileFacts {
+            len: 0,
+            page: 4096,
+            is_memory: false,
+            device: 0,
+            inode: 0,
+        });
     }
     let metadata = file.metadata()?;
     // SAFETY: all-zero is a valid `statfs`.
@@ -279,22 +359,36 @@ pub(crate) fn file_facts(file: &File) -> io::Result<FileFacts> {
         return Err(io::Error::last_os_error());
     }
     let kind = fs.f_type;
-    let page = if kind == HUGETLBFS { u64::try_from(fs.f_bsize).unwrap_or(4096) } else { 4096 };
+    let page = if kind == HUGETLBFS {
+        u64::try_from(fs.f_bsize).unwrap_or(4096)
+    } else {
+        4096
+    };
     let (device, inode) = (metadata.dev(), metadata.ino());
-    Ok(FileFacts { len: metadata.len(), page, is_memory: kind == TMPFS || kind == HUGETLBFS, device, inode })
+    Ok(FileFacts {
+        len: metadata.len(),
+        page,
+        is_memory: kind == TMPFS || kind == HUGETLBFS,
+        device,
+        inode,
+    })
 }
 
-/// Maps `len` bytes of a file from `offset`, shared and writable. Both in whole pages of the file's own size: of less of a
-/// large page the kernel would map all, and refuse to end a part.
+/// Maps `len` bytes of a file from `offset`, shared and writable. Both in whole pages of the file's
+/// own size: of less of a large page the kernel would map all, and refuse to end a part.
 pub(crate) fn map_shared(file: &File, offset: u64, len: usize) -> io::Result<MmapRaw> {
-    let map = MmapOptions::new().offset(offset).len(len).no_reserve_swap().map_raw(file)?;
+    let map = MmapOptions::new()
+        .offset(offset)
+        .len(len)
+        .no_reserve_swap()
+        .map_raw(file)?;
     // A guest's memory is worth nothing in our core dump, and is not ours to write down.
     let _ = map.advise(Advice::DontDump);
     Ok(map)
 }
 
-/// Bytes that are unmapped at once. The kernel lets nobody change the process's mappings meanwhile, a signal handler on a core neither, and
-/// takes 0.2 us for each page that was touched.
+/// Bytes that are unmapped at once. The kernel lets nobody change the process's mappings meanwhile,
+/// a signal handler on a core neither, and takes 0.2 us for each page that was touched.
 const UNMAPPED_AT_ONCE: usize = 4 << 20;
 
 /// Ends a mapping of pages of `page` bytes, part by part; dropped, it would end at once.
@@ -306,7 +400,8 @@ pub(crate) unsafe fn unmap(map: MmapRaw, page: usize) {
     std::mem::forget(map);
     let step = UNMAPPED_AT_ONCE.max(page);
     for at in (0..len).step_by(step) {
-        // SAFETY: the caller's promise; what was unmapped before, which may be somebody else's by now, is left out.
+        // SAFETY: the caller's promise; what was unmapped before, which may be somebody else's by
+        // now, is left out.
         unsafe { libc::munmap(base.wrapping_add(at).cast(), step.min(len - at)) };
     }
 }
@@ -321,15 +416,22 @@ pub(crate) unsafe fn prefault(base: *mut u8, len: usize) {
     }
     let start = base as usize & !4095;
     let end = (base as usize + len).next_multiple_of(4096);
-    // SAFETY: whole pages of a mapped range; populating changes no byte. Older kernels refuse, which only costs time later.
-    unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_POPULATE_WRITE) };
+    // SAFETY: whole pages of a mapped range; populating changes no byte. Older kernels refuse,
+    // which only costs time later.
+    unsafe {
+        libc::madvise(
+            start as *mut libc::c_void,
+            end - start,
+            libc::MADV_POPULATE_WRITE,
+        )
+    };
 }
 
 /// The least of the kernel's large pages.
 const LARGE_PAGE: usize = 2 << 20;
 
-/// Makes memory of our own lie in large pages, as far as whole ones fit in, and all of it present, so that no core waits for a page.
-/// For memory that nothing was written to yet.
+/// Makes memory of our own lie in large pages, as far as whole ones fit in, and all of it present,
+/// so that no core waits for a page. For memory that nothing was written to yet.
 ///
 /// # Errors
 /// When the kernel has no large pages, or not as much memory as this; it is as good as before.
@@ -345,7 +447,11 @@ pub fn settle((base, len): (usize, usize)) -> io::Result<()> {
             _ => Err(io::Error::last_os_error()),
         }
     };
-    let is_large = if len < LARGE_PAGE { Ok(()) } else { advise(libc::MADV_HUGEPAGE) };
+    let is_large = if len < LARGE_PAGE {
+        Ok(())
+    } else {
+        advise(libc::MADV_HUGEPAGE)
+    };
     match advise(libc::MADV_POPULATE_WRITE) {
         // Of kernels that are older: it only costs time later.
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => is_large,
@@ -367,7 +473,13 @@ pub(crate) mod test_support {
     /// Whether who reads or writes may have to wait.
     pub(crate) fn let_block(file: &File, may_wait: bool) {
         // SAFETY: the fd is open; flags are numbers.
-        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, if may_wait { 0 } else { libc::O_NONBLOCK }) };
+        unsafe {
+            libc::fcntl(
+                file.as_raw_fd(),
+                libc::F_SETFL,
+                if may_wait { 0 } else { libc::O_NONBLOCK },
+            )
+        };
     }
 
     /// The calling thread finds that the kernel has no asynchronous requests left.
@@ -385,7 +497,10 @@ mod tests {
     #[test]
     fn process_at_the_other_end_is_told() {
         let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert_eq!(peer_process(a.as_fd()), i32::try_from(std::process::id()).ok());
+        assert_eq!(
+            peer_process(a.as_fd()),
+            i32::try_from(std::process::id()).ok()
+        );
         assert_eq!(peer_process(File::open("/dev/null").unwrap().as_fd()), None);
     }
 
@@ -398,7 +513,10 @@ mod tests {
         assert!(is_eventfd(event.as_fd()) && !is_in_memory(event.as_fd()));
         for path in ["/dev/null", "/proc/self/exe", "/"] {
             let file = File::open(path).unwrap();
-            assert!(!is_in_memory(file.as_fd()) && !is_eventfd(file.as_fd()), "{path}");
+            assert!(
+                !is_in_memory(file.as_fd()) && !is_eventfd(file.as_fd()),
+                "{path}"
+            );
             assert!(!file_facts(&file).unwrap().is_memory, "{path}");
         }
     }
@@ -407,14 +525,18 @@ mod tests {
     fn full_counter_that_its_owner_lets_block_stops_nobody() {
         // Whoever made it can take O_NONBLOCK back at any time, so that flag is no protection.
         let file = eventfd(0);
-        (&file).write_all(&0xffff_ffff_ffff_fffe_u64.to_ne_bytes()).unwrap();
+        (&file)
+            .write_all(&0xffff_ffff_ffff_fffe_u64.to_ne_bytes())
+            .unwrap();
         let call = EventFd::from_file(file).unwrap();
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             (0..3).for_each(|_| call.signal());
             done.send(()).unwrap();
         });
-        is_done.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits in the kernel");
+        is_done
+            .recv_timeout(std::time::Duration::from_secs(20))
+            .expect("it waits in the kernel");
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Time as a value: nanoseconds since the switch started, made from the cycle counter, read once a turn.
+//! Time as a value: nanoseconds since the switch started, made from the cycle counter, read once a
+//! turn.
 //!
-//! The counter's rate is measured at the start and checked against the kernel's clock (`CLOCK_MONOTONIC`) once a second, by
-//! control. A correction changes how fast the switch's clock goes from now on; it never goes back and never jumps. Cores learn
-//! of it by one load a turn ([`ClockReader`]).
+//! The counter's rate is measured at the start and checked against the kernel's clock
+//! (`CLOCK_MONOTONIC`) once a second, by control. A correction changes how fast the switch's clock
+//! goes from now on; it never goes back and never jumps. Cores learn of it by one load a turn
+//! ([`ClockReader`]).
 //!
 //! - `reading`: counter and kernel's clock at one moment, as exactly as they can be had
 //! - `discipline`: what a reading says of the clock, and what is done about it
@@ -23,7 +25,8 @@ pub type Nanos = u64;
 /// Nanoseconds in a second.
 pub const SECOND: Nanos = 1_000_000_000;
 
-/// The switch's clock. A handle; all clones are the same clock. For control: cores have a [`ClockReader`].
+/// The switch's clock. A handle; all clones are the same clock. For control: cores have a
+/// [`ClockReader`].
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Shared>);
 
@@ -36,22 +39,31 @@ struct Shared {
 }
 
 impl Clock {
-    /// Measures the counter against the kernel's clock, for about ten milliseconds; longer, a second at most, where the CPU is
-    /// taken away so often that its rate isn't known well by then.
+    /// Measures the counter against the kernel's clock, for about ten milliseconds; longer, a
+    /// second at most, where the CPU is taken away so often that its rate isn't known well by then.
     pub fn calibrate() -> Self {
         Self::of(measure(&mut Reading::take))
     }
 
     fn of(discipline: Discipline) -> Self {
         let line = discipline.line.words().map(AtomicU64::new);
-        Self(Arc::new(Shared { version: AtomicU64::new(0), line, discipline: Mutex::new(discipline) }))
+        Self(Arc::new(Shared {
+            version: AtomicU64::new(0),
+            line,
+            discipline: Mutex::new(discipline),
+        }))
     }
 
     /// For one core.
     pub fn reader(&self) -> ClockReader {
         let line = self.discipline().line;
         // Odd numbers are no version, so the first look takes the line that is in force by then.
-        ClockReader { shared: self.0.clone(), seen: 1, line, last: 0 }
+        ClockReader {
+            shared: self.0.clone(),
+            seen: 1,
+            line,
+            last: 0,
+        }
     }
 
     /// The nanoseconds that so many cycles take, at the rate of now.
@@ -64,7 +76,8 @@ impl Clock {
         self.discipline().line.at(sys::cycles())
     }
 
-    /// Compares the clock with the kernel's and corrects it. For one control thread, about once a second.
+    /// Compares the clock with the kernel's and corrects it. For one control thread, about once a
+    /// second.
     pub fn check(&self) -> Checked {
         let mut discipline = self.discipline();
         let checked = discipline.check(Reading::take());
@@ -72,8 +85,9 @@ impl Clock {
         checked
     }
 
-    /// By how many nanoseconds the counter of the CPU that the caller runs on is ahead of the others'; and how far that may be
-    /// off. Where CPUs' counters are in step, it is next to nothing.
+    /// By how many nanoseconds the counter of the CPU that the caller runs on is ahead of the
+    /// others'; and how far that may be off. Where CPUs' counters are in step, it is next to
+    /// nothing.
     pub fn ahead_here(&self) -> (i64, Nanos) {
         self.discipline().ahead(Reading::take())
     }
@@ -89,7 +103,11 @@ impl Clock {
 
     /// Called under the lock, so there is one writer.
     fn publish(&self, line: &Line) {
-        let Shared { version, line: words, .. } = &*self.0;
+        let Shared {
+            version,
+            line: words,
+            ..
+        } = &*self.0;
         let before = version.load(Ordering::Relaxed);
         version.store(before | 1, Ordering::Relaxed);
         // Pairs with the acquire fence in `reload`: who sees one of the words sees the odd version.
@@ -109,7 +127,8 @@ pub struct ClockReader {
     /// The version of `line`.
     seen: u64,
     line: Line,
-    /// What was said last: CPUs' counters may be a little apart, and so is a correction seen here from where it was made.
+    /// What was said last: CPUs' counters may be a little apart, and so is a correction seen here
+    /// from where it was made.
     last: Nanos,
 }
 
@@ -124,11 +143,16 @@ impl ClockReader {
         self.last
     }
 
-    /// Takes the line in force. While it is being changed the one before serves for a turn longer: nobody waits.
+    /// Takes the line in force. While it is being changed the one before serves for a turn longer:
+    /// nobody waits.
     #[cold]
     fn reload(&mut self) {
         let version = self.shared.version.load(Ordering::Acquire);
-        let words = self.shared.line.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let words = self
+            .shared
+            .line
+            .each_ref()
+            .map(|word| word.load(Ordering::Relaxed));
         // Pairs with the release fence in `publish`.
         fence(Ordering::Acquire);
         if version & 1 == 0 && self.shared.version.load(Ordering::Relaxed) == version {

@@ -20,7 +20,11 @@ fn correction_reaches_a_core_which_never_goes_back() {
         let mut ns = 0;
         move || {
             ns += 1_000_000;
-            Reading { cycles: ns * 2, ns, width: 0 }
+            Reading {
+                cycles: ns * 2,
+                ns,
+                width: 0,
+            }
         }
     }));
     let mut core = clock.reader();
@@ -28,12 +32,20 @@ fn correction_reaches_a_core_which_never_goes_back() {
     assert_eq!(core.at(4_000_000) - start, 1_000_000);
     // Two percent slower from the next second on.
     let mut discipline = clock.discipline();
-    let to = Reading { cycles: 2_000_000_000 + 22_000_000, ns: 1_020_000_000, width: 0 };
+    let to = Reading {
+        cycles: 2_000_000_000 + 22_000_000,
+        ns: 1_020_000_000,
+        width: 0,
+    };
     assert_ne!(discipline.check(to), Checked::Nothing);
     clock.publish(&discipline.line);
     drop(discipline);
     let seen = core.at(to.cycles);
-    assert_eq!(core.at(to.cycles - 1_000_000), seen, "what was said is said");
+    assert_eq!(
+        core.at(to.cycles - 1_000_000),
+        seen,
+        "what was said is said"
+    );
     assert!(core.at(to.cycles + 2_000_000) > seen);
 }
 
@@ -43,7 +55,11 @@ fn cores_never_see_half_of_a_correction() {
         let mut ns = 0;
         move || {
             ns += 1_000_000;
-            Reading { cycles: ns, ns, width: 0 }
+            Reading {
+                cycles: ns,
+                ns,
+                width: 0,
+            }
         }
     }));
     let n: u64 = if cfg!(miri) { 50 } else { 200_000 };

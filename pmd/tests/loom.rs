@@ -1,5 +1,6 @@
-//! Every interleaving of a signal handler and the threads that map and unmap guests' memory, and of cores that take and give back what
-//! one list of free numbers has. Only under `--cfg loom`: see `fuzz/loom`.
+//! Every interleaving of a signal handler and the threads that map and unmap guests' memory, and of
+//! cores that take and give back what one list of free numbers has. Only under `--cfg loom`: see
+//! `fuzz/loom`.
 #![cfg(loom)]
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
@@ -15,7 +16,8 @@ use slot::{Put, Slot};
 mod free_list;
 use free_list::FreeList;
 
-/// What is mapped where: a number for each of two places, that of its owner, or 0. The kernel orders what it does to one address space.
+/// What is mapped where: a number for each of two places, that of its owner, or 0. The kernel
+/// orders what it does to one address space.
 struct Space([AtomicUsize; 2]);
 
 impl Space {
@@ -50,7 +52,8 @@ fn handler_acts_upon_the_mapping_it_found_or_upon_none() {
         let owner = {
             let (slot, space) = (slot.clone(), space.clone());
             thread::spawn(move || {
-                // Its mapping ends; another takes its slot, and somebody else's memory comes to lie where it was.
+                // Its mapping ends; another takes its slot, and somebody else's memory comes to lie
+                // where it was.
                 end(&slot, &space, 0);
                 space.map(0, 9);
                 space.map(1, 2);
@@ -63,7 +66,11 @@ fn handler_acts_upon_the_mapping_it_found_or_upon_none() {
             Put::ForGood
         });
         owner.join().unwrap();
-        assert_eq!(slot.n_parts(), 0, "the first one's fault counts as the second mapping's");
+        assert_eq!(
+            slot.n_parts(),
+            0,
+            "the first one's fault counts as the second mapping's"
+        );
         assert!(done || space.is(0) == 9);
     });
 }
@@ -99,28 +106,42 @@ fn two_handlers_in_one_mapping_are_both_waited_for() {
     });
 }
 
-/// Two cores take numbers, link them, and give them back as a chain: no number is ever had twice, and none is lost. A core that was held up
-/// between its look at the head and the exchange must not bring back what was behind the head then.
+/// Two cores take numbers, link them, and give them back as a chain: no number is ever had twice,
+/// and none is lost. A core that was held up between its look at the head and the exchange must not
+/// bring back what was behind the head then.
 #[test]
 fn number_is_had_once_and_none_is_lost() {
     loom::model(|| {
         let list = Arc::new(FreeList::new(3));
-        let owners = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let owners = Arc::new([
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+        ]);
         let take = |list: &FreeList, owners: &[AtomicUsize; 3], me: usize| {
             let number = list.take()?;
-            assert_eq!(owners[number as usize].swap(me, Ordering::Relaxed), 0, "{number} is had twice");
+            assert_eq!(
+                owners[number as usize].swap(me, Ordering::Relaxed),
+                0,
+                "{number} is had twice"
+            );
             Some(number)
         };
         let give = |list: &FreeList, owners: &[AtomicUsize; 3], chain: &[u32]| {
-            chain.iter().for_each(|&number| owners[number as usize].store(0, Ordering::Relaxed));
+            chain
+                .iter()
+                .for_each(|&number| owners[number as usize].store(0, Ordering::Relaxed));
             list.give(chain[0], chain[chain.len() - 1]);
         };
         let other = thread::spawn({
             let (list, owners) = (list.clone(), owners.clone());
             move || {
-                // Takes two and gives the first back, which is at the head again, before another than it was.
+                // Takes two and gives the first back, which is at the head again, before another
+                // than it was.
                 let (first, second) = (take(&list, &owners, 1), take(&list, &owners, 1));
-                first.into_iter().for_each(|number| give(&list, &owners, &[number]));
+                first
+                    .into_iter()
+                    .for_each(|number| give(&list, &owners, &[number]));
                 second
             }
         });

@@ -1,5 +1,5 @@
-//! A front-end's connection without a daemon, for the fuzz targets: everything from the socket to the queues that would be
-//! handed to the cores, in the calling thread.
+//! A front-end's connection without a daemon, for the fuzz targets: everything from the socket to
+//! the queues that would be handed to the cores, in the calling thread.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -19,12 +19,25 @@ use crate::vhost_user::connection::{self, End};
 use crate::vhost_user::cores::{DataPlane, Parked, Raised};
 use crate::vhost_user::port::Port;
 
-/// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon would have broken a
-/// promise: queues come up on a port that is down and in memory that is there, and nothing is left at the end.
+/// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon
+/// would have broken a promise: queues come up on a port that is down and in memory that is there,
+/// and nothing is left at the end.
 pub fn serve(stream: UnixStream, n_pairs: u16) {
     let cores = Cores::default();
-    let ingress = Ingress { port: 0, network: 0, trunk: None, source: SourcePolicy::Sticky, generation: 1 };
-    let socket = SocketSpec { path: PathBuf::from("/nowhere"), listens: Listens::Weir, group: None, mode: 0, n_pairs };
+    let ingress = Ingress {
+        port: 0,
+        network: 0,
+        trunk: None,
+        source: SourcePolicy::Sticky,
+        generation: 1,
+    };
+    let socket = SocketSpec {
+        path: PathBuf::from("/nowhere"),
+        listens: Listens::Weir,
+        group: None,
+        mode: 0,
+        n_pairs,
+    };
     let spec = PortSpec {
         name: "vm/nic".to_owned(),
         vm: None,
@@ -42,7 +55,10 @@ pub fn serve(stream: UnixStream, n_pairs: u16) {
     let all = lock(&cores.0);
     assert!(all.queues.is_empty(), "queues are left");
     assert_eq!(all.n_forgotten, 1, "the guest is forgotten once");
-    assert!(all.memories.iter().all(|memory| memory.strong_count() == 0), "memory is left");
+    assert!(
+        all.memories.iter().all(|memory| memory.strong_count() == 0),
+        "memory is left"
+    );
 }
 
 /// Polling cores that hold queues and do not poll.
@@ -74,8 +90,14 @@ impl Queue {
 impl DataPlane for Cores {
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
         let mut held = lock(&self.0);
-        assert!(held.queues.is_empty() && !queues.is_empty(), "up, and not down before");
-        assert!(queues.is_sorted_by(|a, b| a.index < b.index), "a queue twice");
+        assert!(
+            held.queues.is_empty() && !queues.is_empty(),
+            "up, and not down before"
+        );
+        assert!(
+            queues.is_sorted_by(|a, b| a.index < b.index),
+            "a queue twice"
+        );
         held.memories.push(Arc::downgrade(memory));
         let features = Features::from_bits(features);
         let mut raised = Raised::default();
@@ -100,8 +122,16 @@ impl DataPlane for Cores {
     }
 
     fn down(&mut self) -> Vec<Parked> {
-        let parked = |(index, base)| Parked { index, base, fault: None };
-        std::mem::take(&mut lock(&self.0).queues).iter().map(Queue::place).map(parked).collect()
+        let parked = |(index, base)| Parked {
+            index,
+            base,
+            fault: None,
+        };
+        std::mem::take(&mut lock(&self.0).queues)
+            .iter()
+            .map(Queue::place)
+            .map(parked)
+            .collect()
     }
 
     fn memory_slots(&self) -> usize {
@@ -110,7 +140,10 @@ impl DataPlane for Cores {
 
     fn rest(&mut self) {
         let all = lock(&self.0);
-        assert!(!all.queues.iter().any(|queue| matches!(queue, Queue::Tx(_))), "a receive ring runs in a port at rest");
+        assert!(
+            !all.queues.iter().any(|queue| matches!(queue, Queue::Tx(_))),
+            "a receive ring runs in a port at rest"
+        );
     }
 
     fn forget(&mut self) {

@@ -1,6 +1,8 @@
-//! The weir daemon and its commands: the control plane. A polling core never waits for anything in here.
+//! The weir daemon and its commands: the control plane. A polling core never waits for anything in
+//! here.
 //!
-//! Rooms, in reading order; each imports only rooms below it, and nobody but this file imports `cli`:
+//! Rooms, in reading order; each imports only rooms below it, and nobody but this file imports
+//! `cli`:
 //! - `cli`: the command line: requests to a running daemon, its answers as text or as a live view
 //! - `daemon`: from a topology to a running daemon, and back: CPUs, folder, threads, supervisor
 //! - `control`: requests of operators, and the answers
@@ -56,7 +58,14 @@ fn run(cli: &Cli) -> Result<(), String> {
         Command::Show { what } => show(&cli.control, what).and_then(|text| print(&text)),
         Command::Top { once, every, order } => {
             let every = Duration::from_secs_f64(*every);
-            top::run(&cli.control, TopOptions { once: *once, every, order: *order })
+            top::run(
+                &cli.control,
+                TopOptions {
+                    once: *once,
+                    every,
+                    order: *order,
+                },
+            )
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Which guest an address has stuck to: kept beyond a connection and beyond this daemon, and given up with the guest.
+//! Which guest an address has stuck to: kept beyond a connection and beyond this daemon, and given
+//! up with the guest.
 //!
-//! The cores pin (`flowtable::mac::owner`); here it is known to whom. A guest of a vhost-user port is known by the file that its memory
-//! is, by device and inode, whatever connections there are; a container by its device. Pins are noted in the run directory a tenth of a
-//! second after they are made, so that whoever sends first after a crash takes nobody's address.
+//! The cores pin (`flowtable::mac::owner`); here it is known to whom. A guest of a vhost-user port
+//! is known by the file that its memory is, by device and inode, whatever connections there are; a
+//! container by its device. Pins are noted in the run directory a tenth of a second after they are
+//! made, so that whoever sends first after a crash takes nobody's address.
 
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex};
@@ -50,7 +52,8 @@ struct Guest {
     process: Option<Process>,
 }
 
-/// The note: what stuck to whom in this boot and network namespace, in which files, devices and processes are what they are.
+/// The note: what stuck to whom in this boot and network namespace, in which files, devices and
+/// processes are what they are.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Note {
     world: String,
@@ -68,7 +71,8 @@ struct Pin {
 }
 
 impl Pins {
-    /// Takes up what an earlier daemon noted, as far as its ports are still what they were. `ingresses`: of all ports.
+    /// Takes up what an earlier daemon noted, as far as its ports are still what they were.
+    /// `ingresses`: of all ports.
     pub(crate) fn restore<'i>(
         macs: Arc<MacTable>,
         run_dir: &Arc<Folder>,
@@ -77,13 +81,26 @@ impl Pins {
         ingresses: impl Iterator<Item = &'i Ingress>,
     ) -> Self {
         let (ports, networks) = names;
-        let pins = Self { macs, run_dir: run_dir.clone(), world, ports, networks, state: Mutex::default() };
-        let noted = read(run_dir).filter(|note| note.world == pins.world).map_or_else(Vec::new, |note| note.pins);
-        let ingresses: Vec<_> = ingresses.filter(|ingress| ingress.source == SourcePolicy::Sticky).collect();
+        let pins = Self {
+            macs,
+            run_dir: run_dir.clone(),
+            world,
+            ports,
+            networks,
+            state: Mutex::default(),
+        };
+        let noted = read(run_dir)
+            .filter(|note| note.world == pins.world)
+            .map_or_else(Vec::new, |note| note.pins);
+        let ingresses: Vec<_> = ingresses
+            .filter(|ingress| ingress.source == SourcePolicy::Sticky)
+            .collect();
         for pin in noted {
             let is_its = |ingress: &&&Ingress| {
-                let names =
-                    (pins.ports.get(usize::from(ingress.port)), pins.networks.get(usize::from(ingress.network)));
+                let names = (
+                    pins.ports.get(usize::from(ingress.port)),
+                    pins.networks.get(usize::from(ingress.network)),
+                );
                 names == (Some(&pin.port), Some(&pin.network))
             };
             if let Some(ingress) = ingresses.iter().find(is_its) {
@@ -96,30 +113,55 @@ impl Pins {
     fn take_up(&self, ingress: &Ingress, pin: Pin) {
         let (port, network) = (ingress.port, ingress.network);
         let is_single = self.macs.find(network, pin.mac).is_none();
-        if pin.process.is_some_and(|process| process.is_gone()) || !is_single || !self.macs.pin(port, network, pin.mac)
+        if pin.process.is_some_and(|process| process.is_gone())
+            || !is_single
+            || !self.macs.pin(port, network, pin.mac)
         {
             return;
         }
-        self.macs.learn(network, pin.mac, port, Kind::Sticky, u32::MAX, 0);
-        info!("{}: {} is its guest's address, as before", pin.port, crate::api::mac::mac_text(pin.mac));
+        self.macs
+            .learn(network, pin.mac, port, Kind::Sticky, u32::MAX, 0);
+        info!(
+            "{}: {} is its guest's address, as before",
+            pin.port,
+            crate::api::mac::mac_text(pin.mac)
+        );
         let mut state = lock(&self.state);
-        let file = FileId { device: pin.file.0, inode: pin.file.1 };
-        state.guests.insert(port, Guest { file: Some(file), process: pin.process });
+        let file = FileId {
+            device: pin.file.0,
+            inode: pin.file.1,
+        };
+        state.guests.insert(
+            port,
+            Guest {
+                file: Some(file),
+                process: pin.process,
+            },
+        );
         state.noted.push(pin);
     }
 
-    /// A guest's memory is at the port, which is down. One that wasn't there before has no address yet.
+    /// A guest's memory is at the port, which is down. One that wasn't there before has no address
+    /// yet.
     pub(crate) fn meet(&self, ingress: &Ingress, memory: &GuestMemory) {
         self.meet_where(ingress, |file| memory.has_file(file), memory.main_file());
     }
 
     /// The same of a device with this index, for a port that is one.
     pub(crate) fn meet_device(&self, ingress: &Ingress, index: u32) {
-        let file = FileId { device: 0, inode: index.into() };
+        let file = FileId {
+            device: 0,
+            inode: index.into(),
+        };
         self.meet_where(ingress, |other| other == file, Some(file));
     }
 
-    fn meet_where(&self, ingress: &Ingress, is_here: impl Fn(FileId) -> bool, file: Option<FileId>) {
+    fn meet_where(
+        &self,
+        ingress: &Ingress,
+        is_here: impl Fn(FileId) -> bool,
+        file: Option<FileId>,
+    ) {
         if ingress.source != SourcePolicy::Sticky {
             return;
         }
@@ -131,7 +173,13 @@ impl Pins {
         if before.is_some() {
             self.macs.unpin(ingress.port);
         }
-        state.guests.insert(ingress.port, Guest { file, process: None });
+        state.guests.insert(
+            ingress.port,
+            Guest {
+                file,
+                process: None,
+            },
+        );
     }
 
     /// Whoever was at the port is gone for good.
@@ -142,9 +190,10 @@ impl Pins {
         }
     }
 
-    /// Looks who ended, and notes what changed. Called by the supervisor alone. `peers`: ports whose address sticks, and the process of
-    /// each one's front-end, as far as it is known; none: nobody is connected. It is drawn upon under the lock, so that what it says
-    /// of a port is no older than what is known of that port's guest.
+    /// Looks who ended, and notes what changed. Called by the supervisor alone. `peers`: ports
+    /// whose address sticks, and the process of each one's front-end, as far as it is known; none:
+    /// nobody is connected. It is drawn upon under the lock, so that what it says of a port is no
+    /// older than what is known of that port's guest.
     pub(crate) fn look(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
         self.look_at(peers);
         self.note(|text| self.run_dir.write(NOTE, text));
@@ -153,7 +202,9 @@ impl Pins {
     fn look_at(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
         let mut state = lock(&self.state);
         for (port, peer) in peers {
-            let Some(guest) = state.guests.get_mut(&port) else { continue };
+            let Some(guest) = state.guests.get_mut(&port) else {
+                continue;
+            };
             match peer {
                 Some(peer) => guest.process = peer,
                 // Of a front-end that has gone, the process may live on, and connect again.
@@ -169,7 +220,9 @@ impl Pins {
     /// Notes what changed, by `write`. Ports don't wait for that: a disk may take its time.
     fn note(&self, write: impl FnOnce(&[u8]) -> std::io::Result<()>) {
         let Some(note) = self.new_note() else { return };
-        let written = serde_json::to_vec(&note).map_err(std::io::Error::from).and_then(|text| write(&text));
+        let written = serde_json::to_vec(&note)
+            .map_err(std::io::Error::from)
+            .and_then(|text| write(&text));
         let mut state = lock(&self.state);
         let why = match written {
             Ok(()) => {
@@ -179,7 +232,10 @@ impl Pins {
             Err(why) => {
                 let path = self.run_dir.path().join(NOTE);
                 let what = "addresses that stuck are forgotten if this daemon is killed";
-                Some(format!("{what}: cannot write {}: {why}; the folder must be writable", path.display()))
+                Some(format!(
+                    "{what}: cannot write {}: {why}; the folder must be writable",
+                    path.display()
+                ))
             }
         };
         if let (Some(why), true) = (&why, why != state.said) {
@@ -202,7 +258,10 @@ impl Pins {
             })
         };
         let pins: Vec<_> = self.macs.pins().into_iter().filter_map(pin).collect();
-        (pins != state.noted).then(|| Note { world: self.world.clone(), pins })
+        (pins != state.noted).then(|| Note {
+            world: self.world.clone(),
+            pins,
+        })
     }
 }
 
@@ -212,7 +271,10 @@ fn read(run_dir: &Folder) -> Option<Note> {
         Ok(Some(text)) => serde_json::from_slice(&text)
             .map_err(|e| {
                 let path = run_dir.path().join(NOTE);
-                warn!("{} is no note of addresses that stuck ({e}): left alone", path.display());
+                warn!(
+                    "{} is no note of addresses that stuck ({e}): left alone",
+                    path.display()
+                );
             })
             .ok(),
         Err(why) => {

@@ -8,8 +8,18 @@ const B: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const NAMES: [&str; 3] = ["a/n", "b/n", "c/n"];
 
 fn ingress(port: PortId) -> Ingress {
-    let source = if port == 2 { SourcePolicy::Fixed(B) } else { SourcePolicy::Sticky };
-    Ingress { port, network: 0, trunk: None, source, generation: 1 }
+    let source = if port == 2 {
+        SourcePolicy::Fixed(B)
+    } else {
+        SourcePolicy::Sticky
+    };
+    Ingress {
+        port,
+        network: 0,
+        trunk: None,
+        source,
+        generation: 1,
+    }
 }
 
 /// A daemon's, in this folder and world.
@@ -18,7 +28,16 @@ fn pins(dir: &Path, world: &str, network: &str) -> (Pins, Arc<MacTable>) {
     let names = (NAMES.map(str::to_owned).to_vec(), vec![network.to_owned()]);
     let ingresses = [0, 1, 2].map(ingress);
     let dir = Arc::new(Folder::open(dir).unwrap());
-    (Pins::restore(macs.clone(), &dir, world.to_owned(), names, ingresses.iter()), macs)
+    (
+        Pins::restore(
+            macs.clone(),
+            &dir,
+            world.to_owned(),
+            names,
+            ingresses.iter(),
+        ),
+        macs,
+    )
 }
 
 /// Memory of this inode is at the port, as its guest's longest region or as another.
@@ -39,11 +58,18 @@ fn pin_survives_connections_and_a_crash_and_ends_with_its_guest() {
     // Killed.
     let (second, macs) = pins(dir.path(), "here", "blue");
     assert_eq!(macs.pins(), [(0, 0, A)]);
-    assert_eq!(macs.find(0, A).map(|found| (found.port, found.kind)), Some((0, Kind::Sticky)));
+    assert_eq!(
+        macs.find(0, A).map(|found| (found.port, found.kind)),
+        Some((0, Kind::Sticky))
+    );
     meet(&second, 0, 7);
     assert_eq!(macs.pins(), [(0, 0, A)]);
     meet(&second, 0, 8);
-    assert_eq!((macs.pins(), macs.find(0, A)), (vec![], None), "another guest");
+    assert_eq!(
+        (macs.pins(), macs.find(0, A)),
+        (vec![], None),
+        "another guest"
+    );
     second.look(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), []);
 }
@@ -69,11 +95,15 @@ fn pin_of_another_boot_or_network_or_port_is_no_pin() {
 #[test]
 fn pin_of_a_process_that_ended_is_no_pin() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = std::process::Command::new("cat")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let (first, macs) = pins(dir.path(), "here", "blue");
     meet(&first, 0, 7);
     macs.pin(0, 0, A);
-    lock(&first.state).guests.get_mut(&0).unwrap().process = Process::of(i32::try_from(child.id()).unwrap());
+    lock(&first.state).guests.get_mut(&0).unwrap().process =
+        Process::of(i32::try_from(child.id()).unwrap());
     first.look(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), [(0, 0, A)]);
     child.kill().unwrap();

@@ -10,10 +10,17 @@ pub(crate) type Siblings = BTreeMap<(String, String), String>;
 pub(crate) fn siblings(arrows: &[Arrow]) -> BTreeMap<Name, Siblings> {
     let mut all: BTreeMap<Name, Siblings> = BTreeMap::new();
     for arrow in arrows.iter().filter(|arrow| arrow.other_crate.is_none()) {
-        let common = arrow.from.iter().zip(&arrow.to).take_while(|(a, b)| a == b).count();
+        let common = arrow
+            .from
+            .iter()
+            .zip(&arrow.to)
+            .take_while(|(a, b)| a == b)
+            .count();
         if let (Some(from), Some(to)) = (arrow.from.get(common), arrow.to.get(common)) {
             let among = all.entry(arrow.from[..common].to_vec()).or_default();
-            among.entry((from.clone(), to.clone())).or_insert_with(|| arrow.place.clone());
+            among
+                .entry((from.clone(), to.clone()))
+                .or_insert_with(|| arrow.place.clone());
         }
     }
     all
@@ -21,12 +28,26 @@ pub(crate) fn siblings(arrows: &[Arrow]) -> BTreeMap<Name, Siblings> {
 
 /// The sets of children each of which leads to each other.
 pub(crate) fn circles(among: &Siblings) -> Vec<BTreeSet<String>> {
-    let names: BTreeSet<_> = among.keys().flat_map(|(from, to)| [from.clone(), to.clone()]).collect();
-    let reached: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), reached_from(among, name))).collect();
+    let names: BTreeSet<_> = among
+        .keys()
+        .flat_map(|(from, to)| [from.clone(), to.clone()])
+        .collect();
+    let reached: BTreeMap<_, _> = names
+        .iter()
+        .map(|name| (name.clone(), reached_from(among, name)))
+        .collect();
     let circle = |name: &String| -> BTreeSet<String> {
-        reached[name].iter().filter(|other| reached[*other].contains(name)).cloned().collect()
+        reached[name]
+            .iter()
+            .filter(|other| reached[*other].contains(name))
+            .cloned()
+            .collect()
     };
-    let found: BTreeSet<_> = names.iter().filter(|name| reached[*name].contains(*name)).map(circle).collect();
+    let found: BTreeSet<_> = names
+        .iter()
+        .filter(|name| reached[*name].contains(*name))
+        .map(circle)
+        .collect();
     found.into_iter().collect()
 }
 

@@ -1,6 +1,7 @@
 //! Who imports whom: no circle among the modules of a crate, and no arrow against the table.
 //!
-//! `IMPORTS_OF=FOLDER` looks at another checkout and says what is there, whether it is right or not.
+//! `IMPORTS_OF=FOLDER` looks at another checkout and says what is there, whether it is right or
+//! not.
 
 mod graph;
 mod modules;
@@ -16,31 +17,52 @@ fn faults(folder: &Path, name: &str) -> Vec<String> {
     let names: Vec<_> = CRATES.iter().map(|(_, name, _)| *name).collect();
     let read = Crate::read(folder);
     let arrows = read.arrows(&names);
-    println!("{name}: {} arrows, {} re-exports followed", arrows.len(), read.n_reexports);
+    println!(
+        "{name}: {} arrows, {} re-exports followed",
+        arrows.len(),
+        read.n_reexports
+    );
     let mut faults = Vec::new();
     for (parent, among) in siblings(&arrows) {
         for circle in circles(&among) {
-            let within = |(from, to): &&(String, String)| circle.contains(from) && circle.contains(to);
+            let within =
+                |(from, to): &&(String, String)| circle.contains(from) && circle.contains(to);
             let places: Vec<_> = among
                 .keys()
                 .filter(within)
                 .map(|arrow| format!("{} → {} ({})", arrow.0, arrow.1, among[arrow]))
                 .collect();
-            faults.push(format!("{name}::{}: a circle: {}", parent.join("::"), places.join(", ")));
+            faults.push(format!(
+                "{name}::{}: a circle: {}",
+                parent.join("::"),
+                places.join(", ")
+            ));
         }
     }
-    let (_, _, others) = CRATES.iter().find(|(_, known, _)| *known == name).expect("a crate of the table");
+    let (_, _, others) = CRATES
+        .iter()
+        .find(|(_, known, _)| *known == name)
+        .expect("a crate of the table");
     for arrow in &arrows {
         let from = arrow.from.first().map_or("", String::as_str);
         let (is_allowed, to) = match &arrow.other_crate {
-            Some(other) => (other == name || others.contains(&other.as_str()), other.clone()),
+            Some(other) => (
+                other == name || others.contains(&other.as_str()),
+                other.clone(),
+            ),
             None => {
                 let to = arrow.to.first().map_or("", String::as_str);
-                (from == to || may_import(name, from, to), format!("{name}::{to}"))
+                (
+                    from == to || may_import(name, from, to),
+                    format!("{name}::{to}"),
+                )
             }
         };
         if !is_allowed {
-            faults.push(format!("{name}::{from} imports {to}, which the table does not allow ({})", arrow.place));
+            faults.push(format!(
+                "{name}::{from} imports {to}, which the table does not allow ({})",
+                arrow.place
+            ));
         }
     }
     faults
@@ -48,22 +70,38 @@ fn faults(folder: &Path, name: &str) -> Vec<String> {
 
 /// The root may import all of its rooms, and nobody the root.
 fn may_import(name: &str, from: &str, to: &str) -> bool {
-    let Some((_, rooms)) = ROOMS.iter().find(|(known, _)| *known == name) else { return true };
+    let Some((_, rooms)) = ROOMS.iter().find(|(known, _)| *known == name) else {
+        return true;
+    };
     from.is_empty()
-        || rooms.iter().any(|(room, others)| *room == from && others.split_whitespace().any(|other| other == to))
+        || rooms.iter().any(|(room, others)| {
+            *room == from && others.split_whitespace().any(|other| other == to)
+        })
 }
 
 #[test]
 fn imports_have_no_circle_and_follow_the_table() {
     let other = std::env::var_os("IMPORTS_OF").map(PathBuf::from);
-    let root = other.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    let faults: Vec<_> = CRATES.iter().flat_map(|(folder, name, _)| faults(&root.join(folder), name)).collect();
+    let root = other
+        .clone()
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let faults: Vec<_> = CRATES
+        .iter()
+        .flat_map(|(folder, name, _)| faults(&root.join(folder), name))
+        .collect();
     for fault in &faults {
         println!("{fault}");
     }
-    let is_in_order = |fault: &&String| !NOT_IN_ORDER.iter().any(|name| fault.starts_with(&format!("{name}::")));
+    let is_in_order = |fault: &&String| {
+        !NOT_IN_ORDER
+            .iter()
+            .any(|name| fault.starts_with(&format!("{name}::")))
+    };
     let n = faults.iter().filter(is_in_order).count();
-    assert!(other.is_some() || n == 0, "{n} imports are wrong; see above");
+    assert!(
+        other.is_some() || n == 0,
+        "{n} imports are wrong; see above"
+    );
 }
 
 /// A crate of these files, by the name of one in the table.
@@ -79,30 +117,82 @@ fn faults_of(name: &str, files: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn circle_is_found_behind_a_reexport_and_in_a_path_within_code() {
-    let root = ("lib.rs", "mod a; mod b; pub(crate) use b::deep::Item as Thing;");
-    let b = [("b/mod.rs", "pub(crate) mod deep;"), ("b/deep.rs", "pub(crate) struct Item; fn f() { crate::a::g(); }")];
-    let through_code = ("a.rs", "pub(crate) fn g() { let _: Option<crate::Thing> = None; }");
-    let through_tree = ("a.rs", "use crate::{Thing, other::{self, X}}; pub(crate) fn g() {}");
+    let root = (
+        "lib.rs",
+        "mod a; mod b; pub(crate) use b::deep::Item as Thing;",
+    );
+    let b = [
+        ("b/mod.rs", "pub(crate) mod deep;"),
+        (
+            "b/deep.rs",
+            "pub(crate) struct Item; fn f() { crate::a::g(); }",
+        ),
+    ];
+    let through_code = (
+        "a.rs",
+        "pub(crate) fn g() { let _: Option<crate::Thing> = None; }",
+    );
+    let through_tree = (
+        "a.rs",
+        "use crate::{Thing, other::{self, X}}; pub(crate) fn g() {}",
+    );
     for a in [through_code, through_tree] {
         let faults = faults_of("config", &[root, a, b[0], b[1]]);
-        assert!(matches!(&faults[..], [one] if one.contains("a → b") && one.contains("b → a")), "{faults:?}");
+        assert!(
+            matches!(&faults[..], [one] if one.contains("a → b") && one.contains("b → a")),
+            "{faults:?}"
+        );
     }
     let one_way = ("a.rs", "pub(crate) fn g() {}");
-    assert_eq!(faults_of("config", &[root, one_way, b[0], b[1]]), Vec::<String>::new());
+    assert_eq!(
+        faults_of("config", &[root, one_way, b[0], b[1]]),
+        Vec::<String>::new()
+    );
     // What tests alone import, and what stands in text and comments, is no arrow.
     let tests = "#[cfg(test)] mod tests { use crate::Thing; } #[test] fn t() { crate::Thing; } ";
     let text = "/// [`crate::Thing`]\npub(crate) fn g() { \"crate::Thing\"; }";
-    assert_eq!(faults_of("config", &[root, ("a.rs", &format!("{tests}{text}")), b[0], b[1]]), Vec::<String>::new());
+    assert_eq!(
+        faults_of(
+            "config",
+            &[root, ("a.rs", &format!("{tests}{text}")), b[0], b[1]]
+        ),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn arrow_against_the_table_is_found_among_rooms_and_among_crates() {
     let root = ("lib.rs", "mod wire; mod rules; mod stray;");
     let rules = ("rules.rs", "use super::wire::Header;");
-    let faults = faults_of("flowtable", &[root, rules, ("wire.rs", "pub(crate) struct Header;"), ("stray.rs", "")]);
+    let faults = faults_of(
+        "flowtable",
+        &[
+            root,
+            rules,
+            ("wire.rs", "pub(crate) struct Header;"),
+            ("stray.rs", ""),
+        ],
+    );
     assert_eq!(faults, Vec::<String>::new());
     let wire = ("wire.rs", "use pmd::Core; use crate::stray::X;");
-    let faults = faults_of("flowtable", &[root, ("rules.rs", ""), wire, ("stray.rs", "use super::rules::Policy;")]);
-    let wanted = ["wire imports pmd", "wire imports flowtable::stray", "stray imports flowtable::rules"];
-    assert!(wanted.iter().all(|part| faults.iter().any(|fault| fault.contains(part))), "{faults:?}");
+    let faults = faults_of(
+        "flowtable",
+        &[
+            root,
+            ("rules.rs", ""),
+            wire,
+            ("stray.rs", "use super::rules::Policy;"),
+        ],
+    );
+    let wanted = [
+        "wire imports pmd",
+        "wire imports flowtable::stray",
+        "stray imports flowtable::rules",
+    ];
+    assert!(
+        wanted
+            .iter()
+            .all(|part| faults.iter().any(|fault| fault.contains(part))),
+        "{faults:?}"
+    );
 }

@@ -1,7 +1,8 @@
-//! The modules of one crate, and which of them names which: read from its sources, without a compiler.
+//! The modules of one crate, and which of them names which: read from its sources, without a
+//! compiler.
 //!
-//! Code that is compiled for tests alone is left out: a test may look at whatever it tests. Re-exports are followed to
-//! the module that has the item, so an arrow can't hide behind one.
+//! Code that is compiled for tests alone is left out: a test may look at whatever it tests.
+//! Re-exports are followed to the module that has the item, so an arrow can't hide behind one.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -48,15 +49,28 @@ impl Crate {
     pub(crate) fn read(folder: &Path) -> Self {
         let mut read = Self::default();
         let source = folder.join("src");
-        let root = if source.join("lib.rs").exists() { "lib.rs" } else { "main.rs" };
+        let root = if source.join("lib.rs").exists() {
+            "lib.rs"
+        } else {
+            "main.rs"
+        };
         read.read_file(Vec::new(), source.join(root), &source);
         read
     }
 
     fn read_file(&mut self, name: Name, file: PathBuf, folder: &Path) {
-        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let tokens: TokenStream = text.parse().unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        self.modules.insert(name.clone(), Module { file, ..Module::default() });
+        let text =
+            std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let tokens: TokenStream = text
+            .parse()
+            .unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        self.modules.insert(
+            name.clone(),
+            Module {
+                file,
+                ..Module::default()
+            },
+        );
         self.read_items(&name, tokens, folder);
     }
 
@@ -67,7 +81,10 @@ impl Crate {
         while at < tokens.len() {
             match &tokens[at] {
                 TokenTree::Punct(mark) if mark.as_char() == '#' => {
-                    let attribute = tokens.get(at + 1).map(ToString::to_string).unwrap_or_default();
+                    let attribute = tokens
+                        .get(at + 1)
+                        .map(ToString::to_string)
+                        .unwrap_or_default();
                     is_for_tests |= is_of_tests(&attribute);
                     at += 2;
                 }
@@ -95,7 +112,8 @@ impl Crate {
                 }
                 TokenTree::Ident(word) => {
                     let line = word.span().start().line;
-                    let is_field = at > 0 && matches!(&tokens[at - 1], TokenTree::Punct(mark) if mark.as_char() == '.');
+                    let is_field = at > 0
+                        && matches!(&tokens[at - 1], TokenTree::Punct(mark) if mark.as_char() == '.');
                     let (segments, end) = path_at(&tokens, at);
                     if segments.len() > 1 && !is_field {
                         self.mention(name, segments, line);
@@ -112,16 +130,31 @@ impl Crate {
         let inside = folder.join(child);
         if let TokenTree::Group(group) = body {
             let file = self.modules[parent].file.clone();
-            self.modules.insert(name.clone(), Module { file, ..Module::default() });
+            self.modules.insert(
+                name.clone(),
+                Module {
+                    file,
+                    ..Module::default()
+                },
+            );
             return self.read_items(&name, group.stream(), &inside);
         }
         let files = [folder.join(format!("{child}.rs")), inside.join("mod.rs")];
         let file = files.iter().find(|file| file.exists());
-        self.read_file(name, file.unwrap_or_else(|| panic!("no file of module {child}: {files:?}")).clone(), &inside);
+        self.read_file(
+            name,
+            file.unwrap_or_else(|| panic!("no file of module {child}: {files:?}"))
+                .clone(),
+            &inside,
+        );
     }
 
     fn mention(&mut self, name: &Name, segments: Vec<String>, line: usize) {
-        self.modules.get_mut(name).expect("a module").mentions.push(Mention { segments, line });
+        self.modules
+            .get_mut(name)
+            .expect("a module")
+            .mentions
+            .push(Mention { segments, line });
     }
 
     /// A `use`, as far as its semicolon.
@@ -151,11 +184,21 @@ impl Crate {
                 let first = mention.segments[0].as_str();
                 if crates.contains(&first) && !self.has_child(from, first) {
                     let to = mention.segments[1..].to_vec();
-                    arrows.push(Arrow { from: from.clone(), other_crate: Some(first.to_owned()), to, place });
+                    arrows.push(Arrow {
+                        from: from.clone(),
+                        other_crate: Some(first.to_owned()),
+                        to,
+                        place,
+                    });
                 } else if let Some(to) = self.resolve(from, &mention.segments, &mut HashSet::new())
                     && to != *from
                 {
-                    arrows.push(Arrow { from: from.clone(), other_crate: None, to, place });
+                    arrows.push(Arrow {
+                        from: from.clone(),
+                        other_crate: None,
+                        to,
+                        place,
+                    });
                 }
             }
         }
@@ -168,7 +211,12 @@ impl Crate {
     }
 
     /// The module that has what the path names, as seen from `from`; none: it is not this crate's.
-    fn resolve(&self, from: &Name, path: &[String], seen: &mut HashSet<(Name, String)>) -> Option<Name> {
+    fn resolve(
+        &self,
+        from: &Name,
+        path: &[String],
+        seen: &mut HashSet<(Name, String)>,
+    ) -> Option<Name> {
         let (mut at, mut rest) = match path.first()?.as_str() {
             "crate" => (Vec::new(), &path[1..]),
             "self" => (from.clone(), &path[1..]),
@@ -212,7 +260,8 @@ pub(crate) fn parent(name: &Name) -> Option<Name> {
 /// Whether an attribute keeps its item out of the product.
 fn is_of_tests(attribute: &str) -> bool {
     let text: String = attribute.chars().filter(|c| !c.is_whitespace()).collect();
-    text.starts_with("[cfg(") && text.contains("test") && !text.contains("not(test)") || text == "[test]"
+    text.starts_with("[cfg(") && text.contains("test") && !text.contains("not(test)")
+        || text == "[test]"
 }
 
 /// The place behind the item's semicolon or its last brace.
@@ -223,13 +272,21 @@ fn end_of_item(tokens: &[TokenTree], from: usize) -> usize {
         _ => false,
     };
     let is_use = matches!(&tokens[from], TokenTree::Ident(word) if word == "use");
-    let is_semicolon = |token: &TokenTree| matches!(token, TokenTree::Punct(mark) if mark.as_char() == ';');
-    let end = tokens[from..].iter().position(|token| if is_use { is_semicolon(token) } else { is_end(token) });
+    let is_semicolon =
+        |token: &TokenTree| matches!(token, TokenTree::Punct(mark) if mark.as_char() == ';');
+    let end = tokens[from..].iter().position(|token| {
+        if is_use {
+            is_semicolon(token)
+        } else {
+            is_end(token)
+        }
+    });
     end.map_or(tokens.len(), |n| from + n + 1)
 }
 
 fn is_colons(tokens: &[TokenTree], at: usize) -> bool {
-    let is_colon = |at| matches!(tokens.get(at), Some(TokenTree::Punct(mark)) if mark.as_char() == ':');
+    let is_colon =
+        |at| matches!(tokens.get(at), Some(TokenTree::Punct(mark)) if mark.as_char() == ':');
     is_colon(at) && is_colon(at + 1)
 }
 
@@ -248,7 +305,11 @@ fn path_at(tokens: &[TokenTree], mut at: usize) -> (Vec<String>, usize) {
 }
 
 /// All paths of a tree of `use`, with the name that each has from now on; none: all names of it.
-fn use_paths(prefix: &[String], tokens: &[TokenTree], paths: &mut Vec<(Vec<String>, Option<String>)>) {
+fn use_paths(
+    prefix: &[String],
+    tokens: &[TokenTree],
+    paths: &mut Vec<(Vec<String>, Option<String>)>,
+) {
     for part in
         tokens.split(|token| matches!(token, TokenTree::Punct(mark) if mark.as_char() == ',' || mark.as_char() == ';'))
     {

@@ -40,7 +40,10 @@ fn sixty_four_limited_vms_flooded_with_short_frames_cost_another_nothing() {
 #[test]
 fn fill_ring_is_as_full_while_a_vm_is_held_as_when_none_is() {
     const N_RX: u32 = 64;
-    let mut world = World::new(1, &[(false, NONE), (false, bits(10_000_000)), (false, NONE)]);
+    let mut world = World::new(
+        1,
+        &[(false, NONE), (false, bits(10_000_000)), (false, NONE)],
+    );
     world.rig.down(0);
     let options = XskOptions {
         device: "up0".into(),
@@ -52,11 +55,19 @@ fn fill_ring_is_as_full_while_a_vm_is_held_as_when_none_is() {
         n_tx: 64,
     };
     let (AfXdpQueue { rx, tx, .. }, peer) = AfXdpQueue::in_memory(&options);
-    world.rig.plug_queues(0, Some(0), vec![RxQueue::afxdp(0, rx)], vec![TxQueue::afxdp(tx)]);
+    world.rig.plug_queues(
+        0,
+        Some(0),
+        vec![RxQueue::afxdp(0, rx)],
+        vec![TxQueue::afxdp(tx)],
+    );
     let mut most_held = 0;
     for id in 0..3_000 {
         for _ in 0..4 {
-            assert!(peer.deliver(&frame(mac(1), mac(0), id, 1514)), "the ring has no frame");
+            assert!(
+                peer.deliver(&frame(mac(1), mac(0), id, 1514)),
+                "the ring has no frame"
+            );
         }
         world.rig.step();
         assert_eq!(peer.n_fill(), N_RX as usize);
@@ -93,7 +104,10 @@ fn port_that_goes_down_leaves_nothing_behind_whichever_side_it_is() {
 
 #[test]
 fn receiver_that_takes_nothing_keeps_nothing_for_long() {
-    let mut world = World::new(1, &[(false, NONE), (false, NONE), (false, bits(100_000_000))]);
+    let mut world = World::new(
+        1,
+        &[(false, NONE), (false, NONE), (false, bits(100_000_000))],
+    );
     // One with room for a hundred frames.
     let end = MemPort::new(100, false);
     world.rig.down(2);
@@ -112,7 +126,9 @@ fn receiver_that_takes_nothing_keeps_nothing_for_long() {
     world.assert_at_rest();
     let counters = world.rig.counters(0);
     assert_eq!(
-        counters.drops[DropReason::ReceiverFull.index()] + counters.drops[DropReason::Limit.index()] + 100,
+        counters.drops[DropReason::ReceiverFull.index()]
+            + counters.drops[DropReason::Limit.index()]
+            + 100,
         1_000
     );
     // It goes on.
@@ -123,14 +139,19 @@ fn receiver_that_takes_nothing_keeps_nothing_for_long() {
     assert_eq!(end.receive().map(|bytes| id_of(&bytes)), Some(id));
 }
 
-/// Requests and answers of all kinds are floods: they reach a VM that is sent as much as it may get.
+/// Requests and answers of all kinds are floods: they reach a VM that is sent as much as it may
+/// get.
 #[test]
 fn flood_passes_ahead_at_a_saturated_vm_a_thousand_times_a_second_at_most() {
-    for (rate, n_floods_a_second, len) in
-        [(2_000_000, 200, 60), (100_000_000, 900, 60), (100_000_000, 20_000, 60), (2_000_000, 1_000, 1514)]
-    {
+    for (rate, n_floods_a_second, len) in [
+        (2_000_000, 200, 60),
+        (100_000_000, 900, 60),
+        (100_000_000, 20_000, 60),
+        (2_000_000, 1_000, 1514),
+    ] {
         let mut world = World::new(1, &[(false, NONE), (false, bits(rate)), (true, NONE)]);
-        let (mut n_unicast, mut n_flood, mut most_took, mut n_sent, mut owed) = (0u64, 0u64, 0, 0, 0u64);
+        let (mut n_unicast, mut n_flood, mut most_took, mut n_sent, mut owed) =
+            (0u64, 0u64, 0, 0, 0u64);
         let mut floods = HashMap::new();
         for step in 0..150_000u64 {
             let counts = step >= 50_000;
@@ -148,7 +169,9 @@ fn flood_passes_ahead_at_a_saturated_vm_a_thousand_times_a_second_at_most() {
             world.rig.step();
             for (id, _, bytes) in world.receive(1) {
                 match floods.get(&id) {
-                    Some(at) if counts => (n_flood, most_took) = (n_flood + 1, most_took.max(world.rig.now - at)),
+                    Some(at) if counts => {
+                        (n_flood, most_took) = (n_flood + 1, most_took.max(world.rig.now - at))
+                    }
                     Some(_) => {}
                     None => n_unicast += if counts { bytes.len() as u64 } else { 0 },
                 }
@@ -156,14 +179,27 @@ fn flood_passes_ahead_at_a_saturated_vm_a_thousand_times_a_second_at_most() {
             world.drain_but(1);
         }
         if n_floods_a_second < 1_000 {
-            assert_eq!((n_flood, most_took <= 2 * STEP), (n_sent, true), "{rate}: all pass, at once ({most_took} ns)");
+            assert_eq!(
+                (n_flood, most_took <= 2 * STEP),
+                (n_sent, true),
+                "{rate}: all pass, at once ({most_took} ns)"
+            );
         }
-        assert!(n_flood <= 1_000, "{rate}: {n_flood} floods passed in a second");
+        assert!(
+            n_flood <= 1_000,
+            "{rate}: {n_flood} floods passed in a second"
+        );
         // What they take is paid, and they leave three quarters to the rest.
         let exact = rate as f64 / 8.0;
         let all = (n_unicast + n_flood * len as u64) as f64;
-        assert!((all - exact).abs() <= 0.01 * exact + 20.0 * 1514.0, "{rate}: {all}, not {exact}");
-        assert!(n_unicast as f64 >= 0.7 * exact, "{rate}: floods left {n_unicast}");
+        assert!(
+            (all - exact).abs() <= 0.01 * exact + 20.0 * 1514.0,
+            "{rate}: {all}, not {exact}"
+        );
+        assert!(
+            n_unicast as f64 >= 0.7 * exact,
+            "{rate}: floods left {n_unicast}"
+        );
         assert!(n_floods_a_second < 1_000 || world.drops(2, DropReason::Limit) > 0);
         world.drain();
         world.assert_at_rest();

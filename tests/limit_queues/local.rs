@@ -5,7 +5,10 @@ use super::*;
 #[test]
 fn ring_is_held_without_limit_and_loses_nothing() {
     for n_cores in [1, 2] {
-        let mut world = World::new(n_cores, &[(true, NONE), (true, bits(20_000_000)), (true, NONE)]);
+        let mut world = World::new(
+            n_cores,
+            &[(true, NONE), (true, bits(20_000_000)), (true, NONE)],
+        );
         let mut next = 1;
         for step in 0..300_000 {
             while next + 256 > world.next_id && world.ports[0].n_waiting() < 256 && step < 200_000 {
@@ -25,13 +28,16 @@ fn ring_is_held_without_limit_and_loses_nothing() {
     }
 }
 
-/// A core that has nothing else to do sleeps until the limit lets a frame go: whether it waits in a ring or in a queue.
+/// A core that has nothing else to do sleeps until the limit lets a frame go: whether it waits in a
+/// ring or in a queue.
 #[test]
 fn core_with_frames_that_wait_looks_at_them_when_they_may_go() {
-    // One that keeps its ring full, and a wire that sends the next frame when one has come: each is received, and sent on.
-    for (can_hold, rates) in
-        [(true, [(2_000_000, 700), (20_000_000, 2_500)]), (false, [(2_000_000, 700), (20_000_000, 4_000)])]
-    {
+    // One that keeps its ring full, and a wire that sends the next frame when one has come: each is
+    // received, and sent on.
+    for (can_hold, rates) in [
+        (true, [(2_000_000, 700), (20_000_000, 2_500)]),
+        (false, [(2_000_000, 700), (20_000_000, 4_000)]),
+    ] {
         for (rate, most) in rates {
             let mut world = World::new(1, &[(can_hold, NONE), (true, bits(rate))]);
             let (mut n_turns, mut n_got) = (0, 0);
@@ -44,14 +50,22 @@ fn core_with_frames_that_wait_looks_at_them_when_they_may_go() {
                 let turn = world.rig.step_together(&[0])[0];
                 n_turns += 1;
                 n_got += world.receive(1).len();
-                if let Some(opens_at) = turn.opens_at.filter(|_| !turn.is_pending && turn.n_frames == turn.n_throttled)
+                if let Some(opens_at) = turn
+                    .opens_at
+                    .filter(|_| !turn.is_pending && turn.n_frames == turn.n_throttled)
                 {
                     world.rig.now = opens_at.max(world.rig.now) - STEP;
                 }
             }
             let exact = rate as usize / 8 / 1514 + 43;
-            assert!(n_got.abs_diff(exact) <= 8 + exact / 50, "{can_hold}, {rate}: {n_got} of {exact} frames");
-            assert!(n_turns <= most, "{can_hold}, {rate}: {n_turns} turns in a second");
+            assert!(
+                n_got.abs_diff(exact) <= 8 + exact / 50,
+                "{can_hold}, {rate}: {n_got} of {exact} frames"
+            );
+            assert!(
+                n_turns <= most,
+                "{can_hold}, {rate}: {n_turns} turns in a second"
+            );
         }
     }
 }
@@ -69,7 +83,9 @@ fn senders_to_one_vm_take_turns_at_its_limit() {
             for step in 0..70_000 {
                 for from in 1..=n {
                     // The first offers more than the others.
-                    while world.ports[usize::from(from)].n_waiting() < if from == 1 { 64 } else { 8 } {
+                    while world.ports[usize::from(from)].n_waiting()
+                        < if from == 1 { 64 } else { 8 }
+                    {
                         world.send(from, 0, 1000);
                     }
                 }
@@ -80,19 +96,37 @@ fn senders_to_one_vm_take_turns_at_its_limit() {
                 }
             }
             let sum: u64 = got.iter().sum();
-            assert!(sum.abs_diff(6_250_000) <= 62_500, "{n_cores} cores, {kinds:?}: {sum}");
+            assert!(
+                sum.abs_diff(6_250_000) <= 62_500,
+                "{n_cores} cores, {kinds:?}: {sum}"
+            );
             let (least, most) = (got.iter().min().unwrap(), got.iter().max().unwrap());
             assert!(least * 5 >= most * 4, "{n_cores} cores, {kinds:?}: {got:?}");
         }
     }
 }
 
-/// A guest that waits at a VM's limit and is kept from its turn by its own limit takes no rate from others there.
+/// A guest that waits at a VM's limit and is kept from its turn by its own limit takes no rate from
+/// others there.
 #[test]
 fn one_that_does_not_come_for_its_turn_costs_nobody_the_rate() {
-    let mut world = World::new(1, &[(true, bits(50_000_000)), (false, NONE), (true, NONE), (true, NONE)]);
+    let mut world = World::new(
+        1,
+        &[
+            (true, bits(50_000_000)),
+            (false, NONE),
+            (true, NONE),
+            (true, NONE),
+        ],
+    );
     for port in 2..4 {
-        let limits = VmLimits::new(LimitOptions { bits_per_sec: Some(100_000), ..NONE }, NONE);
+        let limits = VmLimits::new(
+            LimitOptions {
+                bits_per_sec: Some(100_000),
+                ..NONE
+            },
+            NONE,
+        );
         world.rig.down(port);
         world.rig.fleet.limit(&[port], &Arc::new(limits));
         let end = world.ports[usize::from(port)].clone();
@@ -112,7 +146,8 @@ fn one_that_does_not_come_for_its_turn_costs_nobody_the_rate() {
     assert!(sum.abs_diff(6_250_000) <= 62_500, "{sum}");
 }
 
-/// A frame for another, behind one that is held, goes out at once: the one in front of it is copied out of the way.
+/// A frame for another, behind one that is held, goes out at once: the one in front of it is copied
+/// out of the way.
 #[test]
 fn frame_behind_one_that_is_held_goes_on() {
     let mut world = World::new(1, &[(true, NONE), (true, bits(10_000_000)), (true, NONE)]);

@@ -7,8 +7,9 @@ const VM: u16 = 1;
 const OTHER: u16 = 2;
 const RATE: u64 = 100_000_000;
 
-/// Guests whose frames to a VM at its limit stand before frames for another, so that they are queued; as many and as short as
-/// they can. The wire's frames come in bursts, below its share of the rate and of the room.
+/// Guests whose frames to a VM at its limit stand before frames for another, so that they are
+/// queued; as many and as short as they can. The wire's frames come in bursts, below its share of
+/// the rate and of the room.
 #[test]
 fn wire_loses_nothing_of_its_share_to_guests_that_fill_a_vms_queue() {
     for (n_cores, n_guests, len) in [(1, 1, 22), (2, 1, 60), (1, 8, 1514), (2, 8, 22)] {
@@ -41,19 +42,36 @@ fn wire_loses_nothing_of_its_share_to_guests_that_fill_a_vms_queue() {
                 let is_the_wires = frame[6..12] == mac(WIRE);
                 got += u64::from(is_the_wires);
                 most = most.max(if is_the_wires { took } else { 0 });
-                bytes += if since > 100 * MS { frame.len() as u64 } else { 0 };
+                bytes += if since > 100 * MS {
+                    frame.len() as u64
+                } else {
+                    0
+                };
             }
             world.receive(OTHER);
         }
         let case = format!("{n_cores} cores, {n_guests} guests, {len} bytes");
-        assert_eq!(world.drops(WIRE, DropReason::Limit), 0, "{case}: of {sent} frames off the wire");
-        assert!(sent >= 8 && most <= 50 * MS, "{case}: {sent} sent, one took {most} ns");
-        assert!(got + world.rig.counters(WIRE).held == sent && got >= sent - 2 * burst, "{case}: {got} of {sent}");
+        assert_eq!(
+            world.drops(WIRE, DropReason::Limit),
+            0,
+            "{case}: of {sent} frames off the wire"
+        );
+        assert!(
+            sent >= 8 && most <= 50 * MS,
+            "{case}: {sent} sent, one took {most} ns"
+        );
+        assert!(
+            got + world.rig.counters(WIRE).held == sent && got >= sent - 2 * burst,
+            "{case}: {got} of {sent}"
+        );
         // What it leaves is the guests'.
         let exact = RATE / 8 / 10;
         assert!(bytes >= exact * 99 / 100, "{case}: {bytes}, not {exact}");
         for guest in 3..3 + n_guests as u16 {
-            assert!(world.drops(guest, DropReason::Limit) > 0 || world.rig.counters(guest).queued == 0, "{case}");
+            assert!(
+                world.drops(guest, DropReason::Limit) > 0 || world.rig.counters(guest).queued == 0,
+                "{case}"
+            );
         }
         // They send no more.
         while world.rig.step() > 0 || world.ports.iter().any(|port| port.n_waiting() > 0) {

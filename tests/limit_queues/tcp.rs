@@ -1,5 +1,5 @@
-//! A sender as TCP is: slow start, CUBIC's growth, seven tenths of the window after a loss, and silence until a time-out when nothing
-//! comes back. It sends in bursts, as segmentation does.
+//! A sender as TCP is: slow start, CUBIC's growth, seven tenths of the window after a loss, and
+//! silence until a time-out when nothing comes back. It sends in bursts, as segmentation does.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -82,7 +82,11 @@ impl Tcp {
         }
         self.heard_at = now;
         // Three behind it have come: it is lost, and is sent again as another.
-        let lost: Vec<u64> = self.out.range(..id.saturating_sub(3 * 4)).map(|(&id, _)| id).collect();
+        let lost: Vec<u64> = self
+            .out
+            .range(..id.saturating_sub(3 * 4))
+            .map(|(&id, _)| id)
+            .collect();
         if lost.iter().any(|&id| id > self.recover) {
             self.recover = *self.out.keys().next_back().unwrap_or(&id);
             self.shrink(now);
@@ -92,7 +96,10 @@ impl Tcp {
         if self.window < self.threshold {
             self.window += 1.0;
         } else {
-            let (t, k) = ((now - self.lost_at) as f64 / 1e9, (self.window_lost * 0.3 / 0.4).cbrt());
+            let (t, k) = (
+                (now - self.lost_at) as f64 / 1e9,
+                (self.window_lost * 0.3 / 0.4).cbrt(),
+            );
             let cubic = 0.4 * (t - k).powi(3) + self.window_lost;
             self.window += ((cubic - self.window) / self.window).clamp(0.5 / self.window, 0.5);
         }
@@ -134,8 +141,18 @@ fn stream_gets_what_the_limit_leaves_to_it_where_dropping_starved_it() {
     }
     let ring = part(true, bits(100_000_000), 100_000);
     assert!(ring >= 0.95, "from a ring: {ring:.3} of the limit");
-    let policed = part(false, LimitOptions { queue: None, ..bits(100_000_000) }, 100_000);
-    assert!(policed < 0.6, "{policed:.3} of the limit without a queue: this sender is not like TCP");
+    let policed = part(
+        false,
+        LimitOptions {
+            queue: None,
+            ..bits(100_000_000)
+        },
+        100_000,
+    );
+    assert!(
+        policed < 0.6,
+        "{policed:.3} of the limit without a queue: this sender is not like TCP"
+    );
 }
 
 /// One ring sends to a VM with a limit and to one without.
@@ -145,10 +162,17 @@ fn limited_receiver_and_another_share_a_sender() {
     let run = |to_both: bool| {
         let mut world = World::new(1, &[(true, NONE), (true, bits(100_000_000)), (true, NONE)]);
         // 100 frames each half a millisecond: 2.4 Gbit/s.
-        let mut streams = [Tcp::new(0, 1, 500_000, 1_000.0), Tcp::new(0, 2, 500_000, 100.0)];
+        let mut streams = [
+            Tcp::new(0, 1, 500_000, 1_000.0),
+            Tcp::new(0, 2, 500_000, 100.0),
+        ];
         let mut got = [Vec::new(), Vec::new()];
         for _ in 0..TIME / STEP {
-            for (at, stream) in streams.iter_mut().enumerate().filter(|(at, _)| to_both || *at == 1) {
+            for (at, stream) in streams
+                .iter_mut()
+                .enumerate()
+                .filter(|(at, _)| to_both || *at == 1)
+            {
                 stream.turn(&mut world, &got[at]);
             }
             world.rig.step();

@@ -6,8 +6,8 @@ use tests::Dice;
 const WIRE: u16 = 0;
 const VM: u16 = 1;
 
-/// Sends `per_step` frames from the wire each step, as many as come at `bits` a second, for some time. Gives bytes and frames that
-/// arrived, and the longest that one took.
+/// Sends `per_step` frames from the wire each step, as many as come at `bits` a second, for some
+/// time. Gives bytes and frames that arrived, and the longest that one took.
 fn flood(world: &mut World, bits: u64, len: usize, time: u64) -> (u64, u64, u64) {
     let (mut owed, mut sum, mut n, mut most) = (0u64, 0, 0, 0);
     for _ in 0..time / STEP {
@@ -28,7 +28,13 @@ fn flood(world: &mut World, bits: u64, len: usize, time: u64) -> (u64, u64, u64)
 
 #[test]
 fn vm_gets_its_rate_exactly_and_no_frame_waits_for_more_than_fifty_milliseconds() {
-    for rate in [2_000_000, 50_000_000, 100_000_000, 200_000_000, 1_000_000_000u64] {
+    for rate in [
+        2_000_000,
+        50_000_000,
+        100_000_000,
+        200_000_000,
+        1_000_000_000u64,
+    ] {
         for len in [64, 1514] {
             if len == 64 && rate > 200_000_000 {
                 continue;
@@ -41,7 +47,10 @@ fn vm_gets_its_rate_exactly_and_no_frame_waits_for_more_than_fifty_milliseconds(
             assert!(held > 0, "{rate}: nothing waits");
             let (sum, _, most) = flood(&mut world, offered, len, SECOND);
             let exact = rate as f64 / 8.0;
-            assert!((sum as f64 - exact).abs() <= 0.005 * exact + len as f64, "{rate}, {len} B: {sum}, not {exact}");
+            assert!(
+                (sum as f64 - exact).abs() <= 0.005 * exact + len as f64,
+                "{rate}, {len} B: {sum}, not {exact}"
+            );
             assert!(most <= 50 * MS, "{rate}, {len} B: a frame took {most} ns");
             assert!(world.drops(WIRE, DropReason::Limit) > 0);
             let counters = world.rig.counters(WIRE);
@@ -73,23 +82,33 @@ fn burst_that_fits_into_the_queue_is_delivered_late_and_whole() {
     let ids: Vec<u64> = world.receive(VM).into_iter().map(|(id, ..)| id).collect();
     assert_eq!(ids, (1..=200).collect::<Vec<_>>());
     assert_eq!(world.rig.counters(WIRE).n_dropped(), 0);
-    assert!((150..=157).contains(&world.rig.counters(WIRE).queued), "{:?}", world.rig.counters(WIRE));
+    assert!(
+        (150..=157).contains(&world.rig.counters(WIRE).queued),
+        "{:?}",
+        world.rig.counters(WIRE)
+    );
 }
 
 #[test]
 fn without_a_queue_what_is_over_the_limit_is_dropped() {
-    let policed = LimitOptions { queue: None, ..bits(100_000_000) };
+    let policed = LimitOptions {
+        queue: None,
+        ..bits(100_000_000)
+    };
     let mut world = World::new(1, &[(false, NONE), (false, policed)]);
     for _ in 0..200 {
         world.send(WIRE, VM, 1514);
     }
     world.assert_at_rest();
-    assert_eq!((world.receive(VM).len(), world.rig.counters(WIRE).queued), (44, 0));
+    assert_eq!(
+        (world.receive(VM).len(), world.rig.counters(WIRE).queued),
+        (44, 0)
+    );
     assert_eq!(world.drops(WIRE, DropReason::Limit), 156);
 }
 
-/// Wires and guests, one core or several, limits of all sizes, receivers that pause: within each pair of sender and receiver
-/// frames come in the order in which they were sent.
+/// Wires and guests, one core or several, limits of all sizes, receivers that pause: within each
+/// pair of sender and receiver frames come in the order in which they were sent.
 #[test]
 fn no_frame_overtakes_another_of_its_flow() {
     for seed in 0..24 {
@@ -124,7 +143,10 @@ fn no_frame_overtakes_another_of_its_flow() {
             for port in 0..n_ports {
                 for (id, ..) in world.receive(port) {
                     let before = last.insert(flow_of[&id], id);
-                    assert!(before.is_none_or(|before| before < id), "seed {seed}: {before:?} came before {id}");
+                    assert!(
+                        before.is_none_or(|before| before < id),
+                        "seed {seed}: {before:?} came before {id}"
+                    );
                 }
             }
             if step % 100 == 0 {
@@ -143,14 +165,19 @@ fn queue_that_is_half_full_marks_what_understands_it() {
     let packet = |n: u16| {
         let mut bytes = frame(mac(VM), mac(WIRE), u64::from(n), 1514);
         bytes[12..14].copy_from_slice(&[8, 0]);
-        bytes[14..34].copy_from_slice(&[0x45, 2, 5, 0xdc, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        bytes[14..34].copy_from_slice(&[
+            0x45, 2, 5, 0xdc, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ]);
         bytes[18..20].copy_from_slice(&n.to_be_bytes());
         let sum = !sum_of(&bytes[14..34]);
         bytes[24..26].copy_from_slice(&sum.to_be_bytes());
         bytes
     };
     fn sum_of(bytes: &[u8]) -> u16 {
-        let sum: u32 = bytes.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+        let sum: u32 = bytes
+            .chunks(2)
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+            .sum();
         (sum % 0xffff) as u16
     }
     let mut world = World::new(1, &[(false, NONE), (false, bits(100_000_000))]);
@@ -163,7 +190,10 @@ fn queue_that_is_half_full_marks_what_understands_it() {
     // 44 passed at once, 82 are half of what may wait; a few went meanwhile.
     assert!((120..=135).contains(&first), "{first}");
     assert!(is_marked[first..].iter().all(|&is| is));
-    assert!(got.iter().all(|bytes| sum_of(&bytes[14..34]) == 0), "a checksum is wrong");
+    assert!(
+        got.iter().all(|bytes| sum_of(&bytes[14..34]) == 0),
+        "a checksum is wrong"
+    );
 }
 
 #[test]
@@ -185,7 +215,9 @@ fn rules_that_change_meanwhile_are_kept_to() {
         numbers: Vec::new(),
     };
     let before = networks(&[&[0, 1]]);
-    let after = (*before).clone().with_policies(vec![None, Some(Arc::new(Policy::new(&[deny])))], 9);
+    let after = (*before)
+        .clone()
+        .with_policies(vec![None, Some(Arc::new(Policy::new(&[deny])))], 9);
     world.rig.fleet.set_networks(&Arc::new(after));
     world.assert_at_rest();
     assert_eq!(
@@ -195,5 +227,9 @@ fn rules_that_change_meanwhile_are_kept_to() {
             + world.drops(WIRE, DropReason::Limit) as usize,
         60
     );
-    assert!(world.drops(WIRE, DropReason::Denied) > 0, "{:?}", world.rig.counters(WIRE));
+    assert!(
+        world.drops(WIRE, DropReason::Denied) > 0,
+        "{:?}",
+        world.rig.counters(WIRE)
+    );
 }

@@ -40,7 +40,13 @@ pub(super) enum Number {
 
 /// To a port of TCP, from 10.0.0.1 to 10.0.0.2.
 pub(super) fn tcp(port: u16) -> Packet {
-    Packet { kind: Kind::V4, src: 1, dst: 2, proto: TCP, number: Number::Is(port) }
+    Packet {
+        kind: Kind::V4,
+        src: 1,
+        dst: 2,
+        proto: TCP,
+        number: Number::Is(port),
+    }
 }
 
 impl Packet {
@@ -82,7 +88,11 @@ impl Packet {
 
     fn v4(self, payload: &[u8]) -> Vec<u8> {
         let len = (20 + payload.len()) as u16;
-        let fragment: u16 = if self.number == Number::LaterFragment { 3 } else { 0 };
+        let fragment: u16 = if self.number == Number::LaterFragment {
+            3
+        } else {
+            0
+        };
         let mut bytes = vec![8, 0, 0x45, 0];
         bytes.extend(len.to_be_bytes());
         bytes.extend([0, 9]);

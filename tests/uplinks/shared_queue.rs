@@ -6,7 +6,11 @@ use super::*;
 fn note_sent(peer: &XskPeer, n_got: &mut [u64; 2]) {
     while let Some(got) = peer.receive() {
         let port = usize::from(got[12..16] != TAG);
-        let plain = if port == 0 { [&got[..12], &got[16..]].concat() } else { got };
+        let plain = if port == 0 {
+            [&got[..12], &got[16..]].concat()
+        } else {
+            got
+        };
         assert_eq!(id_of(&plain), n_got[port], "of guest {port}");
         n_got[port] += 1;
     }
@@ -23,7 +27,8 @@ fn two_cores_send_by_a_queue_whose_own_core_sleeps() {
         introduce(&mut rig, &peer);
         peer.hold_completions();
         let (mut n_offered, mut n_got) = ([0; 2], [0; 2]);
-        // Which guests send for a while; a core whose guest doesn't sleeps as soon as it has nothing to see to.
+        // Which guests send for a while; a core whose guest doesn't sleeps as soon as it has
+        // nothing to see to.
         let (mut sends, mut is_busy) = ([true; 2], [true; 2]);
         for step in 0.. {
             assert!(step < 50_000, "{n_got:?} of {n_offered:?} went out");
@@ -34,11 +39,18 @@ fn two_cores_send_by_a_queue_whose_own_core_sleeps() {
                 if !sends[port] || n_offered[port] == N {
                     continue;
                 }
-                let frame = frame(mac(10), mac(port as u16), n_offered[port], 60 + dice.below(1400));
+                let frame = frame(
+                    mac(10),
+                    mac(port as u16),
+                    n_offered[port],
+                    60 + dice.below(1400),
+                );
                 n_offered[port] += u64::from(rig.guests[port].send(0, &frame));
                 is_busy[port] = true;
             }
-            let awake: Vec<_> = (0..2).filter(|&core| is_busy[core] && dice.below(3) > 0).collect();
+            let awake: Vec<_> = (0..2)
+                .filter(|&core| is_busy[core] && dice.below(3) > 0)
+                .collect();
             for (&core, turn) in awake.iter().zip(rig.step_together(&awake)) {
                 is_busy[core] = turn.n_frames + turn.n_unsent + turn.n_held > 0;
             }
@@ -57,7 +69,8 @@ fn two_cores_send_by_a_queue_whose_own_core_sleeps() {
                 assert!(rig.guests[port].send(0, &frame(mac(10), mac(port as u16), id, 60)));
             }
         }
-        let in_ring = |rig: &Rig| (0..2).map(|port| rig.counters(port).rx_frames).sum::<u64>() - 2 * (N + 1);
+        let in_ring =
+            |rig: &Rig| (0..2).map(|port| rig.counters(port).rx_frames).sum::<u64>() - 2 * (N + 1);
         (0..20).for_each(|_| drop(rig.step_together(&[0, 1])));
         assert_eq!(in_ring(&rig), u64::from(N_RX));
         peer.stall(false);
@@ -67,7 +80,12 @@ fn two_cores_send_by_a_queue_whose_own_core_sleeps() {
             note_sent(&peer, &mut n_got);
         }
         assert_eq!(n_got, [N + 64; 2]);
-        assert_eq!((0..3).map(|port| rig.counters(port).n_dropped()).sum::<u64>(), 0);
+        assert_eq!(
+            (0..3)
+                .map(|port| rig.counters(port).n_dropped())
+                .sum::<u64>(),
+            0
+        );
         rig.assert_balanced();
         assert_ledger_is_at_rest(&mut rig);
     }

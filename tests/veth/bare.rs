@@ -1,5 +1,6 @@
-//! What there is to compare with: a loop over two AF_XDP sockets with one UMEM that moves descriptors from one to the other
-//! and does nothing else, and a sender that is as bare. By `xsk-rs` alone, nothing of the switch is used but its XDP program.
+//! What there is to compare with: a loop over two AF_XDP sockets with one UMEM that moves
+//! descriptors from one to the other and does nothing else, and a sender that is as bare. By
+//! `xsk-rs` alone, nothing of the switch is used but its XDP program.
 
 use crate::world::index_of;
 use pmd::sys::bpf::{Attach, XdpLink};
@@ -17,7 +18,8 @@ const TX_BUDGET: u32 = 256;
 /// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
-/// What a loop did, and the cycles of the time-stamp counter that went into it; `n_kernel`: those in the kernel's transmit.
+/// What a loop did, and the cycles of the time-stamp counter that went into it; `n_kernel`: those
+/// in the kernel's transmit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Work {
     pub(crate) n_frames: u64,
@@ -46,15 +48,32 @@ impl Port {
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
             .bind_flags(BindFlags::XDP_COPY | BindFlags::XDP_USE_NEED_WAKEUP)
             .build();
-        // SAFETY: every frame is in one ring or the free list of the one loop that owns all ports of this UMEM.
-        let (tx, rx, rings) = unsafe { Socket::new(config, umem, &device.parse().unwrap(), 0) }.unwrap();
+        // SAFETY: every frame is in one ring or the free list of the one loop that owns all ports
+        // of this UMEM.
+        let (tx, rx, rings) =
+            unsafe { Socket::new(config, umem, &device.parse().unwrap(), 0) }.unwrap();
         let (fill, done) = rings.expect("rings of its own for a device of its own");
         let fd = rx.fd().as_raw_fd();
         let budget = TX_BUDGET;
         let len = libc::socklen_t::try_from(size_of_val(&budget)).unwrap();
-        // SAFETY: the fd is open, `budget` valid for the call and of the length that is said. Older kernels refuse it.
-        unsafe { libc::setsockopt(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, (&raw const budget).cast(), len) };
-        Self { rx, tx, fill, done, fd }
+        // SAFETY: the fd is open, `budget` valid for the call and of the length that is said. Older
+        // kernels refuse it.
+        unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_XDP,
+                XDP_MAX_TX_SKB_BUDGET,
+                (&raw const budget).cast(),
+                len,
+            )
+        };
+        Self {
+            rx,
+            tx,
+            fill,
+            done,
+            fd,
+        }
     }
 
     /// Takes back what is out.
@@ -90,7 +109,8 @@ impl Port {
     fn serve(&self, device: &str) -> XdpLink {
         let link = XdpLink::attach(index_of(device), Attach::Native, 1).expect("a program");
         // SAFETY: the socket is open as long as its queues, which are borrowed.
-        link.serve(0, unsafe { BorrowedFd::borrow_raw(self.fd) }).expect("its map");
+        link.serve(0, unsafe { BorrowedFd::borrow_raw(self.fd) })
+            .expect("its map");
         link
     }
 }
@@ -106,7 +126,8 @@ fn umem() -> (Umem, Vec<FrameDesc>) {
     Umem::new(config, NonZeroU32::new(N_FRAMES).unwrap(), false).unwrap()
 }
 
-/// Moves frames between two devices of this thread's namespace until `is_over`; busy polling, pinned by the caller.
+/// Moves frames between two devices of this thread's namespace until `is_over`; busy polling,
+/// pinned by the caller.
 pub(crate) fn forward(devices: [&str; 2], is_over: impl Fn() -> bool) -> Work {
     let (umem, mut free) = umem();
     let mut ports = devices.map(|device| Port::open(&umem, device));
@@ -116,7 +137,11 @@ pub(crate) fn forward(devices: [&str; 2], is_over: impl Fn() -> bool) -> Work {
     while !is_over() {
         for from in 0..2 {
             let (left, right) = ports.split_at_mut(1);
-            let (source, sink) = if from == 0 { (&mut left[0], &mut right[0]) } else { (&mut right[0], &mut left[0]) };
+            let (source, sink) = if from == 0 {
+                (&mut left[0], &mut right[0])
+            } else {
+                (&mut right[0], &mut left[0])
+            };
             let before = cycles();
             let mut descs = [FrameDesc::default(); BURST];
             // SAFETY: the descriptors are overwritten.
@@ -152,7 +177,10 @@ pub(crate) fn flood(device: &str, frame: &[u8], time: Duration) -> Work {
         port.complete(&mut free);
         let from = free.len().saturating_sub(BURST);
         // Descriptors come back without their lengths.
-        let descs: Vec<_> = free.drain(from..).map(|desc| with_length(&whole, desc)).collect();
+        let descs: Vec<_> = free
+            .drain(from..)
+            .map(|desc| with_length(&whole, desc))
+            .collect();
         let (n, n_kernel) = port.send(&descs, &mut free);
         work.n_frames += n as u64;
         work.n_kernel += n_kernel;

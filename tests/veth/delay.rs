@@ -1,12 +1,12 @@
-//! A long wire: carries frames between two devices of the caller's network namespace, each way after a delay, none early,
-//! none lost, in order. For kernels without netem.
+//! A long wire: carries frames between two devices of the caller's network namespace, each way
+//! after a delay, none early, none lost, in order. For kernels without netem.
 //!
 //!     delay DEVICE DEVICE MICROSECONDS
 //!
-//! Says `ready` and runs until its standard input ends; then says what it carried: per direction the frames, those that
-//! were lost and why, and how late the latest left. Ends with 1 if any was lost. A device may give segments of up to
-//! 64 KiB and partial checksums (`PACKET_VNET_HDR`): they leave as they came, and the kernel does the rest at the other
-//! device.
+//! Says `ready` and runs until its standard input ends; then says what it carried: per direction
+//! the frames, those that were lost and why, and how late the latest left. Ends with 1 if any was
+//! lost. A device may give segments of up to 64 KiB and partial checksums (`PACKET_VNET_HDR`): they
+//! leave as they came, and the kernel does the rest at the other device.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -37,7 +37,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let delay = Duration::from_micros(delay.parse().expect("microseconds"));
-    let open = |device: &String| open(device).unwrap_or_else(|error| panic!("delay: can't open {device}: {error}"));
+    let open = |device: &String| {
+        open(device).unwrap_or_else(|error| panic!("delay: can't open {device}: {error}"))
+    };
     let (a, b) = (open(left), open(right));
     let is_over = AtomicBool::new(false);
     let (there, back) = std::thread::scope(|scope| {
@@ -46,7 +48,10 @@ fn main() -> ExitCode {
         println!("ready");
         drop(io::stdin().read_to_end(&mut Vec::new()));
         is_over.store(true, Ordering::Relaxed);
-        (there.join().expect("a direction"), back.join().expect("a direction"))
+        (
+            there.join().expect("a direction"),
+            back.join().expect("a direction"),
+        )
     });
     let mut n_lost = 0;
     for (from, to, carried) in [(left, right, there), (right, left, back)] {
@@ -69,11 +74,17 @@ struct Carried {
 
 /// Carries what one device receives to the other, until it is over.
 fn carry(from: &OwnedFd, to: &OwnedFd, delay: Duration, is_over: &AtomicBool) -> Carried {
-    let (mut carried, mut on_the_way, mut n_bytes) = (Carried::default(), VecDeque::<(Instant, Box<[u8]>)>::new(), 0);
+    let (mut carried, mut on_the_way, mut n_bytes) = (
+        Carried::default(),
+        VecDeque::<(Instant, Box<[u8]>)>::new(),
+        0,
+    );
     let mut buffer = vec![0; SEGMENT_MAX];
     while !is_over.load(Ordering::Relaxed) {
         for _ in 0..BATCH {
-            let Ok((n, _)) = recv(from, &mut buffer[..], RecvFlags::DONTWAIT) else { break };
+            let Ok((n, _)) = recv(from, &mut buffer[..], RecvFlags::DONTWAIT) else {
+                break;
+            };
             if n_bytes + n > BYTES_MAX {
                 carried.lost_over_bound += 1;
                 continue;
@@ -82,7 +93,9 @@ fn carry(from: &OwnedFd, to: &OwnedFd, delay: Duration, is_over: &AtomicBool) ->
             on_the_way.push_back((Instant::now() + delay, buffer[..n].into()));
         }
         while let Some((due, segment)) = on_the_way.front() {
-            let Some(late) = Instant::now().checked_duration_since(*due) else { break };
+            let Some(late) = Instant::now().checked_duration_since(*due) else {
+                break;
+            };
             carried.refused_by_device += u64::from(rustix::io::write(to, segment).is_err());
             carried.segments += 1;
             carried.bytes += segment.len() as u64;
@@ -90,8 +103,13 @@ fn carry(from: &OwnedFd, to: &OwnedFd, delay: Duration, is_over: &AtomicBool) ->
             n_bytes -= segment.len();
             on_the_way.pop_front();
         }
-        let rest = on_the_way.front().map_or(NAP, |(due, _)| due.saturating_duration_since(Instant::now()).min(NAP));
-        let rest = Timespec { tv_sec: 0, tv_nsec: rest.subsec_nanos().into() };
+        let rest = on_the_way.front().map_or(NAP, |(due, _)| {
+            due.saturating_duration_since(Instant::now()).min(NAP)
+        });
+        let rest = Timespec {
+            tv_sec: 0,
+            tv_nsec: rest.subsec_nanos().into(),
+        };
         let _ = poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&rest));
     }
     carried.lost_in_socket = n_dropped(from);
@@ -100,7 +118,10 @@ fn carry(from: &OwnedFd, to: &OwnedFd, delay: Duration, is_over: &AtomicBool) ->
 
 /// A packet socket for whole segments on one device; what it sends itself doesn't come back by it.
 fn open(device: &str) -> io::Result<OwnedFd> {
-    let index = name_to_index(&socket(AddressFamily::INET, SocketType::DGRAM, None)?, device)?;
+    let index = name_to_index(
+        &socket(AddressFamily::INET, SocketType::DGRAM, None)?,
+        device,
+    )?;
     let protocol = u16::try_from(libc::ETH_P_ALL).expect("16 bits").to_be();
     // Bound before it takes anything: with protocol 0 it would hear every device until then.
     // SAFETY: a plain call; its answer is checked.
@@ -112,8 +133,18 @@ fn open(device: &str) -> io::Result<OwnedFd> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     set(&socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
     set(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, SOCKET_BUFFER)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SOCKET_BUFFER)?;
+    set(
+        &socket,
+        libc::SOL_SOCKET,
+        libc::SO_RCVBUFFORCE,
+        SOCKET_BUFFER,
+    )?;
+    set(
+        &socket,
+        libc::SOL_SOCKET,
+        libc::SO_SNDBUFFORCE,
+        SOCKET_BUFFER,
+    )?;
     // SAFETY: all-zero is a valid address of this kind.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = u16::try_from(libc::AF_PACKET).expect("16 bits");
@@ -122,14 +153,35 @@ fn open(device: &str) -> io::Result<OwnedFd> {
     let len = libc::socklen_t::try_from(size_of_val(&address)).expect("a length");
     // SAFETY: the fd is open, `address` valid for the call and of the length that is said.
     let done = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(socket)
+    }
 }
 
-fn set(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+fn set(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of_val(&value)).expect("a length");
     // SAFETY: the fd is open, `value` valid for the call and of the length that is said.
-    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), len) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            len,
+        )
+    };
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Frames that the kernel had no room for in this socket.
@@ -147,6 +199,11 @@ fn n_dropped(socket: &OwnedFd) -> u64 {
             &raw mut len,
         )
     };
-    assert_eq!(done, 0, "the socket's counters: {}", io::Error::last_os_error());
+    assert_eq!(
+        done,
+        0,
+        "the socket's counters: {}",
+        io::Error::last_os_error()
+    );
     counts[1].into()
 }

@@ -27,36 +27,51 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub(crate) fn can_run(test: &str) -> Option<MutexGuard<'static, ()>> {
     let missing = if !rustix::process::geteuid().is_root() {
         "not root"
-    } else if let Some(program) = ["ip", "ping", "iperf3", "ethtool"].into_iter().find(|program| !is_there(program)) {
+    } else if let Some(program) = ["ip", "ping", "iperf3", "ethtool"]
+        .into_iter()
+        .find(|program| !is_there(program))
+    {
         program
     } else {
         return Some(TURN.lock().unwrap_or_else(PoisonError::into_inner));
     };
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "in CI nothing may be skipped: {test}: {missing}");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "in CI nothing may be skipped: {test}: {missing}"
+    );
     eprintln!("SKIPPED {test}: needs root, iproute2, ping, iperf3 and ethtool; here: {missing}");
     None
 }
 
 fn is_there(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok() || Command::new(program).arg("-V").output().is_ok()
+    Command::new(program).arg("--version").output().is_ok()
+        || Command::new(program).arg("-V").output().is_ok()
 }
 
 /// Runs a command to its end and gives what it said.
 pub(crate) fn run(line: &str) -> String {
     let output = output(line);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{line}: {}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{line}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
 fn output(line: &str) -> Output {
     let mut words = line.split_whitespace();
     let program = words.next().expect("a command");
-    Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{line}: {error}"))
+    Command::new(program)
+        .args(words)
+        .output()
+        .unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
-/// Namespaces `a`, `b` and `sw`: each of the first two has a veth `eth0` to the switch's, where its end is `up-a` or
-/// `up-b`. All gone when dropped.
+/// Namespaces `a`, `b` and `sw`: each of the first two has a veth `eth0` to the switch's, where its
+/// end is `up-a` or `up-b`. All gone when dropped.
 pub(crate) struct World {
     prefix: String,
 }
@@ -65,12 +80,18 @@ impl World {
     /// With so many queues on every veth.
     pub(crate) fn new(n_queues: u32) -> Self {
         let n = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let world = Self { prefix: format!("uplink-{}-{n}", std::process::id()) };
+        let world = Self {
+            prefix: format!("uplink-{}-{n}", std::process::id()),
+        };
         for name in ["sw", "a", "b"] {
             run(&format!("ip netns add {}", world.name(name)));
-            world.run("sysctl -qw net.ipv6.conf.all.autoconf=0 net.ipv6.conf.all.accept_dad=0", name);
             world.run(
-                "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.router_solicitations=0",
+                "sysctl -qw net.ipv6.conf.all.autoconf=0 net.ipv6.conf.all.accept_dad=0",
+                name,
+            );
+            world.run(
+                "sysctl -qw net.ipv6.conf.default.accept_dad=0 \
+                net.ipv6.conf.default.router_solicitations=0",
                 name,
             );
             world.run("ip link set lo up", name);
@@ -78,7 +99,10 @@ impl World {
         for (at, name) in ["a", "b"].into_iter().enumerate() {
             let (sw, ns, n) = (world.name("sw"), world.name(name), at + 1);
             let queues = format!("numtxqueues {n_queues} numrxqueues {n_queues}");
-            run(&format!("ip link add up-{name} netns {sw} {queues} type veth peer name eth0 netns {ns} {queues}"));
+            run(&format!(
+                "ip link add up-{name} netns {sw} {queues} type veth peer name eth0 netns {ns} \
+                {queues}"
+            ));
             world.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1", "sw");
             world.run(&format!("ip link set up-{name} up"), "sw");
             world.address(name, "eth0", n);
@@ -88,7 +112,10 @@ impl World {
 
     /// Gives a device of a namespace the addresses of station `n`, and sets it up.
     pub(crate) fn address(&self, ns: &str, device: &str, n: usize) {
-        self.run(&format!("ip link set {device} address 02:00:00:00:00:0{n}"), ns);
+        self.run(
+            &format!("ip link set {device} address 02:00:00:00:00:0{n}"),
+            ns,
+        );
         self.run(&format!("ip link set {device} up"), ns);
         self.run(&format!("ip addr add 10.99.0.{n}/24 dev {device}"), ns);
         self.run(&format!("ip addr add fd99::{n}/64 dev {device} nodad"), ns);
@@ -108,8 +135,14 @@ impl World {
     pub(crate) fn start(&self, line: &str, ns: &str) -> Running {
         let line = format!("ip netns exec {} {line}", self.name(ns));
         let mut command = Command::new("/usr/bin/env");
-        command.args(line.split_whitespace()).stdout(std::process::Stdio::null());
-        Running(command.spawn().unwrap_or_else(|error| panic!("{line}: {error}")))
+        command
+            .args(line.split_whitespace())
+            .stdout(std::process::Stdio::null());
+        Running(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{line}: {error}")),
+        )
     }
 
     /// The kernel's bridge over both devices of the switch's namespace, while `work` is done.
@@ -130,10 +163,13 @@ impl World {
         let file = File::open(format!("/run/netns/{}", self.name(ns))).expect("the namespace");
         std::thread::scope(|scope| {
             let entered = scope.spawn(move || {
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("to enter it");
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("to enter it");
                 work()
             });
-            entered.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            entered
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -143,9 +179,13 @@ impl World {
         let (mut sum, mut names) = (0, Vec::new());
         for line in text.lines() {
             let words: Vec<_> = line.split_whitespace().collect();
-            if words[0].ends_with(':') && words.get(1).is_some_and(|word| word.parse::<i64>().is_ok()) {
+            if words[0].ends_with(':')
+                && words.get(1).is_some_and(|word| word.parse::<i64>().is_ok())
+            {
                 let found = names.iter().zip(&words).filter(|&(&is, _)| is == name);
-                sum += found.map(|(_, value)| value.parse::<u64>().unwrap_or(0)).sum::<u64>();
+                sum += found
+                    .map(|(_, value)| value.parse::<u64>().unwrap_or(0))
+                    .sum::<u64>();
             } else if words[0].ends_with(':') {
                 names = words;
             } else if words[0].ends_with(name) {
@@ -157,10 +197,16 @@ impl World {
 
     /// How many pings of so many came back.
     pub(crate) fn ping(&self, ns: &str, to: &str, n: u32) -> u32 {
-        let text = output(&format!("ip netns exec {} ping -q -i 0.02 -W 2 -c {n} {to}", self.name(ns)));
+        let text = output(&format!(
+            "ip netns exec {} ping -q -i 0.02 -W 2 -c {n} {to}",
+            self.name(ns)
+        ));
         let text = String::from_utf8_lossy(&text.stdout).into_owned();
         let words: Vec<_> = text.split_whitespace().collect();
-        let at = words.iter().position(|word| word.starts_with("received")).unwrap_or_else(|| panic!("{text}"));
+        let at = words
+            .iter()
+            .position(|word| word.starts_with("received"))
+            .unwrap_or_else(|| panic!("{text}"));
         words[at - 1].parse().unwrap_or_else(|_| panic!("{text}"))
     }
 
@@ -170,9 +216,16 @@ impl World {
         self.wait_for_listener(ns);
         let report = self.run(&format!("iperf3 -c {to} -f m {more}"), from);
         drop(server);
-        let line = report.lines().rev().find(|line| line.contains("receiver")).unwrap_or_else(|| panic!("{report}"));
+        let line = report
+            .lines()
+            .rev()
+            .find(|line| line.contains("receiver"))
+            .unwrap_or_else(|| panic!("{report}"));
         let words: Vec<_> = line.split_whitespace().collect();
-        let at = words.iter().position(|word| *word == "Mbits/sec").unwrap_or_else(|| panic!("{report}"));
+        let at = words
+            .iter()
+            .position(|word| *word == "Mbits/sec")
+            .unwrap_or_else(|| panic!("{report}"));
         words[at - 1].parse().unwrap_or_else(|_| panic!("{report}"))
     }
 
@@ -180,9 +233,14 @@ impl World {
         // 5201, in the state of those that listen: connections of before may still be there.
         let listens = |line: &str| {
             let words: Vec<_> = line.split_whitespace().collect();
-            words.get(1).is_some_and(|local| local.ends_with(":1451")) && words.get(3) == Some(&"0A")
+            words.get(1).is_some_and(|local| local.ends_with(":1451"))
+                && words.get(3) == Some(&"0A")
         };
-        let is_there = || self.run("cat /proc/net/tcp /proc/net/tcp6", ns).lines().any(listens);
+        let is_there = || {
+            self.run("cat /proc/net/tcp /proc/net/tcp6", ns)
+                .lines()
+                .any(listens)
+        };
         for _ in 0..2_000 {
             if is_there() {
                 return;
@@ -233,15 +291,34 @@ pub(crate) struct Manner {
 }
 
 /// As it is by default.
-pub(crate) const NATIVE: Manner = Manner { attach: Attach::Native, n_queues: 1, ring: 2048 };
+pub(crate) const NATIVE: Manner = Manner {
+    attach: Attach::Native,
+    n_queues: 1,
+    ring: 2048,
+};
 
 impl Switch {
     pub(crate) fn new(n_cores: usize) -> Self {
-        let network = Network { members: vec![0, 1], frame_max: 3512, passes_tags: true, ..Network::default() };
-        let networks =
-            Networks { networks: vec![network], trunks: vec![Trunk::new([(None, 0)])], ..Networks::default() };
+        let network = Network {
+            members: vec![0, 1],
+            frame_max: 3512,
+            passes_tags: true,
+            ..Network::default()
+        };
+        let networks = Networks {
+            networks: vec![network],
+            trunks: vec![Trunk::new([(None, 0)])],
+            ..Networks::default()
+        };
         let networks = Arc::new(networks);
-        let options = FleetOptions { n_cores, n_ports: 2, n_flows: 1 << 12, n_macs: 1 << 10, networks, seeds: [1, 2] };
+        let options = FleetOptions {
+            n_cores,
+            n_ports: 2,
+            n_flows: 1 << 12,
+            n_macs: 1 << 10,
+            networks,
+            seeds: [1, 2],
+        };
         let (fleet, cores) = Fleet::new(&options).expect("eventfds");
         let (stop, clock) = (Arc::new(AtomicBool::new(false)), Clock::calibrate());
         let run = |core: pmd::Core| {
@@ -249,7 +326,11 @@ impl Switch {
             std::thread::spawn(move || core.run(Idle::Adaptive, clock, &stop))
         };
         let threads = cores.into_iter().map(run).collect();
-        Self { fleet, stop, threads }
+        Self {
+            fleet,
+            stop,
+            threads,
+        }
     }
 
     /// Brings a device of the switch's namespace up as a port.
@@ -264,18 +345,37 @@ impl Switch {
             txqs.push(TxQueue::afxdp(tx));
         }
         self.up(port, rxqs, txqs);
-        Device { watches, _link: link }
+        Device {
+            watches,
+            _link: link,
+        }
     }
 
     pub(crate) fn up(&self, port: PortId, rxqs: Vec<RxQueue>, txqs: Vec<TxQueue>) {
         let source = SourcePolicy::Learn(64);
-        self.fleet.up(PortUp { ingress: Ingress { port, network: 0, trunk: None, source, generation: 1 }, rxqs, txqs });
+        self.fleet.up(PortUp {
+            ingress: Ingress {
+                port,
+                network: 0,
+                trunk: None,
+                source,
+                generation: 1,
+            },
+            rxqs,
+            txqs,
+        });
     }
 
     /// Takes a port down and asserts that each of its frames is at exactly one place.
     pub(crate) fn down(&self, port: PortId) -> PortDown {
         let down = self.fleet.down(port);
-        for ledger in down.rxqs.iter().map(RxQueue::ledger).chain(down.txqs.iter().map(TxQueue::ledger)).flatten() {
+        for ledger in down
+            .rxqs
+            .iter()
+            .map(RxQueue::ledger)
+            .chain(down.txqs.iter().map(TxQueue::ledger))
+            .flatten()
+        {
             assert!(ledger.is_balanced(), "port {port}: {ledger:?}");
         }
         down
@@ -294,7 +394,9 @@ impl Drop for Switch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         self.fleet.wake_all();
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        self.threads
+            .drain(..)
+            .for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -305,8 +407,15 @@ pub(crate) fn index_of(device: &str) -> u32 {
 }
 
 /// All queues of a device, and the program that leads frames to them.
-pub(crate) fn open(device: &str, manner: Manner) -> Result<(Vec<AfXdpQueue>, XdpLink), pmd::SetupError> {
-    let Manner { attach, n_queues, ring } = manner;
+pub(crate) fn open(
+    device: &str,
+    manner: Manner,
+) -> Result<(Vec<AfXdpQueue>, XdpLink), pmd::SetupError> {
+    let Manner {
+        attach,
+        n_queues,
+        ring,
+    } = manner;
     let options = |queue| XskOptions {
         device: device.into(),
         queue,
@@ -316,7 +425,9 @@ pub(crate) fn open(device: &str, manner: Manner) -> Result<(Vec<AfXdpQueue>, Xdp
         n_rx: ring,
         n_tx: ring,
     };
-    let queues = (0..n_queues).map(|queue| afxdp::open(&options(queue))).collect::<Result<Vec<_>, _>>()?;
+    let queues = (0..n_queues)
+        .map(|queue| afxdp::open(&options(queue)))
+        .collect::<Result<Vec<_>, _>>()?;
     let link = XdpLink::attach(index_of(device), attach, n_queues)?;
     for (n, queue) in (0..).zip(&queues) {
         link.serve(n, queue.socket().expect("a socket"))?;

@@ -1,4 +1,5 @@
-//! `lookup/*`: whole bursts through a core's `decide`. The flows differ in what rules ask for, or in their source MAC.
+//! `lookup/*`: whole bursts through a core's `decide`. The flows differ in what rules ask for, or
+//! in their source MAC.
 
 use super::flowtable::{COUNTS, flows, header, policy, table};
 use super::{Case, Run};
@@ -16,7 +17,10 @@ const MACS_PER_SEC: usize = 100_000;
 pub(super) fn cases() -> Vec<Case> {
     let case = |(text, n)| {
         let rules = Case::new(format!("lookup/burst-{text}"), move || lookup(n, true));
-        [rules, Case::new(format!("lookup/macs-{text}"), move || lookup(n, false))]
+        [
+            rules,
+            Case::new(format!("lookup/macs-{text}"), move || lookup(n, false)),
+        ]
     };
     COUNTS.into_iter().flat_map(case).collect()
 }
@@ -37,13 +41,24 @@ fn lookup(n_flows: usize, has_rules: bool) -> Run {
     }
     let mut lookup = Lookup::new(Arc::new(table(n_flows)), macs.clone(), Arc::new(rules));
     lookup.make_room();
-    assert!(matches!(macs.learn(0, mac(1), 1, Kind::Learned, 9, 0), Learned::Yes(_)));
+    assert!(matches!(
+        macs.learn(0, mac(1), 1, Kind::Learned, 9, 0),
+        Learned::Yes(_)
+    ));
     let source = SourcePolicy::Learn(u32::MAX);
-    let from = Ingress { port: 0, network: 0, trunk: None, source, generation: 1 };
+    let from = Ingress {
+        port: 0,
+        network: 0,
+        trunk: None,
+        source,
+        generation: 1,
+    };
     let mut decide = move |flows: &[usize; N], now: u32| {
         let headers = flows.map(|n| if has_rules { header(n) } else { from_mac(n) });
         let mut actions = [Action::Flood(9); N];
-        let spent = timed(N as u64, || _ = lookup.decide(&from, &headers, &[60; N], &mut actions, now));
+        let spent = timed(N as u64, || {
+            _ = lookup.decide(&from, &headers, &[60; N], &mut actions, now)
+        });
         assert_eq!(actions, [Action::Unicast(1); N]);
         spent
     };

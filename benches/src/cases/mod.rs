@@ -23,12 +23,19 @@ pub struct Case {
 impl Case {
     /// A case whose frames have no length that matters. `make` sets it up.
     fn new(name: impl Into<String>, make: impl Fn() -> Run + 'static) -> Self {
-        Self { name: name.into(), frame_bytes: None, make: Box::new(make) }
+        Self {
+            name: name.into(),
+            frame_bytes: None,
+            make: Box::new(make),
+        }
     }
 
     /// One that moves frames of so many bytes.
     fn of_frames(name: impl Into<String>, len: usize, make: impl Fn() -> Run + 'static) -> Self {
-        Self { frame_bytes: Some(len as u64), ..Self::new(name, make) }
+        Self {
+            frame_bytes: Some(len as u64),
+            ..Self::new(name, make)
+        }
     }
 
     /// Sets it up, which may take seconds and hundreds of megabytes.
@@ -39,10 +46,16 @@ impl Case {
 
 /// All there are, none of them set up yet.
 pub fn all() -> Vec<Case> {
-    [burst::cases(), copy::cases(), flowtable::cases(), lookup::cases(), limiter::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        burst::cases(),
+        copy::cases(),
+        flowtable::cases(),
+        lookup::cases(),
+        limiter::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A run by whole bursts.

@@ -4,7 +4,10 @@ use super::*;
 use crate::address::{Cidr, MacAddr};
 
 fn help<T: FromStr<Err = BadValue>>(text: &str) -> String {
-    T::from_str(text).err().unwrap_or_else(|| panic!("`{text}` was accepted")).to_string()
+    T::from_str(text)
+        .err()
+        .unwrap_or_else(|| panic!("`{text}` was accepted"))
+        .to_string()
 }
 
 #[test]
@@ -32,7 +35,10 @@ fn units_print_in_the_largest_that_fits() {
     for text in ["1bit", "1500mbit", "1gbit", "2500mbit", "1001bit"] {
         assert_eq!(text.parse::<BitsPerSec>().unwrap().to_string(), text);
     }
-    assert_eq!("1000kpps".parse::<PacketsPerSec>().unwrap().to_string(), "1mpps");
+    assert_eq!(
+        "1000kpps".parse::<PacketsPerSec>().unwrap().to_string(),
+        "1mpps"
+    );
     assert_eq!("1024KiB".parse::<Bytes>().unwrap().to_string(), "1MiB");
 }
 
@@ -40,24 +46,54 @@ fn units_print_in_the_largest_that_fits() {
 fn ambiguous_units_are_refused_with_the_suggestion() {
     assert_eq!(
         help::<BitsPerSec>("1gbps"),
-        "`gbps` is ambiguous: it could mean bits or bytes, or powers of 1000 or of 1024; write `1gbit` if that is what you mean"
+        "`gbps` is ambiguous: it could mean bits or bytes, or powers of 1000 or of 1024; write \
+        `1gbit` if that is what you mean"
     );
-    for (text, meant) in [("100bps", "`100bit`"), ("10MB/s", "`10mbit`"), ("5G", "`5gbit`"), ("1Gbit", "`1gbit`")] {
-        assert!(help::<BitsPerSec>(text).contains(meant), "{text}: {}", help::<BitsPerSec>(text));
+    for (text, meant) in [
+        ("100bps", "`100bit`"),
+        ("10MB/s", "`10mbit`"),
+        ("5G", "`5gbit`"),
+        ("1Gbit", "`1gbit`"),
+    ] {
+        assert!(
+            help::<BitsPerSec>(text).contains(meant),
+            "{text}: {}",
+            help::<BitsPerSec>(text)
+        );
     }
     assert!(help::<BitsPerSec>("10 gbit").contains("`10gbit`"));
     assert!(help::<BitsPerSec>("1000").contains("needs a unit; write `1000bit`"));
     assert!(help::<PacketsPerSec>("200k").contains("`200kpps`"));
     assert!(help::<Bytes>("64KB").contains("`64KiB`"));
     assert!(help::<Bytes>("64kib").contains("`64KiB`"));
-    for (text, meant) in [("20", "`20us`"), ("20msec", "`20ms`"), ("1 s", "`1s`"), ("5µs", "`5us`")] {
-        assert!(help::<Micros>(text).contains(meant), "{text}: {}", help::<Micros>(text));
+    for (text, meant) in [
+        ("20", "`20us`"),
+        ("20msec", "`20ms`"),
+        ("1 s", "`1s`"),
+        ("5µs", "`5us`"),
+    ] {
+        assert!(
+            help::<Micros>(text).contains(meant),
+            "{text}: {}",
+            help::<Micros>(text)
+        );
     }
 }
 
 #[test]
 fn rates_that_are_no_rates_are_refused() {
-    for text in ["", "fast", "-1gbit", "1..5gbit", ".gbit", "1.gbit", "0gbit", "0.1bit", "1.0000000001gbit", "1tbit"] {
+    for text in [
+        "",
+        "fast",
+        "-1gbit",
+        "1..5gbit",
+        ".gbit",
+        "1.gbit",
+        "0gbit",
+        "0.1bit",
+        "1.0000000001gbit",
+        "1tbit",
+    ] {
         assert!(text.parse::<BitsPerSec>().is_err(), "{text}");
     }
     assert!("18446744074gbit".parse::<BitsPerSec>().is_err());

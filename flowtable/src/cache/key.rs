@@ -1,7 +1,8 @@
 //! What a flow is recognised by, cut to what its decision can depend upon.
 //!
-//! A port without rules has its frames told apart by their MAC addresses alone, so a scan of hosts or ports makes no new
-//! flows there. Where rules ask for more, the key holds just what they ask for ([`Tuple::cut`]), and holds it exactly.
+//! A port without rules has its frames told apart by their MAC addresses alone, so a scan of hosts
+//! or ports makes no new flows there. Where rules ask for more, the key holds just what they ask
+//! for ([`Tuple::cut`]), and holds it exactly.
 
 use crate::ids::PortId;
 use crate::wire::header::{Header, TAG_LEN};
@@ -12,8 +13,8 @@ pub(crate) const LONG: usize = 7;
 /// Words of a key that is not of an IPv6 flow; the rest are zero.
 pub(crate) const SHORT: usize = 4;
 
-/// A flow's key: both MAC addresses, the port it came in by, whether there is a tag, of a trunk's frames the VLAN id; behind them, if rules ask for it, what
-/// they ask for.
+/// A flow's key: both MAC addresses, the port it came in by, whether there is a tag, of a trunk's
+/// frames the VLAN id; behind them, if rules ask for it, what they ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(pub(crate) [u64; LONG]);
 
@@ -41,10 +42,15 @@ impl Mask {
     #[inline(always)]
     pub fn new(fields: KeyFields) -> Self {
         let bits = |wanted, bits: u64| if fields.holds(wanted) { bits } else { 0 };
-        let numbers =
-            0xff << KIND_SHIFT | bits(KeyFields::PROTO, 0xff << PROTO_SHIFT) | bits(KeyFields::NUMBER, 0xffff);
+        let numbers = 0xff << KIND_SHIFT
+            | bits(KeyFields::PROTO, 0xff << PROTO_SHIFT)
+            | bits(KeyFields::NUMBER, 0xffff);
         let addresses = bits(KeyFields::SRC, !0 << 32) | bits(KeyFields::DST, 0xffff_ffff);
-        Self { fields, numbers, addresses }
+        Self {
+            fields,
+            numbers,
+            addresses,
+        }
     }
 
     /// Whether the Ethernet header is enough.
@@ -54,38 +60,70 @@ impl Mask {
     }
 }
 
-/// The third and fourth word of most frames' keys: TCP or UDP in IPv4 without options, not a later fragment. None: any other
-/// frame, for [`Tuple::parse_behind`] to read, which says the same of these.
+/// The third and fourth word of most frames' keys: TCP or UDP in IPv4 without options, not a later
+/// fragment. None: any other frame, for [`Tuple::parse_behind`] to read, which says the same of
+/// these.
 #[inline(always)]
 fn plain_words(header: &Header, len: usize, n_popped: usize) -> Option<[u64; 2]> {
     let at = 14 + (n_popped & 1) * TAG_LEN as usize;
     let kind = u16::from_be_bytes([header.0[at - 2], header.0[at - 1]]);
     let ip: &[u8; 24] = header.0[at..].first_chunk()?;
     let be16 = |at: usize| u16::from_be_bytes([ip[at], ip[at + 1]]);
-    let be32 = |at: usize| u64::from(u32::from_be_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]));
+    let be32 = |at: usize| {
+        u64::from(u32::from_be_bytes([
+            ip[at],
+            ip[at + 1],
+            ip[at + 2],
+            ip[at + 3],
+        ]))
+    };
     let (total_len, proto) = (usize::from(be16(2)), ip[9]);
     // Far enough for the ports, and no farther than the frame.
     let is_whole = total_len >= ip.len() && at + total_len <= len;
-    let is_plain = kind == IPV4 && ip[0] == 0x45 && be16(6) & 0x1fff == 0 && matches!(proto, TCP | UDP);
-    let numbers = u64::from(be16(22)) | u64::from(proto) << PROTO_SHIFT | (Kind::V4 as u64) << KIND_SHIFT;
+    let is_plain =
+        kind == IPV4 && ip[0] == 0x45 && be16(6) & 0x1fff == 0 && matches!(proto, TCP | UDP);
+    let numbers =
+        u64::from(be16(22)) | u64::from(proto) << PROTO_SHIFT | (Kind::V4 as u64) << KIND_SHIFT;
     (is_plain && is_whole).then_some([numbers, be32(12) << 32 | be32(16)])
 }
 
 impl Key {
-    /// Of a frame of `len` bytes whose first `n_popped` tags, one at most, rules don't see: with what they can depend upon. For most
-    /// frames; None: the same is to be had of [`Key::ruled_of_any`].
+    /// Of a frame of `len` bytes whose first `n_popped` tags, one at most, rules don't see: with
+    /// what they can depend upon. For most frames; None: the same is to be had of
+    /// [`Key::ruled_of_any`].
     #[inline(always)]
-    pub fn ruled(words: [u64; 2], header: &Header, len: usize, n_popped: usize, mask: &Mask) -> Option<Self> {
+    pub fn ruled(
+        words: [u64; 2],
+        header: &Header,
+        len: usize,
+        n_popped: usize,
+        mask: &Mask,
+    ) -> Option<Self> {
         let [numbers, addresses] = plain_words(header, len, n_popped)?;
-        Some(Self([words[0], words[1], numbers & mask.numbers, addresses & mask.addresses, 0, 0, 0]))
+        Some(Self([
+            words[0],
+            words[1],
+            numbers & mask.numbers,
+            addresses & mask.addresses,
+            0,
+            0,
+            0,
+        ]))
     }
 
     /// The same for any frame.
-    pub fn ruled_of_any(words: [u64; 2], header: &Header, len: usize, n_popped: usize, mask: &Mask) -> Self {
+    pub fn ruled_of_any(
+        words: [u64; 2],
+        header: &Header,
+        len: usize,
+        n_popped: usize,
+        mask: &Mask,
+    ) -> Self {
         Self::from_words(words).with(&Tuple::parse_behind(header, len, n_popped).cut(mask.fields))
     }
 
-    /// From the frame's first two words: the second begins with the rest of the source address, then come EtherType or tag.
+    /// From the frame's first two words: the second begins with the rest of the source address,
+    /// then come EtherType or tag.
     #[inline(always)]
     pub fn new(header: &Header, port: PortId) -> Self {
         Self::from_words(Self::words_of(header, port))
@@ -102,7 +140,10 @@ impl Key {
     #[inline(always)]
     pub(crate) fn words_without_tag(header: &Header, port: PortId) -> [u64; 2] {
         let words = header.words();
-        [words.0, words.1 & 0xffff_ffff | u64::from(port) << PORT_SHIFT | PRESENT]
+        [
+            words.0,
+            words.1 & 0xffff_ffff | u64::from(port) << PORT_SHIFT | PRESENT,
+        ]
     }
 
     /// The same for a frame that came in by a trunk: with its VLAN id.
@@ -127,7 +168,9 @@ impl Key {
         match tuple.kind {
             Kind::V6 => Self([first, second, rest, src_hi, src_lo, dst_hi, dst_lo]),
             // Addresses of half a word, or none.
-            Kind::V4 | Kind::Arp | Kind::Other => Self([first, second, rest, src_lo << 32 | dst_lo, 0, 0, 0]),
+            Kind::V4 | Kind::Arp | Kind::Other => {
+                Self([first, second, rest, src_lo << 32 | dst_lo, 0, 0, 0])
+            }
         }
     }
 
@@ -190,7 +233,11 @@ mod tests {
         let frame = udp([10, 0, 0, 1], 2);
         assert_ne!(Key::new(&frame, 1), Key::new(&frame, 2));
         assert_eq!(Key::new(&frame, 513).port(), 513);
-        assert_ne!(Key::new(&Header::default(), 0), Key::default(), "an empty entry is no flow");
+        assert_ne!(
+            Key::new(&Header::default(), 0),
+            Key::default(),
+            "an empty entry is no flow"
+        );
     }
 
     #[test]
@@ -204,12 +251,19 @@ mod tests {
     #[test]
     fn scan_makes_flows_only_where_rules_ask_for_it() {
         let flows = |fields| {
-            let frames = (0..10).flat_map(|host| (0..10).map(move |port| udp([10, 0, 0, host], port)));
-            let keys = frames.map(|frame| Key::new(&frame, 1).with(&Tuple::parse(&frame, 60).cut(fields)));
+            let frames =
+                (0..10).flat_map(|host| (0..10).map(move |port| udp([10, 0, 0, host], port)));
+            let keys =
+                frames.map(|frame| Key::new(&frame, 1).with(&Tuple::parse(&frame, 60).cut(fields)));
             keys.collect::<std::collections::HashSet<_>>().len()
         };
-        let fields =
-            [KeyFields::NONE, KeyFields::KIND, KeyFields::SRC, KeyFields::NUMBER, KeyFields::SRC | KeyFields::NUMBER];
+        let fields = [
+            KeyFields::NONE,
+            KeyFields::KIND,
+            KeyFields::SRC,
+            KeyFields::NUMBER,
+            KeyFields::SRC | KeyFields::NUMBER,
+        ];
         assert_eq!(fields.map(flows), [1, 1, 10, 10, 100]);
     }
 

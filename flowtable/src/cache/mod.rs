@@ -1,4 +1,5 @@
-//! Cached decisions: a flow table that all cores share, and a cache of each core's own in front of it.
+//! Cached decisions: a flow table that all cores share, and a cache of each core's own in front of
+//! it.
 
 pub mod key;
 #[allow(unsafe_code)] // a prefetch, and a place that is cut to the table's size

@@ -1,8 +1,9 @@
 //! Per-core flow cache: small, direct-mapped, in front of the shared flow table.
 //!
-//! One cache line a flow, private to its core, so a hit reads one line and takes no sequence lock. A flow that is in use is not evicted
-//! by the first other flow that maps to its line: the line is marked first, and evicted if the flow was not used before the next one
-//! comes. So a scan, whose flows have one frame each, evicts nothing. Keys with IPv6 addresses don't fit.
+//! One cache line a flow, private to its core, so a hit reads one line and takes no sequence lock.
+//! A flow that is in use is not evicted by the first other flow that maps to its line: the line is
+//! marked first, and evicted if the flow was not used before the next one comes. So a scan, whose
+//! flows have one frame each, evicts nothing. Keys with IPv6 addresses don't fit.
 
 use crate::action::Action;
 use crate::cache::key::{Key, SHORT};
@@ -24,8 +25,9 @@ pub(crate) struct Flow {
     dst: EntryRef,
 }
 
-/// The greatest generation that a flow depends on, the second in which the shared entry was last marked as in use, and in the lowest bit
-/// whether the flow was used since another one mapped to its line. One word, so one comparison.
+/// The greatest generation that a flow depends on, the second in which the shared entry was last
+/// marked as in use, and in the lowest bit whether the flow was used since another one mapped to
+/// its line. One word, so one comparison.
 #[derive(Clone, Copy)]
 pub(crate) struct When(u64);
 
@@ -39,8 +41,8 @@ impl When {
 const USED: u64 = 1;
 
 impl Flow {
-    /// Whether it was decided at this stamp, was marked as in use in this second, and the MAC entries that it depends on are unchanged.
-    /// Marks it as used if so.
+    /// Whether it was decided at this stamp, was marked as in use in this second, and the MAC
+    /// entries that it depends on are unchanged. Marks it as used if so.
     #[inline(always)]
     pub(crate) fn is_fresh(&mut self, when: When, epoch: u32, known: Known<'_>) -> bool {
         if self.when | USED != when.0 | USED {
@@ -57,8 +59,14 @@ impl Flow {
     }
 }
 
-const EMPTY: Flow =
-    Flow { key: [0; SHORT], action: Action::Flood(0), when: 0, epoch: 0, src: EntryRef::NONE, dst: EntryRef::NONE };
+const EMPTY: Flow = Flow {
+    key: [0; SHORT],
+    action: Action::Flood(0),
+    when: 0,
+    epoch: 0,
+    src: EntryRef::NONE,
+    dst: EntryRef::NONE,
+};
 
 /// Frames of a port after which its hit rate is judged.
 const TRIED: u32 = 1 << 12;
@@ -73,7 +81,8 @@ pub(crate) struct CoreCache {
     worth: Box<[Worth]>,
 }
 
-/// Whether the cache is worth a look for a port: where most frames miss, each would pay for both tables.
+/// Whether the cache is worth a look for a port: where most frames miss, each would pay for both
+/// tables.
 #[derive(Clone, Copy, Debug)]
 struct Worth {
     /// Frames until the hit rate is judged again.
@@ -94,10 +103,19 @@ impl Worth {
 }
 
 impl CoreCache {
-    /// `n` lines, rounded up to a power of two, for `n_ports` ports. Touches the memory on the calling thread.
+    /// `n` lines, rounded up to a power of two, for `n_ports` ports. Touches the memory on the
+    /// calling thread.
     pub(crate) fn new(n: usize, n_ports: usize) -> Self {
         let flows = vec![EMPTY; n.max(16).next_power_of_two()].into_boxed_slice();
-        let worth = vec![Worth { left: TRIED, n_missed: 0, is_on: true }; n_ports].into_boxed_slice();
+        let worth = vec![
+            Worth {
+                left: TRIED,
+                n_missed: 0,
+                is_on: true
+            };
+            n_ports
+        ]
+        .into_boxed_slice();
         Self { flows, worth }
     }
 
@@ -105,7 +123,9 @@ impl CoreCache {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst's frames")]
     pub(crate) fn is_on(&mut self, port: PortId, n: usize) -> bool {
-        let Some(worth) = self.worth.get_mut(usize::from(port)) else { return true };
+        let Some(worth) = self.worth.get_mut(usize::from(port)) else {
+            return true;
+        };
         match worth.left.checked_sub(n as u32) {
             Some(left) => worth.left = left,
             None => worth.see(n as u32),
@@ -123,11 +143,15 @@ impl CoreCache {
 
     /// Prefetches the line of a flow; returns its index.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "keeps the low bits of a hash")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "keeps the low bits of a hash"
+    )]
     pub(crate) fn prefetch(&self, hash: u64) -> u32 {
         let place = hash as u32 & (self.flows.len() - 1) as u32;
         #[cfg(not(miri))]
-        // SAFETY: a prefetch of any address does nothing that can be seen; this one is inside the table.
+        // SAFETY: a prefetch of any address does nothing that can be seen; this one is inside the
+        // table.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             _mm_prefetch::<_MM_HINT_T0>(self.flows.as_ptr().add(place as usize).cast());
@@ -140,24 +164,44 @@ impl CoreCache {
     pub(crate) fn at(&mut self, place: u32) -> &mut Flow {
         let mask = self.flows.len() - 1;
         debug_assert!(self.flows.len().is_power_of_two());
-        // SAFETY: the length is a power of two (see `new`), so whatever is cut by the mask is below it.
+        // SAFETY: the length is a power of two (see `new`), so whatever is cut by the mask is below
+        // it.
         unsafe { self.flows.get_unchecked_mut(place as usize & mask) }
     }
 
     /// Enters a flow that was found in the shared table, unless its line is in use.
     #[inline(always)]
-    pub(crate) fn offer(&mut self, place: u32, key: &Key, decision: &Decision, epoch: u32, now: u32) {
+    pub(crate) fn offer(
+        &mut self,
+        place: u32,
+        key: &Key,
+        decision: &Decision,
+        epoch: u32,
+        now: u32,
+    ) {
         if key.is_long() {
             return;
         }
         let flow = self.at(place);
-        let Decision { action, stamp, src, dst } = *decision;
+        let Decision {
+            action,
+            stamp,
+            src,
+            dst,
+        } = *decision;
         let When(when) = When::new(stamp, now);
         let is_used = flow.when == when | USED && flow.key != key.short();
         if is_used {
             flow.when = when;
         } else {
-            *flow = Flow { key: key.short(), when, epoch, action, src, dst };
+            *flow = Flow {
+                key: key.short(),
+                when,
+                epoch,
+                action,
+                src,
+                dst,
+            };
         }
     }
 }
@@ -175,8 +219,12 @@ mod tests {
     }
 
     fn offer(front: &mut CoreCache, n: u8, now: u32) {
-        let decision =
-            Decision { action: Action::Unicast(n.into()), stamp: 1, src: EntryRef::NONE, dst: EntryRef::NONE };
+        let decision = Decision {
+            action: Action::Unicast(n.into()),
+            stamp: 1,
+            src: EntryRef::NONE,
+            dst: EntryRef::NONE,
+        };
         front.offer(0, &key(n), &decision, 1, now);
     }
 
@@ -201,9 +249,15 @@ mod tests {
         assert!(is_there(&mut front, 1, 5), "and still is");
         offer(&mut front, 4, 5);
         offer(&mut front, 4, 5);
-        assert!(is_there(&mut front, 4, 5), "asked for twice, and not used in between");
+        assert!(
+            is_there(&mut front, 4, 5),
+            "asked for twice, and not used in between"
+        );
         offer(&mut front, 5, 6);
-        assert!(is_there(&mut front, 5, 6), "another second, and the one before wasn't used in it yet");
+        assert!(
+            is_there(&mut front, 5, 6),
+            "another second, and the one before wasn't used in it yet"
+        );
     }
 
     #[test]
@@ -219,14 +273,29 @@ mod tests {
             (0..n_bursts).filter(asked).count()
         };
         let (tried, left_out) = (TRIED / 32, LEFT_OUT / 32);
-        assert_eq!(asked(&mut front, 1, 16, 10 * tried), 10 * tried as usize, "half of it is enough");
+        assert_eq!(
+            asked(&mut front, 1, 16, 10 * tried),
+            10 * tried as usize,
+            "half of it is enough"
+        );
         assert!(asked(&mut front, 1, 17, 2 * tried) < 2 * tried as usize);
         let n = asked(&mut front, 1, 17, 10 * (tried + left_out));
-        assert!((9 * tried as usize..12 * tried as usize).contains(&n), "{n}: tried again now and then");
+        assert!(
+            (9 * tried as usize..12 * tried as usize).contains(&n),
+            "{n}: tried again now and then"
+        );
         for other in [2, 65] {
-            assert_eq!(asked(&mut front, other, 0, tried), tried as usize, "another port");
+            assert_eq!(
+                asked(&mut front, other, 0, tried),
+                tried as usize,
+                "another port"
+            );
         }
         asked(&mut front, 1, 0, left_out + 1);
-        assert_eq!(asked(&mut front, 1, 0, 5 * tried), 5 * tried as usize, "known again");
+        assert_eq!(
+            asked(&mut front, 1, 0, 5 * tried),
+            5 * tried as usize,
+            "known again"
+        );
     }
 }

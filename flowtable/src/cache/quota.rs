@@ -1,14 +1,16 @@
 //! How many entries each port has, and how many it may have.
 //!
-//! While a quarter of the table is free, anybody may take what it needs. Then the table is *tight*: a port that has its
-//! share, which is an equal part for each port that has any entry at all, gets no more of them, and what it has beyond
-//! may be taken by others. So the last quarter is there for those who come late.
+//! While a quarter of the table is free, anybody may take what it needs. Then the table is *tight*:
+//! a port that has its share, which is an equal part for each port that has any entry at all, gets
+//! no more of them, and what it has beyond may be taken by others. So the last quarter is there for
+//! those who come late.
 
 use crate::ids::PortId;
 use crate::memory::cache_line::Apart;
 use crate::memory::sync::{AtomicU32, Ordering};
 
-/// The counts. All of them are hints to each other, exact only at rest; nothing unsafe rests on them.
+/// The counts. All of them are hints to each other, exact only at rest; nothing unsafe rests on
+/// them.
 #[derive(Debug)]
 pub(crate) struct Quota {
     capacity: u32,
@@ -27,9 +29,19 @@ struct PortQuota {
 
 impl Quota {
     pub(crate) fn new(capacity: u32, n_ports: usize) -> Self {
-        let port = || Apart(PortQuota { n_used: AtomicU32::new(0), generation: AtomicU32::new(0) });
+        let port = || {
+            Apart(PortQuota {
+                n_used: AtomicU32::new(0),
+                generation: AtomicU32::new(0),
+            })
+        };
         let (n_used, n_active) = (Apart(AtomicU32::new(0)), Apart(AtomicU32::new(0)));
-        Self { capacity, n_used, n_active, ports: (0..n_ports).map(|_| port()).collect() }
+        Self {
+            capacity,
+            n_used,
+            n_active,
+            ports: (0..n_ports).map(|_| port()).collect(),
+        }
     }
 
     /// Entries in use.
@@ -39,7 +51,8 @@ impl Quota {
 
     /// Entries of one port.
     pub(crate) fn n_used_by(&self, port: PortId) -> u32 {
-        self.port(port).map_or(0, |port| port.n_used.load(Ordering::Relaxed))
+        self.port(port)
+            .map_or(0, |port| port.n_used.load(Ordering::Relaxed))
     }
 
     /// What each port may have when the table is tight.
@@ -106,10 +119,12 @@ impl Quota {
         }
     }
 
-    /// Whether a decision with this stamp is older than what its port was changed to. One that was made by a core which does not know
-    /// of the change yet counts as old, and one of a network that changed since as new: this finds victims, no more.
+    /// Whether a decision with this stamp is older than what its port was changed to. One that was
+    /// made by a core which does not know of the change yet counts as old, and one of a network
+    /// that changed since as new: this finds victims, no more.
     pub(crate) fn is_outdated(&self, port: PortId, stamp: u32) -> bool {
-        self.port(port).is_none_or(|port| stamp < port.generation.load(Ordering::Relaxed))
+        self.port(port)
+            .is_none_or(|port| stamp < port.generation.load(Ordering::Relaxed))
     }
 
     fn port(&self, port: PortId) -> Option<&PortQuota> {
@@ -134,7 +149,10 @@ mod tests {
         assert!(quota.is_tight() && quota.share() == 50);
         assert!(!quota.may_grow(1) && quota.is_over(1, 2));
         assert!(quota.may_grow(2) && !quota.is_over(2, 1));
-        assert!(quota.is_over(1, 3) && quota.may_grow(3), "one that comes is counted already");
+        assert!(
+            quota.is_over(1, 3) && quota.may_grow(3),
+            "one that comes is counted already"
+        );
         quota.shrank(2);
         assert!(quota.may_grow(1), "nothing is tight any more");
     }
@@ -148,6 +166,9 @@ mod tests {
         fill(&quota, 9, 1);
         assert_eq!(quota.share(), 30);
         quota.shrank(8);
-        assert_eq!((quota.share(), quota.n_used(), quota.n_used_by(7)), (45, 3, 2));
+        assert_eq!(
+            (quota.share(), quota.n_used(), quota.n_used_by(7)),
+            (45, 3, 2)
+        );
     }
 }

@@ -1,11 +1,14 @@
-//! Entries of the flow table: a cache line each, as many as the table may hold, all there from the start.
+//! Entries of the flow table: a cache line each, as many as the table may hold, all there from the
+//! start.
 //!
-//! An entry's first word holds a version, which makes it a sequence lock: odd while somebody writes. Readers copy and then
-//! see whether the version stood still; they never wait and write nothing. A writer takes the lock with one
-//! compare-and-swap, and goes without when somebody else has it. So nobody ever looks at an entry that is freed: there is
-//! no such thing, only entries that hold another flow by now, whose key says so.
+//! An entry's first word holds a version, which makes it a sequence lock: odd while somebody
+//! writes. Readers copy and then see whether the version stood still; they never wait and write
+//! nothing. A writer takes the lock with one compare-and-swap, and goes without when somebody else
+//! has it. So nobody ever looks at an entry that is freed: there is no such thing, only entries
+//! that hold another flow by now, whose key says so.
 //!
-//! An entry belongs to one slot of the table, to one core that is about to fill it, or to the list of free ones.
+//! An entry belongs to one slot of the table, to one core that is about to fill it, or to the list
+//! of free ones.
 
 use crate::action::Action;
 use crate::cache::key::{Key, LONG, SHORT};
@@ -39,7 +42,8 @@ pub struct Hit {
     pub decision: Decision,
 }
 
-/// All entries. The words of each: version and second last seen; the key's first four; action and stamp; source; destination.
+/// All entries. The words of each: version and second last seen; the key's first four; action and
+/// stamp; source; destination.
 #[derive(Debug)]
 pub(crate) struct Slab {
     lines: Lines,
@@ -57,7 +61,11 @@ const REST: usize = LONG - SHORT;
 impl Slab {
     pub(crate) fn new(capacity: u32) -> Self {
         let n = capacity as usize;
-        Self { lines: Lines::new(n), long: Words::new(n * REST), free: Free::new(capacity) }
+        Self {
+            lines: Lines::new(n),
+            long: Words::new(n * REST),
+            free: Free::new(capacity),
+        }
     }
 
     pub(crate) fn capacity(&self) -> u32 {
@@ -126,10 +134,13 @@ impl Slab {
         Key([0, second, 0, 0, 0, 0, 0]).port()
     }
 
-    /// Fills an entry that the caller owns. False when somebody who had found it before is just writing to it.
+    /// Fills an entry that the caller owns. False when somebody who had found it before is just
+    /// writing to it.
     pub(crate) fn fill(&self, entry: u32, key: &Key, decision: &Decision, now: u32) -> bool {
         let line = self.lines.line(entry as usize);
-        let Some(lock) = Lock::take(line, line[0].load(Ordering::Relaxed)) else { return false };
+        let Some(lock) = Lock::take(line, line[0].load(Ordering::Relaxed)) else {
+            return false;
+        };
         for (word, value) in line[KEY..ACTION].iter().zip(key.short()) {
             word.store(value, Ordering::Relaxed);
         }
@@ -142,7 +153,8 @@ impl Slab {
         true
     }
 
-    /// Writes another decision into an entry that was found. False when anybody has written to it since.
+    /// Writes another decision into an entry that was found. False when anybody has written to it
+    /// since.
     pub(crate) fn update(&self, hit: &Hit, decision: &Decision, now: u32) -> bool {
         let line = self.lines.line(hit.entry as usize);
         match Lock::take(line, head(hit.version, hit.seen)) {
@@ -154,7 +166,8 @@ impl Slab {
         }
     }
 
-    /// Notes that the flow is in use. At most once a second and flow; that it fails now and then does no harm.
+    /// Notes that the flow is in use. At most once a second and flow; that it fails now and then
+    /// does no harm.
     pub(crate) fn touch(&self, hit: &Hit, now: u32) {
         let (before, after) = (head(hit.version, hit.seen), head(hit.version, now));
         // Relaxed: nothing is published by it, and whoever writes compares the whole word.
@@ -207,7 +220,8 @@ impl Stable {
     #[inline(always)]
     fn finish(self, line: &Line, entry: u32) -> Option<Hit> {
         let [action, src, dst] = [ACTION, SRC, DST].map(|at| line[at].load(Ordering::Relaxed));
-        // Pairs with the Release fence in `Lock::take`: who has read a word of a later writer sees the later version too.
+        // Pairs with the Release fence in `Lock::take`: who has read a word of a later writer sees
+        // the later version too.
         fence(Ordering::Acquire);
         let (version, _) = halves(line[0].load(Ordering::Relaxed));
         let (action, stamp) = halves(action);
@@ -217,7 +231,12 @@ impl Stable {
             src: EntryRef::from_bits(src),
             dst: EntryRef::from_bits(dst),
         };
-        (version == self.version).then_some(Hit { entry, version, seen: self.seen, decision })
+        (version == self.version).then_some(Hit {
+            entry,
+            version,
+            seen: self.seen,
+            decision,
+        })
     }
 }
 
@@ -235,15 +254,21 @@ impl Lock {
         }
         let odd = head(version.wrapping_add(1), seen);
         // Acquire: behind what the writer before this one wrote.
-        line[0].compare_exchange(before, odd, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        // Keeps the words below behind the odd version; pairs with the Acquire fence in `Stable::finish`.
+        line[0]
+            .compare_exchange(before, odd, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        // Keeps the words below behind the odd version; pairs with the Acquire fence in
+        // `Stable::finish`.
         fence(Ordering::Release);
         Some(Self { version })
     }
 
     #[inline(always)]
     fn write(self, line: &Line, decision: &Decision, now: u32) {
-        line[ACTION].store(head(decision.action.bits(), decision.stamp), Ordering::Relaxed);
+        line[ACTION].store(
+            head(decision.action.bits(), decision.stamp),
+            Ordering::Relaxed,
+        );
         line[SRC].store(decision.src.bits(), Ordering::Relaxed);
         line[DST].store(decision.dst.bits(), Ordering::Relaxed);
         // Release, with the Acquire in `Stable::begin`.
@@ -256,7 +281,8 @@ impl Lock {
 struct Free {
     capacity: u32,
     n_fresh: Apart<AtomicU32>,
-    /// How often the stack was changed, and the topmost entry and one. The count tells a top from the same one later.
+    /// How often the stack was changed, and the topmost entry and one. The count tells a top from
+    /// the same one later.
     top: Apart<AtomicU64>,
     /// By entry: the one below it on the stack, and one.
     below: Box<[AtomicU64]>,
@@ -265,7 +291,12 @@ struct Free {
 impl Free {
     fn new(capacity: u32) -> Self {
         let below = zeroed(capacity as usize);
-        Self { capacity, n_fresh: Apart(AtomicU32::new(0)), top: Apart(AtomicU64::new(0)), below }
+        Self {
+            capacity,
+            n_fresh: Apart(AtomicU32::new(0)),
+            top: Apart(AtomicU64::new(0)),
+            below,
+        }
     }
 
     fn take(&self) -> Option<u32> {
@@ -292,7 +323,11 @@ impl Free {
             let entry = entry.checked_sub(1)?;
             let (_, below) = halves(self.below[entry as usize].load(Ordering::Relaxed));
             let after = head(n.wrapping_add(1), below);
-            match self.top.0.compare_exchange_weak(top, after, Ordering::Acquire, Ordering::Acquire) {
+            match self
+                .top
+                .0
+                .compare_exchange_weak(top, after, Ordering::Acquire, Ordering::Acquire)
+            {
                 Ok(_) => return Some(entry),
                 Err(other) => top = other,
             }
@@ -305,7 +340,11 @@ impl Free {
             let (n, below) = halves(top);
             self.below[entry as usize].store(u64::from(below), Ordering::Relaxed);
             let after = head(n.wrapping_add(1), entry + 1);
-            match self.top.0.compare_exchange_weak(top, after, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .top
+                .0
+                .compare_exchange_weak(top, after, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(other) => top = other,
             }

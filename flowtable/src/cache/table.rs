@@ -1,16 +1,18 @@
 //! Flow table: cached decisions, one entry a flow, shared by all cores.
 //!
-//! Buckets of a cache line hold slots, and a slot an entry's number beside 32 bits of its key's hash, so that whoever looks
-//! touches two lines: a bucket and the entry. A key has two candidate buckets. Readers write nothing and wait for nobody.
-//! A core enters a flow with one compare-and-swap on a slot; the entry was filled before (`slab.rs` says what keeps readers
-//! and writers of one entry apart).
+//! Buckets of a cache line hold slots, and a slot an entry's number beside 32 bits of its key's
+//! hash, so that whoever looks touches two lines: a bucket and the entry. A key has two candidate
+//! buckets. Readers write nothing and wait for nobody. A core enters a flow with one
+//! compare-and-swap on a slot; the entry was filled before (`slab.rs` says what keeps readers and
+//! writers of one entry apart).
 //!
-//! The capacity is fixed. When a flow finds no room, or its port may have no more of it (`quota.rs`), an entry of its two buckets gives
-//! way: one that is outdated, else the port's own oldest, else the oldest of a port beyond its share. If there is none, the frame is decided
-//! and not remembered.
+//! The capacity is fixed. When a flow finds no room, or its port may have no more of it
+//! (`quota.rs`), an entry of its two buckets gives way: one that is outdated, else the port's own
+//! oldest, else the oldest of a port beyond its share. If there is none, the frame is decided and
+//! not remembered.
 //!
-//! Two cores that enter one flow at the same moment may enter it twice. Each entry is right by itself, and the one that
-//! is found less will be the oldest one day.
+//! Two cores that enter one flow at the same moment may enter it twice. Each entry is right by
+//! itself, and the one that is found less will be the oldest one day.
 
 use crate::cache::key::Key;
 use crate::cache::quota::Quota;
@@ -76,9 +78,12 @@ impl FlowTable {
         self.quota.n_ports()
     }
 
-    /// Room for `capacity` flows of at most `n_ports` ports. `seeds` key the hash, so that nobody outside can aim at a bucket.
+    /// Room for `capacity` flows of at most `n_ports` ports. `seeds` key the hash, so that nobody
+    /// outside can aim at a bucket.
     pub fn new(capacity: usize, n_ports: usize, seeds: [u64; 2]) -> Self {
-        let capacity = u32::try_from(capacity.max(1)).unwrap_or(u32::MAX).min(1 << 28);
+        let capacity = u32::try_from(capacity.max(1))
+            .unwrap_or(u32::MAX)
+            .min(1 << 28);
         let n_buckets = (capacity as usize * 2).div_ceil(BUCKET).next_power_of_two();
         Self {
             buckets: Lines::new(n_buckets),
@@ -90,7 +95,8 @@ impl FlowTable {
         }
     }
 
-    /// The key's hash. Its lower half leads to the buckets, its upper half, which is never that of a free slot, is kept in the slot.
+    /// The key's hash. Its lower half leads to the buckets, its upper half, which is never that of
+    /// a free slot, is kept in the slot.
     #[inline(always)]
     pub fn hash(&self, key: &Key) -> u64 {
         let [a, b, c, d, e, f, g] = key.0;
@@ -120,7 +126,10 @@ impl FlowTable {
     /// Looks for an entry that may be the key's, and asks for it from memory.
     #[inline(always)]
     pub fn candidate(&self, hash: u64, key: &Key) -> Option<u32> {
-        let entry = self.places(hash).into_iter().find_map(|bucket| self.entry_in(bucket, hash))?;
+        let entry = self
+            .places(hash)
+            .into_iter()
+            .find_map(|bucket| self.entry_in(bucket, hash))?;
         self.slab.prefetch(entry);
         if key.is_long() {
             self.slab.prefetch_rest(entry);
@@ -137,17 +146,27 @@ impl FlowTable {
     /// Asks for what an entry rests on from memory, whose ever it is by now.
     #[inline(always)]
     pub(crate) fn prefetch_rests(&self, entry: u32, macs: Known<'_>) {
-        self.slab.rests(entry).into_iter().for_each(|at| macs.prefetch(at));
+        self.slab
+            .rests(entry)
+            .into_iter()
+            .for_each(|at| macs.prefetch(at));
     }
 
     /// The key's entry. Writes nothing.
     #[inline]
     pub fn find(&self, hash: u64, key: &Key) -> Option<Hit> {
-        let slots = self.places(hash).into_iter().flat_map(|bucket| self.slots(bucket));
+        let slots = self
+            .places(hash)
+            .into_iter()
+            .flat_map(|bucket| self.slots(bucket));
         // Acquire, with the Release of who published the entry: it is filled.
         slots
             .map(|slot| slot.load(Ordering::Acquire))
-            .find_map(|word| ((word ^ hash) >> 32 == 0).then(|| self.slab.get(entry_of(word), key)).flatten())
+            .find_map(|word| {
+                ((word ^ hash) >> 32 == 0)
+                    .then(|| self.slab.get(entry_of(word), key))
+                    .flatten()
+            })
     }
 
     /// Notes that a flow is in use.
@@ -160,7 +179,8 @@ impl FlowTable {
         self.slab.update(hit, decision, now)
     }
 
-    /// Remembers a flow that was not found. `generation`: the ingress port's; what rests on an earlier one is outdated.
+    /// Remembers a flow that was not found. `generation`: the ingress port's; what rests on an
+    /// earlier one is outdated.
     pub fn insert(
         &self,
         hash: u64,
@@ -173,29 +193,50 @@ impl FlowTable {
         let port = key.port();
         self.quota.announce(port, generation);
         let places = self.places(hash);
-        if places.iter().any(|&bucket| self.entry_in(bucket, hash).is_some()) {
+        if places
+            .iter()
+            .any(|&bucket| self.entry_in(bucket, hash).is_some())
+        {
             return Entered::No;
         }
         if self.quota.may_grow(port)
             && let Some(free) = self.free_slot(places)
             && let Some(entry) = self.slab.take()
         {
-            return if self.publish(free, entry, hash, key, decision, now) { Entered::Free } else { Entered::No };
+            return if self.publish(free, entry, hash, key, decision, now) {
+                Entered::Free
+            } else {
+                Entered::No
+            };
         }
-        let Some((victim, word, entered)) = self.victim(places, port, macs, now) else { return Entered::No };
+        let Some((victim, word, entered)) = self.victim(places, port, macs, now) else {
+            return Entered::No;
+        };
         match self.vacate(victim, word) {
             Some(entry) if self.publish(victim, entry, hash, key, decision, now) => entered,
             _ => Entered::No,
         }
     }
 
-    /// Fills an entry that the caller owns, and names it in a free slot; gives it back if that fails.
-    fn publish(&self, slot_at: &AtomicU64, entry: u32, hash: u64, key: &Key, decision: &Decision, now: u32) -> bool {
+    /// Fills an entry that the caller owns, and names it in a free slot; gives it back if that
+    /// fails.
+    fn publish(
+        &self,
+        slot_at: &AtomicU64,
+        entry: u32,
+        hash: u64,
+        key: &Key,
+        decision: &Decision,
+        now: u32,
+    ) -> bool {
         if self.slab.fill(entry, key, decision, now) {
             // Counted first, since it may be gone the moment it is there.
             self.quota.grew(key.port());
             // Release, with the Acquire of who looks: the entry is filled.
-            if slot_at.compare_exchange(0, slot(hash, entry), Ordering::Release, Ordering::Relaxed).is_ok() {
+            if slot_at
+                .compare_exchange(0, slot(hash, entry), Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+            {
                 return true;
             }
             self.quota.shrank(key.port());
@@ -207,7 +248,9 @@ impl FlowTable {
     /// Takes an entry out of its slot; it is the caller's then.
     fn vacate(&self, slot_at: &AtomicU64, word: u64) -> Option<u32> {
         // Acquire: behind whoever filled it.
-        slot_at.compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        slot_at
+            .compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
         let entry = entry_of(word);
         self.quota.shrank(self.slab.port(entry));
         Some(entry)
@@ -231,7 +274,12 @@ impl FlowTable {
         let (mut own, mut greedy) = (None, None);
         for slot in slots() {
             let word = slot.load(Ordering::Acquire);
-            let Some((of, hit)) = (word != 0).then(|| self.slab.peek(entry_of(word))).flatten() else { continue };
+            let Some((of, hit)) = (word != 0)
+                .then(|| self.slab.peek(entry_of(word)))
+                .flatten()
+            else {
+                continue;
+            };
             let silent = now.saturating_sub(hit.seen);
             if self.is_stale(of, &hit, macs, silent) {
                 return Some((slot, word, Entered::OverStale));
@@ -250,12 +298,17 @@ impl FlowTable {
     }
 
     fn is_stale(&self, port: PortId, hit: &Hit, macs: &MacTable, silent: u32) -> bool {
-        let Decision { stamp, src, dst, .. } = hit.decision;
-        silent > SILENT_MAX || self.quota.is_outdated(port, stamp) || !macs.holds(src) || !macs.holds(dst)
+        let Decision {
+            stamp, src, dst, ..
+        } = hit.decision;
+        silent > SILENT_MAX
+            || self.quota.is_outdated(port, stamp)
+            || !macs.holds(src)
+            || !macs.holds(dst)
     }
 
-    /// Frees entries of a part of the table that are outdated or silent for long; how many. Control calls it once a second,
-    /// so that all of it is seen in about a minute.
+    /// Frees entries of a part of the table that are outdated or silent for long; how many. Control
+    /// calls it once a second, so that all of it is seen in about a minute.
     pub fn sweep(&self, macs: &MacTable, now: u32) -> usize {
         let n_buckets = self.buckets.len();
         let part = n_buckets.div_ceil(SWEEP_PART);
@@ -264,7 +317,12 @@ impl FlowTable {
         for bucket in (begin..begin + part).map(|bucket| bucket % n_buckets) {
             for slot in self.slots(bucket) {
                 let word = slot.load(Ordering::Acquire);
-                let Some((of, hit)) = (word != 0).then(|| self.slab.peek(entry_of(word))).flatten() else { continue };
+                let Some((of, hit)) = (word != 0)
+                    .then(|| self.slab.peek(entry_of(word)))
+                    .flatten()
+                else {
+                    continue;
+                };
                 if self.is_stale(of, &hit, macs, now.saturating_sub(hit.seen))
                     && let Some(entry) = self.vacate(slot, word)
                 {
@@ -273,7 +331,10 @@ impl FlowTable {
                 }
             }
         }
-        self.swept.0.store(u32::try_from((begin + part) % n_buckets).unwrap_or(0), Ordering::Relaxed);
+        self.swept.0.store(
+            u32::try_from((begin + part) % n_buckets).unwrap_or(0),
+            Ordering::Relaxed,
+        );
         n_freed
     }
 
@@ -308,8 +369,10 @@ impl FlowTable {
     #[expect(clippy::cast_possible_truncation, reason = "takes a hash apart")]
     fn places(&self, hash: u64) -> [usize; 2] {
         let first = hash as u32 & self.bucket_mask;
-        // The other half of the hash, spread, since its bits stand in the slots of one bucket already.
-        let second = ((hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & self.bucket_mask;
+        // The other half of the hash, spread, since its bits stand in the slots of one bucket
+        // already.
+        let second =
+            ((hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & self.bucket_mask;
         [first as usize, second as usize]
     }
 
@@ -318,19 +381,26 @@ impl FlowTable {
         &self.buckets.line(bucket)[..BUCKET]
     }
 
-    /// An entry of a bucket that has the hash. Looks at all slots, since where it is found can't be foreseen.
+    /// An entry of a bucket that has the hash. Looks at all slots, since where it is found can't be
+    /// foreseen.
     #[inline(always)]
     fn entry_in(&self, bucket: usize, hash: u64) -> Option<u32> {
         let half = hash & !0xffff_ffff;
         // What is left of a slot with the same half is less than of any other one, a free one too.
         // Acquire, with the Release of who published the entry: it is filled.
-        let left = self.slots(bucket).iter().map(|slot| slot.load(Ordering::Acquire) ^ half);
+        let left = self
+            .slots(bucket)
+            .iter()
+            .map(|slot| slot.load(Ordering::Acquire) ^ half);
         let least = left.fold(u64::MAX, u64::min);
         (least >> 32 == 0).then(|| entry_of(least))
     }
 
     fn free_slot(&self, places: [usize; 2]) -> Option<&AtomicU64> {
-        places.into_iter().flat_map(|bucket| self.slots(bucket)).find(|slot| slot.load(Ordering::Relaxed) == 0)
+        places
+            .into_iter()
+            .flat_map(|bucket| self.slots(bucket))
+            .find(|slot| slot.load(Ordering::Relaxed) == 0)
     }
 }
 

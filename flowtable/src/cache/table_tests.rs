@@ -22,16 +22,29 @@ fn key(n: u32, port: PortId) -> Key {
     header.0[..4].copy_from_slice(&n.to_be_bytes());
     let key = Key::new(&header, port);
     // Keys of all lengths.
-    let tuple = |kind| Tuple { src: [u64::from(n), 7], dst: [1, 2], kind, ..Tuple::default() };
+    let tuple = |kind| Tuple {
+        src: [u64::from(n), 7],
+        dst: [1, 2],
+        kind,
+        ..Tuple::default()
+    };
     match n % 4 {
         0 | 1 => key,
-        2 => key.with(&Tuple { src: [0, u64::from(n)], ..tuple(Family::V4) }),
+        2 => key.with(&Tuple {
+            src: [0, u64::from(n)],
+            ..tuple(Family::V4)
+        }),
         _ => key.with(&tuple(Family::V6)),
     }
 }
 
 fn to(port: PortId, stamp: u32) -> Decision {
-    Decision { action: Action::Unicast(port), stamp, src: EntryRef::NONE, dst: EntryRef::NONE }
+    Decision {
+        action: Action::Unicast(port),
+        stamp,
+        src: EntryRef::NONE,
+        dst: EntryRef::NONE,
+    }
 }
 
 struct Rig {
@@ -41,11 +54,15 @@ struct Rig {
 
 impl Rig {
     fn new(capacity: usize) -> Self {
-        Self { table: FlowTable::new(capacity, 8, [7, 11]), macs: MacTable::new(64, 8, [3, 5]) }
+        Self {
+            table: FlowTable::new(capacity, 8, [7, 11]),
+            macs: MacTable::new(64, 8, [3, 5]),
+        }
     }
 
     fn insert(&self, key: Key, decision: Decision, now: u32) -> Entered {
-        self.table.insert(self.table.hash(&key), &key, &decision, 1, &self.macs, now)
+        self.table
+            .insert(self.table.hash(&key), &key, &decision, 1, &self.macs, now)
     }
 
     fn find(&self, key: Key) -> Option<Hit> {
@@ -55,8 +72,12 @@ impl Rig {
     /// Both counts of entries are those that can be found.
     fn assert_counts(&self, keys: impl Iterator<Item = Key>) {
         let mut by_port = [0; 8];
-        keys.filter(|&key| self.find(key).is_some()).for_each(|key| by_port[usize::from(key.port())] += 1);
-        assert_eq!(by_port, std::array::from_fn(|port| self.table.n_used_by(port as PortId)));
+        keys.filter(|&key| self.find(key).is_some())
+            .for_each(|key| by_port[usize::from(key.port())] += 1);
+        assert_eq!(
+            by_port,
+            std::array::from_fn(|port| self.table.n_used_by(port as PortId))
+        );
         assert_eq!(self.table.n_used(), by_port.iter().sum::<u32>());
     }
 }
@@ -108,14 +129,16 @@ proptest! {
                     }
                 }
                 Step::Find(n) => if let Some(hit) = rig.find(flow(n)) {
-                    let Some((decision, seen)) = model.get_mut(&n) else { panic!("{n} was never entered") };
+                    let Some((decision, seen)) = model.get_mut(&n) else { panic!("{n} was never \
+                        entered") };
                     prop_assert_eq!((hit.decision, hit.seen), (*decision, *seen));
                     rig.table.touch(&hit, now);
                     *seen = now;
                 },
                 Step::Update(n, port) => if let Some(hit) = rig.find(flow(n)) {
                     prop_assert!(rig.table.update(&hit, &to(port, 1), now));
-                    prop_assert!(!rig.table.update(&hit, &to(200, 1), now), "it isn't what it was any more");
+                    prop_assert!(!rig.table.update(&hit, &to(200, 1), now), "it isn't what it was \
+                        any more");
                     model.insert(n, (to(port, 1), now));
                 },
                 Step::Sweep => {
@@ -136,16 +159,26 @@ proptest! {
 fn table_takes_as_many_flows_as_it_says() {
     let most = many(1000);
     let rig = Rig::new(most as usize);
-    let n_free = (0..most).filter(|&n| rig.insert(flow(n), to(1, 1), 0) == Entered::Free).count() as u32;
-    assert!(n_free >= most * 74 / 100, "{n_free}: with five ports nobody is over its share before it's full");
-    assert_eq!(rig.table.n_used() as usize, (0..most).filter(|&n| rig.find(flow(n)).is_some()).count());
+    let n_free = (0..most)
+        .filter(|&n| rig.insert(flow(n), to(1, 1), 0) == Entered::Free)
+        .count() as u32;
+    assert!(
+        n_free >= most * 74 / 100,
+        "{n_free}: with five ports nobody is over its share before it's full"
+    );
+    assert_eq!(
+        rig.table.n_used() as usize,
+        (0..most).filter(|&n| rig.find(flow(n)).is_some()).count()
+    );
 }
 
 #[test]
 fn one_port_alone_may_have_all_of_it() {
     let most = many(1000);
     let rig = Rig::new(most as usize);
-    let n = (0..most).filter(|&n| rig.insert(key(n, 1), to(1, 1), 0) == Entered::Free).count() as u32;
+    let n = (0..most)
+        .filter(|&n| rig.insert(key(n, 1), to(1, 1), 0) == Entered::Free)
+        .count() as u32;
     assert_eq!((n, rig.table.n_used_by(1)), (most, most));
 }
 
@@ -156,22 +189,40 @@ fn full_table_replaces_the_oldest_of_the_same_port() {
     let before: Vec<bool> = (0..64).map(|n| rig.find(key(n, 1)).is_some()).collect();
     assert!(before.iter().all(|&there| there));
     // All of them are younger than a minute.
-    let entered = (100..).find_map(|n| Some(rig.insert(key(n, 1), to(2, 1), 59)).filter(|&e| e != Entered::No));
+    let entered = (100..)
+        .find_map(|n| Some(rig.insert(key(n, 1), to(2, 1), 59)).filter(|&e| e != Entered::No));
     assert_eq!(entered, Some(Entered::OverOwn));
-    assert_eq!((0..64).filter(|&n| rig.find(key(n, 1)).is_none()).count(), 1);
+    assert_eq!(
+        (0..64).filter(|&n| rig.find(key(n, 1)).is_none()).count(),
+        1
+    );
     assert_eq!(rig.table.n_used(), 64);
 }
 
 #[test]
 fn what_rests_on_an_address_that_moved_gives_way_first() {
     let rig = Rig::new(16);
-    let Learned::Yes(entry) = rig.macs.learn(0, [2; 6], 1, Kind::Learned, 9, 0) else { panic!("there is room") };
-    let resting = Decision { src: entry, ..to(1, 1) };
-    (0..16)
-        .for_each(|n| assert_eq!(rig.insert(key(n, 1), if n == 9 { resting } else { to(1, 1) }, n % 5), Entered::Free));
+    let Learned::Yes(entry) = rig.macs.learn(0, [2; 6], 1, Kind::Learned, 9, 0) else {
+        panic!("there is room")
+    };
+    let resting = Decision {
+        src: entry,
+        ..to(1, 1)
+    };
+    (0..16).for_each(|n| {
+        assert_eq!(
+            rig.insert(key(n, 1), if n == 9 { resting } else { to(1, 1) }, n % 5),
+            Entered::Free
+        )
+    });
     rig.macs.forget_port(1);
-    let entered: Vec<_> = (100..300).map(|n| rig.insert(key(n, 2), to(1, 1), 5)).collect();
-    assert_eq!(entered.iter().filter(|&&e| e == Entered::OverStale).count(), 1);
+    let entered: Vec<_> = (100..300)
+        .map(|n| rig.insert(key(n, 2), to(1, 1), 5))
+        .collect();
+    assert_eq!(
+        entered.iter().filter(|&&e| e == Entered::OverStale).count(),
+        1
+    );
     assert!(rig.find(key(9, 1)).is_none());
 }
 
@@ -181,42 +232,75 @@ fn what_a_port_decided_before_it_was_changed_gives_way() {
     (0..16).for_each(|n| assert_eq!(rig.insert(key(n, 1), to(1, 1), 0), Entered::Free));
     let hash = |key: &Key| rig.table.hash(key);
     let n_stale = (100..200)
-        .filter(|&n| rig.table.insert(hash(&key(n, 1)), &key(n, 1), &to(1, 2), 2, &rig.macs, 0) == Entered::OverStale)
+        .filter(|&n| {
+            rig.table
+                .insert(hash(&key(n, 1)), &key(n, 1), &to(1, 2), 2, &rig.macs, 0)
+                == Entered::OverStale
+        })
         .count();
     assert_eq!(n_stale, 16);
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "many minutes in an interpreter, which sees the same memory in others")]
+#[cfg_attr(
+    miri,
+    ignore = "many minutes in an interpreter, which sees the same memory in others"
+)]
 fn scan_evicts_nothing_of_its_neighbours() {
     let rig = Rig::new(1 << 12);
     let neighbour = |n| key(n, 2);
     let n_neighbours = 1 << 10;
-    (0..n_neighbours).for_each(|n| assert_eq!(rig.insert(neighbour(n), to(1, 1), 0), Entered::Free));
+    (0..n_neighbours)
+        .for_each(|n| assert_eq!(rig.insert(neighbour(n), to(1, 1), 0), Entered::Free));
     let mut counts = HashMap::new();
     for n in 0..1_000_000 {
-        *counts.entry(format!("{:?}", rig.insert(key(n, 1), to(1, 1), 1))).or_insert(0) += 1;
+        *counts
+            .entry(format!("{:?}", rig.insert(key(n, 1), to(1, 1), 1)))
+            .or_insert(0) += 1;
     }
-    assert_eq!((0..n_neighbours).filter(|&n| rig.find(neighbour(n)).is_none()).count(), 0, "{counts:?}");
+    assert_eq!(
+        (0..n_neighbours)
+            .filter(|&n| rig.find(neighbour(n)).is_none())
+            .count(),
+        0,
+        "{counts:?}"
+    );
     assert!(rig.table.n_used_by(1) >= 2000, "{counts:?}");
-    assert!(rig.table.n_used() < (1 << 12) * 3 / 4 + 8, "the last quarter is for those who come late: {counts:?}");
+    assert!(
+        rig.table.n_used() < (1 << 12) * 3 / 4 + 8,
+        "the last quarter is for those who come late: {counts:?}"
+    );
     // One who comes late finds room at once.
-    let late = (0..500).filter(|&n| rig.insert(key(n, 3), to(1, 1), 1) == Entered::Free).count();
+    let late = (0..500)
+        .filter(|&n| rig.insert(key(n, 3), to(1, 1), 1) == Entered::Free)
+        .count();
     assert_eq!(late, 500);
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "many minutes in an interpreter, which sees the same memory in others")]
+#[cfg_attr(
+    miri,
+    ignore = "many minutes in an interpreter, which sees the same memory in others"
+)]
 fn port_beyond_its_share_gives_way_to_those_who_have_less() {
     let rig = Rig::new(1024);
     (0..1024).for_each(|n| assert_eq!(rig.insert(key(n, 1), to(1, 1), 0), Entered::Free));
-    let n = (0..400).filter(|&n| rig.insert(key(n, 2), to(1, 1), 1) == Entered::OverGreedy).count();
-    assert!(n > 100, "{n}: the more it has, the more often one of its own gives way");
+    let n = (0..400)
+        .filter(|&n| rig.insert(key(n, 2), to(1, 1), 1) == Entered::OverGreedy)
+        .count();
+    assert!(
+        n > 100,
+        "{n}: the more it has, the more often one of its own gives way"
+    );
     let n_before = rig.table.n_used_by(2);
     (0..20_000).for_each(|n| {
         rig.insert(key(1000 + n, 2), to(1, 1), 1);
     });
-    assert!(rig.table.n_used_by(2) >= n_before && rig.table.n_used_by(2) <= 513, "{}", rig.table.n_used_by(2));
+    assert!(
+        rig.table.n_used_by(2) >= n_before && rig.table.n_used_by(2) <= 513,
+        "{}",
+        rig.table.n_used_by(2)
+    );
 }
 
 #[test]
@@ -226,33 +310,51 @@ fn silent_flows_are_swept_away_within_a_minute() {
     (0..5 * few).for_each(|n| {
         rig.insert(flow(n), to(1, 1), if n < few { 50 } else { 0 });
     });
-    let n_swept: usize = (61..61 + SWEEP_PART as u32).map(|_| rig.table.sweep(&rig.macs, 61)).sum();
+    let n_swept: usize = (61..61 + SWEEP_PART as u32)
+        .map(|_| rig.table.sweep(&rig.macs, 61))
+        .sum();
     assert_eq!((n_swept, rig.table.n_used()), (4 * few as usize, few));
     (5 * few..12 * few).for_each(|n| {
         rig.insert(flow(n), to(1, 1), 62);
     });
-    assert!(rig.table.n_used() > 7 * few, "entries that were given back are used again");
+    assert!(
+        rig.table.n_used() > 7 * few,
+        "entries that were given back are used again"
+    );
     rig.assert_counts((0..12 * few).map(flow));
 }
 
-/// Threads that enter, look for, change and sweep flows of the same keys; whatever is found must be what that key may have.
-/// `WEIR_LONG`: for how many seconds.
+/// Threads that enter, look for, change and sweep flows of the same keys; whatever is found must be
+/// what that key may have. `WEIR_LONG`: for how many seconds.
 #[test]
 fn whatever_two_cores_find_was_entered_for_that_key() {
-    let seconds: u64 = std::env::var("WEIR_LONG").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    let seconds: u64 = std::env::var("WEIR_LONG")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(0);
     let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
     let rig = Rig::new(96);
     let n_keys = 300u32;
-    // Action, stamp and both references of a decision say the same number, which is the key's modulo the number of keys.
+    // Action, stamp and both references of a decision say the same number, which is the key's
+    // modulo the number of keys.
     let decision = |n: u32, round: u32| {
         let number = round.wrapping_mul(n_keys).wrapping_add(n);
         let same = EntryRef::from_bits(u64::from(u32::MAX) << 32);
-        Decision { action: Action::Unicast(number as u16), stamp: number | 1 << 31, src: same, dst: same }
+        Decision {
+            action: Action::Unicast(number as u16),
+            stamp: number | 1 << 31,
+            src: same,
+            dst: same,
+        }
     };
     let check = |n: u32, hit: &Hit| {
         let number = hit.decision.stamp & !(1 << 31);
         assert_eq!(number % n_keys, n, "found for another key: {hit:?}");
-        assert_eq!(hit.decision.action, Action::Unicast(number as u16), "torn: {hit:?}");
+        assert_eq!(
+            hit.decision.action,
+            Action::Unicast(number as u16),
+            "torn: {hit:?}"
+        );
     };
     let (stop, n_found) = (AtomicBool::new(false), AtomicU64::new(0));
     let core = |seed: u64, rounds: u32| {
@@ -260,7 +362,9 @@ fn whatever_two_cores_find_was_entered_for_that_key() {
         let mut round = 0;
         while !stop.load(Ordering::Relaxed) && (round < rounds || std::time::Instant::now() < end) {
             for _ in 0..64 {
-                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                dice = dice
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let n = (dice >> 33) as u32 % n_keys;
                 round += 1;
                 let (key, now) = (flow(n), round % 100_000 / 16);
@@ -303,5 +407,9 @@ fn whatever_two_cores_find_was_entered_for_that_key() {
     assert_eq!(rig.table.n_used() as usize, n_there);
     assert!(n_there <= 96);
     let n_free = std::iter::from_fn(|| rig.table.slab.take()).count();
-    assert_eq!(n_there + n_free, 96, "an entry was lost, or is in two places");
+    assert_eq!(
+        n_there + n_free,
+        96,
+        "an entry was lost, or is in two places"
+    );
 }

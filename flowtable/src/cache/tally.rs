@@ -33,8 +33,8 @@ pub struct FlowReport {
     pub front_hits: u64,
     /// Hits in the shared table, in frames.
     pub hits: u64,
-    /// Misses, in frames: the flow was not in the table, or stale. `updates`, `inserts`, evictions and `uncached` say what became of the
-    /// decision.
+    /// Misses, in frames: the flow was not in the table, or stale. `updates`, `inserts`, evictions
+    /// and `uncached` say what became of the decision.
     pub misses: u64,
     /// Flows entered into free entries.
     pub inserts: u64,
@@ -65,7 +65,11 @@ impl Tally {
 
     /// A flow's decision was replaced, or another core did it.
     pub(crate) fn updated(&self, is_done: bool) {
-        if is_done { self.updates.add(1) } else { self.uncached.add(1) }
+        if is_done {
+            self.updates.add(1)
+        } else {
+            self.uncached.add(1)
+        }
     }
 
     /// A decision that is not worth remembering.
@@ -76,7 +80,11 @@ impl Tally {
 
 impl FlowReport {
     /// Of a table that ports below `n_ports` use, by all cores' counts.
-    pub fn new<'a>(table: &FlowTable, n_ports: usize, tallies: impl IntoIterator<Item = &'a Tally>) -> Self {
+    pub fn new<'a>(
+        table: &FlowTable,
+        n_ports: usize,
+        tallies: impl IntoIterator<Item = &'a Tally>,
+    ) -> Self {
         let used_by = |port: usize| {
             let port = PortId::try_from(port).ok()?;
             Some((port, table.n_used_by(port))).filter(|&(_, n)| n > 0)

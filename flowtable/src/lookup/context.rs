@@ -1,5 +1,5 @@
-//! Look-up context of one burst: its frames, all of one port and one network, and what their decisions depend on. Builds the frames'
-//! keys, and says which frames need no decision.
+//! Look-up context of one burst: its frames, all of one port and one network, and what their
+//! decisions depend on. Builds the frames' keys, and says which frames need no decision.
 
 use crate::action::{Action, DropReason};
 use crate::cache::key::{Key, Mask};
@@ -30,14 +30,17 @@ pub(crate) struct BurstContext<'a> {
 }
 
 impl BurstContext<'_> {
-    /// The words that every frame's key holds, a trunk's the VLAN too; and how many of its tags go before it is sent on, one at
-    /// most: a trunk's outer one is its network's, elsewhere one that says a priority alone counts as none. No part of either
-    /// is in what rules see.
+    /// The words that every frame's key holds, a trunk's the VLAN too; and how many of its tags go
+    /// before it is sent on, one at most: a trunk's outer one is its network's, elsewhere one that
+    /// says a priority alone counts as none. No part of either is in what rules see.
     #[inline(always)]
     pub(crate) fn words(&self, header: &Header, len: u32) -> ([u64; 2], usize) {
         let port = self.from.port;
         if self.from.trunk.is_some() {
-            (Key::words_of_trunk(header, port), usize::from(header.is_tagged()))
+            (
+                Key::words_of_trunk(header, port),
+                usize::from(header.is_tagged()),
+            )
         } else if header.is_tagged() {
             self.words_of_tagged(header, len)
         } else {
@@ -56,8 +59,9 @@ impl BurstContext<'_> {
         }
     }
 
-    /// Writes a frame's key and hash into `place`. Returns the hash too, since it is needed at once and a key that was just written in
-    /// parts is slow to read back; and the number of tags to remove, as [`BurstContext::words`] does.
+    /// Writes a frame's key and hash into `place`. Returns the hash too, since it is needed at once
+    /// and a key that was just written in parts is slow to read back; and the number of tags to
+    /// remove, as [`BurstContext::words`] does.
     #[inline(always)]
     pub(crate) fn find_key(
         &self,
@@ -72,7 +76,9 @@ impl BurstContext<'_> {
         } else {
             Key::ruled(words, header, len as usize, n_popped, &self.mask)
         };
-        let Some(key) = key else { return self.find_key_of_any(flows, header, len, place) };
+        let Some(key) = key else {
+            return self.find_key_of_any(flows, header, len, place);
+        };
         let hash = flows.hash(&key);
         *place = (key, hash);
         (hash, n_popped)
@@ -80,7 +86,13 @@ impl BurstContext<'_> {
 
     #[cold]
     #[inline(never)]
-    fn find_key_of_any(&self, flows: &FlowTable, header: &Header, len: u32, place: &mut (Key, u64)) -> (u64, usize) {
+    fn find_key_of_any(
+        &self,
+        flows: &FlowTable,
+        header: &Header,
+        len: u32,
+        place: &mut (Key, u64),
+    ) -> (u64, usize) {
         let (words, n_popped) = self.words(header, len);
         let key = Key::ruled_of_any(words, header, len as usize, n_popped, &self.mask);
         *place = (key, flows.hash(&key));
@@ -93,16 +105,20 @@ impl BurstContext<'_> {
         Tuple::parse_behind(header, len as usize, self.words(header, len).1)
     }
 
-    /// Whether all frames are to be decided, and none of them is too long. One look at all lengths saves two at each: zero,
-    /// for frames refused before, counts as the longest there is. Of a trunk's frames each is looked at.
+    /// Whether all frames are to be decided, and none of them is too long. One look at all lengths
+    /// saves two at each: zero, for frames refused before, counts as the longest there is. Of a
+    /// trunk's frames each is looked at.
     #[inline(always)]
     pub(crate) fn all_fit(&self) -> bool {
-        let longest = self.lens.iter().fold(0, |most, len| most.max(len.wrapping_sub(1)));
+        let longest = self
+            .lens
+            .iter()
+            .fold(0, |most, len| most.max(len.wrapping_sub(1)));
         longest < self.frame_max && self.from.trunk.is_none()
     }
 
-    /// Whether a frame is to be decided: it was not refused before, and is no longer than its network allows. The MTU says
-    /// nothing of tags, so up to two of them count for no length.
+    /// Whether a frame is to be decided: it was not refused before, and is no longer than its
+    /// network allows. The MTU says nothing of tags, so up to two of them count for no length.
     #[cold]
     pub(crate) fn fits(&self, k: usize, action: &mut Action) -> bool {
         let (header, len) = (&self.headers[k], self.lens[k]);
@@ -120,8 +136,17 @@ impl BurstContext<'_> {
 
 /// Frames of a VLAN that is no network's.
 pub(crate) fn refuse_vlan(headers: &[Header], lens: &[u32], actions: &mut [Action]) {
-    for ((header, &len), action) in headers.iter().zip(lens).zip(actions).filter(|((_, len), _)| **len > 0) {
-        *action = Action::Drop(if is_cut_tag(header, len) { DropReason::Runt } else { DropReason::UnknownVlan });
+    for ((header, &len), action) in headers
+        .iter()
+        .zip(lens)
+        .zip(actions)
+        .filter(|((_, len), _)| **len > 0)
+    {
+        *action = Action::Drop(if is_cut_tag(header, len) {
+            DropReason::Runt
+        } else {
+            DropReason::UnknownVlan
+        });
     }
 }
 

@@ -1,5 +1,5 @@
-//! Decides a burst: key and hash of every frame, then the core's own cache, then the shared flow table, then the slow path for flows
-//! that neither has.
+//! Decides a burst: key and hash of every frame, then the core's own cache, then the shared flow
+//! table, then the slow path for flows that neither has.
 
 use crate::action::Action;
 use crate::cache::key::{Key, Mask};
@@ -20,7 +20,8 @@ pub const BURST_MAX: usize = 32;
 /// Flows in a core's own cache: a quarter of a usual second-level CPU cache.
 const CORE_CACHE_FLOWS: usize = 1 << 12;
 
-/// What one core decides with: the tables of flows and addresses and the networks, shared by all cores, and its own flow cache.
+/// What one core decides with: the tables of flows and addresses and the networks, shared by all
+/// cores, and its own flow cache.
 #[derive(Debug)]
 pub struct Lookup {
     core_cache: CoreCache,
@@ -36,17 +37,27 @@ impl Lookup {
     /// With a cache of a few flows until [`Lookup::make_room`].
     pub fn new(flows: Arc<FlowTable>, macs: Arc<MacTable>, networks: Arc<Networks>) -> Self {
         let keys = Box::new([Default::default(); BURST_MAX]);
-        Self { core_cache: CoreCache::new(0, 0), flows, macs, networks, tally: Arc::default(), keys, tick: 0 }
+        Self {
+            core_cache: CoreCache::new(0, 0),
+            flows,
+            macs,
+            networks,
+            tally: Arc::default(),
+            keys,
+            tick: 0,
+        }
     }
 
-    /// Sets the time by which claims to an address are judged; once a turn. `now`: nanoseconds of the switch's clock.
+    /// Sets the time by which claims to an address are judged; once a turn. `now`: nanoseconds of
+    /// the switch's clock.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "it wraps, and may")]
     pub fn set_time(&mut self, now: u64) {
         self.tick = (now >> TICK_SHIFT) as u32;
     }
 
-    /// Allocates the core's own cache. Called on the core's thread, so that the memory is near its CPU.
+    /// Allocates the core's own cache. Called on the core's thread, so that the memory is near its
+    /// CPU.
     pub fn make_room(&mut self) {
         self.core_cache = CoreCache::new(CORE_CACHE_FLOWS, self.flows.n_ports());
     }
@@ -74,12 +85,13 @@ impl Lookup {
 
     /// Decides a burst of one ingress port.
     ///
-    /// Reads `headers[k]` and `lens[k]` (bytes of the frame without FCS), writes `actions[k]`; a frame of length zero was refused
-    /// before and keeps its action. `now`: seconds of the switch's clock.
-    /// Returns whether the caller must remove a tag of some frames before they are sent: a trunk's outer one; elsewhere one that
-    /// [`Header::is_priority_tagged`], since the decision was made without it.
-    /// Shapes: all three of the same length, [`BURST_MAX`] at most. Two passes: hash and prefetch all, then compare; flows that are
-    /// not in the core's cache go through the shared table in the same way.
+    /// Reads `headers[k]` and `lens[k]` (bytes of the frame without FCS), writes `actions[k]`; a
+    /// frame of length zero was refused before and keeps its action. `now`: seconds of the switch's
+    /// clock. Returns whether the caller must remove a tag of some frames before they are sent: a
+    /// trunk's outer one; elsewhere one that [`Header::is_priority_tagged`], since the decision was
+    /// made without it. Shapes: all three of the same length, [`BURST_MAX`] at most. Two passes:
+    /// hash and prefetch all, then compare; flows that are not in the core's cache go through the
+    /// shared table in the same way.
     #[inline]
     pub fn decide(
         &mut self,
@@ -89,7 +101,11 @@ impl Lookup {
         actions: &mut [Action],
         now: u32,
     ) -> bool {
-        let n = headers.len().min(lens.len()).min(actions.len()).min(BURST_MAX);
+        let n = headers
+            .len()
+            .min(lens.len())
+            .min(actions.len())
+            .min(BURST_MAX);
         let (headers, lens, actions) = (&headers[..n], &lens[..n], &mut actions[..n]);
         if let Some(trunk) = from.trunk {
             self.decide_trunk(from, trunk, headers, lens, actions, now);
@@ -98,7 +114,8 @@ impl Lookup {
         self.decide_network(from, headers, lens, actions, now)
     }
 
-    /// For a trunk, where a frame's outer tag names its network: consecutive frames of one network are decided as a burst.
+    /// For a trunk, where a frame's outer tag names its network: consecutive frames of one network
+    /// are decided as a burst.
     #[inline(never)]
     fn decide_trunk(
         &mut self,
@@ -157,20 +174,28 @@ impl Lookup {
         }
     }
 
-    /// Without rules two words are the key. The others can't differ: a cached flow with a longer key has another stamp, since rules have
-    /// changed.
+    /// Without rules two words are the key. The others can't differ: a cached flow with a longer
+    /// key has another stamp, since rules have changed.
     #[inline(always)]
     fn decide_by_addresses(&mut self, context: &BurstContext<'_>, actions: &mut [Action]) -> bool {
         let mut keys = [[0; 2]; BURST_MAX];
         let mut places = [0; BURST_MAX];
         let mut n_popped = 0;
-        for (((header, &len), key), place) in context.headers.iter().zip(context.lens).zip(&mut keys).zip(&mut places) {
+        for (((header, &len), key), place) in context
+            .headers
+            .iter()
+            .zip(context.lens)
+            .zip(&mut keys)
+            .zip(&mut places)
+        {
             let (words, n) = context.words(header, len);
             *key = words;
             n_popped |= n;
             *place = self.core_cache.prefetch(self.flows.hash_of(*key));
         }
-        let missed = self.look_in_core_cache(context, actions, &places, |_, flow, k| flow.key[..2] == keys[k]);
+        let missed = self.look_in_core_cache(context, actions, &places, |_, flow, k| {
+            flow.key[..2] == keys[k]
+        });
         if missed != 0 {
             for k in bits(missed) {
                 let key = Key::from_words(keys[k]);
@@ -187,13 +212,20 @@ impl Lookup {
     fn decide_by_rules(&mut self, context: &BurstContext<'_>, actions: &mut [Action]) -> bool {
         let mut places = [0; BURST_MAX];
         let mut n_popped = 0;
-        let frames = context.headers.iter().zip(context.lens).zip(self.keys.iter_mut()).zip(&mut places);
+        let frames = context
+            .headers
+            .iter()
+            .zip(context.lens)
+            .zip(self.keys.iter_mut())
+            .zip(&mut places);
         for (((header, &len), key), place) in frames {
             let (hash, n) = context.find_key(&self.flows, header, len, key);
             n_popped |= n;
             *place = self.core_cache.prefetch(hash);
         }
-        let missed = self.look_in_core_cache(context, actions, &places, |keys, flow, k| flow.key == keys[k].0.short());
+        let missed = self.look_in_core_cache(context, actions, &places, |keys, flow, k| {
+            flow.key == keys[k].0.short()
+        });
         if missed != 0 {
             bits(missed).for_each(|k| self.flows.prefetch(self.keys[k].1));
             self.decide_missed::<true>(context, actions, missed, &places);
@@ -231,11 +263,17 @@ impl Lookup {
         missed
     }
 
-    /// For a port with so many flows that few are in the core's cache: goes to the shared table at once.
+    /// For a port with so many flows that few are in the core's cache: goes to the shared table at
+    /// once.
     #[inline(never)]
     fn decide_by_table(&mut self, context: &BurstContext<'_>, actions: &mut [Action]) -> bool {
         let (all_fit, mut n_popped) = (context.all_fit(), 0);
-        for ((header, &len), key) in context.headers.iter().zip(context.lens).zip(self.keys.iter_mut()) {
+        for ((header, &len), key) in context
+            .headers
+            .iter()
+            .zip(context.lens)
+            .zip(self.keys.iter_mut())
+        {
             let (hash, n) = context.find_key(&self.flows, header, len, key);
             n_popped |= n;
             self.flows.prefetch(hash);
@@ -248,8 +286,9 @@ impl Lookup {
         n_popped != 0
     }
 
-    /// Decides the frames whose bit is set in `missed` by the shared table, whose buckets were prefetched: buckets, then the MAC entries
-    /// that flows depend on, then flows, each for all frames before the next. `KEEP`: they are entered into the core's cache, at `places`.
+    /// Decides the frames whose bit is set in `missed` by the shared table, whose buckets were
+    /// prefetched: buckets, then the MAC entries that flows depend on, then flows, each for all
+    /// frames before the next. `KEEP`: they are entered into the core's cache, at `places`.
     #[inline(never)]
     fn decide_missed<const KEEP: bool>(
         &mut self,
@@ -265,10 +304,17 @@ impl Lookup {
             entries[k] = self.flows.candidate(*hash, key).unwrap_or(NONE);
         }
         let known = self.macs.known();
-        entries.iter().filter(|&&entry| entry != NONE).for_each(|&entry| self.flows.prefetch_rests(entry, known));
+        entries
+            .iter()
+            .filter(|&&entry| entry != NONE)
+            .for_each(|&entry| self.flows.prefetch_rests(entry, known));
         let mut n_hits = 0;
         for k in bits(missed) {
-            let hit = if entries[k] == NONE { None } else { self.flows.get(entries[k], &self.keys[k].0) };
+            let hit = if entries[k] == NONE {
+                None
+            } else {
+                self.flows.get(entries[k], &self.keys[k].0)
+            };
             actions[k] = match hit {
                 Some(hit) if is_fresh(&hit, context, self.macs.known()) => {
                     n_hits += 1;
@@ -283,22 +329,34 @@ impl Lookup {
 
     /// Marks a flow of the table as in use, and enters it into the core's cache if `KEEP`.
     #[inline(always)]
-    fn found<const KEEP: bool>(&mut self, context: &BurstContext<'_>, k: usize, place: u32, hit: &Hit) {
+    fn found<const KEEP: bool>(
+        &mut self,
+        context: &BurstContext<'_>,
+        k: usize,
+        place: u32,
+        hit: &Hit,
+    ) {
         let now = context.now;
         if hit.seen != now {
             self.flows.touch(hit, now);
             self.macs.touch(hit.decision.src, now);
         }
         if KEEP {
-            self.core_cache.offer(place, &self.keys[k].0, &hit.decision, context.epoch, now);
+            self.core_cache
+                .offer(place, &self.keys[k].0, &hit.decision, context.epoch, now);
         }
     }
 
-    /// The flow was not in the table, or stale, when the burst's flows were looked up. An earlier frame of the burst may have entered it
-    /// since; if not, the slow path decides.
+    /// The flow was not in the table, or stale, when the burst's flows were looked up. An earlier
+    /// frame of the burst may have entered it since; if not, the slow path decides.
     #[cold]
     #[inline(never)]
-    fn decide_slowly<const KEEP: bool>(&mut self, context: &BurstContext<'_>, k: usize, place: u32) -> Action {
+    fn decide_slowly<const KEEP: bool>(
+        &mut self,
+        context: &BurstContext<'_>,
+        k: usize,
+        place: u32,
+    ) -> Action {
         let (key, hash) = self.keys[k];
         let hit = self.flows.find(hash, &key);
         if let Some(hit) = hit.filter(|hit| is_fresh(hit, context, self.macs.known())) {
@@ -307,19 +365,30 @@ impl Lookup {
             return hit.decision.action;
         }
         self.tally.misses.add(1);
-        let slow_path = SlowPath { macs: &self.macs, networks: &self.networks };
+        let slow_path = SlowPath {
+            macs: &self.macs,
+            networks: &self.networks,
+        };
         let SlowDecision { action, rests_on } = slow_path.decide(context, k, key.is_tagged());
         let Some((src, dst)) = rests_on else {
             self.tally.not_remembered();
             return action;
         };
-        let decision = Decision { action, stamp: context.stamp, src, dst };
+        let decision = Decision {
+            action,
+            stamp: context.stamp,
+            src,
+            dst,
+        };
         let now = context.now;
         match hit {
             Some(hit) => self.tally.updated(self.flows.update(&hit, &decision, now)),
             None => {
                 let generation = context.from.generation;
-                self.tally.entered(self.flows.insert(hash, &key, &decision, generation, &self.macs, now));
+                self.tally.entered(
+                    self.flows
+                        .insert(hash, &key, &decision, generation, &self.macs, now),
+                );
             }
         }
         action
@@ -328,7 +397,9 @@ impl Lookup {
 
 #[inline(always)]
 fn is_fresh(hit: &Hit, context: &BurstContext<'_>, known: Known<'_>) -> bool {
-    let Decision { stamp, src, dst, .. } = hit.decision;
+    let Decision {
+        stamp, src, dst, ..
+    } = hit.decision;
     stamp == context.stamp && known.holds(src) && known.holds(dst)
 }
 

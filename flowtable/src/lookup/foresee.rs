@@ -1,7 +1,8 @@
-//! Predicts the decision for frames that wait further back in a ring, without side effects: a hint for whether frames before them
-//! block them.
+//! Predicts the decision for frames that wait further back in a ring, without side effects: a hint
+//! for whether frames before them block them.
 //!
-//! Learns, caches, counts and charges nothing, so a prediction may be wrong by the time the frame is decided.
+//! Learns, caches, counts and charges nothing, so a prediction may be wrong by the time the frame
+//! is decided.
 
 use crate::action::{Action, DropReason};
 use crate::cache::key::Mask;
@@ -12,15 +13,33 @@ use crate::network::{Ingress, SourcePolicy};
 use crate::wire::header::Header;
 
 impl Lookup {
-    /// Predicts for each frame of one port what [`Lookup::decide`] would decide now. A frame of length zero is dropped.
+    /// Predicts for each frame of one port what [`Lookup::decide`] would decide now. A frame of
+    /// length zero is dropped.
     ///
-    /// For ports of one network: a trunk's frames never wait. Shapes as for [`Lookup::decide`], of any length.
-    pub fn foresee(&self, from: &Ingress, headers: &[Header], lens: &[u32], actions: &mut [Action]) {
+    /// For ports of one network: a trunk's frames never wait. Shapes as for [`Lookup::decide`], of
+    /// any length.
+    pub fn foresee(
+        &self,
+        from: &Ingress,
+        headers: &[Header],
+        lens: &[u32],
+        actions: &mut [Action],
+    ) {
         let network = self.networks().network(from.network);
         let mask = Mask::new(self.networks().key_fields(from.port, from.network));
         let (frame_max, passes_tags) = (network.frame_max, network.passes_tags);
-        let context =
-            BurstContext { from, headers, lens, mask, frame_max, passes_tags, stamp: 0, epoch: 0, now: 0, tick: 0 };
+        let context = BurstContext {
+            from,
+            headers,
+            lens,
+            mask,
+            frame_max,
+            passes_tags,
+            stamp: 0,
+            epoch: 0,
+            now: 0,
+            tick: 0,
+        };
         for k in 0..headers.len().min(lens.len()).min(actions.len()) {
             // Most frames go where the one before them goes.
             actions[k] = match k.checked_sub(1) {
@@ -33,7 +52,10 @@ impl Lookup {
     fn foresee_one(&self, context: &BurstContext<'_>, k: usize) -> Action {
         let mut action = Action::Drop(DropReason::BadChain);
         if context.fits(k, &mut action) {
-            let slow_path = SlowPath { macs: self.macs(), networks: self.networks() };
+            let slow_path = SlowPath {
+                macs: self.macs(),
+                networks: self.networks(),
+            };
             action = slow_path.foresee(context, k);
         }
         action
@@ -41,9 +63,13 @@ impl Lookup {
 }
 
 impl BurstContext<'_> {
-    /// Whether two frames get the same decision for sure. Not with rules, which may look at more than is compared.
+    /// Whether two frames get the same decision for sure. Not with rules, which may look at more
+    /// than is compared.
     fn is_alike(&self, one: usize, other: usize) -> bool {
-        let (one, other) = ((&self.headers[one], self.lens[one]), (&self.headers[other], self.lens[other]));
+        let (one, other) = (
+            (&self.headers[one], self.lens[one]),
+            (&self.headers[other], self.lens[other]),
+        );
         self.mask.is_none() && one.1 == other.1 && one.0.0[..14] == other.0.0[..14]
     }
 }
@@ -60,7 +86,11 @@ impl SlowPath<'_> {
             return Action::Drop(DropReason::Spoofed);
         }
         let (action, _) = self.destination(from, header.dst());
-        if context.mask.is_none() { action } else { self.networks.judge(from.port, action, &context.tuple(k)) }
+        if context.mask.is_none() {
+            action
+        } else {
+            self.networks.judge(from.port, action, &context.tuple(k))
+        }
     }
 
     /// Whether the address is the port's, or could be learned as far as can be said without trying.
@@ -107,14 +137,27 @@ mod tests {
     }
 
     fn lookup() -> Lookup {
-        let network = Network { members: vec![0, 1], frame_max: 1514, ..Network::default() };
-        let networks = Arc::new(Networks { networks: vec![network], ..Networks::default() });
+        let network = Network {
+            members: vec![0, 1],
+            frame_max: 1514,
+            ..Network::default()
+        };
+        let networks = Arc::new(Networks {
+            networks: vec![network],
+            ..Networks::default()
+        });
         let (flows, macs) = (FlowTable::new(64, 2, [1, 2]), MacTable::new(64, 2, [1, 2]));
         Lookup::new(Arc::new(flows), Arc::new(macs), networks)
     }
 
     fn from(port: u16, source: SourcePolicy) -> Ingress {
-        Ingress { port, network: 0, trunk: None, source, generation: 1 }
+        Ingress {
+            port,
+            network: 0,
+            trunk: None,
+            source,
+            generation: 1,
+        }
     }
 
     #[test]
@@ -122,7 +165,13 @@ mod tests {
         let mut lookup = lookup();
         lookup.make_room();
         // Port 1 is known before anything is asked of port 0.
-        lookup.decide(&from(1, SourcePolicy::Sticky), &[header(ALL, THERE)], &[60], &mut [Action::Flood(0)], 1);
+        lookup.decide(
+            &from(1, SourcePolicy::Sticky),
+            &[header(ALL, THERE)],
+            &[60],
+            &mut [Action::Flood(0)],
+            1,
+        );
         let frames = [
             (header(THERE, HERE), 60),
             (header(THERE, HERE), 60),
@@ -135,12 +184,20 @@ mod tests {
             (header(HERE, HERE), 60),
         ];
         let (headers, lens): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
-        for source in [SourcePolicy::Sticky, SourcePolicy::Fixed(HERE), SourcePolicy::Learn(3)] {
+        for source in [
+            SourcePolicy::Sticky,
+            SourcePolicy::Fixed(HERE),
+            SourcePolicy::Learn(3),
+        ] {
             let from = from(0, source);
             let report = format!("{:?}", (lookup.tally(), lookup.macs().rows()));
             let mut foreseen = vec![Action::Flood(9); headers.len()];
             lookup.foresee(&from, &headers, &lens, &mut foreseen);
-            assert_eq!(report, format!("{:?}", (lookup.tally(), lookup.macs().rows())), "a trace was left");
+            assert_eq!(
+                report,
+                format!("{:?}", (lookup.tally(), lookup.macs().rows())),
+                "a trace was left"
+            );
             let mut decided = foreseen.clone();
             // The last one rests on what the first teaches.
             let n = headers.len() - 1;
@@ -152,7 +209,12 @@ mod tests {
     #[test]
     fn frame_without_bytes_is_one_that_will_be_dropped() {
         let mut actions = [Action::Flood(0)];
-        lookup().foresee(&from(0, SourcePolicy::Sticky), &[Header::default()], &[0], &mut actions);
+        lookup().foresee(
+            &from(0, SourcePolicy::Sticky),
+            &[Header::default()],
+            &[0],
+            &mut actions,
+        );
         assert!(matches!(actions, [Action::Drop(_)]));
     }
 }

@@ -33,7 +33,8 @@ impl Rig {
         header.0[6..12].copy_from_slice(&src);
         header.0[12..18].copy_from_slice(&[0x81, 0, 0, 100, 8, 0]);
         let mut actions = [Action::Flood(9)];
-        self.lookup.decide(&unbounded(UPLINK), &[header], &[64], &mut actions, now);
+        self.lookup
+            .decide(&unbounded(UPLINK), &[header], &[64], &mut actions, now);
         actions[0]
     }
 
@@ -56,7 +57,11 @@ impl Rig {
     }
 
     fn row(&self, mac: [u8; 6]) -> Row {
-        self.macs.rows().into_iter().find(|row| row.mac == mac).expect("a row")
+        self.macs
+            .rows()
+            .into_iter()
+            .find(|row| row.mac == mac)
+            .expect("a row")
     }
 }
 
@@ -72,10 +77,19 @@ fn no_frame_passes_from_an_address_that_a_port_may_not_have_however_many_there_a
         let from = port(0, source);
         rig.send(&from, ALL, own, 0);
         let passed: Vec<_> = (0..1_000_000)
-            .filter(|&n| !matches!(rig.send(&from, B, numbered(n % 500_000), 0), Action::Drop(_)))
+            .filter(|&n| {
+                !matches!(
+                    rig.send(&from, B, numbered(n % 500_000), 0),
+                    Action::Drop(_)
+                )
+            })
             .collect();
         let allowed = |n: &u32| source != SourcePolicy::Fixed(A) && n % 500_000 < n_owned;
-        assert!(passed.iter().all(allowed), "{source:?}: {} passed", passed.len());
+        assert!(
+            passed.iter().all(allowed),
+            "{source:?}: {} passed",
+            passed.len()
+        );
         assert_eq!(rig.macs.n_addresses(0), n_owned);
         assert_eq!(rig.send(&from, ALL, own, 0), FLOOD_0);
     }
@@ -101,9 +115,14 @@ fn budget_of_moves_never_lets_a_bounded_port_send_from_what_it_could_not_take() 
     for n in 0..4000 {
         rig.send(&unbounded(1), ALL, numbered(n), 0);
     }
-    let passed = (0..4000).filter(|&n| rig.send(&from, ALL, numbered(n), 0) == FLOOD_0).count();
+    let passed = (0..4000)
+        .filter(|&n| rig.send(&from, ALL, numbered(n), 0) == FLOOD_0)
+        .count();
     let owned = rig.macs.rows().iter().filter(|row| row.port == 0).count();
-    assert_eq!(passed, owned, "frames that passed, and addresses that are the port's");
+    assert_eq!(
+        passed, owned,
+        "frames that passed, and addresses that are the port's"
+    );
 }
 
 #[test]
@@ -118,7 +137,8 @@ fn wire_of_more_stations_than_can_be_learned_loses_nothing() {
     for n in 0..300_000u32 {
         header.0[6..12].copy_from_slice(&numbered(n));
         let mut actions = [Action::Flood(9)];
-        rig.lookup.decide(&uplink, &[header], &[64], &mut actions, 0);
+        rig.lookup
+            .decide(&uplink, &[header], &[64], &mut actions, 0);
         assert_eq!(actions[0], Action::Unicast(GUEST), "station {n}");
     }
     assert_eq!(rig.macs.n_addresses(UPLINK), 500);
@@ -131,7 +151,11 @@ fn wire_that_fills_the_table_leaves_guests_their_addresses() {
     for n in 0..100_000 {
         assert_eq!(rig.wire(ALL, numbered(n)), FLOOD_2);
     }
-    assert_eq!(rig.macs.learn(2, C, UPLINK, Kind::Learned, u32::MAX, 0), Learned::NotNow, "not a slot is free");
+    assert_eq!(
+        rig.macs.learn(2, C, UPLINK, Kind::Learned, u32::MAX, 0),
+        Learned::NotNow,
+        "not a slot is free"
+    );
     assert_eq!(rig.send(&sticky(GUEST), ALL, A, 0), FLOOD_2);
     assert_eq!(rig.wire(A, C), Action::Unicast(GUEST));
     assert_eq!(rig.send(&sticky(GUEST), ALL, B, 0), SPOOFED);
@@ -149,7 +173,8 @@ fn stations_of_one_network_leave_those_of_another_their_place() {
             header.0[6..12].copy_from_slice(&src);
             header.0[12..12 + tag.len()].copy_from_slice(tag);
             let mut actions = [Action::Flood(9)];
-            rig.lookup.decide(&uplink, &[header], &[64], &mut actions, now);
+            rig.lookup
+                .decide(&uplink, &[header], &[64], &mut actions, now);
             actions[0]
         };
         // The port has all that it may, or may learn no more in this second.
@@ -160,7 +185,8 @@ fn stations_of_one_network_leave_those_of_another_their_place() {
             assert_eq!(wire(&[0x81, 0, 0, 100, 8, 0], numbered(n)), FLOOD_2);
         }
         rig.send(&sticky(GUEST), ALL, A, now);
-        let unknown = (0..200).filter(|&n| rig.send(&sticky(GUEST), numbered(n), A, now) != Action::Unicast(UPLINK));
+        let unknown = (0..200)
+            .filter(|&n| rig.send(&sticky(GUEST), numbered(n), A, now) != Action::Unicast(UPLINK));
         assert_eq!(unknown.count(), 0);
         // What is forgotten leaves its place to others.
         rig.macs.age(1000, 300);
@@ -185,7 +211,11 @@ fn first_frame_from_an_address_behind_the_uplink_makes_nothing_stick() {
         }
     }
     assert_eq!(rig.port_of(gateway), Some(UPLINK));
-    assert_eq!(rig.send(&sticky(GUEST), gateway, A, 0), Action::Unicast(UPLINK), "and its own address it may have");
+    assert_eq!(
+        rig.send(&sticky(GUEST), gateway, A, 0),
+        Action::Unicast(UPLINK),
+        "and its own address it may have"
+    );
 }
 
 #[test]
@@ -199,7 +229,11 @@ fn guest_that_was_migrated_here_keeps_its_address() {
     assert_eq!(passed, [SPOOFED, SPOOFED, SPOOFED, FLOOD_2, FLOOD_2]);
     assert_eq!(rig.port_of(A), Some(GUEST));
     assert_eq!(rig.macs.moves(GUEST).n_won, 1);
-    assert_eq!(rig.send(&sticky(GUEST), ALL, B, 0), SPOOFED, "it is the guest's own now");
+    assert_eq!(
+        rig.send(&sticky(GUEST), ALL, B, 0),
+        SPOOFED,
+        "it is the guest's own now"
+    );
 }
 
 #[test]
@@ -220,9 +254,17 @@ fn guest_that_has_run_for_a_while_takes_no_address_that_the_wire_uses_now_and_th
     rig.macs.start(&sticky(GUEST), 200);
     rig.wire_at(ALL, C, 200);
     for n in 1..5 {
-        assert_eq!(rig.at(200 * SECOND + n * GAP).send(&sticky(GUEST), ALL, C, 200), SPOOFED);
+        assert_eq!(
+            rig.at(200 * SECOND + n * GAP)
+                .send(&sticky(GUEST), ALL, C, 200),
+            SPOOFED
+        );
     }
-    assert_eq!(rig.send(&sticky(GUEST), C, A, 200), Action::Unicast(UPLINK), "and its own address it may have");
+    assert_eq!(
+        rig.send(&sticky(GUEST), C, A, 200),
+        Action::Unicast(UPLINK),
+        "and its own address it may have"
+    );
 }
 
 #[test]
@@ -231,7 +273,10 @@ fn guest_that_was_moved_here_and_booted_has_its_address_when_it_is_used_nowhere_
     rig.wire(ALL, A);
     rig.macs.start(&sticky(GUEST), 1);
     let passed = |rig: &mut Rig, now: u32| {
-        let sent = (0..4).map(|n| rig.at(now * SECOND + n * GAP).send(&sticky(GUEST), ALL, A, now));
+        let sent = (0..4).map(|n| {
+            rig.at(now * SECOND + n * GAP)
+                .send(&sticky(GUEST), ALL, A, now)
+        });
         sent.filter(|&action| action == FLOOD_2).count()
     };
     assert_eq!([20, 29, 30].map(|now| passed(&mut rig, now)), [0, 0, 2]);
@@ -241,11 +286,20 @@ fn guest_that_was_moved_here_and_booted_has_its_address_when_it_is_used_nowhere_
 #[test]
 fn gateway_that_was_silent_when_a_young_guest_took_its_address_gets_it_back_by_speaking() {
     let mut rig = Rig::new();
-    let neighbour = Ingress { port: 4, network: 2, ..any(4) };
+    let neighbour = Ingress {
+        port: 4,
+        network: 2,
+        ..any(4)
+    };
     rig.send(&neighbour, ALL, B, 0);
     rig.take_from_wire(C);
-    assert_eq!(rig.port_of(C), Some(GUEST), "as a guest that was migrated here");
-    // What the fabric sends back, and what is for everybody, proves nothing while the guest sends; the guest is never silent.
+    assert_eq!(
+        rig.port_of(C),
+        Some(GUEST),
+        "as a guest that was migrated here"
+    );
+    // What the fabric sends back, and what is for everybody, proves nothing while the guest sends;
+    // the guest is never silent.
     let mut back_at = None;
     for tick in 4 * GAP..4 * GAP + 3 * SECOND {
         let now = tick / SECOND;
@@ -259,9 +313,15 @@ fn gateway_that_was_silent_when_a_young_guest_took_its_address_gets_it_back_by_s
             back_at = back_at.or(Some(tick));
         }
     }
-    assert!(back_at.is_some_and(|at| at < 4 * GAP + SECOND + 800), "{back_at:?}");
+    assert!(
+        back_at.is_some_and(|at| at < 4 * GAP + SECOND + 800),
+        "{back_at:?}"
+    );
     assert_eq!(rig.port_of(C), Some(UPLINK));
-    assert_eq!((rig.macs.moves(GUEST).n_won, rig.macs.moves(GUEST).n_lost), (1, 1));
+    assert_eq!(
+        (rig.macs.moves(GUEST).n_won, rig.macs.moves(GUEST).n_lost),
+        (1, 1)
+    );
     // Silences as short as that one give it nothing any more, whatever guest is there by then.
     for is_new in [false, true] {
         if is_new {
@@ -271,10 +331,15 @@ fn gateway_that_was_silent_when_a_young_guest_took_its_address_gets_it_back_by_s
         }
         let now = 10 + 10 * u32::from(is_new);
         rig.wire_at(ALL, C, now);
-        // Of a new guest nothing under half a minute is silence, of the thief itself five seconds are.
+        // Of a new guest nothing under half a minute is silence, of the thief itself five seconds
+        // are.
         let seconds = if is_new { 29 } else { 4 };
         for n in 0..seconds * 5 {
-            assert_eq!(rig.at(now * SECOND + n * GAP).send(&sticky(GUEST), ALL, C, now + n / 5), SPOOFED);
+            assert_eq!(
+                rig.at(now * SECOND + n * GAP)
+                    .send(&sticky(GUEST), ALL, C, now + n / 5),
+                SPOOFED
+            );
         }
     }
 }
@@ -282,7 +347,11 @@ fn gateway_that_was_silent_when_a_young_guest_took_its_address_gets_it_back_by_s
 #[test]
 fn guest_that_names_other_memory_on_trial_keeps_nothing_of_the_gateways() {
     let mut rig = Rig::new();
-    let neighbour = Ingress { port: 4, network: 2, ..any(4) };
+    let neighbour = Ingress {
+        port: 4,
+        network: 2,
+        ..any(4)
+    };
     rig.send(&neighbour, ALL, B, 0);
     rig.take_from_wire(C);
     for round in 0..100 {
@@ -293,12 +362,23 @@ fn guest_that_names_other_memory_on_trial_keeps_nothing_of_the_gateways() {
         assert_eq!(rig.port_of(C), Some(UPLINK), "round {round}");
         rig.macs.start(&sticky(GUEST), tick / SECOND);
         for tick in tick..tick + GAP {
-            assert_eq!(rig.at(tick).send(&sticky(GUEST), B, C, tick / SECOND), SPOOFED, "round {round}");
+            assert_eq!(
+                rig.at(tick).send(&sticky(GUEST), B, C, tick / SECOND),
+                SPOOFED,
+                "round {round}"
+            );
         }
         rig.macs.age(tick / SECOND, 300);
-        assert_eq!(rig.at(tick + GAP).wire_at(B, C, tick / SECOND), Action::Unicast(4));
+        assert_eq!(
+            rig.at(tick + GAP).wire_at(B, C, tick / SECOND),
+            Action::Unicast(4)
+        );
     }
-    assert_eq!(rig.send(&sticky(GUEST), ALL, A, 0), FLOOD_2, "one that has an address of its own has it at once");
+    assert_eq!(
+        rig.send(&sticky(GUEST), ALL, A, 0),
+        FLOOD_2,
+        "one that has an address of its own has it at once"
+    );
 }
 
 #[test]
@@ -310,7 +390,10 @@ fn guest_that_ends_when_it_has_stood_its_trial_leaves_its_address_to_anybody() {
     rig.macs.unpin(GUEST);
     assert_eq!(rig.port_of(A), None);
     rig.macs.start(&sticky(GUEST), 62);
-    assert_eq!(rig.at(62 * SECOND).send(&sticky(GUEST), ALL, A, 62), FLOOD_2);
+    assert_eq!(
+        rig.at(62 * SECOND).send(&sticky(GUEST), ALL, A, 62),
+        FLOOD_2
+    );
 }
 
 #[test]
@@ -324,19 +407,28 @@ fn addresses_of_one_network_that_move_leave_those_of_another_their_turn() {
         rig.at(n * GAP).wire(ALL, A);
     }
     assert_eq!(rig.port_of(A), Some(UPLINK));
-    let taken = (0..1000).filter(|_| rig.macs.reserves().may_move(3, 0)).count();
+    let taken = (0..1000)
+        .filter(|_| rig.macs.reserves().may_move(3, 0))
+        .count();
     assert!((1..100).contains(&taken), "{taken}: that is bounded too");
 }
 
 #[test]
 fn frame_that_came_back_from_the_way_to_a_guest_that_rests_proves_nothing() {
     let mut rig = Rig::new();
-    let paused = Ingress { port: 4, network: 2, ..sticky(4) };
+    let paused = Ingress {
+        port: 4,
+        network: 2,
+        ..sticky(4)
+    };
     rig.send(&paused, ALL, B, 0);
     rig.take_from_wire(A);
     rig.macs.rest(4);
     for tick in SECOND..3 * SECOND {
-        assert_eq!(rig.at(tick).send(&sticky(GUEST), B, A, tick / SECOND), Action::Unicast(UPLINK));
+        assert_eq!(
+            rig.at(tick).send(&sticky(GUEST), B, A, tick / SECOND),
+            Action::Unicast(UPLINK)
+        );
         if tick % 200 == 0 {
             assert_eq!(rig.wire_at(B, A, tick / SECOND), SPOOFED);
         }
@@ -349,16 +441,27 @@ fn port_that_lost_on_trial_needs_a_longer_silence_each_time_whatever_it_took() {
     let mut owners = Owners::new(2);
     let silence = |owners: &Owners, key, now| owners.silence_needed(0, key, now);
     owners.begin(0, 100);
-    assert_eq!([silence(&owners, 7, 101), silence(&owners, 7, 105)], [0, 30]);
+    assert_eq!(
+        [silence(&owners, 7, 101), silence(&owners, 7, 105)],
+        [0, 30]
+    );
     assert!(owners.try_pin(0, 7));
     for (n, own) in [(1, 5), (2, 10), (3, 20), (4, 40), (9, 160)] {
         owners = Owners::new(2);
         owners.try_pin(0, 7);
         (0..n).for_each(|_| owners.doubt(0, 100));
-        assert_eq!((silence(&owners, 7, 101), silence(&owners, 8, 101)), (own, own.max(30)), "after {n}");
+        assert_eq!(
+            (silence(&owners, 7, 101), silence(&owners, 8, 101)),
+            (own, own.max(30)),
+            "after {n}"
+        );
         owners.unpin(0);
         owners.begin(0, 110);
-        assert_eq!(silence(&owners, 7, 111), own.max(30), "no guest there is young");
+        assert_eq!(
+            silence(&owners, 7, 111),
+            own.max(30),
+            "no guest there is young"
+        );
         owners.try_pin(0, 7);
         assert_eq!(silence(&owners, 7, 3701), 0, "and an hour later it is");
     }
@@ -367,7 +470,11 @@ fn port_that_lost_on_trial_needs_a_longer_silence_each_time_whatever_it_took() {
 #[test]
 fn guest_that_was_migrated_and_lost_its_address_to_a_liar_has_it_back_when_that_one_is_silent() {
     let mut rig = Rig::new();
-    let neighbour = Ingress { port: 4, network: 2, ..any(4) };
+    let neighbour = Ingress {
+        port: 4,
+        network: 2,
+        ..any(4)
+    };
     rig.send(&neighbour, ALL, B, 0);
     rig.take_from_wire(A);
     for tick in SECOND..3 * SECOND {
@@ -376,7 +483,10 @@ fn guest_that_was_migrated_and_lost_its_address_to_a_liar_has_it_back_when_that_
             rig.wire_at(B, A, tick / SECOND);
         }
     }
-    assert_eq!((rig.port_of(A), rig.macs.pins()), (Some(UPLINK), vec![(GUEST, 2, A)]));
+    assert_eq!(
+        (rig.port_of(A), rig.macs.pins()),
+        (Some(UPLINK), vec![(GUEST, 2, A)])
+    );
     let back = (3 * SECOND..20 * SECOND)
         .find(|&tick| rig.at(tick).send(&sticky(GUEST), B, A, tick / SECOND) == Action::Unicast(4));
     assert!(back.is_some_and(|tick| tick < 9 * SECOND), "{back:?}");
@@ -385,15 +495,25 @@ fn guest_that_was_migrated_and_lost_its_address_to_a_liar_has_it_back_when_that_
 #[test]
 fn trial_ends_and_the_address_is_the_guests_as_any_other() {
     let mut rig = Rig::new();
-    let neighbour = Ingress { port: 4, network: 2, ..any(4) };
+    let neighbour = Ingress {
+        port: 4,
+        network: 2,
+        ..any(4)
+    };
     rig.send(&neighbour, ALL, B, 0);
     rig.take_from_wire(A);
     for tick in 61 * SECOND..64 * SECOND {
         let now = tick / SECOND;
-        assert_eq!(rig.at(tick).send(&sticky(GUEST), B, A, now), Action::Unicast(4));
+        assert_eq!(
+            rig.at(tick).send(&sticky(GUEST), B, A, now),
+            Action::Unicast(4)
+        );
         assert_eq!(rig.wire_at(B, A, now), SPOOFED);
     }
-    assert_eq!((rig.port_of(A), rig.macs.pins()), (Some(GUEST), vec![(GUEST, 2, A)]));
+    assert_eq!(
+        (rig.port_of(A), rig.macs.pins()),
+        (Some(GUEST), vec![(GUEST, 2, A)])
+    );
 }
 
 #[test]
@@ -425,9 +545,16 @@ fn silent_guest_loses_its_address_to_three_frames_and_wins_it_back() {
     assert!(rig.row(A).is_disputed);
     assert_eq!(rig.at(1000 + GAP).wire(ALL, A), SPOOFED);
     assert_eq!(rig.at(1000 + 2 * GAP).wire(ALL, A), FLOOD_2);
-    assert_eq!((rig.port_of(A), rig.row(A).kind, rig.row(A).is_disputed), (Some(UPLINK), Kind::Learned, false));
+    assert_eq!(
+        (rig.port_of(A), rig.row(A).kind, rig.row(A).is_disputed),
+        (Some(UPLINK), Kind::Learned, false)
+    );
     assert_eq!(rig.macs.moves(GUEST).n_lost, 1);
-    assert_eq!(rig.send(&sticky(GUEST), ALL, B, 0), SPOOFED, "it may have no other one");
+    assert_eq!(
+        rig.send(&sticky(GUEST), ALL, B, 0),
+        SPOOFED,
+        "it may have no other one"
+    );
     assert_eq!(rig.macs.pins(), [(GUEST, 2, A)]);
     // Back, the same way: what the wire still says ends what the guest claims.
     for tick in [2000, 2000 + GAP] {
@@ -435,10 +562,19 @@ fn silent_guest_loses_its_address_to_three_frames_and_wins_it_back() {
     }
     assert_eq!(rig.at(2000 + GAP + 1).wire(ALL, A), FLOOD_2);
     for n in 2..4 {
-        assert_eq!(rig.at(2000 + n * GAP).send(&sticky(GUEST), ALL, A, 0), SPOOFED);
+        assert_eq!(
+            rig.at(2000 + n * GAP).send(&sticky(GUEST), ALL, A, 0),
+            SPOOFED
+        );
     }
-    assert_eq!(rig.at(2000 + 4 * GAP).send(&sticky(GUEST), ALL, A, 0), FLOOD_2);
-    assert_eq!((rig.port_of(A), rig.macs.moves(GUEST).n_won), (Some(GUEST), 1));
+    assert_eq!(
+        rig.at(2000 + 4 * GAP).send(&sticky(GUEST), ALL, A, 0),
+        FLOOD_2
+    );
+    assert_eq!(
+        (rig.port_of(A), rig.macs.moves(GUEST).n_won),
+        (Some(GUEST), 1)
+    );
 }
 
 #[test]
@@ -462,7 +598,9 @@ fn claims_make_few_of_the_holders_frames_slow() {
     rig.lookup.make_room();
     rig.send(&sticky(GUEST), ALL, A, 0);
     rig.wire(ALL, C);
-    let misses = |rig: &Rig| crate::cache::tally::FlowReport::new(&rig.lookup.flows, 0, [&*rig.lookup.tally]).misses;
+    let misses = |rig: &Rig| {
+        crate::cache::tally::FlowReport::new(&rig.lookup.flows, 0, [&*rig.lookup.tally]).misses
+    };
     let before = misses(&rig);
     for n in 0..100_000u32 {
         // 954 ticks: a second.
@@ -488,23 +626,48 @@ fn address_of_the_topology_is_never_lost_while_its_port_takes_frames() {
 fn address_of_a_port_that_rests_may_live_behind_the_uplink_and_comes_back() {
     for own in [SourcePolicy::Fixed(A), SourcePolicy::Sticky] {
         let mut rig = Rig::new();
-        let (guest, neighbour) = (port(GUEST, own), Ingress { port: 4, network: 2, ..any(4) });
+        let (guest, neighbour) = (
+            port(GUEST, own),
+            Ingress {
+                port: 4,
+                network: 2,
+                ..any(4)
+            },
+        );
         rig.send(&guest, ALL, A, 0);
         rig.send(&neighbour, ALL, B, 0);
         assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(GUEST));
         rig.macs.rest(GUEST);
         for _ in 0..2 {
-            assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(UPLINK), "it may be there, and nowhere else");
+            assert_eq!(
+                rig.send(&neighbour, A, B, 0),
+                Action::Unicast(UPLINK),
+                "it may be there, and nowhere else"
+            );
         }
-        assert_eq!(rig.wire(A, C), Action::Unicast(GUEST), "not back to where it comes from");
+        assert_eq!(
+            rig.wire(A, C),
+            Action::Unicast(GUEST),
+            "not back to where it comes from"
+        );
         assert_eq!(rig.wire(B, A), Action::Unicast(4));
-        assert_eq!((rig.port_of(A), rig.row(A).away_from), (Some(UPLINK), Some(GUEST)));
+        assert_eq!(
+            (rig.port_of(A), rig.row(A).away_from),
+            (Some(UPLINK), Some(GUEST))
+        );
         assert_eq!(rig.send(&neighbour, A, B, 0), Action::Unicast(UPLINK));
         assert_eq!(rig.wire(A, C), Action::Drop(DropReason::SamePort));
         assert_eq!(rig.macs.moves(GUEST).n_away, 1);
         // Nobody here may have it.
-        for source in [SourcePolicy::Sticky, SourcePolicy::Learn(9), SourcePolicy::Any(9)] {
-            let thief = Ingress { source, ..neighbour };
+        for source in [
+            SourcePolicy::Sticky,
+            SourcePolicy::Learn(9),
+            SourcePolicy::Any(9),
+        ] {
+            let thief = Ingress {
+                source,
+                ..neighbour
+            };
             for n in 0..10 {
                 let action = rig.at(1000 + n * GAP).send(&thief, ALL, A, 0);
                 assert_eq!(action, SPOOFED, "{source:?}");
@@ -540,7 +703,11 @@ fn address_that_was_lost_is_not_won_by_starting_anew() {
 #[test]
 fn address_of_a_guest_that_ended_is_free_wherever_it_is() {
     let mut rig = Rig::new();
-    let other = Ingress { port: 4, network: 2, ..sticky(4) };
+    let other = Ingress {
+        port: 4,
+        network: 2,
+        ..sticky(4)
+    };
     rig.send(&sticky(GUEST), ALL, A, 0);
     rig.macs.rest(GUEST);
     rig.wire(ALL, A);
@@ -565,12 +732,24 @@ fn address_of_a_guest_that_ended_is_free_wherever_it_is() {
 #[test]
 fn guest_of_any_address_takes_none_from_the_wire_by_one_frame_and_loses_none() {
     let mut rig = Rig::new();
-    let guest = Ingress { port: GUEST, network: 2, ..unbounded(GUEST) };
+    let guest = Ingress {
+        port: GUEST,
+        network: 2,
+        ..unbounded(GUEST)
+    };
     rig.wire(ALL, C);
-    assert_eq!(rig.at(1000).send(&guest, ALL, C, 0), FLOOD_2, "it may send from it");
+    assert_eq!(
+        rig.at(1000).send(&guest, ALL, C, 0),
+        FLOOD_2,
+        "it may send from it"
+    );
     assert_eq!(rig.port_of(C), Some(UPLINK));
     rig.send(&guest, ALL, A, 0);
-    assert_eq!(rig.at(2000).wire(ALL, A), FLOOD_2, "what comes back is what the policy allows");
+    assert_eq!(
+        rig.at(2000).wire(ALL, A),
+        FLOOD_2,
+        "what comes back is what the policy allows"
+    );
     assert_eq!(rig.port_of(A), Some(GUEST));
 }
 
@@ -584,5 +763,9 @@ fn fresh_guest_takes_no_address_that_another_one_was_granted() {
         assert_eq!(rig.send(&owner, ALL, A, 0), FLOOD_0);
     }
     rig.send(&unbounded(2), ALL, B, 0);
-    assert_eq!(rig.send(&sticky(0), ALL, B, 0), FLOOD_0, "one that may have any has a right to none");
+    assert_eq!(
+        rig.send(&sticky(0), ALL, B, 0),
+        FLOOD_0,
+        "one that may have any has a right to none"
+    );
 }

@@ -10,8 +10,8 @@ pub struct Budget(AtomicU64);
 const TRIES: usize = 8;
 
 impl Budget {
-    /// Counts one more, if there were fewer than `max` in this second. `now`: seconds; a core whose clock is read a little
-    /// earlier counts into the second that others have begun.
+    /// Counts one more, if there were fewer than `max` in this second. `now`: seconds; a core whose
+    /// clock is read a little earlier counts into the second that others have begun.
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     pub fn take(&self, now: u32, max: u32) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -21,9 +21,16 @@ impl Budget {
             if !is_new && n >= max {
                 return false;
             }
-            let after = if is_new { u64::from(now) << 32 | 1 } else { word + 1 };
+            let after = if is_new {
+                u64::from(now) << 32 | 1
+            } else {
+                word + 1
+            };
             // Relaxed: a count, which orders nothing.
-            match self.0.compare_exchange(word, after, Ordering::Relaxed, Ordering::Relaxed) {
+            match self
+                .0
+                .compare_exchange(word, after, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return true,
                 Err(other) => word = other,
             }
@@ -42,7 +49,11 @@ mod tests {
         let taken = |now| (0..10).filter(|_| budget.take(now, 3)).count();
         assert_eq!([taken(0), taken(7), taken(7), taken(8)], [3, 3, 0, 3]);
         assert_eq!(taken(7), 0, "a clock that is behind gets nothing more");
-        assert_eq!([taken(1 << 30), taken(2 << 30), taken(3 << 30), taken(1)], [3, 3, 3, 3], "and clocks wrap");
+        assert_eq!(
+            [taken(1 << 30), taken(2 << 30), taken(3 << 30), taken(1)],
+            [3, 3, 3, 3],
+            "and clocks wrap"
+        );
     }
 
     #[test]

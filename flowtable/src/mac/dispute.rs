@@ -1,15 +1,19 @@
 //! Who has an address that a guest and the wire both send from.
 //!
-//! It stays where it is until the other side has *claimed* it three times within a second while the holder sent nothing. Claims count
-//! when they are [`GAP`] apart, and that is what makes them worth something: a guest's broadcasts that the fabric sends back come in
-//! one go with what the guest sent, however many they are, and a thief that sends a million frames a second has to wait until the
-//! owner has been silent for two gaps. (A guest that QEMU migrated here announces itself 0, 50, 200, 450 and 800 ms after it went on.)
+//! It stays where it is until the other side has *claimed* it three times within a second while the
+//! holder sent nothing. Claims count when they are [`GAP`] apart, and that is what makes them worth
+//! something: a guest's broadcasts that the fabric sends back come in one go with what the guest
+//! sent, however many they are, and a thief that sends a million frames a second has to wait until
+//! the owner has been silent for two gaps. (A guest that QEMU migrated here announces itself 0, 50,
+//! 200, 450 and 800 ms after it went on.)
 //!
-//! The holder's frames are decided by what is remembered, which writes nothing. So the first of the claims bumps the entry's
-//! sequence; the holder's next frame is decided anew then, and that ends the claim. Of one address that happens once a gap at most.
+//! The holder's frames are decided by what is remembered, which writes nothing. So the first of the
+//! claims bumps the entry's sequence; the holder's next frame is decided anew then, and that ends
+//! the claim. Of one address that happens once a gap at most.
 //!
-//! *Firm* claims are not ended by what the holder sends. They are frames that it can't be the origin of, and count against a port that
-//! took the address from the wire a short time ago ([`crate::mac::owner`]): whoever had it before may have been silent by chance.
+//! *Firm* claims are not ended by what the holder sends. They are frames that it can't be the
+//! origin of, and count against a port that took the address from the wire a short time ago
+//! ([`crate::mac::owner`]): whoever had it before may have been silent by chance.
 
 /// What the two sides' times are counted in: 2^20 ns, about a millisecond.
 pub const TICK_SHIFT: u32 = 20;
@@ -17,13 +21,15 @@ pub const TICK_SHIFT: u32 = 20;
 pub(crate) const GAP: u32 = 180;
 /// Ticks from the first of three claims to the last, at most.
 const WITHIN: u32 = 954;
-/// Cores' clocks are read at different moments: a claim may seem to be so much older than one before it.
+/// Cores' clocks are read at different moments: a claim may seem to be so much older than one
+/// before it.
 const SLACK: u32 = 64;
 /// Claims that count.
 const ENOUGH: u64 = 3;
 
-/// What is known of an address's dispute. As a word: when a claim last counted, whether the claims are firm, how many there are, ticks
-/// since the first of them, and the port that claims. Zero: there never was one.
+/// What is known of an address's dispute. As a word: when a claim last counted, whether the claims
+/// are firm, how many there are, ticks since the first of them, and the port that claims. Zero:
+/// there never was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dispute(pub(crate) u64);
 
@@ -73,14 +79,22 @@ impl Dispute {
 
     /// The holder sent.
     pub(crate) fn heard(self) -> Self {
-        if self.is_firm() { self } else { Self(self.0 & !N_MASK) }
+        if self.is_firm() {
+            self
+        } else {
+            Self(self.0 & !N_MASK)
+        }
     }
 
     /// Port `by` sends from the address.
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     pub(crate) fn claim(self, by: u16, tick: u32, is_firm: bool) -> Claim {
-        let first = Claim::Counts { after: Self::new(tick, 0, 1, by).firm_if(is_firm), is_first: true };
-        // What the fabric sends back of the holder's must not delay firm ones, so those begin at once.
+        let first = Claim::Counts {
+            after: Self::new(tick, 0, 1, by).firm_if(is_firm),
+            is_first: true,
+        };
+        // What the fabric sends back of the holder's must not delay firm ones, so those begin at
+        // once.
         if self.0 == 0 || is_firm && !self.is_firm() {
             return first;
         }
@@ -98,8 +112,13 @@ impl Dispute {
         }
         match self.by() == by {
             false => Claim::Ignored,
-            true if n + 1 == ENOUGH => Claim::Proven { after: Self::new(tick, 0, 0, by) },
-            true => Claim::Counts { after: Self::new(tick, span, n + 1, by).firm_if(is_firm), is_first: false },
+            true if n + 1 == ENOUGH => Claim::Proven {
+                after: Self::new(tick, 0, 0, by),
+            },
+            true => Claim::Counts {
+                after: Self::new(tick, span, n + 1, by).firm_if(is_firm),
+                is_first: false,
+            },
         }
     }
 }
@@ -111,8 +130,11 @@ mod tests {
     /// Claims of port 1 at these ticks, what is heard of the holder at `heard`; when it was proven.
     fn proven_at(claims: &[u32], heard: &[u32]) -> Option<u32> {
         let mut dispute = Dispute(0);
-        let mut events: Vec<_> =
-            claims.iter().map(|&at| (at, true)).chain(heard.iter().map(|&at| (at, false))).collect();
+        let mut events: Vec<_> = claims
+            .iter()
+            .map(|&at| (at, true))
+            .chain(heard.iter().map(|&at| (at, false)))
+            .collect();
         events.sort_unstable();
         for (at, is_claim) in events {
             if !is_claim {
@@ -132,14 +154,21 @@ mod tests {
     fn three_claims_within_a_second_are_a_proof_and_two_are_not() {
         assert_eq!(proven_at(&[1000, 1200, 1400], &[]), Some(1400));
         assert_eq!(proven_at(&[1000, 1200], &[]), None);
-        assert_eq!(proven_at(&[1000, 1500, 2000], &[]), None, "more than a second");
+        assert_eq!(
+            proven_at(&[1000, 1500, 2000], &[]),
+            None,
+            "more than a second"
+        );
         assert_eq!(proven_at(&[1000, 1500, 2000, 2200, 2400], &[]), Some(2400));
     }
 
     #[test]
     fn announcements_of_a_guest_that_was_migrated_are_a_proof() {
         let ms = |ms: u32| 5000 + ms * 1_000_000 / (1 << TICK_SHIFT);
-        assert_eq!(proven_at(&[0, 50, 200, 450, 800].map(ms), &[]), Some(ms(450)));
+        assert_eq!(
+            proven_at(&[0, 50, 200, 450, 800].map(ms), &[]),
+            Some(ms(450))
+        );
     }
 
     #[test]
@@ -147,7 +176,11 @@ mod tests {
         let claims: Vec<_> = (0..100_000).collect();
         let heard: Vec<_> = (0..100_000).step_by(2 * GAP as usize).collect();
         assert_eq!(proven_at(&claims, &heard), None);
-        assert_eq!(proven_at(&claims, &[]), Some(2 * GAP), "and a silent one is outlived, not outrun");
+        assert_eq!(
+            proven_at(&claims, &[]),
+            Some(2 * GAP),
+            "and a silent one is outlived, not outrun"
+        );
     }
 
     #[test]
@@ -158,21 +191,48 @@ mod tests {
 
     #[test]
     fn claim_is_one_ports_until_it_is_over() {
-        let Claim::Counts { after, is_first: true } = Dispute(0).claim(1, 1000, false) else { panic!() };
+        let Claim::Counts {
+            after,
+            is_first: true,
+        } = Dispute(0).claim(1, 1000, false)
+        else {
+            panic!()
+        };
         assert_eq!(after.claim(2, 1000 + GAP, false), Claim::Ignored);
-        assert!(matches!(after.claim(2, 1000 + WITHIN + 1, false), Claim::Counts { is_first: true, .. }));
-        assert!(matches!(after.heard().claim(2, 1000 + GAP, false), Claim::Counts { is_first: true, .. }));
-        assert_eq!(after.heard().claim(1, 1001, false), Claim::Ignored, "the entry is bumped once a gap at most");
+        assert!(matches!(
+            after.claim(2, 1000 + WITHIN + 1, false),
+            Claim::Counts { is_first: true, .. }
+        ));
+        assert!(matches!(
+            after.heard().claim(2, 1000 + GAP, false),
+            Claim::Counts { is_first: true, .. }
+        ));
+        assert_eq!(
+            after.heard().claim(1, 1001, false),
+            Claim::Ignored,
+            "the entry is bumped once a gap at most"
+        );
     }
 
     #[test]
     fn clocks_wrap_and_differ_a_little() {
         let near = u32::MAX - 10;
         assert_eq!(proven_at(&[near], &[]), None);
-        let Claim::Counts { after, .. } = Dispute(0).claim(1, near, false) else { panic!() };
-        assert_eq!(after.claim(1, near - 3, false), Claim::Ignored, "a core whose clock was read before");
-        let Claim::Counts { after, .. } = after.claim(1, near.wrapping_add(GAP), false) else { panic!() };
-        assert!(matches!(after.claim(1, near.wrapping_add(2 * GAP), false), Claim::Proven { .. }));
+        let Claim::Counts { after, .. } = Dispute(0).claim(1, near, false) else {
+            panic!()
+        };
+        assert_eq!(
+            after.claim(1, near - 3, false),
+            Claim::Ignored,
+            "a core whose clock was read before"
+        );
+        let Claim::Counts { after, .. } = after.claim(1, near.wrapping_add(GAP), false) else {
+            panic!()
+        };
+        assert!(matches!(
+            after.claim(1, near.wrapping_add(2 * GAP), false),
+            Claim::Proven { .. }
+        ));
     }
 
     #[test]
@@ -201,6 +261,9 @@ mod tests {
         }
         assert_eq!(proven, Some(1000 + 3 * GAP));
         // And when they are over, others count again.
-        assert!(matches!(dispute.claim(1, 1000 + 10 * GAP, false), Claim::Counts { is_first: true, .. }));
+        assert!(matches!(
+            dispute.claim(1, 1000 + 10 * GAP, false),
+            Claim::Counts { is_first: true, .. }
+        ));
     }
 }

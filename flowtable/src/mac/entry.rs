@@ -11,7 +11,10 @@ pub struct EntryRef {
 
 impl EntryRef {
     /// Rests on no entry: a group address, for one.
-    pub const NONE: EntryRef = EntryRef { slot: u32::MAX, sequence: 0 };
+    pub const NONE: EntryRef = EntryRef {
+        slot: u32::MAX,
+        sequence: 0,
+    };
 
     /// As one word, for the flow table.
     #[inline(always)]
@@ -22,7 +25,10 @@ impl EntryRef {
     /// Back from a word.
     #[inline(always)]
     pub(crate) fn from_bits(bits: u64) -> Self {
-        Self { slot: sequence_of(bits >> 32), sequence: sequence_of(bits) }
+        Self {
+            slot: sequence_of(bits >> 32),
+            sequence: sequence_of(bits),
+        }
     }
 }
 
@@ -37,14 +43,17 @@ pub struct Found {
     pub movable: bool,
     /// How it came to be known.
     pub kind: Kind,
-    /// Whether it is another port's own, which takes no frames for now: see [`crate::MacTable::rest`].
+    /// Whether it is another port's own, which takes no frames for now: see
+    /// [`crate::MacTable::rest`].
     pub is_away: bool,
 }
 
-/// How an entry came to be, and what may happen to it. The lower ones give way to those above them where there is no room.
+/// How an entry came to be, and what may happen to it. The lower ones give way to those above them
+/// where there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Learned from a port that may send from any address, such as an uplink: ages, and moves to where it was seen last.
+    /// Learned from a port that may send from any address, such as an uplink: ages, and moves to
+    /// where it was seen last.
     Learned,
     /// The same, of a port that may have so many addresses and no more.
     Counted,
@@ -61,7 +70,8 @@ pub enum Learned {
     Yes(EntryRef),
     /// The port has as many addresses as it may.
     PortFull,
-    /// No slot was free, or another core was learning at the same place. Nothing is remembered; the next frame tries again.
+    /// No slot was free, or another core was learning at the same place. Nothing is remembered; the
+    /// next frame tries again.
     NotNow,
 }
 
@@ -143,8 +153,17 @@ pub(super) fn mac_of(key: u64) -> [u8; 6] {
 
 pub(super) fn found_at(slot: usize, word: u64) -> Found {
     let (kind, is_away) = (kind_of(word), word & AWAY != 0);
-    let entry = EntryRef { slot: slot_number(slot), sequence: sequence_of(word) };
-    Found { entry, port: port_of(word), movable: kind < Kind::Sticky, kind, is_away }
+    let entry = EntryRef {
+        slot: slot_number(slot),
+        sequence: sequence_of(word),
+    };
+    Found {
+        entry,
+        port: port_of(word),
+        movable: kind < Kind::Sticky,
+        kind,
+        is_away,
+    }
 }
 
 pub(super) fn slot_number(slot: usize) -> u32 {

@@ -2,7 +2,9 @@
 
 use crate::ids::{NetworkId, PortId};
 use crate::mac::dispute::Dispute;
-use crate::mac::entry::{AWAY, Found, Kind, STICKY, VALID, found_at, key_of, mac_of, network_of, port_of};
+use crate::mac::entry::{
+    AWAY, Found, Kind, STICKY, VALID, found_at, key_of, mac_of, network_of, port_of,
+};
 use crate::mac::owner::{Left, Moves, Owners};
 use crate::mac::table::MacTable;
 use crate::memory::sync::Ordering;
@@ -10,7 +12,8 @@ use crate::network::{Ingress, SourcePolicy};
 
 /// Ports and their own addresses.
 impl MacTable {
-    /// Whether the port may send from the address as far as its own one says: it has none yet, or this.
+    /// Whether the port may send from the address as far as its own one says: it has none yet, or
+    /// this.
     pub(crate) fn may_stick(&self, port: PortId, network: NetworkId, mac: [u8; 6]) -> bool {
         let pin = self.owners.pin(port);
         pin == 0 || pin == key_of(network, mac)
@@ -21,17 +24,32 @@ impl MacTable {
         self.owners.try_pin(port, key_of(network, mac))
     }
 
-    /// Another guest is at the port, which is down: the address that stuck is nobody's any more, or, if the port took it a short time
-    /// ago, the uplink's once more.
+    /// Another guest is at the port, which is down: the address that stuck is nobody's any more,
+    /// or, if the port took it a short time ago, the uplink's once more.
     pub fn unpin(&self, port: PortId) {
         let (Left { key, taken_from }, now) = (self.owners.unpin(port), self.owners.now());
         if taken_from.is_some() {
             self.owners.doubt(port, now);
         }
         let (buckets, _) = self.places(key);
-        let found = if key == 0 { None } else { self.find_slot(key, buckets) };
-        if let Some((slot, word)) = found.filter(|&(slot, word)| word & STICKY != 0 && self.owner(slot, word) == port) {
-            let goes_back = |uplink| self.take_over(found_at(slot, word), uplink, Kind::Learned, false, u32::MAX, now);
+        let found = if key == 0 {
+            None
+        } else {
+            self.find_slot(key, buckets)
+        };
+        if let Some((slot, word)) =
+            found.filter(|&(slot, word)| word & STICKY != 0 && self.owner(slot, word) == port)
+        {
+            let goes_back = |uplink| {
+                self.take_over(
+                    found_at(slot, word),
+                    uplink,
+                    Kind::Learned,
+                    false,
+                    u32::MAX,
+                    now,
+                )
+            };
             if !taken_from.is_some_and(goes_back) {
                 self.remove(slot, word);
             }
@@ -40,14 +58,28 @@ impl MacTable {
 
     /// Ports to which an address stuck: network and address.
     pub fn pins(&self) -> Vec<(PortId, NetworkId, [u8; 6])> {
-        let pins = (0..self.owners.n_ports()).zip(0..).map(|(_, port)| (port, self.owners.pin(port)));
-        pins.filter(|&(_, key)| key != 0).map(|(port, key)| (port, network_of(key), mac_of(key))).collect()
+        let pins = (0..self.owners.n_ports())
+            .zip(0..)
+            .map(|(_, port)| (port, self.owners.pin(port)));
+        pins.filter(|&(_, key)| key != 0)
+            .map(|(port, key)| (port, network_of(key), mac_of(key)))
+            .collect()
     }
 
-    /// Whether the port's guest may have used an address elsewhere that is found behind the uplink: it did so here, was started just
-    /// now, or nobody uses it there.
-    pub(crate) fn may_be_moved(&self, found: Found, to: PortId, network: NetworkId, mac: [u8; 6], now: u32) -> bool {
-        let seen = self.seen.get(found.entry.slot as usize).map_or(0, |seen| seen.load(Ordering::Relaxed));
+    /// Whether the port's guest may have used an address elsewhere that is found behind the uplink:
+    /// it did so here, was started just now, or nobody uses it there.
+    pub(crate) fn may_be_moved(
+        &self,
+        found: Found,
+        to: PortId,
+        network: NetworkId,
+        mac: [u8; 6],
+        now: u32,
+    ) -> bool {
+        let seen = self
+            .seen
+            .get(found.entry.slot as usize)
+            .map_or(0, |seen| seen.load(Ordering::Relaxed));
         now.saturating_sub(seen) >= self.owners.silence_needed(to, key_of(network, mac), now)
     }
 
@@ -65,16 +97,18 @@ impl MacTable {
         &self.owners
     }
 
-    /// None of the port's receive rings is started any more: until [`MacTable::start`] its addresses may live behind the uplink of
-    /// their network. Nothing that was decided of them holds.
+    /// None of the port's receive rings is started any more: until [`MacTable::start`] its
+    /// addresses may live behind the uplink of their network. Nothing that was decided of them
+    /// holds.
     pub fn rest(&self, port: PortId) {
         if self.owners.set_resting(port, true) {
             self.bump_port(port);
         }
     }
 
-    /// A receive ring of the port is started, and what is its own is its own again: its address from the topology wherever it is, the
-    /// one that stuck to it if it went away while the port rested.
+    /// A receive ring of the port is started, and what is its own is its own again: its address
+    /// from the topology wherever it is, the one that stuck to it if it went away while the port
+    /// rested.
     pub fn start(&self, from: &Ingress, now: u32) {
         self.owners.begin(from.port, now);
         if !self.owners.set_resting(from.port, false) {
@@ -90,8 +124,9 @@ impl MacTable {
         self.bump_port(from.port);
     }
 
-    /// Where another core changes the entry, it is looked at again; every change but the last is one of somebody who knew that the
-    /// port rested, and each core can have at most one of those left.
+    /// Where another core changes the entry, it is looked at again; every change but the last is
+    /// one of somebody who knew that the port rested, and each core can have at most one of those
+    /// left.
     fn bring_home(&self, key: u64, kind: Kind, port: PortId, now: u32) {
         let (buckets, _) = self.places(key);
         loop {
@@ -114,7 +149,8 @@ impl MacTable {
         }
     }
 
-    /// Port `to` is the uplink's, behind which an address is used that is its owner's, who rests. False when somebody else changed it meanwhile.
+    /// Port `to` is the uplink's, behind which an address is used that is its owner's, who rests.
+    /// False when somebody else changed it meanwhile.
     pub fn send_away(&self, found: Found, to: PortId, now: u32) -> bool {
         if let Some(dispute) = self.disputes.get(found.entry.slot as usize) {
             // Nobody claims an address that is away, so there is a place for its owner.
@@ -129,7 +165,11 @@ impl MacTable {
 
     /// Whose address it is, wherever it is.
     pub(super) fn owner(&self, slot: usize, word: u64) -> PortId {
-        if word & AWAY == 0 { port_of(word) } else { Dispute(self.disputes[slot].load(Ordering::Relaxed)).by() }
+        if word & AWAY == 0 {
+            port_of(word)
+        } else {
+            Dispute(self.disputes[slot].load(Ordering::Relaxed)).by()
+        }
     }
 
     fn bump_port(&self, port: PortId) {

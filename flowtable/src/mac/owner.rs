@@ -1,28 +1,35 @@
 //! What each port owns: the address that stuck to it, and whether it takes frames at all.
 //!
-//! A port without `mac:` owns the first address that it sends from, its *pin*, whatever becomes of that address's entry in the table:
-//! a guest whose address is behind another port for now may not send from any other one. Cores pin by one compare-and-swap, so that
-//! of two cores with two new addresses of one guest one loses. Control alone unpins, and says who *rests*: a port none of whose
-//! receive rings is started. The address of a port that rests may live behind the network's uplink meanwhile.
+//! A port without `mac:` owns the first address that it sends from, its *pin*, whatever becomes of
+//! that address's entry in the table: a guest whose address is behind another port for now may not
+//! send from any other one. Cores pin by one compare-and-swap, so that of two cores with two new
+//! addresses of one guest one loses. Control alone unpins, and says who *rests*: a port none of
+//! whose receive rings is started. The address of a port that rests may live behind the network's
+//! uplink meanwhile.
 //!
-//! An address that is behind the uplink may be a guest's that QEMU migrated here, or the gateway's. What tells them apart is time: the
-//! one speaks as soon as its receive ring starts, the other one is never silent for long, and goes on to speak when its address was taken.
-//! So a guest may take its first address from the wire only while it is *young*, or where nobody there used it for long; and a
-//! port that took one is on *trial* for a while ([`crate::mac::dispute`]). A port that did not stand it is *in doubt* for an hour, whatever guest
-//! is there: no guest of its is young, and its own gets what it lost after a longer silence each time. Nor did one stand it whose guest
-//! gave way to another, else a front-end would end the trial by naming other memory; what it took goes back to the uplink.
+//! An address that is behind the uplink may be a guest's that QEMU migrated here, or the gateway's.
+//! What tells them apart is time: the one speaks as soon as its receive ring starts, the other one
+//! is never silent for long, and goes on to speak when its address was taken. So a guest may take
+//! its first address from the wire only while it is *young*, or where nobody there used it for
+//! long; and a port that took one is on *trial* for a while ([`crate::mac::dispute`]). A port that
+//! did not stand it is *in doubt* for an hour, whatever guest is there: no guest of its is young,
+//! and its own gets what it lost after a longer silence each time. Nor did one stand it whose guest
+//! gave way to another, else a front-end would end the trial by naming other memory; what it took
+//! goes back to the uplink.
 
 use crate::ids::PortId;
 use crate::memory::cache_line::Apart;
 use crate::memory::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// Seconds from the first start of a guest's receive rings in which it may have been migrated here: QEMU announces it within one.
+/// Seconds from the first start of a guest's receive rings in which it may have been migrated here:
+/// QEMU announces it within one.
 const YOUNG: u32 = 5;
 /// Seconds after which an address is not used behind the uplink any more, as far as can be told.
 const UNUSED: u32 = 30;
 /// Seconds for which a port that took an address from the wire may lose it to who had it.
 const TRIAL: u32 = 60;
-/// Seconds of silence after which an address that was lost so may be taken once more; twice as many each time that comes again.
+/// Seconds of silence after which an address that was lost so may be taken once more; twice as many
+/// each time that comes again.
 const DOUBT: u32 = 5;
 const DOUBTS_MAX: u32 = 5;
 /// Seconds after which that is forgotten.
@@ -76,7 +83,10 @@ pub struct Moves {
 
 impl Owners {
     pub(crate) fn new(n_ports: usize) -> Self {
-        Self { ports: (0..n_ports).map(|_| Apart::default()).collect(), now: AtomicU32::new(0) }
+        Self {
+            ports: (0..n_ports).map(|_| Apart::default()).collect(),
+            now: AtomicU32::new(0),
+        }
     }
 
     fn of(&self, port: PortId) -> Option<&Owner> {
@@ -94,19 +104,28 @@ impl Owners {
 
     /// The key of the address that stuck to the port; 0: none.
     pub(crate) fn pin(&self, port: PortId) -> u64 {
-        self.of(port).map_or(0, |owner| owner.pin.load(Ordering::Relaxed))
+        self.of(port)
+            .map_or(0, |owner| owner.pin.load(Ordering::Relaxed))
     }
 
     /// The address is the port's from now on, if it has no other. Whether it is.
     pub(crate) fn try_pin(&self, port: PortId, key: u64) -> bool {
         // Relaxed: it says all by itself.
-        let before = |owner: &Owner| owner.pin.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed);
-        self.of(port).is_some_and(|owner| before(owner).is_ok_and(|_| true) || owner.pin.load(Ordering::Relaxed) == key)
+        let before = |owner: &Owner| {
+            owner
+                .pin
+                .compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed)
+        };
+        self.of(port).is_some_and(|owner| {
+            before(owner).is_ok_and(|_| true) || owner.pin.load(Ordering::Relaxed) == key
+        })
     }
 
     /// The port may have another one.
     pub(crate) fn unpin(&self, port: PortId) -> Left {
-        let Some(owner) = self.of(port) else { return Left::default() };
+        let Some(owner) = self.of(port) else {
+            return Left::default();
+        };
         // Not a swap, which loom takes apart in more ways than there are.
         let key = owner.pin.load(Ordering::Relaxed);
         let uplink = PortId::try_from(owner.taken_from.load(Ordering::Relaxed)).ok();
@@ -128,10 +147,15 @@ impl Owners {
     fn n_doubts(&self, port: PortId, now: u32) -> u32 {
         let Some(owner) = self.of(port) else { return 0 };
         let is_forgiven = now.saturating_sub(owner.doubted_at.load(Ordering::Relaxed)) > FORGIVEN;
-        if is_forgiven { 0 } else { owner.n_doubts.load(Ordering::Relaxed) }
+        if is_forgiven {
+            0
+        } else {
+            owner.n_doubts.load(Ordering::Relaxed)
+        }
     }
 
-    /// Seconds for which an address has to be unused behind the uplink, before the port may claim it.
+    /// Seconds for which an address has to be unused behind the uplink, before the port may claim
+    /// it.
     pub(crate) fn silence_needed(&self, port: PortId, key: u64, now: u32) -> u32 {
         let is_own = self.pin(port) == key;
         match self.n_doubts(port, now) {
@@ -146,32 +170,39 @@ impl Owners {
     pub(crate) fn begin(&self, port: PortId, now: u32) {
         let Some(owner) = self.of(port) else { return };
         let until = now.saturating_add(YOUNG);
-        let _ = owner.young_until.compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = owner
+            .young_until
+            .compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether the port's guest may still be about to say that it was migrated here.
     fn is_young(&self, port: PortId, now: u32) -> bool {
-        self.of(port).is_some_and(|owner| now < owner.young_until.load(Ordering::Relaxed))
+        self.of(port)
+            .is_some_and(|owner| now < owner.young_until.load(Ordering::Relaxed))
     }
 
     /// Whether the port took an address from the wire a short time ago.
     pub(crate) fn is_on_trial(&self, port: PortId, now: u32) -> bool {
-        self.of(port).is_some_and(|owner| now < owner.trial_until.load(Ordering::Relaxed))
+        self.of(port)
+            .is_some_and(|owner| now < owner.trial_until.load(Ordering::Relaxed))
     }
 
     /// Whether none of the port's receive rings is started.
     pub(crate) fn is_resting(&self, port: PortId) -> bool {
-        self.of(port).is_some_and(|owner| owner.is_resting.load(Ordering::Acquire))
+        self.of(port)
+            .is_some_and(|owner| owner.is_resting.load(Ordering::Acquire))
     }
 
     /// Notes that it rests, or doesn't. Whether that is new.
     pub(crate) fn set_resting(&self, port: PortId, is_resting: bool) -> bool {
         // AcqRel: before the entries that are changed for it.
-        self.of(port).is_some_and(|owner| owner.is_resting.swap(is_resting, Ordering::AcqRel) != is_resting)
+        self.of(port)
+            .is_some_and(|owner| owner.is_resting.swap(is_resting, Ordering::AcqRel) != is_resting)
     }
 
     pub(crate) fn lost(&self, port: PortId) {
-        self.of(port).map(|owner| owner.n_lost.fetch_add(1, Ordering::Relaxed));
+        self.of(port)
+            .map(|owner| owner.n_lost.fetch_add(1, Ordering::Relaxed));
     }
 
     /// The port took an address from this uplink.
@@ -179,11 +210,14 @@ impl Owners {
         let Some(owner) = self.of(port) else { return };
         owner.n_won.fetch_add(1, Ordering::Relaxed);
         owner.taken_from.store(uplink.into(), Ordering::Relaxed);
-        owner.trial_until.store(now.saturating_add(TRIAL), Ordering::Relaxed);
+        owner
+            .trial_until
+            .store(now.saturating_add(TRIAL), Ordering::Relaxed);
     }
 
     pub(crate) fn went_away(&self, port: PortId) {
-        self.of(port).map(|owner| owner.n_away.fetch_add(1, Ordering::Relaxed));
+        self.of(port)
+            .map(|owner| owner.n_away.fetch_add(1, Ordering::Relaxed));
     }
 
     pub(crate) fn moves(&self, port: PortId) -> Moves {

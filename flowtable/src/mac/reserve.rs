@@ -1,8 +1,9 @@
 //! What each network may learn from the wire, whatever its neighbours do.
 //!
-//! The networks of a trunk share what its port may learn: addresses in all, and in a second new ones and such as it takes over from
-//! other ports. Stations of one that use up any of it would leave those of the others unknown, and what is sent to them would be flooded,
-//! or go to where they were. So beyond the port's bounds each network has a few of all to itself.
+//! The networks of a trunk share what its port may learn: addresses in all, and in a second new
+//! ones and such as it takes over from other ports. Stations of one that use up any of it would
+//! leave those of the others unknown, and what is sent to them would be flooded, or go to where
+//! they were. So beyond the port's bounds each network has a few of all to itself.
 
 use crate::ids::NetworkId;
 use crate::mac::budget::Budget;

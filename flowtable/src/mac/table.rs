@@ -1,26 +1,30 @@
 //! The MAC table: which address is behind which port, for all networks and all cores.
 //!
-//! One fixed block of slots in buckets of eight, two candidate buckets an address. Any core looks up without waiting and
-//! without writing; any core learns with one compare-and-swap; control ages and removes. A slot's *word* holds port, flags
-//! and a sequence number that rises with every change, and works as a sequence lock over the slot's key: a reader that
-//! sees the same valid word before and after the key has read one consistent entry. What was decided from an entry
-//! remembers (slot, sequence) and asks [`MacTable::holds`] later; so a move makes stale just what rested on it.
+//! One fixed block of slots in buckets of eight, two candidate buckets an address. Any core looks
+//! up without waiting and without writing; any core learns with one compare-and-swap; control ages
+//! and removes. A slot's *word* holds port, flags and a sequence number that rises with every
+//! change, and works as a sequence lock over the slot's key: a reader that sees the same valid word
+//! before and after the key has read one consistent entry. What was decided from an entry remembers
+//! (slot, sequence) and asks [`MacTable::holds`] later; so a move makes stale just what rested on
+//! it.
 //!
-//! What was decided because nobody had an address rests on that too: each bucket has one more word, behind those of all
-//! slots, whose sequence rises when an address that would be looked for there first is entered ([`MacTable::absent`]).
+//! What was decided because nobody had an address rests on that too: each bucket has one more word,
+//! behind those of all slots, whose sequence rises when an address that would be looked for there
+//! first is entered ([`MacTable::absent`]).
 //!
-//! A slot that is needed for an address of a port which may have only some, or for one from the topology, is taken from the one of
-//! lesser rank that was silent for longest ([`Kind`]): what comes from a wire fills no bucket for good.
+//! A slot that is needed for an address of a port which may have only some, or for one from the
+//! topology, is taken from the one of lesser rank that was silent for longest ([`Kind`]): what
+//! comes from a wire fills no bucket for good.
 //!
-//! [`MacTable::epoch`] changes whenever anything in its networks does. It makes nothing stale, it only saves work: while it
-//! stands still, nothing needs asking whether it holds.
+//! [`MacTable::epoch`] changes whenever anything in its networks does. It makes nothing stale, it
+//! only saves work: while it stands still, nothing needs asking whether it holds.
 
 use crate::ids::{NetworkId, PortId};
 use crate::mac::budget::Budget;
 use crate::mac::dispute::{Claim, Dispute};
 use crate::mac::entry::{
-    AWAY, EntryRef, Found, Kind, Row, STATIC, STICKY, VALID, found_at, key_of, kind_of, mac_of, network_of,
-    next_sequence, next_word, port_of, sequence_of, slot_number,
+    AWAY, EntryRef, Found, Kind, Row, STATIC, STICKY, VALID, found_at, key_of, kind_of, mac_of,
+    network_of, next_sequence, next_word, port_of, sequence_of, slot_number,
 };
 use crate::mac::owner::Owners;
 use crate::mac::reserve::Reserves;
@@ -36,8 +40,8 @@ const STRIPES: usize = if cfg!(loom) { 1 } else { 64 };
 const EPOCHS: usize = if cfg!(loom) { 1 } else { 64 };
 /// Looks at an entry that is being changed.
 const LOOKS: usize = 3;
-/// New addresses and moves that one port may cause in a second. (Of a port that may have only some addresses, their number is the
-/// budget for new ones.)
+/// New addresses and moves that one port may cause in a second. (Of a port that may have only some
+/// addresses, their number is the budget for new ones.)
 const LEARNS_PER_SECOND: u32 = 1 << 17;
 const MOVES_PER_SECOND: u32 = 1 << 10;
 
@@ -93,10 +97,12 @@ struct Budgets {
 }
 
 impl MacTable {
-    /// Room for `capacity` addresses (twice as many slots) of at most `n_ports` ports. `seeds` key the hash, so that nobody
-    /// outside can aim at a bucket.
+    /// Room for `capacity` addresses (twice as many slots) of at most `n_ports` ports. `seeds` key
+    /// the hash, so that nobody outside can aim at a bucket.
     pub fn new(capacity: usize, n_ports: usize, seeds: [u64; 2]) -> Self {
-        let n_buckets = (capacity.max(BUCKET) * 2 / BUCKET).next_power_of_two().min(1 << 24);
+        let n_buckets = (capacity.max(BUCKET) * 2 / BUCKET)
+            .next_power_of_two()
+            .min(1 << 24);
         let n_slots = n_buckets * BUCKET;
         Self {
             keys: Words::new(n_slots),
@@ -114,16 +120,21 @@ impl MacTable {
         }
     }
 
-    /// Changes whenever anything that belongs to the network does. Read it *before* what is to be remembered with it.
+    /// Changes whenever anything that belongs to the network does. Read it *before* what is to be
+    /// remembered with it.
     #[inline(always)]
     pub fn epoch(&self, network: NetworkId) -> u32 {
         // Acquire, with the Release in `changed`: who sees the new epoch sees the change.
-        self.epochs[usize::from(network) % EPOCHS].0.load(Ordering::Acquire)
+        self.epochs[usize::from(network) % EPOCHS]
+            .0
+            .load(Ordering::Acquire)
     }
 
     /// `key`: of the address that came, moved or went.
     pub(super) fn changed(&self, key: u64) {
-        self.epochs[usize::from(network_of(key)) % EPOCHS].0.fetch_add(1, Ordering::Release);
+        self.epochs[usize::from(network_of(key)) % EPOCHS]
+            .0
+            .fetch_add(1, Ordering::Release);
     }
 
     /// Both candidate buckets, as the first slot of each, and the learn stripe.
@@ -132,7 +143,10 @@ impl MacTable {
         let wide = u128::from(key ^ self.seeds[0]) * u128::from(self.seeds[1] | 1);
         let hash = (wide ^ wide >> 64) as u64;
         let bucket = |bits: u64| (bits as u32 & self.bucket_mask) as usize * BUCKET;
-        ([bucket(hash), bucket(hash >> 32)], (hash >> 58) as usize % STRIPES)
+        (
+            [bucket(hash), bucket(hash >> 32)],
+            (hash >> 58) as usize % STRIPES,
+        )
     }
 
     /// The valid word at `slot` if it belongs to `key`.
@@ -141,19 +155,22 @@ impl MacTable {
         if self.keys[slot].load(Ordering::Relaxed) != key {
             return None;
         }
-        // An entry that is just changed is there before and after; of one that is changed again and again somebody else will know.
+        // An entry that is just changed is there before and after; of one that is changed again and
+        // again somebody else will know.
         (0..LOOKS).find_map(|_| self.stable_word(slot, key))
     }
 
     /// Word, key, word again, as a sequence lock.
     #[inline(always)]
     fn stable_word(&self, slot: usize, key: u64) -> Option<u64> {
-        // Acquire with the Release of the writer's last store: a valid word means that its key is in place.
+        // Acquire with the Release of the writer's last store: a valid word means that its key is
+        // in place.
         let word = self.words[slot].load(Ordering::Acquire);
         let same = self.keys[slot].load(Ordering::Relaxed) == key;
         // The fence keeps the second look at the word behind the look at the key.
         fence(Ordering::Acquire);
-        (same && word & VALID != 0 && self.words[slot].load(Ordering::Relaxed) == word).then_some(word)
+        (same && word & VALID != 0 && self.words[slot].load(Ordering::Relaxed) == word)
+            .then_some(word)
     }
 
     /// Looks an address up. Writes nothing.
@@ -161,22 +178,27 @@ impl MacTable {
     pub fn find(&self, network: NetworkId, mac: [u8; 6]) -> Option<Found> {
         let key = key_of(network, mac);
         let (buckets, _) = self.places(key);
-        self.find_slot(key, buckets).map(|(slot, word)| found_at(slot, word))
+        self.find_slot(key, buckets)
+            .map(|(slot, word)| found_at(slot, word))
     }
 
-    /// What a decision rests on that nobody has an address: it holds until somebody may have. The address, if there is one now.
+    /// What a decision rests on that nobody has an address: it holds until somebody may have. The
+    /// address, if there is one now.
     ///
     /// # Errors
     /// Who has the address, since it was entered meanwhile.
     pub fn absent(&self, network: NetworkId, mac: [u8; 6]) -> Result<EntryRef, Found> {
         let (buckets, _) = self.places(key_of(network, mac));
         let at = self.arrivals(buckets[0]);
-        // Acquire, with the Release in `learn_alone`: who sees an arrival sees the address. Before the look, so that an
-        // address which the look misses changes the word afterwards.
+        // Acquire, with the Release in `learn_alone`: who sees an arrival sees the address. Before
+        // the look, so that an address which the look misses changes the word afterwards.
         let sequence = sequence_of(self.words[at].load(Ordering::Acquire));
         match self.find(network, mac) {
             Some(found) => Err(found),
-            None => Ok(EntryRef { slot: slot_number(at), sequence }),
+            None => Ok(EntryRef {
+                slot: slot_number(at),
+                sequence,
+            }),
         }
     }
 
@@ -186,16 +208,21 @@ impl MacTable {
     }
 
     pub(super) fn find_slot(&self, key: u64, buckets: [usize; 2]) -> Option<(usize, u64)> {
-        buckets.iter().flat_map(|&b| b..b + BUCKET).find_map(|slot| self.word_if(slot, key).map(|word| (slot, word)))
+        buckets
+            .iter()
+            .flat_map(|&b| b..b + BUCKET)
+            .find_map(|slot| self.word_if(slot, key).map(|word| (slot, word)))
     }
 
-    /// Whether an entry is still what it was. Its sequence alone says so: it rises with every change, removal among them.
+    /// Whether an entry is still what it was. Its sequence alone says so: it rises with every
+    /// change, removal among them.
     #[inline(always)]
     pub fn holds(&self, entry: EntryRef) -> bool {
         self.known().holds(entry)
     }
 
-    /// Where what is looked at often lies: addresses and bytes. For who can make it lie in large pages.
+    /// Where what is looked at often lies: addresses and bytes. For who can make it lie in large
+    /// pages.
     pub fn spans(&self) -> [(usize, usize); 2] {
         [self.keys.span(), self.words.span()]
     }
@@ -208,7 +235,9 @@ impl MacTable {
 
     /// Whether the port may have one more address entered in this second, on whichever core.
     pub fn may_learn(&self, port: PortId, now: u32) -> bool {
-        self.budgets.get(usize::from(port)).is_some_and(|port| port.0.learns.take(now, LEARNS_PER_SECOND))
+        self.budgets
+            .get(usize::from(port))
+            .is_some_and(|port| port.0.learns.take(now, LEARNS_PER_SECOND))
     }
 
     /// What a network may learn beyond what its uplink's port may.
@@ -218,7 +247,9 @@ impl MacTable {
 
     /// Whether the port may take one more address over from another one in this second.
     pub fn may_move(&self, port: PortId, now: u32) -> bool {
-        self.budgets.get(usize::from(port)).is_some_and(|port| port.0.moves.take(now, MOVES_PER_SECOND))
+        self.budgets
+            .get(usize::from(port))
+            .is_some_and(|port| port.0.moves.take(now, MOVES_PER_SECOND))
     }
 
     /// Notes that the address behind `entry` sent. Called at most once a second and flow.
@@ -232,16 +263,26 @@ impl MacTable {
 
     /// Addresses that are the port's in the table.
     pub fn n_addresses(&self, port: PortId) -> u32 {
-        self.per_port.get(usize::from(port)).map_or(0, |count| count.load(Ordering::Relaxed))
+        self.per_port
+            .get(usize::from(port))
+            .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// The address was seen behind another port: rewrites that one entry. False when somebody else changed it meanwhile,
-    /// it may not move, or `port` has as many addresses as it may.
-    pub fn move_to(&self, found: Found, port: PortId, kind: Kind, address_max: u32, now: u32) -> bool {
+    /// The address was seen behind another port: rewrites that one entry. False when somebody else
+    /// changed it meanwhile, it may not move, or `port` has as many addresses as it may.
+    pub fn move_to(
+        &self,
+        found: Found,
+        port: PortId,
+        kind: Kind,
+        address_max: u32,
+        now: u32,
+    ) -> bool {
         found.movable && self.take_over(found, port, kind, false, address_max, now)
     }
 
-    /// The same of any address, for who has a right to it. `is_away`: it is its owner's nevertheless.
+    /// The same of any address, for who has a right to it. `is_away`: it is its owner's
+    /// nevertheless.
     pub(crate) fn take_over(
         &self,
         found: Found,
@@ -252,9 +293,11 @@ impl MacTable {
         now: u32,
     ) -> bool {
         let slot = found.entry.slot as usize;
-        let (Some(word), Some(to), Some(from)) =
-            (self.words.get(slot), self.per_port.get(usize::from(port)), self.per_port.get(usize::from(found.port)))
-        else {
+        let (Some(word), Some(to), Some(from)) = (
+            self.words.get(slot),
+            self.per_port.get(usize::from(port)),
+            self.per_port.get(usize::from(found.port)),
+        ) else {
             return false;
         };
         let before = word.load(Ordering::Acquire);
@@ -266,7 +309,9 @@ impl MacTable {
             return false;
         }
         let after = next_word(before, port, kind) | if is_away { AWAY } else { 0 };
-        let moved = word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let moved = word
+            .compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
         if moved {
             from.fetch_sub(1, Ordering::Relaxed);
             self.seen[slot].store(now, Ordering::Relaxed);
@@ -279,7 +324,8 @@ impl MacTable {
                 _ => {}
             }
             if !is_away {
-                // The holder before was claimed from; of this one nothing was heard that it could have answered.
+                // The holder before was claimed from; of this one nothing was heard that it could
+                // have answered.
                 self.heard(found.entry);
             }
         } else {
@@ -291,19 +337,24 @@ impl MacTable {
     /// What rests on the entry is to be decided anew. False when it had changed meanwhile.
     pub(super) fn bump(&self, slot: usize, before: u64) -> bool {
         let after = before & !u64::from(u32::MAX) | next_sequence(before);
-        let bumped = self.words[slot].compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let bumped = self.words[slot]
+            .compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
         if bumped {
             self.changed(self.keys[slot].load(Ordering::Relaxed));
         }
         bumped
     }
 
-    /// Port `by` sends from an address that is on the other side of the wire: whether that proves that it has it; see
-    /// [`crate::mac::dispute`]. `tick`: 2^20 ns of the switch's clock. `is_firm`: the holder can't be the origin of the frame, and what it
-    /// sends itself ends nothing.
+    /// Port `by` sends from an address that is on the other side of the wire: whether that proves
+    /// that it has it; see [`crate::mac::dispute`]. `tick`: 2^20 ns of the switch's clock.
+    /// `is_firm`: the holder can't be the origin of the frame, and what it sends itself ends
+    /// nothing.
     pub fn claim(&self, found: Found, by: PortId, tick: u32, is_firm: bool) -> bool {
         let slot = found.entry.slot as usize;
-        let (Some(dispute), Some(word)) = (self.disputes.get(slot), self.words.get(slot)) else { return false };
+        let (Some(dispute), Some(word)) = (self.disputes.get(slot), self.words.get(slot)) else {
+            return false;
+        };
         let before = dispute.load(Ordering::Relaxed);
         let (after, is_first, is_proven) = match Dispute(before).claim(by, tick, is_firm) {
             Claim::Ignored => return false,
@@ -311,12 +362,16 @@ impl MacTable {
             Claim::Proven { after } => (after, false, true),
         };
         // Where it fails, another core's claim counts. Relaxed: the bump shows it.
-        if dispute.compare_exchange(before, after.0, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if dispute
+            .compare_exchange(before, after.0, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+        {
             return false;
         }
         let before = word.load(Ordering::Acquire);
         if is_first && before & VALID != 0 && sequence_of(before) == found.entry.sequence {
-            // With the Acquire of who sees that the entry changed: its look at the dispute comes later.
+            // With the Acquire of who sees that the entry changed: its look at the dispute comes
+            // later.
             self.bump(slot, before);
         }
         is_proven
@@ -324,14 +379,17 @@ impl MacTable {
 
     /// The port that has the address sent from it.
     pub fn heard(&self, entry: EntryRef) {
-        let Some(dispute) = self.disputes.get(entry.slot as usize) else { return };
+        let Some(dispute) = self.disputes.get(entry.slot as usize) else {
+            return;
+        };
         let now = Dispute(dispute.load(Ordering::Relaxed));
         if now.n_claims() > 0 {
             dispute.store(now.heard().0, Ordering::Relaxed);
         }
     }
 
-    /// Removes what `port` learned; its own address stays, from the topology or sticky. For a guest that disconnected.
+    /// Removes what `port` learned; its own address stays, from the topology or sticky. For a guest
+    /// that disconnected.
     pub fn forget_port(&self, port: PortId) -> usize {
         self.remove_where(|word, _| port_of(word) == port && word & (STATIC | STICKY) == 0)
     }
@@ -345,7 +403,9 @@ impl MacTable {
     /// Removes learned addresses that have not sent for longer than `age_max` seconds.
     pub fn age(&self, now: u32, age_max: u32) -> usize {
         self.owners.set_now(now);
-        self.remove_where(|word, seen| word & (STATIC | STICKY) == 0 && now.saturating_sub(seen) > age_max)
+        self.remove_where(|word, seen| {
+            word & (STATIC | STICKY) == 0 && now.saturating_sub(seen) > age_max
+        })
     }
 
     fn remove_where(&self, gone: impl Fn(u64, u32) -> bool) -> usize {
@@ -370,7 +430,14 @@ impl MacTable {
 
     /// Ends an entry; the slot is the caller's then. None: another one changed it.
     pub(super) fn invalidate(&self, slot: usize, word: u64) -> Option<()> {
-        self.words[slot].compare_exchange(word, next_sequence(word), Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        self.words[slot]
+            .compare_exchange(
+                word,
+                next_sequence(word),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .ok()?;
         let key = self.keys[slot].load(Ordering::Relaxed);
         self.changed(key);
         if kind_of(word) == Kind::Learned {
@@ -394,7 +461,8 @@ impl MacTable {
                     port: port_of(word),
                     kind: kind_of(word),
                     away_from: (word & AWAY != 0).then(|| self.owner(slot, word)),
-                    is_disputed: Dispute(self.disputes[slot].load(Ordering::Relaxed)).n_claims() > 0,
+                    is_disputed: Dispute(self.disputes[slot].load(Ordering::Relaxed)).n_claims()
+                        > 0,
                     seen: self.seen[slot].load(Ordering::Relaxed),
                 })
             })

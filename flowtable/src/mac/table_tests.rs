@@ -32,7 +32,10 @@ fn move_makes_stale_what_rested_on_the_address_and_nothing_else() {
     assert!(t.move_to(a, 2, Kind::Learned, u32::MAX, 0));
     assert!(!t.holds(a.entry) && t.holds(b.entry));
     assert_eq!(t.find(0, A).unwrap().port, 2);
-    assert!(!t.move_to(a, 3, Kind::Learned, u32::MAX, 0), "an old finding moves nothing");
+    assert!(
+        !t.move_to(a, 3, Kind::Learned, u32::MAX, 0),
+        "an old finding moves nothing"
+    );
 }
 
 #[test]
@@ -50,8 +53,14 @@ fn absence_holds_until_the_address_is_entered() {
 
 #[test]
 fn what_others_learn_leaves_most_absences_alone() {
-    let (t, n) = if cfg!(miri) { (table(1 << 10), 10) } else { (table(1 << 14), 100) };
-    let absent: Vec<_> = (0..n).map(|n| t.absent(0, [2, 1, 0, 0, 0, n]).unwrap()).collect();
+    let (t, n) = if cfg!(miri) {
+        (table(1 << 10), 10)
+    } else {
+        (table(1 << 14), 100)
+    };
+    let absent: Vec<_> = (0..n)
+        .map(|n| t.absent(0, [2, 1, 0, 0, 0, n]).unwrap())
+        .collect();
     (0..n / 5).for_each(|n| {
         learn(&t, [2, 0, 0, 0, 0, n], 1);
     });
@@ -74,10 +83,16 @@ fn static_and_sticky_addresses_cannot_be_taken_over() {
 #[test]
 fn port_keeps_as_many_addresses_as_it_may() {
     let t = table(64);
-    assert!(matches!(t.learn(0, A, 1, Kind::Learned, 1, 0), Learned::Yes(_)));
+    assert!(matches!(
+        t.learn(0, A, 1, Kind::Learned, 1, 0),
+        Learned::Yes(_)
+    ));
     assert_eq!(t.learn(0, B, 1, Kind::Learned, 1, 0), Learned::PortFull);
     t.forget_port(1);
-    assert!(matches!(t.learn(0, B, 1, Kind::Learned, 1, 0), Learned::Yes(_)));
+    assert!(matches!(
+        t.learn(0, B, 1, Kind::Learned, 1, 0),
+        Learned::Yes(_)
+    ));
 }
 
 #[test]
@@ -145,7 +160,9 @@ fn numbered(n: u32) -> [u8; 6] {
 #[cfg_attr(miri, ignore = "minutes in an interpreter, and nothing new")]
 fn flood_of_addresses_from_a_wire_leaves_room_for_those_of_guests() {
     let t = table(64);
-    let n_wire = (0..100_000).filter(|&n| matches!(learn(&t, numbered(n), 1), Learned::Yes(_))).count();
+    let n_wire = (0..100_000)
+        .filter(|&n| matches!(learn(&t, numbered(n), 1), Learned::Yes(_)))
+        .count();
     assert!(n_wire >= 64 && t.rows().len() == n_wire);
     assert_eq!(learn(&t, A, 1), Learned::NotNow, "not a slot is free");
     for n in 0..32 {
@@ -153,9 +170,17 @@ fn flood_of_addresses_from_a_wire_leaves_room_for_those_of_guests() {
         let port = 2 + (n % 10) as PortId;
         let entry = t.learn(0, [2, 1, 0, 0, 0, n], port, kind, 100, 0);
         assert!(matches!(entry, Learned::Yes(_)), "address {n}");
-        assert_eq!(t.find(0, [2, 1, 0, 0, 0, n]).map(|found| (found.port, found.kind)), Some((port, kind)));
+        assert_eq!(
+            t.find(0, [2, 1, 0, 0, 0, n])
+                .map(|found| (found.port, found.kind)),
+            Some((port, kind))
+        );
     }
-    assert_eq!(t.n_addresses(1) as usize, n_wire - 32, "those that gave way are counted for nobody");
+    assert_eq!(
+        t.n_addresses(1) as usize,
+        n_wire - 32,
+        "those that gave way are counted for nobody"
+    );
     assert_eq!(t.rows().len(), n_wire);
 }
 
@@ -168,10 +193,19 @@ fn address_that_gives_way_is_the_one_that_was_silent_for_longest_and_what_rested
         n += 1;
     }
     let buckets = t.places(key_of(0, A)).0.map(|first| first / BUCKET);
-    let is_candidate = |row: &Row| buckets.contains(&(t.find(0, row.mac).unwrap().entry.slot as usize / BUCKET));
-    let oldest = t.rows().into_iter().filter(is_candidate).min_by_key(|row| row.seen).unwrap();
+    let is_candidate =
+        |row: &Row| buckets.contains(&(t.find(0, row.mac).unwrap().entry.slot as usize / BUCKET));
+    let oldest = t
+        .rows()
+        .into_iter()
+        .filter(is_candidate)
+        .min_by_key(|row| row.seen)
+        .unwrap();
     let (before, epoch) = (t.find(0, oldest.mac).unwrap(), t.epoch(0));
-    assert!(matches!(t.learn(0, A, 2, Kind::Sticky, 1, 99), Learned::Yes(_)));
+    assert!(matches!(
+        t.learn(0, A, 2, Kind::Sticky, 1, 99),
+        Learned::Yes(_)
+    ));
     assert!(t.find(0, oldest.mac).is_none() && !t.holds(before.entry) && t.epoch(0) != epoch);
     assert_eq!(t.rows().len(), 16);
 }
@@ -187,8 +221,14 @@ fn addresses_of_a_guest_give_way_to_its_betters_alone() {
     for kind in [Kind::Learned, Kind::Counted] {
         assert_eq!(t.learn(0, A, 2, kind, 1, 0), Learned::NotNow);
     }
-    assert!(matches!(t.learn(0, A, 2, Kind::Sticky, 1, 0), Learned::Yes(_)));
-    assert!(matches!(t.learn(0, B, 3, Kind::Static, 1, 0), Learned::Yes(_)));
+    assert!(matches!(
+        t.learn(0, A, 2, Kind::Sticky, 1, 0),
+        Learned::Yes(_)
+    ));
+    assert!(matches!(
+        t.learn(0, B, 3, Kind::Static, 1, 0),
+        Learned::Yes(_)
+    ));
 }
 
 #[test]
@@ -199,7 +239,10 @@ fn of_many_threads_with_an_address_each_one_pins_its_own() {
             let t = &t;
             let pin = |n| (n, s.spawn(move || t.pin(1, 0, [2, 0, 0, 0, 0, n])));
             let threads: Vec<_> = (0..4).map(pin).collect();
-            threads.into_iter().filter_map(|(n, thread)| thread.join().unwrap().then_some(n)).collect::<Vec<u8>>()
+            threads
+                .into_iter()
+                .filter_map(|(n, thread)| thread.join().unwrap().then_some(n))
+                .collect::<Vec<u8>>()
         });
         assert_eq!(t.pins(), [(1, 0, [2, 0, 0, 0, 0, pinned[0]])]);
         assert_eq!(pinned.len(), 1);
@@ -210,7 +253,10 @@ fn of_many_threads_with_an_address_each_one_pins_its_own() {
 fn claim_from_one_holder_counts_nothing_against_the_next() {
     let macs = MacTable::new(64, 8, [3, 5]);
     let mac = [2, 0, 0, 0, 0, 9];
-    assert!(matches!(macs.learn(0, mac, 1, Kind::Counted, 9, 0), Learned::Yes(_)));
+    assert!(matches!(
+        macs.learn(0, mac, 1, Kind::Counted, 9, 0),
+        Learned::Yes(_)
+    ));
     assert!(!macs.claim(macs.find(0, mac).unwrap(), 6, 1000, false));
     assert!(macs.rows()[0].is_disputed);
     assert!(macs.move_to(macs.find(0, mac).unwrap(), 2, Kind::Learned, 9, 0));

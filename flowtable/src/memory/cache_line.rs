@@ -1,4 +1,5 @@
-//! Cache lines of atomic words: zero at first, in pages that the system gives when they are touched.
+//! Cache lines of atomic words: zero at first, in pages that the system gives when they are
+//! touched.
 
 use crate::memory::sync::{AtomicU64, Ordering};
 use std::ptr::NonNull;
@@ -14,8 +15,8 @@ const LARGE_PAGE: usize = 2 << 20;
 /// Where a cache line begins.
 const LINE_BYTES: usize = WORDS * size_of::<AtomicU64>();
 
-/// So many atomic words, shared by all threads. They begin where a cache line does; where they fill a large page, at one, and end with
-/// one, so that all of them can lie in such pages.
+/// So many atomic words, shared by all threads. They begin where a cache line does; where they fill
+/// a large page, at one, and end with one, so that all of them can lie in such pages.
 #[derive(Debug)]
 pub(crate) struct Words {
     /// From a box, and ours alone: more than were asked for, some of them before the first one.
@@ -40,13 +41,19 @@ impl Words {
     pub(crate) fn new(n: usize) -> Self {
         let is_large = size_of::<AtomicU64>() * n >= LARGE_PAGE;
         let begin = if is_large { LARGE_PAGE } else { LINE_BYTES };
-        let words = if cfg!(loom) { 1 } else { begin / size_of::<AtomicU64>() };
+        let words = if cfg!(loom) {
+            1
+        } else {
+            begin / size_of::<AtomicU64>()
+        };
         let all = NonNull::from(Box::leak(zeroed(n.next_multiple_of(words) + words)));
-        let before = all.cast::<AtomicU64>().addr().get().wrapping_neg() % begin / size_of::<AtomicU64>();
+        let before =
+            all.cast::<AtomicU64>().addr().get().wrapping_neg() % begin / size_of::<AtomicU64>();
         let before = if cfg!(loom) { 0 } else { before };
         assert!(before + n <= all.len());
         // SAFETY: that many words are there, which was just asserted.
-        Self { all, first: unsafe { all.cast::<AtomicU64>().add(before) }, n }
+        let first = unsafe { all.cast::<AtomicU64>().add(before) };
+        Self { all, first, n }
     }
 
     /// Where they lie: address and bytes.
@@ -86,7 +93,8 @@ impl Lines {
     #[inline(always)]
     pub(crate) fn line(&self, n: usize) -> &Line {
         assert!(n * WORDS < self.0.n, "a line of those that were made");
-        // SAFETY: there are whole lines, and this one is among them. Not by way of all words, since an interpreter then looks at each.
+        // SAFETY: there are whole lines, and this one is among them. Not by way of all words, since
+        // an interpreter then looks at each.
         unsafe { self.0.first.add(n * WORDS).cast::<Line>().as_ref() }
     }
 
@@ -126,7 +134,8 @@ pub(crate) fn prefetch(word: &AtomicU64) {
     let _ = word;
 }
 
-/// A word by itself, far enough from others that no core disturbs another: two lines, since they are prefetched in pairs.
+/// A word by itself, far enough from others that no core disturbs another: two lines, since they
+/// are prefetched in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Apart<T>(pub(crate) T);
@@ -139,7 +148,8 @@ impl Count {
     /// The one writer's.
     #[inline(always)]
     pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -157,21 +167,32 @@ mod tests {
         assert_eq!(lines.len(), 9);
         for n in 0..9 {
             assert_eq!(lines.line(n).as_ptr().addr() % 64, 0);
-            assert!(lines.line(n).iter().all(|word| word.load(Ordering::Relaxed) == 0));
+            assert!(
+                lines
+                    .line(n)
+                    .iter()
+                    .all(|word| word.load(Ordering::Relaxed) == 0)
+            );
         }
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "megabytes, of which an interpreter looks at each word")]
     fn what_fills_large_pages_begins_and_ends_with_them() {
-        for (n, begin) in
-            [(1, LINE_BYTES), (LARGE_PAGE / 8 - 1, LINE_BYTES), (LARGE_PAGE / 8, LARGE_PAGE), (1 << 20 | 1, LARGE_PAGE)]
-        {
+        for (n, begin) in [
+            (1, LINE_BYTES),
+            (LARGE_PAGE / 8 - 1, LINE_BYTES),
+            (LARGE_PAGE / 8, LARGE_PAGE),
+            (1 << 20 | 1, LARGE_PAGE),
+        ] {
             let words = Words::new(n);
             let (at, bytes) = words.span();
             assert_eq!((at % begin, bytes, words.len()), (0, 8 * n, n));
             let end = words.all.cast::<u64>().addr().get() + 8 * words.all.len();
-            assert!(end >= (at + bytes).next_multiple_of(begin), "{n} words end within a page that goes on");
+            assert!(
+                end >= (at + bytes).next_multiple_of(begin),
+                "{n} words end within a page that goes on"
+            );
         }
     }
 }

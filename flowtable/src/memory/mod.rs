@@ -1,4 +1,5 @@
-//! Memory that cores share: lines of atomics, which are core's or loom's, and when nobody uses something any more.
+//! Memory that cores share: lines of atomics, which are core's or loom's, and when nobody uses
+//! something any more.
 
 #[allow(unsafe_code)] // memory that is zero, and a prefetch
 pub(crate) mod cache_line;

@@ -1,14 +1,17 @@
 //! Rules of a NIC, compiled: which frames may leave its VM, and which may come to it.
 //!
-//! Stateless and in order: the first rule that fits a frame decides it, and what no rule fits passes. A rule that fits as
-//! far as the frame can be read, and asks for something that can't be, denies: whoever sends headers that a filter can't
-//! follow doesn't get past it. What that means frame by frame:
+//! Stateless and in order: the first rule that fits a frame decides it, and what no rule fits
+//! passes. A rule that fits as far as the frame can be read, and asks for something that can't be,
+//! denies: whoever sends headers that a filter can't follow doesn't get past it. What that means
+//! frame by frame:
 //!
-//! - A later fragment has no port, so a rule with ports or ICMP types doesn't fit it, neither to allow nor to deny. The
-//!   first fragment is judged by its port, and without it nobody puts the datagram together. No later fragment can put
-//!   another port over it: it begins eight bytes further at least, behind both ports. (A first fragment too short to hold
-//!   its port can't be read, and is denied.)
-//! - IPv6 extension headers are passed over as far as the private header reaches. A port behind that can't be read.
+//! - A later fragment has no port, so a rule with ports or ICMP types doesn't fit it, neither to
+//!   allow nor to deny. The first fragment is judged by its port, and without it nobody puts the
+//!   datagram together. No later fragment can put another port over it: it begins eight bytes
+//!   further at least, behind both ports. (A first fragment too short to hold its port can't be
+//!   read, and is denied.)
+//! - IPv6 extension headers are passed over as far as the private header reaches. A port behind
+//!   that can't be read.
 //! - What isn't IP is fitted by rules that name it alone: `arp`, `non-ip`.
 //!
 //! Source: RFC 1858 and RFC 3128 (tiny and overlapping fragments), RFC 7112.
@@ -69,7 +72,8 @@ pub struct Rule {
     pub verdict: Verdict,
     /// Which frames.
     pub proto: Proto,
-    /// Address of the other side: the destination of what the VM sends, the source of what it gets. None: any.
+    /// Address of the other side: the destination of what the VM sends, the source of what it gets.
+    /// None: any.
     pub cidr: Option<Cidr>,
     /// Destination ports, or ICMP types, first and last of each range. Empty: any, and none.
     pub numbers: Vec<(u16, u16)>,
@@ -86,7 +90,10 @@ impl Policy {
     /// Compiles the rules, which keep their order.
     pub fn new(rules: &[Rule]) -> Self {
         let chain = |direction| Chain::new(rules, direction);
-        Self { from_vm: chain(Direction::FromVm), to_vm: chain(Direction::ToVm) }
+        Self {
+            from_vm: chain(Direction::FromVm),
+            to_vm: chain(Direction::ToVm),
+        }
     }
 
     /// What the rules of a direction depend upon. `NONE`: they let all pass.
@@ -121,7 +128,8 @@ impl Policy {
     }
 }
 
-/// The rules of one direction, up to the last that denies: those behind it only allow what passes anyway.
+/// The rules of one direction, up to the last that denies: those behind it only allow what passes
+/// anyway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Chain {
     tests: Vec<Test>,
@@ -130,8 +138,14 @@ struct Chain {
 
 impl Chain {
     fn new(rules: &[Rule], direction: Direction) -> Self {
-        let mut rules: Vec<&Rule> = rules.iter().filter(|rule| rule.direction == direction).collect();
-        while rules.last().is_some_and(|rule| rule.verdict == Verdict::Allow) {
+        let mut rules: Vec<&Rule> = rules
+            .iter()
+            .filter(|rule| rule.direction == direction)
+            .collect();
+        while rules
+            .last()
+            .is_some_and(|rule| rule.verdict == Verdict::Allow)
+        {
             rules.pop();
         }
         let fields = |all, rule: &&Rule| all | fields_of(rule);
@@ -152,7 +166,13 @@ fn fields_of(rule: &Rule) -> KeyFields {
         Proto::Ip | Proto::Arp | Proto::NonIp => KeyFields::KIND,
         Proto::Number(_) | Proto::Icmp | Proto::Icmp6 => KeyFields::PROTO,
     };
-    address | proto | if rule.numbers.is_empty() { KeyFields::KIND } else { KeyFields::NUMBER }
+    address
+        | proto
+        | if rule.numbers.is_empty() {
+            KeyFields::KIND
+        } else {
+            KeyFields::NUMBER
+        }
 }
 
 /// Whether a rule is about a frame.
@@ -201,7 +221,13 @@ impl Test {
             is_kind[kind as usize] = true;
         }
         let numbers = rule.numbers.clone().into();
-        Self { kinds: is_kind, proto, net: rule.cidr.map(Net::new), numbers, verdict: rule.verdict }
+        Self {
+            kinds: is_kind,
+            proto,
+            net: rule.cidr.map(Net::new),
+            numbers,
+            verdict: rule.verdict,
+        }
     }
 
     /// What certainly doesn't fit comes before what can't be told.
@@ -213,7 +239,10 @@ impl Test {
         if !self.kinds[tuple.kind as usize] {
             return Fit::No;
         }
-        let (is_any, has_proto) = (self.net.is_none() && self.proto.is_none(), tuple.reach != Reach::Addresses);
+        let (is_any, has_proto) = (
+            self.net.is_none() && self.proto.is_none(),
+            tuple.reach != Reach::Addresses,
+        );
         match self.proto {
             _ if is_any => return Fit::Yes,
             _ if is_unreadable => return Fit::Unknown,
@@ -226,7 +255,12 @@ impl Test {
         }
         match tuple.reach {
             Reach::LaterFragment => Fit::No,
-            Reach::Whole if self.numbers.iter().any(|&(first, last)| (first..=last).contains(&tuple.number)) => {
+            Reach::Whole
+                if self
+                    .numbers
+                    .iter()
+                    .any(|&(first, last)| (first..=last).contains(&tuple.number)) =>
+            {
                 Fit::Yes
             }
             Reach::Whole => Fit::No,
@@ -245,7 +279,10 @@ impl Net {
         // All bits of the address but its last ones; a shift by all of them leaves none.
         let last = u32::from(width - cidr.len.min(width));
         let mask = all & u128::MAX.checked_shl(last).unwrap_or(0);
-        Self { value: words(addr & mask), mask: words(mask) }
+        Self {
+            value: words(addr & mask),
+            mask: words(mask),
+        }
     }
 
     fn holds(self, addr: Address) -> bool {

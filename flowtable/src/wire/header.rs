@@ -1,7 +1,7 @@
 //! The private header of a frame, and what is parsed of it.
 //!
-//! The bytes were copied out of the guest's memory before anything looks at them, and the frame is sent from them, so
-//! nothing here can be changed after it was decided.
+//! The bytes were copied out of the guest's memory before anything looks at them, and the frame is
+//! sent from them, so nothing here can be changed after it was decided.
 
 /// Bytes of a frame that are copied into the private header.
 pub const HEADER_MAX: usize = 128;
@@ -18,8 +18,8 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const SCTP: u8 = 132;
 
-/// The first [`HEADER_MAX`] bytes of a frame, on cache lines of their own. Bytes beyond the frame's length are left over
-/// from earlier frames and mean nothing.
+/// The first [`HEADER_MAX`] bytes of a frame, on cache lines of their own. Bytes beyond the frame's
+/// length are left over from earlier frames and mean nothing.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Header(pub [u8; HEADER_MAX]);
@@ -60,19 +60,30 @@ impl Header {
     /// The VLAN id of the outer tag; 0: no tag, or one that says its priority alone.
     #[inline(always)]
     pub(crate) fn vlan(&self) -> u16 {
-        if self.is_tagged() { u16::from_be_bytes([self.0[14], self.0[15]]) & 0xfff } else { 0 }
+        if self.is_tagged() {
+            u16::from_be_bytes([self.0[14], self.0[15]]) & 0xfff
+        } else {
+            0
+        }
     }
 
-    /// Whether all that the tags of a frame of `len` bytes say is a priority: there is one, of VLAN 0. One of VLAN 0 around
-    /// another tag is none of these, since without it the frame would be in the other's VLAN.
+    /// Whether all that the tags of a frame of `len` bytes say is a priority: there is one, of VLAN 0.
+    /// One of VLAN 0 around another tag is none of these, since without it the frame would be in
+    /// the other's VLAN.
     pub fn is_priority_tagged(&self, len: usize) -> bool {
-        self.is_tagged() && self.vlan() == 0 && self.be16(16, len).is_some_and(|inner| !is_tag(inner))
+        self.is_tagged()
+            && self.vlan() == 0
+            && self.be16(16, len).is_some_and(|inner| !is_tag(inner))
     }
 
     /// How many VLAN tags the frame of `len` bytes carries, two being the most that are looked for.
     pub(crate) fn n_tags(&self, len: usize) -> u32 {
         let has_tag = |at: usize| self.be16(at, len).is_some_and(is_tag);
-        if !has_tag(12) { 0 } else { 1 + u32::from(has_tag(16)) }
+        if !has_tag(12) {
+            0
+        } else {
+            1 + u32::from(has_tag(16))
+        }
     }
 
     /// The first sixteen bytes as two words: both addresses, then what follows them.
@@ -106,14 +117,18 @@ pub(crate) fn is_tag(kind: u16) -> bool {
     matches!(kind, VLAN | QINQ)
 }
 
-/// A number that is the same for both directions of a flow and differs between flows: addresses and ports of IPv4 or
-/// IPv6, behind up to two VLAN tags; of anything else the MAC addresses. Fragments hash by their addresses alone, so
-/// that all of a datagram goes one way.
+/// A number that is the same for both directions of a flow and differs between flows: addresses and
+/// ports of IPv4 or IPv6, behind up to two VLAN tags; of anything else the MAC addresses. Fragments
+/// hash by their addresses alone, so that all of a datagram goes one way.
 ///
 /// `len`: bytes of the frame; never reads beyond it or beyond the header.
 pub fn symmetric_hash(header: &Header, len: usize) -> u32 {
     tuple(header, len).unwrap_or_else(|| {
-        let half = |a: [u8; 6]| a.iter().fold(0u32, |sum, &b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
+        let half = |a: [u8; 6]| {
+            a.iter().fold(0u32, |sum, &b| {
+                sum.wrapping_mul(31).wrapping_add(u32::from(b))
+            })
+        };
         mix(half(header.src()) ^ half(header.dst()))
     })
 }
@@ -133,8 +148,11 @@ fn tuple(header: &Header, len: usize) -> Option<u32> {
             let words = header.be32(at + 12, len)? ^ header.be32(at + 16, len)?;
             let header_len = usize::from(header.0[at] & 15) * 4;
             let fragment = header.be16(at + 6, len)? & 0x3fff != 0;
-            let ports =
-                if fragment || header_len < 20 { 0 } else { ports(header, at + header_len, header.0[at + 9], len) };
+            let ports = if fragment || header_len < 20 {
+                0
+            } else {
+                ports(header, at + header_len, header.0[at + 9], len)
+            };
             Some(mix(words ^ ports))
         }
         IPV6 => {
@@ -212,7 +230,12 @@ mod tests {
             let (header, len) = udp([10, 0, 0, 1], [10, 0, 0, 2], [port, 53], 0);
             counts[symmetric_hash(&header, len) as usize % 4] += 1;
         }
-        assert!(counts.iter().all(|&count| (n / 5..n * 3 / 10).contains(&count)), "{counts:?}");
+        assert!(
+            counts
+                .iter()
+                .all(|&count| (n / 5..n * 3 / 10).contains(&count)),
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -231,7 +254,11 @@ mod tests {
             let mut other = header;
             other.0[cut.max(14)..].fill(0xaa);
             if cut >= 14 {
-                assert_eq!(symmetric_hash(&header, cut), symmetric_hash(&other, cut), "cut at {cut}");
+                assert_eq!(
+                    symmetric_hash(&header, cut),
+                    symmetric_hash(&other, cut),
+                    "cut at {cut}"
+                );
             }
         }
     }

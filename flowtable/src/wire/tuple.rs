@@ -1,15 +1,16 @@
 //! What rules can ask of a frame behind its Ethernet header, read out of the private header once.
 //!
-//! A [`Tuple`] says how far the frame could be read ([`Reach`]), since a rule must tell "no port" from "a port that can't
-//! be seen". [`Tuple::cut`] keeps what certain rules can depend upon and nothing else, so that frames which those rules
-//! can't tell apart are one flow. The source port is not part of it: no rule asks for it.
+//! A [`Tuple`] says how far the frame could be read ([`Reach`]), since a rule must tell "no port"
+//! from "a port that can't be seen". [`Tuple::cut`] keeps what certain rules can depend upon and
+//! nothing else, so that frames which those rules can't tell apart are one flow. The source port is
+//! not part of it: no rule asks for it.
 
 use crate::wire::header::{ETHERNET_LEN, HEADER_MAX, Header, TAG_LEN};
 use std::ops::BitOr;
 
 const TAGS_MAX: usize = 2;
-/// Bytes of a frame that are looked at: what is left of the private header behind a trunk's tag, so that a frame says the same
-/// with that tag and without it.
+/// Bytes of a frame that are looked at: what is left of the private header behind a trunk's tag, so
+/// that a frame says the same with that tag and without it.
 const REACH: usize = HEADER_MAX - TAG_LEN as usize;
 const VLAN: u16 = 0x8100;
 const QINQ: u16 = 0x88a8;
@@ -59,8 +60,8 @@ pub enum Reach {
     Whole,
     /// A later fragment: it has a protocol, and its port or ICMP type is in the first fragment.
     LaterFragment,
-    /// The port or ICMP type should be there and can't be read: the datagram ends before it, or it lies behind what is
-    /// copied of a frame.
+    /// The port or ICMP type should be there and can't be read: the datagram ends before it, or it
+    /// lies behind what is copied of a frame.
     Cut,
     /// Nor can the protocol: IPv6 extension headers are broken or too long.
     Addresses,
@@ -128,50 +129,88 @@ pub struct Tuple {
 }
 
 impl Tuple {
-    /// Reads a frame of `len` bytes, behind up to two VLAN tags. Never looks beyond the frame's end or the header's.
+    /// Reads a frame of `len` bytes, behind up to two VLAN tags. Never looks beyond the frame's end
+    /// or the header's.
     ///
-    /// A datagram that claims to be longer than its frame is [`Reach::Broken`]; one that is shorter ends where it says, not
-    /// where the frame does. IPv6: hop-by-hop, routing, destination options and fragment headers are passed over as far as
-    /// 124 bytes reach; any other next header, AH included, is the protocol.
+    /// A datagram that claims to be longer than its frame is [`Reach::Broken`]; one that is shorter
+    /// ends where it says, not where the frame does. IPv6: hop-by-hop, routing, destination options
+    /// and fragment headers are passed over as far as 124 bytes reach; any other next header, AH
+    /// included, is the protocol.
     ///
-    /// Source: RFC 791, RFC 8200 (4: extension headers), RFC 7112 (what a first fragment must hold).
+    /// Source: RFC 791, RFC 8200 (4: extension headers), RFC 7112 (what a first fragment must
+    /// hold).
     pub fn parse(header: &Header, len: usize) -> Self {
         Self::parse_behind(header, len, 0)
     }
 
-    /// The same as if the first `n_popped` tags weren't there: what [`Tuple::parse`] says once they are taken off.
+    /// The same as if the first `n_popped` tags weren't there: what [`Tuple::parse`] says once they
+    /// are taken off.
     pub fn parse_behind(header: &Header, len: usize, n_popped: usize) -> Self {
         let before = n_popped * TAG_LEN as usize;
-        let (frame, mut at) = (View { header, reach: before + REACH }, before + 12);
+        let (frame, mut at) = (
+            View {
+                header,
+                reach: before + REACH,
+            },
+            before + 12,
+        );
         let mut n_tags = 0;
         loop {
             match frame.be16(at, len) {
                 Some(VLAN | QINQ) if n_tags < TAGS_MAX => (at, n_tags) = (at + 4, n_tags + 1),
                 Some(VLAN | QINQ) | None => return Self::broken(Kind::Other),
-                Some(IPV4) => return Self::v4(frame, at + 2, len).unwrap_or(Self::broken(Kind::V4)),
-                Some(IPV6) => return Self::v6(frame, at + 2, len).unwrap_or(Self::broken(Kind::V6)),
-                Some(ARP) => return Self { kind: Kind::Arp, ..Self::default() },
+                Some(IPV4) => {
+                    return Self::v4(frame, at + 2, len).unwrap_or(Self::broken(Kind::V4));
+                }
+                Some(IPV6) => {
+                    return Self::v6(frame, at + 2, len).unwrap_or(Self::broken(Kind::V6));
+                }
+                Some(ARP) => {
+                    return Self {
+                        kind: Kind::Arp,
+                        ..Self::default()
+                    };
+                }
                 Some(_) => return Self::default(),
             }
         }
     }
 
     fn broken(kind: Kind) -> Self {
-        Self { kind, reach: Reach::Broken, ..Self::default() }
+        Self {
+            kind,
+            reach: Reach::Broken,
+            ..Self::default()
+        }
     }
 
     fn v4(frame: View<'_>, at: usize, len: usize) -> Option<Self> {
         let first = frame.byte(at, len)?;
-        let (header_len, total_len) = (usize::from(first & 15) * 4, usize::from(frame.be16(at + 2, len)?));
-        let is_sound = first >> 4 == 4 && header_len >= IPV4_LEN && header_len <= total_len && at + total_len <= len;
+        let (header_len, total_len) = (
+            usize::from(first & 15) * 4,
+            usize::from(frame.be16(at + 2, len)?),
+        );
+        let is_sound = first >> 4 == 4
+            && header_len >= IPV4_LEN
+            && header_len <= total_len
+            && at + total_len <= len;
         if !is_sound {
             return None;
         }
         let address = |at| Some([0, u64::from(frame.be32(at, len)?)]);
         let (src, dst) = (address(at + 12)?, address(at + 16)?);
-        let tuple = Self { src, dst, proto: frame.byte(at + 9, len)?, kind: Kind::V4, ..Self::default() };
+        let tuple = Self {
+            src,
+            dst,
+            proto: frame.byte(at + 9, len)?,
+            kind: Kind::V4,
+            ..Self::default()
+        };
         if frame.be16(at + 6, len)? & 0x1fff != 0 {
-            return Some(Self { reach: Reach::LaterFragment, ..tuple });
+            return Some(Self {
+                reach: Reach::LaterFragment,
+                ..tuple
+            });
         }
         Some(tuple.with_number(frame, at + header_len, at + total_len))
     }
@@ -183,18 +222,36 @@ impl Tuple {
         }
         let address = |at| Some([frame.be64(at, len)?, frame.be64(at + 8, len)?]);
         let (src, dst) = (address(at + 8)?, address(at + 24)?);
-        let tuple = Self { src, dst, kind: Kind::V6, ..Self::default() };
+        let tuple = Self {
+            src,
+            dst,
+            kind: Kind::V6,
+            ..Self::default()
+        };
         let next = frame.byte(at + 6, len)?;
-        Some(tuple.behind_extensions(frame, next, at + IPV6_LEN, end).unwrap_or(tuple.without_protocol()))
+        Some(
+            tuple
+                .behind_extensions(frame, next, at + IPV6_LEN, end)
+                .unwrap_or(tuple.without_protocol()),
+        )
     }
 
     fn without_protocol(self) -> Self {
-        Self { reach: Reach::Addresses, ..self }
+        Self {
+            reach: Reach::Addresses,
+            ..self
+        }
     }
 
-    /// Passes over extension headers, each of them at least eight bytes, so that they end with what was copied. None: the
-    /// protocol can't be told.
-    fn behind_extensions(self, frame: View<'_>, mut next: u8, mut at: usize, end: usize) -> Option<Self> {
+    /// Passes over extension headers, each of them at least eight bytes, so that they end with what
+    /// was copied. None: the protocol can't be told.
+    fn behind_extensions(
+        self,
+        frame: View<'_>,
+        mut next: u8,
+        mut at: usize,
+        end: usize,
+    ) -> Option<Self> {
         let mut is_fragment = false;
         loop {
             match next {
@@ -209,13 +266,20 @@ impl Tuple {
                     let offset = frame.be16(at + 2, end)? >> 3;
                     at += 8;
                     if offset > 0 {
-                        // What begins with an extension header holds its protocol in the first fragment alone.
+                        // What begins with an extension header holds its protocol in the first
+                        // fragment alone.
                         let is_known = at <= end && !is_extension(next);
-                        return is_known.then_some(Self { proto: next, reach: Reach::LaterFragment, ..self });
+                        return is_known.then_some(Self {
+                            proto: next,
+                            reach: Reach::LaterFragment,
+                            ..self
+                        });
                     }
                 }
                 FRAGMENT => return None,
-                proto => return (at <= end).then(|| Self { proto, ..self }.with_number(frame, at, end)),
+                proto => {
+                    return (at <= end).then(|| Self { proto, ..self }.with_number(frame, at, end));
+                }
             }
         }
     }
@@ -229,19 +293,25 @@ impl Tuple {
         };
         match number {
             Some(number) => Self { number, ..self },
-            None => Self { reach: Reach::Cut, ..self },
+            None => Self {
+                reach: Reach::Cut,
+                ..self
+            },
         }
     }
 
-    /// What rules that ask for no more than `fields` can depend upon; the rest is zero. Two frames that are alike in this are
-    /// decided alike by them.
+    /// What rules that ask for no more than `fields` can depend upon; the rest is zero. Two frames
+    /// that are alike in this are decided alike by them.
     #[must_use]
     pub fn cut(self, fields: KeyFields) -> Self {
         if fields.is_none() {
             return Self::default();
         }
         let (has_src, has_dst) = (fields.holds(KeyFields::SRC), fields.holds(KeyFields::DST));
-        let (has_proto, has_number) = (fields.holds(KeyFields::PROTO), fields.holds(KeyFields::NUMBER));
+        let (has_proto, has_number) = (
+            fields.holds(KeyFields::PROTO),
+            fields.holds(KeyFields::NUMBER),
+        );
         let reach = match self.reach {
             Reach::LaterFragment | Reach::Cut if !has_number => Reach::Whole,
             Reach::Addresses if !has_proto => Reach::Whole,
@@ -298,7 +368,10 @@ fn is_extension(next: u8) -> bool {
     matches!(next, HOP_BY_HOP | ROUTING | DESTINATION | FRAGMENT)
 }
 
-const _: () = assert!(ETHERNET_LEN as usize + 4 * TAGS_MAX + 60 + 4 <= REACH, "IPv4's ports are always in reach");
+const _: () = assert!(
+    ETHERNET_LEN as usize + 4 * TAGS_MAX + 60 + 4 <= REACH,
+    "IPv4's ports are always in reach"
+);
 
 #[cfg(test)]
 #[path = "tuple_tests.rs"]

@@ -3,7 +3,13 @@ use crate::cache::key::{Key, Mask};
 use etherparse::{NetSlice, SlicedPacket};
 use proptest::prelude::*;
 
-const FIELDS: [KeyFields; 5] = [KeyFields::KIND, KeyFields::SRC, KeyFields::DST, KeyFields::PROTO, KeyFields::NUMBER];
+const FIELDS: [KeyFields; 5] = [
+    KeyFields::KIND,
+    KeyFields::SRC,
+    KeyFields::DST,
+    KeyFields::PROTO,
+    KeyFields::NUMBER,
+];
 
 /// A frame in the making: what stands behind the addresses.
 struct Frame(Vec<u8>);
@@ -34,14 +40,22 @@ impl Frame {
     /// `extensions`: each with its number; what is next is filled in.
     fn v6(n_tags: usize, extensions: &[(u8, Vec<u8>)], proto: u8, payload: &[u8]) -> Self {
         let mut frame = Self::new(n_tags, IPV6);
-        let n_bytes = extensions.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + payload.len();
+        let n_bytes = extensions
+            .iter()
+            .map(|(_, bytes)| bytes.len())
+            .sum::<usize>()
+            + payload.len();
         let first = extensions.first().map_or(proto, |(number, _)| *number);
         frame.0.extend([0x60, 0, 0, 0]);
-        frame.0.extend(u16::try_from(n_bytes).unwrap().to_be_bytes());
+        frame
+            .0
+            .extend(u16::try_from(n_bytes).unwrap().to_be_bytes());
         frame.0.extend([first, 64]);
         frame.0.extend((0..32).map(|n| n + 1));
         for (k, (_, bytes)) in extensions.iter().enumerate() {
-            frame.0.push(extensions.get(k + 1).map_or(proto, |(number, _)| *number));
+            frame
+                .0
+                .push(extensions.get(k + 1).map_or(proto, |(number, _)| *number));
             frame.0.extend(&bytes[1..]);
         }
         frame.0.extend(payload);
@@ -115,9 +129,18 @@ fn later_fragment_has_a_protocol_and_no_port() {
         Frame::v4(0, UDP, 0, 0x2001, &PORTS).tuple(),
         Frame::v4(0, UDP, 0, 100, &PORTS).tuple(),
         Frame::v6(0, &[fragment(1, true)], UDP, &PORTS).tuple(),
-        Frame::v6(0, &[(HOP_BY_HOP, extension(1)), fragment(100, false)], UDP, &[]).tuple(),
+        Frame::v6(
+            0,
+            &[(HOP_BY_HOP, extension(1)), fragment(100, false)],
+            UDP,
+            &[],
+        )
+        .tuple(),
     ] {
-        assert_eq!((tuple.proto, tuple.number, tuple.reach), (UDP, 0, Reach::LaterFragment));
+        assert_eq!(
+            (tuple.proto, tuple.number, tuple.reach),
+            (UDP, 0, Reach::LaterFragment)
+        );
     }
 }
 
@@ -129,20 +152,38 @@ fn first_fragment_has_its_port_unless_it_is_too_short_for_it() {
             Frame::v6(0, &[fragment(0, true)], TCP, payload).tuple(),
             Frame::v6(0, &[fragment(0, false)], TCP, payload).tuple(),
         ] {
-            assert_eq!((tuple.proto, tuple.number, tuple.reach), (TCP, number, reach));
+            assert_eq!(
+                (tuple.proto, tuple.number, tuple.reach),
+                (TCP, number, reach)
+            );
         }
     }
 }
 
 #[test]
 fn extension_headers_are_passed_over_as_far_as_the_header_reaches() {
-    let chain =
-        |n_words: usize| [(HOP_BY_HOP, extension(0)), (ROUTING, extension(0)), (DESTINATION, extension(n_words))];
+    let chain = |n_words: usize| {
+        [
+            (HOP_BY_HOP, extension(0)),
+            (ROUTING, extension(0)),
+            (DESTINATION, extension(n_words)),
+        ]
+    };
     // 54 bytes to the end of IPv6's header, 24 of shortest extensions, 4 of ports: 42 are left.
     assert_eq!(Frame::v6(0, &chain(5), TCP, &PORTS).tuple().number, 25);
     let beyond = Frame::v6(0, &chain(6), TCP, &PORTS).tuple();
-    assert_eq!((beyond.proto, beyond.reach), (TCP, Reach::Cut), "the protocol is known, the port out of reach");
-    let further = Frame::v6(0, &[(DESTINATION, extension(20)), (ROUTING, extension(0))], TCP, &PORTS).tuple();
+    assert_eq!(
+        (beyond.proto, beyond.reach),
+        (TCP, Reach::Cut),
+        "the protocol is known, the port out of reach"
+    );
+    let further = Frame::v6(
+        0,
+        &[(DESTINATION, extension(20)), (ROUTING, extension(0))],
+        TCP,
+        &PORTS,
+    )
+    .tuple();
     assert_eq!((further.proto, further.reach), (0, Reach::Addresses));
     assert_ne!(further.src, [0; 2]);
 }
@@ -158,7 +199,10 @@ fn chain_that_cannot_be_followed_has_no_protocol() {
         Frame::v6(0, &[], FRAGMENT, &[TCP, 0, 0xff, 0xf8]).tuple(),
         Frame::v6(0, &[], ROUTING, &[]).tuple(),
     ] {
-        assert_eq!((tuple.proto, tuple.number, tuple.reach), (0, 0, Reach::Addresses));
+        assert_eq!(
+            (tuple.proto, tuple.number, tuple.reach),
+            (0, 0, Reach::Addresses)
+        );
     }
 }
 
@@ -170,43 +214,82 @@ fn frame_that_is_not_what_its_type_claims_is_broken() {
         frame.0[14 + at] = byte;
         frame.tuple()
     };
-    for tuple in [changed(0, 0x44), changed(0, 0x65), changed(0, 0x4f), changed(3, 19), changed(2, 1)] {
-        assert_eq!(tuple, Tuple { kind: Kind::V4, reach: Reach::Broken, ..Tuple::default() });
+    for tuple in [
+        changed(0, 0x44),
+        changed(0, 0x65),
+        changed(0, 0x4f),
+        changed(3, 19),
+        changed(2, 1),
+    ] {
+        assert_eq!(
+            tuple,
+            Tuple {
+                kind: Kind::V4,
+                reach: Reach::Broken,
+                ..Tuple::default()
+            }
+        );
     }
     for cut in 14..whole.0.len() {
-        assert_eq!(Frame(whole.0[..cut].to_vec()).tuple().reach, Reach::Broken, "cut at {cut}");
+        assert_eq!(
+            Frame(whole.0[..cut].to_vec()).tuple().reach,
+            Reach::Broken,
+            "cut at {cut}"
+        );
     }
     let v6 = Frame::v6(0, &[], TCP, &PORTS);
     for cut in 14..v6.0.len() {
-        assert_eq!(Frame(v6.0[..cut].to_vec()).tuple().reach, Reach::Broken, "cut at {cut}");
+        assert_eq!(
+            Frame(v6.0[..cut].to_vec()).tuple().reach,
+            Reach::Broken,
+            "cut at {cut}"
+        );
     }
-    assert_eq!(Frame::v4(3, TCP, 0, 0, &PORTS).tuple().reach, Reach::Broken, "three tags");
+    assert_eq!(
+        Frame::v4(3, TCP, 0, 0, &PORTS).tuple().reach,
+        Reach::Broken,
+        "three tags"
+    );
 }
 
 #[test]
 fn datagram_ends_where_it_says_and_not_where_its_frame_does() {
     let mut padded = Frame::v4(0, TCP, 0, 0, &[]);
     padded.0.extend(PORTS);
-    assert_eq!((padded.tuple().number, padded.tuple().reach), (0, Reach::Cut));
+    assert_eq!(
+        (padded.tuple().number, padded.tuple().reach),
+        (0, Reach::Cut)
+    );
     let mut padded = Frame::v6(0, &[], TCP, &[0, 1]);
     padded.0.extend(PORTS);
-    assert_eq!((padded.tuple().number, padded.tuple().reach), (0, Reach::Cut));
+    assert_eq!(
+        (padded.tuple().number, padded.tuple().reach),
+        (0, Reach::Cut)
+    );
 }
 
 #[test]
 fn other_frames_are_told_apart_by_their_type_alone() {
-    assert_eq!(Frame::new(1, ARP).tuple(), Tuple { kind: Kind::Arp, ..Tuple::default() });
+    assert_eq!(
+        Frame::new(1, ARP).tuple(),
+        Tuple {
+            kind: Kind::Arp,
+            ..Tuple::default()
+        }
+    );
     for ether_type in [0x0026, 0x88cc, 0x8847, 0x8864] {
         assert_eq!(Frame::new(0, ether_type).tuple(), Tuple::default());
     }
 }
 
-/// What etherparse says of a frame, as far as it says anything: addresses, protocol, port or type. It takes AH for an
-/// extension header, and a length of zero for that of the frame, so such frames are left out; and it reads on where the
-/// private header has ended.
+/// What etherparse says of a frame, as far as it says anything: addresses, protocol, port or type.
+/// It takes AH for an extension header, and a length of zero for that of the frame, so such frames
+/// are left out; and it reads on where the private header has ended.
 fn oracle(bytes: &[u8]) -> Option<Tuple> {
-    // Tags of other kinds, and MACsec, are no tags here: a host that isn't told otherwise doesn't look into them either.
-    let is_other_tag = |at: usize| matches!(bytes.get(at..at + 2), Some([0x91, 0x00] | [0x88, 0xe5]));
+    // Tags of other kinds, and MACsec, are no tags here: a host that isn't told otherwise doesn't
+    // look into them either.
+    let is_other_tag =
+        |at: usize| matches!(bytes.get(at..at + 2), Some([0x91, 0x00] | [0x88, 0xe5]));
     if [12, 16, 20].into_iter().any(is_other_tag) {
         return None;
     }
@@ -221,7 +304,10 @@ fn oracle(bytes: &[u8]) -> Option<Tuple> {
             (Kind::V4, address(src), address(dst), ip.payload())
         }
         NetSlice::Ipv6(ip) => {
-            let half = |a: &[u8]| a.iter().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+            let half = |a: &[u8]| {
+                a.iter()
+                    .fold(0u64, |word, &byte| word << 8 | u64::from(byte))
+            };
             let address = |a: [u8; 16]| [half(&a[..8]), half(&a[8..])];
             let (src, dst) = (ip.header().source(), ip.header().destination());
             let is_ah = |e| matches!(e, etherparse::Ipv6ExtensionSlice::Authentication(_));
@@ -234,40 +320,90 @@ fn oracle(bytes: &[u8]) -> Option<Tuple> {
     };
     let proto = payload.ip_number.0;
     let number = match (proto, kind) {
-        (TCP | UDP | SCTP, _) => payload.payload.get(2..4).map(|p| u16::from_be_bytes([p[0], p[1]])),
+        (TCP | UDP | SCTP, _) => payload
+            .payload
+            .get(2..4)
+            .map(|p| u16::from_be_bytes([p[0], p[1]])),
         (ICMP, Kind::V4) | (ICMP6, Kind::V6) => payload.payload.first().map(|&t| u16::from(t)),
         _ => Some(0),
     };
-    let reach = if number.is_some() { Reach::Whole } else { Reach::Cut };
-    Some(Tuple { src, dst, number: number.unwrap_or(0), proto, kind, reach })
+    let reach = if number.is_some() {
+        Reach::Whole
+    } else {
+        Reach::Cut
+    };
+    Some(Tuple {
+        src,
+        dst,
+        number: number.unwrap_or(0),
+        proto,
+        kind,
+        reach,
+    })
 }
 
 /// Frames of all kinds, most of them whole, some with bytes changed.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
-    let proto = prop_oneof![Just(TCP), Just(UDP), Just(ICMP), Just(ICMP6), Just(SCTP), Just(47), Just(50), Just(59)];
+    let proto = prop_oneof![
+        Just(TCP),
+        Just(UDP),
+        Just(ICMP),
+        Just(ICMP6),
+        Just(SCTP),
+        Just(47),
+        Just(50),
+        Just(59)
+    ];
     let offset = prop_oneof![4 => Just(0u16), 1 => 1u16..200];
-    let extension = (prop_oneof![Just(ROUTING), Just(DESTINATION)], 0usize..4).prop_map(|(n, w)| (n, extension(w)));
-    let fragment = (offset.clone(), any::<bool>()).prop_map(|(offset, more)| fragment(offset, more));
-    let chain = (any::<bool>(), proptest::collection::vec(extension, 0..2), proptest::option::of(fragment));
+    let extension = (prop_oneof![Just(ROUTING), Just(DESTINATION)], 0usize..4)
+        .prop_map(|(n, w)| (n, extension(w)));
+    let fragment =
+        (offset.clone(), any::<bool>()).prop_map(|(offset, more)| fragment(offset, more));
+    let chain = (
+        any::<bool>(),
+        proptest::collection::vec(extension, 0..2),
+        proptest::option::of(fragment),
+    );
     let shape = (0usize..3, any::<bool>(), 0usize..11, chain);
     let payload = proptest::collection::vec(any::<u8>(), 0..40);
     let changes = proptest::collection::vec((12usize..100, any::<u8>()), 0..3);
-    (shape, proto, offset, any::<bool>(), payload, prop_oneof![2 => Just(Vec::new()), 1 => changes]).prop_map(
-        |((n_tags, is_v4, options, (has_hop, rest, fragment)), proto, offset, more, payload, changes)| {
-            let mut frame = if is_v4 {
-                Frame::v4(n_tags, proto, options, offset | u16::from(more) << 13, &payload)
-            } else {
-                let hop = has_hop.then(|| (HOP_BY_HOP, super::tests::extension(0)));
-                let chain: Vec<_> = hop.into_iter().chain(fragment).chain(rest).collect();
-                Frame::v6(n_tags, &chain, proto, &payload)
-            };
-            for (at, byte) in changes {
-                let n = frame.0.len();
-                frame.0[at % n] = byte;
-            }
-            frame.0
-        },
+    (
+        shape,
+        proto,
+        offset,
+        any::<bool>(),
+        payload,
+        prop_oneof![2 => Just(Vec::new()), 1 => changes],
     )
+        .prop_map(
+            |(
+                (n_tags, is_v4, options, (has_hop, rest, fragment)),
+                proto,
+                offset,
+                more,
+                payload,
+                changes,
+            )| {
+                let mut frame = if is_v4 {
+                    Frame::v4(
+                        n_tags,
+                        proto,
+                        options,
+                        offset | u16::from(more) << 13,
+                        &payload,
+                    )
+                } else {
+                    let hop = has_hop.then(|| (HOP_BY_HOP, super::tests::extension(0)));
+                    let chain: Vec<_> = hop.into_iter().chain(fragment).chain(rest).collect();
+                    Frame::v6(n_tags, &chain, proto, &payload)
+                };
+                for (at, byte) in changes {
+                    let n = frame.0.len();
+                    frame.0[at % n] = byte;
+                }
+                frame.0
+            },
+        )
 }
 
 proptest! {
@@ -290,7 +426,8 @@ proptest! {
                     prop_assert!(expected.reach == Reach::Cut || bytes.len() > REACH);
                 }
                 Reach::Addresses => prop_assert_eq!((tuple.src, tuple.dst), (expected.src, expected.dst)),
-                Reach::Broken => prop_assert!(false, "etherparse understands {:02x?}: {:?}", bytes, expected),
+                Reach::Broken => prop_assert!(false, "etherparse understands {:02x?}: \
+                    {:?}", bytes, expected),
             }
         }
     }
@@ -339,26 +476,58 @@ proptest! {
 fn short_way_is_taken_by_most_frames() {
     let key = |frame: Frame, n_popped| {
         let (header, len) = (frame.header(), frame.0.len());
-        Key::ruled(Key::words_of(&header, 1), &header, len, n_popped, &Mask::new(KeyFields::NUMBER))
+        Key::ruled(
+            Key::words_of(&header, 1),
+            &header,
+            len,
+            n_popped,
+            &Mask::new(KeyFields::NUMBER),
+        )
     };
     for proto in [TCP, UDP] {
         for fragment in [0, 0x4000, 0x2000] {
             assert!(key(Frame::v4(0, proto, 0, fragment, &PORTS), 0).is_some());
-            assert!(key(Frame::v4(1, proto, 0, fragment, &PORTS), 1).is_some(), "behind a network's tag");
+            assert!(
+                key(Frame::v4(1, proto, 0, fragment, &PORTS), 1).is_some(),
+                "behind a network's tag"
+            );
         }
     }
-    assert!(key(Frame::v4(0, TCP, 0, 0, &PORTS[..3]), 0).is_none(), "it ends before its ports do");
+    assert!(
+        key(Frame::v4(0, TCP, 0, 0, &PORTS[..3]), 0).is_none(),
+        "it ends before its ports do"
+    );
 }
 
 #[test]
 fn cut_keeps_what_was_asked_for() {
     let tuple = Frame::v4(0, TCP, 0, 0, &PORTS).tuple();
     assert_eq!(tuple.cut(KeyFields::NONE), Tuple::default());
-    assert_eq!(tuple.cut(KeyFields::KIND), Tuple { kind: Kind::V4, ..Tuple::default() });
-    assert_eq!(tuple.cut(KeyFields::NUMBER), Tuple { src: [0; 2], dst: [0; 2], ..tuple });
-    assert_eq!(tuple.cut(KeyFields::SRC | KeyFields::DST | KeyFields::NUMBER), tuple);
+    assert_eq!(
+        tuple.cut(KeyFields::KIND),
+        Tuple {
+            kind: Kind::V4,
+            ..Tuple::default()
+        }
+    );
+    assert_eq!(
+        tuple.cut(KeyFields::NUMBER),
+        Tuple {
+            src: [0; 2],
+            dst: [0; 2],
+            ..tuple
+        }
+    );
+    assert_eq!(
+        tuple.cut(KeyFields::SRC | KeyFields::DST | KeyFields::NUMBER),
+        tuple
+    );
     let later = Frame::v4(0, TCP, 0, 9, &PORTS).tuple();
-    assert_eq!(later.cut(KeyFields::PROTO).reach, Reach::Whole, "who asks for no port sees no difference");
+    assert_eq!(
+        later.cut(KeyFields::PROTO).reach,
+        Reach::Whole,
+        "who asks for no port sees no difference"
+    );
 }
 
 #[test]

@@ -10,7 +10,10 @@ use loom::thread;
 
 /// The smallest table of flows: two entries at most, two buckets of two.
 fn flows(capacity: usize) -> Arc<Flows> {
-    Arc::new(Flows { table: FlowTable::new(capacity, 3, [7, 11]), macs: table() })
+    Arc::new(Flows {
+        table: FlowTable::new(capacity, 3, [7, 11]),
+        macs: table(),
+    })
 }
 
 struct Flows {
@@ -21,7 +24,12 @@ struct Flows {
 impl Flows {
     /// A decision all of which says the same.
     fn decision(n: u16) -> Decision {
-        Decision { action: Action::Unicast(n), stamp: u32::from(n), src: EntryRef::NONE, dst: EntryRef::NONE }
+        Decision {
+            action: Action::Unicast(n),
+            stamp: u32::from(n),
+            src: EntryRef::NONE,
+            dst: EntryRef::NONE,
+        }
     }
 
     fn key(n: u8) -> Key {
@@ -32,14 +40,25 @@ impl Flows {
 
     fn insert(&self, flow: u8, decision: u16) -> Entered {
         let key = Self::key(flow);
-        self.table.insert(self.table.hash(&key), &key, &Self::decision(decision), 0, &self.macs, 0)
+        self.table.insert(
+            self.table.hash(&key),
+            &key,
+            &Self::decision(decision),
+            0,
+            &self.macs,
+            0,
+        )
     }
 
     /// What is found, after looking whether it says one thing.
     fn find(&self, flow: u8) -> Option<(u32, Hit)> {
         let key = Self::key(flow);
         let hit = self.table.find(self.table.hash(&key), &key)?;
-        assert_eq!(hit.decision.action, Action::Unicast(hit.decision.stamp as u16), "torn");
+        assert_eq!(
+            hit.decision.action,
+            Action::Unicast(hit.decision.stamp as u16),
+            "torn"
+        );
         Some((hit.decision.stamp, hit))
     }
 
@@ -81,8 +100,15 @@ fn entry_that_gets_another_flow_is_found_for_none_but_that() {
         assert!(matches!(flows.stamp(1), None | Some(5)));
         assert!(matches!(flows.stamp(2), None | Some(6)));
         let entered = other.join().unwrap();
-        assert_eq!(flows.stamp(2).is_some(), entered == Entered::OverOwn, "{entered:?}");
-        assert_eq!((flows.stamp(1).is_none(), flows.table.n_used()), (entered == Entered::OverOwn, 1));
+        assert_eq!(
+            flows.stamp(2).is_some(),
+            entered == Entered::OverOwn,
+            "{entered:?}"
+        );
+        assert_eq!(
+            (flows.stamp(1).is_none(), flows.table.n_used()),
+            (entered == Entered::OverOwn, 1)
+        );
     });
 }
 
@@ -94,7 +120,9 @@ fn flow_that_is_changed_is_the_old_or_the_new_one() {
         let other = {
             let flows = flows.clone();
             thread::spawn(move || {
-                flows.find(1).is_some_and(|(_, hit)| flows.table.update(&hit, &Flows::decision(6), 1))
+                flows
+                    .find(1)
+                    .is_some_and(|(_, hit)| flows.table.update(&hit, &Flows::decision(6), 1))
             })
         };
         // Both change what they found; whoever comes second finds it changed, and lets it be.
@@ -105,7 +133,10 @@ fn flow_that_is_changed_is_the_old_or_the_new_one() {
         let theirs = other.join().unwrap();
         let stamp = flows.stamp(1).unwrap();
         assert!(mine || theirs);
-        assert!(stamp == 7 && mine || stamp == 6 && theirs, "{stamp} of {mine} and {theirs}");
+        assert!(
+            stamp == 7 && mine || stamp == 6 && theirs,
+            "{stamp} of {mine} and {theirs}"
+        );
     });
 }
 
@@ -127,9 +158,18 @@ fn flow_that_is_changed_while_its_entry_goes_to_another_changes_nothing_of_that(
         let entered = other.join().unwrap();
         // While it is being changed it is neither swept nor given away.
         let (first, second) = (flows.stamp(1), flows.stamp(2));
-        assert!(matches!((first, second), (None, Some(6)) | (Some(7), None) | (None, None)), "{first:?} {second:?}");
+        assert!(
+            matches!(
+                (first, second),
+                (None, Some(6)) | (Some(7), None) | (None, None)
+            ),
+            "{first:?} {second:?}"
+        );
         assert_eq!(second.is_some(), is_in(entered), "{entered:?}");
-        assert_eq!(flows.table.n_used(), u32::from(first.is_some()) + u32::from(second.is_some()));
+        assert_eq!(
+            flows.table.n_used(),
+            u32::from(first.is_some()) + u32::from(second.is_some())
+        );
     });
 }
 
@@ -143,12 +183,23 @@ fn of_two_cores_that_enter_flows_at_once_none_loses_an_entry() {
         };
         let mine = flows.insert(2, 6);
         let theirs = other.join().unwrap();
-        assert_eq!((flows.stamp(1), flows.stamp(2)), (is_in(theirs).then_some(5), is_in(mine).then_some(6)));
-        assert_eq!(flows.table.n_used(), u32::from(is_in(mine)) + u32::from(is_in(theirs)));
+        assert_eq!(
+            (flows.stamp(1), flows.stamp(2)),
+            (is_in(theirs).then_some(5), is_in(mine).then_some(6))
+        );
+        assert_eq!(
+            flows.table.n_used(),
+            u32::from(is_in(mine)) + u32::from(is_in(theirs))
+        );
         // All that there is can be had again.
         flows.sweep(100);
         assert_eq!(flows.table.n_used(), 0);
-        assert_eq!((3..6).filter(|&n| flows.insert(n, 1) == Entered::Free).count(), 2);
+        assert_eq!(
+            (3..6)
+                .filter(|&n| flows.insert(n, 1) == Entered::Free)
+                .count(),
+            2
+        );
     });
 }
 
@@ -163,7 +214,10 @@ fn one_flow_entered_by_two_cores_is_right_whoever_is_found() {
         let mine = flows.insert(1, 6);
         let theirs = other.join().unwrap();
         let found = flows.stamp(1);
-        assert!(found == Some(5) && is_in(theirs) || found == Some(6) && is_in(mine), "{found:?}");
+        assert!(
+            found == Some(5) && is_in(theirs) || found == Some(6) && is_in(mine),
+            "{found:?}"
+        );
     });
 }
 
@@ -181,7 +235,12 @@ fn swept_entry_is_free_once() {
         let n_there = u32::from(flows.stamp(1).is_some()) + u32::from(flows.stamp(2).is_some());
         assert!(flows.table.n_used() == n_there && n_there <= 1, "{n_there}");
         flows.sweep(100);
-        assert_eq!((3..6).filter(|&n| flows.insert(n, 1) == Entered::Free).count(), 1);
+        assert_eq!(
+            (3..6)
+                .filter(|&n| flows.insert(n, 1) == Entered::Free)
+                .count(),
+            1
+        );
     });
 }
 
@@ -189,14 +248,18 @@ fn is_in(entered: Entered) -> bool {
     entered != Entered::No
 }
 
-/// Law: a flow that rests on an address is fresh only while the address is where it was, wherever it has been in between.
+/// Law: a flow that rests on an address is fresh only while the address is where it was, wherever
+/// it has been in between.
 #[test]
 fn flow_is_stale_though_its_address_has_come_back() {
     check(|| {
         let flows = flows(1);
         learn(&flows.macs, mac(1), 1);
         let a = find(&flows.macs, mac(1)).unwrap();
-        let resting = Decision { dst: a.entry, ..Flows::decision(5) };
+        let resting = Decision {
+            dst: a.entry,
+            ..Flows::decision(5)
+        };
         let key = Flows::key(1);
         let hash = flows.table.hash(&key);
         flows.table.insert(hash, &key, &resting, 0, &flows.macs, 0);
@@ -209,12 +272,19 @@ fn flow_is_stale_though_its_address_has_come_back() {
             })
         };
         let hit = flows.table.find(hash, &key).unwrap();
-        let (holds, port) = (flows.macs.holds(hit.decision.dst), find(&flows.macs, mac(1)).unwrap().port);
+        let (holds, port) = (
+            flows.macs.holds(hit.decision.dst),
+            find(&flows.macs, mac(1)).unwrap().port,
+        );
         assert!(matches!(port, 1 | 2));
-        // Where the second look saw the move, the first one comes before it; never the other way round.
+        // Where the second look saw the move, the first one comes before it; never the other way
+        // round.
         let holds_now = flows.macs.holds(hit.decision.dst);
         assert!(holds || !holds_now, "what was stale is fresh again");
         mover.join().unwrap();
-        assert!(!flows.macs.holds(hit.decision.dst), "A to B to A, and nobody noticed");
+        assert!(
+            !flows.macs.holds(hit.decision.dst),
+            "A to B to A, and nobody noticed"
+        );
     });
 }

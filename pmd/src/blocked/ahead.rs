@@ -1,17 +1,23 @@
 //! What stands in a blocked queue's ring behind its burst.
 //!
-//! A blocked frame may wait as long as nothing behind it could go, and what stands within the burst does not say that: a
-//! guest's own segmentation sends 44 frames in a row. So while a queue is blocked and its burst shows nothing that could go, the
-//! core looks on, 32 frames at a time, each once: where a frame ahead goes is remembered, by destination, until it has come
-//! into the burst. That is a hint and no more: the frame is read and decided anew when it is its turn, so a guest that rewrites
-//! its ring in between has lost a frame of its own.
+//! A blocked frame may wait as long as nothing behind it could go, and what stands within the burst
+//! does not say that: a guest's own segmentation sends 44 frames in a row. So while a queue is
+//! blocked and its burst shows nothing that could go, the core looks on, 32 frames at a time, each
+//! once: where a frame ahead goes is remembered, by destination, until it has come into the burst.
+//! That is a hint and no more: the frame is read and decided anew when it is its turn, so a guest
+//! that rewrites its ring in between has lost a frame of its own.
 //!
 //! Where frames move on so fast that all that wait will be gone in time, nothing is looked at.
 //!
-//! **What it costs.** At most a hundredth of the core's time over all its queues, of which each queue has its part and may have more
-//! while others leave half of what is saved up, so that one that is scanned for ever hurts itself alone. Counted, not measured: [`FRAME_COST`] and [`DESCRIPTOR_COST`] are what cold lines cost.
-//! A queue that may not be scanned now counts after [`UNKNOWN_MAX`] as one with frames that could go.
-#![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits")]
+//! **What it costs.** At most a hundredth of the core's time over all its queues, of which each
+//! queue has its part and may have more while others leave half of what is saved up, so that one
+//! that is scanned for ever hurts itself alone. Counted, not measured: [`FRAME_COST`] and
+//! [`DESCRIPTOR_COST`] are what cold lines cost. A queue that may not be scanned now counts after
+//! [`UNKNOWN_MAX`] as one with frames that could go.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "positions in a ring are 16 bits"
+)]
 
 use crate::blocked::destination;
 use crate::burst::{BURST_MAX, Burst};
@@ -25,7 +31,8 @@ use flowtable::{Action, Lookup};
 
 /// Destinations ahead that are told apart; behind more than these, something will be able to go.
 const PLACES_MAX: usize = 16;
-/// Turns after which a position may mean another lap of the ring: a turn takes a burst at most, and positions are 16 bits.
+/// Turns after which a position may mean another lap of the ring: a turn takes a burst at most, and
+/// positions are 16 bits.
 const TURNS_MAX: u64 = 1000;
 /// Bursts that are looked at ahead in one turn, of one queue and of all.
 const CHUNKS_OF_QUEUE: usize = 4;
@@ -38,9 +45,11 @@ const SAVED_MAX: i64 = 10_000_000;
 const SAVED_OF_QUEUE_MAX: i64 = 200_000;
 /// For how long a queue waits to be scanned before it counts as one with frames that could go.
 const UNKNOWN_MAX: Nanos = 4_000_000;
-/// In so many turns at least it must have been in vain: a core that was preempted meanwhile had no time to look.
+/// In so many turns at least it must have been in vain: a core that was preempted meanwhile had no
+/// time to look.
 const REFUSED_MIN: u32 = 3;
-/// How long a queue's pace is taken, and the time in which all that wait in it must be gone at that pace.
+/// How long a queue's pace is taken, and the time in which all that wait in it must be gone at that
+/// pace.
 const PACE_TIME: Nanos = 1_000_000;
 const GONE_MAX: Nanos = 6_000_000;
 /// A pace that was taken so long ago says nothing.
@@ -56,7 +65,9 @@ struct Share {
 impl Share {
     fn earn(&mut self, now: Nanos, n_parts: usize, max: i64) {
         // A second is more than enough to earn all that can be saved.
-        let passed = i64::try_from(now.saturating_sub(self.then)).unwrap_or(i64::MAX).min(1_000_000_000);
+        let passed = i64::try_from(now.saturating_sub(self.then))
+            .unwrap_or(i64::MAX)
+            .min(1_000_000_000);
         let earned = passed / (100 * i64::try_from(n_parts.max(1)).unwrap_or(i64::MAX));
         // What is less than a nanosecond goes on being earned.
         if earned > 0 {
@@ -77,11 +88,23 @@ pub(crate) struct Scanner {
 
 impl Scanner {
     pub(crate) fn new() -> Self {
-        Self { burst: Box::default(), share: Share { left: SAVED_MAX, then: 0 }, turn: 0, n_chunks: 0 }
+        Self {
+            burst: Box::default(),
+            share: Share {
+                left: SAVED_MAX,
+                then: 0,
+            },
+            turn: 0,
+            n_chunks: 0,
+        }
     }
 
     fn has_time_for(&self, ahead: &Ahead) -> bool {
-        let least = if ahead.share.left > 0 { 0 } else { SAVED_MAX / 2 };
+        let least = if ahead.share.left > 0 {
+            0
+        } else {
+            SAVED_MAX / 2
+        };
         self.share.left > least
     }
 }
@@ -106,21 +129,31 @@ impl Pace {
     fn is_slow(&mut self, base: u16, n_waiting: u16, now: Nanos) -> bool {
         let passed = now.saturating_sub(self.since);
         if passed >= PACE_OLD {
-            *self = Self { since: now, from: base, is_slow: false };
+            *self = Self {
+                since: now,
+                from: base,
+                is_slow: false,
+            };
         } else if passed >= PACE_TIME {
             let n_gone = base.wrapping_sub(self.from);
             let is_slow = u64::from(n_gone) * GONE_MAX < u64::from(n_waiting) * passed;
-            *self = Self { since: now, from: base, is_slow };
+            *self = Self {
+                since: now,
+                from: base,
+                is_slow,
+            };
         }
         self.is_slow
     }
 }
 
-/// What one receive queue's core knows of the frames behind its burst. Positions are those of the ring, modulo 2^16.
+/// What one receive queue's core knows of the frames behind its burst. Positions are those of the
+/// ring, modulo 2^16.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     places: ArrayVec<Place, PLACES_MAX>,
-    /// The last frame that could go whatever is blocked: a flood, or one to yet another destination.
+    /// The last frame that could go whatever is blocked: a flood, or one to yet another
+    /// destination.
     any: Option<u16>,
     /// The first frame that was not looked at.
     next: u16,
@@ -131,7 +164,8 @@ pub(crate) struct Ahead {
     /// Nothing that is known could go: to be looked on.
     is_wanted: bool,
     pace: Pace,
-    /// A frame that was found to be able to go, by its place in the burst; behind it, all that are known of; and what was blocked, when.
+    /// A frame that was found to be able to go, by its place in the burst; behind it, all that are
+    /// known of; and what was blocked, when.
     found: (usize, Option<usize>, Nanos),
     /// Since when frames wait that could not be looked at, and in how many turns since not one was.
     unknown_since: Option<Nanos>,
@@ -152,7 +186,10 @@ impl Default for Ahead {
             found: (0, None, 0),
             unknown_since: None,
             n_refused: 0,
-            share: Share { left: SAVED_OF_QUEUE_MAX, then: 0 },
+            share: Share {
+                left: SAVED_OF_QUEUE_MAX,
+                then: 0,
+            },
         }
     }
 }
@@ -163,8 +200,9 @@ fn is_behind(position: u16, from: u16) -> bool {
 }
 
 impl Ahead {
-    /// Whether a frame behind the burst, of `n` from `base` on, could go elsewhere than to `blocked`, by what is known. If not, more
-    /// is looked at when the burst is over. `n_waiting`: frames from `base` on. `has_room` says whether a transmit queue would take a frame.
+    /// Whether a frame behind the burst, of `n` from `base` on, could go elsewhere than to
+    /// `blocked`, by what is known. If not, more is looked at when the burst is over. `n_waiting`:
+    /// frames from `base` on. `has_room` says whether a transmit queue would take a frame.
     pub(crate) fn could_go(
         &mut self,
         (base, n, n_waiting): (u16, usize, u16),
@@ -182,7 +220,10 @@ impl Ahead {
         if self.any.is_some_and(|position| is_behind(position, from)) {
             return true;
         }
-        let mut behind = self.places.iter().filter(|place| is_behind(place.last, from));
+        let mut behind = self
+            .places
+            .iter()
+            .filter(|place| is_behind(place.last, from));
         if behind.any(|place| Some(place.slot) != blocked && has_room(place.slot)) {
             return true;
         }
@@ -191,14 +232,20 @@ impl Ahead {
         self.n_refused >= REFUSED_MIN && self.unknown_since.is_some_and(is_over)
     }
 
-    /// Whether it was found before, in this burst, that a frame behind `k` could go while `blocked` is.
+    /// Whether it was found before, in this burst, that a frame behind `k` could go while `blocked`
+    /// is.
     pub(crate) fn knows(&self, k: usize, blocked: Option<usize>, now: Nanos) -> bool {
         let (at, then_blocked, then) = self.found;
         at > k && then_blocked == blocked && then == now
     }
 
     /// That was looked for. Gives whether it was found.
-    pub(crate) fn remember(&mut self, found: Option<usize>, blocked: Option<usize>, now: Nanos) -> bool {
+    pub(crate) fn remember(
+        &mut self,
+        found: Option<usize>,
+        blocked: Option<usize>,
+        now: Nanos,
+    ) -> bool {
         self.found = (found.unwrap_or(0), blocked, now);
         found.is_some()
     }
@@ -208,14 +255,18 @@ impl Ahead {
         (self.pace.since, self.pace.from) = (now, position);
     }
 
-    /// Whether all that waits behind the first `n` frames from `base` on, of `n_waiting`, is known to go to one transmit queue.
+    /// Whether all that waits behind the first `n` frames from `base` on, of `n_waiting`, is known
+    /// to go to one transmit queue.
     pub(crate) fn all_go_to(&self, slot: usize, (base, n, n_waiting): (u16, usize, u16)) -> bool {
         let is_known = self.pace.is_slow
             && self.any.is_none()
             && is_behind(base.wrapping_add(n as u16), self.from)
             && is_behind(self.next, base)
             && self.next.wrapping_sub(base) >= n_waiting;
-        let mut behind = self.places.iter().filter(|place| is_behind(place.last, base));
+        let mut behind = self
+            .places
+            .iter()
+            .filter(|place| is_behind(place.last, base));
         is_known && behind.all(|place| place.slot == slot)
     }
 
@@ -224,7 +275,8 @@ impl Ahead {
         self.turn = turn;
     }
 
-    /// Whether frames may stand behind the burst that are not looked at, since they will be gone in time.
+    /// Whether frames may stand behind the burst that are not looked at, since they will be gone in
+    /// time.
     pub(crate) fn is_fast(&self) -> bool {
         !self.pace.is_slow
     }
@@ -247,8 +299,9 @@ impl Ahead {
     }
 }
 
-/// The first part of the burst was dealt with, and what is behind it waits: looks further into the queue's ring, if that is wanted
-/// and there is time for it. Gives whether the next turn may look on at once.
+/// The first part of the burst was dealt with, and what is behind it waits: looks further into the
+/// queue's ring, if that is wanted and there is time for it. Gives whether the next turn may look
+/// on at once.
 #[cold]
 #[inline(never)]
 pub(crate) fn look_on(
@@ -293,7 +346,15 @@ pub(crate) fn look_on(
         scanner.n_chunks += 1;
         rxq.ahead.n_refused = 0;
         let then = sys::cycles();
-        look_at(rxq, from, n, &mut scanner.burst, lookup, view, (core, views));
+        look_at(
+            rxq,
+            from,
+            n,
+            &mut scanner.burst,
+            lookup,
+            view,
+            (core, views),
+        );
         let n_frames = scanner.burst.n as i64;
         let cost = FRAME_COST * n_frames + DESCRIPTOR_COST * scanner.burst.budget.n_spent() as i64;
         scanner.share.left -= cost;
@@ -316,7 +377,12 @@ fn look_at(
 ) {
     rxq.peek_ahead(from, usize::from(n).min(BURST_MAX), burst);
     let n_read = burst.n;
-    lookup.foresee(&view.ingress, &burst.headers[..n_read], &burst.lens[..n_read], &mut burst.actions[..n_read]);
+    lookup.foresee(
+        &view.ingress,
+        &burst.headers[..n_read],
+        &burst.lens[..n_read],
+        &mut burst.actions[..n_read],
+    );
     for k in 0..n_read {
         let position = rxq.ahead.next.wrapping_add(k as u16);
         match burst.actions[k] {
@@ -344,12 +410,16 @@ mod tests {
         let mut ahead = Ahead::default();
         ahead.note(5, 100);
         ahead.pace.is_slow = true;
-        let mut could_go = |from, blocked, turn| ahead.could_go((from, 0, 99), Some(blocked), (turn, 0), |_| true);
+        let mut could_go =
+            |from, blocked, turn| ahead.could_go((from, 0, 99), Some(blocked), (turn, 0), |_| true);
         assert!(could_go(65_500, 4, 1) && could_go(100, 4, 2));
         assert!(!could_go(100, 5, 3), "it goes where the blocked one goes");
         assert!(!could_go(101, 4, 4));
         assert!(could_go(90, 4, 5));
-        assert!(!could_go(90, 4, 5 + TURNS_MAX), "a ring may have come round");
+        assert!(
+            !could_go(90, 4, 5 + TURNS_MAX),
+            "a ring may have come round"
+        );
     }
 
     #[test]
@@ -357,7 +427,8 @@ mod tests {
         let mut ahead = Ahead::default();
         (0..3).for_each(|slot| ahead.note(slot, 100));
         ahead.pace.is_slow = true;
-        let mut could_go = |open: usize| ahead.could_go((30, 20, 99), Some(0), (1, 0), |slot| slot == open);
+        let mut could_go =
+            |open: usize| ahead.could_go((30, 20, 99), Some(0), (1, 0), |slot| slot == open);
         assert!(could_go(2) && could_go(1));
         assert!(!could_go(0) && !could_go(3));
     }
@@ -375,10 +446,17 @@ mod tests {
 
     #[test]
     fn what_was_looked_at_before_the_burst_says_nothing_of_what_is_behind_it() {
-        let mut ahead = Ahead { next: 1_032, from: 1_000, ..Ahead::default() };
+        let mut ahead = Ahead {
+            next: 1_032,
+            from: 1_000,
+            ..Ahead::default()
+        };
         ahead.pace.is_slow = true;
         assert!(ahead.all_go_to(5, (1_000, 0, 32)) && !ahead.all_go_to(5, (1_000, 0, 33)));
-        assert!(!ahead.all_go_to(5, (1_040, 0, 33)), "none of them was looked at");
+        assert!(
+            !ahead.all_go_to(5, (1_040, 0, 33)),
+            "none of them was looked at"
+        );
         ahead.note(4, 1_031);
         assert!(!ahead.all_go_to(5, (1_000, 0, 32)));
     }

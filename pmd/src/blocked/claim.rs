@@ -1,21 +1,24 @@
 //! Whose turn it is at a receiver that can't take all that is sent to it.
 //!
-//! Whoever comes first in a turn would take every buffer that the receiver frees, and those behind would never get one. So a
-//! sender that got nothing lays claim to the receiver's next buffers; until it has got some, or a moment is over, the
-//! others' frames wait, but those of a wire, which can't, and floods, which don't. Claims go round: who has been served has none, and who is refused meanwhile lays the next.
-//! Whoever has nothing for the receiver any more gives its claim back ([`super::reserved`]).
+//! Whoever comes first in a turn would take every buffer that the receiver frees, and those behind
+//! would never get one. So a sender that got nothing lays claim to the receiver's next buffers;
+//! until it has got some, or a moment is over, the others' frames wait, but those of a wire, which
+//! can't, and floods, which don't. Claims go round: who has been served has none, and who is
+//! refused meanwhile lays the next. Whoever has nothing for the receiver any more gives its claim
+//! back ([`super::reserved`]).
 
 use super::stall::STALLED_AFTER;
 use crate::time::Nanos;
 
-/// How long a claim stands after its holder's last visit. A sender that waits comes back with its core's next turn, at most
-/// a nap of a millisecond later.
+/// How long a claim stands after its holder's last visit. A sender that waits comes back with its
+/// core's next turn, at most a nap of a millisecond later.
 const STANDS: Nanos = 2_000_000;
 
-/// Stands for nobody's claim: the receiver is paused (see `page_faults`), for those too who take no turns. Nobody has this number, since a
-/// port has not as many queues.
+/// Stands for nobody's claim: the receiver is paused (see `page_faults`), for those too who take no
+/// turns. Nobody has this number, since a port has not as many queues.
 const PAUSE: u32 = u32::MAX;
-/// The same, for longer than a receiver that takes nothing is waited for: what comes is not held up for it.
+/// The same, for longer than a receiver that takes nothing is waited for: what comes is not held up
+/// for it.
 const LONG_PAUSE: u32 = u32::MAX - 1;
 
 /// The claim on one transmit queue.
@@ -27,17 +30,26 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Whether `who` has to wait since it is another's turn. 0, who takes no turns, never has to, but for a pause.
+    /// Whether `who` has to wait since it is another's turn. 0, who takes no turns, never has to,
+    /// but for a pause.
     #[inline(always)]
     pub(crate) fn bars(&self, who: u32, now: Nanos) -> bool {
-        self.holder != 0 && self.holder != who && (who != 0 || self.holder >= LONG_PAUSE) && now < self.until
+        self.holder != 0
+            && self.holder != who
+            && (who != 0 || self.holder >= LONG_PAUSE)
+            && now < self.until
     }
 
-    /// Nobody gets anything until then, whoever's turn it was. A pause that was long when it began is so to its end.
+    /// Nobody gets anything until then, whoever's turn it was. A pause that was long when it began
+    /// is so to its end.
     #[cold]
     pub(crate) fn pause(&mut self, until: Nanos, now: Nanos) {
         let was_long = self.is_paused_for_long(now);
-        let holder = if was_long || until.saturating_sub(now) > STALLED_AFTER { LONG_PAUSE } else { PAUSE };
+        let holder = if was_long || until.saturating_sub(now) > STALLED_AFTER {
+            LONG_PAUSE
+        } else {
+            PAUSE
+        };
         *self = Self { holder, until };
     }
 
@@ -54,7 +66,10 @@ impl Claim {
     /// `who` got nothing: its turn is next, or still is, unless another's is.
     pub(crate) fn lay(&mut self, who: u32, now: Nanos) {
         if !self.bars(who, now) {
-            *self = Self { holder: who, until: now + STANDS };
+            *self = Self {
+                holder: who,
+                until: now + STANDS,
+            };
         }
     }
 
@@ -116,9 +131,16 @@ mod tests {
         assert!(claim.is_paused(1) && !claim.is_paused_for_long(1));
         claim.pause(until, 1);
         claim.pause(until, until - 2);
-        assert!(claim.is_paused(until - 1) && claim.is_paused_for_long(until - 1) && claim.bars(0, until - 1));
+        assert!(
+            claim.is_paused(until - 1)
+                && claim.is_paused_for_long(until - 1)
+                && claim.bars(0, until - 1)
+        );
         assert!(!claim.is_paused_for_long(until));
         claim.pause(until + 10, until);
-        assert!(!claim.is_paused_for_long(until + 1), "the next one is another");
+        assert!(
+            !claim.is_paused_for_long(until + 1),
+            "the next one is another"
+        );
     }
 }

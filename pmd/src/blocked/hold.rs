@@ -1,7 +1,8 @@
 //! For how long a blocked frame may hold up those behind it.
 //!
-//! While everything in sight of a queue goes to the blocked destination, nobody else suffers, and it may wait for ever. When
-//! a frame behind it could go, it may wait for a tenth of the time; then it is dropped. See [`Hold::may_hold`].
+//! While everything in sight of a queue goes to the blocked destination, nobody else suffers, and
+//! it may wait for ever. When a frame behind it could go, it may wait for a tenth of the time; then
+//! it is dropped. See [`Hold::may_hold`].
 
 use super::reserved::Reserved;
 use crate::time::Nanos;
@@ -9,7 +10,8 @@ use flowtable::{NetworkId, PortId};
 
 /// Holding that may be saved up: a receiver's short pause costs nobody a frame.
 const SAVED_MAX: i64 = 1_000_000;
-/// How long one burst may hold a transmit queue's lock before its core must have been preempted, and is not waited for.
+/// How long one burst may hold a transmit queue's lock before its core must have been preempted,
+/// and is not waited for.
 const BUSY_MAX: Nanos = 100_000;
 /// How long a lock is waited for at most, whoever holds it.
 const LOCK_MAX: Nanos = 10_000_000;
@@ -58,11 +60,13 @@ pub(crate) struct FloodAt {
 }
 
 impl Hold {
-    /// A frame is blocked and one behind it could go: whether it may hold that one up. A tenth of the time that passes is
-    /// earned, all the time that was spent holding is paid.
+    /// A frame is blocked and one behind it could go: whether it may hold that one up. A tenth of
+    /// the time that passes is earned, all the time that was spent holding is paid.
     pub fn may_hold(&mut self, now: Nanos) -> bool {
         // A second is more than enough to earn all that can be saved.
-        let passed = i64::try_from(now.saturating_sub(self.then)).unwrap_or(i64::MAX).min(1_000_000_000);
+        let passed = i64::try_from(now.saturating_sub(self.then))
+            .unwrap_or(i64::MAX)
+            .min(1_000_000_000);
         self.then = now;
         // 102 / 1024: a tenth, without a division.
         self.left = (self.left + ((passed * 102) >> 10)).min(SAVED_MAX);
@@ -74,18 +78,24 @@ impl Hold {
         self.holding
     }
 
-    /// Another frame is blocked than before, or for another reason: the waits for a lock and for more buffers begin anew.
+    /// Another frame is blocked than before, or for another reason: the waits for a lock and for
+    /// more buffers begin anew.
     #[inline(always)]
     pub fn begin_anew(&mut self) {
         (self.lock, self.short_since) = (None, None);
     }
 
-    /// The destination is locked by a burst of another core (0: it can't be said which), which is over in microseconds unless
-    /// that core was preempted: whether to wait for it without it counting.
+    /// The destination is locked by a burst of another core (0: it can't be said which), which is
+    /// over in microseconds unless that core was preempted: whether to wait for it without it
+    /// counting.
     pub(crate) fn may_wait_for_lock(&mut self, holder: u32, now: Nanos) -> bool {
         self.short_since = None;
         self.is_used = true;
-        let wait = self.lock.get_or_insert(LockWait { begun: now, holder, since: now });
+        let wait = self.lock.get_or_insert(LockWait {
+            begun: now,
+            holder,
+            since: now,
+        });
         if holder == 0 || holder != wait.holder {
             (wait.holder, wait.since) = (holder, now);
         }
@@ -113,8 +123,9 @@ impl Hold {
         self.flood = None;
     }
 
-    /// The destination has buffers, but not enough for this one frame: whether more may come. A receiver that was given
-    /// nothing has no reason to add any, so without an end the frame would stand there for ever.
+    /// The destination has buffers, but not enough for this one frame: whether more may come. A
+    /// receiver that was given nothing has no reason to add any, so without an end the frame would
+    /// stand there for ever.
     pub fn may_wait_for_more(&mut self, now: Nanos) -> bool {
         self.lock = None;
         self.is_used = true;
@@ -124,13 +135,19 @@ impl Hold {
     /// A turn was reserved for a frame of this burst.
     pub(crate) fn reserve(&mut self, slot: usize, burst: u32) {
         let before = self.reserved.replace(Reserved { slot, burst });
-        self.replaced = before.filter(|before| before.slot != slot).or(self.replaced);
+        self.replaced = before
+            .filter(|before| before.slot != slot)
+            .or(self.replaced);
         self.is_used = true;
     }
 
     /// A frame of this burst wanted to go there, in vain.
     pub(crate) fn wants(&mut self, slot: Option<usize>, burst: u32) {
-        if let Some(reserved) = self.reserved.as_mut().filter(|reserved| Some(reserved.slot) == slot) {
+        if let Some(reserved) = self
+            .reserved
+            .as_mut()
+            .filter(|reserved| Some(reserved.slot) == slot)
+        {
             reserved.burst = burst;
         }
     }
@@ -194,7 +211,10 @@ mod tests {
                     hold.release();
                 }
             }
-            assert!((now / 20..=now / 10 + 2_000_000).contains(&held), "step {step}: {held} of {now}");
+            assert!(
+                (now / 20..=now / 10 + 2_000_000).contains(&held),
+                "step {step}: {held} of {now}"
+            );
         }
     }
 
@@ -202,7 +222,10 @@ mod tests {
     fn short_pause_after_a_quiet_time_holds_all_the_way() {
         let mut hold = Hold::default();
         let start = 1_000_000_000;
-        assert!((0..90).all(|turn| hold.may_hold(start + turn * 10_000)), "900 us were saved up");
+        assert!(
+            (0..90).all(|turn| hold.may_hold(start + turn * 10_000)),
+            "900 us were saved up"
+        );
         assert!(!(90..200).all(|turn| hold.may_hold(start + turn * 10_000)));
     }
 
@@ -219,7 +242,10 @@ mod tests {
     fn bursts_that_hold_a_lock_one_after_another_are_none_that_was_preempted() {
         let mut hold = Hold::default();
         assert!((0..100).all(|n| hold.may_wait_for_lock(n + 1, u64::from(n) * 99_000)));
-        assert!((0..2).all(|n| hold.may_wait_for_lock(0, 9_900_000 + n * 50_000)), "it can't be said");
+        assert!(
+            (0..2).all(|n| hold.may_wait_for_lock(0, 9_900_000 + n * 50_000)),
+            "it can't be said"
+        );
         assert!(!hold.may_wait_for_lock(0, 10_000_000), "but not for ever");
     }
 }

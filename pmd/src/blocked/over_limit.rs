@@ -1,5 +1,8 @@
 //! Frames for a VM that is at the limit on what it gets: who waits where, and what is dropped.
-#![expect(clippy::cast_possible_truncation, reason = "positions in a ring are 16 bits, as are ports")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "positions in a ring are 16 bits, as are ports"
+)]
 
 use super::{Block, lock_at, slot_of};
 use crate::burst::Burst;
@@ -23,12 +26,21 @@ pub(crate) enum Over {
 }
 
 impl Sender<'_> {
-    /// Whether a frame to this VM has to wait although there may be an allowance: frames of its own receive queue wait there, or
-    /// others, whose turn it is. Copies of floods don't wait, nor what comes out of a queue.
+    /// Whether a frame to this VM has to wait although there may be an allowance: frames of its own
+    /// receive queue wait there, or others, whose turn it is. Copies of floods don't wait, nor what
+    /// comes out of a queue.
     #[cold]
     #[inline(never)]
-    pub(crate) fn is_behind(&self, limit: &Limit, queue: &VmQueue, to: PortId, is_copy: bool) -> bool {
-        let Some(queues) = self.queues.as_deref().filter(|_| !is_copy) else { return false };
+    pub(crate) fn is_behind(
+        &self,
+        limit: &Limit,
+        queue: &VmQueue,
+        to: PortId,
+        is_copy: bool,
+    ) -> bool {
+        let Some(queues) = self.queues.as_deref().filter(|_| !is_copy) else {
+            return false;
+        };
         if queues.opens_at(self.rxq, to).is_some() {
             return true;
         }
@@ -38,11 +50,15 @@ impl Sender<'_> {
     /// What becomes of a frame to a VM at its limit, before anybody knows whether it may wait.
     #[cold]
     pub(crate) fn over(&self, view: &PortView) -> Way {
-        if view.limit_queue().is_some() { Way::Blocked(Block::Limit) } else { Way::Lost(DropReason::Limit) }
+        if view.limit_queue().is_some() {
+            Way::Blocked(Block::Limit)
+        } else {
+            Way::Lost(DropReason::Limit)
+        }
     }
 
-    /// Frame `k` is blocked by its receiver's limit. What may stay where it is does as long as nothing behind it could go elsewhere;
-    /// everything else is queued.
+    /// Frame `k` is blocked by its receiver's limit. What may stay where it is does as long as
+    /// nothing behind it could go elsewhere; everything else is queued.
     #[cold]
     #[inline(never)]
     pub(crate) fn over_limit<'v>(
@@ -56,35 +72,60 @@ impl Sender<'_> {
     where
         Self: 'v,
     {
-        let Action::Unicast(to) = burst.actions[k] else { return Over::Lost };
+        let Action::Unicast(to) = burst.actions[k] else {
+            return Over::Lost;
+        };
         let views = self.views;
-        let is_another_vms = |slot| goes_elsewhere(views, Action::Unicast((slot / TXQS_MAX) as PortId), to);
-        let is_another_behind = can_hold && self.another_could_go(outs, burst, k, rxq, is_another_vms);
+        let is_another_vms =
+            |slot| goes_elsewhere(views, Action::Unicast((slot / TXQS_MAX) as PortId), to);
+        let is_another_behind =
+            can_hold && self.another_could_go(outs, burst, k, rxq, is_another_vms);
         if can_hold {
-            if is_another_behind || burst.actions[..k].iter().any(|&action| goes_elsewhere(self.views, action, to)) {
+            if is_another_behind
+                || burst.actions[..k]
+                    .iter()
+                    .any(|&action| goes_elsewhere(self.views, action, to))
+            {
                 rxq.turn.is_mixed_at(self.now);
             }
             if !rxq.turn.is_mixed(self.now) {
                 return Over::Held;
             }
         }
-        let limits = self.views.get(usize::from(to)).and_then(Option::as_ref).and_then(|view| view.limits());
-        let (Some(limits), Some(queues)) = (limits, self.queues.as_deref_mut()) else { return Over::Lost };
-        let flow = Flow { from: rxq.port, who: self.rxq, to, is_local: can_hold };
+        let limits = self
+            .views
+            .get(usize::from(to))
+            .and_then(Option::as_ref)
+            .and_then(|view| view.limits());
+        let (Some(limits), Some(queues)) = (limits, self.queues.as_deref_mut()) else {
+            return Over::Lost;
+        };
+        let flow = Flow {
+            from: rxq.port,
+            who: self.rxq,
+            to,
+            is_local: can_hold,
+        };
         let is_queued = queues.push(limits, flow, burst, k, self.now);
         if !is_queued && can_hold && !is_another_behind {
             return Over::Held;
         }
         // That it goes now is no pace of the ring's own.
-        rxq.ahead.dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
+        rxq.ahead
+            .dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
         if is_queued { Over::Queued } else { Over::Lost }
     }
 
-    /// Sends what may go of a burst of frames that waited: all for port `to`, and from `from`. Gives how many of the first of them
-    /// went, or were dropped, and what holds up the next.
+    /// Sends what may go of a burst of frames that waited: all for port `to`, and from `from`.
+    /// Gives how many of the first of them went, or were dropped, and what holds up the next.
     #[cold]
     #[inline(never)]
-    pub(crate) fn send_held(&mut self, burst: &mut Burst, from: PortId, to: PortId) -> (usize, Option<Block>) {
+    pub(crate) fn send_held(
+        &mut self,
+        burst: &mut Burst,
+        from: PortId,
+        to: PortId,
+    ) -> (usize, Option<Block>) {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, mut n_forwarded, mut k, mut block) = (self.views, 0, 0, None);
         while k < burst.n {
@@ -129,7 +170,13 @@ impl Sender<'_> {
 
 /// Whether a frame goes to another VM than the one of port `to`.
 fn goes_elsewhere(views: &Views, action: Action, to: PortId) -> bool {
-    let limits = |port: PortId| views.get(usize::from(port))?.as_ref()?.limits().map(Arc::as_ptr);
+    let limits = |port: PortId| {
+        views
+            .get(usize::from(port))?
+            .as_ref()?
+            .limits()
+            .map(Arc::as_ptr)
+    };
     match action {
         Action::Unicast(port) => limits(port) != limits(to),
         Action::Flood(_) => true,

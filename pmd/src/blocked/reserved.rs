@@ -1,7 +1,9 @@
-//! Turns that a receive queue has reserved: at a lock ([`crate::port::lock`]), or at a receiver without room ([`super::claim`]).
+//! Turns that a receive queue has reserved: at a lock ([`crate::port::lock`]), or at a receiver
+//! without room ([`super::claim`]).
 //!
-//! Both keep others out, so a queue that has no use for its turn any more must not keep it: its guest has rewritten the frame or
-//! emptied the ring, a limit holds it back now, its port goes down. Then it is given back when the queue is looked at next.
+//! Both keep others out, so a queue that has no use for its turn any more must not keep it: its
+//! guest has rewritten the frame or emptied the ring, a limit holds it back now, its port goes
+//! down. Then it is given back when the queue is looked at next.
 
 use super::lock_at;
 use crate::port::RxQueue;
@@ -19,7 +21,8 @@ pub(crate) struct Reserved {
 }
 
 impl Sender<'_> {
-    /// The burst is over, and some of it was held up, or something of one before. Gives back what no frame of it wanted.
+    /// The burst is over, and some of it was held up, or something of one before. Gives back what
+    /// no frame of it wanted.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle_hold(
@@ -46,9 +49,17 @@ impl Sender<'_> {
     }
 
     /// Gives back what a queue has reserved there; whether that was done.
-    fn give_back_at(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, rxq: &RxQueue, slot: usize) -> bool {
+    fn give_back_at(
+        &self,
+        outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
+        rxq: &RxQueue,
+        slot: usize,
+    ) -> bool {
         // The burst itself may have the queue locked.
-        match self.place_of(Some(slot)).and_then(|place| outs.get_mut(place)) {
+        match self
+            .place_of(Some(slot))
+            .and_then(|place| outs.get_mut(place))
+        {
             Some(out) => {
                 out.queue.claim.redeem(rxq.who);
                 out.lock.give_turn_back(rxq.who, self.now);
@@ -59,19 +70,23 @@ impl Sender<'_> {
     }
 }
 
-/// A queue gives back what it has reserved, if anything: as far as that can be done now, which it can but while another core is
-/// in the midst of a burst there.
+/// A queue gives back what it has reserved, if anything: as far as that can be done now, which it
+/// can but while another core is in the midst of a burst there.
 #[cold]
 #[inline(never)]
 pub(crate) fn give_back(rxq: &mut RxQueue, views: &Views, now: Nanos) {
-    let Some(Reserved { slot, .. }) = rxq.hold.reserved() else { return };
+    let Some(Reserved { slot, .. }) = rxq.hold.reserved() else {
+        return;
+    };
     if give_back_at(rxq.who, slot, views, now) {
         rxq.hold.reserves_nothing();
     }
 }
 
 fn give_back_at(who: u32, slot: usize, views: &Views, now: Nanos) -> bool {
-    let Some(lock) = lock_at(views, slot) else { return true };
+    let Some(lock) = lock_at(views, slot) else {
+        return true;
+    };
     lock.give_turn_back(who, now);
     lock.look().is_some_and(|mut txq| {
         txq.claim.redeem(who);

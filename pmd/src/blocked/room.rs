@@ -1,9 +1,11 @@
 //! Queues that are not looked at before their receiver has room.
 //!
-//! To read a burst, decide it and find that nothing of it can go takes a microsecond, turn after turn, and many senders may wait for
-//! one slow receiver. So a queue of which all that is known goes to one transmit queue without room only asks whether there is some
-//! now. That is a hint: what it has to send is read and decided anew when there is, or a moment later, since what stands in its
-//! ring may be another frame by then. The wait counts as any other: for whose turn it is, and for when the receiver is stalled.
+//! To read a burst, decide it and find that nothing of it can go takes a microsecond, turn after
+//! turn, and many senders may wait for one slow receiver. So a queue of which all that is known
+//! goes to one transmit queue without room only asks whether there is some now. That is a hint:
+//! what it has to send is read and decided anew when there is, or a moment later, since what stands
+//! in its ring may be another frame by then. The wait counts as any other: for whose turn it is,
+//! and for when the receiver is stalled.
 
 use super::{destination, lock_at};
 use crate::burst::Burst;
@@ -23,7 +25,8 @@ const UNKNOWN_MAX: Nanos = 1_000_000;
 /// Of one receive queue: what it waits for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RoomWait {
-    /// The transmit queue that all frames of the burst go to, by its place in `slots`, and whether that was the whole burst.
+    /// The transmit queue that all frames of the burst go to, by its place in `slots`, and whether
+    /// that was the whole burst.
     at: Option<(usize, bool)>,
     /// Frames that waited then: with one more, something else may be among them.
     n_known: u16,
@@ -38,7 +41,8 @@ impl RoomWait {
     }
 }
 
-/// What was found in this turn, so that not every queue asks: a transmit queue without room, and whose turn it is there.
+/// What was found in this turn, so that not every queue asks: a transmit queue without room, and
+/// whose turn it is there.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NoRoom {
     pub(crate) found: Option<(usize, u32)>,
@@ -58,8 +62,8 @@ impl Sender<'_> {
     }
 }
 
-/// A burst of the queue was held up, and all that there was time for was looked at behind it: whether it is looked at again only
-/// when there is room.
+/// A burst of the queue was held up, and all that there was time for was looked at behind it:
+/// whether it is looked at again only when there is room.
 #[cold]
 #[inline(never)]
 pub(crate) fn begin(rxq: &mut RxQueue, n_left: usize, now: Nanos) {
@@ -71,7 +75,13 @@ pub(crate) fn begin(rxq: &mut RxQueue, n_left: usize, now: Nanos) {
     rxq.room.n_known = n_waiting;
     rxq.room.until = match usize::from(n_waiting).cmp(&n_left) {
         Ordering::Equal => now + KNOWN_MAX,
-        Ordering::Greater if rxq.ahead.all_go_to(slot, (rxq.position(), n_left, n_waiting)) => now + KNOWN_MAX,
+        Ordering::Greater
+            if rxq
+                .ahead
+                .all_go_to(slot, (rxq.position(), n_left, n_waiting)) =>
+        {
+            now + KNOWN_MAX
+        }
         Ordering::Greater if is_whole && rxq.ahead.is_fast() => now + UNKNOWN_MAX,
         // Of a tap it is not known what waits.
         _ => 0,
@@ -90,7 +100,11 @@ pub(crate) fn goes_on(
     now: Nanos,
 ) -> bool {
     let goes_on = match rxq.room {
-        RoomWait { at: Some((slot, _)), n_known, until } if now < until => {
+        RoomWait {
+            at: Some((slot, _)),
+            n_known,
+            until,
+        } if now < until => {
             rxq.n_waiting() <= n_known && has_none(rxq, (slot, views), burst, no_room, faults, now)
         }
         _ => false,
@@ -114,12 +128,19 @@ fn has_none(
     faults: &mut PageFaults,
     now: Nanos,
 ) -> bool {
-    if no_room.found.is_some_and(|(full, next)| full == slot && next != rxq.who) {
+    if no_room
+        .found
+        .is_some_and(|(full, next)| full == slot && next != rxq.who)
+    {
         return true;
     }
-    let Some(lock) = lock_at(views, slot) else { return false };
+    let Some(lock) = lock_at(views, slot) else {
+        return false;
+    };
     // Who finds another core there has a wait of its own.
-    let Some(mut txq) = lock.look() else { return false };
+    let Some(mut txq) = lock.look() else {
+        return false;
+    };
     if txq.looks_open(&Cell::new(0), ((slot / TXQS_MAX) as PortId, faults), now) {
         return txq.claim.bars(rxq.who, now);
     }

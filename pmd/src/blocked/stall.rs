@@ -1,7 +1,8 @@
 //! When a receiver counts as stalled: frames wanted in for a second, and not one got in.
 //!
-//! What counts is buffers that frames were put into. A receiver that adds buffers gets frames into them at once, so that is
-//! the same as buffers it added; but broken ones, which a guest can add for ever, never count.
+//! What counts is buffers that frames were put into. A receiver that adds buffers gets frames into
+//! them at once, so that is the same as buffers it added; but broken ones, which a guest can add
+//! for ever, never count.
 
 use crate::time::Nanos;
 
@@ -21,12 +22,17 @@ pub(crate) struct Stall {
 }
 
 impl Stall {
-    /// A frame found no room; `n_used`: buffers that frames were put into so far. Whether the receiver is stalled, which it
-    /// stays until a frame got in.
+    /// A frame found no room; `n_used`: buffers that frames were put into so far. Whether the
+    /// receiver is stalled, which it stays until a frame got in.
     #[cold]
     pub(crate) fn is_stalled(&mut self, n_used: u32, now: Nanos) -> bool {
         if n_used != self.n_used {
-            *self = Self { n_used, since: now, wanted_at: now, is_stalled: false };
+            *self = Self {
+                n_used,
+                since: now,
+                wanted_at: now,
+                is_stalled: false,
+            };
         }
         if now.saturating_sub(self.wanted_at) > GAP {
             self.since = now;
@@ -49,7 +55,10 @@ mod tests {
         let start = 5_000 * MS;
         assert!((0..1000).all(|ms| !stall.is_stalled(7, start + ms * MS)));
         assert!(stall.is_stalled(7, start + 1000 * MS));
-        assert!(stall.is_stalled(7, start + 90_000 * MS), "however rarely frames come");
+        assert!(
+            stall.is_stalled(7, start + 90_000 * MS),
+            "however rarely frames come"
+        );
         assert!(!stall.is_stalled(8, start + 90_001 * MS));
         assert!(
             (0..900).all(|n| !stall.is_stalled(9 + n, start + (91_000 + u64::from(n) * 900) * MS)),

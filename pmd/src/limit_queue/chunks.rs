@@ -1,9 +1,13 @@
 //! Memory for the frames that wait at one VM's limit, in chunks of one size.
 //!
-//! It is the VM's own, allocated by control with the VM's limits, so that what waits for one VM never takes another's part.
-//! Shared by all cores: a chunk belongs to the queue that took it until it is given back. Frames that could have stayed where they were
-//! have a part of it and no more; the rest is for frames off a wire.
-#![expect(clippy::cast_possible_truncation, reason = "numbers of chunks, and places in a few MiB")]
+//! It is the VM's own, allocated by control with the VM's limits, so that what waits for one VM
+//! never takes another's part. Shared by all cores: a chunk belongs to the queue that took it until
+//! it is given back. Frames that could have stayed where they were have a part of it and no more;
+//! the rest is for frames off a wire.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of chunks, and places in a few MiB"
+)]
 
 use super::free_list::FreeList;
 use crate::shm::Piece;
@@ -43,7 +47,8 @@ impl Chunks {
         }
     }
 
-    /// So many, at least one, for a queue of local frames or of others; `None`: there are not as many, and none is taken.
+    /// So many, at least one, for a queue of local frames or of others; `None`: there are not as
+    /// many, and none is taken.
     pub(crate) fn take(&self, n: u32, is_local: bool) -> Option<Chain> {
         if is_local && self.n_local.fetch_add(n, Ordering::Relaxed) + n > self.n_local_max {
             self.n_local.fetch_sub(n, Ordering::Relaxed);
@@ -55,14 +60,19 @@ impl Chunks {
                 if let Some(Chain { first, last, .. }) = chain {
                     self.free.give(first, last);
                 }
-                self.n_local.fetch_sub(if is_local { n } else { 0 }, Ordering::Relaxed);
+                self.n_local
+                    .fetch_sub(if is_local { n } else { 0 }, Ordering::Relaxed);
                 return None;
             };
             let first = chain.map_or(last, |before| {
                 self.link(before.last, last);
                 before.first
             });
-            chain = Some(Chain { first, last, n: got + 1 });
+            chain = Some(Chain {
+                first,
+                last,
+                n: got + 1,
+            });
         }
         chain
     }
@@ -90,7 +100,9 @@ impl Chunks {
         debug_assert!(at + len <= CHUNK_BYTES);
         #[cfg(test)]
         tests::N_PIECES.with(|n| n.set(n.get() + 1));
-        self.area.piece(chunk as usize * CHUNK_BYTES + at, len as u32).unwrap_or(Piece::EMPTY)
+        self.area
+            .piece(chunk as usize * CHUNK_BYTES + at, len as u32)
+            .unwrap_or(Piece::EMPTY)
     }
 }
 
@@ -114,21 +126,35 @@ pub(super) mod tests {
     }
 
     fn one(chunk: u32) -> Chain {
-        Chain { first: chunk, last: chunk, n: 1 }
+        Chain {
+            first: chunk,
+            last: chunk,
+            n: 1,
+        }
     }
 
     #[test]
     fn every_chunk_is_had_once_until_it_is_given_back() {
         for n in [1, 63, 64, 65, 130] {
             let chunks = Chunks::new(n, 0);
-            let mut all: Vec<u32> = std::iter::from_fn(|| chunks.take(1, false)).map(|chain| chain.first).collect();
+            let mut all: Vec<u32> = std::iter::from_fn(|| chunks.take(1, false))
+                .map(|chain| chain.first)
+                .collect();
             assert_eq!(all.len(), n);
             all.sort_unstable();
-            assert!(all.iter().enumerate().all(|(at, &chunk)| at as u32 == chunk));
+            assert!(
+                all.iter()
+                    .enumerate()
+                    .all(|(at, &chunk)| at as u32 == chunk)
+            );
             chunks.give(one(all[n / 2]), false);
-            assert_eq!(chunks.take(1, false).map(|chain| chain.first), Some(all[n / 2]));
+            assert_eq!(
+                chunks.take(1, false).map(|chain| chain.first),
+                Some(all[n / 2])
+            );
             assert!(chunks.take(1, false).is_none());
-            all.into_iter().for_each(|chunk| chunks.give(one(chunk), false));
+            all.into_iter()
+                .for_each(|chunk| chunks.give(one(chunk), false));
             assert_eq!(chunks.n_free(), n);
         }
     }
@@ -147,7 +173,10 @@ pub(super) mod tests {
         assert!(chunks.take(1, true).is_none(), "the wire's are not theirs");
         chunks.give(local, true);
         assert!(chunks.take(6, true).is_none());
-        assert_eq!((chunks.take(5, true).map(|chain| chain.n), chunks.n_free()), (Some(5), 12));
+        assert_eq!(
+            (chunks.take(5, true).map(|chain| chain.n), chunks.n_free()),
+            (Some(5), 12)
+        );
         chunks.give(more, true);
         assert_eq!(chunks.n_free(), 15);
     }
@@ -164,10 +193,12 @@ pub(super) mod tests {
                 scope.spawn(move || {
                     for round in 0..n_rounds {
                         let is_local = round % 2 == 0;
-                        let mine: Vec<Chain> =
-                            (0..round % 20).filter_map(|n| chunks.take(1 + n % 3, is_local)).collect();
+                        let mine: Vec<Chain> = (0..round % 20)
+                            .filter_map(|n| chunks.take(1 + n % 3, is_local))
+                            .collect();
                         let each = |chain: &Chain| {
-                            let next = |&chunk: &u32| (chunk != chain.last).then(|| chunks.next(chunk));
+                            let next =
+                                |&chunk: &u32| (chunk != chain.last).then(|| chunks.next(chunk));
                             std::iter::successors(Some(chain.first), next).collect::<Vec<_>>()
                         };
                         for chunk in mine.iter().flat_map(each) {
@@ -185,6 +216,9 @@ pub(super) mod tests {
                 });
             }
         });
-        assert_eq!((chunks.n_free(), chunks.n_local.load(Ordering::Relaxed)), (100, 0));
+        assert_eq!(
+            (chunks.n_free(), chunks.n_local.load(Ordering::Relaxed)),
+            (100, 0)
+        );
     }
 }

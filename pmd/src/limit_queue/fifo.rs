@@ -1,8 +1,12 @@
 //! Frames one behind the other in chunks: each a record of what is known of it, then its bytes.
 //!
-//! Records stand at multiples of their own size, of which a chunk is one too, so none is torn; a frame's bytes may go on in
-//! the next chunk. What is taken off at the head gives its chunks back as it leaves them.
-#![expect(clippy::cast_possible_truncation, reason = "places in a chunk, and lengths of frames")]
+//! Records stand at multiples of their own size, of which a chunk is one too, so none is torn; a
+//! frame's bytes may go on in the next chunk. What is taken off at the head gives its chunks back
+//! as it leaves them.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "places in a chunk, and lengths of frames"
+)]
 
 use super::chunks::{CHUNK_BYTES, Chain, Chunks};
 use crate::burst::{BURST_MAX, Burst};
@@ -15,8 +19,9 @@ use flowtable::HEADER_MAX;
 /// Bytes of a record, and what the place of each is a multiple of.
 const RECORD_BYTES: usize = 32;
 
-/// A queue is charged at least so much for each [`ROOM`] bytes that its frames take up in chunks. Frames of more than 106 bytes count as what
-/// they are, and so do those of 64; one of 14, which takes up 64, counts three times.
+/// A queue is charged at least so much for each [`ROOM`] bytes that its frames take up in chunks.
+/// Frames of more than 106 bytes count as what they are, and so do those of 64; one of 14, which
+/// takes up 64, counts three times.
 pub(crate) const CHARGED: u64 = 2;
 pub(crate) const ROOM: u64 = 3;
 
@@ -44,7 +49,11 @@ impl Record {
     fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let wishes = (bytes[4] == 1).then(|| Wishes::parse(word(16), word(24) as u16));
-        Self { len: word(0) as u32, at: word(8), wishes }
+        Self {
+            len: word(0) as u32,
+            at: word(8),
+            wishes,
+        }
     }
 
     /// Bytes that it and its frame take up.
@@ -61,8 +70,15 @@ struct Place {
 }
 
 impl Place {
-    /// Goes on by `n` bytes; tells of each part of a chunk on the way. It ends in the chunk of the last byte.
-    fn advance(&mut self, chunks: &Chunks, mut n: usize, mut part: impl FnMut(Piece), mut left: impl FnMut(u32)) {
+    /// Goes on by `n` bytes; tells of each part of a chunk on the way. It ends in the chunk of the
+    /// last byte.
+    fn advance(
+        &mut self,
+        chunks: &Chunks,
+        mut n: usize,
+        mut part: impl FnMut(Piece),
+        mut left: impl FnMut(u32),
+    ) {
         while n > 0 {
             if self.at == CHUNK_BYTES {
                 let next = chunks.next(self.chunk);
@@ -98,7 +114,12 @@ impl Place {
     /// The record that stands here; it is passed.
     fn read_record(&mut self, chunks: &Chunks, left: impl FnMut(u32)) -> Record {
         let mut bytes = [0; RECORD_BYTES];
-        self.advance(chunks, RECORD_BYTES, |part| part.read(&mut bytes, RECORD_BYTES), left);
+        self.advance(
+            chunks,
+            RECORD_BYTES,
+            |part| part.read(&mut bytes, RECORD_BYTES),
+            left,
+        );
         Record::from_bytes(&bytes)
     }
 }
@@ -127,7 +148,10 @@ pub(crate) struct Taken {
 impl Fifo {
     /// An empty one, for frames that could have stayed where they were, or not.
     pub(crate) fn new(is_local: bool) -> Self {
-        Self { is_local, ..Self::default() }
+        Self {
+            is_local,
+            ..Self::default()
+        }
     }
 
     /// Frames in it.
@@ -135,23 +159,38 @@ impl Fifo {
         self.n_frames
     }
 
-    /// Bytes that it counts as: those of its frames, but no less than two thirds of what they take up.
+    /// Bytes that it counts as: those of its frames, but no less than two thirds of what they take
+    /// up.
     pub(crate) fn n_charged(&self) -> u64 {
         self.n_bytes.max(self.n_room * CHARGED / ROOM)
     }
 
-    /// Copies frame `k` behind the others; false, and nothing is changed: there are not enough chunks.
+    /// Copies frame `k` behind the others; false, and nothing is changed: there are not enough
+    /// chunks.
     pub(crate) fn push(&mut self, chunks: &Chunks, burst: &Burst, k: usize, now: Nanos) -> bool {
         let len = burst.lens[k];
-        let room = if self.n_frames == 0 { 0 } else { CHUNK_BYTES - self.tail.at };
+        let room = if self.n_frames == 0 {
+            0
+        } else {
+            CHUNK_BYTES - self.tail.at
+        };
         let n_more = Record::size(len).saturating_sub(room).div_ceil(CHUNK_BYTES);
         if n_more > 0 && !self.grow(chunks, n_more as u32) {
             return false;
         }
         let wishes = (burst.wishing >> k & 1 != 0).then_some(burst.wishes[k]);
-        self.tail.write(chunks, &Record { len, at: now, wishes }.to_bytes());
+        self.tail.write(
+            chunks,
+            &Record {
+                len,
+                at: now,
+                wishes,
+            }
+            .to_bytes(),
+        );
         let in_header = len.min(HEADER_MAX as u32);
-        self.tail.write(chunks, &burst.headers[k].0[..in_header as usize]);
+        self.tail
+            .write(chunks, &burst.headers[k].0[..in_header as usize]);
         let (mut skip, mut left) = (in_header, len - in_header);
         burst.for_each_piece(k, |piece| {
             let here = skip.min(piece.len());
@@ -170,9 +209,14 @@ impl Fifo {
 
     /// So many more chunks behind the last, or none at all.
     fn grow(&mut self, chunks: &Chunks, n: u32) -> bool {
-        let Some(more) = chunks.take(n, self.is_local) else { return false };
+        let Some(more) = chunks.take(n, self.is_local) else {
+            return false;
+        };
         if self.n_frames == 0 {
-            let place = Place { chunk: more.first, at: 0 };
+            let place = Place {
+                chunk: more.first,
+                at: 0,
+            };
             (self.head, self.tail) = (place, place);
         } else {
             chunks.link(self.tail.chunk, more.first);
@@ -181,8 +225,8 @@ impl Fifo {
         true
     }
 
-    /// Shows the first frames in `burst`, as many as go into it and into `allowance`, the one that crosses it included. They
-    /// stay here.
+    /// Shows the first frames in `burst`, as many as go into it and into `allowance`, the one that
+    /// crosses it included. They stay here.
     pub(crate) fn peek(&self, chunks: &Chunks, burst: &mut Burst, allowance: Allowance) {
         burst.clear();
         let mut place = self.head;
@@ -217,19 +261,36 @@ impl Fifo {
         self.n_bytes -= n_bytes;
         if let Some(last) = left {
             self.n_chunks -= n_left;
-            chunks.give(Chain { first, last, n: n_left }, self.is_local);
+            chunks.give(
+                Chain {
+                    first,
+                    last,
+                    n: n_left,
+                },
+                self.is_local,
+            );
         }
-        Taken { n_frames: n, n_bytes }
+        Taken {
+            n_frames: n,
+            n_bytes,
+        }
     }
 
     /// Takes all frames off, which costs the same however many they are.
     pub(crate) fn clear(&mut self, chunks: &Chunks) -> Taken {
         if self.n_frames > 0 {
-            let all = Chain { first: self.head.chunk, last: self.tail.chunk, n: self.n_chunks };
+            let all = Chain {
+                first: self.head.chunk,
+                last: self.tail.chunk,
+                n: self.n_chunks,
+            };
             chunks.give(all, self.is_local);
         }
         let before = std::mem::replace(self, Self::new(self.is_local));
-        Taken { n_frames: before.n_frames, n_bytes: before.n_bytes }
+        Taken {
+            n_frames: before.n_frames,
+            n_bytes: before.n_bytes,
+        }
     }
 
     /// Since when its first frame is here.
@@ -245,7 +306,8 @@ fn skip_frame(place: &mut Place, chunks: &Chunks, len: u32, left: impl FnMut(u32
     place.at = place.at.next_multiple_of(RECORD_BYTES);
 }
 
-/// Shows a frame, whose bytes begin at `place`, as the burst's next; false: there is no room for its pieces.
+/// Shows a frame, whose bytes begin at `place`, as the burst's next; false: there is no room for
+/// its pieces.
 fn show(mut place: Place, chunks: &Chunks, burst: &mut Burst, k: usize, record: Record) -> bool {
     let start = burst.pieces.len();
     let mut first = None;

@@ -19,7 +19,13 @@ fn burst_of(frames: &mut [Vec<u8>], wishing: u32) -> Box<Burst> {
 }
 
 fn wishes(n: u16) -> Wishes {
-    Wishes { needs_csum: true, gso_type: 0, gso_size: n, csum_start: 34 + n, csum_offset: 16 }
+    Wishes {
+        needs_csum: true,
+        gso_type: 0,
+        gso_size: n,
+        csum_start: 34 + n,
+        csum_offset: 16,
+    }
 }
 
 /// Frame `k` of a burst, as it would be written to where it goes.
@@ -44,12 +50,19 @@ fn frames_come_out_as_they_went_in_and_no_chunk_is_lost() {
             (dice.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
         };
         let chunks = Chunks::new(40, 40);
-        let (mut fifo, mut model) = (Fifo::new(seed % 2 == 0), VecDeque::<(Vec<u8>, Nanos, Option<Wishes>)>::new());
+        let (mut fifo, mut model) = (
+            Fifo::new(seed % 2 == 0),
+            VecDeque::<(Vec<u8>, Nanos, Option<Wishes>)>::new(),
+        );
         let mut out = Box::<Burst>::default();
         for now in 0..if cfg!(miri) { 30 } else { 400 } {
             let lens = [14, 31, 60, 64, 127, 128, 129, 1514, 2016, 2048, 4000, 9014];
             let mut frames: Vec<Vec<u8>> = (0..1 + below(8))
-                .map(|n| (0..lens[below(12) as usize]).map(|at| (at * 7 + n * 31 + now) as u8).collect())
+                .map(|n| {
+                    (0..lens[below(12) as usize])
+                        .map(|at| (at * 7 + n * 31 + now) as u8)
+                        .collect()
+                })
                 .collect();
             let burst = burst_of(&mut frames, below(256) as u32);
             for k in 0..burst.n {
@@ -58,30 +71,57 @@ fn frames_come_out_as_they_went_in_and_no_chunk_is_lost() {
                     let wishes = (burst.wishing >> k & 1 != 0).then_some(burst.wishes[k]);
                     model.push_back((bytes_of(&burst, k), now, wishes));
                 } else {
-                    assert_eq!(n_taken(&chunks), n_before, "nothing is taken for one that finds no room");
-                    assert!(n_before > 30, "{n_before} chunks are taken, and a frame found no room");
+                    assert_eq!(
+                        n_taken(&chunks),
+                        n_before,
+                        "nothing is taken for one that finds no room"
+                    );
+                    assert!(
+                        n_before > 30,
+                        "{n_before} chunks are taken, and a frame found no room"
+                    );
                 }
             }
             assert_eq!(fifo.since(&chunks), model.front().map(|frame| frame.1));
-            let allowance = Allowance { n_frames: 1 + below(20) as usize, n_bytes: 1 + below(30_000) as u32 };
+            let allowance = Allowance {
+                n_frames: 1 + below(20) as usize,
+                n_bytes: 1 + below(30_000) as u32,
+            };
             fifo.peek(&chunks, &mut out, allowance);
             let mut n_bytes = 0;
             for (k, (bytes, _, wishes)) in model.iter().enumerate().take(out.n) {
                 assert!(n_bytes < allowance.n_bytes && k < allowance.n_frames);
                 assert_eq!(&bytes_of(&out, k), bytes, "seed {seed}");
-                assert_eq!((out.wishing >> k & 1 != 0).then_some(out.wishes[k]), *wishes);
+                assert_eq!(
+                    (out.wishing >> k & 1 != 0).then_some(out.wishes[k]),
+                    *wishes
+                );
                 n_bytes += out.lens[k];
             }
-            assert!(out.n == model.len().min(BURST_MAX) || out.n == allowance.n_frames || n_bytes >= allowance.n_bytes);
+            assert!(
+                out.n == model.len().min(BURST_MAX)
+                    || out.n == allowance.n_frames
+                    || n_bytes >= allowance.n_bytes
+            );
             let n = below(out.n as u64 + 1) as usize;
             let popped: usize = model.drain(..n).map(|frame| frame.0.len()).sum();
-            assert_eq!(fifo.pop(&chunks, n), Taken { n_frames: n, n_bytes: popped as u64 });
+            assert_eq!(
+                fifo.pop(&chunks, n),
+                Taken {
+                    n_frames: n,
+                    n_bytes: popped as u64
+                }
+            );
             let left: usize = model.iter().map(|frame| frame.0.len()).sum();
             assert_eq!((fifo.n_frames, fifo.n_bytes), (model.len(), left as u64));
             assert_eq!(fifo.n_chunks as usize, n_taken(&chunks));
-            // What it is charged says what it takes up, but for the ends of its first and its last chunk.
+            // What it is charged says what it takes up, but for the ends of its first and its last
+            // chunk.
             let most = fifo.n_charged() * ROOM / CHARGED + 2;
-            assert!(fifo.n_chunks as u64 <= most.div_ceil(CHUNK_BYTES as u64) + 1, "{fifo:?}");
+            assert!(
+                fifo.n_chunks as u64 <= most.div_ceil(CHUNK_BYTES as u64) + 1,
+                "{fifo:?}"
+            );
             assert_eq!(model.is_empty(), n_taken(&chunks) == 0);
         }
         if seed % 3 == 0 {
@@ -99,7 +139,9 @@ fn short_frames_share_chunks() {
     let mut fifo = Fifo::new(true);
     let mut frames = vec![vec![7; 64]];
     let burst = burst_of(&mut frames, 0);
-    let n = (0..).take_while(|_| fifo.push(&chunks, &burst, 0, 0)).count();
+    let n = (0..)
+        .take_while(|_| fifo.push(&chunks, &burst, 0, 0))
+        .count();
     assert_eq!(n, 2 * CHUNK_BYTES / (64 + RECORD_BYTES));
     fifo.pop(&chunks, n);
     assert_eq!(n_taken(&chunks), 0);

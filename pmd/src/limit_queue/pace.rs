@@ -1,8 +1,10 @@
-//! Whose turn it is at a limit that several senders wait at: queues of held frames and rings, on whatever cores.
+//! Whose turn it is at a limit that several senders wait at: queues of held frames and rings, on
+//! whatever cores.
 //!
-//! As queues of one VM are paced at the limit on what it sends ([`crate::gate`]): who was served stays away for the time that
-//! what it sent takes at the limit's rate, times the number of those who wait. One that waits and does not come for its part must cost
-//! nobody the rate: what has been left over for longer than the VM's slack is anybody's.
+//! As queues of one VM are paced at the limit on what it sends ([`crate::gate`]): who was served
+//! stays away for the time that what it sent takes at the limit's rate, times the number of those
+//! who wait. One that waits and does not come for its part must cost nobody the rate: what has been
+//! left over for longer than the VM's slack is anybody's.
 
 use super::VmQueue;
 use crate::gate::SHUT_MIN;
@@ -52,12 +54,21 @@ pub(crate) struct Pace {
 impl Pace {
     /// It has sent what takes so long.
     pub(crate) fn served(&mut self, now: Nanos, cost: Nanos, n_waiting: u64) {
-        // One that comes late, since cores look only once a turn, is not late for its next time too.
-        *self = Self { base: self.until(n_waiting).max(now.saturating_sub(SHUT_MIN)), cost };
+        // One that comes late, since cores look only once a turn, is not late for its next time
+        // too.
+        *self = Self {
+            base: self.until(n_waiting).max(now.saturating_sub(SHUT_MIN)),
+            cost,
+        };
     }
 
     fn until(&self, n_waiting: u64) -> Nanos {
-        if n_waiting > 1 { self.base.saturating_add(self.cost.saturating_mul(n_waiting)) } else { self.base }
+        if n_waiting > 1 {
+            self.base
+                .saturating_add(self.cost.saturating_mul(n_waiting))
+        } else {
+            self.base
+        }
     }
 
     /// When it may send again, as things stand.
@@ -84,14 +95,25 @@ mod tests {
         for (n_waiting, n_coming) in [(1, 1), (2, 2), (4, 4), (4, 1), (10, 3)] {
             let to_vm = LimitOptions {
                 bits_per_sec: Some(100_000_000),
-                queue: Some(QueueOptions { time: 20 * MS, bytes_max: 1 << 20 }),
+                queue: Some(QueueOptions {
+                    time: 20 * MS,
+                    bytes_max: 1 << 20,
+                }),
                 ..LimitOptions::default()
             };
             let limits = Arc::new(VmLimits::new(LimitOptions::default(), to_vm));
-            let places: Vec<_> = (0..n_waiting).map(|_| Waiting::new(&limits).unwrap()).collect();
+            let places: Vec<_> = (0..n_waiting)
+                .map(|_| Waiting::new(&limits).unwrap())
+                .collect();
             let (limit, queue) = limits.held().unwrap();
             let start = 1000 * MS;
-            limit.charge(start, Amount { n_frames: 0, n_bytes: 65_536 });
+            limit.charge(
+                start,
+                Amount {
+                    n_frames: 0,
+                    n_bytes: 65_536,
+                },
+            );
             let mut paces = vec![(Pace::default(), 0u64); n_coming];
             for step in 0..100_000 {
                 let now = start + step * 10_000;
@@ -100,16 +122,38 @@ mod tests {
                         continue;
                     }
                     if limit.allowance(now).is_ok() {
-                        limit.charge(now, Amount { n_frames: 1, n_bytes: 1514 });
-                        pace.served(now, limit.time(Amount { n_frames: 1, n_bytes: 1514 }), queue.n_waiting());
+                        limit.charge(
+                            now,
+                            Amount {
+                                n_frames: 1,
+                                n_bytes: 1514,
+                            },
+                        );
+                        pace.served(
+                            now,
+                            limit.time(Amount {
+                                n_frames: 1,
+                                n_bytes: 1514,
+                            }),
+                            queue.n_waiting(),
+                        );
                         *sum += 1514;
                     }
                 }
             }
             let all: u64 = paces.iter().map(|(_, sum)| sum).sum();
-            assert!((12_350_000..12_570_000).contains(&all), "{n_coming} of {n_waiting}: {all} bytes in a second");
-            let (least, most) = (paces.iter().map(|p| p.1).min().unwrap(), paces.iter().map(|p| p.1).max().unwrap());
-            assert!(n_coming < n_waiting || least * 10 >= most * 9, "{least} and {most}");
+            assert!(
+                (12_350_000..12_570_000).contains(&all),
+                "{n_coming} of {n_waiting}: {all} bytes in a second"
+            );
+            let (least, most) = (
+                paces.iter().map(|p| p.1).min().unwrap(),
+                paces.iter().map(|p| p.1).max().unwrap(),
+            );
+            assert!(
+                n_coming < n_waiting || least * 10 >= most * 9,
+                "{least} and {most}"
+            );
             drop(places);
             assert_eq!(queue.n_waiting(), 0);
         }

@@ -1,4 +1,5 @@
-//! What a core does each turn with frames that wait at limits: those that may go now are sent, in bursts like any other.
+//! What a core does each turn with frames that wait at limits: those that may go now are sent, in
+//! bursts like any other.
 
 use super::{Held, VmQueue};
 use crate::blocked::Block;
@@ -11,7 +12,8 @@ use crate::sys;
 use crate::time::Nanos;
 use flowtable::{Action, DropReason, Networks, PortId, Tuple};
 
-/// How long a receiver may take nothing of what was held for it, before that is dropped: as a receiver without room anywhere else.
+/// How long a receiver may take nothing of what was held for it, before that is dropped: as a
+/// receiver without room anywhere else.
 const BLOCKED_MAX: Nanos = 10_000_000;
 /// A queue of several that take turns is looked at this often at least: fewer may wait than before.
 const LOOK_AGAIN: Nanos = 2_000_000;
@@ -50,13 +52,17 @@ impl Core {
     /// Sends what may go of one queue, and sets when it is looked at again.
     fn release_from(&mut self, slot: usize, now: Nanos, turn: &mut Turn) {
         let rules = self.queues.rules;
-        let Some(held) = &mut self.queues.slots[slot] else { return };
+        let Some(held) = &mut self.queues.slots[slot] else {
+            return;
+        };
         if now < held.opens_at {
             return;
         }
         let is_stale = held.is_stale(rules);
         held.drop_old(now, &self.stats);
-        let Some((burst, from, to)) = held.next_burst(&mut self.burst, now) else { return };
+        let Some((burst, from, to)) = held.next_burst(&mut self.burst, now) else {
+            return;
+        };
         if is_stale {
             judge(burst, from, to, self.lookup.networks());
         }
@@ -91,7 +97,11 @@ impl Core {
             held.opens_at = now + SHUT_MIN;
             let since = *held.blocked_since.get_or_insert(now);
             if now.saturating_sub(since) >= BLOCKED_MAX {
-                let reason = self.views.get(usize::from(to)).and_then(Option::as_ref).map(|view| view.reason_full);
+                let reason = self
+                    .views
+                    .get(usize::from(to))
+                    .and_then(Option::as_ref)
+                    .map(|view| view.reason_full);
                 held.drop_first(burst.n, reason.unwrap_or(DropReason::PortDown), &self.stats);
             }
         } else {
@@ -106,7 +116,9 @@ impl Held {
     /// Drops frames that have waited for too long.
     fn drop_old(&mut self, now: Nanos, stats: &crate::stats::CoreStats) {
         for _ in 0..BURST_MAX {
-            let Some((_, queue)) = self.waiting.at() else { return };
+            let Some((_, queue)) = self.waiting.at() else {
+                return;
+            };
             let is_old = |since| now.saturating_sub(since) > queue.age_max;
             if !self.fifo.since(&queue.chunks).is_some_and(is_old) {
                 return;
@@ -115,8 +127,13 @@ impl Held {
         }
     }
 
-    /// What may go now, with the ports that it comes from and goes to. None: nothing may; when to look again is set.
-    fn next_burst<'b>(&mut self, burst: &'b mut Burst, now: Nanos) -> Option<(&'b mut Burst, PortId, PortId)> {
+    /// What may go now, with the ports that it comes from and goes to. None: nothing may; when to
+    /// look again is set.
+    fn next_burst<'b>(
+        &mut self,
+        burst: &'b mut Burst,
+        now: Nanos,
+    ) -> Option<(&'b mut Burst, PortId, PortId)> {
         let (limit, queue) = self.waiting.at()?;
         let opens_at = self.pace.opens_at(now, limit, queue);
         let most = look_again(now, queue);
@@ -131,18 +148,29 @@ impl Held {
 
     /// The first `n` frames of the burst have gone: when more may.
     fn went(&mut self, now: Nanos, burst: &Burst, n: usize) {
-        let Some((limit, queue)) = self.waiting.at() else { return };
+        let Some((limit, queue)) = self.waiting.at() else {
+            return;
+        };
         if n > 0 {
-            self.pace.served(now, limit.time(burst.amount(0, n)), queue.n_waiting());
+            self.pace
+                .served(now, limit.time(burst.amount(0, n)), queue.n_waiting());
         }
         let opens_at = self.pace.opens_at(now, limit, queue);
-        self.opens_at = if opens_at > now { opens_at.clamp(now + SHUT_MIN, look_again(now, queue)) } else { now };
+        self.opens_at = if opens_at > now {
+            opens_at.clamp(now + SHUT_MIN, look_again(now, queue))
+        } else {
+            now
+        };
     }
 }
 
 /// When a queue is looked at again at the latest.
 fn look_again(now: Nanos, queue: &VmQueue) -> Nanos {
-    if queue.n_waiting() > 1 { now + LOOK_AGAIN } else { Nanos::MAX - 1 }
+    if queue.n_waiting() > 1 {
+        now + LOOK_AGAIN
+    } else {
+        Nanos::MAX - 1
+    }
 }
 
 /// What rules that have changed make of frames that were decided before.

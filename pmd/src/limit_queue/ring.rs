@@ -8,7 +8,8 @@ use crate::send::Views;
 use crate::time::Nanos;
 use flowtable::{Action, PortId};
 
-/// A ring is looked at this often at least: meanwhile, frames for others may have come behind those that are held.
+/// A ring is looked at this often at least: meanwhile, frames for others may have come behind those
+/// that are held.
 const LOOK_AGAIN: Nanos = 2_000_000;
 /// For how long a ring that had frames for another VM counts as one that will have more of them.
 const MIXED_TIME: Nanos = 20_000_000;
@@ -54,15 +55,16 @@ impl RingTurn {
         self.waiting = None;
     }
 
-    /// A port goes down: a ring that waits at its limit has no part in that any more, so that control can free it.
+    /// A port goes down: a ring that waits at its limit has no part in that any more, so that
+    /// control can free it.
     pub(crate) fn leave_port(&mut self, port: PortId) {
         if self.port == port {
             self.waiting = None;
         }
     }
 
-    /// The first `n` frames of the burst went, and what is behind them is held at the limit of `at`, if at any. Gives when to
-    /// look again.
+    /// The first `n` frames of the burst went, and what is behind them is held at the limit of
+    /// `at`, if at any. Gives when to look again.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle(
@@ -75,7 +77,9 @@ impl RingTurn {
         held: Option<Nanos>,
     ) -> Option<Nanos> {
         if let Some((limit, queue)) = self.waiting.as_ref().and_then(Waiting::at) {
-            let mut sent = (0..n).filter(|&k| burst.actions[k] == Action::Unicast(self.port)).peekable();
+            let mut sent = (0..n)
+                .filter(|&k| burst.actions[k] == Action::Unicast(self.port))
+                .peekable();
             if sent.peek().is_some() {
                 let cost = sent.map(|k| limit.time(burst.amount(k, 1))).sum();
                 self.pace.served(now, cost, queue.n_waiting());
@@ -91,7 +95,11 @@ impl RingTurn {
             return Some(opens_at.clamp(now + SHUT_MIN, now + self.look_again(now)));
         }
         let limits = views.get(usize::from(to))?.as_ref()?.limits()?;
-        if !self.waiting.as_ref().is_some_and(|waiting| waiting.is_at(limits)) {
+        if !self
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.is_at(limits))
+        {
             self.waiting = Waiting::new(limits);
         }
         if self.port != to {
@@ -99,11 +107,18 @@ impl RingTurn {
         }
         let (limit, queue) = limits.held()?;
         self.due_at = self.pace.opens_at(now, limit, queue);
-        Some(self.due_at.clamp(now + SHUT_MIN, now + self.look_again(now)))
+        Some(
+            self.due_at
+                .clamp(now + SHUT_MIN, now + self.look_again(now)),
+        )
     }
 
     fn look_again(&self, now: Nanos) -> Nanos {
-        if self.is_mixed(now) { SHUT_MIN } else { LOOK_AGAIN }
+        if self.is_mixed(now) {
+            SHUT_MIN
+        } else {
+            LOOK_AGAIN
+        }
     }
 }
 

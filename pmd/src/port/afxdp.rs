@@ -1,8 +1,10 @@
-//! A queue of a device that stays under its kernel driver, through an AF_XDP socket: an uplink's, or that of a container's veth.
+//! A queue of a device that stays under its kernel driver, through an AF_XDP socket: an uplink's,
+//! or that of a container's veth.
 //!
-//! Frames that were received can't wait (the wire doesn't), those to be sent wait in the transmit ring for one wake-up a turn.
-//! Both halves belong to whoever [`open`] gave them to: the receiving one to a core, the sending one behind a lock. The socket
-//! is closed when both are dropped, by control.
+//! Frames that were received can't wait (the wire doesn't), those to be sent wait in the transmit
+//! ring for one wake-up a turn. Both halves belong to whoever [`open`] gave them to: the receiving
+//! one to a core, the sending one behind a lock. The socket is closed when both are dropped, by
+//! control.
 
 use crate::burst::{BURST_MAX, Burst};
 use crate::checksum;
@@ -22,7 +24,8 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
-/// Wake-ups of one flush: what is sent by copy goes out 32 frames at a time on kernels that can't be told otherwise.
+/// Wake-ups of one flush: what is sent by copy goes out 32 frames at a time on kernels that can't
+/// be told otherwise.
 const WAKES_MAX: usize = 8;
 
 /// How a queue's frames move between device and UMEM.
@@ -94,25 +97,40 @@ impl XskWatch {
 
     fn ask<T>(&self, question: impl FnOnce(RawFd) -> io::Result<T>) -> io::Result<T> {
         let fd = crate::lock(&self.0);
-        // Under the lock: the number stays this socket's until the receiving half has taken it back.
+        // Under the lock: the number stays this socket's until the receiving half has taken it
+        // back.
         question(fd.ok_or(io::ErrorKind::NotConnected)?)
     }
 }
 
-/// Opens a queue: a socket with a UMEM of its own, bound, its fill ring full. Frames come once the device's program leads them
-/// here: see [`crate::sys::bpf::XdpLink::serve`].
+/// Opens a queue: a socket with a UMEM of its own, bound, its fill ring full. Frames come once the
+/// device's program leads them here: see [`crate::sys::bpf::XdpLink::serve`].
 ///
 /// # Errors
-/// With the system's reason, and what can be done about it. A queue that somebody has just let go of is waited for, a second
-/// at most.
+/// With the system's reason, and what can be done about it. A queue that somebody has just let go
+/// of is waited for, a second at most.
 pub fn open(options: &XskOptions) -> Result<AfXdpQueue, SetupError> {
     let zero_copy = options.mode == XskMode::ZeroCopy;
-    let &XskOptions { ref device, queue, n_rx, n_tx, .. } = options;
-    let spec = SocketSpec { device, queue, zero_copy, n_rx, n_tx };
+    let &XskOptions {
+        ref device,
+        queue,
+        n_rx,
+        n_tx,
+        ..
+    } = options;
+    let spec = SocketSpec {
+        device,
+        queue,
+        zero_copy,
+        n_rx,
+        n_tx,
+    };
     let (rx, tx, fd) = xsk::open(spec)?;
     let is_zero_copy = xdp::is_zero_copy(fd).map_err(|error| {
         let (device, queue) = (&options.device, options.queue);
-        SetupError::new(format!("cannot ask {device} queue {queue} for its mode: {error}"))
+        SetupError::new(format!(
+            "cannot ask {device} queue {queue} for its mode: {error}"
+        ))
     })?;
     Ok(AfXdpQueue::new(rx, tx, options, XskInfo { is_zero_copy }))
 }
@@ -121,15 +139,38 @@ impl AfXdpQueue {
     fn new(rx: XskRx, tx: XskTx, options: &XskOptions, info: XskInfo) -> Self {
         let index = u16::try_from(options.queue).unwrap_or(u16::MAX);
         let watch = XskWatch(Arc::new(Mutex::new(rx.fd())));
-        let rx = AfXdpRx { ring: rx, peeked: ArrayVec::new(), index, is_veth: options.is_veth, watch };
-        let tx = AfXdpTx { ring: tx, index, n_reserved: 0, n_used: 0, is_listed: false, has_put: false };
+        let rx = AfXdpRx {
+            ring: rx,
+            peeked: ArrayVec::new(),
+            index,
+            is_veth: options.is_veth,
+            watch,
+        };
+        let tx = AfXdpTx {
+            ring: tx,
+            index,
+            n_reserved: 0,
+            n_used: 0,
+            is_listed: false,
+            has_put: false,
+        };
         Self { rx, tx, info }
     }
 
     /// The same with the kernel's half in memory.
     pub fn in_memory(options: &XskOptions) -> (Self, XskPeer) {
         let (peer, rx, tx) = XskPeer::open(options.n_rx as usize, options.n_tx as usize);
-        (Self::new(rx, tx, options, XskInfo { is_zero_copy: false }), peer)
+        (
+            Self::new(
+                rx,
+                tx,
+                options,
+                XskInfo {
+                    is_zero_copy: false,
+                },
+            ),
+            peer,
+        )
     }
 
     /// The socket, for the device's program; `None` in memory.
@@ -173,8 +214,8 @@ impl AfXdpRx {
         self.ring.socket()
     }
 
-    /// Looks at what has come, oldest first, as far as `allowance` goes; parsed in place but for the private headers. What is
-    /// beyond that stays here for the next look.
+    /// Looks at what has come, oldest first, as far as `allowance` goes; parsed in place but for
+    /// the private headers. What is beyond that stays here for the next look.
     #[inline]
     pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance) -> usize {
         self.ring.take(&mut self.peeked);
@@ -247,8 +288,8 @@ impl AfXdpTx {
         self.ring.ledger(0)
     }
 
-    /// Room for frames of these lengths, behind what is reserved already; gives how many got theirs, and what became of the
-    /// next.
+    /// Room for frames of these lengths, behind what is reserved already; gives how many got
+    /// theirs, and what became of the next.
     #[inline]
     pub(crate) fn reserve(&mut self, lens: &[u32]) -> (usize, Room) {
         let fitting = lens.iter().position(|&len| len + TAG_LEN > PACKET_MAX);
@@ -278,8 +319,8 @@ impl AfXdpTx {
         self.ring.n_free() > self.n_reserved
     }
 
-    /// Copies frames to where room was reserved for them, with this tag if one is given, and puts them into the transmit ring.
-    /// Gives their bytes.
+    /// Copies frames to where room was reserved for them, with this tag if one is given, and puts
+    /// them into the transmit ring. Gives their bytes.
     #[inline]
     pub(crate) fn commit(&mut self, burst: &Burst, mask: u32, tag: Option<u16>) -> u64 {
         let (mut frames, mut n_bytes, mut rest) = (ArrayVec::new(), 0, mask);
@@ -287,7 +328,9 @@ impl AfXdpTx {
             let k = rest.trailing_zeros() as usize % BURST_MAX;
             rest &= rest - 1;
             // As many are free as were reserved.
-            let Some(frame) = self.ring.frame() else { break };
+            let Some(frame) = self.ring.frame() else {
+                break;
+            };
             let place: Piece = self.ring.piece(&frame);
             let len = burst.write_frame(k, place, tag);
             n_bytes += u64::from(len);
@@ -313,9 +356,11 @@ impl AfXdpTx {
         self.has_put = self.ring.n_out() > 0;
     }
 
-    /// Takes back the frames that are out, and says what is left. While that is [`Flushed::Unsent`], whoever was told by
-    /// [`AfXdpTx::wants_flush`] has to call this again each turn. While it is [`Flushed::Sent`] that is as well, so that frames
-    /// come back, but nobody keeps the queue for it: a core may fall asleep over it, and another one is told of the next frames.
+    /// Takes back the frames that are out, and says what is left. While that is
+    /// [`Flushed::Unsent`], whoever was told by [`AfXdpTx::wants_flush`] has to call this again
+    /// each turn. While it is [`Flushed::Sent`] that is as well, so that frames come back, but
+    /// nobody keeps the queue for it: a core may fall asleep over it, and another one is told of
+    /// the next frames.
     #[inline]
     pub(crate) fn look(&mut self) -> Look {
         self.ring.complete();
@@ -327,7 +372,11 @@ impl AfXdpTx {
         };
         self.is_listed &= state == Flushed::Unsent;
         let waker = (n_unsent > 0 && self.ring.wants_wake()).then(|| self.ring.waker());
-        Look { state, n_unsent, waker }
+        Look {
+            state,
+            n_unsent,
+            waker,
+        }
     }
 }
 
@@ -342,20 +391,28 @@ pub(crate) struct Look {
 
 impl Look {
     /// There is nothing to flush.
-    pub(crate) const NOTHING: Look = Look { state: Flushed::All, n_unsent: 0, waker: None };
+    pub(crate) const NOTHING: Look = Look {
+        state: Flushed::All,
+        n_unsent: 0,
+        waker: None,
+    };
 }
 
 /// Wakes the kernel if it has to be, as often as that brings anything.
 ///
-/// `look`: takes the queue's lock for a look; `None` while somebody else has it. It is free while the kernel sends, so that
-/// nobody has to wait for that.
+/// `look`: takes the queue's lock for a look; `None` while somebody else has it. It is free while
+/// the kernel sends, so that nobody has to wait for that.
 #[inline]
 pub(crate) fn flush(mut look: impl FnMut() -> Option<Look>) -> Flushed {
     let mut before = usize::MAX;
     for _ in 0..=WAKES_MAX {
         match look() {
             None => break,
-            Some(Look { waker: Some(waker), n_unsent, .. }) if n_unsent < before => {
+            Some(Look {
+                waker: Some(waker),
+                n_unsent,
+                ..
+            }) if n_unsent < before => {
                 before = n_unsent;
                 waker.wake();
             }

@@ -1,12 +1,15 @@
 //! The lock before a transmit queue. It is only ever tried, and held for a burst.
 //!
-//! A core that finds it taken comes back with its next turn. Luck alone could keep it waiting while others come more often, so
-//! it may reserve the next turn at the queue, and until it came the others find the lock taken as well. Whoever waits can tell
-//! bursts that hold the lock one after another from one that holds it on and on: the latter's core was preempted.
+//! A core that finds it taken comes back with its next turn. Luck alone could keep it waiting while
+//! others come more often, so it may reserve the next turn at the queue, and until it came the
+//! others find the lock taken as well. Whoever waits can tell bursts that hold the lock one after
+//! another from one that holds it on and on: the latter's core was preempted.
 //!
-//! A reservation shuts out all others, so it must not outlast its purpose: a receive queue whose frames no longer go there gives
-//! it back when it is looked at next ([`crate::blocked::reserved`]). One that ran out all the same (its core sleeps, or was preempted)
-//! ends after [`STANDS`], and none is made for [`UNUSED`] after that, by nobody: who waits comes by luck meanwhile.
+//! A reservation shuts out all others, so it must not outlast its purpose: a receive queue whose
+//! frames no longer go there gives it back when it is looked at next
+//! ([`crate::blocked::reserved`]). One that ran out all the same (its core sleeps, or was
+//! preempted) ends after [`STANDS`], and none is made for [`UNUSED`] after that, by nobody: who
+//! waits comes by luck meanwhile.
 
 use crate::port::TxQueue;
 use crate::time::Nanos;
@@ -26,7 +29,8 @@ pub(crate) struct TxLock {
     queue: Mutex<TxQueue>,
     /// The burst that holds it; 0: none, or one that is just coming or going.
     holder: AtomicU32,
-    /// The receive queue that comes next, and until when (see [`Turn`]), or which lately did not come; 0: whichever.
+    /// The receive queue that comes next, and until when (see [`Turn`]), or which lately did not
+    /// come; 0: whichever.
     next: AtomicU64,
 }
 
@@ -55,18 +59,27 @@ impl Turn {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a clock that comes round in an hour")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a clock that comes round in an hour"
+)]
 fn tick(now: Nanos) -> u32 {
     (now >> 10) as u32
 }
 
 impl TxLock {
     pub(crate) fn new(queue: TxQueue) -> Self {
-        Self { queue: Mutex::new(queue), holder: AtomicU32::new(0), next: AtomicU64::new(0) }
+        Self {
+            queue: Mutex::new(queue),
+            holder: AtomicU32::new(0),
+            next: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn into_inner(self) -> TxQueue {
-        self.queue.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.queue
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For a look, not for a burst: `None` while somebody has it.
@@ -74,7 +87,8 @@ impl TxLock {
         self.queue.try_lock().ok()
     }
 
-    /// For the rest of `burst` (not 0), which is from the receive queue `who`. [`TxLock::closes`] is called before the guard goes.
+    /// For the rest of `burst` (not 0), which is from the receive queue `who`. [`TxLock::closes`]
+    /// is called before the guard goes.
     #[inline(always)]
     pub(crate) fn open(&self, burst: u32, who: u32, now: Nanos) -> Option<MutexGuard<'_, TxQueue>> {
         match self.next.load(Ordering::Relaxed) {
@@ -86,21 +100,30 @@ impl TxLock {
     #[inline(always)]
     fn take(&self, burst: u32) -> Option<MutexGuard<'_, TxQueue>> {
         let queue = self.queue.try_lock().ok()?;
-        // Relaxed, as all here: a hint for those who wait; what is behind the lock is ordered by the lock.
+        // Relaxed, as all here: a hint for those who wait; what is behind the lock is ordered by
+        // the lock.
         self.holder.store(burst, Ordering::Relaxed);
         Some(queue)
     }
 
     /// There is a reservation, which ends when the one it is for has come.
     #[cold]
-    fn open_in_turn(&self, turn: Turn, burst: u32, who: u32, now: Nanos) -> Option<MutexGuard<'_, TxQueue>> {
+    fn open_in_turn(
+        &self,
+        turn: Turn,
+        burst: u32,
+        who: u32,
+        now: Nanos,
+    ) -> Option<MutexGuard<'_, TxQueue>> {
         if turn.stands(now) && !turn.is_of(who) {
             return None;
         }
         let queue = self.take(burst)?;
         // Nobody clears what says that one was not used, not even whoever comes late.
         if !turn.is_unused(now) {
-            let _ = self.next.compare_exchange(turn.0, 0, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self
+                .next
+                .compare_exchange(turn.0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
         Some(queue)
     }
@@ -116,7 +139,8 @@ impl TxLock {
         self.holder.load(Ordering::Relaxed)
     }
 
-    /// `who` found it taken, and is to come next, unless somebody else is, or lately somebody did not come.
+    /// `who` found it taken, and is to come next, unless somebody else is, or lately somebody did
+    /// not come.
     #[cold]
     pub(crate) fn reserve_turn(&self, who: u32, now: Nanos) {
         let before = self.next.load(Ordering::Relaxed);
@@ -127,7 +151,9 @@ impl TxLock {
         };
         if may_reserve {
             let turn = Turn::new(who, now).0;
-            let _ = self.next.compare_exchange(before, turn, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self
+                .next
+                .compare_exchange(before, turn, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -136,7 +162,9 @@ impl TxLock {
     pub(crate) fn give_turn_back(&self, who: u32, now: Nanos) {
         let turn = Turn(self.next.load(Ordering::Relaxed));
         if turn.is_of(who) && turn.stands(now) {
-            let _ = self.next.compare_exchange(turn.0, 0, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self
+                .next
+                .compare_exchange(turn.0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }

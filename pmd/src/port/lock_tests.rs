@@ -1,4 +1,5 @@
-//! Every interleaving of cores at one lock: whoever waits gets it, unless one burst holds it on and on.
+//! Every interleaving of cores at one lock: whoever waits gets it, unless one burst holds it on and
+//! on.
 
 use super::*;
 use crate::blocked::hold::Hold;
@@ -33,7 +34,8 @@ fn reservation_is_for_one_and_ends_when_it_came_or_did_not() {
 fn reservation_that_nobody_came_for_is_short_and_the_next_one_a_while_off() {
     let lock = lock();
     let (mut n_shut, mut n) = (0, 0);
-    // One that reserves whenever it can and never comes, nor gives back; others try every ten microseconds.
+    // One that reserves whenever it can and never comes, nor gives back; others try every ten
+    // microseconds.
     for now in (0..100_000_000).step_by(10_000) {
         match lock.open(9, 7, now) {
             Some(_held) => lock.reserve_turn(8, now),
@@ -61,7 +63,8 @@ fn old_reservation_does_not_come_back_when_the_clock_comes_round() {
     }
 }
 
-/// A core that sends bursts to the queue one after another: each opens the lock, holds it and lets go, a step each.
+/// A core that sends bursts to the queue one after another: each opens the lock, holds it and lets
+/// go, a step each.
 struct Busy<'a> {
     who: u32,
     burst: u32,
@@ -74,7 +77,9 @@ impl<'a> Busy<'a> {
         match self.held.take() {
             None => {
                 self.burst += 2;
-                self.held = lock.open(self.burst, self.who, now).map(|guard| (guard, now));
+                self.held = lock
+                    .open(self.burst, self.who, now)
+                    .map(|guard| (guard, now));
             }
             Some(held) if !self.is_closed => {
                 lock.closes();
@@ -90,10 +95,16 @@ const STEPS: u32 = 11;
 /// How long a step takes.
 const STEP: Nanos = 30_000;
 
-/// One that waits for the lock beside two that are busy with it, in the order that `order` says in the base of three.
+/// One that waits for the lock beside two that are busy with it, in the order that `order` says in
+/// the base of three.
 fn run(mut order: u32) -> Result<u32, (Nanos, u32)> {
     let lock = lock();
-    let mut busy = [7, 8].map(|who| Busy { who, burst: who << 24 | 1, held: None, is_closed: false });
+    let mut busy = [7, 8].map(|who| Busy {
+        who,
+        burst: who << 24 | 1,
+        held: None,
+        is_closed: false,
+    });
     let (mut hold, mut now) = (Hold::default(), 1_000_000);
     busy[0].step(&lock, now);
     let mut n_tries = 0;
@@ -121,33 +132,49 @@ fn run(mut order: u32) -> Result<u32, (Nanos, u32)> {
 }
 
 #[test]
-fn in_no_interleaving_is_a_lock_given_up_that_one_burst_did_not_hold_for_a_tenth_of_a_millisecond() {
+fn in_no_interleaving_is_a_lock_given_up_that_one_burst_did_not_hold_for_a_tenth_of_a_millisecond()
+{
     let (mut n_got, mut n_lost) = (0, 0);
     for order in 0..3u32.pow(STEPS) {
         match run(order) {
             Ok(0) => {}
             Ok(_) => n_got += 1,
             Err((held_for, _)) => {
-                assert!(held_for >= 100_000, "{order}: given up though it was held for {held_for} ns");
+                assert!(
+                    held_for >= 100_000,
+                    "{order}: given up though it was held for {held_for} ns"
+                );
                 n_lost += 1;
             }
         }
     }
-    assert!(n_got > 1000 && n_lost > 100, "{n_got} got it, {n_lost} met one that was preempted");
+    assert!(
+        n_got > 1000 && n_lost > 100,
+        "{n_got} got it, {n_lost} met one that was preempted"
+    );
 }
 
 #[test]
 fn whoever_waits_comes_after_one_burst_of_each_other_core_at_most() {
-    // The others take as many turns as they like between two of the one that waits, which always finds the lock taken but for
-    // its reservation.
+    // The others take as many turns as they like between two of the one that waits, which always
+    // finds the lock taken but for its reservation.
     let lock = lock();
-    let mut busy = [7, 8].map(|who| Busy { who, burst: who << 24 | 1, held: None, is_closed: false });
+    let mut busy = [7, 8].map(|who| Busy {
+        who,
+        burst: who << 24 | 1,
+        held: None,
+        is_closed: false,
+    });
     let mut hold = Hold::default();
     let mut n_tries = 0;
     for now in (0..).step_by(10_000) {
         // Until one has it, which is the worst moment, if any still can.
         for n in 0..100 {
-            if busy.iter().any(|core| core.held.is_some() && !core.is_closed) && n > 10 {
+            if busy
+                .iter()
+                .any(|core| core.held.is_some() && !core.is_closed)
+                && n > 10
+            {
                 break;
             }
             busy[n % 2].step(&lock, now);

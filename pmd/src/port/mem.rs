@@ -1,5 +1,9 @@
-//! A port in plain memory: frames in a queue on either side. For tests, and as a wire that can't be held back.
-#![expect(clippy::cast_possible_truncation, reason = "numbers of frames in a test")]
+//! A port in plain memory: frames in a queue on either side. For tests, and as a wire that can't be
+//! held back.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of frames in a test"
+)]
 
 use crate::burst::{BURST_MAX, Burst};
 use crate::limits::Allowance;
@@ -26,10 +30,16 @@ pub struct MemPort {
 type Frames = VecDeque<Vec<u8>>;
 
 impl MemPort {
-    /// `capacity`: frames that the switch may leave there before they are fetched. `can_hold`: whether frames to the switch
-    /// may wait, as in a guest's ring, or not, as on a wire.
+    /// `capacity`: frames that the switch may leave there before they are fetched. `can_hold`:
+    /// whether frames to the switch may wait, as in a guest's ring, or not, as on a wire.
     pub fn new(capacity: usize, can_hold: bool) -> Self {
-        Self { to_switch: Arc::default(), from_switch: Arc::default(), capacity, can_hold, n_asked: Arc::default() }
+        Self {
+            to_switch: Arc::default(),
+            from_switch: Arc::default(),
+            capacity,
+            can_hold,
+            n_asked: Arc::default(),
+        }
     }
 
     /// Offers a frame to the switch.
@@ -37,7 +47,8 @@ impl MemPort {
         lock(&self.to_switch).push_back(frame.to_vec());
     }
 
-    /// Holds up whoever leaves frames here, in the midst of its burst, until what this gives is dropped.
+    /// Holds up whoever leaves frames here, in the midst of its burst, until what this gives is
+    /// dropped.
     pub fn hold_up(&self) -> impl Sized {
         lock(&self.from_switch)
     }
@@ -69,7 +80,12 @@ pub(crate) struct MemRx {
 
 impl MemRx {
     pub(crate) fn new(ends: &MemPort) -> Self {
-        Self { frames: ends.to_switch.clone(), burst: VecDeque::new(), can_hold: ends.can_hold, position: 0 }
+        Self {
+            frames: ends.to_switch.clone(),
+            burst: VecDeque::new(),
+            can_hold: ends.can_hold,
+            position: 0,
+        }
     }
 
     pub(crate) fn can_hold(&self) -> bool {
@@ -117,7 +133,11 @@ impl MemRx {
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
         burst.clear();
         let mut waiting = lock(&self.frames);
-        let frames = self.burst.iter_mut().chain(waiting.iter_mut()).skip(from.into());
+        let frames = self
+            .burst
+            .iter_mut()
+            .chain(waiting.iter_mut())
+            .skip(from.into());
         for (k, frame) in frames.enumerate().take(n.min(BURST_MAX)) {
             burst.data[k] = Piece::of_private(frame);
             let len = burst.data[k].len();
@@ -165,10 +185,19 @@ impl MemTx {
 
     pub(crate) fn reserve(&mut self, n: usize) -> (usize, Room) {
         self.n_asked.fetch_add(1, Ordering::SeqCst);
-        let n_free = self.capacity.saturating_sub(lock(&self.frames).len() + self.n_reserved);
+        let n_free = self
+            .capacity
+            .saturating_sub(lock(&self.frames).len() + self.n_reserved);
         self.n_reserved += n.min(n_free);
         self.n_used = self.n_used.wrapping_add(n.min(n_free) as u32);
-        (n.min(n_free), if n > n_free { Room::Full } else { Room::Reserved })
+        (
+            n.min(n_free),
+            if n > n_free {
+                Room::Full
+            } else {
+                Room::Reserved
+            },
+        )
     }
 
     pub(crate) fn commit(&mut self, burst: &Burst, mask: u32, tag: Option<u16>) -> u64 {

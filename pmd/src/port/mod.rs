@@ -1,4 +1,5 @@
-//! Where frames come and go: receive queues and transmit queues, as seen from the switch. One file per kind of port.
+//! Where frames come and go: receive queues and transmit queues, as seen from the switch. One file
+//! per kind of port.
 //!
 //! - [`vhost`]: a guest's virtqueues
 //! - [`afxdp`]: a queue of a NIC or a veth, through an AF_XDP socket
@@ -86,7 +87,10 @@ impl RxQueue {
         features: Features,
     ) -> Result<Self, SetupError> {
         let queue = Self::new(port, RxKind::Vhost(VhostRx::new(memory, spec, features)?));
-        Ok(Self { discards: spec.discards, ..queue })
+        Ok(Self {
+            discards: spec.discards,
+            ..queue
+        })
     }
 
     /// A queue of an uplink, or of a container's veth.
@@ -108,13 +112,25 @@ impl RxQueue {
         let (hold, gate, turn) = (Hold::default(), Gate::default(), RingTurn::default());
         let (is_held, discards, can_wake, who) = (false, false, false, 0);
         let ahead = Box::default();
-        let mut queue =
-            Self { port, is_held, discards, who, can_wake, hold, room: RoomWait::default(), ahead, gate, turn, kind };
+        let mut queue = Self {
+            port,
+            is_held,
+            discards,
+            who,
+            can_wake,
+            hold,
+            room: RoomWait::default(),
+            ahead,
+            gate,
+            turn,
+            kind,
+        };
         queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
         queue
     }
 
-    /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 1, and so has a tap.
+    /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 1, and so
+    /// has a tap.
     pub fn index(&self) -> u16 {
         match &self.kind {
             RxKind::Vhost(queue) => queue.index(),
@@ -140,7 +156,8 @@ impl RxQueue {
         }
     }
 
-    /// Frames that wait from there on, as far as they can be looked at: of others than guests not beyond a burst.
+    /// Frames that wait from there on, as far as they can be looked at: of others than guests not
+    /// beyond a burst.
     pub(crate) fn n_waiting(&self) -> u16 {
         match &self.kind {
             RxKind::Vhost(queue) => queue.n_waiting(),
@@ -149,8 +166,8 @@ impl RxQueue {
         }
     }
 
-    /// Puts the `n` frames that stand `from` behind [`RxQueue::position`] into `burst`, as far as it goes, their headers alone.
-    /// Nothing is taken, counted or remembered.
+    /// Puts the `n` frames that stand `from` behind [`RxQueue::position`] into `burst`, as far as
+    /// it goes, their headers alone. Nothing is taken, counted or remembered.
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.peek_ahead(from, n, burst),
@@ -169,12 +186,20 @@ impl RxQueue {
 
     /// Where the frames of a device's queue are; others keep no ledger.
     pub fn ledger(&self) -> Option<Ledger> {
-        if let RxKind::AfXdp(queue) = &self.kind { Some(queue.ledger()) } else { None }
+        if let RxKind::AfXdp(queue) = &self.kind {
+            Some(queue.ledger())
+        } else {
+            None
+        }
     }
 
     /// A guest's ring.
     pub(crate) fn guest_ring(&mut self) -> Option<&mut SplitRing> {
-        if let RxKind::Vhost(queue) = &mut self.kind { Some(&mut queue.ring) } else { None }
+        if let RxKind::Vhost(queue) = &mut self.kind {
+            Some(&mut queue.ring)
+        } else {
+            None
+        }
     }
 
     /// What becomes readable when frames come while the core sleeps, if anything does.
@@ -187,10 +212,15 @@ impl RxQueue {
         }
     }
 
-    /// Looks at what waits, oldest first, as far as `allowance` goes; nothing is consumed. Gives the number of frames now in
-    /// `burst`.
+    /// Looks at what waits, oldest first, as far as `allowance` goes; nothing is consumed. Gives
+    /// the number of frames now in `burst`.
     #[inline(always)]
-    pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance, stats: &crate::stats::PortStats) -> usize {
+    pub(crate) fn peek(
+        &mut self,
+        burst: &mut Burst,
+        allowance: Allowance,
+        stats: &crate::stats::PortStats,
+    ) -> usize {
         damage::forget();
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.peek(burst, allowance, stats),
@@ -201,7 +231,11 @@ impl RxQueue {
     /// Whether nothing was found only because a guest's memory is not to be touched yet.
     #[inline]
     pub(crate) fn takes_wait(&mut self) -> bool {
-        if let RxKind::Vhost(queue) = &mut self.kind { queue.takes_wait() } else { false }
+        if let RxKind::Vhost(queue) = &mut self.kind {
+            queue.takes_wait()
+        } else {
+            false
+        }
     }
 
     /// Whether anything waits, asked afresh.
@@ -241,8 +275,8 @@ impl RxQueue {
     }
 }
 
-/// All kinds but a guest's, out of its way: a burst between guests is a hundred instructions, and each further kind among
-/// them would cost some.
+/// All kinds but a guest's, out of its way: a burst between guests is a hundred instructions, and
+/// each further kind among them would cost some.
 impl RxKind {
     #[inline(never)]
     fn peek(&mut self, burst: &mut Burst, allowance: Allowance) -> usize {
@@ -314,8 +348,14 @@ impl TxQueue {
     ///
     /// # Errors
     /// When its rings do not lie in `memory` as they must.
-    pub fn vhost(memory: Arc<GuestMemory>, spec: &QueueSpec, features: Features) -> Result<Self, SetupError> {
-        Ok(Self::new(TxKind::Vhost(Box::new(VhostTx::new(memory, spec, features)?))))
+    pub fn vhost(
+        memory: Arc<GuestMemory>,
+        spec: &QueueSpec,
+        features: Features,
+    ) -> Result<Self, SetupError> {
+        Ok(Self::new(TxKind::Vhost(Box::new(VhostTx::new(
+            memory, spec, features,
+        )?))))
     }
 
     /// A queue of an uplink, or of a container's veth.
@@ -334,10 +374,15 @@ impl TxQueue {
     }
 
     fn new(kind: TxKind) -> Self {
-        Self { claim: Claim::default(), stall: Stall::default(), kind }
+        Self {
+            claim: Claim::default(),
+            stall: Stall::default(),
+            kind,
+        }
     }
 
-    /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 0, and so has a tap.
+    /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 0, and so
+    /// has a tap.
     pub fn index(&self) -> u16 {
         match &self.kind {
             TxKind::Vhost(queue) => queue.index(),
@@ -348,12 +393,20 @@ impl TxQueue {
 
     /// Where the frames of a device's queue are; others keep no ledger.
     pub fn ledger(&self) -> Option<Ledger> {
-        if let TxKind::AfXdp(queue) = &self.kind { Some(queue.ledger()) } else { None }
+        if let TxKind::AfXdp(queue) = &self.kind {
+            Some(queue.ledger())
+        } else {
+            None
+        }
     }
 
     /// A guest's ring.
     pub(crate) fn guest_ring(&mut self) -> Option<&mut SplitRing> {
-        if let TxKind::Vhost(queue) = &mut self.kind { Some(queue.ring_mut()) } else { None }
+        if let TxKind::Vhost(queue) = &mut self.kind {
+            Some(queue.ring_mut())
+        } else {
+            None
+        }
     }
 
     /// Position in the ring, for a front-end that asks.
@@ -380,10 +433,16 @@ impl TxQueue {
         }
     }
 
-    /// Sets room aside for frames of these lengths, behind what is reserved already; gives how many got theirs, and what
-    /// became of the next. `hint`: frames that may come in all. `walked`: descriptors of chains that the burst has read so far.
+    /// Sets room aside for frames of these lengths, behind what is reserved already; gives how many
+    /// got theirs, and what became of the next. `hint`: frames that may come in all. `walked`:
+    /// descriptors of chains that the burst has read so far.
     #[inline(always)]
-    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16, walked: &Cell<usize>) -> (usize, Room) {
+    pub(crate) fn reserve(
+        &mut self,
+        lens: &[u32],
+        hint: u16,
+        walked: &Cell<usize>,
+    ) -> (usize, Room) {
         match &mut self.kind {
             TxKind::Vhost(queue) => queue.reserve(lens, hint, walked),
             other => other.reserve(lens),
@@ -415,7 +474,8 @@ impl TxQueue {
         }
     }
 
-    /// Copies the frames of `mask` to where room was reserved for them, in the same order, and shows them. Gives their bytes.
+    /// Copies the frames of `mask` to where room was reserved for them, in the same order, and
+    /// shows them. Gives their bytes.
     ///
     /// `tag`: the VLAN id of the tag they get, which no guest's port is asked for.
     #[inline(always)]
@@ -436,7 +496,8 @@ impl TxQueue {
         }
     }
 
-    /// Whether the queue has to be flushed when the turn ends, and nobody knows yet: from now on the caller does.
+    /// Whether the queue has to be flushed when the turn ends, and nobody knows yet: from now on
+    /// the caller does.
     #[inline(always)]
     pub(crate) fn wants_flush(&mut self) -> bool {
         match &mut self.kind {
@@ -445,8 +506,8 @@ impl TxQueue {
         }
     }
 
-    /// Tells the kernel of frames that it has not seen, and takes back the memory of those that are out. The queue is locked
-    /// for moments only.
+    /// Tells the kernel of frames that it has not seen, and takes back the memory of those that are
+    /// out. The queue is locked for moments only.
     pub(crate) fn flush(this: &TxLock) -> Flushed {
         afxdp::flush(|| match &mut this.look()?.kind {
             TxKind::AfXdp(queue) => Some(queue.look()),
@@ -486,7 +547,8 @@ impl TxKind {
     }
 }
 
-/// What every core knows of a port that is up. Immutable but for the queues behind their locks; replaced as a whole.
+/// What every core knows of a port that is up. Immutable but for the queues behind their locks;
+/// replaced as a whole.
 #[derive(Debug)]
 pub struct PortView {
     /// What decisions about its frames need.
@@ -519,9 +581,20 @@ impl PortView {
                 is_device = true;
             }
         }
-        let reason_full = if is_device { DropReason::UplinkFull } else { DropReason::ReceiverFull };
+        let reason_full = if is_device {
+            DropReason::UplinkFull
+        } else {
+            DropReason::ReceiverFull
+        };
         let txqs = txqs.into_iter().map(TxLock::new).collect();
-        Self { ingress, txqs, copies, limits, is_by_core: is_device, reason_full }
+        Self {
+            ingress,
+            txqs,
+            copies,
+            limits,
+            is_by_core: is_device,
+            reason_full,
+        }
     }
 
     /// The limit on what its VM gets.
@@ -539,7 +612,8 @@ impl PortView {
     /// Whether a flood's copy of so many bytes may pass although there is no allowance.
     #[cold]
     pub(crate) fn may_pass_ahead(&self, now: Nanos, n_bytes: u32) -> bool {
-        self.limit_queue().is_some_and(|queue| queue.may_pass_ahead(now, n_bytes))
+        self.limit_queue()
+            .is_some_and(|queue| queue.may_pass_ahead(now, n_bytes))
     }
 
     /// Those of its VM, if it has any.

@@ -1,8 +1,10 @@
-//! A tap: a device of the kernel's whose other end is a file of ours. For containers, and whatever speaks to the host's own stack.
+//! A tap: a device of the kernel's whose other end is a file of ours. For containers, and whatever
+//! speaks to the host's own stack.
 //!
-//! One system call a frame, so this is for few of them. Frames are read into private memory before they are decided, which is
-//! where they wait when they may not go (law of the transmit ring: nothing is dropped for a limit); what waits behind them waits
-//! in the kernel. To the kernel a frame goes by way of private memory too, which costs little beside the call.
+//! One system call a frame, so this is for few of them. Frames are read into private memory before
+//! they are decided, which is where they wait when they may not go (law of the transmit ring:
+//! nothing is dropped for a limit); what waits behind them waits in the kernel. To the kernel a
+//! frame goes by way of private memory too, which costs little beside the call.
 
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::SetupError;
@@ -27,7 +29,8 @@ const TURNS_LEFT_ALONE: u32 = 15;
 /// Reservations that are refused after a packet was, before the next is tried.
 const REFUSED_AGAIN: u32 = 64;
 
-/// Opens the tap of this name; makes it if there is none, in which case it goes with the last of the two halves.
+/// Opens the tap of this name; makes it if there is none, in which case it goes with the last of
+/// the two halves.
 ///
 /// # Errors
 /// With the system's reason, and what can be done about it.
@@ -35,12 +38,22 @@ pub fn open_tap(name: &str) -> Result<(TapRx, TapTx), SetupError> {
     let file = tun::open(name).map_err(|error| {
         let advice = match error.raw_os_error() {
             Some(libc::EPERM) => {
-                " (weir needs CAP_NET_ADMIN, or the tap must be made for its user by ip tuntap add user)"
+                " (weir needs CAP_NET_ADMIN, or the tap must be made for its user by ip tuntap add \
+                user)"
             }
             Some(libc::EBUSY) => " (another process has it open)",
-            Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => " (this kernel or container has no /dev/net/tun)",
-            Some(libc::EINVAL) => " (there is a device of this name that is no tap, or one with other options)",
-            _ if error.kind() == io::ErrorKind::InvalidInput => " (a device's name has 15 bytes at most)",
+            Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => {
+                " (this kernel or container has no \
+                /dev/net/tun)"
+            }
+            Some(libc::EINVAL) => {
+                " (there is a device of this name that is no tap, or one with \
+                other options)"
+            }
+            _ if error.kind() == io::ErrorKind::InvalidInput => {
+                " (a device's name has 15 bytes at \
+                most)"
+            }
             _ => "",
         };
         SetupError::new(format!("cannot open the tap {name}: {error}{advice}"))
@@ -50,7 +63,14 @@ pub fn open_tap(name: &str) -> Result<(TapRx, TapTx), SetupError> {
 
 fn halves(fd: OwnedFd) -> (TapRx, TapTx) {
     let fd = Arc::new(fd);
-    (TapRx::new(fd.clone()), TapTx { fd, packet: vec![0; NET_HEADER + FRAME_MAX].into(), n_refused: 0 })
+    (
+        TapRx::new(fd.clone()),
+        TapTx {
+            fd,
+            packet: vec![0; NET_HEADER + FRAME_MAX].into(),
+            n_refused: 0,
+        },
+    )
 }
 
 /// Control's look at a tap.
@@ -83,12 +103,21 @@ pub struct TapRx {
 
 impl TapRx {
     fn new(fd: Arc<OwnedFd>) -> Self {
-        let packet = || Packet { bytes: vec![0; NET_HEADER + FRAME_MAX + 1].into(), len: 0 };
+        let packet = || Packet {
+            bytes: vec![0; NET_HEADER + FRAME_MAX + 1].into(),
+            len: 0,
+        };
         let spare = (0..BURST_MAX).map(|_| packet()).collect();
-        Self { fd, waiting: VecDeque::with_capacity(BURST_MAX), spare, n_left_alone: 0 }
+        Self {
+            fd,
+            waiting: VecDeque::with_capacity(BURST_MAX),
+            spare,
+            n_left_alone: 0,
+        }
     }
 
-    /// For control to look at it while cores have it. The tap goes with the last of the two halves and this.
+    /// For control to look at it while cores have it. The tap goes with the last of the two halves
+    /// and this.
     pub fn watch(&self) -> TapWatch {
         TapWatch(self.fd.clone())
     }
@@ -102,7 +131,8 @@ impl TapRx {
         !self.waiting.is_empty() || self.read_one()
     }
 
-    /// Looks at what was read, as far as `allowance` goes, and reads more while there is room for it.
+    /// Looks at what was read, as far as `allowance` goes, and reads more while there is room for
+    /// it.
     pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance) -> usize {
         if self.n_left_alone > 0 {
             self.n_left_alone -= 1;
@@ -128,7 +158,9 @@ impl TapRx {
     }
 
     fn read_one(&mut self) -> bool {
-        let Some(mut packet) = self.spare.pop() else { return false };
+        let Some(mut packet) = self.spare.pop() else {
+            return false;
+        };
         match tun::read(self.fd.as_fd(), &mut packet.bytes) {
             Some(len) => {
                 packet.len = len;
@@ -181,14 +213,17 @@ pub struct TapTx {
 }
 
 impl TapTx {
-    /// The kernel takes what it is given at once, or not at all: a device that is down. That shows with the first packet,
-    /// which is lost as on any wire; those after it are told.
+    /// The kernel takes what it is given at once, or not at all: a device that is down. That shows
+    /// with the first packet, which is lost as on any wire; those after it are told.
     pub(crate) fn reserve(&mut self, lens: &[u32]) -> (usize, Room) {
         if self.n_refused > 0 {
             self.n_refused -= 1;
             return (0, Room::Stopped);
         }
-        match lens.iter().position(|&len| (len + TAG_LEN) as usize > FRAME_MAX) {
+        match lens
+            .iter()
+            .position(|&len| (len + TAG_LEN) as usize > FRAME_MAX)
+        {
             Some(n) => (n, Room::TooBig),
             None => (lens.len(), Room::Reserved),
         }
@@ -203,7 +238,11 @@ impl TapTx {
         for k in (0..BURST_MAX).filter(|k| mask >> k & 1 != 0) {
             let (header, frame) = self.packet.split_at_mut(NET_HEADER);
             // A tag would move what a wish names; no network with a tag leaves by a tap.
-            let wishes = if burst.wishing >> k & 1 != 0 { burst.wishes[k] } else { Wishes::default() };
+            let wishes = if burst.wishing >> k & 1 != 0 {
+                burst.wishes[k]
+            } else {
+                Wishes::default()
+            };
             header.copy_from_slice(&wishes.to_bytes());
             let len = burst.write_frame(k, Piece::of_private(frame), tag);
             if !tun::write(self.fd.as_fd(), &self.packet[..NET_HEADER + len as usize]) {
@@ -243,13 +282,26 @@ mod tests {
         assert_eq!(rx.peek(&mut burst, Allowance::ALL), 32);
         rx.consume(5);
         assert_eq!(rx.peek(&mut burst, Allowance::ALL), 32);
-        assert_eq!((burst.headers[0].0[0], burst.headers[31].0[59], burst.lens[31]), (5, 36, 60));
+        assert_eq!(
+            (
+                burst.headers[0].0[0],
+                burst.headers[31].0[59],
+                burst.lens[31]
+            ),
+            (5, 36, 60)
+        );
         rx.consume(32);
         assert_eq!(rx.peek(&mut burst, Allowance::ALL), 3);
         rx.consume(3);
-        assert_eq!((rx.peek(&mut burst, Allowance::ALL), rx.has_more()), (0, false));
+        assert_eq!(
+            (rx.peek(&mut burst, Allowance::ALL), rx.has_more()),
+            (0, false)
+        );
         kernel.send(&packet([0; 10], 1, 60)).unwrap();
-        assert!(rx.has_more(), "asked afresh, however lately there was nothing");
+        assert!(
+            rx.has_more(),
+            "asked afresh, however lately there was nothing"
+        );
         assert_eq!(rx.peek(&mut burst, Allowance::ALL), 1);
     }
 
@@ -260,9 +312,24 @@ mod tests {
             kernel.send(&packet([0; 10], n, 1000)).unwrap();
         }
         let mut burst = Box::<Burst>::default();
-        assert_eq!(rx.peek(&mut burst, Allowance { n_frames: 7, n_bytes: u32::MAX }), 7);
         assert_eq!(
-            rx.peek(&mut burst, Allowance { n_frames: 32, n_bytes: 2001 }),
+            rx.peek(
+                &mut burst,
+                Allowance {
+                    n_frames: 7,
+                    n_bytes: u32::MAX
+                }
+            ),
+            7
+        );
+        assert_eq!(
+            rx.peek(
+                &mut burst,
+                Allowance {
+                    n_frames: 32,
+                    n_bytes: 2001
+                }
+            ),
             3,
             "the one that crosses it is taken"
         );
@@ -294,15 +361,32 @@ mod tests {
         };
         let reasons: Vec<_> = (0..8).map(refused).collect();
         let (runt, offload) = (Some(DropReason::Runt), Some(DropReason::BadOffload));
-        assert_eq!(reasons, [runt, Some(DropReason::TooBig), offload, offload, offload, None, None, runt]);
+        assert_eq!(
+            reasons,
+            [
+                runt,
+                Some(DropReason::TooBig),
+                offload,
+                offload,
+                offload,
+                None,
+                None,
+                runt
+            ]
+        );
         assert_eq!(burst.wishing, 1 << 5);
-        assert_eq!((burst.wishes[5].csum_start, burst.wishes[5].csum_offset), (34, 16));
+        assert_eq!(
+            (burst.wishes[5].csum_start, burst.wishes[5].csum_offset),
+            (34, 16)
+        );
     }
 
     #[test]
     fn frame_goes_to_the_kernel_with_what_is_left_to_be_done() {
         let (mut rx, mut tx, kernel) = rig();
-        kernel.send(&packet([1, 0, 0, 0, 0, 0, 34, 0, 16, 0], 9, 300)).unwrap();
+        kernel
+            .send(&packet([1, 0, 0, 0, 0, 0, 34, 0, 16, 0], 9, 300))
+            .unwrap();
         let mut burst = Box::<Burst>::default();
         rx.peek(&mut burst, Allowance::ALL);
         assert_eq!(tx.reserve(&[300, 9023]), (1, Room::TooBig));
@@ -321,7 +405,9 @@ mod tests {
         drop(kernel);
         tx.commit(&burst, 1, None);
         assert!(!tx.has_room());
-        let n = (0..1000).take_while(|_| tx.reserve(&[60]).1 == Room::Stopped).count();
+        let n = (0..1000)
+            .take_while(|_| tx.reserve(&[60]).1 == Room::Stopped)
+            .count();
         assert_eq!(n, REFUSED_AGAIN as usize);
         assert!(tx.has_room());
     }

@@ -1,4 +1,5 @@
-//! A guest's port: its transmit virtqueues are received from, its receive virtqueues are transmitted to.
+//! A guest's port: its transmit virtqueues are received from, its receive virtqueues are
+//! transmitted to.
 //!
 //! - [`rx`]: chains of a transmit virtqueue to frames of a burst
 //! - [`tx`]: frames of a burst into buffers of a receive virtqueue
@@ -26,8 +27,14 @@ const PROTOCOL_FEATURES: u64 = 1 << 30;
 const VERSION_1: u64 = 1 << 32;
 
 /// Features that are offered to every guest.
-pub const FEATURES: u64 =
-    GUEST_CSUM | MRG_RXBUF | MQ | ANY_LAYOUT | INDIRECT_DESC | EVENT_IDX | PROTOCOL_FEATURES | VERSION_1;
+pub const FEATURES: u64 = GUEST_CSUM
+    | MRG_RXBUF
+    | MQ
+    | ANY_LAYOUT
+    | INDIRECT_DESC
+    | EVENT_IDX
+    | PROTOCOL_FEATURES
+    | VERSION_1;
 
 /// What a guest's driver took of [`FEATURES`], as the queues need it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,10 +53,17 @@ impl Features {
     pub fn from_bits(bits: u64) -> Self {
         let has = |bit: u64| bits & bit != 0;
         Self {
-            ring: RingOptions { event_idx: has(EVENT_IDX), indirect: has(INDIRECT_DESC) },
+            ring: RingOptions {
+                event_idx: has(EVENT_IDX),
+                indirect: has(INDIRECT_DESC),
+            },
             mergeable: has(MRG_RXBUF),
             guest_csum: has(GUEST_CSUM),
-            header_len: if has(MRG_RXBUF) || has(VERSION_1) { HEADER_LEN } else { HEADER_LEN_LEGACY },
+            header_len: if has(MRG_RXBUF) || has(VERSION_1) {
+                HEADER_LEN
+            } else {
+                HEADER_LEN_LEGACY
+            },
         }
     }
 }

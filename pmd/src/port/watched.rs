@@ -1,5 +1,6 @@
-//! Queues while page faults are watched for: each part of a burst that touches one guest's memory alone is measured, and a queue that has
-//! to pause for its faults does little at a time afterwards, so that no turn becomes long.
+//! Queues while page faults are watched for: each part of a burst that touches one guest's memory
+//! alone is measured, and a queue that has to pause for its faults does little at a time
+//! afterwards, so that no turn becomes long.
 
 use super::{Room, RxKind, RxQueue, TxKind, TxQueue};
 use crate::burst::Burst;
@@ -24,8 +25,8 @@ pub(crate) const FEW_DESCRIPTORS: usize = 64;
 pub(crate) const FEW_BUFFERS: u16 = 32;
 
 impl RxQueue {
-    /// As [`RxQueue::peek`], and touches all that will be read of the frames: what is not there is the sender's, whoever they are for. The end
-    /// of the visit tells what else there was.
+    /// As [`RxQueue::peek`], and touches all that will be read of the frames: what is not there is
+    /// the sender's, whoever they are for. The end of the visit tells what else there was.
     #[cold]
     #[inline(never)]
     pub(crate) fn peek_watched(
@@ -40,7 +41,10 @@ impl RxQueue {
         // What was done since, in the visits before, is none of this one's.
         faults.skip();
         // A queue that was set up anew is its port's all the same.
-        if let Some(until) = faults.paused_until(now, self.port).filter(|_| self.is_of_guest()) {
+        if let Some(until) = faults
+            .paused_until(now, self.port)
+            .filter(|_| self.is_of_guest())
+        {
             self.gate.pause(until);
             return 0;
         }
@@ -61,8 +65,8 @@ impl RxQueue {
         n
     }
 
-    /// A visit ends, and what was done since the last reading concerned this queue alone. Gives when it is looked at again, if it has to
-    /// pause.
+    /// A visit ends, and what was done since the last reading concerned this queue alone. Gives
+    /// when it is looked at again, if it has to pause.
     #[cold]
     #[inline(never)]
     pub(crate) fn end_watched(&mut self, faults: &mut PageFaults, now: Nanos) -> Option<Nanos> {
@@ -95,7 +99,10 @@ impl TxQueue {
         (port, faults): (PortId, &mut PageFaults),
         now: Nanos,
     ) -> (usize, Room) {
-        if let Some(until) = faults.paused_until(now, port).filter(|_| self.is_of_guest()) {
+        if let Some(until) = faults
+            .paused_until(now, port)
+            .filter(|_| self.is_of_guest())
+        {
             self.claim.pause(until, now);
             return (0, Room::Full);
         }
@@ -110,7 +117,8 @@ impl TxQueue {
         reserved
     }
 
-    /// As [`TxQueue::has_room`], for others' frames: a page that this takes is the port's, whoever asks.
+    /// As [`TxQueue::has_room`], for others' frames: a page that this takes is the port's, whoever
+    /// asks.
     pub(crate) fn looks_open(
         &mut self,
         walked: &Cell<usize>,
@@ -163,15 +171,22 @@ impl TxQueue {
         matches!(self.kind, TxKind::Vhost(_))
     }
 
-    /// How many of frames of these lengths it may get in this burst, of which it got `n_before`; few where its port `was_paused`.
+    /// How many of frames of these lengths it may get in this burst, of which it got `n_before`;
+    /// few where its port `was_paused`.
     fn few_of(&mut self, lens: &[u32], n_before: usize, was_paused: bool) -> usize {
-        let TxKind::Vhost(queue) = &mut self.kind else { return lens.len() };
+        let TxKind::Vhost(queue) = &mut self.kind else {
+            return lens.len();
+        };
         if !was_paused {
             return lens.len();
         }
         queue.look_at_few();
         // As many frames as make a burst that was used well, even if each takes several pages.
-        let most = if lens.first() > Some(&PAGE) { FEW_FRAMES / 2 } else { FEW_FRAMES };
+        let most = if lens.first() > Some(&PAGE) {
+            FEW_FRAMES / 2
+        } else {
+            FEW_FRAMES
+        };
         most.saturating_sub(n_before).min(lens.len())
     }
 }
@@ -184,6 +199,8 @@ fn touch(piece: Piece) -> bool {
         rest.read(&mut byte, 1);
         rest = rest.behind(rest.len().min(PAGE));
     }
-    piece.behind(piece.len().saturating_sub(1)).read(&mut byte, piece.len().min(1) as usize);
+    piece
+        .behind(piece.len().saturating_sub(1))
+        .read(&mut byte, piece.len().min(1) as usize);
     true
 }

@@ -42,7 +42,8 @@ impl Budget {
         self.max - self.left
     }
 
-    /// One of its own for what may be read of it now, at most so many; that is then taken off this one with [`Budget::spend`].
+    /// One of its own for what may be read of it now, at most so many; that is then taken off this
+    /// one with [`Budget::spend`].
     pub(crate) fn within(self, most: usize) -> Self {
         Self::of(self.left.min(most))
     }
@@ -81,15 +82,21 @@ impl Walk<'_> {
         }
         if descriptor.len == 0 {
             // Nothing to take, but an address that leads nowhere is a fault all the same.
-            return if self.memory.has(descriptor.addr) { Ok(()) } else { Err(GuestFault::OutsideMemory) };
+            return if self.memory.has(descriptor.addr) {
+                Ok(())
+            } else {
+                Err(GuestFault::OutsideMemory)
+            };
         }
         self.touch(descriptor)?;
         let pieces = &mut *self.pieces;
         let mut has_room = true;
-        let is_inside = self.memory.pieces(descriptor.addr, descriptor.len, |piece| {
-            has_room = pieces.try_push(piece).is_ok();
-            has_room
-        });
+        let is_inside = self
+            .memory
+            .pieces(descriptor.addr, descriptor.len, |piece| {
+                has_room = pieces.try_push(piece).is_ok();
+                has_room
+            });
         match (is_inside, has_room) {
             (true, _) => Ok(()),
             (false, true) => Err(GuestFault::OutsideMemory),
@@ -97,8 +104,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the bytes of a descriptor may be touched. The fault that is given if not stands for the walk's end alone: see
-    /// [`SplitRing::waits`].
+    /// Whether the bytes of a descriptor may be touched. The fault that is given if not stands for
+    /// the walk's end alone: see [`SplitRing::waits`].
     fn touch(&mut self, descriptor: Descriptor) -> Result<(), GuestFault> {
         if self.memory.may_touch(descriptor.addr, descriptor.len) {
             return Ok(());
@@ -107,25 +114,30 @@ impl Walk<'_> {
         Err(GuestFault::ChainTooLong)
     }
 
-    /// Counts descriptors against what one chain may have, no more than `size`, so that a loop ends; and against what the
-    /// burst may have.
+    /// Counts descriptors against what one chain may have, no more than `size`, so that a loop
+    /// ends; and against what the burst may have.
     fn count(&mut self, n: usize, size: usize) -> Result<(), GuestFault> {
         self.n_descriptors += n;
         let left = self.budget.left.checked_sub(n);
         self.budget.left = left.unwrap_or(0);
-        if left.is_none() || self.n_descriptors > size { Err(GuestFault::ChainTooLong) } else { Ok(()) }
+        if left.is_none() || self.n_descriptors > size {
+            Err(GuestFault::ChainTooLong)
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl SplitRing {
     /// Walks the chain at `head`, which is below the size, and appends its pieces; gives its bytes.
     ///
-    /// `writable`: whether all of it must be for the device to write, or to read. Each descriptor is read once; an
-    /// indirect table is copied first. On a fault nothing is appended.
+    /// `writable`: whether all of it must be for the device to write, or to read. Each descriptor
+    /// is read once; an indirect table is copied first. On a fault nothing is appended.
     ///
     /// # Errors
-    /// The first rule that the chain breaks. [`GuestFault::ChainTooLong`] may also say that there is not enough left of
-    /// `pieces` or `budget`: with both whole, it is the chain's fault. Any fault says nothing if [`SplitRing::waits`] is set afterwards.
+    /// The first rule that the chain breaks. [`GuestFault::ChainTooLong`] may also say that there
+    /// is not enough left of `pieces` or `budget`: with both whole, it is the chain's fault. Any
+    /// fault says nothing if [`SplitRing::waits`] is set afterwards.
     #[cold]
     #[inline(never)]
     pub(crate) fn walk(
@@ -147,14 +159,15 @@ impl SplitRing {
         walked
     }
 
-    /// Asks for the memory that the next `n` chains from `from` on begin in, behind one that waits for its own: so that they don't wait one
-    /// after another.
+    /// Asks for the memory that the next `n` chains from `from` on begin in, behind one that waits
+    /// for its own: so that they don't wait one after another.
     #[cold]
     #[inline(never)]
     pub(crate) fn ask_ahead(&self, from: u16, n: u16) {
         for at in 0..n {
             let descriptor = self.descriptor(self.head(from.wrapping_add(at)));
-            self.memory.may_touch(descriptor.addr, descriptor.len.min(LEN_MAX));
+            self.memory
+                .may_touch(descriptor.addr, descriptor.len.min(LEN_MAX));
         }
     }
 
@@ -169,14 +182,27 @@ impl SplitRing {
     ) -> Result<u32, GuestFault> {
         let direction = if writable { WRITE } else { 0 };
         let memory = &self.memory;
-        let mut walk = Walk { memory, pieces, budget, n_bytes: 0, n_descriptors: 0, direction, waits: false };
+        let mut walk = Walk {
+            memory,
+            pieces,
+            budget,
+            n_bytes: 0,
+            n_descriptors: 0,
+            direction,
+            waits: false,
+        };
         let walked = self.walk_descriptors(head, &mut walk, table);
         *waits = walk.waits;
         walked?;
         u32::try_from(walk.n_bytes).map_err(|_| GuestFault::TooLong)
     }
 
-    fn walk_descriptors(&self, head: u16, walk: &mut Walk<'_>, table: &mut [[u64; 2]]) -> Result<(), GuestFault> {
+    fn walk_descriptors(
+        &self,
+        head: u16,
+        walk: &mut Walk<'_>,
+        table: &mut [[u64; 2]],
+    ) -> Result<(), GuestFault> {
         let size = usize::from(self.size());
         let mut id = head;
         loop {
@@ -196,7 +222,8 @@ impl SplitRing {
         }
     }
 
-    /// Goes through an indirect table. The write flag of the descriptor that leads here says nothing (2.7.5.3.2).
+    /// Goes through an indirect table. The write flag of the descriptor that leads here says
+    /// nothing (2.7.5.3.2).
     fn walk_table(
         &self,
         leads_here: Descriptor,
@@ -232,8 +259,13 @@ impl SplitRing {
     }
 }
 
-/// Copies a table out of guest memory, across regions if need be; a guest that rewrites it changes nothing any more.
-fn copy_table(memory: &GuestMemory, table: Descriptor, to: &mut [[u64; 2]]) -> Result<(), GuestFault> {
+/// Copies a table out of guest memory, across regions if need be; a guest that rewrites it changes
+/// nothing any more.
+fn copy_table(
+    memory: &GuestMemory,
+    table: Descriptor,
+    to: &mut [[u64; 2]],
+) -> Result<(), GuestFault> {
     let mut n_copied = 0usize;
     let is_inside = memory.pieces(table.addr, table.len, |piece| {
         let mut bytes = [0; 16];
@@ -251,12 +283,20 @@ fn copy_table(memory: &GuestMemory, table: Descriptor, to: &mut [[u64; 2]]) -> R
             }
             rest.read(&mut bytes[within..], n);
             let (addr, word) = bytes.split_at(8);
-            let half = |b: &[u8]| b.iter().rev().fold(0u64, |sum, &byte| sum << 8 | u64::from(byte));
+            let half = |b: &[u8]| {
+                b.iter()
+                    .rev()
+                    .fold(0u64, |sum, &byte| sum << 8 | u64::from(byte))
+            };
             to[n_copied / 16] = [half(addr), half(word)];
             n_copied += n;
             rest = rest.behind(u32::try_from(n).unwrap_or(0));
         }
         !damage::was_met()
     });
-    if is_inside { Ok(()) } else { Err(GuestFault::OutsideMemory) }
+    if is_inside {
+        Ok(())
+    } else {
+        Err(GuestFault::OutsideMemory)
+    }
 }

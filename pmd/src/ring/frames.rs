@@ -1,9 +1,14 @@
 //! Who owns the frames of an AF_XDP socket's UMEM.
 //!
-//! The first `n_rx` frames are for receiving, the `n_tx` behind them for sending, so that a queue's two halves share nothing: the
-//! receiving one belongs to a core, the sending one stands behind a lock. A frame is owned by exactly one of: the kernel (it stands in one
-//! of the rings), a burst ([`RxFrame`], [`TxFrame`]: values that can't be copied), or the free list. [`Ledger`] counts them.
-#![expect(clippy::cast_possible_truncation, reason = "numbers of frames, and places in a UMEM of some MiB")]
+//! The first `n_rx` frames are for receiving, the `n_tx` behind them for sending, so that a queue's
+//! two halves share nothing: the receiving one belongs to a core, the sending one stands behind a
+//! lock. A frame is owned by exactly one of: the kernel (it stands in one of the rings), a burst
+//! ([`RxFrame`], [`TxFrame`]: values that can't be copied), or the free list. [`Ledger`] counts
+//! them.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of frames, and places in a UMEM of some MiB"
+)]
 
 use super::BURST_MAX;
 use super::xsk::{RxRings, TxRings, TxWaker};
@@ -49,7 +54,8 @@ pub(crate) struct RxFrame {
     len: u32,
 }
 
-/// A frame to be sent, from the free list until it is put into the transmit ring. Whoever has it owns it.
+/// A frame to be sent, from the free list until it is put into the transmit ring. Whoever has it
+/// owns it.
 #[derive(Debug)]
 #[must_use = "a frame that is dropped is lost"]
 pub(crate) struct TxFrame {
@@ -73,7 +79,14 @@ impl XskRx {
     /// `n_frames`: the first of the UMEM, which all go to the kernel at once.
     pub(super) fn new(rings: RxRings, area: UmemArea, n_frames: usize) -> Self {
         let free = (0..n_frames as u32).rev().collect();
-        let mut half = Self { rings, area, is_out: vec![false; n_frames].into(), n_out: 0, free, n_strays: 0 };
+        let mut half = Self {
+            rings,
+            area,
+            is_out: vec![false; n_frames].into(),
+            n_out: 0,
+            free,
+            n_strays: 0,
+        };
         half.refill();
         half
     }
@@ -85,12 +98,17 @@ impl XskRx {
         self.rings.take(to.remaining_capacity(), &mut packets);
         for (at, len) in packets {
             let number = at / FRAME_BYTES;
-            // The kernel's word, yet nothing is gained by trusting it: twice the same frame would be two owners.
+            // The kernel's word, yet nothing is gained by trusting it: twice the same frame would
+            // be two owners.
             match self.is_out.get_mut(number) {
                 Some(is_out) if *is_out && self.area.piece(at, len).is_some() => {
                     *is_out = false;
                     self.n_out -= 1;
-                    to.push(RxFrame { number: number as u32, at, len });
+                    to.push(RxFrame {
+                        number: number as u32,
+                        at,
+                        len,
+                    });
                 }
                 _ => self.n_strays += 1,
             }
@@ -145,7 +163,13 @@ impl XskRx {
     /// `n_burst`: frames that the caller owns.
     pub(crate) fn ledger(&self, n_burst: usize) -> Ledger {
         let (n_frames, n_free) = (self.is_out.len(), self.free.len());
-        Ledger { n_frames, n_kernel: self.n_out, n_burst, n_free, n_strays: self.n_strays }
+        Ledger {
+            n_frames,
+            n_kernel: self.n_out,
+            n_burst,
+            n_free,
+            n_strays: self.n_strays,
+        }
     }
 }
 
@@ -168,7 +192,15 @@ impl XskTx {
     pub(super) fn new(rings: TxRings, area: UmemArea, first: usize, n_frames: usize) -> Self {
         let first = first as u32;
         let free = (first..first + n_frames as u32).rev().collect();
-        Self { rings, area, first, is_out: vec![false; n_frames].into(), n_out: 0, free, n_strays: 0 }
+        Self {
+            rings,
+            area,
+            first,
+            is_out: vec![false; n_frames].into(),
+            n_out: 0,
+            free,
+            n_strays: 0,
+        }
     }
 
     /// Frames that are free now.
@@ -180,7 +212,9 @@ impl XskTx {
     /// A frame of the free list.
     #[inline(always)]
     pub(crate) fn frame(&mut self) -> Option<TxFrame> {
-        Some(TxFrame { number: self.free.pop()? })
+        Some(TxFrame {
+            number: self.free.pop()?,
+        })
     }
 
     /// Where its packet goes.
@@ -190,12 +224,17 @@ impl XskTx {
         self.area.piece(at, PACKET_MAX).unwrap_or(Piece::EMPTY)
     }
 
-    /// Puts packets into the transmit ring, a burst at most, and shows them; they are not on their way before a wake-up. Each
-    /// comes with its length. There is room: the ring has a place for every frame of this half.
+    /// Puts packets into the transmit ring, a burst at most, and shows them; they are not on their
+    /// way before a wake-up. Each comes with its length. There is room: the ring has a place for
+    /// every frame of this half.
     #[inline]
     pub(crate) fn put(&mut self, frames: ArrayVec<(TxFrame, u32), BURST_MAX>) {
         let n = self.rings.put(&frames);
-        debug_assert_eq!(n, frames.len(), "the transmit ring has no place for a frame of its own");
+        debug_assert_eq!(
+            n,
+            frames.len(),
+            "the transmit ring has no place for a frame of its own"
+        );
         for (at, (frame, _)) in frames.into_iter().enumerate() {
             if at < n {
                 self.is_out[(frame.number - self.first) as usize] = true;
@@ -215,7 +254,10 @@ impl XskTx {
             done.clear();
             self.rings.complete(&mut done);
             for &number in &done {
-                match self.is_out.get_mut(number.wrapping_sub(self.first) as usize) {
+                match self
+                    .is_out
+                    .get_mut(number.wrapping_sub(self.first) as usize)
+                {
                     Some(is_out) if *is_out => {
                         *is_out = false;
                         self.n_out -= 1;
@@ -257,6 +299,12 @@ impl XskTx {
     /// `n_burst`: frames that the caller owns.
     pub(crate) fn ledger(&self, n_burst: usize) -> Ledger {
         let (n_frames, n_free) = (self.is_out.len(), self.free.len());
-        Ledger { n_frames, n_kernel: self.n_out, n_burst, n_free, n_strays: self.n_strays }
+        Ledger {
+            n_frames,
+            n_kernel: self.n_out,
+            n_burst,
+            n_free,
+            n_strays: self.n_strays,
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! - [`split`]: the split virtqueue, device side: indexes, descriptors, used entries, notifications
 //! - [`chain`]: a descriptor chain, walked once, into pieces of guest memory
-//! - [`xsk`]: the four rings of an AF_XDP socket; [`frames`]: who owns what is in them; [`xsk_peer`]: the kernel's half, in
-//!   memory
+//! - [`xsk`]: the four rings of an AF_XDP socket; [`frames`]: who owns what is in them; [`xsk_peer`]:
+//!   the kernel's half, in memory
 
 pub mod chain;
 pub mod frames;

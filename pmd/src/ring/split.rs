@@ -1,14 +1,16 @@
 //! The split virtqueue, device side (VIRTIO 1.2, 2.7).
 //!
-//! Chains are completed in ring order and used entries are written only with the index that shows them, so one position,
-//! [`SplitRing::base`], says both what is taken next and what is returned next; after a crash it can be read back from the
-//! used index. What the guest writes is read once, into a local; what we write (the used ring) is never read back as truth.
+//! Chains are completed in ring order and used entries are written only with the index that shows
+//! them, so one position, [`SplitRing::base`], says both what is taken next and what is returned
+//! next; after a crash it can be read back from the used index. What the guest writes is read once,
+//! into a local; what we write (the used ring) is never read back as truth.
 
 use crate::calls::{Calls, call_bit, error_bit};
 use crate::error::{GuestFault, SetupError};
 use crate::shm::guest::Window;
 use crate::shm::{
-    Damage, GuestMemory, Piece, load_u16, load_u32, load_u64, prefetch, store_four_if_different, store_u32, store_u64,
+    Damage, GuestMemory, Piece, load_u16, load_u32, load_u64, prefetch, store_four_if_different,
+    store_u32, store_u64,
 };
 use crate::sys::EventFd;
 use std::sync::Arc;
@@ -33,7 +35,8 @@ pub struct QueueSpec {
     pub avail: u64,
     /// Front-end address of the used ring.
     pub used: u64,
-    /// Position the front-end asks to start at. The used index in memory wins; see [`SplitRing::base`].
+    /// Position the front-end asks to start at. The used index in memory wins; see
+    /// [`SplitRing::base`].
     pub base: Option<u16>,
     /// Where the guest wants to be called.
     pub call: Option<Arc<EventFd>>,
@@ -41,7 +44,8 @@ pub struct QueueSpec {
     pub kick: Option<Arc<EventFd>>,
     /// Where the front-end wants to hear of a queue that stopped.
     pub err: Option<Arc<EventFd>>,
-    /// The front-end has disabled it after it had run: what the guest sends by it is taken and dropped.
+    /// The front-end has disabled it after it had run: what the guest sends by it is taken and
+    /// dropped.
     pub discards: bool,
 }
 
@@ -72,7 +76,12 @@ impl Descriptor {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     pub(crate) fn new(addr: u64, word: u64) -> Self {
-        Self { addr, len: word as u32, flags: (word >> 32) as u16, next: (word >> 48) as u16 }
+        Self {
+            addr,
+            len: word as u32,
+            flags: (word >> 32) as u16,
+            next: (word >> 48) as u16,
+        }
     }
 }
 
@@ -98,14 +107,16 @@ pub struct SplitRing {
     damage: Arc<Damage>,
     /// An indirect table, copied before use.
     pub(crate) table: Vec<[u64; 2]>,
-    /// The chain that was walked last leads to memory that is not to be touched yet: it is to be walked again later.
+    /// The chain that was walked last leads to memory that is not to be touched yet: it is to be
+    /// walked again later.
     pub(crate) waits: bool,
     spec: QueueSpec,
     /// What is known of the port's eventfds. None: of a ring that no switch has.
     calls: Option<Arc<Calls>>,
 }
 
-// SAFETY: the pointers lead into `memory`, which the ring holds, and are used through `&mut self` alone.
+// SAFETY: the pointers lead into `memory`, which the ring holds, and are used through `&mut self`
+// alone.
 unsafe impl Send for SplitRing {}
 
 impl SplitRing {
@@ -113,7 +124,11 @@ impl SplitRing {
     ///
     /// # Errors
     /// When the size is none, or a ring does not lie, aligned and whole, in one region.
-    pub fn new(memory: Arc<GuestMemory>, spec: &QueueSpec, options: RingOptions) -> Result<Self, SetupError> {
+    pub fn new(
+        memory: Arc<GuestMemory>,
+        spec: &QueueSpec,
+        options: RingOptions,
+    ) -> Result<Self, SetupError> {
         let index = spec.index;
         if !spec.size.is_power_of_two() || spec.size > SIZE_MAX {
             let size = spec.size;
@@ -125,16 +140,21 @@ impl SplitRing {
         let place = |name: &str, addr: u64, len: u64, align: u64| {
             memory.ring_at(addr, len, align).ok_or_else(|| {
                 SetupError::new(format!(
-                    "queue {index}: the {name} at {addr:#x} is not {len} bytes inside one region, aligned to {align}"
+                    "queue {index}: the {name} at {addr:#x} is not {len} bytes inside one region, \
+                    aligned to {align}"
                 ))
             })
         };
-        // The event words at both ends count even where they are not negotiated: drivers reserve them all the same.
+        // The event words at both ends count even where they are not negotiated: drivers reserve
+        // them all the same.
         let desc = place("descriptor table", spec.desc, 16 * n, 16)?;
         let avail = place("available ring", spec.avail, 6 + 2 * n, 2)?;
         let used = place("used ring", spec.used, 6 + 8 * n, 4)?;
-        let table =
-            if options.indirect { vec![[0; 2]; usize::from(spec.size).min(super::chain::PIECES_MAX)] } else { vec![] };
+        let table = if options.indirect {
+            vec![[0; 2]; usize::from(spec.size).min(super::chain::PIECES_MAX)]
+        } else {
+            vec![]
+        };
         let mut ring = Self {
             desc,
             avail,
@@ -195,15 +215,17 @@ impl SplitRing {
     /// A 16-bit word `at` bytes into a ring.
     ///
     /// # Safety
-    /// It lies inside the ring; `ring` is `avail` or `used`, both aligned to two at least, and `at` is even.
+    /// It lies inside the ring; `ring` is `avail` or `used`, both aligned to two at least, and `at`
+    /// is even.
     #[inline(always)]
     unsafe fn word(&self, ring: *mut u8, at: usize) -> &AtomicU16 {
-        // SAFETY: mapped, as the ring holds its memory; aligned; shared with the guest, hence atomic.
+        // SAFETY: mapped, as the ring holds its memory; aligned; shared with the guest, hence
+        // atomic.
         unsafe { &*ring.add(at).cast::<AtomicU16>() }
     }
 
-    /// How many entries wait from `behind` entries after [`SplitRing::base`] on. Asks the guest's index only when fewer
-    /// than `want` are known of.
+    /// How many entries wait from `behind` entries after [`SplitRing::base`] on. Asks the guest's
+    /// index only when fewer than `want` are known of.
     ///
     /// # Errors
     /// [`GuestFault::AvailTooFar`]: the index means nothing.
@@ -214,8 +236,8 @@ impl SplitRing {
         if known >= want {
             return Ok(known);
         }
-        // SAFETY: the index is two bytes into the available ring.
-        // Acquire, with the driver's release of the index: the entries and descriptors behind it are written.
+        // SAFETY: the index is two bytes into the available ring. Acquire, with the driver's
+        // release of the index: the entries and descriptors behind it are written.
         let seen = unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire);
         let waiting = seen.wrapping_sub(self.next);
         // Further ahead than the ring is long; or behind what was seen, and looked at, before.
@@ -230,7 +252,8 @@ impl SplitRing {
     /// Whether something waits, asked afresh. For the last look before sleeping.
     pub(crate) fn has_more(&self) -> bool {
         // SAFETY: as in `available`.
-        !self.is_damaged() && unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire) != self.next
+        !self.is_damaged()
+            && unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire) != self.next
     }
 
     /// How many entries wait, asked afresh and noted nowhere; none if the index means nothing.
@@ -239,7 +262,9 @@ impl SplitRing {
             return 0;
         }
         // SAFETY: as in `available`, whose order this has too.
-        let n = unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire).wrapping_sub(self.next);
+        let n = unsafe { self.word(self.avail, 2) }
+            .load(Ordering::Acquire)
+            .wrapping_sub(self.next);
         if n > self.size() { 0 } else { n }
     }
 
@@ -247,7 +272,8 @@ impl SplitRing {
     #[inline(always)]
     pub(crate) fn head(&self, at: u16) -> u16 {
         let slot = usize::from(self.next.wrapping_add(at) & self.mask);
-        // SAFETY: `slot` is below the size, so this is inside the available ring. Relaxed: ordered by the index's acquire.
+        // SAFETY: `slot` is below the size, so this is inside the available ring. Relaxed: ordered
+        // by the index's acquire.
         unsafe { self.word(self.avail, 4 + 2 * slot) }.load(Ordering::Relaxed)
     }
 
@@ -255,17 +281,20 @@ impl SplitRing {
     #[inline(always)]
     pub(crate) fn descriptor(&self, id: u16) -> Descriptor {
         let at = usize::from(id & self.mask) * 16;
-        // SAFETY: `at` is inside the table, which is aligned to 16; shared with the guest, hence atomic, and each half is read
-        // once.
+        // SAFETY: `at` is inside the table, which is aligned to 16; shared with the guest, hence
+        // atomic, and each half is read once.
         let (addr, word) = unsafe {
             let entry = self.desc.add(at).cast::<AtomicU64>();
-            ((*entry).load(Ordering::Relaxed), (*entry.add(1)).load(Ordering::Relaxed))
+            (
+                (*entry).load(Ordering::Relaxed),
+                (*entry.add(1)).load(Ordering::Relaxed),
+            )
         };
         Descriptor::new(addr, word)
     }
 
-    /// Asks for the lines that hold the next `n` descriptors from `from` on. Four of them share a line, and drivers hand
-    /// them out in order.
+    /// Asks for the lines that hold the next `n` descriptors from `from` on. Four of them share a
+    /// line, and drivers hand them out in order.
     #[inline(always)]
     pub(crate) fn prefetch_descriptors(&self, from: u16, n: u16) {
         for at in (0..n).step_by(4) {
@@ -277,7 +306,9 @@ impl SplitRing {
     /// The bytes of a descriptor, if they lie in one piece; remembers the region for the next one.
     #[inline(always)]
     pub(crate) fn piece(&mut self, addr: u64, len: u32) -> Option<Piece> {
-        self.window.piece(addr, len).or_else(|| self.piece_elsewhere(addr, len))
+        self.window
+            .piece(addr, len)
+            .or_else(|| self.piece_elsewhere(addr, len))
     }
 
     #[cold]
@@ -289,9 +320,9 @@ impl SplitRing {
         Some(piece)
     }
 
-    /// Writes the used entry that stands `at` entries after [`SplitRing::base`]; nobody sees it before
-    /// [`SplitRing::publish`]. Drivers that use their buffers in order find the same entry there each lap: it is written
-    /// only where it differs, which saves moving its line.
+    /// Writes the used entry that stands `at` entries after [`SplitRing::base`]; nobody sees it
+    /// before [`SplitRing::publish`]. Drivers that use their buffers in order find the same entry
+    /// there each lap: it is written only where it differs, which saves moving its line.
     #[inline(always)]
     pub(crate) fn put_used(&mut self, at: u16, id: u16, len: u32) {
         let slot = usize::from(self.next.wrapping_add(at) & self.mask);
@@ -333,25 +364,28 @@ impl SplitRing {
     #[inline(always)]
     pub(crate) fn publish(&mut self, n: u16) {
         self.next = self.next.wrapping_add(n);
-        // SAFETY: the used index is two bytes into the used ring.
-        // Release, with the driver's acquire of the index: the entries, and the buffers they stand for, are written.
+        // SAFETY: the used index is two bytes into the used ring. Release, with the driver's
+        // acquire of the index: the entries, and the buffers they stand for, are written.
         unsafe { self.word(self.used, 2) }.store(self.next, Ordering::Release);
     }
 
     /// Calls the guest for what was published since the last time, if it asked for that.
     #[inline(always)]
     pub(crate) fn call_if_wanted(&mut self) {
-        // Full fence, with the driver's between its event word (or flags) and its look at the used index: either it sees the
-        // new index, or we see that it wants a call.
+        // Full fence, with the driver's between its event word (or flags) and its look at the used
+        // index: either it sees the new index, or we see that it wants a call.
         fence(Ordering::SeqCst);
         let (new, old) = (self.next, std::mem::replace(&mut self.called, self.next));
         let wanted = if self.options.event_idx {
-            // SAFETY: the used_event word stands behind the available ring's entries; the ring was checked with it.
-            let event = unsafe { self.word(self.avail, 4 + 2 * usize::from(self.size())) }.load(Ordering::Relaxed);
+            // SAFETY: the used_event word stands behind the available ring's entries; the ring was
+            // checked with it.
+            let event = unsafe { self.word(self.avail, 4 + 2 * usize::from(self.size())) }
+                .load(Ordering::Relaxed);
             needs_event(event, new, old)
         } else {
             // SAFETY: the first two bytes of the available ring.
-            new != old && unsafe { self.word(self.avail, 0) }.load(Ordering::Relaxed) & NO_INTERRUPT == 0
+            new != old
+                && unsafe { self.word(self.avail, 0) }.load(Ordering::Relaxed) & NO_INTERRUPT == 0
         };
         if wanted {
             self.call();
@@ -373,7 +407,8 @@ impl SplitRing {
         }
     }
 
-    /// From now on its eventfds are signalled as the port's; the guest is called once, in case a call was lost before. On a control thread.
+    /// From now on its eventfds are signalled as the port's; the guest is called once, in case a
+    /// call was lost before. On a control thread.
     pub(crate) fn begin_calls(&mut self, calls: &Arc<Calls>) {
         self.calls = Some(calls.clone());
         self.call();
@@ -381,8 +416,16 @@ impl SplitRing {
 
     /// What it may have to signal, as the port's eventfds are numbered.
     pub(crate) fn signalled(&self) -> impl Iterator<Item = (u64, Arc<EventFd>)> {
-        let call = self.spec.call.clone().map(|call| (call_bit(self.spec.index), call));
-        let err = self.spec.err.clone().map(|err| (error_bit(self.spec.index), err));
+        let call = self
+            .spec
+            .call
+            .clone()
+            .map(|call| (call_bit(self.spec.index), call));
+        let err = self
+            .spec
+            .err
+            .clone()
+            .map(|err| (error_bit(self.spec.index), err));
         call.into_iter().chain(err)
     }
 
@@ -393,17 +436,19 @@ impl SplitRing {
         }
     }
 
-    /// Asks the guest to kick for whatever it adds from now on, or not to. After asking, [`SplitRing::has_more`] has to be
-    /// looked at once more.
+    /// Asks the guest to kick for whatever it adds from now on, or not to. After asking,
+    /// [`SplitRing::has_more`] has to be looked at once more.
     pub(crate) fn want_kicks(&mut self, wanted: bool) {
         if self.is_damaged() {
             return;
         }
         let event_at = 4 + 8 * usize::from(self.size());
         if self.options.event_idx {
-            // An old event word asks for one kick in 65,536; so nothing needs to be written to end it.
+            // An old event word asks for one kick in 65,536; so nothing needs to be written to end
+            // it.
             if wanted {
-                // SAFETY: the avail_event word stands behind the used ring's entries; the ring was checked with it.
+                // SAFETY: the avail_event word stands behind the used ring's entries; the ring was
+                // checked with it.
                 unsafe { self.word(self.used, event_at) }.store(self.next, Ordering::Relaxed);
             } else if self.kicks_wanted {
                 // SAFETY: the first two bytes of the used ring.
@@ -435,7 +480,8 @@ pub(crate) fn write_net_header(place: Piece, header_len: u32, n_buffers: u16) {
     let last = u32::from(n_buffers) << 16;
     // SAFETY: `header_len` bytes of a mapped piece, 10 or 12.
     unsafe {
-        // Where the header ends a cache line, it is a line of its own, which is best left where it is.
+        // Where the header ends a cache line, it is a line of its own, which is best left where it
+        // is.
         let alone = (place.ptr as usize + 12).is_multiple_of(64);
         if header_len == 12 {
             if !alone || load_u64(place.ptr) != 0 || load_u32(place.ptr.add(8)) != last {
@@ -469,7 +515,11 @@ mod tests {
                 for step in 0..6 {
                     let new = old.wrapping_add(step);
                     let passed = (1..=step).any(|n| old.wrapping_add(n) == event.wrapping_add(1));
-                    assert_eq!(needs_event(event, new, old), passed, "event {event} old {old} new {new}");
+                    assert_eq!(
+                        needs_event(event, new, old),
+                        passed,
+                        "event {event} old {old} new {new}"
+                    );
                 }
             }
         }

@@ -1,5 +1,6 @@
-//! The kernel's half of an AF_XDP socket, in plain memory: what a driver, a veth and `sendto` do to the four rings. For tests,
-//! unprivileged and on virtual time; it can stall, leave rings full and complete in any order.
+//! The kernel's half of an AF_XDP socket, in plain memory: what a driver, a veth and `sendto` do to
+//! the four rings. For tests, unprivileged and on virtual time; it can stall, leave rings full and
+//! complete in any order.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames")]
 
 use super::BURST_MAX;
@@ -71,13 +72,21 @@ impl XskPeer {
     /// A packet arrives from the wire; false when there was no memory for it and it is lost.
     pub fn deliver(&self, packet: &[u8]) -> bool {
         let rings = &mut *self.rings();
-        let place = if packet.len() <= PACKET_MAX as usize { rings.fill.pop_front() } else { None };
+        let place = if packet.len() <= PACKET_MAX as usize {
+            rings.fill.pop_front()
+        } else {
+            None
+        };
         let Some(number) = place else {
             rings.n_lost += 1;
             return false;
         };
         let at = number as usize * FRAME_BYTES + HEADROOM;
-        rings.area.piece(at, packet.len() as u32).expect("a frame of this area").write(packet);
+        rings
+            .area
+            .piece(at, packet.len() as u32)
+            .expect("a frame of this area")
+            .write(packet);
         rings.received.push_back((at, packet.len() as u32));
         true
     }
@@ -97,7 +106,8 @@ impl XskPeer {
         self.rings().holds_completions = true;
     }
 
-    /// Completes up to `n` frames that went out, each time the one that `pick` chooses among so many.
+    /// Completes up to `n` frames that went out, each time the one that `pick` chooses among so
+    /// many.
     pub fn complete(&self, n: usize, mut pick: impl FnMut(usize) -> usize) {
         let rings = &mut *self.rings();
         for _ in 0..n.min(rings.held.len()) {
@@ -169,7 +179,10 @@ impl PeerRings {
             let (number, len) = self.transmit.pop_front().expect("as many as there are");
             let at = number as usize * FRAME_BYTES + HEADROOM;
             let mut packet = vec![0; len as usize];
-            self.area.piece(at, len).expect("a frame of this area").read(&mut packet, len as usize);
+            self.area
+                .piece(at, len)
+                .expect("a frame of this area")
+                .read(&mut packet, len as usize);
             self.sent.push_back(packet);
             if self.holds_completions {
                 self.held.push(number);

@@ -1,9 +1,12 @@
-//! That memory of a guest is gone for good: its file was cut short, or its large pages can't be had.
+//! That memory of a guest is gone for good: its file was cut short, or its large pages can't be
+//! had.
 //!
-//! Two marks. [`Damage`] is the guest's, of all its mappings together: whoever serves one of its queues looks at it before touching any of
-//! its memory, and touches nothing more. The other is the thread's: [`was_met`] after something that it touched was gone, until
-//! [`forget`]. A core looks at that one within a burst, where the next frame, or the next piece of a frame, may lie in another part that is
-//! gone, and each costs a signal. What is not read for that is taken to be zeros, as what the signal handler puts there.
+//! Two marks. [`Damage`] is the guest's, of all its mappings together: whoever serves one of its
+//! queues looks at it before touching any of its memory, and touches nothing more. The other is the
+//! thread's: [`was_met`] after something that it touched was gone, until [`forget`]. A core looks
+//! at that one within a burst, where the next frame, or the next piece of a frame, may lie in
+//! another part that is gone, and each costs a signal. What is not read for that is taken to be
+//! zeros, as what the signal handler puts there.
 
 use super::Piece;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -50,8 +53,8 @@ pub(crate) fn was_met() -> bool {
     WAS_MET.with(|was_met| was_met.load(Ordering::Relaxed))
 }
 
-/// What was met until now was another guest's. Within a visit to a queue, what was met is its own guest's memory: whoever touches a
-/// receiver's sees to it that nothing of that is left.
+/// What was met until now was another guest's. Within a visit to a queue, what was met is its own
+/// guest's memory: whoever touches a receiver's sees to it that nothing of that is left.
 #[inline(always)]
 pub(crate) fn forget() {
     WAS_MET.with(|was_met| was_met.store(false, Ordering::Relaxed));
@@ -61,5 +64,8 @@ pub(crate) fn forget() {
 #[cold]
 pub(crate) fn zeros(len: u32) -> Piece {
     assert!(len as usize <= N_ZEROS);
-    Piece { ptr: ZEROS.as_ptr().cast::<u8>().cast_mut(), len }
+    Piece {
+        ptr: ZEROS.as_ptr().cast::<u8>().cast_mut(),
+        len,
+    }
 }

@@ -10,7 +10,8 @@ const PAGE: usize = 4096;
 
 fn memfd(len: usize) -> File {
     // SAFETY: a plain call with a valid name; the new fd is nobody else's.
-    let file = unsafe { File::from_raw_fd(libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC)) };
+    let file =
+        unsafe { File::from_raw_fd(libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC)) };
     file.set_len(len as u64).unwrap();
     file
 }
@@ -31,7 +32,8 @@ fn mappings_that_come_and_go_beside_signals_keep_their_bytes() {
     const ROUNDS: usize = 300;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Neighbours: mappings of many lengths, in slots that are given up and taken all the time, each with a mark in every page.
+        // Neighbours: mappings of many lengths, in slots that are given up and taken all the time,
+        // each with a mark in every page.
         for n in 0..2 {
             let stop = &stop;
             scope.spawn(move || {
@@ -42,20 +44,29 @@ fn mappings_that_come_and_go_beside_signals_keep_their_bytes() {
                     }
                     let file = memfd(n_pages * PAGE);
                     let memory = memory(&file, n_pages * PAGE);
-                    let at = |page: usize| memory.window((page * PAGE) as u64).unwrap().piece((page * PAGE) as u64, 4);
+                    let at = |page: usize| {
+                        memory
+                            .window((page * PAGE) as u64)
+                            .unwrap()
+                            .piece((page * PAGE) as u64, 4)
+                    };
                     (0..n_pages).for_each(|page| at(page).unwrap().write(b"weir"));
                     std::thread::yield_now();
                     for page in 0..n_pages {
                         let mut bytes = [0; 4];
                         at(page).unwrap().read(&mut bytes, 4);
-                        assert_eq!(&bytes, b"weir", "page {page} of {n_pages}: somebody mapped over it");
+                        assert_eq!(
+                            &bytes, b"weir",
+                            "page {page} of {n_pages}: somebody mapped over it"
+                        );
                     }
                     assert!(!memory.is_damaged(), "nobody cut this file");
                 }
             });
         }
         for round in 0..ROUNDS {
-            // Two cores read, one after another is cut off, and the mapping ends as soon as control sees it.
+            // Two cores read, one after another is cut off, and the mapping ends as soon as control
+            // sees it.
             let file = memfd(8 * PAGE);
             let memory = memory(&file, 8 * PAGE);
             let piece = memory.window(0).unwrap().piece(7 * PAGE as u64, 8).unwrap();
@@ -80,7 +91,8 @@ fn mappings_that_come_and_go_beside_signals_keep_their_bytes() {
     });
 }
 
-/// Of memory of which a core has touched all: what the signal for its last page takes, which its front-end has cut off.
+/// Of memory of which a core has touched all: what the signal for its last page takes, which its
+/// front-end has cut off.
 #[test]
 fn page_that_is_cut_off_costs_no_more_however_much_memory_there_is() {
     const LEN: usize = 1 << 30;
@@ -108,7 +120,11 @@ fn page_that_is_cut_off_costs_no_more_however_much_memory_there_is() {
 fn page_alone_is_replaced_where_there_is_no_memory_for_a_window() {
     let (base, len) = (64 * WINDOW, 4 * WINDOW);
     let at = base + WINDOW + 5 * SMALL_PAGE + 17;
-    let (window, page, all) = ((base + WINDOW, WINDOW), (base + WINDOW + 5 * SMALL_PAGE, SMALL_PAGE), (base, len));
+    let (window, page, all) = (
+        (base + WINDOW, WINDOW),
+        (base + WINDOW + 5 * SMALL_PAGE, SMALL_PAGE),
+        (base, len),
+    );
     for (may_split, can_be, put, expected) in [
         (true, vec![window], Put::ForGood, vec![window]),
         (true, vec![page], Put::ForGood, vec![window, page]),
@@ -122,13 +138,16 @@ fn page_alone_is_replaced_where_there_is_no_memory_for_a_window() {
             tried.borrow_mut().push((from, n));
             can_be.contains(&(from, n))
         };
-        assert_eq!(put_pages_around(at, (base, len), None, may_split, put_at), put);
+        assert_eq!(
+            put_pages_around(at, (base, len), None, may_split, put_at),
+            put
+        );
         assert_eq!(tried.into_inner(), expected);
     }
 }
 
-/// Every second window of a file that is not there any more, each of which would make two mappings more, is touched by somebody who looks at no
-/// mark. The kernel allows a process 65,530.
+/// Every second window of a file that is not there any more, each of which would make two mappings
+/// more, is touched by somebody who looks at no mark. The kernel allows a process 65,530.
 #[test]
 fn parts_that_are_cut_off_don_t_use_up_the_mappings_that_a_process_may_have() {
     const N: usize = 40_000;
@@ -138,17 +157,24 @@ fn parts_that_are_cut_off_don_t_use_up_the_mappings_that_a_process_may_have() {
     file.set_len(0).unwrap();
     let mut bytes = [1; 8];
     for n in 0..N {
-        window.piece((2 * n * WINDOW) as u64, 8).unwrap().read(&mut bytes, 8);
+        window
+            .piece((2 * n * WINDOW) as u64, 8)
+            .unwrap()
+            .read(&mut bytes, 8);
         assert_eq!(bytes, [0; 8]);
     }
     assert!(memory.is_damaged());
     // The kernel has enough of them for others.
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    assert!(maps.lines().count() < 10_000, "{} mappings", maps.lines().count());
+    assert!(
+        maps.lines().count() < 10_000,
+        "{} mappings",
+        maps.lines().count()
+    );
 }
 
-/// Of memory of which a core has touched all: whoever changes the process's mappings while it is unmapped, as a handler does, does not wait for
-/// the end of that.
+/// Of memory of which a core has touched all: whoever changes the process's mappings while it is
+/// unmapped, as a handler does, does not wait for the end of that.
 #[test]
 fn memory_that_is_unmapped_lets_others_change_mappings_meanwhile() {
     const LEN: usize = 1 << 30;

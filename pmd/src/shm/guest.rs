@@ -1,7 +1,7 @@
 //! A guest's memory: the files its front-end shares, mapped, and where in them its addresses lead.
 //!
-//! An immutable value. Control builds a new one when regions come or go (mappings that stay are shared between the two) and
-//! hands it to the cores; the last holder of a mapping unmaps it.
+//! An immutable value. Control builds a new one when regions come or go (mappings that stay are
+//! shared between the two) and hands it to the cores; the last holder of a mapping unmaps it.
 
 use super::damage::Damage;
 use super::fault::Guard;
@@ -69,7 +69,8 @@ impl Drop for Mapping {
         }
         let is_left = self.guard.take().is_none_or(Guard::end);
         match self.map.take() {
-            // SAFETY: the last region that pointed here is gone, and pieces are not kept longer than their memory.
+            // SAFETY: the last region that pointed here is gone, and pieces are not kept longer
+            // than their memory.
             Some(map) if is_left => unsafe { sys::unmap(map, self.page) },
             // A handler still acts upon it.
             map => std::mem::forget(map),
@@ -104,8 +105,13 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Byte `at` of the region as a place in its mapping, which may begin before it.
     fn in_mapping(&self, at: u64) -> usize {
-        let base = self.mapping.map.as_ref().map_or(self.host, MmapRaw::as_mut_ptr);
-        (self.host as usize - base as usize).saturating_add(usize::try_from(at).unwrap_or(usize::MAX))
+        let base = self
+            .mapping
+            .map
+            .as_ref()
+            .map_or(self.host, MmapRaw::as_mut_ptr);
+        (self.host as usize - base as usize)
+            .saturating_add(usize::try_from(at).unwrap_or(usize::MAX))
     }
 
     #[cold]
@@ -116,7 +122,11 @@ impl Region {
         let from = (from as u64).saturating_sub(skip);
         let to = (to as u64 - skip).min(self.len);
         let host = self.host.wrapping_add(usize::try_from(from).ok()?);
-        Some(Window { guest_addr: self.guest_addr + from, len: to - from, host })
+        Some(Window {
+            guest_addr: self.guest_addr + from,
+            len: to - from,
+            host,
+        })
     }
 }
 
@@ -133,7 +143,11 @@ unsafe impl Send for Window {}
 
 impl Source {
     fn new(facts: &sys::FileFacts, offset: u64) -> Self {
-        Self { device: facts.device, inode: facts.inode, offset }
+        Self {
+            device: facts.device,
+            inode: facts.inode,
+            offset,
+        }
     }
 }
 
@@ -145,16 +159,26 @@ impl Region {
 
 impl Window {
     /// Knows nothing yet.
-    pub(crate) const EMPTY: Window = Window { guest_addr: 0, len: 0, host: std::ptr::null_mut() };
+    pub(crate) const EMPTY: Window = Window {
+        guest_addr: 0,
+        len: 0,
+        host: std::ptr::null_mut(),
+    };
 
     /// The bytes at `addr` if all of them are in this window.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "below the length of a mapping")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "below the length of a mapping"
+    )]
     pub(crate) fn piece(&self, addr: u64, len: u32) -> Option<Piece> {
         let at = addr.wrapping_sub(self.guest_addr);
         if at < self.len && u64::from(len) <= self.len - at {
             // `at` is below the length of a mapping, so it fits.
-            return Some(Piece { ptr: self.host.wrapping_add(at as usize), len });
+            return Some(Piece {
+                ptr: self.host.wrapping_add(at as usize),
+                len,
+            });
         }
         None
     }
@@ -167,7 +191,8 @@ pub struct GuestMemory {
     regions: Vec<Region>,
     /// Whether some mapping has pages that cores may not touch yet.
     is_paged: bool,
-    /// What the guest may have put back of pages that it takes away; values that are made of this one share it.
+    /// What the guest may have put back of pages that it takes away; values that are made of this
+    /// one share it.
     account: Arc<pager::Account>,
 }
 
@@ -175,7 +200,8 @@ impl GuestMemory {
     /// Maps every region.
     ///
     /// # Errors
-    /// When a region wraps, overlaps another, is longer than its file, or its file isn't memory that can be shared.
+    /// When a region wraps, overlaps another, is longer than its file, or its file isn't memory
+    /// that can be shared.
     pub fn new(specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
         Self::default().replaced_by(specs)
     }
@@ -185,15 +211,20 @@ impl GuestMemory {
     /// # Errors
     /// As [`GuestMemory::new`].
     pub fn replaced_by(&self, specs: Vec<RegionSpec>) -> Result<Self, SetupError> {
-        specs.into_iter().try_fold(self.of(Vec::new()), |memory, spec| {
-            memory.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
-            let region = self.same_region(&spec).cloned().map_or_else(|| self.map_as_it_is(&spec), Ok)?;
-            Ok(memory.insert(region))
-        })
+        specs
+            .into_iter()
+            .try_fold(self.of(Vec::new()), |memory, spec| {
+                memory.check_apart(spec.guest_addr, spec.user_addr, spec.len)?;
+                let region = self
+                    .same_region(&spec)
+                    .cloned()
+                    .map_or_else(|| self.map_as_it_is(&spec), Ok)?;
+                Ok(memory.insert(region))
+            })
     }
 
-    /// The same with the pages of all files taken for large ones, which no core makes: so that what is done about these can be tested
-    /// where none are reserved.
+    /// The same with the pages of all files taken for large ones, which no core makes: so that what
+    /// is done about these can be tested where none are reserved.
     ///
     /// # Errors
     /// As [`GuestMemory::new`].
@@ -204,10 +235,12 @@ impl GuestMemory {
         })
     }
 
-    /// Regions of this process's own memory: both ends of a ring without a file between them, where nothing can be mapped.
+    /// Regions of this process's own memory: both ends of a ring without a file between them, where
+    /// nothing can be mapped.
     ///
     /// # Safety
-    /// As long as `owner` is kept, the bytes of every region can be read and written, and nobody makes a reference to them.
+    /// As long as `owner` is kept, the bytes of every region can be read and written, and nobody
+    /// makes a reference to them.
     ///
     /// # Errors
     /// When a region wraps, or overlaps another.
@@ -216,12 +249,30 @@ impl GuestMemory {
         owner: &Arc<dyn Any + Send + Sync>,
     ) -> Result<Self, SetupError> {
         regions.iter().try_fold(Self::default(), |memory, own| {
-            let &OwnRegion { guest_addr, user_addr, len, host } = own;
+            let &OwnRegion {
+                guest_addr,
+                user_addr,
+                len,
+                host,
+            } = own;
             memory.check_apart(guest_addr, user_addr, len)?;
             let owner = Some(owner.clone());
-            let mapping =
-                Arc::new(Mapping { map: None, page: 0, guard: None, presence: None, file: None, _owner: owner });
-            Ok(memory.insert(Region { guest_addr, user_addr, len, host, mapping, source: None }))
+            let mapping = Arc::new(Mapping {
+                map: None,
+                page: 0,
+                guard: None,
+                presence: None,
+                file: None,
+                _owner: owner,
+            });
+            Ok(memory.insert(Region {
+                guest_addr,
+                user_addr,
+                len,
+                host,
+                mapping,
+                source: None,
+            }))
         })
     }
 
@@ -234,12 +285,14 @@ impl GuestMemory {
         Ok(self.insert(self.map_as_it_is(&spec)?))
     }
 
-    /// Whether this very region is there already: the same addresses, and the same part of the same file.
+    /// Whether this very region is there already: the same addresses, and the same part of the same
+    /// file.
     pub fn holds(&self, spec: &RegionSpec) -> bool {
         self.same_region(spec).is_some()
     }
 
-    /// Whether both were made of one value, and so have one account of what was put back for their guest.
+    /// Whether both were made of one value, and so have one account of what was put back for their
+    /// guest.
     pub fn is_of_same_guest(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.account, &other.account)
     }
@@ -247,13 +300,19 @@ impl GuestMemory {
     /// Whether both have the same regions, in the same mappings.
     pub fn is_same_as(&self, other: &Self) -> bool {
         let is_same = |(a, b): (&Region, &Region)| {
-            Arc::ptr_eq(&a.mapping, &b.mapping) && a.is_at(b.guest_addr, b.user_addr, b.len) && a.host == b.host
+            Arc::ptr_eq(&a.mapping, &b.mapping)
+                && a.is_at(b.guest_addr, b.user_addr, b.len)
+                && a.host == b.host
         };
-        self.n_regions() == other.n_regions() && self.regions.iter().zip(&other.regions).all(is_same)
+        self.n_regions() == other.n_regions()
+            && self.regions.iter().zip(&other.regions).all(is_same)
     }
 
     fn same_region(&self, spec: &RegionSpec) -> Option<&Region> {
-        let region = self.regions.iter().find(|r| r.is_at(spec.guest_addr, spec.user_addr, spec.len))?;
+        let region = self
+            .regions
+            .iter()
+            .find(|r| r.is_at(spec.guest_addr, spec.user_addr, spec.len))?;
         let facts = sys::file_facts(&spec.file).ok()?;
         (region.source == Some(Source::new(&facts, spec.file_offset))).then_some(region)
     }
@@ -297,7 +356,11 @@ impl GuestMemory {
 
     fn of(&self, regions: Vec<Region>) -> Self {
         let is_paged = regions.iter().any(|r| r.mapping.presence.is_some());
-        Self { regions, is_paged, account: self.account.clone() }
+        Self {
+            regions,
+            is_paged,
+            account: self.account.clone(),
+        }
     }
 
     fn map_as_it_is(&self, spec: &RegionSpec) -> Result<Region, SetupError> {
@@ -325,7 +388,8 @@ impl GuestMemory {
         self.regions.iter().max_by_key(|r| r.len)?.mapping.file
     }
 
-    /// Whether a file was cut short under us, or has no memory left; see [`super::fault`]. Of values that are made of one, all are then.
+    /// Whether a file was cut short under us, or has no memory left; see [`super::fault`]. Of
+    /// values that are made of one, all are then.
     pub fn is_damaged(&self) -> bool {
         self.account.damage.is_done()
     }
@@ -337,25 +401,41 @@ impl GuestMemory {
 
     /// Large pages that the front-end had taken away when a core touched them.
     pub fn n_lost_pages(&self) -> u64 {
-        self.regions.iter().filter_map(|r| r.mapping.presence.as_ref()).map(|presence| presence.n_lost()).sum()
+        self.regions
+            .iter()
+            .filter_map(|r| r.mapping.presence.as_ref())
+            .map(|presence| presence.n_lost())
+            .sum()
     }
 
-    /// The one copy by itself: `len` bytes at guest address `from` to guest address `to` of another guest, as a frame's payload
-    /// goes. False: some of them are not there, or not in one piece. For measurements.
+    /// The one copy by itself: `len` bytes at guest address `from` to guest address `to` of another
+    /// guest, as a frame's payload goes. False: some of them are not there, or not in one piece.
+    /// For measurements.
     pub fn copy_to(&self, from: u64, other: &GuestMemory, to: u64, len: u32) -> bool {
-        let window = |memory: &GuestMemory, addr| memory.window(addr).and_then(|window| window.piece(addr, len));
-        let (Some(source), Some(place)) = (window(self, from), window(other, to)) else { return false };
+        let window = |memory: &GuestMemory, addr| {
+            memory
+                .window(addr)
+                .and_then(|window| window.piece(addr, len))
+        };
+        let (Some(source), Some(place)) = (window(self, from), window(other, to)) else {
+            return false;
+        };
         place.write_piece(source);
         true
     }
 
-    /// The window around a guest address: all of its region, or, where cores may not touch all of that yet, the pages around that they may.
-    /// None: there is none, or it isn't to be touched; [`GuestMemory::may_touch`] tells them apart.
+    /// The window around a guest address: all of its region, or, where cores may not touch all of
+    /// that yet, the pages around that they may. None: there is none, or it isn't to be touched;
+    /// [`GuestMemory::may_touch`] tells them apart.
     #[inline(never)]
     pub(crate) fn window(&self, addr: u64) -> Option<Window> {
         let region = self.region(addr)?;
         match &region.mapping.presence {
-            None => Some(Window { guest_addr: region.guest_addr, len: region.len, host: region.host }),
+            None => Some(Window {
+                guest_addr: region.guest_addr,
+                len: region.len,
+                host: region.host,
+            }),
             Some(presence) => region.granted_window(presence, addr),
         }
     }
@@ -371,7 +451,8 @@ impl GuestMemory {
         self.region(addr).is_some()
     }
 
-    /// Whether a core may touch these bytes now, as far as they are somewhere. If not, their pages are being made, off the core; ask again.
+    /// Whether a core may touch these bytes now, as far as they are somewhere. If not, their pages
+    /// are being made, off the core; ask again.
     #[inline]
     pub(crate) fn may_touch(&self, addr: u64, len: u32) -> bool {
         !self.is_paged || self.is_granted(addr, len)
@@ -382,28 +463,42 @@ impl GuestMemory {
     fn is_granted(&self, mut addr: u64, len: u32) -> bool {
         let (mut left, mut is_whole) = (u64::from(len.max(1)), true);
         while left > 0 {
-            let Some(region) = self.region(addr) else { return is_whole };
+            let Some(region) = self.region(addr) else {
+                return is_whole;
+            };
             let at = addr - region.guest_addr;
             let here = left.min(region.len - at);
             if let Some(presence) = &region.mapping.presence {
-                is_whole &= presence.is_granted(region.in_mapping(at), usize::try_from(here).unwrap_or(0));
+                is_whole &=
+                    presence.is_granted(region.in_mapping(at), usize::try_from(here).unwrap_or(0));
             }
             left -= here;
-            let Some(next) = addr.checked_add(here) else { return is_whole };
+            let Some(next) = addr.checked_add(here) else {
+                return is_whole;
+            };
             addr = next;
         }
         is_whole
     }
 
-    /// The bytes at a guest address, in as many pieces as regions they cross; false when some of them are nowhere, or
-    /// `put` says that it has no room.
-    pub(crate) fn pieces(&self, mut addr: u64, mut len: u32, mut put: impl FnMut(Piece) -> bool) -> bool {
+    /// The bytes at a guest address, in as many pieces as regions they cross; false when some of
+    /// them are nowhere, or `put` says that it has no room.
+    pub(crate) fn pieces(
+        &self,
+        mut addr: u64,
+        mut len: u32,
+        mut put: impl FnMut(Piece) -> bool,
+    ) -> bool {
         if addr.checked_add(u64::from(len)).is_none() {
             return false;
         }
         while len > 0 {
-            let Some(window) = self.window(addr) else { return false };
-            let here = u32::try_from(window.len - (addr - window.guest_addr)).unwrap_or(u32::MAX).min(len);
+            let Some(window) = self.window(addr) else {
+                return false;
+            };
+            let here = u32::try_from(window.len - (addr - window.guest_addr))
+                .unwrap_or(u32::MAX)
+                .min(len);
             match window.piece(addr, here) {
                 Some(piece) if put(piece) => {}
                 _ => return false,
@@ -414,9 +509,13 @@ impl GuestMemory {
         true
     }
 
-    /// A ring's place: `len` bytes at a front-end address, all in one region, made present in memory.
+    /// A ring's place: `len` bytes at a front-end address, all in one region, made present in
+    /// memory.
     pub(super) fn ring(&self, user_addr: u64, len: u64, align: u64) -> Option<*mut u8> {
-        let region = self.regions.iter().find(|r| user_addr >= r.user_addr && user_addr - r.user_addr < r.len)?;
+        let region = self
+            .regions
+            .iter()
+            .find(|r| user_addr >= r.user_addr && user_addr - r.user_addr < r.len)?;
         let at = user_addr - region.user_addr;
         let host = region.host.wrapping_add(usize::try_from(at).ok()?);
         if len > region.len - at || !(host as u64).is_multiple_of(align) {
@@ -443,7 +542,8 @@ impl GuestMemory {
 fn check_range(kind: &str, addr: u64, len: u64) -> Result<(), SetupError> {
     if len == 0 || addr.checked_add(len).is_none() {
         return Err(SetupError::new(format!(
-            "the front-end's memory region at {kind} address {addr:#x} has a length of {len:#x} bytes, which cannot be"
+            "the front-end's memory region at {kind} address {addr:#x} has a length of {len:#x} \
+            bytes, which cannot be"
         )));
     }
     Ok(())
@@ -460,46 +560,86 @@ fn presence(
 ) -> Option<Arc<Presence>> {
     let (base, page) = (base as usize, usize::try_from(page).ok()?);
     let is_told = sys::userfault::tell_by_signal(base, len);
-    let presence = Arc::new(Presence::new(file.try_clone().ok()?, start, base, len, page, is_told, account.clone()));
+    let presence = Arc::new(Presence::new(
+        file.try_clone().ok()?,
+        start,
+        base,
+        len,
+        page,
+        is_told,
+        account.clone(),
+    ));
     pager::attend(&presence).then_some(presence)
 }
 
-/// `account`: the guest's. `is_paged`: the pages are large ones, of which cores touch only those that were granted.
-fn map(spec: &RegionSpec, account: &Arc<pager::Account>, is_paged: bool) -> Result<Region, SetupError> {
-    let text = |what: &str| format!("cannot map the front-end's memory region at {:#x}: {what}", spec.guest_addr);
+/// `account`: the guest's. `is_paged`: the pages are large ones, of which cores touch only those
+/// that were granted.
+fn map(
+    spec: &RegionSpec,
+    account: &Arc<pager::Account>,
+    is_paged: bool,
+) -> Result<Region, SetupError> {
+    let text = |what: &str| {
+        format!(
+            "cannot map the front-end's memory region at {:#x}: {what}",
+            spec.guest_addr
+        )
+    };
     let say = |what: &str| SetupError::new(text(what));
     let facts = sys::file_facts(&spec.file).map_err(|e| say(&e.to_string()))?;
     if !facts.is_memory {
         // The one mistake here that another way to start the guest mends.
         return Err(SetupError::memory(text(
-            "its file is not memory that can be shared; start the guest with memory-backend-memfd,share=on",
+            "its file is not memory that can be shared; start the guest with \
+            memory-backend-memfd,share=on",
         )));
     }
-    let end = spec.file_offset.checked_add(spec.len).ok_or_else(|| say("its end wraps around"))?;
+    let end = spec
+        .file_offset
+        .checked_add(spec.len)
+        .ok_or_else(|| say("its end wraps around"))?;
     if end > facts.len {
         return Err(say("it is longer than its file"));
     }
-    // Whole pages, of the file's own size; they end inside the file, since files of huge pages are made of such.
+    // Whole pages, of the file's own size; they end inside the file, since files of huge pages are
+    // made of such.
     let start = spec.file_offset / facts.page * facts.page;
     let whole_end = end.div_ceil(facts.page) * facts.page;
     let len = usize::try_from(whole_end - start).map_err(|_| say("it is too long"))?;
     let map = sys::map_shared(&spec.file, start, len).map_err(|e| say(&e.to_string()))?;
     let base = map.as_mut_ptr();
-    // Always: a file that is sealed against shrinking may still have no page behind it, as in an empty pool of huge ones.
-    let presence = if is_paged { presence(&spec.file, start, base, len, facts.page, account) } else { None };
+    // Always: a file that is sealed against shrinking may still have no page behind it, as in an
+    // empty pool of huge ones.
+    let presence = if is_paged {
+        presence(&spec.file, start, base, len, facts.page, account)
+    } else {
+        None
+    };
     let is_unserved = is_paged && presence.is_none();
     let guard = Guard::new(base, len, presence.as_ref(), &account.damage);
     let is_guarded = guard.is_some();
-    let file = FileId { device: facts.device, inode: facts.inode };
+    let file = FileId {
+        device: facts.device,
+        inode: facts.inode,
+    };
     let page = usize::try_from(facts.page).unwrap_or(len);
-    let mapping = Arc::new(Mapping { map: Some(map), page, guard, presence, file: Some(file), _owner: None });
+    let mapping = Arc::new(Mapping {
+        map: Some(map),
+        page,
+        guard,
+        presence,
+        file: Some(file),
+        _owner: None,
+    });
     if !is_guarded {
         return Err(say("there are too many regions already"));
     }
-    // A core that met a page that isn't there would have to make it, or get a signal for it that nobody can answer.
+    // A core that met a page that isn't there would have to make it, or get a signal for it that
+    // nobody can answer.
     if is_unserved {
         return Err(say(
-            "its pages are large, and the thread that makes them can't be started; allow this process more open files and threads",
+            "its pages are large, and the thread that makes them can't be started; allow this \
+            process more open files and threads",
         ));
     }
     let skip = usize::try_from(spec.file_offset - start).map_err(|_| say("it is too long"))?;

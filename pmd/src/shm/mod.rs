@@ -1,8 +1,9 @@
 //! Memory that others write while we look at it: guests' memory, mapped from their files.
 //!
-//! No reference (`&[u8]`) ever points into it. It is reached through a [`Piece`], which only [`GuestMemory`] makes, after
-//! checking that all of it is mapped; whoever keeps a piece keeps the `Arc<GuestMemory>` it came from beside it. Loads and
-//! stores are machine instructions the compiler can't see into, so it can neither repeat nor merge them.
+//! No reference (`&[u8]`) ever points into it. It is reached through a [`Piece`], which only
+//! [`GuestMemory`] makes, after checking that all of it is mapped; whoever keeps a piece keeps the
+//! `Arc<GuestMemory>` it came from beside it. Loads and stores are machine instructions the
+//! compiler can't see into, so it can neither repeat nor merge them.
 
 pub(crate) mod damage;
 pub mod fault;
@@ -16,7 +17,8 @@ pub use crate::sys::FileId;
 pub use damage::Damage;
 pub use fault::mappings_of_a_port;
 pub use guest::{GuestMemory, RegionSpec};
-// By this name `slot` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their place.
+// By this name `slot` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their
+// place.
 use std::sync::atomic as atomics;
 
 /// Bytes in guest memory: checked when made, valid for as long as the [`GuestMemory`] it came from.
@@ -26,16 +28,24 @@ pub(crate) struct Piece {
     pub(super) len: u32,
 }
 
-// SAFETY: a piece is an address; using it from another thread is as good as from this one (the memory is shared anyway).
+// SAFETY: a piece is an address; using it from another thread is as good as from this one (the
+// memory is shared anyway).
 unsafe impl Send for Piece {}
 
 impl Piece {
     /// No bytes.
-    pub(crate) const EMPTY: Piece = Piece { ptr: std::ptr::null_mut(), len: 0 };
+    pub(crate) const EMPTY: Piece = Piece {
+        ptr: std::ptr::null_mut(),
+        len: 0,
+    };
 
-    /// Memory of our own, for ports without a guest. The caller keeps it where it is for as long as the piece is used.
+    /// Memory of our own, for ports without a guest. The caller keeps it where it is for as long as
+    /// the piece is used.
     pub(crate) fn of_private(bytes: &mut [u8]) -> Piece {
-        Piece { ptr: bytes.as_mut_ptr(), len: u32::try_from(bytes.len()).unwrap_or(0) }
+        Piece {
+            ptr: bytes.as_mut_ptr(),
+            len: u32::try_from(bytes.len()).unwrap_or(0),
+        }
     }
 
     /// Bytes in it.
@@ -48,22 +58,28 @@ impl Piece {
     #[inline(always)]
     pub(crate) fn behind(self, n: u32) -> Piece {
         debug_assert!(n <= self.len);
-        Piece { ptr: self.ptr.wrapping_add(n as usize), len: self.len - n }
+        Piece {
+            ptr: self.ptr.wrapping_add(n as usize),
+            len: self.len - n,
+        }
     }
 
     /// Its first `n` bytes, `n` being at most its length.
     #[inline(always)]
     pub(crate) fn first(self, n: u32) -> Piece {
         debug_assert!(n <= self.len);
-        Piece { ptr: self.ptr, len: n }
+        Piece {
+            ptr: self.ptr,
+            len: n,
+        }
     }
 
     /// Copies the first `n` bytes into private memory; `n` is at most the length of both.
     #[inline(always)]
     pub(crate) fn read(self, to: &mut [u8], n: usize) {
         assert!(n <= to.len() && n <= self.len as usize);
-        // SAFETY: the piece is mapped (its maker checked, its keeper keeps the memory), `to` is as long; they can't overlap,
-        // one is private.
+        // SAFETY: the piece is mapped (its maker checked, its keeper keeps the memory), `to` is as
+        // long; they can't overlap, one is private.
         unsafe { copy(to.as_mut_ptr(), self.ptr, n) }
     }
 
@@ -75,12 +91,13 @@ impl Piece {
         unsafe { copy(self.ptr, from.as_ptr(), from.len()) }
     }
 
-    /// Copies all of `from` to its beginning; it is at least as long. Both may be a guest's, the same guest's even, and may
-    /// overlap if the guest wants to spoil its own bytes.
+    /// Copies all of `from` to its beginning; it is at least as long. Both may be a guest's, the
+    /// same guest's even, and may overlap if the guest wants to spoil its own bytes.
     #[inline(always)]
     pub(crate) fn write_piece(self, from: Piece) {
         assert!(from.len <= self.len);
-        // SAFETY: both pieces are mapped; the copy is made of loads and stores for which overlap is merely garbage.
+        // SAFETY: both pieces are mapped; the copy is made of loads and stores for which overlap is
+        // merely garbage.
         unsafe { copy(self.ptr, from.ptr, from.len as usize) }
     }
 
@@ -138,7 +155,8 @@ mod machine {
     word!(load_u32 store_u32 u32, reg, "e");
     word!(load_u16 store_u16 u16, reg, "x");
 
-    /// Four used-ring entries (an id, then a length, 32 bits each) by one compare and, where they differ, one store.
+    /// Four used-ring entries (an id, then a length, 32 bits each) by one compare and, where they
+    /// differ, one store.
     ///
     /// # Safety
     /// 32 bytes are mapped and writable.
@@ -149,22 +167,24 @@ mod machine {
             _mm256_cvtepu32_epi64, _mm256_movemask_epi8, _mm256_or_si256, _mm256_slli_epi64,
         };
         let there: __m256i;
-        // SAFETY: the arrays are as long as what is loaded of them; `to` is the caller's promise. Every CPU that this is
-        // compiled for has AVX2.
+        // SAFETY: the arrays are as long as what is loaded of them; `to` is the caller's promise.
+        // Every CPU that this is compiled for has AVX2.
         unsafe {
             let ids = _mm256_cvtepu16_epi64(_mm_loadl_epi64(ids.as_ptr().cast()));
             let lens = _mm256_cvtepu32_epi64(_mm_loadu_si128(lens.as_ptr().cast()));
             let entries = _mm256_or_si256(ids, _mm256_slli_epi64::<32>(lens));
             asm!("vmovdqu {v}, [{p}]", v = out(ymm_reg) there, p = in(reg) to, options(nostack, preserves_flags, readonly));
             if _mm256_movemask_epi8(_mm256_cmpeq_epi64(entries, there)) != -1 {
-                asm!("vmovdqu [{p}], {v}", v = in(ymm_reg) entries, p = in(reg) to, options(nostack, preserves_flags));
+                asm!("vmovdqu [{p}], \
+                    {v}", v = in(ymm_reg) entries, p = in(reg) to, options(nostack, preserves_flags));
             }
         }
     }
 
     macro_rules! two_halves {
         ($name:ident, $register:ident, $load:literal, $width:literal) => {
-            /// `n` bytes by two loads and two stores that may overlap in the middle; `n` is between one and two widths.
+            /// `n` bytes by two loads and two stores that may overlap in the middle; `n` is between
+            /// one and two widths.
             ///
             /// # Safety
             /// As [`super::copy`].
@@ -223,7 +243,8 @@ mod machine {
 
 #[cfg(any(miri, fuzzing))]
 mod machine {
-    //! The same by bytes, for Miri, which knows no machine instructions, and AddressSanitizer, which does not see into them.
+    //! The same by bytes, for Miri, which knows no machine instructions, and AddressSanitizer,
+    //! which does not see into them.
     macro_rules! word {
         ($load:ident $store:ident $type:ty) => {
             /// # Safety
@@ -267,17 +288,20 @@ mod machine {
     }
 }
 
-pub(crate) use machine::{load_u16, load_u32, load_u64, store_four_if_different, store_u32, store_u64};
+pub(crate) use machine::{
+    load_u16, load_u32, load_u64, store_four_if_different, store_u32, store_u64,
+};
 
-/// Copies `n` bytes, reading and writing nothing outside them. A byte may be read twice where two loads overlap; nothing is
-/// decided by what this copies.
+/// Copies `n` bytes, reading and writing nothing outside them. A byte may be read twice where two
+/// loads overlap; nothing is decided by what this copies.
 ///
 /// # Safety
 /// `n` bytes are mapped at `from`, and at `to`, writable.
 #[inline(always)]
 pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, n: usize) {
-    // SAFETY: every branch stays inside the first `n` bytes: blocks of 64 while that many are left, then the last 64 once
-    // more, or for fewer than 64 bytes two halves of the next smaller power of two.
+    // SAFETY: every branch stays inside the first `n` bytes: blocks of 64 while that many are left,
+    // then the last 64 once more, or for fewer than 64 bytes two halves of the next smaller power
+    // of two.
     unsafe {
         if n >= 64 {
             machine::line(to, from);
@@ -325,7 +349,13 @@ mod tests {
                 // SAFETY: both vectors are longer than `shift + n`.
                 unsafe { copy(to.as_mut_ptr().add(shift + 4), from.as_ptr().add(shift), n) };
                 assert_eq!(&to[shift + 4..shift + 4 + n], &from[shift..shift + n]);
-                assert!(to[..shift + 4].iter().chain(&to[shift + 4 + n..]).all(|&b| b == 0xee), "{n} bytes spilled");
+                assert!(
+                    to[..shift + 4]
+                        .iter()
+                        .chain(&to[shift + 4 + n..])
+                        .all(|&b| b == 0xee),
+                    "{n} bytes spilled"
+                );
             }
         }
     }

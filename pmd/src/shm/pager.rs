@@ -1,8 +1,10 @@
-//! Makes the pages that cores want, on a thread for each guest, so that no core waits for the kernel to clear one, and no guest for another's
-//! file: a front-end can make whoever wants pages of its file wait, by giving some of it back meanwhile.
+//! Makes the pages that cores want, on a thread for each guest, so that no core waits for the
+//! kernel to clear one, and no guest for another's file: a front-end can make whoever wants pages
+//! of its file wait, by giving some of it back meanwhile.
 //!
-//! The thread begins with the guest's first mapping of large pages, sleeps while nothing is wanted, and ends with the guest. What cores do to
-//! be heard is two atomic operations and, if it may be asleep, a write to an eventfd.
+//! The thread begins with the guest's first mapping of large pages, sleeps while nothing is wanted,
+//! and ends with the guest. What cores do to be heard is two atomic operations and, if it may be
+//! asleep, a write to an eventfd.
 
 use super::damage::Damage;
 use super::presence::{Backing, Presence};
@@ -12,8 +14,9 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-/// A hole costs a core about ten microseconds, and milliseconds were seen, the cause of which is not known, when one was put
-/// back every other millisecond. So a guest may have few, over all its mappings, after what it has saved up.
+/// A hole costs a core about ten microseconds, and milliseconds were seen, the cause of which is
+/// not known, when one was put back every other millisecond. So a guest may have few, over all its
+/// mappings, after what it has saved up.
 const NS_A_HOLE: u64 = 50_000_000;
 const HOLES_SAVED: u64 = 16;
 /// The same for all guests together, in turn.
@@ -37,15 +40,18 @@ struct Pager {
 
 /// Takes care of a mapping from now on. False: nobody will.
 pub(super) fn attend(presence: &Arc<Presence>) -> bool {
-    let Some(pager) = presence.account.pager.get_or_init(Pager::start) else { return false };
+    let Some(pager) = presence.account.pager.get_or_init(Pager::start) else {
+        return false;
+    };
     let mut mappings = lock(&pager.mappings);
     mappings.retain(|mapping| mapping.strong_count() > 0);
     mappings.push(Arc::downgrade(presence));
     true
 }
 
-/// Makes the pages of `len` bytes at `at` and grants them, on the caller's thread, which is control's. Those of a ring, which cores touch without
-/// asking. If they can't be had, the memory is marked so.
+/// Makes the pages of `len` bytes at `at` and grants them, on the caller's thread, which is
+/// control's. Those of a ring, which cores touch without asking. If they can't be had, the memory
+/// is marked so.
 pub(super) fn grant_now(presence: &Presence, at: usize, len: usize) {
     let backing = lock(&presence.backing);
     for page in at >> presence.page_bits..=(at + len.max(1) - 1) >> presence.page_bits {
@@ -62,8 +68,15 @@ impl Pager {
             return None;
         }
         let (is_called, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        let pager = Arc::new(Pager { wake, is_called, is_over, mappings: Mutex::default() });
-        let thread = std::thread::Builder::new().name("weir-pager".to_owned()).stack_size(STACK);
+        let pager = Arc::new(Pager {
+            wake,
+            is_called,
+            is_over,
+            mappings: Mutex::default(),
+        });
+        let thread = std::thread::Builder::new()
+            .name("weir-pager".to_owned())
+            .stack_size(STACK);
         let its = pager.clone();
         thread.spawn(move || its.run(&epoll)).ok()?;
         Some(pager)
@@ -77,8 +90,12 @@ impl Pager {
             // Whoever wants something from here on calls again.
             self.is_called.swap(false, Ordering::AcqRel);
             loop {
-                // In a value of their own, so that nobody waits for a page to be made who has another mapping.
-                let mut mappings: Vec<_> = lock(&self.mappings).iter().filter_map(Weak::upgrade).collect();
+                // In a value of their own, so that nobody waits for a page to be made who has
+                // another mapping.
+                let mut mappings: Vec<_> = lock(&self.mappings)
+                    .iter()
+                    .filter_map(Weak::upgrade)
+                    .collect();
                 let pass = serve_one(&mut mappings, &OF_ALL);
                 next = pass.due;
                 if !pass.has_made {
@@ -103,14 +120,17 @@ impl Pass {
     }
 }
 
-/// Makes one page that the guest wants, of its mappings first of that one which was served least recently.
+/// Makes one page that the guest wants, of its mappings first of that one which was served least
+/// recently.
 fn serve_one(mappings: &mut [Arc<Presence>], of_all: &Mutex<Credit>) -> Pass {
     mappings.sort_by_key(|presence| presence.served_at.load(Ordering::Relaxed));
     if let Some(presence) = mappings.first() {
         presence.account.forgive(sys::monotonic_ns());
     }
     let mut pass = Pass::default();
-    pass.has_made = mappings.iter().any(|presence| serve(presence, of_all, &mut pass));
+    pass.has_made = mappings
+        .iter()
+        .any(|presence| serve(presence, of_all, &mut pass));
     pass
 }
 
@@ -146,15 +166,21 @@ fn make(presence: &Presence, backing: &Backing, page: usize) -> bool {
         return true;
     }
     let len = 1usize << presence.page_bits;
-    let (base, offset) =
-        (backing.base + (page << presence.page_bits), backing.offset + ((page as u64) << presence.page_bits));
+    let (base, offset) = (
+        backing.base + (page << presence.page_bits),
+        backing.offset + ((page as u64) << presence.page_bits),
+    );
     // It must not be made behind the end of a file that was cut short.
-    let is_inside = backing.file.metadata().is_ok_and(|facts| offset + len as u64 <= facts.len());
+    let is_inside = backing
+        .file
+        .metadata()
+        .is_ok_and(|facts| offset + len as u64 <= facts.len());
     if !is_inside || userfault::allocate(&backing.file, offset, len as u64).is_err() {
         return false;
     }
     if presence.is_hole(page) {
-        // SAFETY: a whole page inside a mapping that has not ended, as its lock is held; what is there are empty pages.
+        // SAFETY: a whole page inside a mapping that has not ended, as its lock is held; what is
+        // there are empty pages.
         if unsafe { userfault::map_over(base, &backing.file, offset, len) }.is_err() {
             return false;
         }
@@ -176,14 +202,16 @@ fn enter_neighbours(presence: &Presence, backing: &Backing, page: usize) {
     }
     for page in (page / 64 * 64..page / 64 * 64 + 64).filter(|&page| !presence.is_hole(page)) {
         let base = backing.base + (page << presence.page_bits);
-        // SAFETY: a page inside a mapping that has not ended: `has` says yes to those beyond its end.
+        // SAFETY: a page inside a mapping that has not ended: `has` says yes to those beyond its
+        // end.
         if !presence.has(page) && unsafe { userfault::enter(base, 1 << presence.page_bits) } {
             presence.grant(page);
         }
     }
 }
 
-/// What one guest may have put back, over all its mappings, whatever regions it takes away and adds again.
+/// What one guest may have put back, over all its mappings, whatever regions it takes away and adds
+/// again.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     credit: Mutex<Credit>,
@@ -202,8 +230,8 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Whether one page may be put back now, which is paid for then: 0; or after how many nanoseconds to ask again. A guest's turn stays its own
-    /// however many others ask meanwhile.
+    /// Whether one page may be put back now, which is paid for then: 0; or after how many
+    /// nanoseconds to ask again. A guest's turn stays its own however many others ask meanwhile.
     fn take_turn(&self, now: u64, of_all: &Mutex<Credit>) -> u64 {
         let mut credit = lock(&self.credit);
         let wait = credit.wait(now, NS_A_HOLE, HOLES_SAVED);
@@ -211,7 +239,8 @@ impl Account {
             return wait;
         }
         let mut turn = lock(&self.turn);
-        let at = *turn.get_or_insert_with(|| lock(of_all).reserve(now, NS_A_HOLE_OF_ALL, HOLES_SAVED_OF_ALL));
+        let at = *turn
+            .get_or_insert_with(|| lock(of_all).reserve(now, NS_A_HOLE_OF_ALL, HOLES_SAVED_OF_ALL));
         if at <= now {
             *turn = None;
             credit.pay(NS_A_HOLE);
@@ -285,14 +314,16 @@ impl Drop for Account {
     }
 }
 
-/// What may be spent at a steady rate, after what was saved: a time in the future that grows with every payment.
+/// What may be spent at a steady rate, after what was saved: a time in the future that grows with
+/// every payment.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
     paid_until: u64,
 }
 
 impl Credit {
-    /// How long the next payment has to wait, at `price` nanoseconds each, of which `n_saved` may be had at once.
+    /// How long the next payment has to wait, at `price` nanoseconds each, of which `n_saved` may
+    /// be had at once.
     fn wait(&mut self, now: u64, price: u64, n_saved: u64) -> u64 {
         self.paid_until = self.paid_until.max(now);
         (self.paid_until + price).saturating_sub(now + price * n_saved)

@@ -38,7 +38,10 @@ fn guest_has_its_turn_among_many_who_ask_before_it_each_time() {
             waited = Some(ms);
         }
     }
-    assert!(waited.is_some_and(|ms| ms <= 220), "{waited:?} ms behind 20 who have one each ten milliseconds");
+    assert!(
+        waited.is_some_and(|ms| ms <= 220),
+        "{waited:?} ms behind 20 who have one each ten milliseconds"
+    );
     assert!((90..=101).contains(&n_greedy), "{n_greedy} in a second");
 }
 
@@ -49,8 +52,17 @@ fn mapping(n: usize, account: &Arc<Account>) -> Arc<Presence> {
     let file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"pages".as_ptr(), 0)) };
     file.set_len((n << 12) as u64).unwrap();
     // For good: its account may be looked at after the test.
-    let base = std::mem::ManuallyDrop::new(sys::map_shared(&file, 0, n << 12).unwrap()).as_mut_ptr() as usize;
-    Arc::new(Presence::new(file, 0, base, n << 12, 4096, false, account.clone()))
+    let base = std::mem::ManuallyDrop::new(sys::map_shared(&file, 0, n << 12).unwrap()).as_mut_ptr()
+        as usize;
+    Arc::new(Presence::new(
+        file,
+        0,
+        base,
+        n << 12,
+        4096,
+        false,
+        account.clone(),
+    ))
 }
 
 #[cfg(not(miri))]
@@ -76,8 +88,14 @@ fn guest_that_wants_one_page_waits_for_one_of_each_other_guest_and_not_for_all_t
         }
     }
     assert_eq!(n_passes, 1);
-    let n_greedy: usize = of_greedy.iter().map(|p| (0..64).filter(|&page| p.has(page)).count()).sum();
-    assert_eq!(n_greedy, 1, "pages were made first for one that has eight mappings");
+    let n_greedy: usize = of_greedy
+        .iter()
+        .map(|p| (0..64).filter(|&page| p.has(page)).count())
+        .sum();
+    assert_eq!(
+        n_greedy, 1,
+        "pages were made first for one that has eight mappings"
+    );
 }
 
 #[test]
@@ -87,14 +105,21 @@ fn guest_of_many_mappings_has_no_more_holes_put_back_than_one_of_a_single_mappin
     let mut mappings: Vec<_> = (0..8).map(|_| mapping(64, &account)).collect();
     for presence in &mappings {
         (0..4).for_each(|page| presence.grant(page));
-        (0..4).filter(|page| presence.may_lose(page << 12)).for_each(|page| presence.lose(page << 12));
+        (0..4)
+            .filter(|page| presence.may_lose(page << 12))
+            .for_each(|page| presence.lose(page << 12));
     }
     assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX);
     let of_all = Mutex::default();
     let begin = sys::monotonic_ns();
-    let n_made = (0..64).filter(|_| serve_one(&mut mappings, &of_all).has_made).count() as u64;
+    let n_made = (0..64)
+        .filter(|_| serve_one(&mut mappings, &of_all).has_made)
+        .count() as u64;
     let most = HOLES_SAVED + 1 + (sys::monotonic_ns() - begin) / NS_A_HOLE;
-    assert!((1..=most).contains(&n_made), "{n_made} of 32, not more than {most}");
+    assert!(
+        (1..=most).contains(&n_made),
+        "{n_made} of 32, not more than {most}"
+    );
 }
 
 #[test]
@@ -104,7 +129,10 @@ fn region_that_is_taken_away_and_added_again_brings_no_new_credit_nor_room_for_h
     let begin = sys::monotonic_ns();
     lock(&account.credit).paid_until = begin + NS_A_HOLE * HOLES_SAVED;
     let lose = |presence: &Presence| {
-        (0..64).filter(|page| presence.may_lose(page << 12)).map(|page| presence.lose(page << 12)).count()
+        (0..64)
+            .filter(|page| presence.may_lose(page << 12))
+            .map(|page| presence.lose(page << 12))
+            .count()
     };
     let n_lost: usize = (0..8)
         .map(|_| {

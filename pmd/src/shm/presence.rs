@@ -1,14 +1,17 @@
 //! Which pages of a mapping a core may touch.
 //!
-//! A large page that its file doesn't have yet is made by whoever touches it first: the kernel clears two megabytes, or a gigabyte,
-//! and whoever else the core serves waits. So a core leads no address into such a mapping before the page was *granted*: it marks the
-//! page as wanted, leaves the frame where it is, and goes on; [`super::pager`] makes the page on a thread of its own and grants it. A page
-//! is wanted because the guest posted a buffer there, so no memory is made that nobody uses.
+//! A large page that its file doesn't have yet is made by whoever touches it first: the kernel
+//! clears two megabytes, or a gigabyte, and whoever else the core serves waits. So a core leads no
+//! address into such a mapping before the page was *granted*: it marks the page as wanted, leaves
+//! the frame where it is, and goes on; [`super::pager`] makes the page on a thread of its own and
+//! grants it. A page is wanted because the guest posted a buffer there, so no memory is made that
+//! nobody uses.
 //!
-//! A front-end may take a granted page away again (a balloon, free pages that the guest reported, malice). Touching it then raises SIGBUS
-//! where the kernel can tell by signal (`sys::userfault`); the handler puts empty pages over that one page, a *hole*, and the pager
-//! puts the file's back, at a bounded rate for each guest. More holes of a guest at a time than [`HOLES_MAX`], and all of the mapping counts
-//! as damaged.
+//! A front-end may take a granted page away again (a balloon, free pages that the guest reported,
+//! malice). Touching it then raises SIGBUS where the kernel can tell by signal (`sys::userfault`);
+//! the handler puts empty pages over that one page, a *hole*, and the pager puts the file's back,
+//! at a bounded rate for each guest. More holes of a guest at a time than [`HOLES_MAX`], and all of
+//! the mapping counts as damaged.
 
 use super::pager;
 use std::fs::File;
@@ -17,7 +20,8 @@ use std::sync::{Arc, Mutex};
 
 /// Holes of one guest at a time, about ten microseconds of a core's each.
 pub(crate) const HOLES_MAX: usize = 32;
-/// Holes of all guests together: each makes two mappings more of one, and the kernel allows a process so many.
+/// Holes of all guests together: each makes two mappings more of one, and the kernel allows a
+/// process so many.
 const HOLES_MAX_OF_ALL: usize = 2048;
 static N_HOLES: AtomicUsize = AtomicUsize::new(0);
 
@@ -65,7 +69,11 @@ impl Presence {
         account: Arc<pager::Account>,
     ) -> Self {
         let n_pages = len >> page.trailing_zeros();
-        let bits = || (0..n_pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let bits = || {
+            (0..n_pages.div_ceil(64))
+                .map(|_| AtomicU64::new(0))
+                .collect()
+        };
         Self {
             page_bits: page.trailing_zeros(),
             n_pages,
@@ -76,11 +84,18 @@ impl Presence {
             served_at: AtomicU64::new(0),
             n_lost: AtomicU64::new(0),
             is_gone: AtomicBool::new(false),
-            backing: Mutex::new(Backing { file, offset, base, is_told, has_ended: false }),
+            backing: Mutex::new(Backing {
+                file,
+                offset,
+                base,
+                is_told,
+                has_ended: false,
+            }),
         }
     }
 
-    /// The granted bytes around byte `at` of the mapping, from and to; none: its page is not granted.
+    /// The granted bytes around byte `at` of the mapping, from and to; none: its page is not
+    /// granted.
     pub(super) fn granted_around(&self, at: usize) -> Option<(usize, usize)> {
         let page = at >> self.page_bits;
         if !is_set(&self.granted, page) {
@@ -89,7 +104,8 @@ impl Presence {
         let (mut first, mut end) = (page, page + 1);
         while first > 0 {
             // Of the word that the page before lies in, those up to it.
-            let word = self.granted[(first - 1) / 64].load(Ordering::Acquire) << (63 - (first - 1) % 64);
+            let word =
+                self.granted[(first - 1) / 64].load(Ordering::Acquire) << (63 - (first - 1) % 64);
             let n = word.leading_ones() as usize;
             first -= n.min((first - 1) % 64 + 1);
             if n == 0 || !first.is_multiple_of(64) {
@@ -104,7 +120,10 @@ impl Presence {
                 break;
             }
         }
-        Some((first << self.page_bits, end.min(self.n_pages) << self.page_bits))
+        Some((
+            first << self.page_bits,
+            end.min(self.n_pages) << self.page_bits,
+        ))
     }
 
     /// Whether every page of `len` bytes at `at` is granted; those that aren't are asked for.
@@ -122,10 +141,12 @@ impl Presence {
         is_whole
     }
 
-    /// For the signal handler: whether the page around byte `at` may be lost and put back. False: too many of this guest's were taken away.
+    /// For the signal handler: whether the page around byte `at` may be lost and put back. False:
+    /// too many of this guest's were taken away.
     pub(super) fn may_lose(&self, at: usize) -> bool {
         is_set(&self.holes, at >> self.page_bits)
-            || self.account.n_holes() < HOLES_MAX && N_HOLES.load(Ordering::Relaxed) < HOLES_MAX_OF_ALL
+            || self.account.n_holes() < HOLES_MAX
+                && N_HOLES.load(Ordering::Relaxed) < HOLES_MAX_OF_ALL
     }
 
     /// Place and length of the page around byte `at`.
@@ -133,8 +154,9 @@ impl Presence {
         (at >> self.page_bits << self.page_bits, 1 << self.page_bits)
     }
 
-    /// Empty pages were put over the page around byte `at`. Said afterwards, since the pager may put the file's back from now on: whichever of
-    /// two cores that met the same page says so last, it is put back after that.
+    /// Empty pages were put over the page around byte `at`. Said afterwards, since the pager may
+    /// put the file's back from now on: whichever of two cores that met the same page says so last,
+    /// it is put back after that.
     pub(super) fn lose(&self, at: usize) {
         let page = at >> self.page_bits;
         if !set(&self.holes, page) {
@@ -177,13 +199,16 @@ impl Presence {
     pub(super) fn wanted(&self) -> impl Iterator<Item = usize> {
         self.wanted.iter().enumerate().flat_map(|(place, word)| {
             let bits = word.load(Ordering::Acquire);
-            (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| place * 64 + bit)
+            (0..64)
+                .filter(move |bit| bits >> bit & 1 != 0)
+                .map(move |bit| place * 64 + bit)
         })
     }
 
     /// A page was made for it.
     pub(super) fn served(&self) {
-        self.served_at.store(self.account.served(), Ordering::Relaxed);
+        self.served_at
+            .store(self.account.served(), Ordering::Relaxed);
     }
 
     /// Holes that there were so far.
@@ -212,7 +237,11 @@ impl Presence {
     }
 
     fn forget_holes(&self) -> usize {
-        let n: u32 = self.holes.iter().map(|word| word.swap(0, Ordering::AcqRel).count_ones()).sum();
+        let n: u32 = self
+            .holes
+            .iter()
+            .map(|word| word.swap(0, Ordering::AcqRel).count_ones())
+            .sum();
         N_HOLES.fetch_sub(n as usize, Ordering::Relaxed);
         n as usize
     }
@@ -226,19 +255,22 @@ impl Drop for Presence {
 
 fn is_set(bits: &[AtomicU64], page: usize) -> bool {
     // Acquire, with the release in `set`: what was done to the page before it was granted.
-    bits.get(page / 64).is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 != 0)
+    bits.get(page / 64)
+        .is_some_and(|word| word.load(Ordering::Acquire) >> (page % 64) & 1 != 0)
 }
 
 /// Whether it was set before.
 fn set(bits: &[AtomicU64], page: usize) -> bool {
     let bit = 1 << (page % 64);
-    bits.get(page / 64).is_some_and(|word| word.fetch_or(bit, Ordering::AcqRel) & bit != 0)
+    bits.get(page / 64)
+        .is_some_and(|word| word.fetch_or(bit, Ordering::AcqRel) & bit != 0)
 }
 
 /// Whether it was set before.
 fn clear(bits: &[AtomicU64], page: usize) -> bool {
     let bit = 1 << (page % 64);
-    bits.get(page / 64).is_some_and(|word| word.fetch_and(!bit, Ordering::AcqRel) & bit != 0)
+    bits.get(page / 64)
+        .is_some_and(|word| word.fetch_and(!bit, Ordering::AcqRel) & bit != 0)
 }
 
 #[cfg(all(test, not(miri)))]
@@ -259,16 +291,31 @@ mod tests {
 
     #[test]
     fn run_of_granted_pages_ends_where_one_is_not() {
-        for (n_pages, holes) in
-            [(1, vec![]), (64, vec![]), (65, vec![64]), (200, vec![0, 63, 64, 130]), (300, vec![299])]
-        {
+        for (n_pages, holes) in [
+            (1, vec![]),
+            (64, vec![]),
+            (65, vec![64]),
+            (200, vec![0, 63, 64, 130]),
+            (300, vec![299]),
+        ] {
             let presence = presence(n_pages);
-            (0..n_pages).filter(|page| !holes.contains(page)).for_each(|page| presence.grant(page));
+            (0..n_pages)
+                .filter(|page| !holes.contains(page))
+                .for_each(|page| presence.grant(page));
             for page in 0..n_pages {
-                let first = (0..=page).rev().find(|at| holes.contains(at)).map_or(0, |hole| hole + 1);
-                let end = (page..n_pages).find(|at| holes.contains(at)).unwrap_or(n_pages);
+                let first = (0..=page)
+                    .rev()
+                    .find(|at| holes.contains(at))
+                    .map_or(0, |hole| hole + 1);
+                let end = (page..n_pages)
+                    .find(|at| holes.contains(at))
+                    .unwrap_or(n_pages);
                 let run = (!holes.contains(&page)).then_some((first << 12, end << 12));
-                assert_eq!(presence.granted_around(page << 12 | 17), run, "page {page} of {n_pages} without {holes:?}");
+                assert_eq!(
+                    presence.granted_around(page << 12 | 17),
+                    run,
+                    "page {page} of {n_pages} without {holes:?}"
+                );
             }
         }
     }
@@ -279,7 +326,9 @@ mod tests {
         presence.grant(63);
         presence.grant(64);
         assert!(presence.is_granted(63 << 12, 8192) && presence.is_granted(64 << 12, 0));
-        assert!(!presence.is_granted((62 << 12) + 4095, 8193) && !presence.is_granted(129 << 12, 1));
+        assert!(
+            !presence.is_granted((62 << 12) + 4095, 8193) && !presence.is_granted(129 << 12, 1)
+        );
         assert_eq!(presence.wanted().collect::<Vec<_>>(), [62, 129]);
         presence.take_wanted(62);
         assert_eq!(presence.wanted().collect::<Vec<_>>(), [129]);
@@ -298,7 +347,11 @@ mod tests {
             assert_eq!(lose(page), Some((page << 12, 4096)));
             assert!(!presence.has(page) && presence.is_hole(page));
         }
-        assert_eq!(lose(3), Some((3 << 12, 4096)), "another core met the same one");
+        assert_eq!(
+            lose(3),
+            Some((3 << 12, 4096)),
+            "another core met the same one"
+        );
         assert_eq!(lose(100), None);
         presence.mend(7);
         assert!(lose(101).is_some() && lose(102).is_none());

@@ -1,9 +1,10 @@
-//! One place in the table of guarded mappings: entered and given up by control threads, looked at by a signal handler that may run
-//! on any thread at any moment.
+//! One place in the table of guarded mappings: entered and given up by control threads, looked at
+//! by a signal handler that may run on any thread at any moment.
 //!
-//! A handler acts upon a mapping only while it is counted as inside the slot, with the range that it read after it was counted; whoever gives
-//! a slot up closes it first and waits until nobody is inside. So the range a handler acts upon is mapped by the slot's owner until
-//! the handler has left, and a slot is not used again under a handler.
+//! A handler acts upon a mapping only while it is counted as inside the slot, with the range that
+//! it read after it was counted; whoever gives a slot up closes it first and waits until nobody is
+//! inside. So the range a handler acts upon is mapped by the slot's owner until the handler has
+//! left, and a slot is not used again under a handler.
 
 use super::atomics::{AtomicUsize, Ordering, fence};
 
@@ -30,7 +31,8 @@ pub(crate) struct Slot {
     pub(super) base: AtomicUsize,
     /// Bytes of it. Written only while the slot is closed and nobody is inside.
     pub(super) len: AtomicUsize,
-    /// Address of what its owner keeps for the handler, or 0. Written as the length is, and kept until the slot is left.
+    /// Address of what its owner keeps for the handler, or 0. Written as the length is, and kept
+    /// until the slot is left.
     pub(super) extra: AtomicUsize,
     /// Parts that handlers have put in its place for good.
     pub(super) n_parts: AtomicUsize,
@@ -39,10 +41,15 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Takes the slot for the mapping of `len` bytes at `base`, if it is free. `extra` is what handlers are given beside these.
+    /// Takes the slot for the mapping of `len` bytes at `base`, if it is free. `extra` is what
+    /// handlers are given beside these.
     pub(crate) fn take(&self, base: usize, len: usize, extra: usize) -> bool {
         // Acquire, with the release in `free`: whoever was here before is gone.
-        if self.base.compare_exchange(FREE, CLOSED, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self
+            .base
+            .compare_exchange(FREE, CLOSED, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             return false;
         }
         self.len.store(len, Ordering::Relaxed);
@@ -53,14 +60,17 @@ impl Slot {
         true
     }
 
-    /// No handler acts upon the mapping from now on but those that are inside; the slot stays taken.
+    /// No handler acts upon the mapping from now on but those that are inside; the slot stays
+    /// taken.
     pub(crate) fn close(&self) {
         self.base.store(CLOSED, Ordering::Relaxed);
-        // Full fence, with the handler's between its count and its second look: either it sees this, or `is_left` sees the handler.
+        // Full fence, with the handler's between its count and its second look: either it sees
+        // this, or `is_left` sees the handler.
         fence(Ordering::SeqCst);
     }
 
-    /// Whether no handler is inside. One that comes after [`Slot::close`] leaves again without acting.
+    /// Whether no handler is inside. One that comes after [`Slot::close`] leaves again without
+    /// acting.
     pub(crate) fn is_left(&self) -> bool {
         // Acquire, with the release of each handler's leaving.
         self.n_inside.load(Ordering::Acquire) == 0
@@ -76,11 +86,16 @@ impl Slot {
         self.n_parts.load(Ordering::Acquire)
     }
 
-    /// For a signal handler: if `at` lies in this slot's mapping, `put` is called with its base, its length and `extra`, and says what it has
-    /// put there; what was put for good is counted. Gives whether anything was put.
+    /// For a signal handler: if `at` lies in this slot's mapping, `put` is called with its base,
+    /// its length and `extra`, and says what it has put there; what was put for good is counted.
+    /// Gives whether anything was put.
     ///
     /// While `put` runs, the mapping stays and the slot is not used again. Waits for nobody.
-    pub(crate) fn replace_if_around(&self, at: usize, put: impl FnOnce(usize, usize, usize) -> Put) -> bool {
+    pub(crate) fn replace_if_around(
+        &self,
+        at: usize,
+        put: impl FnOnce(usize, usize, usize) -> Put,
+    ) -> bool {
         // A hint, which spares counting in and out of every slot of the table.
         if self.range_around(at).is_none() {
             return false;
@@ -89,9 +104,9 @@ impl Slot {
         // Full fence, with the one in `close`.
         fence(Ordering::SeqCst);
         // Read anew, now that the slot can't change hands.
-        let done = self
-            .range_around(at)
-            .map_or(Put::Nothing, |(base, len)| put(base, len, self.extra.load(Ordering::Relaxed)));
+        let done = self.range_around(at).map_or(Put::Nothing, |(base, len)| {
+            put(base, len, self.extra.load(Ordering::Relaxed))
+        });
         if done == Put::ForGood {
             self.n_parts.fetch_add(1, Ordering::Release);
         }
@@ -123,11 +138,18 @@ mod tests {
         for at in [0xfff, 0x1000, 0x2fff, 0x3000] {
             slot.replace_if_around(at, |base, len, extra| {
                 calls.push((at, base, len, extra));
-                if at == 0x2fff { Put::ForGood } else { Put::Page }
+                if at == 0x2fff {
+                    Put::ForGood
+                } else {
+                    Put::Page
+                }
             });
             assert_eq!(slot.n_parts(), usize::from(at > 0x1000));
         }
-        assert_eq!(calls, [(0x1000, 0x1000, 0x2000, 7), (0x2fff, 0x1000, 0x2000, 7)]);
+        assert_eq!(
+            calls,
+            [(0x1000, 0x1000, 0x2000, 7), (0x2fff, 0x1000, 0x2000, 7)]
+        );
     }
 
     #[test]
@@ -135,10 +157,17 @@ mod tests {
         let slot = Slot::default();
         assert!(slot.take(0x1000, 0x1000, 0));
         slot.replace_if_around(0x1800, |base, len, _| {
-            // Now, on another thread, the mapping's owner wants to unmap it, and the next one wants the slot.
+            // Now, on another thread, the mapping's owner wants to unmap it, and the next one wants
+            // the slot.
             slot.close();
-            assert!(!slot.is_left(), "it would be unmapped under the handler, and somebody else's memory be there");
-            assert!(!slot.take(0x8000, 0x10_0000, 0), "the handler would act upon another's length");
+            assert!(
+                !slot.is_left(),
+                "it would be unmapped under the handler, and somebody else's memory be there"
+            );
+            assert!(
+                !slot.take(0x8000, 0x10_0000, 0),
+                "the handler would act upon another's length"
+            );
             assert_eq!((base, len), (0x1000, 0x1000));
             Put::Nothing
         });

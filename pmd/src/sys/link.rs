@@ -1,7 +1,7 @@
 //! Network devices: what ethtool asks and sets, and promiscuity. Control threads only.
 //!
-//! A device is named as `ip link` shows it; the calls are about the network namespace of the thread that made the value.
-//! Source: `linux/ethtool.h`, `linux/if_packet.h`.
+//! A device is named as `ip link` shows it; the calls are about the network namespace of the thread
+//! that made the value. Source: `linux/ethtool.h`, `linux/if_packet.h`.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -53,8 +53,8 @@ pub struct Channels {
     pub combined_max: u32,
 }
 
-/// Asks and tells devices. Errors are the kernel's: `ENODEV` where there is no such device, `EOPNOTSUPP` where its driver
-/// can't answer, `EPERM` without CAP_NET_ADMIN.
+/// Asks and tells devices. Errors are the kernel's: `ENODEV` where there is no such device,
+/// `EOPNOTSUPP` where its driver can't answer, `EPERM` without CAP_NET_ADMIN.
 #[derive(Debug)]
 pub struct Ethtool(OwnedFd);
 
@@ -100,10 +100,16 @@ impl Ethtool {
                 is_settable: is_set(block[0]) && !is_set(block[3]),
             }
         };
-        Ok(names.into_iter().enumerate().filter(|(_, name)| !name.is_empty()).map(feature).collect())
+        Ok(names
+            .into_iter()
+            .enumerate()
+            .filter(|(_, name)| !name.is_empty())
+            .map(feature)
+            .collect())
     }
 
-    /// Asks for offloads by name, all at once. Whether they came into force is for [`Ethtool::features`] to say.
+    /// Asks for offloads by name, all at once. Whether they came into force is for
+    /// [`Ethtool::features`] to say.
     ///
     /// # Errors
     /// The kernel's; `NotFound` for a name it doesn't know.
@@ -115,7 +121,9 @@ impl Ethtool {
         words[1] = u32::try_from(n_blocks).unwrap_or(0);
         for (wish, is_on) in wishes {
             let idx = names.iter().position(|name| name == wish);
-            let idx = idx.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no offload {wish}")))?;
+            let idx = idx.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, format!("no offload {wish}"))
+            })?;
             let block = 2 + 2 * (idx / 32);
             // The block's words: valid, requested.
             words[block] |= 1 << (idx % 32);
@@ -133,7 +141,15 @@ impl Ethtool {
         words[0] = ETHTOOL_GCHANNELS;
         self.ask(device, &mut words)?;
         let [_, rx_max, tx_max, _, combined_max, rx, tx, other, combined] = words;
-        Ok(Channels { rx, tx, other, combined, rx_max, tx_max, combined_max })
+        Ok(Channels {
+            rx,
+            tx,
+            other,
+            combined,
+            rx_max,
+            tx_max,
+            combined_max,
+        })
     }
 
     /// Sets how many queues there are; the maxima are ignored.
@@ -141,8 +157,17 @@ impl Ethtool {
     /// # Errors
     /// The kernel's.
     pub fn set_channels(&self, device: &str, channels: &Channels) -> io::Result<()> {
-        let Channels { rx, tx, other, combined, .. } = *channels;
-        self.ask(device, &mut [ETHTOOL_SCHANNELS, 0, 0, 0, 0, rx, tx, other, combined])
+        let Channels {
+            rx,
+            tx,
+            other,
+            combined,
+            ..
+        } = *channels;
+        self.ask(
+            device,
+            &mut [ETHTOOL_SCHANNELS, 0, 0, 0, 0, rx, tx, other, combined],
+        )
     }
 
     /// Names by bit; empty: a bit without one.
@@ -158,8 +183,9 @@ impl Ethtool {
         Ok(bytes(&words[3..]).chunks_exact(STRING).map(text).collect())
     }
 
-    /// One request; the answer is in its place. Every caller above has room for the longest answer to its command: of fixed
-    /// length, or of the length that it names in the request, which the kernel minds.
+    /// One request; the answer is in its place. Every caller above has room for the longest answer
+    /// to its command: of fixed length, or of the length that it names in the request, which the
+    /// kernel minds.
     fn ask(&self, device: &str, words: &mut [u32]) -> io::Result<()> {
         const SIOCETHTOOL: libc::Ioctl = 0x8946;
         if device.len() > NAME_MAX {
@@ -171,9 +197,14 @@ impl Ethtool {
             *to = from.cast_signed();
         }
         request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
-        // SAFETY: the fd is open; name and words are valid for the call; the words have room for the answer, see above.
+        // SAFETY: the fd is open; name and words are valid for the call; the words have room for
+        // the answer, see above.
         let done = unsafe { libc::ioctl(self.0.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if done < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -182,12 +213,15 @@ fn bytes(words: &[u32]) -> Vec<u8> {
 }
 
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-/// A device that takes frames to any address as long as the value lives. The kernel undoes it when the process ends,
-/// however it ends.
+/// A device that takes frames to any address as long as the value lives. The kernel undoes it when
+/// the process ends, however it ends.
 #[derive(Debug)]
 pub struct Promiscuous {
     _membership: OwnedFd,
@@ -217,7 +251,13 @@ impl Promiscuous {
                 libc::socklen_t::try_from(size_of_val(&membership)).unwrap_or(0),
             )
         };
-        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { _membership: socket }) }
+        if done < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Self {
+                _membership: socket,
+            })
+        }
     }
 }
 
@@ -238,10 +278,18 @@ mod tests {
     #[test]
     fn every_machine_has_a_loopback_whose_offloads_can_be_read() {
         let features = Ethtool::new().unwrap().features("lo").unwrap();
-        let gro = features.iter().find(|feature| feature.name == "rx-gro").unwrap();
+        let gro = features
+            .iter()
+            .find(|feature| feature.name == "rx-gro")
+            .unwrap();
         assert!(gro.is_settable, "{gro:?}");
-        let fixed = features.iter().find(|feature| feature.name == "netns-local" || feature.name == "loopback");
-        assert!(fixed.is_none_or(|feature| !feature.is_settable), "{fixed:?}");
+        let fixed = features
+            .iter()
+            .find(|feature| feature.name == "netns-local" || feature.name == "loopback");
+        assert!(
+            fixed.is_none_or(|feature| !feature.is_settable),
+            "{fixed:?}"
+        );
     }
 
     #[test]
@@ -251,8 +299,13 @@ mod tests {
             let error = ethtool.features(name).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::ENODEV), "{name}: {error}");
         }
-        let error = ethtool.set_features("lo", &[("rx-magic", true)]).unwrap_err();
+        let error = ethtool
+            .set_features("lo", &[("rx-magic", true)])
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert_eq!(ethtool.channels("lo").unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+        assert_eq!(
+            ethtool.channels("lo").unwrap_err().raw_os_error(),
+            Some(libc::EOPNOTSUPP)
+        );
     }
 }

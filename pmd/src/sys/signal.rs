@@ -1,13 +1,15 @@
 //! Signalling an eventfd that a front-end holds too, without ever waiting.
 //!
-//! `write(2)` waits while an eventfd's counter is full, unless `O_NONBLOCK` is set; but that flag belongs to whoever shares
-//! the open file, and a front-end that takes it back and fills the counter would have a polling core wait for ever. The
-//! kernel itself signals eventfds without waiting: when an asynchronous request (`io_submit(2)`) with `IOCB_FLAG_RESFD` is
-//! done. So a request that is done at once, a byte of `/dev/zero`, is the signal: one system call, as before.
+//! `write(2)` waits while an eventfd's counter is full, unless `O_NONBLOCK` is set; but that flag
+//! belongs to whoever shares the open file, and a front-end that takes it back and fills the
+//! counter would have a polling core wait for ever. The kernel itself signals eventfds without
+//! waiting: when an asynchronous request (`io_submit(2)`) with `IOCB_FLAG_RESFD` is done. So a
+//! request that is done at once, a byte of `/dev/zero`, is the signal: one system call, as before.
 //!
-//! Each polling thread has a context of its own ([`prepare`]), all others share one. Where the kernel has no such requests (or the limit
-//! `fs.aio-max-nr` is used up), a polling core leaves the signal to another thread (`calls`), for which `poll(2)` and `write(2)` stand in:
-//! they leave a front-end a window of a microsecond in which to block it.
+//! Each polling thread has a context of its own ([`prepare`]), all others share one. Where the
+//! kernel has no such requests (or the limit `fs.aio-max-nr` is used up), a polling core leaves the
+//! signal to another thread (`calls`), for which `poll(2)` and `write(2)` stand in: they leave a
+//! front-end a window of a microsecond in which to block it.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -39,11 +41,13 @@ pub(super) fn prepare_without() {
     OWN.with(|context| assert!(context.set(None).is_ok()));
 }
 
-/// Adds one to the counter of `fd`, an eventfd, and wakes whoever waits for it; a full counter stays as it is. False: it isn't done, since
-/// there is no context.
+/// Adds one to the counter of `fd`, an eventfd, and wakes whoever waits for it; a full counter
+/// stays as it is. False: it isn't done, since there is no context.
 pub(super) fn by_kernel(fd: BorrowedFd<'_>) -> bool {
     OWN.with(|own| {
-        let context = own.get().unwrap_or_else(|| SHARED.get_or_init(Context::new));
+        let context = own
+            .get()
+            .unwrap_or_else(|| SHARED.get_or_init(Context::new));
         context.as_ref().is_some_and(|context| context.signal(fd))
     })
 }
@@ -85,8 +89,8 @@ impl Context {
         request.aio_flags = FLAG_RESFD;
         request.aio_resfd = fd.as_raw_fd().cast_unsigned();
         let mut requests = [&raw mut request];
-        // SAFETY: the context lives as long as `self`; request and byte live until the call is over, and a read of /dev/zero is
-        // done by then: the kernel finishes it inside the call.
+        // SAFETY: the context lives as long as `self`; request and byte live until the call is
+        // over, and a read of /dev/zero is done by then: the kernel finishes it inside the call.
         unsafe { libc::syscall(libc::SYS_io_submit, self.id, 1, requests.as_mut_ptr()) == 1 }
     }
 
@@ -94,11 +98,22 @@ impl Context {
     fn forget_answers(&self) {
         // `struct io_event` is four words.
         let mut events = [[0u64; 4]; 64];
-        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         loop {
-            // SAFETY: the context lives as long as `self`, `events` has room for 64, `now` is valid: nothing is waited for.
+            // SAFETY: the context lives as long as `self`, `events` has room for 64, `now` is
+            // valid: nothing is waited for.
             let n = unsafe {
-                libc::syscall(libc::SYS_io_getevents, self.id, 0, events.len(), events.as_mut_ptr(), &raw const now)
+                libc::syscall(
+                    libc::SYS_io_getevents,
+                    self.id,
+                    0,
+                    events.len(),
+                    events.as_mut_ptr(),
+                    &raw const now,
+                )
             };
             if n < 64 {
                 return;
@@ -117,7 +132,11 @@ impl Drop for Context {
 /// The same where there is no context; it may wait.
 #[cold]
 pub(super) fn by_write(fd: BorrowedFd<'_>) {
-    let mut ready = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    let mut ready = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
     let one = 1u64;
     // SAFETY: `ready` is one entry; eight bytes of `one` are read.
     unsafe {

@@ -11,7 +11,8 @@ const TUN_F_CSUM: libc::c_ulong = 1;
 /// Bytes of a device's name, its closing zero included.
 const NAME_BYTES: usize = libc::IFNAMSIZ;
 
-/// Opens the tap of this name, or makes it; one packet each read and write, a virtio-net header in front, never blocking.
+/// Opens the tap of this name, or makes it; one packet each read and write, a virtio-net header in
+/// front, never blocking.
 pub(crate) fn open(name: &str) -> io::Result<File> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
     let name = CString::new(name).map_err(|_| invalid())?;
@@ -19,7 +20,11 @@ pub(crate) fn open(name: &str) -> io::Result<File> {
     if name.len() > NAME_BYTES {
         return Err(invalid());
     }
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
     // SAFETY: all-zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, &from) in request.ifr_name.iter_mut().zip(name) {
@@ -31,12 +36,14 @@ pub(crate) fn open(name: &str) -> io::Result<File> {
     if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the file is open; this request's argument is a number. A kernel that refuses finishes checksums itself.
+    // SAFETY: the file is open; this request's argument is a number. A kernel that refuses finishes
+    // checksums itself.
     unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, TUN_F_CSUM) };
     Ok(file)
 }
 
-/// Whether the file still has a device, wherever that is. It hasn't once the device was removed, as with its namespace.
+/// Whether the file still has a device, wherever that is. It hasn't once the device was removed, as
+/// with its namespace.
 pub(crate) fn is_attached(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: all-zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

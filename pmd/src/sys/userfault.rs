@@ -1,5 +1,6 @@
-//! Pages of a shared mapping that are not there: told by a signal instead of made by whoever touches them (`userfaultfd(2)`), made by
-//! whoever asks for that, and put back where something else was put in their place.
+//! Pages of a shared mapping that are not there: told by a signal instead of made by whoever
+//! touches them (`userfaultfd(2)`), made by whoever asks for that, and put back where something
+//! else was put in their place.
 
 use std::fs::File;
 use std::io;
@@ -38,11 +39,16 @@ fn userfaultfd() -> Option<&'static OwnedFd> {
         }
         // SAFETY: a plain call; its answer is checked, and the new fd is nobody else's.
         let fd = unsafe {
-            // What the kernel itself touches need not be told of, and that much every user may ask for.
+            // What the kernel itself touches need not be told of, and that much every user may ask
+            // for.
             let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY);
             OwnedFd::from_raw_fd(i32::try_from(fd).ok().filter(|&fd| fd >= 0)?)
         };
-        let mut api = Api { api: UFFD_API, features: FEATURE_SIGBUS, ioctls: 0 };
+        let mut api = Api {
+            api: UFFD_API,
+            features: FEATURE_SIGBUS,
+            ioctls: 0,
+        };
         // SAFETY: `api` is the structure of this request.
         let done = unsafe { libc::ioctl(fd.as_raw_fd(), UFFDIO_API, &raw mut api) };
         (done == 0).then_some(fd)
@@ -50,10 +56,18 @@ fn userfaultfd() -> Option<&'static OwnedFd> {
     .as_ref()
 }
 
-/// From now on, touching a page of this shared mapping that its file has not raises SIGBUS, and makes no page. False: the kernel can't.
+/// From now on, touching a page of this shared mapping that its file has not raises SIGBUS, and
+/// makes no page. False: the kernel can't.
 pub(crate) fn tell_by_signal(base: usize, len: usize) -> bool {
-    let Some(fd) = userfaultfd() else { return false };
-    let mut register = Register { start: base as u64, len: len as u64, mode: MODE_MISSING, ioctls: 0 };
+    let Some(fd) = userfaultfd() else {
+        return false;
+    };
+    let mut register = Register {
+        start: base as u64,
+        len: len as u64,
+        mode: MODE_MISSING,
+        ioctls: 0,
+    };
     // SAFETY: `register` is the structure of this request, which changes no byte of the mapping.
     unsafe { libc::ioctl(fd.as_raw_fd(), UFFDIO_REGISTER, &raw mut register) == 0 }
 }
@@ -65,14 +79,21 @@ pub(crate) fn tell_by_signal(base: usize, len: usize) -> bool {
 pub(crate) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let as_signed = |n| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     // SAFETY: a plain call; it changes what the file holds only where it held nothing.
-    match unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, as_signed(offset)?, as_signed(len)?) } {
+    match unsafe {
+        libc::fallocate(
+            file.as_raw_fd(),
+            libc::FALLOC_FL_KEEP_SIZE,
+            as_signed(offset)?,
+            as_signed(len)?,
+        )
+    } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Enters pages that the file has into this process's tables, so that who touches them need not. False: some of them the file has not,
-/// where that is told by signal; elsewhere they are made.
+/// Enters pages that the file has into this process's tables, so that who touches them need not.
+/// False: some of them the file has not, where that is told by signal; elsewhere they are made.
 ///
 /// # Safety
 /// The range is mapped.
@@ -121,7 +142,15 @@ pub(crate) unsafe fn map_over(base: usize, file: &File, offset: u64, len: usize)
     let flags = libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE;
     // SAFETY: the caller's promise.
     unsafe {
-        if libc::mmap(base as *mut libc::c_void, len, protection, flags, file.as_raw_fd(), offset) == libc::MAP_FAILED {
+        if libc::mmap(
+            base as *mut libc::c_void,
+            len,
+            protection,
+            flags,
+            file.as_raw_fd(),
+            offset,
+        ) == libc::MAP_FAILED
+        {
             return Err(io::Error::last_os_error());
         }
         libc::madvise(base as *mut libc::c_void, len, libc::MADV_DONTDUMP);
@@ -129,8 +158,8 @@ pub(crate) unsafe fn map_over(base: usize, file: &File, offset: u64, len: usize)
     Ok(())
 }
 
-/// Puts empty pages of this process's own over a mapping, small ones: clearing a large one would take a core too long. Two system calls
-/// that a signal handler may make. Whether it was done.
+/// Puts empty pages of this process's own over a mapping, small ones: clearing a large one would
+/// take a core too long. Two system calls that a signal handler may make. Whether it was done.
 ///
 /// # Safety
 /// The range is a mapping of the caller's, whole pages of its file, and what is there may go.

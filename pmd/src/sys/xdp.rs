@@ -29,14 +29,25 @@ fn socket_option<T>(fd: RawFd, option: i32, value: &mut T) -> io::Result<()> {
     let value = std::ptr::from_mut(value).cast();
     // SAFETY: `value` is a valid place for `len` bytes; a kernel that knows fewer writes fewer.
     let done = unsafe { libc::getsockopt(fd, libc::SOL_XDP, option, value, &raw mut len) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Counters of the kernel for one socket.
 pub(crate) fn statistics(fd: RawFd) -> io::Result<XdpStatistics> {
     let mut words = [0u64; 6];
     socket_option(fd, libc::XDP_STATISTICS, &mut words)?;
-    let [rx_dropped, rx_invalid_descs, tx_invalid_descs, rx_ring_full, rx_fill_ring_empty, tx_ring_empty] = words;
+    let [
+        rx_dropped,
+        rx_invalid_descs,
+        tx_invalid_descs,
+        rx_ring_full,
+        rx_fill_ring_empty,
+        tx_ring_empty,
+    ] = words;
     Ok(XdpStatistics {
         rx_dropped,
         rx_invalid_descs,
@@ -58,19 +69,45 @@ pub(crate) fn is_zero_copy(fd: RawFd) -> io::Result<bool> {
 pub(crate) fn set_tx_budget(fd: RawFd, n_frames: u32) -> bool {
     let len = u32::try_from(size_of::<u32>()).unwrap_or(0);
     // SAFETY: four bytes of `n_frames` are read.
-    unsafe { libc::setsockopt(fd, libc::SOL_XDP, MAX_TX_SKB_BUDGET, (&raw const n_frames).cast(), len) == 0 }
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_XDP,
+            MAX_TX_SKB_BUDGET,
+            (&raw const n_frames).cast(),
+            len,
+        ) == 0
+    }
 }
 
-/// Wakes the kernel to send what is in the transmit ring; by copy, it sends in this call. What it left in the ring, for
-/// whatever reason it may answer, has to be offered again.
+/// Wakes the kernel to send what is in the transmit ring; by copy, it sends in this call. What it
+/// left in the ring, for whatever reason it may answer, has to be offered again.
 pub(crate) fn wake_tx(fd: RawFd) {
     // SAFETY: no bytes are read; the call does not block.
-    unsafe { libc::sendto(fd, std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0) };
+    unsafe {
+        libc::sendto(
+            fd,
+            std::ptr::null(),
+            0,
+            libc::MSG_DONTWAIT,
+            std::ptr::null(),
+            0,
+        )
+    };
 }
 
 /// Wakes the kernel to look at the fill ring again.
 pub(crate) fn wake_rx(fd: RawFd) {
     let null = std::ptr::null_mut();
     // SAFETY: no bytes and no address are written; the call does not block.
-    unsafe { libc::recvfrom(fd, null, 0, libc::MSG_DONTWAIT, std::ptr::null_mut(), std::ptr::null_mut()) };
+    unsafe {
+        libc::recvfrom(
+            fd,
+            null,
+            0,
+            libc::MSG_DONTWAIT,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
 }

@@ -1,8 +1,9 @@
 //! How the switch's clock keeps step with the kernel's: values alone, no clock is read here.
 //!
-//! Between two readings the counter's rate is what passed on the kernel's clock, divided by the cycles. From then on the clock
-//! goes at that rate, a little faster or slower while it is behind or ahead. Where it is so far off that making up for it would
-//! falsify limits for long (the machine slept, the counter was reset), only the rate is set right, and what is past is past.
+//! Between two readings the counter's rate is what passed on the kernel's clock, divided by the
+//! cycles. From then on the clock goes at that rate, a little faster or slower while it is behind
+//! or ahead. Where it is so far off that making up for it would falsify limits for long (the
+//! machine slept, the counter was reset), only the rate is set right, and what is past is past.
 
 use super::reading::Reading;
 use super::{Nanos, SECOND};
@@ -16,11 +17,13 @@ const MEASURE_PPM: f64 = 50.0;
 const BASE_MIN: Nanos = SECOND / 2;
 /// Parts in a million by which such a rate may be off.
 const BASE_PPM: f64 = 20.0;
-/// A rate that differs from the last by so many parts in a million is believed when it is measured twice.
+/// A rate that differs from the last by so many parts in a million is believed when it is measured
+/// twice.
 const JUMP_PPM: f64 = 50_000.0;
 /// How close these two have to be.
 const ALIKE_PPM: f64 = 1000.0;
-/// By how much faster or slower the clock goes, in parts in a million, to make up for what it is behind or ahead.
+/// By how much faster or slower the clock goes, in parts in a million, to make up for what it is
+/// behind or ahead.
 const SLEW_PPM: f64 = 500.0;
 /// Seconds in which it would make up for that at such a rate.
 const SLEW_SECONDS: f64 = 4.0;
@@ -39,12 +42,16 @@ pub(super) struct Line {
 impl Line {
     /// The nanoseconds that so many cycles take.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "584 years of nanoseconds fit")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "584 years of nanoseconds fit"
+    )]
     pub(super) fn span(&self, n_cycles: u64) -> Nanos {
         ((u128::from(n_cycles) * u128::from(self.ns_per_cycle)) >> 32) as u64
     }
 
-    /// The nanoseconds at a reading of the counter; of one before the line begins, those where it begins.
+    /// The nanoseconds at a reading of the counter; of one before the line begins, those where it
+    /// begins.
     #[inline(always)]
     pub(super) fn at(&self, cycles: u64) -> Nanos {
         self.ns + self.span(cycles.saturating_sub(self.from))
@@ -55,7 +62,11 @@ impl Line {
     }
 
     pub(super) fn from_words([from, ns, ns_per_cycle]: [u64; 3]) -> Self {
-        Self { from, ns, ns_per_cycle }
+        Self {
+            from,
+            ns,
+            ns_per_cycle,
+        }
     }
 }
 
@@ -64,15 +75,16 @@ impl Line {
 pub enum Checked {
     /// The reading is too close to the last one, or too vague: the next will tell.
     Nothing,
-    /// Corrected: the counter's rate was other than the last one by so many parts in a million, the clock ahead by so many
-    /// nanoseconds.
+    /// Corrected: the counter's rate was other than the last one by so many parts in a million, the
+    /// clock ahead by so many nanoseconds.
     Corrected {
         /// Of the rate.
         drift_ppm: f64,
         /// Negative: behind.
         ahead_ns: i64,
     },
-    /// The clock had been so far off that only its rate was set right: the machine slept, or its counter was reset.
+    /// The clock had been so far off that only its rate was set right: the machine slept, or its
+    /// counter was reset.
     Rebased {
         /// Negative: behind.
         ahead_ns: i64,
@@ -85,7 +97,8 @@ pub(super) struct Discipline {
     pub(super) line: Line,
     /// By how much the rate may be off.
     pub(super) error_ppm: f64,
-    /// The counter's rate as it was measured last, as in `line`; that of the line is a little more or less.
+    /// The counter's rate as it was measured last, as in `line`; that of the line is a little more
+    /// or less.
     rate: u64,
     /// A rate that was too far from the last to be believed.
     suspect: Option<u64>,
@@ -104,12 +117,29 @@ pub(super) fn measure(read: &mut impl FnMut() -> Reading) -> Discipline {
         let known = match rate(&first, &last) {
             None if passed < MEASURE_MAX => continue,
             // A counter that stands still: the clock stands too, but the switch can be ended.
-            known => known.unwrap_or(Rate { ns_per_cycle: 1 << 32, error_ppm: 1e6 }),
+            known => known.unwrap_or(Rate {
+                ns_per_cycle: 1 << 32,
+                error_ppm: 1e6,
+            }),
         };
-        let Rate { ns_per_cycle, error_ppm } = known;
+        let Rate {
+            ns_per_cycle,
+            error_ppm,
+        } = known;
         if passed >= MEASURE_MAX || passed >= MEASURE_MIN && error_ppm <= MEASURE_PPM {
-            let line = Line { from: first.cycles, ns: 0, ns_per_cycle };
-            return Discipline { line, error_ppm, rate: ns_per_cycle, suspect: None, last, zero: first.ns.into() };
+            let line = Line {
+                from: first.cycles,
+                ns: 0,
+                ns_per_cycle,
+            };
+            return Discipline {
+                line,
+                error_ppm,
+                rate: ns_per_cycle,
+                suspect: None,
+                last,
+                zero: first.ns.into(),
+            };
         }
     }
 }
@@ -125,9 +155,13 @@ struct Rate {
 fn rate(from: &Reading, to: &Reading) -> Option<Rate> {
     let n_cycles = to.cycles.checked_sub(from.cycles).filter(|&n| n > 0)?;
     let passed = to.ns.checked_sub(from.ns).filter(|&ns| ns > 0)?;
-    let ns_per_cycle =
-        u64::try_from((u128::from(passed) << 32) / u128::from(n_cycles)).ok().filter(|&rate| rate > 0)?;
-    Some(Rate { ns_per_cycle, error_ppm: float(from.width.saturating_add(to.width) / 2) / float(n_cycles) * 1e6 })
+    let ns_per_cycle = u64::try_from((u128::from(passed) << 32) / u128::from(n_cycles))
+        .ok()
+        .filter(|&rate| rate > 0)?;
+    Some(Rate {
+        ns_per_cycle,
+        error_ppm: float(from.width.saturating_add(to.width) / 2) / float(n_cycles) * 1e6,
+    })
 }
 
 /// By how many parts in a million `rate` is more than `than`.
@@ -145,32 +179,48 @@ impl Discipline {
         if now.cycles <= self.last.cycles {
             return self.restart(now, passed);
         }
-        let Some(measured) = rate(&self.last, &now).filter(|rate| rate.error_ppm <= BASE_PPM) else {
+        let Some(measured) = rate(&self.last, &now).filter(|rate| rate.error_ppm <= BASE_PPM)
+        else {
             return Checked::Nothing;
         };
         self.last = now;
         let drift_ppm = more_ppm(measured.ns_per_cycle, self.rate);
-        let is_confirmed =
-            self.suspect.is_some_and(|suspect| more_ppm(measured.ns_per_cycle, suspect).abs() < ALIKE_PPM);
+        let is_confirmed = self
+            .suspect
+            .is_some_and(|suspect| more_ppm(measured.ns_per_cycle, suspect).abs() < ALIKE_PPM);
         if drift_ppm.abs() > JUMP_PPM && !is_confirmed {
             self.suspect = Some(measured.ns_per_cycle);
             return self.rebase(now);
         }
-        (self.rate, self.error_ppm, self.suspect) = (measured.ns_per_cycle, measured.error_ppm, None);
+        (self.rate, self.error_ppm, self.suspect) =
+            (measured.ns_per_cycle, measured.error_ppm, None);
         let (ahead_ns, _) = self.ahead(now);
         if ahead_ns.abs() > SLEW_MAX {
             return self.rebase(now);
         }
         let slew_ppm = (signed(ahead_ns) / 1e3 / SLEW_SECONDS).clamp(-SLEW_PPM, SLEW_PPM);
-        self.go_on(now.cycles, self.line.at(now.cycles), scaled(self.rate, -slew_ppm));
-        Checked::Corrected { drift_ppm, ahead_ns }
+        self.go_on(
+            now.cycles,
+            self.line.at(now.cycles),
+            scaled(self.rate, -slew_ppm),
+        );
+        Checked::Corrected {
+            drift_ppm,
+            ahead_ns,
+        }
     }
 
     /// By how many nanoseconds the clock is ahead at a reading, and how far that may be off.
     pub(super) fn ahead(&self, at: Reading) -> (i64, Nanos) {
-        let (ours, kernels) = (i128::from(self.line.at(at.cycles)), i128::from(at.ns) - self.zero);
+        let (ours, kernels) = (
+            i128::from(self.line.at(at.cycles)),
+            i128::from(at.ns) - self.zero,
+        );
         let ahead = (ours - kernels).clamp(i64::MIN.into(), i64::MAX.into());
-        (i64::try_from(ahead).unwrap_or(0), self.line.span(at.width / 2))
+        (
+            i64::try_from(ahead).unwrap_or(0),
+            self.line.span(at.width / 2),
+        )
     }
 
     /// Goes on from where the clock is, at the rate that is known, as if it had always been right.
@@ -181,7 +231,8 @@ impl Discipline {
         Checked::Rebased { ahead_ns }
     }
 
-    /// The counter went back, as it does when a machine wakes up: goes on by what passed on the kernel's clock since.
+    /// The counter went back, as it does when a machine wakes up: goes on by what passed on the
+    /// kernel's clock since.
     fn restart(&mut self, now: Reading, passed: Nanos) -> Checked {
         let ours = self.line.at(self.last.cycles).saturating_add(passed);
         let ahead_ns = self.ahead(now).0;
@@ -192,7 +243,11 @@ impl Discipline {
     }
 
     fn go_on(&mut self, from: u64, ns: Nanos, ns_per_cycle: u64) {
-        self.line = Line { from, ns, ns_per_cycle };
+        self.line = Line {
+            from,
+            ns,
+            ns_per_cycle,
+        };
     }
 }
 
@@ -207,7 +262,11 @@ fn signed(n: i64) -> f64 {
 }
 
 /// So many parts in a million more.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number near `rate`")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive number near `rate`"
+)]
 fn scaled(rate: u64, ppm: f64) -> u64 {
     (float(rate) * (1.0 + ppm / 1e6)).round() as u64
 }

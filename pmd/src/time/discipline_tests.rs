@@ -1,4 +1,5 @@
-//! The clock on virtual readings: a machine whose CPU is taken away, whose counter drifts, sleeps, or is reset.
+//! The clock on virtual readings: a machine whose CPU is taken away, whose counter drifts, sleeps,
+//! or is reset.
 #![expect(clippy::cast_possible_truncation, reason = "virtual time")]
 
 use super::*;
@@ -22,7 +23,14 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        Self { cycles: 1e12, ns: 77_000_000_000, rate: GHZ, gap_ns: 0, gap_every: u64::MAX, n_steps: 0 }
+        Self {
+            cycles: 1e12,
+            ns: 77_000_000_000,
+            rate: GHZ,
+            gap_ns: 0,
+            gap_every: u64::MAX,
+            n_steps: 0,
+        }
     }
 
     fn pass(&mut self, ns: u64) {
@@ -66,17 +74,31 @@ fn off_ppm(line: &Line, machine: &Machine) -> f64 {
 
 #[test]
 fn cpu_taken_away_at_any_moment_of_the_measurement_falsifies_no_rate() {
-    // Between any two readings of a clock, once, thrice or all the time: the moment moves through the whole of a reading.
+    // Between any two readings of a clock, once, thrice or all the time: the moment moves through
+    // the whole of a reading.
     for gap_ns in [1_000, 30_000_000, 400_000_000] {
         for gap_every in (2..14).chain([95, 96, 97, 98, 99, 1000, 65_537]) {
             for phase in 0..if gap_every < 100 { gap_every } else { 4 } {
-                let mut machine = Machine { gap_ns, gap_every, n_steps: phase, ..Machine::new() };
+                let mut machine = Machine {
+                    gap_ns,
+                    gap_every,
+                    n_steps: phase,
+                    ..Machine::new()
+                };
                 let discipline = machine.measured();
                 let off = off_ppm(&discipline.line, &machine).abs();
-                assert!(off <= discipline.error_ppm + 0.1, "{off} ppm, said to be {}", discipline.error_ppm);
-                // Where every single reading was disturbed, nothing better could be had, and it is known.
+                assert!(
+                    off <= discipline.error_ppm + 0.1,
+                    "{off} ppm, said to be {}",
+                    discipline.error_ppm
+                );
+                // Where every single reading was disturbed, nothing better could be had, and it is
+                // known.
                 let is_tight = gap_every >= 4;
-                assert!(off < 50.0 || !is_tight, "{off} ppm: {gap_ns} ns every {gap_every} steps from {phase} on");
+                assert!(
+                    off < 50.0 || !is_tight,
+                    "{off} ppm: {gap_ns} ns every {gap_every} steps from {phase} on"
+                );
             }
         }
     }
@@ -87,7 +109,11 @@ fn counter_that_stands_still_is_given_up_on() {
     let mut ns = 0;
     let mut read = || {
         ns += 1_000_000;
-        Reading { cycles: 5, ns, width: 0 }
+        Reading {
+            cycles: 5,
+            ns,
+            width: 0,
+        }
     };
     assert!(measure(&mut read).line.at(u64::MAX) > 0);
 }
@@ -100,7 +126,10 @@ struct Watched {
 
 impl Watched {
     fn new(machine: &mut Machine) -> Self {
-        Self { discipline: machine.measured(), last: 0 }
+        Self {
+            discipline: machine.measured(),
+            last: 0,
+        }
     }
 
     /// Lets a second pass, looking at the clock all the while as a core does, then checks it.
@@ -137,14 +166,22 @@ fn drift_is_made_up_for_without_ever_going_back() {
         let mut machine = Machine::new();
         let mut clock = Watched::new(&mut machine);
         machine.rate = GHZ * (1.0 + ppm / 1e6);
-        let Checked::Corrected { drift_ppm, .. } = clock.second(&mut machine) else { panic!("{ppm}") };
-        assert!((drift_ppm + ppm).abs() < ppm.abs() / 100.0 + 1.0, "{drift_ppm} for {ppm}");
+        let Checked::Corrected { drift_ppm, .. } = clock.second(&mut machine) else {
+            panic!("{ppm}")
+        };
+        assert!(
+            (drift_ppm + ppm).abs() < ppm.abs() / 100.0 + 1.0,
+            "{drift_ppm} for {ppm}"
+        );
         assert!(off_ppm(&clock.discipline.line, &machine).abs() <= SLEW_PPM + 1.0);
         for _ in 0..60 {
             clock.second(&mut machine);
         }
         let ahead = clock.ahead(&mut machine);
-        assert!(ahead.abs() < 1000, "{ahead} ns after a minute, for {ppm} ppm");
+        assert!(
+            ahead.abs() < 1000,
+            "{ahead} ns after a minute, for {ppm} ppm"
+        );
         assert!(off_ppm(&clock.discipline.line, &machine).abs() < 1.0);
     }
 }
@@ -186,14 +223,26 @@ fn machine_that_slept_goes_on_at_its_rate_whether_its_counter_went_on_or_was_res
             None => machine.cycles = 1e6,
         }
         let before = clock.last;
-        let mut back = Watched { discipline: clock.discipline.clone(), last: 0 };
+        let mut back = Watched {
+            discipline: clock.discipline.clone(),
+            last: 0,
+        };
         let checked = back.second(&mut machine);
         assert!(matches!(checked, Checked::Rebased { .. }), "{checked:?}");
         let now = back.discipline.line.at(machine.cycles as u64);
         assert!(now >= before + SECOND * 99 / 100, "{before} {now}");
         for _ in 0..3 {
             let checked = back.second(&mut machine);
-            assert!(matches!(checked, Checked::Corrected { ahead_ns: -1000..=1000, .. }), "{checked:?}");
+            assert!(
+                matches!(
+                    checked,
+                    Checked::Corrected {
+                        ahead_ns: -1000..=1000,
+                        ..
+                    }
+                ),
+                "{checked:?}"
+            );
             assert!(off_ppm(&back.discipline.line, &machine).abs() < 1.0);
         }
     }
@@ -206,7 +255,10 @@ fn counter_of_quite_another_rate_is_believed_when_it_is_seen_twice() {
     let mut clock = Watched::new(&mut machine);
     clock.seconds(&mut machine, 3);
     machine.rate = GHZ * 1.3;
-    assert!(matches!(clock.second(&mut machine), Checked::Rebased { .. }));
+    assert!(matches!(
+        clock.second(&mut machine),
+        Checked::Rebased { .. }
+    ));
     clock.second(&mut machine);
     for _ in 0..3 {
         clock.second(&mut machine);

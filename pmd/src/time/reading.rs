@@ -1,7 +1,8 @@
 //! The cycle counter and the kernel's clock at one moment.
 //!
-//! They can't be read at once: the counter is read before and after the kernel's clock, and the moment lies in between. Where
-//! the thread lost its CPU meanwhile, that is long, and seen to be. So the tightest of several is taken.
+//! They can't be read at once: the counter is read before and after the kernel's clock, and the
+//! moment lies in between. Where the thread lost its CPU meanwhile, that is long, and seen to be.
+//! So the tightest of several is taken.
 
 use super::Nanos;
 use crate::sys;
@@ -10,7 +11,8 @@ use crate::sys;
 const N_TRIES: u32 = 32;
 /// Readings that are made at most, while none was tight.
 const N_TRIES_MAX: u32 = 1000;
-/// Cycles that a reading may take to be called tight: two to five microseconds, some fifty times of what it takes undisturbed.
+/// Cycles that a reading may take to be called tight: two to five microseconds, some fifty times of
+/// what it takes undisturbed.
 const TIGHT: u64 = 10_000;
 
 /// One of both clocks.
@@ -54,6 +56,10 @@ impl Reading {
     /// Of the counter before and after the kernel's clock.
     pub(super) fn between(before: u64, ns: Nanos, after: u64) -> Self {
         let width = after.saturating_sub(before);
-        Self { cycles: before.wrapping_add(width / 2), ns, width }
+        Self {
+            cycles: before.wrapping_add(width / 2),
+            ns,
+            width,
+        }
     }
 }

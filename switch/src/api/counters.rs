@@ -1,4 +1,5 @@
-//! What passed and what did not. rx and tx are said from the switch's side, as everywhere: rx is what the guest sends.
+//! What passed and what did not. rx and tx are said from the switch's side, as everywhere: rx is
+//! what the guest sends.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,8 @@ pub(crate) struct CounterReport {
     pub(crate) refused: u64,
     /// Those of `missed` that were over the VM's limit.
     pub(crate) limited: u64,
-    /// Frames of its that waited in the switch, at the limits of the VMs they were for; and those that do now.
+    /// Frames of its that waited in the switch, at the limits of the VMs they were for; and those
+    /// that do now.
     pub(crate) queued: u64,
     pub(crate) held: u64,
     /// Turns in which frames had to stay in its ring.

@@ -15,7 +15,8 @@ pub(crate) struct PortReport {
     /// What it waits for, or what is wrong. None: nothing.
     pub(crate) waits_for: Option<String>,
     pub(crate) rates: RateReport,
-    /// Nanoseconds since the daemon's start by the cores' clock when the counters were read, for those who make rates of them.
+    /// Nanoseconds since the daemon's start by the cores' clock when the counters were read, for
+    /// those who make rates of them.
     pub(crate) at_ns: u64,
     pub(crate) counters: CounterReport,
     #[serde(default)]
@@ -28,7 +29,8 @@ pub(crate) struct PortReport {
     pub(crate) connection: Option<ConnectionReport>,
     /// How a device's frames are fetched. None: they are not, or there is no device.
     pub(crate) fetched: Option<FetchedReport>,
-    /// What was lost between a device and the switch. None: there is none that is fetched from by AF_XDP.
+    /// What was lost between a device and the switch. None: there is none that is fetched from by
+    /// AF_XDP.
     pub(crate) lost: Option<LostReport>,
     /// What should be known of a device, a sentence each.
     pub(crate) remarks: Vec<String>,
@@ -72,7 +74,8 @@ pub(crate) struct QueueReport {
 /// A port's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AddressReport {
-    /// Its own: from the topology, or the first that it sent from. None: it has none yet, or may have several.
+    /// Its own: from the topology, or the first that it sent from. None: it has none yet, or may
+    /// have several.
     pub(crate) own: Option<String>,
     /// How many it has in the MAC table.
     pub(crate) known: u32,

@@ -44,7 +44,8 @@ pub(crate) struct FetchedReport {
     pub(crate) queues: u32,
 }
 
-/// Frames that never came to the switch, or never left it: in the kernel since the daemon's start, at the device since its.
+/// Frames that never came to the switch, or never left it: in the kernel since the daemon's start,
+/// at the device since its.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct LostReport {
@@ -82,7 +83,8 @@ impl fmt::Display for LostReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} no room ({} for want of memory), {} ring full, {} bad to send; at the device {} dropped, {} missed",
+            "{} no room ({} for want of memory), {} ring full, {} bad to send; at the device {} \
+            dropped, {} missed",
             self.rx_dropped,
             self.rx_fill_ring_empty,
             self.rx_ring_full,

@@ -40,7 +40,8 @@ pub(crate) struct LimitReport {
     /// What may pass at this moment; below zero: a debt.
     pub(crate) left_bytes: Option<i64>,
     pub(crate) left_packets: Option<i64>,
-    /// What waits in the switch; none: what is over the limit is dropped, or waits in the VM's own rings.
+    /// What waits in the switch; none: what is over the limit is dropped, or waits in the VM's own
+    /// rings.
     pub(crate) queue: Option<LimitQueueReport>,
 }
 

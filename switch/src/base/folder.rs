@@ -1,8 +1,9 @@
 //! A folder, and files in it that are this daemon's own even where somebody else may write to it.
 //!
-//! The folder is held open, so whoever exchanges it later exchanges nothing. In it, links are never followed, what is read has
-//! to be a plain file of this user or of root that nobody else may write to and that has no second name, and what is written
-//! is a new file that takes its place when it is whole.
+//! The folder is held open, so whoever exchanges it later exchanges nothing. In it, links are never
+//! followed, what is read has to be a plain file of this user or of root that nobody else may write
+//! to and that has no second name, and what is written is a new file that takes its place when it
+//! is whole.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,7 +11,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fsync, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fsync, openat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -34,14 +37,19 @@ impl Folder {
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let say = |why: &str| format!("the folder {} can't be used: {why}", path.display());
         if path.is_symlink() {
-            let help = "it is a symbolic link, which could lead elsewhere tomorrow: name the folder that it leads to";
+            let help = "it is a symbolic link, which could lead elsewhere tomorrow: name the \
+                folder that it leads to";
             return Err(say(help));
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = openat(CWD, path, flags, Mode::empty()).map_err(|e| say(&io::Error::from(e).to_string()))?;
+        let handle = openat(CWD, path, flags, Mode::empty())
+            .map_err(|e| say(&io::Error::from(e).to_string()))?;
         let stat = fstat(&handle).map_err(|e| say(&io::Error::from(e).to_string()))?;
         check_folder(&stat, geteuid().as_raw()).map_err(|why| say(&why))?;
-        Ok(Self { handle, path: path.to_owned() })
+        Ok(Self {
+            handle,
+            path: path.to_owned(),
+        })
     }
 
     /// Where it was when it was opened.
@@ -63,20 +71,34 @@ impl Folder {
         check_own(&file).map_err(|why| say(&why))?;
         let mut bytes = Vec::new();
         let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-        file.take(limit).read_to_end(&mut bytes).map_err(|e| say(&e.to_string()))?;
-        if bytes.len() > most { Err(say(&format!("it has more than {most} bytes"))) } else { Ok(Some(bytes)) }
+        file.take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|e| say(&e.to_string()))?;
+        if bytes.len() > most {
+            Err(say(&format!("it has more than {most} bytes")))
+        } else {
+            Ok(Some(bytes))
+        }
     }
 
-    /// Makes a file of this name, in place of what has that name: whole or not at all, whenever the machine stops.
+    /// Makes a file of this name, in place of what has that name: whole or not at all, whenever the
+    /// machine stops.
     ///
     /// # Errors
     /// A system's error; nothing has changed.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let draft = format!("{}{name}.{:016x}{}", DRAFT.0, unguessable(), DRAFT.1);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(&self.handle, draft.as_str(), flags, Mode::RUSR | Mode::WUSR)?);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(
+            &self.handle,
+            draft.as_str(),
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        )?);
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        let placed = written.and_then(|()| Ok(renameat(&self.handle, draft.as_str(), &self.handle, name)?));
+        let placed =
+            written.and_then(|()| Ok(renameat(&self.handle, draft.as_str(), &self.handle, name)?));
         if placed.is_err() {
             // What is left of it is swept up by the next start.
             let _ = self.remove(&draft);
@@ -104,9 +126,14 @@ impl Folder {
     /// A sentence: it can't be opened, or it isn't this daemon's own.
     pub(crate) fn open_lock(&self, name: &str) -> Result<File, String> {
         let say = |why: &str| format!("cannot make {}: {why}", self.path.join(name).display());
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| say(&explain(e)))?;
+        let flags = OFlags::RDWR
+            | OFlags::CREATE
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::NOCTTY
+            | OFlags::CLOEXEC;
+        let file = openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| say(&explain(e)))?;
         let file = File::from(file);
         check_own(&file).map_err(|why| say(&format!("{why}; remove it if no weir runs here")))?;
         Ok(file)
@@ -114,9 +141,15 @@ impl Folder {
 
     /// Names in it that are text, a few thousand at most, in no order.
     pub(crate) fn names(&self) -> Vec<String> {
-        let Ok(dir) = Dir::read_from(&self.handle) else { return Vec::new() };
+        let Ok(dir) = Dir::read_from(&self.handle) else {
+            return Vec::new();
+        };
         let name = |entry: rustix::io::Result<rustix::fs::DirEntry>| {
-            Some(std::ffi::OsStr::from_bytes(entry.ok()?.file_name().to_bytes()).to_str()?.to_owned())
+            Some(
+                std::ffi::OsStr::from_bytes(entry.ok()?.file_name().to_bytes())
+                    .to_str()?
+                    .to_owned(),
+            )
         };
         dir.take(NAMES_MAX).filter_map(name).collect()
     }
@@ -133,12 +166,15 @@ impl Folder {
     }
 
     fn is_own(&self, name: &str) -> bool {
-        self.open_to_read(name).is_ok_and(|file| check_own(&file).is_ok())
+        self.open_to_read(name)
+            .is_ok_and(|file| check_own(&file).is_ok())
     }
 
-    /// Neither follows a link nor waits for whoever should be at the other end of a FIFO; whose file it is has to be seen yet.
+    /// Neither follows a link nor waits for whoever should be at the other end of a FIFO; whose
+    /// file it is has to be seen yet.
     fn open_to_read(&self, name: &str) -> rustix::io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         openat(&self.handle, name, flags, Mode::empty()).map(File::from)
     }
 }
@@ -148,15 +184,18 @@ fn check_folder(stat: &Stat, own_uid: u32) -> Result<(), String> {
     if stat.st_uid != own_uid && stat.st_uid != 0 {
         let uid = stat.st_uid;
         return Err(format!(
-            "it belongs to user {uid}, who could exchange the files and sockets in it: chown it to the user that weir \
+            "it belongs to user {uid}, who could exchange the files and sockets in it: chown it to \
+            the user that weir \
              runs as, or name another folder by control: {{ path: … }}"
         ));
     }
     let mode = Mode::from_raw_mode(stat.st_mode);
     if mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX) {
         return Err(format!(
-            "others may write to it (mode {:04o}), and exchange the files and sockets in it: `chmod go-w` it and give guests' \
-             sockets a folder of their own below it; or, if they have to make theirs here, `chmod +t` it",
+            "others may write to it (mode {:04o}), and exchange the files and sockets in it: \
+            `chmod go-w` it and give guests' \
+             sockets a folder of their own below it; or, if they have to make theirs here, `chmod \
+             +t` it",
             stat.st_mode & 0o7777
         ));
     }
@@ -173,10 +212,16 @@ fn check_own(file: &File) -> Result<(), String> {
         return Err(format!("it belongs to user {}", stat.st_uid));
     }
     if stat.st_nlink != 1 {
-        return Err(format!("it has {} names, one of which may be somebody else's", stat.st_nlink));
+        return Err(format!(
+            "it has {} names, one of which may be somebody else's",
+            stat.st_nlink
+        ));
     }
     if stat.st_mode & 0o022 != 0 {
-        return Err(format!("others may write to it (mode {:04o})", stat.st_mode & 0o7777));
+        return Err(format!(
+            "others may write to it (mode {:04o})",
+            stat.st_mode & 0o7777
+        ));
     }
     Ok(())
 }
@@ -189,7 +234,8 @@ fn explain(error: Errno) -> String {
     }
 }
 
-/// A number that nobody can know before: the keys of the standard library's hash maps are the kernel's random numbers.
+/// A number that nobody can know before: the keys of the standard library's hash maps are the
+/// kernel's random numbers.
 fn unguessable() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())

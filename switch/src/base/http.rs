@@ -1,6 +1,7 @@
 //! HTTP/1.1, as little as operators need of it: one GET a connection, JSON back. Both ends.
 //!
-//! Everything is bounded: a request's bytes, its headers, and the time it may take to come, all of it together.
+//! Everything is bounded: a request's bytes, its headers, and the time it may take to come, all of
+//! it together.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -25,7 +26,10 @@ pub(crate) struct Failure {
 impl Failure {
     /// With HTTP's number and a sentence.
     pub(crate) fn new(status: u16, text: impl Into<String>) -> Self {
-        Self { status, text: text.into() }
+        Self {
+            status,
+            text: text.into(),
+        }
     }
 }
 
@@ -39,7 +43,12 @@ pub(crate) fn read_get(stream: &UnixStream, time: Duration) -> Result<Option<Str
     loop {
         match read_before(deadline, stream, &mut bytes[n..]) {
             Ok(0) if n == 0 => return Ok(None),
-            Ok(0) => return Err(Failure::new(400, "the request ended before it was complete")),
+            Ok(0) => {
+                return Err(Failure::new(
+                    400,
+                    "the request ended before it was complete",
+                ));
+            }
             Ok(more) => n += more,
             Err(_) => return Err(Failure::new(408, "the request did not come in time")),
         }
@@ -47,7 +56,10 @@ pub(crate) fn read_get(stream: &UnixStream, time: Duration) -> Result<Option<Str
             return Ok(Some(path));
         }
         if n == REQUEST_MAX {
-            return Err(Failure::new(431, format!("a request has at most {REQUEST_MAX} bytes")));
+            return Err(Failure::new(
+                431,
+                format!("a request has at most {REQUEST_MAX} bytes"),
+            ));
         }
     }
 }
@@ -57,7 +69,9 @@ fn parse_get(bytes: &[u8]) -> Result<Option<String>, Failure> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(bytes).map_err(|e| match e {
-        httparse::Error::TooManyHeaders => Failure::new(431, format!("a request has at most {HEADERS_MAX} headers")),
+        httparse::Error::TooManyHeaders => {
+            Failure::new(431, format!("a request has at most {HEADERS_MAX} headers"))
+        }
         e => Failure::new(400, format!("this is not HTTP/1.1: {e}")),
     })?;
     if parsed.is_partial() {
@@ -65,7 +79,8 @@ fn parse_get(bytes: &[u8]) -> Result<Option<String>, Failure> {
     }
     let has_body = request.headers.iter().any(|header| {
         header.name.eq_ignore_ascii_case("transfer-encoding")
-            || header.name.eq_ignore_ascii_case("content-length") && header.value.trim_ascii() != b"0"
+            || header.name.eq_ignore_ascii_case("content-length")
+                && header.value.trim_ascii() != b"0"
     });
     match request.method {
         Some("GET") if !has_body => Ok(request.path.map(str::to_owned)),
@@ -92,9 +107,15 @@ fn read_before(deadline: Instant, mut stream: &UnixStream, bytes: &mut [u8]) -> 
 ///
 /// # Errors
 /// When the other side doesn't read it within `time`, or is gone.
-pub(crate) fn write_answer(mut stream: &UnixStream, time: Duration, status: u16, json: &str) -> io::Result<()> {
+pub(crate) fn write_answer(
+    mut stream: &UnixStream,
+    time: Duration,
+    status: u16,
+    json: &str,
+) -> io::Result<()> {
     let head = format!(
-        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: \
+        {}\r\nconnection: close\r\n\r\n",
         reason(status),
         json.len()
     );
@@ -132,11 +153,18 @@ fn reason(status: u16) -> &'static str {
 /// Asks for `path` and gives the answer's status and body.
 ///
 /// # Errors
-/// When the other side isn't there, doesn't answer within `time`, or answers something that isn't HTTP.
-pub(crate) fn get(mut stream: &UnixStream, path: &str, time: Duration) -> io::Result<(u16, String)> {
+/// When the other side isn't there, doesn't answer within `time`, or answers something that isn't
+/// HTTP.
+pub(crate) fn get(
+    mut stream: &UnixStream,
+    path: &str,
+    time: Duration,
+) -> io::Result<(u16, String)> {
     stream.set_read_timeout(Some(time))?;
     stream.set_write_timeout(Some(time))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(
+        format!("GET {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n").as_bytes(),
+    )?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut bytes)?;
     parse_answer(&bytes).ok_or_else(|| io::Error::other("the answer is not HTTP, or was cut short"))
@@ -145,10 +173,19 @@ pub(crate) fn get(mut stream: &UnixStream, path: &str, time: Duration) -> io::Re
 fn parse_answer(bytes: &[u8]) -> Option<(u16, String)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut answer = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(n) = answer.parse(bytes).ok()? else { return None };
+    let httparse::Status::Complete(n) = answer.parse(bytes).ok()? else {
+        return None;
+    };
     let status = answer.code?;
-    let length = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"))?;
-    let length: usize = std::str::from_utf8(length.value).ok()?.trim().parse().ok()?;
+    let length = answer
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"))?;
+    let length: usize = std::str::from_utf8(length.value)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     let body = bytes.get(n..n.checked_add(length)?)?;
     Some((status, String::from_utf8(body.to_vec()).ok()?))
 }
@@ -173,7 +210,10 @@ mod tests {
 
     #[test]
     fn get_is_understood() {
-        assert_eq!(ask(b"GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n"), Ok(Some("/v1/ports".to_owned())));
+        assert_eq!(
+            ask(b"GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n"),
+            Ok(Some("/v1/ports".to_owned()))
+        );
         assert_eq!(ask(b""), Ok(None));
     }
 
@@ -193,24 +233,41 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         assert_eq!(status(b"POST /v1/ports HTTP/1.1\r\n\r\n"), 405);
-        assert_eq!(status(b"GET /v1/ports HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello"), 400);
-        assert_eq!(status(b"GET /v1/ports HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"), 400);
+        assert_eq!(
+            status(b"GET /v1/ports HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello"),
+            400
+        );
+        assert_eq!(
+            status(b"GET /v1/ports HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"),
+            400
+        );
         assert_eq!(status(b"\x16\x03\x01\x02\x00\x01\r\n\r\n"), 400);
         assert_eq!(status(b"GET /v1/ports HTT"), 400);
     }
 
     #[test]
     fn long_requests_are_refused_without_being_kept() {
-        assert_eq!(status(&[b"GET /".to_vec(), vec![b'a'; REQUEST_MAX]].concat()), 431);
+        assert_eq!(
+            status(&[b"GET /".to_vec(), vec![b'a'; REQUEST_MAX]].concat()),
+            431
+        );
         let headers = "a: b\r\n".repeat(HEADERS_MAX + 1);
-        assert_eq!(status(format!("GET / HTTP/1.1\r\n{headers}\r\n").as_bytes()), 431);
+        assert_eq!(
+            status(format!("GET / HTTP/1.1\r\n{headers}\r\n").as_bytes()),
+            431
+        );
     }
 
     #[test]
     fn slow_request_is_given_up() {
         let (mut client, server) = UnixStream::pair().unwrap();
         client.write_all(b"GET /").unwrap();
-        assert_eq!(read_get(&server, Duration::from_millis(20)).unwrap_err().status, 408);
+        assert_eq!(
+            read_get(&server, Duration::from_millis(20))
+                .unwrap_err()
+                .status,
+            408
+        );
     }
 
     #[test]
@@ -220,7 +277,10 @@ mod tests {
             let path = read_get(&server, TIME).unwrap().unwrap();
             write_answer(&server, TIME, 404, &format!("{{\"path\":\"{path}\"}}")).unwrap();
         });
-        assert_eq!(get(&client, "/x", TIME).unwrap(), (404, "{\"path\":\"/x\"}".to_owned()));
+        assert_eq!(
+            get(&client, "/x", TIME).unwrap(),
+            (404, "{\"path\":\"/x\"}".to_owned())
+        );
         serving.join().unwrap();
     }
 
@@ -233,7 +293,10 @@ mod tests {
 
     #[test]
     fn answer_cut_short_is_none() {
-        assert_eq!(parse_answer(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell"), None);
+        assert_eq!(
+            parse_answer(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell"),
+            None
+        );
         assert_eq!(parse_answer(b"HTTP/1.1 200 OK\r\n\r\nhello"), None);
         assert_eq!(parse_answer(b"hello"), None);
     }

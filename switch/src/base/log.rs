@@ -1,5 +1,5 @@
-//! Log lines about something that a guest can cause as often as it likes: a few at once, then one a second, and how many
-//! were kept back.
+//! Log lines about something that a guest can cause as often as it likes: a few at once, then one a
+//! second, and how many were kept back.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -31,8 +31,15 @@ struct Allowance {
 impl Notes {
     /// About the port of this name.
     pub(crate) fn new(name: &str) -> Self {
-        let allowance = Allowance { n_left: AT_ONCE, refilled: Instant::now(), n_kept_back: 0 };
-        Self { name: name.to_owned(), allowance: Mutex::new(allowance) }
+        let allowance = Allowance {
+            n_left: AT_ONCE,
+            refilled: Instant::now(),
+            n_kept_back: 0,
+        };
+        Self {
+            name: name.to_owned(),
+            allowance: Mutex::new(allowance),
+        }
     }
 
     /// Something that belongs to a port's life.
@@ -59,7 +66,10 @@ impl Allowance {
     fn take(&mut self, now: Instant) -> Option<u64> {
         let n_due = now.saturating_duration_since(self.refilled).as_nanos() / EVERY.as_nanos();
         if n_due > 0 {
-            self.n_left = self.n_left.saturating_add(u32::try_from(n_due).unwrap_or(AT_ONCE)).min(AT_ONCE);
+            self.n_left = self
+                .n_left
+                .saturating_add(u32::try_from(n_due).unwrap_or(AT_ONCE))
+                .min(AT_ONCE);
             self.refilled = now;
         }
         if self.n_left == 0 {
@@ -89,18 +99,34 @@ mod tests {
     #[test]
     fn storm_of_notes_is_one_line_a_second() {
         let begin = Instant::now();
-        let mut allowance = Allowance { n_left: AT_ONCE, refilled: begin, n_kept_back: 0 };
-        let said = (0..10_000).filter(|_| allowance.take(begin).is_some()).count();
+        let mut allowance = Allowance {
+            n_left: AT_ONCE,
+            refilled: begin,
+            n_kept_back: 0,
+        };
+        let said = (0..10_000)
+            .filter(|_| allowance.take(begin).is_some())
+            .count();
         assert_eq!(said, AT_ONCE as usize);
-        assert_eq!(allowance.take(begin + EVERY), Some(10_000 - u64::from(AT_ONCE)));
+        assert_eq!(
+            allowance.take(begin + EVERY),
+            Some(10_000 - u64::from(AT_ONCE))
+        );
         assert_eq!(allowance.take(begin + EVERY), None);
     }
 
     #[test]
     fn quiet_port_may_say_no_more_than_before() {
         let begin = Instant::now();
-        let mut allowance = Allowance { n_left: 0, refilled: begin, n_kept_back: 0 };
+        let mut allowance = Allowance {
+            n_left: 0,
+            refilled: begin,
+            n_kept_back: 0,
+        };
         let later = begin + EVERY * 3600;
-        assert_eq!((0..100).filter(|_| allowance.take(later).is_some()).count(), AT_ONCE as usize);
+        assert_eq!(
+            (0..100).filter(|_| allowance.take(later).is_some()).count(),
+            AT_ONCE as usize
+        );
     }
 }

@@ -45,11 +45,21 @@ mod tests {
 
     #[test]
     fn process_is_gone_when_it_has_ended_and_not_before() {
-        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let process = Process::of(pid).unwrap();
         assert!(!process.is_gone());
-        assert!(Process { began: process.began + 1, ..process }.is_gone(), "another one with its number");
+        assert!(
+            Process {
+                began: process.began + 1,
+                ..process
+            }
+            .is_gone(),
+            "another one with its number"
+        );
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(process.is_gone() && Process::of(pid).is_none());

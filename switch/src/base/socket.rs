@@ -1,5 +1,5 @@
-//! Unix sockets at a path: made without a moment in which the wrong people could use them, connected to without waiting,
-//! removed only if they are ours.
+//! Unix sockets at a path: made without a moment in which the wrong people could use them,
+//! connected to without waiting, removed only if they are ours.
 
 use std::fs;
 use std::io;
@@ -11,13 +11,16 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, chownat, fchmod, fstat, openat};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
 use rustix::process::geteuid;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
 
-/// A socket that we listen on. Its path is removed when it is dropped, if it still leads to this socket.
+/// A socket that we listen on. Its path is removed when it is dropped, if it still leads to this
+/// socket.
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: UnixListener,
@@ -27,15 +30,22 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// Makes the socket `path` for `whom` and listens. A socket that nobody listens on is replaced, nothing else is.
+    /// Makes the socket `path` for `whom` and listens. A socket that nobody listens on is replaced,
+    /// nothing else is.
     ///
-    /// Group and mode are in force before the first connection: nobody can connect to a socket that doesn't listen yet. They
-    /// are given to the socket itself, not to whatever stands at its path by then: where guests' users may write to the
-    /// folder, one of them could have put a link to another file there.
+    /// Group and mode are in force before the first connection: nobody can connect to a socket that
+    /// doesn't listen yet. They are given to the socket itself, not to whatever stands at its path
+    /// by then: where guests' users may write to the folder, one of them could have put a link to
+    /// another file there.
     ///
     /// # Errors
     /// A sentence for a person.
-    pub(crate) fn open(whom: &str, path: &Path, group: Option<&str>, mode: u32) -> Result<Self, String> {
+    pub(crate) fn open(
+        whom: &str,
+        path: &Path,
+        group: Option<&str>,
+        mode: u32,
+    ) -> Result<Self, String> {
         let say = |why: String| format!("{whom}: cannot listen on {}: {why}", path.display());
         remove_stale(path).map_err(say)?;
         let gid = group.map(group_id).transpose().map_err(say)?;
@@ -44,21 +54,41 @@ impl Listening {
         // The path gets the permissions that the socket has before it is bound: at first, none.
         fchmod(&socket, Mode::empty()).map_err(|e| say(e.to_string()))?;
         bind(&socket, &address).map_err(|e| say(explain_errno(e, path)))?;
-        let handle = openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        let handle = openat(
+            CWD,
+            path,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
         let handle = handle.map_err(|e| say(explain_errno(e, path)))?;
         let made = fstat(&handle).map_err(|e| say(e.to_string()))?;
         let kind = FileType::from_raw_mode(made.st_mode);
-        if kind != FileType::Socket || made.st_mode & 0o777 != 0 || made.st_uid != geteuid().as_raw() {
-            return Err(
-                say("somebody else put another file there meanwhile: who may write to this folder?".to_owned()),
-            );
+        if kind != FileType::Socket
+            || made.st_mode & 0o777 != 0
+            || made.st_uid != geteuid().as_raw()
+        {
+            return Err(say(
+                "somebody else put another file there meanwhile: who may write to this folder?"
+                    .to_owned(),
+            ));
         }
         let identity = (made.st_dev, made.st_ino);
         // From here on the path is removed again when something fails.
-        let listening = Self { listener: UnixListener::from(socket), path: path.to_owned(), identity };
+        let listening = Self {
+            listener: UnixListener::from(socket),
+            path: path.to_owned(),
+            identity,
+        };
         if let Some(gid) = gid {
-            let given = chownat(&handle, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH);
-            let why = |e: Errno| format!("cannot give it to group {}: {e}", group.unwrap_or_default());
+            let given = chownat(
+                &handle,
+                "",
+                None,
+                Some(Gid::from_raw(gid)),
+                AtFlags::EMPTY_PATH,
+            );
+            let why =
+                |e: Errno| format!("cannot give it to group {}: {e}", group.unwrap_or_default());
             given.map_err(|e| say(why(e)))?;
         }
         // A handle that was opened as a path is changed by its own name alone.
@@ -77,7 +107,8 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|at| (at.dev(), at.ino()) == self.identity);
+        let is_ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|at| (at.dev(), at.ino()) == self.identity);
         if is_ours {
             // If it can't be removed, the next start replaces it.
             let _ = fs::remove_file(&self.path);
@@ -107,17 +138,25 @@ pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
 
 fn new_socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+    Ok(socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
 }
 
 fn address(path: &Path) -> Result<SocketAddrUnix, String> {
     let n_bytes = path.as_os_str().len();
-    SocketAddrUnix::new(path).map_err(|_| format!("a socket's path has at most 107 bytes, this one {n_bytes}"))
+    SocketAddrUnix::new(path)
+        .map_err(|_| format!("a socket's path has at most 107 bytes, this one {n_bytes}"))
 }
 
 /// Removes what a daemon that ended without cleaning up left behind.
 fn remove_stale(path: &Path) -> Result<(), String> {
-    let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(there) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !there.file_type().is_socket() {
         let what = if there.is_dir() {
             "a directory"
@@ -126,14 +165,20 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         } else {
             "a file that is no socket"
         };
-        return Err(format!("there is {what} at this path: remove it, or choose another path"));
+        return Err(format!(
+            "there is {what} at this path: remove it, or choose another path"
+        ));
     }
     match open_stream(path) {
-        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .map_err(|e| format!("a socket without a listener is in the way and cannot be removed: {e}")),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            Err("there is a socket of somebody else at this path: remove it, or choose another path".to_owned())
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|e| {
+                format!("a socket without a listener is in the way and cannot be removed: {e}")
+            })
         }
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Err(
+            "there is a socket of somebody else at this path: remove it, or choose another path"
+                .to_owned(),
+        ),
         _ => Err("another program listens on it: stop it, or choose another path".to_owned()),
     }
 }
@@ -146,7 +191,9 @@ fn explain_errno(error: Errno, path: &Path) -> String {
 fn explain(kind: io::ErrorKind, path: &Path, error: &io::Error) -> String {
     let folder = path.parent().unwrap_or(Path::new("/")).display();
     match kind {
-        io::ErrorKind::NotFound => format!("there is no folder {folder}: make it, or choose another path"),
+        io::ErrorKind::NotFound => {
+            format!("there is no folder {folder}: make it, or choose another path")
+        }
         io::ErrorKind::PermissionDenied => format!("this user may not write to {folder}"),
         io::ErrorKind::NotADirectory => format!("{folder} is not a folder"),
         _ => error.to_string(),
@@ -159,13 +206,16 @@ fn group_id(group: &str) -> Result<u32, String> {
         return Ok(number);
     }
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    find_group(&groups, group)
-        .ok_or_else(|| format!("there is no group {group} in /etc/group: make it, or give its number"))
+    find_group(&groups, group).ok_or_else(|| {
+        format!("there is no group {group} in /etc/group: make it, or give its number")
+    })
 }
 
 fn find_group(groups: &str, name: &str) -> Option<u32> {
-    let mut fields =
-        groups.lines().map(|line| line.split(':')).find_map(|mut line| (line.next() == Some(name)).then_some(line))?;
+    let mut fields = groups
+        .lines()
+        .map(|line| line.split(':'))
+        .find_map(|mut line| (line.next() == Some(name)).then_some(line))?;
     fields.nth(1)?.parse().ok()
 }
 

@@ -11,7 +11,10 @@ fn socket_has_its_mode_and_goes_with_its_owner() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sock");
     let listening = Listening::open("web/net0", &path, None, 0o604).unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o604);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+        0o604
+    );
     open_stream(&path).unwrap();
     drop(listening);
     assert!(!path.exists());
@@ -24,7 +27,10 @@ fn socket_is_given_to_a_group_and_to_everybody_if_wanted() {
     let own = rustix::process::getgid().as_raw();
     let listening = Listening::open("web/net0", &path, Some(&own.to_string()), 0o777).unwrap();
     let made = fs::metadata(&path).unwrap();
-    assert_eq!((made.permissions().mode() & 0o7777, made.gid()), (0o777, own));
+    assert_eq!(
+        (made.permissions().mode() & 0o7777, made.gid()),
+        (0o777, own)
+    );
     drop(listening);
     assert!(!path.exists());
 }
@@ -34,7 +40,10 @@ fn stale_socket_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sock");
     drop(UnixListener::bind(&path).unwrap());
-    assert!(path.exists(), "a dropped listener of the standard library leaves its path");
+    assert!(
+        path.exists(),
+        "a dropped listener of the standard library leaves its path"
+    );
     let listening = open(&path).unwrap();
     let stream = open_stream(&path).unwrap();
     listening.listener().accept().unwrap();
@@ -50,9 +59,17 @@ fn what_is_not_ours_is_left_alone() {
     symlink(path("stale"), path("link")).unwrap();
     fs::write(path("file"), "precious").unwrap();
     fs::create_dir(path("dir")).unwrap();
-    for (name, word) in [("live", "listens"), ("link", "symbolic link"), ("file", "no socket"), ("dir", "directory")] {
+    for (name, word) in [
+        ("live", "listens"),
+        ("link", "symbolic link"),
+        ("file", "no socket"),
+        ("dir", "directory"),
+    ] {
         let why = open(&path(name)).unwrap_err();
-        assert!(why.starts_with("web/net0: ") && why.contains(name) && why.contains(word), "{why}");
+        assert!(
+            why.starts_with("web/net0: ") && why.contains(name) && why.contains(word),
+            "{why}"
+        );
         assert!(fs::symlink_metadata(path(name)).is_ok());
     }
     assert_eq!(fs::read_to_string(path("file")).unwrap(), "precious");
@@ -65,10 +82,22 @@ fn path_that_cannot_be_is_said_plainly() {
     let why = open(&long).unwrap_err();
     assert!(why.contains("at most 107 bytes"), "{why}");
     let why = open(&dir.path().join("missing/s.sock")).unwrap_err();
-    assert!(why.contains("no folder") && why.contains("missing"), "{why}");
-    let group = Listening::open("web/net0", &dir.path().join("s.sock"), Some("no-such-group"), 0o660);
+    assert!(
+        why.contains("no folder") && why.contains("missing"),
+        "{why}"
+    );
+    let group = Listening::open(
+        "web/net0",
+        &dir.path().join("s.sock"),
+        Some("no-such-group"),
+        0o660,
+    );
     assert!(group.unwrap_err().contains("no group no-such-group"));
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
 }
 
 #[test]

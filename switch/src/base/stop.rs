@@ -1,4 +1,5 @@
-//! How threads of the control plane are told to end, and how they wait for files without missing it.
+//! How threads of the control plane are told to end, and how they wait for files without missing
+//! it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -26,7 +27,10 @@ impl Stop {
     /// # Errors
     /// When the process has no more file descriptors.
     pub(crate) fn new() -> Result<Self, SetupError> {
-        Ok(Self(Arc::new(Inner { requested: AtomicBool::new(false), event: EventFd::new()? })))
+        Ok(Self(Arc::new(Inner {
+            requested: AtomicBool::new(false),
+            event: EventFd::new()?,
+        })))
     }
 
     /// Everybody shall end now.
@@ -46,12 +50,19 @@ impl Stop {
         self.is_requested()
     }
 
-    /// Which of `files` can be read (or were hung up) now; waits for the first, the time, or the request to end. All
-    /// false: time over, interrupted, or the end requested.
-    pub(crate) fn wait<const N: usize>(&self, files: [BorrowedFd<'_>; N], time: Option<Duration>) -> [bool; N] {
+    /// Which of `files` can be read (or were hung up) now; waits for the first, the time, or the
+    /// request to end. All false: time over, interrupted, or the end requested.
+    pub(crate) fn wait<const N: usize>(
+        &self,
+        files: [BorrowedFd<'_>; N],
+        time: Option<Duration>,
+    ) -> [bool; N] {
         let mut fds = Vec::with_capacity(N + 1);
         fds.extend(files.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        fds.push(PollFd::from_borrowed_fd(self.0.event.as_fd(), PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(
+            self.0.event.as_fd(),
+            PollFlags::IN,
+        ));
         if poll(&mut fds, time.map(timespec).as_ref()).is_err() {
             return [false; N];
         }
@@ -69,7 +80,10 @@ impl Stop {
 }
 
 fn timespec(time: Duration) -> Timespec {
-    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) }
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +110,11 @@ mod tests {
         peer.write_all(b"x").unwrap();
         assert_eq!(stop.wait([a.as_fd(), b.as_fd()], None), [false, true]);
         drop(_peer);
-        assert_eq!(stop.wait([a.as_fd()], None), [true], "hung up is something to see too");
+        assert_eq!(
+            stop.wait([a.as_fd()], None),
+            [true],
+            "hung up is something to see too"
+        );
     }
 
     #[test]
@@ -104,7 +122,10 @@ mod tests {
         let stop = Stop::new().unwrap();
         let (a, _peer) = UnixStream::pair().unwrap();
         let begin = Instant::now();
-        assert_eq!(stop.wait([a.as_fd()], Some(Duration::from_millis(5))), [false]);
+        assert_eq!(
+            stop.wait([a.as_fd()], Some(Duration::from_millis(5))),
+            [false]
+        );
         assert!(begin.elapsed() >= Duration::from_millis(5));
     }
 }

@@ -21,26 +21,45 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// A sentence, when the daemon doesn't answer, or refuses to.
 pub(crate) fn show(control: &Path, what: &What) -> Result<String, String> {
     match what {
-        What::Ports { json } => ask(control, "/v1/ports", *json, |ports: Vec<_>| text::ports(&ports)),
-        What::Port { name, json } => {
-            ask(control, &format!("/v1/ports/{}", plain(name)?), *json, |port| text::port(&port))
-        }
-        What::Uplinks { json } => ask(control, "/v1/uplinks", *json, |uplinks: Vec<_>| text::uplinks(&uplinks)),
+        What::Ports { json } => ask(control, "/v1/ports", *json, |ports: Vec<_>| {
+            text::ports(&ports)
+        }),
+        What::Port { name, json } => ask(
+            control,
+            &format!("/v1/ports/{}", plain(name)?),
+            *json,
+            |port| text::port(&port),
+        ),
+        What::Uplinks { json } => ask(control, "/v1/uplinks", *json, |uplinks: Vec<_>| {
+            text::uplinks(&uplinks)
+        }),
         What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| text::macs(&macs)),
-        What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowsReport| text::flows(&flows)),
-        What::Limits { json } => ask(control, "/v1/limits", *json, |vms: Vec<_>| text::limits(&vms)),
-        What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| text::cores(&cores)),
-        What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| text::busy(&cores)),
+        What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowsReport| {
+            text::flows(&flows)
+        }),
+        What::Limits { json } => ask(control, "/v1/limits", *json, |vms: Vec<_>| {
+            text::limits(&vms)
+        }),
+        What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| {
+            text::cores(&cores)
+        }),
+        What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| {
+            text::busy(&cores)
+        }),
     }
 }
 
 /// A port's name, which is put into the request's first line as it is.
 fn plain(name: &str) -> Result<&str, String> {
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
+    let is_plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
     if is_plain && !name.is_empty() {
         return Ok(name);
     }
-    Err(format!("error: {name:?} is not a port's name: VM/NIC is, as in web/net0"))
+    Err(format!(
+        "error: {name:?} is not a port's name: VM/NIC is, as in web/net0"
+    ))
 }
 
 /// Asks the daemon, and gives the answer as it came or as text.
@@ -51,7 +70,11 @@ fn ask<T: DeserializeOwned>(
     to_text: impl FnOnce(T) -> String,
 ) -> Result<String, String> {
     let body = answer(control, path)?;
-    if is_json { Ok(body + "\n") } else { parsed(&body).map(to_text) }
+    if is_json {
+        Ok(body + "\n")
+    } else {
+        parsed(&body).map(to_text)
+    }
 }
 
 /// Asks the daemon.
@@ -60,18 +83,26 @@ pub(crate) fn ask_for<T: DeserializeOwned>(control: &Path, path: &str) -> Result
 }
 
 fn parsed<T: DeserializeOwned>(body: &str) -> Result<T, String> {
-    serde_json::from_str(body)
-        .map_err(|e| format!("error: the daemon's answer is not understood ({e}): is it another version?"))
+    serde_json::from_str(body).map_err(|e| {
+        format!("error: the daemon's answer is not understood ({e}): is it another version?")
+    })
 }
 
 fn answer(control: &Path, path: &str) -> Result<String, String> {
     let stream = open_stream(control).map_err(|e| nobody_answers(control, &e))?;
     let answered = http::get(&stream, path, ANSWERS_WITHIN);
-    let (status, body) =
-        answered.map_err(|e| format!("error: the daemon on {} does not answer: {e}", control.display()))?;
+    let (status, body) = answered.map_err(|e| {
+        format!(
+            "error: the daemon on {} does not answer: {e}",
+            control.display()
+        )
+    })?;
     if status != 200 {
         let error: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-        return Err(format!("error: {}", error["error"].as_str().unwrap_or(&body)));
+        return Err(format!(
+            "error: {}",
+            error["error"].as_str().unwrap_or(&body)
+        ));
     }
     Ok(body)
 }
@@ -81,11 +112,14 @@ fn nobody_answers(control: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             format!(
-                "error: no daemon answers on {path}: is it running? `weir run FILE` starts it, --control says where it listens"
+                "error: no daemon answers on {path}: is it running? `weir run FILE` starts it, \
+                --control says where it listens"
             )
         }
         io::ErrorKind::PermissionDenied => {
-            format!("error: this user may not use {path}: control: {{ group: …, mode: … }} says who may")
+            format!(
+                "error: this user may not use {path}: control: {{ group: …, mode: … }} says who may"
+            )
         }
         _ => format!("error: no daemon answers on {path}: {error}"),
     }
@@ -93,7 +127,10 @@ fn nobody_answers(control: &Path, error: &io::Error) -> String {
 
 /// Prints to standard output; that nobody reads any more is no error.
 pub(crate) fn print(text: &str) -> Result<(), String> {
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+    match io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| io::stdout().flush())
+    {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(format!("error: cannot write: {e}")),
         _ => Ok(()),
     }
@@ -113,7 +150,15 @@ mod tests {
 
     #[test]
     fn absent_daemon_is_said_plainly() {
-        let why = show(Path::new("/nonexistent/control.sock"), &What::Ports { json: false }).unwrap_err();
-        assert!(why.contains("no daemon answers on /nonexistent/control.sock") && why.contains("weir run"), "{why}");
+        let why = show(
+            Path::new("/nonexistent/control.sock"),
+            &What::Ports { json: false },
+        )
+        .unwrap_err();
+        assert!(
+            why.contains("no daemon answers on /nonexistent/control.sock")
+                && why.contains("weir run"),
+            "{why}"
+        );
     }
 }

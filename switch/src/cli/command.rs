@@ -86,7 +86,8 @@ pub(crate) enum What {
         #[arg(long)]
         json: bool,
     },
-    /// VMs with a limit: what they may, what they do, for how long they were held back, what was dropped
+    /// VMs with a limit: what they may, what they do, for how long they were held back, what was
+    /// dropped
     Limits {
         /// Print JSON
         #[arg(long)]
@@ -97,7 +98,8 @@ pub(crate) enum What {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Print two numbers: TSC cycles of all cores in turns that had packets, and packets received so far
+        /// Print two numbers: TSC cycles of all cores in turns that had packets, and packets
+        /// received so far
         #[arg(long, conflicts_with = "json")]
         busy: bool,
     },
@@ -142,7 +144,10 @@ mod tests {
 
     #[test]
     fn control_may_stand_before_and_behind_the_command() {
-        for line in [["weir", "--control", "/x", "show", "ports"], ["weir", "show", "ports", "--control", "/x"]] {
+        for line in [
+            ["weir", "--control", "/x", "show", "ports"],
+            ["weir", "show", "ports", "--control", "/x"],
+        ] {
             assert_eq!(Cli::try_parse_from(line).unwrap().control, Path::new("/x"));
         }
     }

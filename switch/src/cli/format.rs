@@ -22,8 +22,15 @@ pub(crate) fn scaled(value: f64) -> String {
 /// Columns as wide as their widest cell, two spaces apart, nothing at the end of a line.
 pub(crate) fn align(rows: &[Vec<String>]) -> String {
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<_> = (0..n_columns).map(|column| width(column).unwrap_or(0)).collect();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<_> = (0..n_columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
@@ -38,10 +45,17 @@ pub(crate) fn align(rows: &[Vec<String>]) -> String {
 
 /// A limit as people write it; `-` where there is none.
 pub(crate) fn limit(limit: Option<LimitReport>) -> String {
-    let Some(limit) = limit else { return "-".to_owned() };
+    let Some(limit) = limit else {
+        return "-".to_owned();
+    };
     #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let part = |value: Option<u64>, unit: &str| value.map(|value| format!("{}{unit}", scaled(value as f64)));
-    let parts = [part(limit.packets_per_sec, "pps"), part(limit.bits_per_sec, "bit/s")];
+    let part = |value: Option<u64>, unit: &str| {
+        value.map(|value| format!("{}{unit}", scaled(value as f64)))
+    };
+    let parts = [
+        part(limit.packets_per_sec, "pps"),
+        part(limit.bits_per_sec, "bit/s"),
+    ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
@@ -64,6 +78,9 @@ mod tests {
     #[test]
     fn rates_are_short() {
         assert_eq!(rate(0.0, 0.0), "0 pps 0 bit/s");
-        assert_eq!(rate(12_345_678.0, 9_876_543_210.0), "12.35 Mpps 9.88 Gbit/s");
+        assert_eq!(
+            rate(12_345_678.0, 9_876_543_210.0),
+            "12.35 Mpps 9.88 Gbit/s"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! `weir top`: VMs, polling cores and uplinks, again and again. On a terminal it is a screen that scrolls and sorts, elsewhere
-//! plain text, a table after the other.
+//! `weir top`: VMs, polling cores and uplinks, again and again. On a terminal it is a screen that
+//! scrolls and sorts, elsewhere plain text, a table after the other.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -65,8 +65,19 @@ struct Screen {
     first: usize,
 }
 
-const VM_HEAD: [&str; 8] = ["VM", "NICS", "FROM VM", "OF", "THROTTLED", "TO VM", "OF", "DROPPED"];
-const UPLINK_HEAD: [&str; 7] = ["UPLINK", "DEVICE", "RECEIVES", "SENDS", "DROPPED", "LOST", ""];
+const VM_HEAD: [&str; 8] = [
+    "VM",
+    "NICS",
+    "FROM VM",
+    "OF",
+    "THROTTLED",
+    "TO VM",
+    "OF",
+    "DROPPED",
+];
+const UPLINK_HEAD: [&str; 7] = [
+    "UPLINK", "DEVICE", "RECEIVES", "SENDS", "DROPPED", "LOST", "",
+];
 const CORE_HEAD: [&str; 6] = ["CPU", "LOAD", "BUSY", "FRAMES", "NS/FRAME", "QUEUES"];
 
 /// Shows until the user has seen enough.
@@ -78,8 +89,14 @@ pub(crate) fn run(control: &Path, options: TopOptions) -> Result<(), String> {
     if options.once || !io::stdout().is_terminal() {
         return plain(control, options, view);
     }
-    let mut terminal = ratatui::try_init().map_err(|e| format!("error: this terminal can't be drawn on: {e}"))?;
-    let screen = Screen { view, error: None, order: options.order, first: 0 };
+    let mut terminal =
+        ratatui::try_init().map_err(|e| format!("error: this terminal can't be drawn on: {e}"))?;
+    let screen = Screen {
+        view,
+        error: None,
+        order: options.order,
+        first: 0,
+    };
     let done = watch(&mut terminal, control, options.every, screen);
     ratatui::restore();
     done.map_err(|e| format!("error: the terminal can't be used any more: {e}"))
@@ -140,9 +157,16 @@ fn plain(control: &Path, options: TopOptions, mut view: View) -> Result<(), Stri
 fn text(view: &View, order: Order) -> String {
     let table = |head: &[&str], rows: Vec<Vec<String>>| {
         let head = head.iter().map(|cell| (*cell).to_owned()).collect();
-        align(&std::iter::once(head).chain(rows).collect::<Vec<Vec<String>>>())
+        align(
+            &std::iter::once(head)
+                .chain(rows)
+                .collect::<Vec<Vec<String>>>(),
+        )
     };
-    let vms = table(&VM_HEAD, view.sorted(order).into_iter().map(vm_row).collect());
+    let vms = table(
+        &VM_HEAD,
+        view.sorted(order).into_iter().map(vm_row).collect(),
+    );
     let cores = table(&CORE_HEAD, view.cores.iter().map(core_row).collect());
     let uplinks = match &view.uplinks[..] {
         [] => String::new(),
@@ -152,7 +176,11 @@ fn text(view: &View, order: Order) -> String {
 }
 
 fn vm_row(vm: &VmReport) -> Vec<String> {
-    let throttled = if vm.from_vm.is_some() { percent(vm.throttled) } else { "-".to_owned() };
+    let throttled = if vm.from_vm.is_some() {
+        percent(vm.throttled)
+    } else {
+        "-".to_owned()
+    };
     vec![
         vm.name.clone(),
         format!("{}/{}", vm.nics_up, vm.nics),
@@ -193,9 +221,14 @@ fn n_dropped(vm: &VmReport) -> u64 {
     vm.drops.iter().map(|drop| drop.frames).sum()
 }
 
-/// What the VM lost, for which reasons; then what it should have got and didn't; then what never came to the switch.
+/// What the VM lost, for which reasons; then what it should have got and didn't; then what never
+/// came to the switch.
 fn drops(vm: &VmReport) -> String {
-    let mut parts: Vec<_> = vm.drops.iter().map(|drop| format!("{} {}", drop.frames, drop.reason)).collect();
+    let mut parts: Vec<_> = vm
+        .drops
+        .iter()
+        .map(|drop| format!("{} {}", drop.frames, drop.reason))
+        .collect();
     if vm.limited > 0 {
         parts.push(format!("{} to it over its limit", vm.limited));
     }
@@ -205,19 +238,30 @@ fn drops(vm: &VmReport) -> String {
     if vm.lost > 0 {
         parts.push(format!("{} lost in the kernel", vm.lost));
     }
-    if parts.is_empty() { "0".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "0".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 // --- a terminal ---
 
-fn watch(terminal: &mut DefaultTerminal, control: &Path, every: Duration, mut screen: Screen) -> io::Result<()> {
+fn watch(
+    terminal: &mut DefaultTerminal,
+    control: &Path,
+    every: Duration,
+    mut screen: Screen,
+) -> io::Result<()> {
     let mut due = Instant::now() + every;
     loop {
         terminal.draw(|frame| draw(frame, &screen))?;
         let left = due.saturating_duration_since(Instant::now());
         if event::poll(left)? {
             match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release && !screen.obey(key) => return Ok(()),
+                Event::Key(key) if key.kind != KeyEventKind::Release && !screen.obey(key) => {
+                    return Ok(());
+                }
                 _ => continue,
             }
         }
@@ -262,10 +306,20 @@ fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     // A line above, the head, the rows; nothing for no rows.
     let height = |n_rows: usize| match u16::try_from(n_rows) {
         Ok(0) => Constraint::Length(0),
-        n => Constraint::Length(n.unwrap_or(u16::MAX).saturating_add(2).min(frame.area().height / 3)),
+        n => Constraint::Length(
+            n.unwrap_or(u16::MAX)
+                .saturating_add(2)
+                .min(frame.area().height / 3),
+        ),
     };
     let line = Constraint::Length(1);
-    let parts = [line, Constraint::Min(2), height(view.cores.len()), height(view.uplinks.len()), line];
+    let parts = [
+        line,
+        Constraint::Min(2),
+        height(view.cores.len()),
+        height(view.uplinks.len()),
+        line,
+    ];
     let [title, vms, cores, uplinks, foot] = Layout::vertical(parts).areas(frame.area());
     let said = match &screen.error {
         Some(why) => Line::from(why.lines().next().unwrap_or_default().to_owned()).reversed(),
@@ -275,20 +329,34 @@ fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     let shown = view.sorted(screen.order).into_iter().skip(screen.first);
     frame.render_widget(table(&VM_HEAD, shown.map(vm_row).collect()), vms);
     let block = || Block::new().borders(Borders::TOP);
-    frame.render_widget(table(&CORE_HEAD, view.cores.iter().map(core_row).collect()).block(block()), cores);
-    frame.render_widget(table(&UPLINK_HEAD, view.uplinks.iter().map(uplink_row).collect()).block(block()), uplinks);
-    let keys = "q ends   order: o file, n name, f from VM, t to VM, l throttled, d dropped   arrows scroll";
+    frame.render_widget(
+        table(&CORE_HEAD, view.cores.iter().map(core_row).collect()).block(block()),
+        cores,
+    );
+    frame.render_widget(
+        table(&UPLINK_HEAD, view.uplinks.iter().map(uplink_row).collect()).block(block()),
+        uplinks,
+    );
+    let keys = "q ends   order: o file, n name, f from VM, t to VM, l throttled, d dropped   \
+        arrows scroll";
     frame.render_widget(Line::from(keys).dim(), foot);
 }
 
 fn table<const N: usize>(head: &[&'static str; N], rows: Vec<Vec<String>>) -> Table<'static> {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
         u16::try_from(cells.max().unwrap_or(0).max(head[column].len())).unwrap_or(u16::MAX)
     };
-    let widths: Vec<_> = (0..N).map(|column| Constraint::Length(width(column))).collect();
+    let widths: Vec<_> = (0..N)
+        .map(|column| Constraint::Length(width(column)))
+        .collect();
     let head = Row::new(head.to_vec()).style(Style::new().bold());
-    Table::new(rows.into_iter().map(Row::new), widths).header(head).column_spacing(2)
+    Table::new(rows.into_iter().map(Row::new), widths)
+        .header(head)
+        .column_spacing(2)
 }
 
 #[cfg(test)]

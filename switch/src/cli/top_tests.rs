@@ -6,13 +6,21 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 fn vm(name: &str, rx_bps: f64, throttled: f64) -> VmReport {
-    let limit =
-        LimitReport { bits_per_sec: Some(1_000_000_000), packets_per_sec: Some(200_000), ..LimitReport::default() };
+    let limit = LimitReport {
+        bits_per_sec: Some(1_000_000_000),
+        packets_per_sec: Some(200_000),
+        ..LimitReport::default()
+    };
     VmReport {
         name: name.to_owned(),
         nics_up: 1,
         nics: 2,
-        rates: RateReport { rx_pps: rx_bps / 8000.0, rx_bps, tx_pps: 0.0, tx_bps: 0.0 },
+        rates: RateReport {
+            rx_pps: rx_bps / 8000.0,
+            rx_bps,
+            tx_pps: 0.0,
+            tx_bps: 0.0,
+        },
         from_vm: (throttled > 0.0).then_some(limit),
         to_vm: None,
         throttled_ns: 0,
@@ -20,7 +28,11 @@ fn vm(name: &str, rx_bps: f64, throttled: f64) -> VmReport {
         missed: 7,
         limited: 5,
         lost: 4,
-        drops: vec![DropReport { reason: "runt".into(), frames: 3, sentence: String::new() }],
+        drops: vec![DropReport {
+            reason: "runt".into(),
+            frames: 3,
+            sentence: String::new(),
+        }],
     }
 }
 
@@ -35,12 +47,26 @@ fn view() -> View {
         bursts: 0,
         sleeps: 0,
         cpu_ns: 0,
-        load: Load { cpu: 0.5, busy: 0.25, pps: 1e6, ns_per_frame: 40.0 },
+        load: Load {
+            cpu: 0.5,
+            busy: 0.25,
+            pps: 1e6,
+            ns_per_frame: 40.0,
+        },
     };
-    let version = VersionReport { program: "weir".into(), version: "1".into(), pid: 9 };
+    let version = VersionReport {
+        program: "weir".into(),
+        version: "1".into(),
+        pid: 9,
+    };
     let uplinks = r#"[{ "name": "up0", "device": "eth1", "carrier": true, "lost": { "rx_ring_full": 5 }, "more": 1 }]"#;
     let uplinks = serde_json::from_str(uplinks).unwrap();
-    View { version, vms: vec![vm("web", 1e6, 0.0), vm("db", 9e8, 0.625)], cores: vec![core], uplinks }
+    View {
+        version,
+        vms: vec![vm("web", 1e6, 0.0), vm("db", 9e8, 0.625)],
+        cores: vec![core],
+        uplinks,
+    }
 }
 
 #[test]
@@ -62,17 +88,32 @@ fn names(screen: &Screen) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(120, 24)).unwrap();
     terminal.draw(|frame| draw(frame, screen)).unwrap();
     let shown = terminal.backend().to_string();
-    let name = |line: &str| line.trim_start_matches('"').split_whitespace().next().map(str::to_owned);
+    let name = |line: &str| {
+        line.trim_start_matches('"')
+            .split_whitespace()
+            .next()
+            .map(str::to_owned)
+    };
     let rows = shown.lines().skip(2).map_while(name);
-    rows.take_while(|name| ["web", "db", "app"].contains(&name.as_str())).collect()
+    rows.take_while(|name| ["web", "db", "app"].contains(&name.as_str()))
+        .collect()
 }
 
 #[test]
 fn key_orders_the_rows_at_once_and_back_again() {
     let mut view = view();
-    view.vms.push(VmReport { lost: 9, rates: RateReport::default(), ..vm("app", 0.0, 0.25) });
+    view.vms.push(VmReport {
+        lost: 9,
+        rates: RateReport::default(),
+        ..vm("app", 0.0, 0.25)
+    });
     view.vms[0].rates.tx_bps = 5.0;
-    let mut screen = Screen { view, error: None, order: Order::File, first: 0 };
+    let mut screen = Screen {
+        view,
+        error: None,
+        order: Order::File,
+        first: 0,
+    };
     for (key, order) in [
         ('n', ["app", "db", "web"]),
         ('o', ["web", "db", "app"]),
@@ -93,7 +134,12 @@ fn key_orders_the_rows_at_once_and_back_again() {
 
 #[test]
 fn screen_scrolls_sorts_and_ends() {
-    let mut screen = Screen { view: view(), error: None, order: Order::File, first: 0 };
+    let mut screen = Screen {
+        view: view(),
+        error: None,
+        order: Order::File,
+        first: 0,
+    };
     let key = |code| KeyEvent::new(code, KeyModifiers::NONE);
     assert!(screen.obey(key(KeyCode::PageDown)) && screen.first == 1);
     assert!(screen.obey(key(KeyCode::Up)) && screen.first == 0);
@@ -106,11 +152,19 @@ fn screen_scrolls_sorts_and_ends() {
 fn screen_of_any_size_is_drawn() {
     for (width, height) in [(1, 1), (20, 3), (80, 24), (200, 60)] {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let mut screen = Screen { view: view(), error: None, order: Order::File, first: 0 };
+        let mut screen = Screen {
+            view: view(),
+            error: None,
+            order: Order::File,
+            first: 0,
+        };
         terminal.draw(|frame| draw(frame, &screen)).unwrap();
         if width == 200 {
             let shown = terminal.backend().to_string();
-            assert!(shown.contains("THROTTLED") && shown.contains("62.5 %") && shown.contains("q ends"), "{shown}");
+            assert!(
+                shown.contains("THROTTLED") && shown.contains("62.5 %") && shown.contains("q ends"),
+                "{shown}"
+            );
         }
         screen.error = Some("error: no daemon answers".into());
         terminal.draw(|frame| draw(frame, &screen)).unwrap();

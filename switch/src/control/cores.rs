@@ -17,5 +17,12 @@ pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
         sleeps: report.sleeps,
         cpu_ns: report.cpu_ns,
     };
-    sources.fleet.cores().into_iter().zip(&sources.cpus).enumerate().map(report).collect()
+    sources
+        .fleet
+        .cores()
+        .into_iter()
+        .zip(&sources.cpus)
+        .enumerate()
+        .map(report)
+        .collect()
 }

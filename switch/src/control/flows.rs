@@ -20,9 +20,20 @@ pub(crate) fn flows(sources: &Sources) -> FlowsReport {
         updates,
         uncached,
     } = sources.fleet.flows();
-    let name = |id: usize| sources.names.get(id).cloned().unwrap_or_else(|| format!("port {id}"));
-    let mut by_port: Vec<_> =
-        by_port.into_iter().map(|(port, flows)| PortFlows { port: name(usize::from(port)), flows }).collect();
+    let name = |id: usize| {
+        sources
+            .names
+            .get(id)
+            .cloned()
+            .unwrap_or_else(|| format!("port {id}"))
+    };
+    let mut by_port: Vec<_> = by_port
+        .into_iter()
+        .map(|(port, flows)| PortFlows {
+            port: name(usize::from(port)),
+            flows,
+        })
+        .collect();
     by_port.sort_by_key(|port| std::cmp::Reverse(port.flows));
     FlowsReport {
         capacity,

@@ -1,5 +1,5 @@
-//! VMs as all of control shares them: their NICs, and the limits on what they send and get. Sampled by the supervisor, read by
-//! operators.
+//! VMs as all of control shares them: their NICs, and the limits on what they send and get. Sampled
+//! by the supervisor, read by operators.
 
 use std::sync::{Arc, Mutex};
 
@@ -41,17 +41,30 @@ impl Vms {
         // A VM's NICs follow each other.
         let of_one = |a: &PortSpec, b: &PortSpec| a.vm.is_some() && a.vm == b.vm;
         let vm = |nics: &[PortSpec]| {
-            let VmSpec { name, from_vm, to_vm } = nics.first()?.vm.clone()?;
+            let VmSpec {
+                name,
+                from_vm,
+                to_vm,
+            } = nics.first()?.vm.clone()?;
             let limits = Arc::new(VmLimits::new(from_vm, to_vm));
             let ports = nics.iter().map(PortSpec::id).collect();
-            Some(Vm { name, ports, limits, throttled: Mutex::default() })
+            Some(Vm {
+                name,
+                ports,
+                limits,
+                throttled: Mutex::default(),
+            })
         };
         Self(ports.chunk_by(of_one).filter_map(vm).collect())
     }
 
     /// Tells the cores, before any of the ports comes up.
     pub(crate) fn limit(&self, fleet: &Fleet) {
-        for vm in self.0.iter().filter(|vm| vm.limits.from_vm.is_some() || vm.limits.to_vm.is_some()) {
+        for vm in self
+            .0
+            .iter()
+            .filter(|vm| vm.limits.from_vm.is_some() || vm.limits.to_vm.is_some())
+        {
             fleet.limit(&vm.ports, &vm.limits);
         }
     }
@@ -67,7 +80,11 @@ impl Vms {
             vm.limits.refresh(now);
             let mut last = lock(&vm.throttled);
             let ns = vm.limits.throttled_ns();
-            *last = Throttled { at: now, ns, part: part(ns.saturating_sub(last.ns), now.saturating_sub(last.at)) };
+            *last = Throttled {
+                at: now,
+                ns,
+                part: part(ns.saturating_sub(last.ns), now.saturating_sub(last.at)),
+            };
         }
     }
 }
@@ -81,7 +98,11 @@ impl Vm {
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn part(ns: u64, of: Nanos) -> f64 {
-    if of == 0 { 0.0 } else { (ns as f64 / of as f64).min(1.0) }
+    if of == 0 {
+        0.0
+    } else {
+        (ns as f64 / of as f64).min(1.0)
+    }
 }
 
 #[cfg(test)]
@@ -91,12 +112,17 @@ mod tests {
 
     #[test]
     fn vm_has_all_its_nics_and_no_uplink() {
-        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } }\nnetworks: { a: { uplink: up0 } }\nvms:\n  \
-                    v:\n    nics:\n      n0: { network: a, vhost-user: { path: /a } }\n      n1: { network: a, vhost-user: { path: /b } }\n  \
+        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } \
+            }\nnetworks: { a: { uplink: up0 } }\nvms:\n  \
+                    v:\n    nics:\n      n0: { network: a, vhost-user: { path: /a } }\n      n1: { \
+                    network: a, vhost-user: { path: /b } }\n  \
                     w:\n    nics:\n      n0: { network: a, vhost-user: { path: /c } }\n";
         let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
         let vms = Vms::new(&ports(&topology));
-        let vms: Vec<_> = vms.iter().map(|vm| (vm.name.as_str(), vm.ports.clone())).collect();
+        let vms: Vec<_> = vms
+            .iter()
+            .map(|vm| (vm.name.as_str(), vm.ports.clone()))
+            .collect();
         assert_eq!(vms, [("v", vec![0, 1]), ("w", vec![2])]);
     }
 }

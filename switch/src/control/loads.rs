@@ -1,4 +1,5 @@
-//! What the polling cores are busy with, over the last second. Looked at by the supervisor, read by operators.
+//! What the polling cores are busy with, over the last second. Looked at by the supervisor, read by
+//! operators.
 
 use std::sync::Mutex;
 
@@ -30,15 +31,27 @@ impl Loads {
         let mut samples = lock(&self.0);
         for (idx, core) in fleet.cores().into_iter().enumerate() {
             match samples.get_mut(idx) {
-                Some(last) => *last = Sample { at, core, load: load_between(last, at, &core, |n| clock.span(n)) },
-                None => samples.push(Sample { at, core, load: Load::default() }),
+                Some(last) => {
+                    *last = Sample {
+                        at,
+                        core,
+                        load: load_between(last, at, &core, |n| clock.span(n)),
+                    }
+                }
+                None => samples.push(Sample {
+                    at,
+                    core,
+                    load: Load::default(),
+                }),
             }
         }
     }
 
     /// As of the last look.
     pub(crate) fn of(&self, core: usize) -> Load {
-        lock(&self.0).get(core).map_or_else(Load::default, |sample| sample.load)
+        lock(&self.0)
+            .get(core)
+            .map_or_else(Load::default, |sample| sample.load)
     }
 }
 
@@ -71,22 +84,54 @@ mod tests {
     use super::*;
 
     fn core(cpu_at: Nanos, cpu_ns: u64, busy_cycles: u64, rx_frames: u64) -> CoreReport {
-        CoreReport { cpu_at, cpu_ns, busy_cycles, rx_frames, ..CoreReport::default() }
+        CoreReport {
+            cpu_at,
+            cpu_ns,
+            busy_cycles,
+            rx_frames,
+            ..CoreReport::default()
+        }
     }
 
     #[test]
     fn load_is_what_was_used_of_the_time() {
-        let last = Sample { at: SECOND, core: core(SECOND, 0, 0, 0), load: Load::default() };
+        let last = Sample {
+            at: SECOND,
+            core: core(SECOND, 0, 0, 0),
+            load: Load::default(),
+        };
         let now = core(2 * SECOND, SECOND / 4, SECOND / 5, 1_000_000);
         let load = load_between(&last, 2 * SECOND, &now, |n| n / 2);
-        assert_eq!(load, Load { cpu: 0.25, busy: 0.1, pps: 1e6, ns_per_frame: 100.0 });
+        assert_eq!(
+            load,
+            Load {
+                cpu: 0.25,
+                busy: 0.1,
+                pps: 1e6,
+                ns_per_frame: 100.0
+            }
+        );
     }
 
     #[test]
     fn core_that_says_nothing_for_long_is_asleep() {
-        let load = Load { cpu: 1.0, ..Load::default() };
-        let last = Sample { at: SECOND, core: core(SECOND, 7, 0, 0), load };
-        assert_eq!(load_between(&last, 2 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu, 1.0, "it may be about to say");
-        assert_eq!(load_between(&last, 4 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu, 0.0);
+        let load = Load {
+            cpu: 1.0,
+            ..Load::default()
+        };
+        let last = Sample {
+            at: SECOND,
+            core: core(SECOND, 7, 0, 0),
+            load,
+        };
+        assert_eq!(
+            load_between(&last, 2 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu,
+            1.0,
+            "it may be about to say"
+        );
+        assert_eq!(
+            load_between(&last, 4 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu,
+            0.0
+        );
     }
 }

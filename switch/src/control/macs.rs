@@ -14,22 +14,36 @@ pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
     let mut rows = sources.fleet.macs().rows();
     rows.sort_by_key(|row| (row.network, row.port, row.mac));
     let pins = sources.fleet.macs().pins();
-    let name = |port: PortId| sources.names.get(usize::from(port)).cloned().unwrap_or_default();
+    let name = |port: PortId| {
+        sources
+            .names
+            .get(usize::from(port))
+            .cloned()
+            .unwrap_or_default()
+    };
     let remark = |row: &Row| {
         let loser = |&&(port, network, mac): &&(PortId, u16, [u8; 6])| {
-            (network, mac) == (row.network, row.mac) && port != row.port && row.away_from != Some(port)
+            (network, mac) == (row.network, row.mac)
+                && port != row.port
+                && row.away_from != Some(port)
         };
         match (row.away_from, pins.iter().find(loser)) {
             (Some(owner), _) => Some(format!("{}'s own, which takes no frames now", name(owner))),
             (None, Some(&(loser, ..))) => Some(format!("{}'s own, which lost it", name(loser))),
-            (None, None) if row.is_disputed => Some("another port has sent from it since".to_owned()),
+            (None, None) if row.is_disputed => {
+                Some("another port has sent from it since".to_owned())
+            }
             (None, None) => None,
         }
     };
     let report = |row: &Row| MacReport {
         remark: remark(row),
         mac: mac_text(row.mac),
-        network: sources.networks.get(usize::from(row.network)).cloned().unwrap_or_default(),
+        network: sources
+            .networks
+            .get(usize::from(row.network))
+            .cloned()
+            .unwrap_or_default(),
         port: name(row.port),
         kind: kind_text(row.kind).to_owned(),
         idle_s: (row.kind < Kind::Sticky).then(|| now.saturating_sub(row.seen)),
@@ -51,7 +65,11 @@ pub(crate) fn report_addresses(sources: &Sources, ingress: &Ingress) -> AddressR
     let moves = macs.moves(ingress.port);
     let own = match ingress.source {
         SourcePolicy::Fixed(mac) => Some(mac),
-        _ => macs.pins().into_iter().find(|&(port, ..)| port == ingress.port).map(|(_, _, mac)| mac),
+        _ => macs
+            .pins()
+            .into_iter()
+            .find(|&(port, ..)| port == ingress.port)
+            .map(|(_, _, mac)| mac),
     };
     AddressReport {
         own: own.map(mac_text),

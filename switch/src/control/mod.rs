@@ -2,7 +2,8 @@
 //!
 //! In reading order:
 //! - `server`: the threads that answer
-//! - `ports`, `macs`, `vms`, `cores`, `flows`, `uplinks`: what there is to answer, made from what control and the cores know
+//! - `ports`, `macs`, `vms`, `cores`, `flows`, `uplinks`: what there is to answer, made from what
+//!   control and the cores know
 //! - `sources`: where they take it from
 //! - `rates`, `limits`, `loads`: what the supervisor samples once a second: ports, VMs, cores
 

@@ -18,8 +18,14 @@ use crate::vhost_user::view::{QueueState, QueueView};
 
 /// Every port, in the topology's order, uplinks behind all NICs.
 pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {
-    let guests = sources.ports.iter().map(|port| (port.id(), report_port(sources, port)));
-    let devices = sources.devices.iter().map(|port| (port.id(), report_device(sources, port)));
+    let guests = sources
+        .ports
+        .iter()
+        .map(|port| (port.id(), report_port(sources, port)));
+    let devices = sources
+        .devices
+        .iter()
+        .map(|port| (port.id(), report_device(sources, port)));
     let mut ports: Vec<_> = guests.chain(devices).collect();
     ports.sort_by_key(|(id, _)| *id);
     ports.into_iter().map(|(_, port)| port).collect()
@@ -27,9 +33,18 @@ pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {
 
 /// The port of that name.
 pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
-    let guest = sources.ports.iter().find(|port| port.spec.name == name).map(|port| report_port(sources, port));
-    guest
-        .or_else(|| sources.devices.iter().find(|port| port.spec.name == name).map(|port| report_device(sources, port)))
+    let guest = sources
+        .ports
+        .iter()
+        .find(|port| port.spec.name == name)
+        .map(|port| report_port(sources, port));
+    guest.or_else(|| {
+        sources
+            .devices
+            .iter()
+            .find(|port| port.spec.name == name)
+            .map(|port| report_device(sources, port))
+    })
 }
 
 fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
@@ -70,7 +85,12 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
         addresses: report_addresses(sources, &port.spec.ingress),
         drops: report_drops(&counters),
         rules: port.spec.rule_texts(),
-        queues: link.device.queues.iter().map(|queue| report_queue(queue, &faults)).collect(),
+        queues: link
+            .device
+            .queues
+            .iter()
+            .map(|queue| report_queue(queue, &faults))
+            .collect(),
         connection: Some(report_connection(port, link)),
         fetched: None,
         lost: None,
@@ -89,7 +109,9 @@ pub(crate) fn state(sources: &Sources, id: PortId) -> Option<State> {
 }
 
 fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport {
-    let fault = faults.iter().find(|(index, _)| usize::from(*index) == queue.index);
+    let fault = faults
+        .iter()
+        .find(|(index, _)| usize::from(*index) == queue.index);
     let state = match (fault, &queue.state) {
         (Some((_, fault)), _) => format!("stopped: {fault}"),
         (None, QueueState::Broken(why)) => format!("stopped: {why}"),
@@ -99,8 +121,21 @@ fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport 
         (None, QueueState::Stopped) => "not started".to_owned(),
     };
     let direction = if queue.index % 2 == 1 { "rx" } else { "tx" }.to_owned();
-    let QueueView { index, size, has_kick, has_call, .. } = *queue;
-    QueueReport { index, direction, size, state, has_kick, has_call }
+    let QueueView {
+        index,
+        size,
+        has_kick,
+        has_call,
+        ..
+    } = *queue;
+    QueueReport {
+        index,
+        direction,
+        size,
+        state,
+        has_kick,
+        has_call,
+    }
 }
 
 fn report_connection(port: &Port, link: LinkView) -> ConnectionReport {
@@ -156,5 +191,9 @@ pub(crate) fn report_drops(counters: &Counters) -> Vec<DropReport> {
         frames,
         sentence: reason.sentence().to_owned(),
     };
-    DropReason::ALL.iter().zip(&counters.drops).map(drop).collect()
+    DropReason::ALL
+        .iter()
+        .zip(&counters.drops)
+        .map(drop)
+        .collect()
 }

@@ -29,15 +29,27 @@ impl Rates {
         for (idx, port) in (0..n_ports).zip(0..) {
             let counters = fleet.counters(port);
             match samples.get_mut(idx) {
-                Some(last) => *last = Sample { at, counters, rates: rates_between(last, at, &counters) },
-                None => samples.push(Sample { at, counters, rates: RateReport::default() }),
+                Some(last) => {
+                    *last = Sample {
+                        at,
+                        counters,
+                        rates: rates_between(last, at, &counters),
+                    }
+                }
+                None => samples.push(Sample {
+                    at,
+                    counters,
+                    rates: RateReport::default(),
+                }),
             }
         }
     }
 
     /// As of the last look.
     pub(crate) fn of(&self, port: PortId) -> RateReport {
-        lock(&self.0).get(usize::from(port)).map_or_else(RateReport::default, |sample| sample.rates)
+        lock(&self.0)
+            .get(usize::from(port))
+            .map_or_else(RateReport::default, |sample| sample.rates)
     }
 }
 
@@ -45,7 +57,13 @@ fn rates_between(last: &Sample, at: Instant, now: &Counters) -> RateReport {
     let seconds = at.saturating_duration_since(last.at).as_secs_f64();
     // Exact up to 2^53 frames, which is more than a daemon lives to see.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = |now: u64, then: u64| if seconds > 0.0 { now.saturating_sub(then) as f64 / seconds } else { 0.0 };
+    let rate = |now: u64, then: u64| {
+        if seconds > 0.0 {
+            now.saturating_sub(then) as f64 / seconds
+        } else {
+            0.0
+        }
+    };
     RateReport {
         rx_pps: rate(now.rx_frames, last.counters.rx_frames),
         rx_bps: rate(now.rx_bytes, last.counters.rx_bytes) * 8.0,
@@ -62,10 +80,30 @@ mod tests {
     #[test]
     fn rates_are_differences_over_time() {
         let at = Instant::now();
-        let last = Sample { at, counters: Counters::default(), rates: RateReport::default() };
-        let now = Counters { rx_frames: 500, rx_bytes: 32_000, ..Counters::default() };
+        let last = Sample {
+            at,
+            counters: Counters::default(),
+            rates: RateReport::default(),
+        };
+        let now = Counters {
+            rx_frames: 500,
+            rx_bytes: 32_000,
+            ..Counters::default()
+        };
         let rates = rates_between(&last, at + Duration::from_millis(500), &now);
-        assert_eq!(rates, RateReport { rx_pps: 1000.0, rx_bps: 512_000.0, tx_pps: 0.0, tx_bps: 0.0 });
-        assert_eq!(rates_between(&last, at, &now), RateReport::default(), "no time has passed");
+        assert_eq!(
+            rates,
+            RateReport {
+                rx_pps: 1000.0,
+                rx_bps: 512_000.0,
+                tx_pps: 0.0,
+                tx_bps: 0.0
+            }
+        );
+        assert_eq!(
+            rates_between(&last, at, &now),
+            RateReport::default(),
+            "no time has passed"
+        );
     }
 }

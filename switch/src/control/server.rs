@@ -1,4 +1,5 @@
-//! Answers operators on the control socket: a few threads, one request each at a time, none for longer than a moment.
+//! Answers operators on the control socket: a few threads, one request each at a time, none for
+//! longer than a moment.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -17,7 +18,9 @@ use crate::base::stop::Stop;
 /// Threads that answer; so many slow operators don't keep the next one waiting.
 pub(crate) const THREADS: usize = 3;
 /// What can be asked for.
-const WORDS: &[&str] = &["ports", "uplinks", "macs", "flows", "cores", "vms", "limits", "version"];
+const WORDS: &[&str] = &[
+    "ports", "uplinks", "macs", "flows", "cores", "vms", "limits", "version",
+];
 /// How long a request may take to come, and an answer to be taken.
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -27,7 +30,11 @@ pub(crate) fn run(listener: &UnixListener, sources: &Arc<Sources>, stop: &Stop) 
         stop.wait([listener.as_fd()], None);
         match listener.accept() {
             Ok((stream, _)) => answer(&stream, sources),
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => {}
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
+                ) => {}
             Err(e) => {
                 warn!("cannot accept on the control socket: {e}");
                 stop.sleep(Duration::from_secs(1));
@@ -44,7 +51,10 @@ fn answer(stream: &UnixStream, sources: &Sources) {
     };
     let (status, json) = match answered {
         Ok(json) => (200, json),
-        Err(failure) => (failure.status, serde_json::json!({ "error": failure.text }).to_string()),
+        Err(failure) => (
+            failure.status,
+            serde_json::json!({ "error": failure.text }).to_string(),
+        ),
     };
     // Whoever asked is gone, or doesn't read: nobody to tell.
     let _ = write_answer(stream, WITHIN, status, &json);
@@ -66,7 +76,13 @@ fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
             let report = ports::port(sources, name);
             json(&report.ok_or_else(|| Failure::new(404, format!("there is no port {name}")))?)
         }
-        _ => Err(Failure::new(404, format!("ask for /v1/ports/VM/NIC or one of /v1/{}", WORDS.join(", /v1/")))),
+        _ => Err(Failure::new(
+            404,
+            format!(
+                "ask for /v1/ports/VM/NIC or one of /v1/{}",
+                WORDS.join(", /v1/")
+            ),
+        )),
     }
 }
 
@@ -76,5 +92,9 @@ fn json(value: &impl Serialize) -> Result<String, Failure> {
 
 /// This program.
 fn version() -> VersionReport {
-    VersionReport { program: "weir".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
+    VersionReport {
+        program: "weir".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+    }
 }

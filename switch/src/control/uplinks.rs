@@ -12,7 +12,9 @@ use crate::device::port::DevicePort;
 pub(crate) fn uplinks(sources: &Sources) -> Vec<UplinkReport> {
     let mut netlink = Netlink::open().ok();
     let uplinks = sources.devices.iter().filter(|port| port.spec.vm.is_none());
-    uplinks.map(|port| report(sources, port, netlink.as_mut())).collect()
+    uplinks
+        .map(|port| report(sources, port, netlink.as_mut()))
+        .collect()
 }
 
 fn report(sources: &Sources, port: &DevicePort, netlink: Option<&mut Netlink>) -> UplinkReport {
@@ -21,12 +23,18 @@ fn report(sources: &Sources, port: &DevicePort, netlink: Option<&mut Netlink>) -
     let device = netlink.and_then(|netlink| Device::with_index(netlink, view.index).ok().flatten());
     UplinkReport {
         name: port.spec.name.clone(),
-        device: if view.device.is_empty() { port.device.device.clone() } else { view.device.clone() },
+        device: if view.device.is_empty() {
+            port.device.device.clone()
+        } else {
+            view.device.clone()
+        },
         networks: port.spec.networks.clone(),
         state: state(&view),
         waits_for: view.waits_for.clone(),
         driver: Some(view.driver.clone()).filter(|driver| !driver.is_empty()),
-        mode: view.fetched.map(|fetched| FetchedReport::from(fetched).mode),
+        mode: view
+            .fetched
+            .map(|fetched| FetchedReport::from(fetched).mode),
         zero_copy: view.fetched.is_some_and(|fetched| fetched.is_zero_copy),
         queues: view.fetched.map_or(0, |fetched| fetched.n_queues),
         mtu: view.mtu,

@@ -27,14 +27,20 @@ pub(crate) fn limits(sources: &Sources) -> Vec<VmReport> {
 
 fn report(vm: &Vm, sources: &Sources) -> VmReport {
     let now = sources.clock.now();
-    let counters = vm.ports.iter().map(|&port| sources.fleet.counters(port)).fold(Counters::default(), sum);
-    let rates =
-        vm.ports.iter().map(|&port| sources.rates.of(port)).fold(RateReport::default(), |all, one| RateReport {
+    let counters = vm
+        .ports
+        .iter()
+        .map(|&port| sources.fleet.counters(port))
+        .fold(Counters::default(), sum);
+    let rates = vm.ports.iter().map(|&port| sources.rates.of(port)).fold(
+        RateReport::default(),
+        |all, one| RateReport {
             rx_pps: all.rx_pps + one.rx_pps,
             rx_bps: all.rx_bps + one.rx_bps,
             tx_pps: all.tx_pps + one.tx_pps,
             tx_bps: all.tx_bps + one.tx_bps,
-        });
+        },
+    );
     let is_up = |port: &&PortId| state(sources, **port) == Some(State::Up);
     let mut drops = report_drops(&counters);
     drops.retain(|drop| drop.frames > 0);
@@ -49,7 +55,13 @@ fn report(vm: &Vm, sources: &Sources) -> VmReport {
         throttled: vm.throttled(),
         missed: counters.missed,
         limited: counters.limited,
-        lost: n_lost(sources.devices.iter().map(Arc::as_ref).filter(|port| vm.ports.contains(&port.id()))),
+        lost: n_lost(
+            sources
+                .devices
+                .iter()
+                .map(Arc::as_ref)
+                .filter(|port| vm.ports.contains(&port.id())),
+        ),
         drops,
     }
 }
@@ -71,13 +83,24 @@ impl From<pmd::limits::LimitReport> for LimitReport {
             delay_ns: queue.delay,
             ring_delay_ns: queue.ring_delay,
         });
-        Self { bits_per_sec, packets_per_sec, burst_bytes, burst_packets, left_bytes, left_packets, queue }
+        Self {
+            bits_per_sec,
+            packets_per_sec,
+            burst_bytes,
+            burst_packets,
+            left_bytes,
+            left_packets,
+            queue,
+        }
     }
 }
 
 fn sum(mut all: Counters, one: Counters) -> Counters {
     all.missed += one.missed;
     all.limited += one.limited;
-    all.drops.iter_mut().zip(one.drops).for_each(|(all, one)| *all += one);
+    all.drops
+        .iter_mut()
+        .zip(one.drops)
+        .for_each(|(all, one)| *all += one);
     all
 }

@@ -13,14 +13,15 @@ pub(super) fn provide_files(ports: &[PortSpec]) {
     let needed = files_needed(ports);
     if in_force < needed {
         warn!(
-            "with all guests connected up to {needed} files are open, {in_force} are allowed: raise the limit \
+            "with all guests connected up to {needed} files are open, {in_force} are allowed: \
+            raise the limit \
              (LimitNOFILE= of the service, or ulimit -n)"
         );
     }
 }
 
-/// A socket, a connection with two more handles, two of whoever makes its pages, three eventfds for each queue, and the files of its memory: those
-/// of large pages are kept, to make the pages.
+/// A socket, a connection with two more handles, two of whoever makes its pages, three eventfds for
+/// each queue, and the files of its memory: those of large pages are kept, to make the pages.
 fn files_needed(ports: &[PortSpec]) -> u64 {
     let n_mappings = pmd::shm::mappings_of_a_port(ports.len()) as u64;
     let of_guest = |nic: &PortSpec| match &nic.kind {
@@ -38,10 +39,15 @@ mod tests {
 
     #[test]
     fn files_of_all_that_guests_may_send_are_counted() {
-        let text = "cores: [0]\nnetworks: {a: {}}\nvms: {v: {nics: {n: {network: a, queues: 2, vhost-user: {path: /n}}, m: {network: a, vhost-user: {path: /m}}}}}\n";
-        let ports = ports(&config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}")));
+        let text = "cores: [0]\nnetworks: {a: {}}\nvms: {v: {nics: {n: {network: a, queues: 2, \
+            vhost-user: {path: /n}}, m: {network: a, vhost-user: {path: /m}}}}}\n";
+        let ports =
+            ports(&config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}")));
         // As many as a guest may have regions of large pages, whose files are kept.
         let of_memory = 256;
-        assert_eq!(files_needed(&ports), FILES_BASE + (6 + 12 + of_memory) + (6 + 6 + of_memory));
+        assert_eq!(
+            files_needed(&ports),
+            FILES_BASE + (6 + 12 + of_memory) + (6 + 6 + of_memory)
+        );
     }
 }

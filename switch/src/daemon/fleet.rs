@@ -17,7 +17,10 @@ use crate::plan::ports::PortSpec;
 ///
 /// # Errors
 /// A sentence: there are more than numbers for them, or memory runs short.
-pub(super) fn new_fleet(topology: &Topology, ports: &[PortSpec]) -> Result<(Fleet, Vec<pmd::Core>), String> {
+pub(super) fn new_fleet(
+    topology: &Topology,
+    ports: &[PortSpec],
+) -> Result<(Fleet, Vec<pmd::Core>), String> {
     let n_ports = ports.len();
     let id_max = usize::from(PortId::MAX);
     if n_ports > id_max || topology.networks.len() > id_max {
@@ -30,22 +33,31 @@ pub(super) fn new_fleet(topology: &Topology, ports: &[PortSpec]) -> Result<(Flee
         n_cores: topology.cores.len(),
         n_ports,
         n_flows: topology.flows,
-        n_macs: n_macs(ports.iter().map(|port| port.ingress.source), topology.networks.len()),
+        n_macs: n_macs(
+            ports.iter().map(|port| port.ingress.source),
+            topology.networks.len(),
+        ),
         networks: Arc::new(networks(topology, ports)),
         seeds: seeds(),
     };
     Fleet::new(&options).map_err(|e| e.to_string())
 }
 
-/// Without large pages the switch is as good, and slower with many flows. Where memory runs short, it is better known now.
+/// Without large pages the switch is as good, and slower with many flows. Where memory runs short,
+/// it is better known now.
 pub(super) fn settle_tables(fleet: &Fleet) {
     const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
     let are_off = std::fs::read_to_string(SETTING).is_ok_and(|text| text.contains("[never]"));
     match fleet.settle() {
         Err(why) => {
-            warn!("the tables of flows and addresses don't lie in large pages, or not wholly in memory yet: {why}")
+            warn!(
+                "the tables of flows and addresses don't lie in large pages, or not wholly in \
+                memory yet: {why}"
+            )
         }
-        Ok(()) if are_off => info!("flows and addresses lie in small pages, since {SETTING} says so"),
+        Ok(()) if are_off => {
+            info!("flows and addresses lie in small pages, since {SETTING} says so")
+        }
         Ok(()) => {}
     }
 }
@@ -59,10 +71,21 @@ fn seeds() -> [u64; 2] {
 /// Addresses of the topology are known before their guests speak.
 pub(super) fn set_static_macs(fleet: &Fleet, ports: &[PortSpec]) -> Result<(), String> {
     for port in ports {
-        let Ingress { port: id, network, source: SourcePolicy::Fixed(mac), .. } = port.ingress else { continue };
+        let Ingress {
+            port: id,
+            network,
+            source: SourcePolicy::Fixed(mac),
+            ..
+        } = port.ingress
+        else {
+            continue;
+        };
         let learned = fleet.macs().learn(network, mac, id, Kind::Static, 1, 0);
         if !matches!(learned, Learned::Yes(_)) {
-            return Err(format!("{}: there is no room in the MAC table for its address", port.name));
+            return Err(format!(
+                "{}: there is no room in the MAC table for its address",
+                port.name
+            ));
         }
     }
     Ok(())

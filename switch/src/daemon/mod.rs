@@ -5,7 +5,8 @@
 //! - `run`: from a topology to a running daemon, and back
 //! - `cpus`: which CPUs there are, which threads run where
 //! - `run_dir`: the daemon's folder, and that it is the only one there
-//! - `files`: that as many can be open as are needed; `fleet`: the polling cores and their tables; `threads`, `logging`
+//! - `files`: that as many can be open as are needed; `fleet`: the polling cores and their tables;
+//!   `threads`, `logging`
 //! - `poller`: a polling thread
 //! - `supervisor`: checks ports and addresses ten times a second
 //! - `tsc`: whether the counter that the switch's clock is made of can be relied upon

@@ -36,7 +36,8 @@ pub(crate) fn start(
         if can_run {
             if !pmd::sys::prepare_signals() {
                 warn!(
-                    "the kernel has no asynchronous requests left (fs.aio-max-nr): CPU {} has guests called by other threads, \
+                    "the kernel has no asynchronous requests left (fs.aio-max-nr): CPU {} has \
+                    guests called by other threads, \
                      which takes longer; raise it (sysctl fs.aio-max-nr=1048576) and start again",
                     cpu.id
                 );
@@ -45,7 +46,10 @@ pub(crate) fn start(
         }
     };
     let cannot = |why: &str| format!("cannot start the polling thread of CPU {}: {why}", cpu.id);
-    let thread = Builder::new().name(format!("poll-{}", cpu.id)).spawn(work).map_err(|e| cannot(&e.to_string()))?;
+    let thread = Builder::new()
+        .name(format!("poll-{}", cpu.id))
+        .spawn(work)
+        .map_err(|e| cannot(&e.to_string()))?;
     is_pinned.recv().map_err(|_| cannot("it ended"))??;
     Ok(thread)
 }

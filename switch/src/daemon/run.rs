@@ -1,8 +1,9 @@
 //! From a topology to a running daemon, and back.
 //!
-//! All that can fail is tried before the first guest can connect: folder, CPUs, every socket. Threads: a polling one for
-//! each core, pinned; a control thread for each port; the supervisor; a few for operators. When the end is requested they
-//! go in the opposite order, so that no port is taken down by a thread that waits for a core that is gone.
+//! All that can fail is tried before the first guest can connect: folder, CPUs, every socket.
+//! Threads: a polling one for each core, pinned; a control thread for each port; the supervisor; a
+//! few for operators. When the end is requested they go in the opposite order, so that no port is
+//! taken down by a thread that waits for a core that is gone.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -51,8 +52,10 @@ pub(crate) fn run(file: &Path) -> Result<(), String> {
 
 fn serve(topology: &Topology) -> Result<(), String> {
     log_to_stderr();
-    // Before any thread starts, so that none of them is chosen by the kernel to be ended by a signal.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| format!("cannot handle signals: {e}"))?;
+    // Before any thread starts, so that none of them is chosen by the kernel to be ended by a
+    // signal.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|e| format!("cannot handle signals: {e}"))?;
     let daemon = Daemon::start(topology)?;
     for signal in &mut signals {
         if signal == SIGHUP {
@@ -83,20 +86,35 @@ struct Daemon {
 impl Daemon {
     fn start(topology: &Topology) -> Result<Self, String> {
         if !pmd::sys::cpu_is_new_enough() {
-            return Err("this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU since 2015 has".into());
+            return Err(
+                "this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU \
+                since 2015 has"
+                    .into(),
+            );
         }
         let cpus = Cpus::choose(&topology.cores)?;
         let run_dir = RunDir::take(topology.run_dir())?;
         let specs = ports(topology);
         provide_files(&specs);
         let operators = &topology.control;
-        let operators = Listening::open("control", &operators.path, operators.group.as_deref(), operators.mode)?;
-        // A file that takes long to close would hold the thread that answers. Where the kernel can't, operators are trusted.
+        let operators = Listening::open(
+            "control",
+            &operators.path,
+            operators.group.as_deref(),
+            operators.mode,
+        )?;
+        // A file that takes long to close would hold the thread that answers. Where the kernel
+        // can't, operators are trusted.
         pmd::sys::refuse_files(operators.listener().as_fd());
         let sockets = open_sockets(&specs)?;
         restore::repair(run_dir.folder());
-        let devices: Vec<_> = specs.iter().filter_map(DevicePort::new).map(Arc::new).collect();
-        let attached = attach_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
+        let devices: Vec<_> = specs
+            .iter()
+            .filter_map(DevicePort::new)
+            .map(Arc::new)
+            .collect();
+        let attached =
+            attach_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
         cpus.keep_control_off()?;
         let (fleet, cores) = new_fleet(topology, &specs)?;
         settle_tables(&fleet);
@@ -118,7 +136,14 @@ impl Daemon {
             run_dir,
         };
         // From here on an error ends what has been started.
-        match daemon.start_threads((topology, &specs), &cpus, cores, operators, sockets, attached) {
+        match daemon.start_threads(
+            (topology, &specs),
+            &cpus,
+            cores,
+            operators,
+            sockets,
+            attached,
+        ) {
             Ok(()) => Ok(daemon),
             Err(why) => {
                 daemon.end();
@@ -137,7 +162,13 @@ impl Daemon {
         attached: Vec<Option<AttachedDevice>>,
     ) -> Result<(), String> {
         for (core, cpu) in cores.into_iter().zip(cpus.polling()) {
-            self.cores.push(poller::start(core, *cpu, topology.idle, self.clock.clone(), self.stop_cores.clone())?);
+            self.cores.push(poller::start(
+                core,
+                *cpu,
+                topology.idle,
+                self.clock.clone(),
+                self.stop_cores.clone(),
+            )?);
         }
         set_static_macs(&self.fleet, specs)?;
         let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
@@ -166,23 +197,46 @@ impl Daemon {
         });
         self.start_operators(operators, &sources)?;
         let stop = self.stop.clone();
-        self.control.push(spawn("supervisor".to_owned(), move || supervisor::run(&sources, &stop))?);
+        self.control.push(spawn("supervisor".to_owned(), move || {
+            supervisor::run(&sources, &stop)
+        })?);
         let (n_ports, polled) = (self.ports.len() + self.devices.len(), cpus.polled());
-        info!("running: ports {n_ports}, polling on CPU {polled}, control socket {}", topology.control.path.display());
+        info!(
+            "running: ports {n_ports}, polling on CPU {polled}, control socket {}",
+            topology.control.path.display()
+        );
         Ok(())
     }
 
     /// What an earlier daemon knew of addresses that stuck. No port takes frames yet.
     fn restore_pins(&self, specs: &[PortSpec], names: (Vec<String>, Vec<String>)) -> Pins {
         let ingresses = specs.iter().map(|spec| &spec.ingress);
-        ingresses.clone().for_each(|ingress| self.fleet.macs().rest(ingress.port));
-        Pins::restore(self.fleet.macs().clone(), self.run_dir.folder(), restore::world(), names, ingresses)
+        ingresses
+            .clone()
+            .for_each(|ingress| self.fleet.macs().rest(ingress.port));
+        Pins::restore(
+            self.fleet.macs().clone(),
+            self.run_dir.folder(),
+            restore::world(),
+            names,
+            ingresses,
+        )
     }
 
-    fn start_port(&mut self, port: Arc<Port>, pins: Arc<Pins>, listening: Option<Listening>) -> Result<(), String> {
-        let (plane, stop) = (FleetPort::new(self.fleet.clone(), pins, port.spec.ingress), self.stop.clone());
+    fn start_port(
+        &mut self,
+        port: Arc<Port>,
+        pins: Arc<Pins>,
+        listening: Option<Listening>,
+    ) -> Result<(), String> {
+        let (plane, stop) = (
+            FleetPort::new(self.fleet.clone(), pins, port.spec.ingress),
+            self.stop.clone(),
+        );
         let name = port.spec.name.clone();
-        self.control.push(spawn(name, move || vhost_user::worker::run(&port, &plane, listening.as_ref(), &stop))?);
+        self.control.push(spawn(name, move || {
+            vhost_user::worker::run(&port, &plane, listening.as_ref(), &stop)
+        })?);
         Ok(())
     }
 
@@ -192,17 +246,26 @@ impl Daemon {
         pins: Arc<Pins>,
         attached: Option<AttachedDevice>,
     ) -> Result<(), String> {
-        let (fleet, stop, run_dir) = (self.fleet.clone(), self.stop.clone(), self.run_dir.folder().clone());
+        let (fleet, stop, run_dir) = (
+            self.fleet.clone(),
+            self.stop.clone(),
+            self.run_dir.folder().clone(),
+        );
         let name = port.spec.name.clone();
         let work = move || device::worker::run(&port, (&fleet, &pins), attached, &run_dir, &stop);
         self.giving_back.push(spawn(name, work)?);
         Ok(())
     }
 
-    fn start_operators(&mut self, listening: Listening, sources: &Arc<Sources>) -> Result<(), String> {
+    fn start_operators(
+        &mut self,
+        listening: Listening,
+        sources: &Arc<Sources>,
+    ) -> Result<(), String> {
         let listening = Arc::new(listening);
         for _ in 0..control::server::THREADS {
-            let (listening, sources, stop) = (listening.clone(), sources.clone(), self.stop.clone());
+            let (listening, sources, stop) =
+                (listening.clone(), sources.clone(), self.stop.clone());
             let serve = move || control::server::run(listening.listener(), &sources, &stop);
             self.control.push(spawn("control".to_owned(), serve)?);
         }
@@ -233,15 +296,26 @@ impl Daemon {
 fn open_sockets(ports: &[PortSpec]) -> Result<Vec<Option<Listening>>, String> {
     let (mut sockets, mut wrong) = (Vec::new(), Vec::new());
     for port in ports {
-        let PortKind::Socket(socket) = &port.kind else { continue };
+        let PortKind::Socket(socket) = &port.kind else {
+            continue;
+        };
         if socket.listens == Listens::Guest {
             sockets.push(None);
             continue;
         }
-        match Listening::open(&port.name, &socket.path, socket.group.as_deref(), socket.mode) {
+        match Listening::open(
+            &port.name,
+            &socket.path,
+            socket.group.as_deref(),
+            socket.mode,
+        ) {
             Ok(listening) => sockets.push(Some(listening)),
             Err(why) => wrong.push(why),
         }
     }
-    if wrong.is_empty() { Ok(sockets) } else { Err(wrong.join("\nerror: ")) }
+    if wrong.is_empty() {
+        Ok(sockets)
+    } else {
+        Err(wrong.join("\nerror: "))
+    }
 }

@@ -1,4 +1,5 @@
-//! The daemon's folder: that of its control socket. One daemon a folder, kept so by a lock that ends with the process.
+//! The daemon's folder: that of its control socket. One daemon a folder, kept so by a lock that
+//! ends with the process.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -14,7 +15,8 @@ use crate::base::process::Process;
 const LOCK: &str = "weir.lock";
 /// Bytes of a process's number at most.
 const HOLDER_MAX: u64 = 16;
-/// How long a daemon that was killed may take to let go of it: the kernel takes some tens of milliseconds.
+/// How long a daemon that was killed may take to let go of it: the kernel takes some tens of
+/// milliseconds.
 const DIES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A folder that is this daemon's as long as the value lives.
@@ -28,7 +30,8 @@ impl RunDir {
     /// Takes the folder, and makes it if only the last part of its path is missing.
     ///
     /// # Errors
-    /// A sentence: another daemon has it, it can't be written to, or somebody else could exchange what is in it.
+    /// A sentence: another daemon has it, it can't be written to, or somebody else could exchange
+    /// what is in it.
     pub(crate) fn take(path: &Path) -> Result<Self, String> {
         make(path)?;
         let folder = Arc::new(Folder::open(path)?);
@@ -44,7 +47,8 @@ impl RunDir {
                 // One that was killed closes its sockets last.
                 Ok(()) if is_dying(&holder) && begin.elapsed() < DIES_WITHIN => {}
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if is_dying(&holder) && begin.elapsed() < DIES_WITHIN => {}
+                Err(TryLockError::WouldBlock)
+                    if is_dying(&holder) && begin.elapsed() < DIES_WITHIN => {}
                 Err(TryLockError::WouldBlock) => return Err(taken(path, &holder)),
                 Err(TryLockError::Error(e)) => return Err(say(e)),
             }
@@ -52,8 +56,13 @@ impl RunDir {
         }
         // The number is for people; the lock alone counts.
         let noted = file.set_len(0).and_then(|()| file.rewind());
-        noted.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(say)?;
-        Ok(Self { folder, _lock: file })
+        noted
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(say)?;
+        Ok(Self {
+            folder,
+            _lock: file,
+        })
     }
 
     /// The folder itself, for what else is kept there.
@@ -65,21 +74,30 @@ impl RunDir {
 fn make(path: &Path) -> Result<(), String> {
     match DirBuilder::new().mode(0o755).create(path) {
         Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && fs::metadata(path).is_ok_and(|at| at.is_dir()) => Ok(()),
+        Err(e)
+            if e.kind() == io::ErrorKind::AlreadyExists
+                && fs::metadata(path).is_ok_and(|at| at.is_dir()) =>
+        {
+            Ok(())
+        }
         Err(e) => {
             let help = "make it, or name another folder by control: { path: … }";
-            Err(format!("the control socket's folder {} cannot be made: {e}: {help}", path.display()))
+            Err(format!(
+                "the control socket's folder {} cannot be made: {e}: {help}",
+                path.display()
+            ))
         }
     }
 }
 
-/// Whether a process has been killed, and still holds what it had open: its memory is gone already, but not all its threads
-/// are; the first is a zombie long before the last one has ended.
+/// Whether a process has been killed, and still holds what it had open: its memory is gone already,
+/// but not all its threads are; the first is a zombie long before the last one has ended.
 fn is_dying(pid: &str) -> bool {
     if pid.is_empty() || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
         return false;
     }
-    let has_no_memory = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.is_empty());
+    let has_no_memory =
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.is_empty());
     let is_alive = pid.parse().is_ok_and(|pid| Process::of(pid).is_some());
     let n_threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     has_no_memory && (n_threads > 1 || is_alive)
@@ -91,7 +109,10 @@ fn taken(path: &Path, holder: &str) -> String {
         pid => format!(" (process {pid})"),
     };
     let path = path.display();
-    format!("another weir{pid} runs in {path}: stop it, or give this one a folder of its own by control: {{ path: … }}")
+    format!(
+        "another weir{pid} runs in {path}: stop it, or give this one a folder of its own by \
+        control: {{ path: … }}"
+    )
 }
 
 #[cfg(test)]
@@ -104,7 +125,10 @@ mod tests {
         let path = parent.path().join("run");
         let first = RunDir::take(&path).unwrap();
         let why = RunDir::take(&path).unwrap_err();
-        assert!(why.contains(&format!("process {}", std::process::id())), "{why}");
+        assert!(
+            why.contains(&format!("process {}", std::process::id())),
+            "{why}"
+        );
         drop(first);
         RunDir::take(&path).unwrap();
     }
@@ -138,6 +162,9 @@ mod tests {
         fs::write(&lock, "9".repeat(10_000)).unwrap();
         fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         drop(RunDir::take(parent.path()).unwrap());
-        assert_eq!(fs::read_to_string(lock).unwrap(), format!("{}\n", std::process::id()));
+        assert_eq!(
+            fs::read_to_string(lock).unwrap(),
+            format!("{}\n", std::process::id())
+        );
     }
 }

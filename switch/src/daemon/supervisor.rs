@@ -1,4 +1,5 @@
-//! Looks after ports and addresses ten times a second: what the polling cores found out and may not act upon themselves.
+//! Looks after ports and addresses ten times a second: what the polling cores found out and may not
+//! act upon themselves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +30,17 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Looks until the end is requested.
 pub(crate) fn run(sources: &Sources, stop: &Stop) {
-    let Sources { fleet, pins, ports, devices, rates, vms, loads, clock, .. } = sources;
+    let Sources {
+        fleet,
+        pins,
+        ports,
+        devices,
+        rates,
+        vms,
+        loads,
+        clock,
+        ..
+    } = sources;
     let mut looked: Option<Instant> = None;
     let mut said = vec![Said::default(); ports.len()];
     let mut watch = ClockWatch::default();
@@ -61,7 +72,9 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
 }
 
 fn sticky_peers(ports: &[Arc<Port>]) -> impl Iterator<Item = (PortId, Option<Option<Process>>)> {
-    let ports = ports.iter().filter(|port| port.spec.ingress.source == SourcePolicy::Sticky);
+    let ports = ports
+        .iter()
+        .filter(|port| port.spec.ingress.source == SourcePolicy::Sticky);
     ports.map(|port| (port.id(), port.link.peer()))
 }
 
@@ -73,7 +86,10 @@ fn close_if_hopeless(fleet: &Fleet, port: &Port) {
         port.link.close(GuestFault::MemoryGone.sentence());
     }
     if port.link.busy_for() > MESSAGE_WITHIN {
-        port.link.close(format!("a message could not be dealt with in {} s", MESSAGE_WITHIN.as_secs()));
+        port.link.close(format!(
+            "a message could not be dealt with in {} s",
+            MESSAGE_WITHIN.as_secs()
+        ));
     }
 }
 
@@ -85,7 +101,10 @@ fn hopeless_fault(fleet: &Fleet, port: &Port) -> Option<GuestFault> {
     // The view first: a fault that is seen with it can't be older than the queues that it says run.
     let link = port.link.view();
     let faults = health::faults(fleet, port, &link);
-    faults.into_iter().map(|(_, fault)| fault).find(|fault| fault.grade() == Grade::CloseConnection)
+    faults
+        .into_iter()
+        .map(|(_, fault)| fault)
+        .find(|fault| fault.grade() == Grade::CloseConnection)
 }
 
 /// What was last said of a port, so that a fault that stays is one line.
@@ -104,19 +123,27 @@ struct Said {
 /// Addresses that went to the uplink, or came from there.
 fn report_moves(fleet: &Fleet, port: PortId, notes: &Notes, said: &mut Moves) {
     let moves = fleet.macs().moves(port);
-    let Moves { n_lost, n_won, n_away } = moves;
+    let Moves {
+        n_lost,
+        n_won,
+        n_away,
+    } = moves;
     if n_lost != said.n_lost {
         let n = n_lost.wrapping_sub(said.n_lost);
         notes.warn(format_args!(
-            "lost {n} addresses to the uplink: frames from them came in there while this port sent none"
+            "lost {n} addresses to the uplink: frames from them came in there while this port sent \
+            none"
         ));
     }
     if n_won != said.n_won {
         let n = n_won.wrapping_sub(said.n_won);
-        notes.warn(format_args!("took {n} addresses from the uplink: it sent from them while nobody did there"));
+        notes.warn(format_args!(
+            "took {n} addresses from the uplink: it sent from them while nobody did there"
+        ));
     }
     if n_away != said.n_away {
-        notes.info("its address is used behind the uplink, while no receive ring of its is started");
+        notes
+            .info("its address is used behind the uplink, while no receive ring of its is started");
     }
     *said = moves;
 }
@@ -128,11 +155,18 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
     let n_faults = fleet.counters(port.id()).faults;
     if let Some((queue, fault)) = new.next() {
         let more = new.count();
-        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-        port.notes.warn(format_args!("queue {queue} stopped: {fault}{more}"));
+        let more = if more > 0 {
+            format!(" (and {more} more)")
+        } else {
+            String::new()
+        };
+        port.notes
+            .warn(format_args!("queue {queue} stopped: {fault}{more}"));
     } else if n_faults > said.n_faults {
         let n = n_faults - said.n_faults;
-        port.notes.warn(format_args!("{n} descriptor chains of the guest broke the rules and were given back"));
+        port.notes.warn(format_args!(
+            "{n} descriptor chains of the guest broke the rules and were given back"
+        ));
     }
     let lacks_memory = health::lacks_memory(&link);
     if let (Some(why), true) = (&lacks_memory, lacks_memory != said.lacks_memory) {
@@ -141,16 +175,27 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
     let (n_long_calls, is_indirect) = fleet.long_calls(port.id());
     if n_long_calls != said.n_long_calls && is_indirect {
         port.notes.warn(
-            "an eventfd of its front-end takes a polling core long to signal: another thread does it for some time",
+            "an eventfd of its front-end takes a polling core long to signal: another thread does \
+            it for some time",
         );
     }
     let (n_page_waits, mut waits_said) = (fleet.page_waits(port.id()), said.waits_said);
     if n_page_waits != said.n_page_waits && waits_said.is_none_or(|at| at.elapsed() >= SELDOM) {
         port.notes.warn(
-            "a polling core waited for a page of its guest's memory, which was being given back or comes from a swap device: \
-             nothing is taken from it or given to it for some time after each wait; lock the guest's memory if it is an honest one",
+            "a polling core waited for a page of its guest's memory, which was being given back or \
+            comes from a swap device: \
+             nothing is taken from it or given to it for some time after each wait; lock the \
+             guest's memory if it is an honest one",
         );
         waits_said = Some(Instant::now());
     }
-    *said = Said { stopped: faults, n_faults, lacks_memory, n_long_calls, n_page_waits, waits_said, moves: said.moves };
+    *said = Said {
+        stopped: faults,
+        n_faults,
+        lacks_memory,
+        n_long_calls,
+        n_page_waits,
+        waits_said,
+        moves: said.moves,
+    };
 }

@@ -15,10 +15,12 @@ use crate::plan::devices::DeviceSpec;
 
 /// Frames to be sent that one queue has.
 const N_TX: u32 = 2048;
-/// What the sender at the other end of a veth must not leave to its device, since in skb mode nobody behind it cuts it up.
+/// What the sender at the other end of a veth must not leave to its device, since in skb mode
+/// nobody behind it cuts it up.
 const PEER_OFF: &str = "tso off tx-udp-segmentation off";
 
-/// A device whose frames come to us, as long as the value lives: the program is attached. The sockets are in the queues.
+/// A device whose frames come to us, as long as the value lives: the program is attached. The
+/// sockets are in the queues.
 #[derive(Debug)]
 pub(crate) struct Opened {
     /// None: it is a tap.
@@ -55,17 +57,30 @@ pub(crate) fn open(
         let (opened, why) = open_queue(device, queue, attach, spec, afxdp::open)?;
         why_copied = why_copied.or(why);
         if let Some(socket) = opened.socket() {
-            link.serve(queue, socket).map_err(|e| format!("{}: {e}", device.name))?;
+            link.serve(queue, socket)
+                .map_err(|e| format!("{}: {e}", device.name))?;
         }
         is_zero_copy &= opened.info.is_zero_copy;
         queues.watches.push(opened.watch());
         queues.rxqs.push(RxQueue::afxdp(port, opened.rx));
         queues.txqs.push(TxQueue::afxdp(opened.tx));
     }
-    let fetched = Fetched { is_native: attach == Attach::Native, is_zero_copy, n_queues: prepared.n_queues };
+    let fetched = Fetched {
+        is_native: attach == Attach::Native,
+        is_zero_copy,
+        n_queues: prepared.n_queues,
+    };
     remarks.extend(why_copied);
     remarks.extend(prepared.remarks.iter().cloned());
-    Ok((Opened { _link: Some(link), tap: None, fetched: Some(fetched), remarks }, queues))
+    Ok((
+        Opened {
+            _link: Some(link),
+            tap: None,
+            fetched: Some(fetched),
+            remarks,
+        },
+        queues,
+    ))
 }
 
 /// Opens a tap, and makes it if it isn't there.
@@ -74,21 +89,37 @@ pub(crate) fn open(
 /// A sentence that says what to do.
 pub(crate) fn open_tap(port: PortId, name: &str) -> Result<(Opened, Queues), String> {
     let (rx, tx) = tap::open_tap(name).map_err(|e| e.to_string())?;
-    let opened = Opened { _link: None, tap: Some(rx.watch()), fetched: None, remarks: Vec::new() };
-    let queues = Queues { rxqs: vec![RxQueue::tap(port, rx)], txqs: vec![TxQueue::tap(tx)], watches: Vec::new() };
+    let opened = Opened {
+        _link: None,
+        tap: Some(rx.watch()),
+        fetched: None,
+        remarks: Vec::new(),
+    };
+    let queues = Queues {
+        rxqs: vec![RxQueue::tap(port, rx)],
+        txqs: vec![TxQueue::tap(tx)],
+        watches: Vec::new(),
+    };
     Ok((opened, queues))
 }
 
 /// Attaches the program, and says what should be known of the mode that it came to.
-fn attach(device: &Device, mode: XdpMode, prepared: &mut Prepared) -> Result<(XdpLink, Attach, Vec<String>), String> {
+fn attach(
+    device: &Device,
+    mode: XdpMode,
+    prepared: &mut Prepared,
+) -> Result<(XdpLink, Attach, Vec<String>), String> {
     let mut remarks = Vec::new();
     if mode != XdpMode::Skb {
         match XdpLink::attach(device.index, Attach::Native, prepared.n_queues) {
             Ok(link) => return Ok((link, Attach::Native, remarks)),
-            Err(e) if mode == XdpMode::Auto => remarks.push(format!("in skb mode, which is slower: {e}")),
+            Err(e) if mode == XdpMode::Auto => {
+                remarks.push(format!("in skb mode, which is slower: {e}"))
+            }
             Err(e) => {
                 return Err(format!(
-                    "{}: {e}; `mode: skb` works with every driver, and `mode: auto` takes the best there is",
+                    "{}: {e}; `mode: skb` works with every driver, and `mode: auto` takes the best \
+                    there is",
                     device.name
                 ));
             }
@@ -99,7 +130,8 @@ fn attach(device: &Device, mode: XdpMode, prepared: &mut Prepared) -> Result<(Xd
     let link = link.map_err(|e| format!("{}: {e}", device.name))?;
     if device.kind == "veth" {
         remarks.push(format!(
-            "in skb mode what the other end of {} doesn't cut up itself is lost: there, `ethtool -K <device> {PEER_OFF}`",
+            "in skb mode what the other end of {} doesn't cut up itself is lost: there, `ethtool \
+            -K <device> {PEER_OFF}`",
             device.name
         ));
     }
@@ -116,18 +148,35 @@ fn open_queue(
 ) -> Result<(AfXdpQueue, Option<String>), String> {
     let (mode, is_veth) = (spec.mode, device.kind == "veth");
     let (n_rx, n_tx) = (spec.ring.into(), N_TX);
-    let options = |mode| XskOptions { device: device.name.clone(), queue, mode, attach, is_veth, n_rx, n_tx };
-    let try_zero_copy = mode == XdpMode::ZeroCopy || (mode == XdpMode::Auto && attach == Attach::Native && !is_veth);
+    let options = |mode| XskOptions {
+        device: device.name.clone(),
+        queue,
+        mode,
+        attach,
+        is_veth,
+        n_rx,
+        n_tx,
+    };
+    let try_zero_copy = mode == XdpMode::ZeroCopy
+        || (mode == XdpMode::Auto && attach == Attach::Native && !is_veth);
     let mut why_copied = None;
     if try_zero_copy {
         match open(&options(XskMode::ZeroCopy)) {
             Ok(opened) => return Ok((opened, None)),
             // Copying says what is wrong if it isn't just that.
-            Err(e) if mode == XdpMode::Auto => why_copied = Some(format!("by copy, which is slower: {e}")),
-            Err(e) => return Err(format!("{e}; `mode: auto` copies where the driver can't write into our memory")),
+            Err(e) if mode == XdpMode::Auto => {
+                why_copied = Some(format!("by copy, which is slower: {e}"))
+            }
+            Err(e) => {
+                return Err(format!(
+                    "{e}; `mode: auto` copies where the driver can't write into our memory"
+                ));
+            }
         }
     }
-    open(&options(XskMode::Copy)).map(|opened| (opened, why_copied)).map_err(|e| e.to_string())
+    open(&options(XskMode::Copy))
+        .map(|opened| (opened, why_copied))
+        .map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -144,7 +193,11 @@ mod tests {
     }
 
     fn opened(mode: XdpMode, kind: &str, attach: Attach) -> Result<Option<String>, String> {
-        let device = Device { name: "eth1".into(), kind: kind.into(), ..Device::default() };
+        let device = Device {
+            name: "eth1".into(),
+            kind: kind.into(),
+            ..Device::default()
+        };
         let spec = DeviceSpec {
             kind: DeviceKind::AfXdp,
             device: device.name.clone(),
@@ -170,6 +223,9 @@ mod tests {
             assert_eq!(opened(mode, kind, attach), Ok(None), "{mode:?} {kind}");
         }
         let refused = opened(XdpMode::ZeroCopy, "", Attach::Native).unwrap_err();
-        assert!(refused.contains("its driver can't do that; `mode: auto`"), "{refused}");
+        assert!(
+            refused.contains("its driver can't do that; `mode: auto`"),
+            "{refused}"
+        );
     }
 }

@@ -12,7 +12,8 @@ use super::setup::Prepared;
 use crate::base::folder::Folder;
 use crate::plan::devices::{DeviceKind, DeviceSpec};
 
-/// A device that was taken. Fields go in this order: the program, the sockets, then everything is put back.
+/// A device that was taken. Fields go in this order: the program, the sockets, then everything is
+/// put back.
 #[derive(Debug)]
 pub(crate) struct AttachedDevice {
     pub(super) device: Device,
@@ -20,13 +21,15 @@ pub(crate) struct AttachedDevice {
     /// The queues while the cores don't have them.
     pub(super) queues: Option<Queues>,
     pub(super) driver: String,
-    /// Whether it is a tap that was moved into another network namespace: it serves there, unseen from here.
+    /// Whether it is a tap that was moved into another network namespace: it serves there, unseen
+    /// from here.
     pub(super) is_elsewhere: bool,
     /// None: it is a tap, of which nothing is changed.
     _prepared: Option<Prepared>,
 }
 
-/// Takes every device that is there and up, for the start: all that is wrong is said at once. None: it is down.
+/// Takes every device that is there and up, for the start: all that is wrong is said at once. None:
+/// it is down.
 ///
 /// # Errors
 /// A sentence for each; nothing is taken then.
@@ -38,14 +41,24 @@ pub(crate) fn attach_all(
         return Ok(Vec::new());
     }
     // A tap may be open to a user who has no privileges.
-    if ports.iter().any(|port| port.device.kind == DeviceKind::AfXdp) {
+    if ports
+        .iter()
+        .any(|port| port.device.kind == DeviceKind::AfXdp)
+    {
         super::capabilities::check().map_err(|why| vec![why])?;
     }
-    let mut netlink = Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
+    let mut netlink =
+        Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
     let named = |port: &DevicePort, why: String| format!("{}: {why}", port.spec.name);
     // First without changing anything.
-    let look =
-        |port: &Arc<DevicePort>| Some(named(port, probe_patiently(&mut netlink, &port.device).err()?.into_text()));
+    let look = |port: &Arc<DevicePort>| {
+        Some(named(
+            port,
+            probe_patiently(&mut netlink, &port.device)
+                .err()?
+                .into_text(),
+        ))
+    };
     let wrong: Vec<_> = ports.iter().filter_map(look).collect();
     if !wrong.is_empty() {
         return Err(wrong);
@@ -57,7 +70,11 @@ pub(crate) fn attach_all(
             Err(why) => wrong.push(named(port, why.into_text())),
         }
     }
-    if wrong.is_empty() { Ok(all) } else { Err(wrong) }
+    if wrong.is_empty() {
+        Ok(all)
+    } else {
+        Err(wrong)
+    }
 }
 
 /// [`probe`], again for a while if a daemon that was killed may not be gone from the device yet.
@@ -82,20 +99,41 @@ impl AttachedDevice {
         probe(netlink, &port.device)?;
         let (opened, queues) = open_tap(port.id(), &port.device.device).map_err(Unfit::Wrong)?;
         let device = Device::named(netlink, &port.device.device).ok().flatten();
-        let device = device.ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.device.device)))?;
+        let device = device
+            .ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.device.device)))?;
         let (queues, driver) = (Some(queues), "tun".to_owned());
-        Ok(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: None })
+        Ok(Self {
+            device,
+            opened,
+            queues,
+            driver,
+            is_elsewhere: false,
+            _prepared: None,
+        })
     }
 
-    fn attach_device(port: &DevicePort, netlink: &mut Netlink, run_dir: &Arc<Folder>) -> Result<Option<Self>, Unfit> {
+    fn attach_device(
+        port: &DevicePort,
+        netlink: &mut Netlink,
+        run_dir: &Arc<Folder>,
+    ) -> Result<Option<Self>, Unfit> {
         let device = probe_device(netlink, &port.device)?;
         if !device.is_up {
             port.link.update(|view| view.show(&device));
             return Ok(None);
         }
-        let mut prepared = Prepared::prepare(run_dir, &device, port.device.queues).map_err(Unfit::Wrong)?;
-        let (opened, queues) = open(port.id(), &device, &port.device, &mut prepared).map_err(Unfit::Wrong)?;
+        let mut prepared =
+            Prepared::prepare(run_dir, &device, port.device.queues).map_err(Unfit::Wrong)?;
+        let (opened, queues) =
+            open(port.id(), &device, &port.device, &mut prepared).map_err(Unfit::Wrong)?;
         let (driver, queues) = (prepared.driver.clone(), Some(queues));
-        Ok(Some(Self { device, opened, queues, driver, is_elsewhere: false, _prepared: Some(prepared) }))
+        Ok(Some(Self {
+            device,
+            opened,
+            queues,
+            driver,
+            is_elsewhere: false,
+            _prepared: Some(prepared),
+        }))
     }
 }

@@ -8,16 +8,21 @@ pub(crate) const HELP: &str = "run weir as root, or give its service \
 
 /// Checks that this process may do what devices need.
 ///
-/// CAP_IPC_LOCK is not asked for: a limit of locked memory that is large enough is as good, and one that isn't is found out
-/// when memory is registered.
+/// CAP_IPC_LOCK is not asked for: a limit of locked memory that is large enough is as good, and one
+/// that isn't is found out when memory is registered.
 ///
 /// # Errors
 /// A sentence that names all capabilities that are missing.
 pub(crate) fn check() -> Result<(), String> {
-    let held = capabilities(None).map_err(|e| format!("cannot read this process's capabilities: {e}"))?.effective;
+    let held = capabilities(None)
+        .map_err(|e| format!("cannot read this process's capabilities: {e}"))?
+        .effective;
     match missing(held).as_slice() {
         [] => Ok(()),
-        missing => Err(format!("devices need {}, which this process lacks: {HELP}", missing.join(" and "))),
+        missing => Err(format!(
+            "devices need {}, which this process lacks: {HELP}",
+            missing.join(" and ")
+        )),
     }
 }
 
@@ -29,7 +34,11 @@ fn missing(held: CapabilitySet) -> Vec<&'static str> {
         ("CAP_NET_ADMIN", held.contains(CapabilitySet::NET_ADMIN)),
         ("CAP_BPF", may_load),
     ];
-    needed.into_iter().filter(|(_, is_held)| !is_held).map(|(name, _)| name).collect()
+    needed
+        .into_iter()
+        .filter(|(_, is_held)| !is_held)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 #[cfg(test)]

@@ -18,19 +18,23 @@ pub(crate) fn state(view: &DeviceView) -> State {
     }
 }
 
-/// What was lost between the device of an uplink, or of a NIC by AF_XDP, and the switch; none: it is a tap.
+/// What was lost between the device of an uplink, or of a NIC by AF_XDP, and the switch; none: it
+/// is a tap.
 pub(crate) fn port_lost(port: &DevicePort, view: &DeviceView) -> Option<LostReport> {
     if port.device.kind != DeviceKind::AfXdp {
         return None;
     }
     let netlink = Netlink::open().ok();
-    let device = netlink.and_then(|mut netlink| Device::with_index(&mut netlink, view.index).ok().flatten());
+    let device =
+        netlink.and_then(|mut netlink| Device::with_index(&mut netlink, view.index).ok().flatten());
     Some(lost(&view.lost, device.as_ref()))
 }
 
 /// Frames of all these devices that the kernel lost.
 pub(crate) fn n_lost<'a>(ports: impl Iterator<Item = &'a DevicePort>) -> u64 {
-    ports.map(|port| lost(&port.link.view().lost, None).n_frames()).sum()
+    ports
+        .map(|port| lost(&port.link.view().lost, None).n_frames())
+        .sum()
 }
 
 /// What was lost at sockets that said `xdp`, and at the device as the kernel describes it now.
@@ -49,8 +53,16 @@ pub(crate) fn lost(xdp: &XdpStatistics, device: Option<&Device>) -> LostReport {
 
 impl From<Fetched> for FetchedReport {
     fn from(fetched: Fetched) -> Self {
-        let Fetched { is_native, is_zero_copy: zero_copy, n_queues: queues } = fetched;
-        Self { mode: if is_native { "native" } else { "skb" }.to_owned(), zero_copy, queues }
+        let Fetched {
+            is_native,
+            is_zero_copy: zero_copy,
+            n_queues: queues,
+        } = fetched;
+        Self {
+            mode: if is_native { "native" } else { "skb" }.to_owned(),
+            zero_copy,
+            queues,
+        }
     }
 }
 
@@ -60,10 +72,23 @@ mod tests {
 
     #[test]
     fn lost_frame_is_counted_once() {
-        let xdp = XdpStatistics { rx_dropped: 5, rx_fill_ring_empty: 4, rx_ring_full: 2, ..XdpStatistics::default() };
-        let device = Device { rx_dropped: 5, rx_missed: 1, ..Device::default() };
+        let xdp = XdpStatistics {
+            rx_dropped: 5,
+            rx_fill_ring_empty: 4,
+            rx_ring_full: 2,
+            ..XdpStatistics::default()
+        };
+        let device = Device {
+            rx_dropped: 5,
+            rx_missed: 1,
+            ..Device::default()
+        };
         let lost = lost(&xdp, Some(&device));
         assert_eq!(lost.n_frames(), 8);
-        assert!(lost.to_string().starts_with("5 no room (4 for want of memory), 2 ring full"), "{lost}");
+        assert!(
+            lost.to_string()
+                .starts_with("5 no room (4 for want of memory), 2 ring full"),
+            "{lost}"
+        );
     }
 }

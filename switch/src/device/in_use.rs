@@ -1,5 +1,5 @@
-//! Keeps the host's own devices from being taken: with all frames of a device going to the switch, an address on it, and
-//! with it an operator's ssh, is gone.
+//! Keeps the host's own devices from being taken: with all frames of a device going to the switch,
+//! an address on it, and with it an operator's ssh, is gone.
 
 use std::fmt::Write as _;
 use std::io;
@@ -24,18 +24,23 @@ const NAMED_MAX: usize = 4;
 
 /// What the host uses `device` for, as it is to be said; none: nothing.
 ///
-/// IPv6 link-local addresses and their routes don't count: the kernel gives them to every device that is up.
+/// IPv6 link-local addresses and their routes don't count: the kernel gives them to every device
+/// that is up.
 ///
 /// # Errors
 /// The kernel's.
 pub(crate) fn uses(netlink: &mut Netlink, device: &Device) -> io::Result<Option<String>> {
     let mut said = Vec::new();
     if let Some(master) = device.master {
-        let name = Device::with_index(netlink, master)?.map_or_else(|| format!("device {master}"), |it| it.name);
+        let name = Device::with_index(netlink, master)?
+            .map_or_else(|| format!("device {master}"), |it| it.name);
         said.push(format!("belongs to {name}"));
     }
     let uppers = Device::all(netlink)?;
-    let uppers = uppers.into_iter().filter(|upper| upper.lies_upon(device)).map(|upper| upper.name);
+    let uppers = uppers
+        .into_iter()
+        .filter(|upper| upper.lies_upon(device))
+        .map(|upper| upper.name);
     said.extend(listed("carries", uppers.collect()));
     said.extend(listed("has the address", addresses(netlink, device.index)?));
     said.extend(listed("has the route", routes(netlink, device.index)?));
@@ -56,14 +61,21 @@ fn listed(verb: &str, items: Vec<String>) -> Option<String> {
 
 fn addresses(netlink: &mut Netlink, index: u32) -> io::Result<Vec<String>> {
     let messages = netlink.dump(kind::GET_ADDR, &[0; ADDR_HEAD])?;
-    Ok(messages.iter().filter_map(|message| address(&message.body, index)).collect())
+    Ok(messages
+        .iter()
+        .filter_map(|message| address(&message.body, index))
+        .collect())
 }
 
 fn address(body: &[u8], index: u32) -> Option<String> {
     if u32_at(body, 4) != Some(index) {
         return None;
     }
-    let of = |wanted| attributes(&body[ADDR_HEAD..]).find(|(number, _)| *number == wanted).and_then(|(_, it)| ip(it));
+    let of = |wanted| {
+        attributes(&body[ADDR_HEAD..])
+            .find(|(number, _)| *number == wanted)
+            .and_then(|(_, it)| ip(it))
+    };
     // With a peer, the local address is the host's and the other one the peer's.
     let address = of(IFA_LOCAL).or_else(|| of(IFA_ADDRESS))?;
     (!is_link_local(address)).then(|| format!("{address}/{}", body[1]))
@@ -71,7 +83,10 @@ fn address(body: &[u8], index: u32) -> Option<String> {
 
 fn routes(netlink: &mut Netlink, index: u32) -> io::Result<Vec<String>> {
     let messages = netlink.dump(kind::GET_ROUTE, &[0; ROUTE_HEAD])?;
-    Ok(messages.iter().filter_map(|message| route(&message.body, index)).collect())
+    Ok(messages
+        .iter()
+        .filter_map(|message| route(&message.body, index))
+        .collect())
 }
 
 fn route(body: &[u8], index: u32) -> Option<String> {
@@ -99,7 +114,9 @@ fn hops(mut bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
     std::iter::from_fn(move || {
         let len = usize::from(u16_at(bytes, 0)?);
         let index = u32_at(bytes, 4)?;
-        bytes = bytes.get(len.next_multiple_of(4).max(4)..).unwrap_or_default();
+        bytes = bytes
+            .get(len.next_multiple_of(4).max(4)..)
+            .unwrap_or_default();
         Some(index)
     })
 }
@@ -108,7 +125,9 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         return Some(Ipv4Addr::from(octets).into());
     }
-    <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
+    <[u8; 16]>::try_from(bytes)
+        .ok()
+        .map(|octets| Ipv6Addr::from(octets).into())
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -138,10 +157,19 @@ mod tests {
     fn address_of_the_device_itself_is_named_and_others_are_not() {
         let own = attribute(IFA_LOCAL, &[10, 0, 0, 1]);
         let peer = attribute(IFA_ADDRESS, &[10, 0, 0, 2]);
-        assert_eq!(address(&addr(5, 24, &[peer, own]), 5).as_deref(), Some("10.0.0.1/24"));
-        assert_eq!(address(&addr(6, 24, &[attribute(IFA_LOCAL, &[10, 0, 0, 1])]), 5), None);
+        assert_eq!(
+            address(&addr(5, 24, &[peer, own]), 5).as_deref(),
+            Some("10.0.0.1/24")
+        );
+        assert_eq!(
+            address(&addr(6, 24, &[attribute(IFA_LOCAL, &[10, 0, 0, 1])]), 5),
+            None
+        );
         let link_local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        assert_eq!(address(&addr(5, 64, &[attribute(IFA_ADDRESS, &link_local)]), 5), None);
+        assert_eq!(
+            address(&addr(5, 64, &[attribute(IFA_ADDRESS, &link_local)]), 5),
+            None
+        );
     }
 
     #[test]
@@ -165,7 +193,10 @@ mod tests {
     #[test]
     fn long_lists_are_cut() {
         let items = (0..6).map(|n| n.to_string()).collect();
-        assert_eq!(listed("has", items).unwrap(), "has 0 and 1 and 2 and 3 and 2 more");
+        assert_eq!(
+            listed("has", items).unwrap(),
+            "has 0 and 1 and 2 and 3 and 2 more"
+        );
         assert_eq!(listed("has", vec![]), None);
     }
 }

@@ -1,11 +1,12 @@
-//! Ports that are devices of this host, whose frames come by AF_XDP. The device stays under its kernel driver and is given back as
-//! it was. One control thread a device.
+//! Ports that are devices of this host, whose frames come by AF_XDP. The device stays under its
+//! kernel driver and is given back as it was. One control thread a device.
 //!
 //! In reading order:
 //! - `probe`: whether a device can be what the topology asks for, without changing anything
 //! - `in_use`: that the host itself doesn't use it
 //! - `worker`: a device's control thread: attached, watched, lost, attached again
-//! - `setup`: promiscuity, offloads and queues; `offloads`: which, `channels`: how many; `restore`: what was changed, noted to be put back; `note`: what such a note may say
+//! - `setup`: promiscuity, offloads and queues; `offloads`: which, `channels`: how many; `restore`:
+//!   what was changed, noted to be put back; `note`: what such a note may say
 //! - `attached`: a device from its set-up until it is restored
 //! - `attach`: sockets and program, in the best mode there is
 //! - `ledger`: whether their frames come back from the cores

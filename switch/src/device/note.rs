@@ -1,4 +1,5 @@
-//! How a device was before it was taken, as it is written down: read back only if it says what this program writes.
+//! How a device was before it was taken, as it is written down: read back only if it says what this
+//! program writes.
 
 use std::collections::BTreeMap;
 
@@ -43,9 +44,10 @@ impl Note {
     /// # Errors
     /// What is wrong with it, to be said of it: nothing of such a note may be acted upon.
     pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Self, String> {
-        let note: Self =
-            serde_json::from_slice(bytes).map_err(|e| format!("it is no note of how a device was: {e}"))?;
-        note.check(name).map_err(|what| format!("it is no note of how a device was: {what}"))?;
+        let note: Self = serde_json::from_slice(bytes)
+            .map_err(|e| format!("it is no note of how a device was: {e}"))?;
+        note.check(name)
+            .map_err(|what| format!("it is no note of how a device was: {what}"))?;
         Ok(note)
     }
 
@@ -53,21 +55,30 @@ impl Note {
         let is_name = |name: &str| {
             (1..NAME_END).contains(&name.len())
                 && !matches!(name, "." | "..")
-                && !name
-                    .bytes()
-                    .any(|byte| matches!(byte, b'/' | b':') || byte.is_ascii_whitespace() || byte.is_ascii_control())
+                && !name.bytes().any(|byte| {
+                    matches!(byte, b'/' | b':')
+                        || byte.is_ascii_whitespace()
+                        || byte.is_ascii_control()
+                })
         };
         if !is_name(&self.device) {
             return Err(format!("no device is called {:?}", self.device));
         }
         if name != self.name() {
-            return Err(format!("it is of {}, whose note has another name", self.device));
+            return Err(format!(
+                "it is of {}, whose note has another name",
+                self.device
+            ));
         }
         if self.index == 0 || i32::try_from(self.index).is_err() || self.world.len() > WORLD_MAX {
             return Err("there is no such device".to_owned());
         }
         // Offloads are only ever switched off, so what there is to put back is that they were on.
-        if let Some((feature, _)) = self.features.iter().find(|&(name, &was)| !was || !is_switched_off(name)) {
+        if let Some((feature, _)) = self
+            .features
+            .iter()
+            .find(|&(name, &was)| !was || !is_switched_off(name))
+        {
             return Err(format!("weir doesn't switch {feature:?}"));
         }
         let is_possible = |channels: &[u32; 4]| channels.iter().all(|&n| n <= QUEUES_MAX);
@@ -79,7 +90,13 @@ impl Note {
 
     /// The queues as the kernel is to be asked for them.
     pub(super) fn channels(&self) -> Option<Channels> {
-        self.channels.map(|[rx, tx, other, combined]| Channels { rx, tx, other, combined, ..Channels::default() })
+        self.channels.map(|[rx, tx, other, combined]| Channels {
+            rx,
+            tx,
+            other,
+            combined,
+            ..Channels::default()
+        })
     }
 }
 
@@ -115,7 +132,10 @@ mod tests {
     fn note_is_read_as_it_was_written() {
         assert_eq!(parsed("eth1.device", &good()), Ok(good()));
         let before = r#"{"world":"boot net:[1]","index":7,"device":"eth1","features":{"rx-lro":true},"channels":null}"#;
-        assert!(Note::parse("eth1.device", before.as_bytes()).is_ok(), "as earlier versions wrote it");
+        assert!(
+            Note::parse("eth1.device", before.as_bytes()).is_ok(),
+            "as earlier versions wrote it"
+        );
     }
 
     #[test]
@@ -126,13 +146,37 @@ mod tests {
             (note.name(), note)
         };
         let cases: [(&str, (String, Note)); 9] = [
-            ("weir doesn't switch", of(&|note| note.features.extend([("tx-checksum-ip-generic".to_owned(), true)]))),
-            ("weir doesn't switch", of(&|note| note.features.extend([("rx-lro".to_owned(), false)]))),
-            ("so many queues", of(&|note| note.channels = Some([0, 0, 0, u32::MAX]))),
-            ("no device is called", of(&|note| note.device = "../eth1".to_owned())),
-            ("no device is called", of(&|note| note.device = String::new())),
-            ("no device is called", of(&|note| note.device = "a-name-that-is-too-long".to_owned())),
-            ("no device is called", of(&|note| note.device = "eth1\n".to_owned())),
+            (
+                "weir doesn't switch",
+                of(&|note| {
+                    note.features
+                        .extend([("tx-checksum-ip-generic".to_owned(), true)])
+                }),
+            ),
+            (
+                "weir doesn't switch",
+                of(&|note| note.features.extend([("rx-lro".to_owned(), false)])),
+            ),
+            (
+                "so many queues",
+                of(&|note| note.channels = Some([0, 0, 0, u32::MAX])),
+            ),
+            (
+                "no device is called",
+                of(&|note| note.device = "../eth1".to_owned()),
+            ),
+            (
+                "no device is called",
+                of(&|note| note.device = String::new()),
+            ),
+            (
+                "no device is called",
+                of(&|note| note.device = "a-name-that-is-too-long".to_owned()),
+            ),
+            (
+                "no device is called",
+                of(&|note| note.device = "eth1\n".to_owned()),
+            ),
             ("no such device", of(&|note| note.index = 0)),
             ("no such device", of(&|note| note.world = "x".repeat(1000))),
         ];
@@ -140,8 +184,14 @@ mod tests {
             let why = parsed(&name, &note).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
-        assert!(parsed("eth2.device", &good()).unwrap_err().contains("another name"), "a note that was renamed");
-        let more = r#"{"world":"","index":7,"device":"eth1","features":{},"channels":null,"mtu":9000}"#;
+        assert!(
+            parsed("eth2.device", &good())
+                .unwrap_err()
+                .contains("another name"),
+            "a note that was renamed"
+        );
+        let more =
+            r#"{"world":"","index":7,"device":"eth1","features":{},"channels":null,"mtu":9000}"#;
         for nonsense in ["", "{", "[]", "null", more, &"[".repeat(100_000)] {
             assert!(Note::parse("eth1.device", nonsense.as_bytes()).is_err());
         }

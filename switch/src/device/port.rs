@@ -1,4 +1,5 @@
-//! A port that is a device of this host, as all of control shares it: what the topology says of it, and its state.
+//! A port that is a device of this host, as all of control shares it: what the topology says of it,
+//! and its state.
 //!
 //! Its control thread writes, operators read. Nothing here is touched by a polling core.
 
@@ -30,9 +31,16 @@ pub(crate) struct DevicePort {
 impl DevicePort {
     /// A port that is a device; none: it isn't one.
     pub(crate) fn new(spec: &PortSpec) -> Option<Self> {
-        let PortKind::Device(device) = &spec.kind else { return None };
+        let PortKind::Device(device) = &spec.kind else {
+            return None;
+        };
         let (device, notes) = (device.clone(), Notes::new(&spec.name));
-        Some(Self { spec: spec.clone(), device, link: DeviceLink::default(), notes })
+        Some(Self {
+            spec: spec.clone(),
+            device,
+            link: DeviceLink::default(),
+            notes,
+        })
     }
 
     /// Its place in every per-port table.
@@ -133,14 +141,20 @@ impl DeviceLink {
     /// What there is to report.
     pub(crate) fn view(&self) -> DeviceView {
         let state = lock(&self.0);
-        DeviceView { lost: state.lost(), ..state.view.clone() }
+        DeviceView {
+            lost: state.lost(),
+            ..state.view.clone()
+        }
     }
 }
 
 impl State {
     fn lost(&self) -> XdpStatistics {
         // A socket that can't be asked has nothing to say.
-        let now = self.watches.iter().filter_map(|watch| watch.statistics().ok());
+        let now = self
+            .watches
+            .iter()
+            .filter_map(|watch| watch.statistics().ok());
         now.fold(self.lost_before, |sum, more| XdpStatistics {
             rx_dropped: sum.rx_dropped + more.rx_dropped,
             rx_invalid_descs: sum.rx_invalid_descs + more.rx_invalid_descs,

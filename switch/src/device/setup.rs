@@ -1,5 +1,5 @@
-//! A device made ready for the switch, and given back: promiscuous, with no offload that hides from the switch what came
-//! over the wire, and with as many queues as the topology says.
+//! A device made ready for the switch, and given back: promiscuous, with no offload that hides from
+//! the switch what came over the wire, and with as many queues as the topology says.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use super::offloads::{OFF, OFF_IN_SKB_MODE};
 use super::restore::Undo;
 use crate::base::folder::Folder;
 
-/// A device that is ready, and put back as it was when the value goes. The promiscuity ends with the process at the latest, the
-/// rest is noted.
+/// A device that is ready, and put back as it was when the value goes. The promiscuity ends with
+/// the process at the latest, the rest is noted.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     ethtool: Ethtool,
@@ -35,9 +35,14 @@ impl Prepared {
     ///
     /// # Errors
     /// A sentence; everything is as it was before.
-    pub(crate) fn prepare(run_dir: &Arc<Folder>, device: &Device, queues: Option<u16>) -> Result<Self, String> {
+    pub(crate) fn prepare(
+        run_dir: &Arc<Folder>,
+        device: &Device,
+        queues: Option<u16>,
+    ) -> Result<Self, String> {
         let name = device.name.as_str();
-        let ethtool = Ethtool::new().map_err(|e| format!("cannot ask {name} for its offloads: {e}"))?;
+        let ethtool =
+            Ethtool::new().map_err(|e| format!("cannot ask {name} for its offloads: {e}"))?;
         let promiscuous = Promiscuous::make(device.index).map_err(|e| not_promiscuous(name, &e))?;
         let mut prepared = Self {
             driver: ethtool.driver(name).unwrap_or_default(),
@@ -63,17 +68,32 @@ impl Prepared {
 
     fn switch_off(&mut self, names: &[&str]) -> Result<(), String> {
         let features = self.features()?;
-        let is_on =
-            |feature: &&Feature| names.contains(&feature.name.as_str()) && feature.is_wanted && feature.is_settable;
-        let to_change: Vec<_> = features.iter().filter(is_on).map(|feature| feature.name.clone()).collect();
+        let is_on = |feature: &&Feature| {
+            names.contains(&feature.name.as_str()) && feature.is_wanted && feature.is_settable
+        };
+        let to_change: Vec<_> = features
+            .iter()
+            .filter(is_on)
+            .map(|feature| feature.name.clone())
+            .collect();
         if !to_change.is_empty() {
             if let Some(undo) = &mut self.undo {
                 undo.note_features(to_change.iter().cloned())?;
             }
-            let wishes: Vec<_> = to_change.iter().map(|name| (name.as_str(), false)).collect();
+            let wishes: Vec<_> = to_change
+                .iter()
+                .map(|name| (name.as_str(), false))
+                .collect();
             let done = self.ethtool.set_features(&self.device, &wishes);
             done.map_err(|e| {
-                not_permitted(&format!("cannot switch {} of {} off", to_change.join(", "), self.device), &e)
+                not_permitted(
+                    &format!(
+                        "cannot switch {} of {} off",
+                        to_change.join(", "),
+                        self.device
+                    ),
+                    &e,
+                )
             })?;
         }
         // Fixed by the driver, or not given up: frames will look other than they were on the wire.
@@ -82,20 +102,31 @@ impl Prepared {
             .into_iter()
             .filter(|feature| feature.is_active && names.contains(&feature.name.as_str()))
             .collect();
-        self.remarks
-            .extend(left.iter().map(|feature| format!("{} of {} can't be switched off", feature.name, self.device)));
+        self.remarks.extend(
+            left.iter().map(|feature| {
+                format!("{} of {} can't be switched off", feature.name, self.device)
+            }),
+        );
         Ok(())
     }
 
     fn features(&self) -> Result<Vec<Feature>, String> {
-        self.ethtool.features(&self.device).map_err(|e| format!("cannot ask {} for its offloads: {e}", self.device))
+        self.ethtool
+            .features(&self.device)
+            .map_err(|e| format!("cannot ask {} for its offloads: {e}", self.device))
     }
 
     fn provide_queues(&mut self, device: &Device, queues: Option<u16>) -> Result<(), String> {
         let now = match self.ethtool.channels(&self.device) {
             Ok(now) => now,
             // A driver without the notion has those that it has.
-            Err(_) => Channels { rx: 1, tx: 1, rx_max: 1, tx_max: 1, ..Channels::default() },
+            Err(_) => Channels {
+                rx: 1,
+                tx: 1,
+                rx_max: 1,
+                tx_max: 1,
+                ..Channels::default()
+            },
         };
         let wanted = channels::wanted(&device.name, &now, queues)?;
         self.n_queues = channels::count(&wanted);
@@ -106,7 +137,12 @@ impl Prepared {
             undo.note_channels(&now)?;
         }
         let set = self.ethtool.set_channels(&self.device, &wanted);
-        set.map_err(|e| not_permitted(&format!("cannot give {} {} queues", self.device, self.n_queues), &e))
+        set.map_err(|e| {
+            not_permitted(
+                &format!("cannot give {} {} queues", self.device, self.n_queues),
+                &e,
+            )
+        })
     }
 }
 
@@ -120,12 +156,17 @@ impl Drop for Prepared {
 }
 
 fn not_promiscuous(device: &str, error: &io::Error) -> String {
-    not_permitted(&format!("cannot make {device} take frames to any address"), error)
+    not_permitted(
+        &format!("cannot make {device} take frames to any address"),
+        error,
+    )
 }
 
 fn not_permitted(what: &str, error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("{what}: not permitted; {}", super::capabilities::HELP),
+        io::ErrorKind::PermissionDenied => {
+            format!("{what}: not permitted; {}", super::capabilities::HELP)
+        }
         _ => format!("{what}: {error}"),
     }
 }

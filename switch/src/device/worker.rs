@@ -1,8 +1,9 @@
 //! A device's control thread: takes it, watches it, and takes it again when it was lost.
 //!
-//! A device that is down or without carrier keeps its sockets and program: many drivers reset the link when a program is
-//! attached, which must not look like a loss that is answered by attaching it again. Only its port goes down, so that nobody
-//! waits for it. What the kernel says of devices is only a hint to look: whatever was missed is seen at the next look.
+//! A device that is down or without carrier keeps its sockets and program: many drivers reset the
+//! link when a program is attached, which must not look like a loss that is answered by attaching
+//! it again. Only its port goes down, so that nobody waits for it. What the kernel says of devices
+//! is only a hint to look: whatever was missed is seen at the next look.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::base::folder::Folder;
 use crate::base::stop::Stop;
 use crate::pins::Pins;
 
-/// Between two looks when nothing is heard: a device that was refused may be used now, and news can be lost.
+/// Between two looks when nothing is heard: a device that was refused may be used now, and news can
+/// be lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A device that isn't found is said to be gone by the kernel soon.
 const SAYS_WITHIN: Duration = Duration::from_millis(200);
@@ -40,9 +42,23 @@ pub(crate) fn run(
     let opened = Netlink::open().and_then(|netlink| Ok((netlink, News::open()?)));
     let (netlink, news) = match opened {
         Ok(opened) => opened,
-        Err(e) => return port.notes.warn(format_args!("the device can't be watched: {e}")),
+        Err(e) => {
+            return port
+                .notes
+                .warn(format_args!("the device can't be watched: {e}"));
+        }
     };
-    let mut worker = DeviceWorker { port, fleet, pins, run_dir, stop, netlink, news, attached: None, refused: None };
+    let mut worker = DeviceWorker {
+        port,
+        fleet,
+        pins,
+        run_dir,
+        stop,
+        netlink,
+        news,
+        attached: None,
+        refused: None,
+    };
     if let Some(attached) = attached {
         worker.attach(attached);
     }
@@ -75,7 +91,11 @@ impl DeviceWorker<'_> {
             return self.try_to_attach();
         };
         let how = self.how_gone(index);
-        if self.attached.as_ref().is_some_and(|attached| attached.opened.tap.is_some()) {
+        if self
+            .attached
+            .as_ref()
+            .is_some_and(|attached| attached.opened.tap.is_some())
+        {
             return self.look_after_tap(index, how);
         }
         match how {
@@ -86,12 +106,17 @@ impl DeviceWorker<'_> {
 
     /// What the kernel has said since this was asked before of the device's going.
     fn how_gone(&self, index: u32) -> Option<Gone> {
-        self.news.read().iter().find_map(|message| gone(message, index))
+        self.news
+            .read()
+            .iter()
+            .find_map(|message| gone(message, index))
     }
 
     /// A tap lives as long as its file has a device, wherever that is.
     fn look_after_tap(&mut self, index: u32, how: Option<Gone>) {
-        let Some(attached) = &mut self.attached else { return };
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
         if !attached.opened.tap.as_ref().is_some_and(TapWatch::is_there) {
             return self.lose("was removed");
         }
@@ -104,8 +129,16 @@ impl DeviceWorker<'_> {
             // Whether it is up there can't be seen, so it is taken to be.
             None => {
                 attached.is_elsewhere = true;
-                let device = Device { is_up: true, has_carrier: true, ..attached.device.clone() };
-                self.port.notes.info(format_args!("{} {}, and serves there", device.name, Gone::Moved.text()));
+                let device = Device {
+                    is_up: true,
+                    has_carrier: true,
+                    ..attached.device.clone()
+                };
+                self.port.notes.info(format_args!(
+                    "{} {}, and serves there",
+                    device.name,
+                    Gone::Moved.text()
+                ));
                 self.follow(&device);
             }
         }
@@ -121,7 +154,9 @@ impl DeviceWorker<'_> {
 
     /// Says why the device isn't taken, once.
     fn wait_for(&mut self, why: String) {
-        self.port.link.update(|view| view.waits_for = Some(why.clone()));
+        self.port
+            .link
+            .update(|view| view.waits_for = Some(why.clone()));
         if self.refused.as_ref() != Some(&why) {
             self.port.notes.warn(&why);
             self.refused = Some(why);
@@ -129,7 +164,10 @@ impl DeviceWorker<'_> {
     }
 
     fn attach(&mut self, mut attached: AttachedDevice) {
-        let watches = attached.queues.as_mut().map(|queues| std::mem::take(&mut queues.watches));
+        let watches = attached
+            .queues
+            .as_mut()
+            .map(|queues| std::mem::take(&mut queues.watches));
         self.port.link.opened(watches.unwrap_or_default());
         self.refused = None;
         let (device, fetched) = (&attached.device, attached.opened.fetched);
@@ -140,9 +178,17 @@ impl DeviceWorker<'_> {
             view.remarks.clone_from(&attached.opened.remarks);
             view.n_taken += 1;
         });
-        let driver = if attached.driver.is_empty() { String::new() } else { format!(" ({})", attached.driver) };
-        let fetched = fetched.map_or_else(String::new, |fetched| format!(": {}", FetchedReport::from(fetched)));
-        self.port.notes.info(format_args!("{}{driver} is taken{fetched}", device.name));
+        let driver = if attached.driver.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", attached.driver)
+        };
+        let fetched = fetched.map_or_else(String::new, |fetched| {
+            format!(": {}", FetchedReport::from(fetched))
+        });
+        self.port
+            .notes
+            .info(format_args!("{}{driver} is taken{fetched}", device.name));
         for remark in &attached.opened.remarks {
             self.port.notes.warn(remark);
         }
@@ -155,7 +201,12 @@ impl DeviceWorker<'_> {
     fn look_after(&mut self, index: u32) {
         let device = match Device::with_index(&mut self.netlink, index) {
             Ok(device) => device,
-            Err(e) => return self.port.notes.warn(format_args!("the device can't be looked at: {e}")),
+            Err(e) => {
+                return self
+                    .port
+                    .notes
+                    .warn(format_args!("the device can't be looked at: {e}"));
+            }
         };
         match device {
             // It can be gone before the kernel has said how.
@@ -171,12 +222,23 @@ impl DeviceWorker<'_> {
 
     /// Takes note of what changed at a device that is taken.
     fn follow(&mut self, device: &Device) {
-        let Some(attached) = &mut self.attached else { return };
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
         if attached.device.name != device.name {
-            let (was, is, wished) = (&attached.device.name, &device.name, &self.port.device.device);
-            let then =
-                if is == wished { "" } else { "; it is kept, but the next start looks for it by the topology's name" };
-            self.port.notes.warn(format_args!("{was} is called {is} now{then}"));
+            let (was, is, wished) = (
+                &attached.device.name,
+                &device.name,
+                &self.port.device.device,
+            );
+            let then = if is == wished {
+                ""
+            } else {
+                "; it is kept, but the next start looks for it by the topology's name"
+            };
+            self.port
+                .notes
+                .warn(format_args!("{was} is called {is} now{then}"));
         }
         attached.device = device.clone();
         self.port.link.update(|view| view.show(device));
@@ -204,10 +266,19 @@ impl DeviceWorker<'_> {
     }
 
     fn raise(&mut self) {
-        let Some(attached) = &mut self.attached else { return };
-        let Some(Queues { rxqs, txqs, .. }) = attached.queues.take() else { return };
-        self.pins.meet_device(&self.port.spec.ingress, attached.device.index);
-        self.fleet.up(PortUp { ingress: self.port.spec.ingress, rxqs, txqs });
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
+        let Some(Queues { rxqs, txqs, .. }) = attached.queues.take() else {
+            return;
+        };
+        self.pins
+            .meet_device(&self.port.spec.ingress, attached.device.index);
+        self.fleet.up(PortUp {
+            ingress: self.port.spec.ingress,
+            rxqs,
+            txqs,
+        });
         let mut was_idle = false;
         self.port.link.update(|view| {
             was_idle = view.standing == Standing::Idle;
@@ -221,12 +292,20 @@ impl DeviceWorker<'_> {
 
     /// Takes the queues back from the cores, and forgets who was heard by them.
     fn lower(&mut self) {
-        let Some(attached) = &mut self.attached else { return };
+        let Some(attached) = &mut self.attached else {
+            return;
+        };
         if attached.queues.is_none() {
             let down = self.fleet.down(self.port.id());
-            imbalances(&down).into_iter().for_each(|why| self.port.notes.warn(why));
+            imbalances(&down)
+                .into_iter()
+                .for_each(|why| self.port.notes.warn(why));
             let PortDown { rxqs, txqs } = down;
-            attached.queues = Some(Queues { rxqs, txqs, watches: Vec::new() });
+            attached.queues = Some(Queues {
+                rxqs,
+                txqs,
+                watches: Vec::new(),
+            });
             self.fleet.macs().rest(self.port.id());
             self.fleet.macs().forget_port(self.port.id());
         }
@@ -239,14 +318,20 @@ impl DeviceWorker<'_> {
 
     /// The device went.
     fn lose(&mut self, how: &str) {
-        let name = self.attached.as_ref().map(|attached| attached.device.name.clone()).unwrap_or_default();
+        let name = self
+            .attached
+            .as_ref()
+            .map(|attached| attached.device.name.clone())
+            .unwrap_or_default();
         let said = format!("{name} {how}: waiting for {}", self.port.device.device);
         self.leave(&said);
         self.pins.gone(self.port.id());
         self.port.notes.warn(said);
         // That it isn't there need not be said again.
         if let Err(Unfit::Absent(why)) = probe(&mut self.netlink, &self.port.device) {
-            self.port.link.update(|view| view.waits_for = Some(why.clone()));
+            self.port
+                .link
+                .update(|view| view.waits_for = Some(why.clone()));
             self.refused = Some(why);
         }
     }
@@ -258,11 +343,20 @@ impl DeviceWorker<'_> {
         drop(self.attached.take());
         self.port.link.update(|view| {
             let (n_taken, lost) = (view.n_taken, view.lost);
-            *view = DeviceView { n_taken, lost, waits_for: Some(why.to_owned()), ..DeviceView::default() };
+            *view = DeviceView {
+                n_taken,
+                lost,
+                waits_for: Some(why.to_owned()),
+                ..DeviceView::default()
+            };
         });
     }
 }
 
 fn idle_text(device: &Device) -> String {
-    if device.is_up { format!("{} has no carrier", device.name) } else { is_down(&device.name) }
+    if device.is_up {
+        format!("{} has no carrier", device.name)
+    } else {
+        is_down(&device.name)
+    }
 }

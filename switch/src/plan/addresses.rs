@@ -4,18 +4,23 @@ use config::{MacPolicy, Topology};
 use flowtable::SourcePolicy;
 use flowtable::mac::reserve;
 
-/// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room for beside those that others
-/// were granted: whoever uses up its own takes nobody's. Many such NICs share [`MACS_ANY_ALL`].
+/// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room
+/// for beside those that others were granted: whoever uses up its own takes nobody's. Many such
+/// NICs share [`MACS_ANY_ALL`].
 const MACS_ANY: u32 = 1 << 17;
 
 /// Addresses that all such NICs together may have.
 const MACS_ANY_ALL: u32 = 1 << 21;
-/// Addresses that are learned from behind one uplink at most; frames of others are forwarded like theirs.
+/// Addresses that are learned from behind one uplink at most; frames of others are forwarded like
+/// theirs.
 pub(crate) const UPLINK_MACS: u32 = 1 << 16;
 
 /// What "any" comes to for one NIC.
 pub(super) fn any_max(topology: &Topology) -> u32 {
-    let n_any = topology.nics().filter(|(_, nic)| nic.mac == MacPolicy::Any).count();
+    let n_any = topology
+        .nics()
+        .filter(|(_, nic)| nic.mac == MacPolicy::Any)
+        .count();
     (MACS_ANY_ALL / u32::try_from(n_any).unwrap_or(u32::MAX).max(1)).min(MACS_ANY)
 }
 
@@ -26,7 +31,10 @@ pub(crate) fn n_macs(sources: impl Iterator<Item = SourcePolicy>, n_networks: us
         SourcePolicy::Learn(n) => n.min(MACS_ANY),
         SourcePolicy::Any(n) => n,
     };
-    let granted: usize = sources.map(of_port).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).sum();
+    let granted: usize = sources
+        .map(of_port)
+        .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+        .sum();
     let of_networks = n_networks * usize::try_from(reserve::ADDRESSES).unwrap_or(0);
     (granted + of_networks).max(1024)
 }
@@ -38,17 +46,36 @@ mod tests {
 
     #[test]
     fn table_has_room_for_all_that_was_granted() {
-        let nic =
-            |idx: usize, macs: &str| format!("      n{idx}: {{ network: a, vhost-user: {{ path: /s{idx} }}{macs} }}\n");
-        let nics = ["", ", mac: \"52:54:00:00:00:01\"", ", macs: 5000", ", macs: any", ", macs: any"];
-        let nics: String = nics.iter().enumerate().map(|(idx, macs)| nic(idx, macs)).collect();
+        let nic = |idx: usize, macs: &str| {
+            format!("      n{idx}: {{ network: a, vhost-user: {{ path: /s{idx} }}{macs} }}\n")
+        };
+        let nics = [
+            "",
+            ", mac: \"52:54:00:00:00:01\"",
+            ", macs: 5000",
+            ", macs: any",
+            ", macs: any",
+        ];
+        let nics: String = nics
+            .iter()
+            .enumerate()
+            .map(|(idx, macs)| nic(idx, macs))
+            .collect();
         let text = format!(
-            "cores: [0]\nuplinks: {{ up0: {{ device: eth1 }} }}\nnetworks: {{ a: {{ uplink: up0 }} }}\nvms:\n  v:\n    nics:\n{nics}"
+            "cores: [0]\nuplinks: {{ up0: {{ device: eth1 }} }}\nnetworks: {{ a: {{ uplink: up0 }} \
+            }}\nvms:\n  v:\n    nics:\n{nics}"
         );
-        let topology = config::parse(&text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
-        let sources: Vec<_> = ports(&topology).iter().map(|port| port.ingress.source).collect();
+        let topology =
+            config::parse(&text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
+        let sources: Vec<_> = ports(&topology)
+            .iter()
+            .map(|port| port.ingress.source)
+            .collect();
         let of_uplink_and_network = (1 << 16) + usize::try_from(reserve::ADDRESSES).unwrap();
-        assert_eq!(n_macs(sources.into_iter(), 1), 1 + 1 + 5000 + 2 * (1 << 17) + of_uplink_and_network);
+        assert_eq!(
+            n_macs(sources.into_iter(), 1),
+            1 + 1 + 5000 + 2 * (1 << 17) + of_uplink_and_network
+        );
         assert_eq!(n_macs(std::iter::empty(), 0), 1024);
     }
 }

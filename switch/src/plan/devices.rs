@@ -24,26 +24,65 @@ pub(crate) struct DeviceSpec {
 pub(crate) enum DeviceKind {
     /// From its queues: the device is there, and all its frames are ours.
     AfXdp,
-    /// From a file at its other end: the device is made if it isn't there, and the host or a container uses it.
+    /// From a file at its other end: the device is made if it isn't there, and the host or a
+    /// container uses it.
     Tap,
 }
 
 impl DeviceSpec {
     /// Of a NIC by AF_XDP; `mtu`: of its network, and that network's name.
-    pub(crate) fn af_xdp(device: &str, mode: XdpMode, queues: Option<u16>, ring: u16, mtu: (u16, String)) -> Self {
-        Self { kind: DeviceKind::AfXdp, device: device.to_owned(), mode, queues, ring, take: false, mtu: Some(mtu) }
+    pub(crate) fn af_xdp(
+        device: &str,
+        mode: XdpMode,
+        queues: Option<u16>,
+        ring: u16,
+        mtu: (u16, String),
+    ) -> Self {
+        Self {
+            kind: DeviceKind::AfXdp,
+            device: device.to_owned(),
+            mode,
+            queues,
+            ring,
+            take: false,
+            mtu: Some(mtu),
+        }
     }
 
     /// Of a NIC that is a tap of this name.
     pub(crate) fn tap(name: &str, mtu: (u16, String)) -> Self {
-        Self { kind: DeviceKind::Tap, ..Self::af_xdp(name, XdpMode::Auto, None, 0, mtu) }
+        Self {
+            kind: DeviceKind::Tap,
+            ..Self::af_xdp(name, XdpMode::Auto, None, 0, mtu)
+        }
     }
 }
 
 /// What is asked of the device of an uplink, the one with this index.
-pub(crate) fn uplink_device(topology: &Topology, uplink_idx: usize, uplink: &config::Uplink) -> DeviceSpec {
-    let largest = topology.networks_on(uplink_idx).max_by_key(|(_, network)| network.mtu);
+pub(crate) fn uplink_device(
+    topology: &Topology,
+    uplink_idx: usize,
+    uplink: &config::Uplink,
+) -> DeviceSpec {
+    let largest = topology
+        .networks_on(uplink_idx)
+        .max_by_key(|(_, network)| network.mtu);
     let mtu = largest.map(|(_, network)| (network.mtu, network.name.clone()));
-    let config::Uplink { device, mode, queues, ring, take, .. } = uplink.clone();
-    DeviceSpec { kind: DeviceKind::AfXdp, device, mode, queues, ring, take, mtu }
+    let config::Uplink {
+        device,
+        mode,
+        queues,
+        ring,
+        take,
+        ..
+    } = uplink.clone();
+    DeviceSpec {
+        kind: DeviceKind::AfXdp,
+        device,
+        mode,
+        queues,
+        ring,
+        take,
+        mtu,
+    }
 }

@@ -20,11 +20,20 @@ pub(crate) struct VmSpec {
 
 /// Every VM, in the topology's order.
 pub(crate) fn vms(topology: &Topology) -> Vec<VmSpec> {
-    let n_queues = topology.vms.iter().filter(|vm| vm.limit.to_vm.is_some_and(|limit| limit.queue.is_some())).count();
+    let n_queues = topology
+        .vms
+        .iter()
+        .filter(|vm| vm.limit.to_vm.is_some_and(|limit| limit.queue.is_some()))
+        .count();
     let bytes_max = (QUEUES_BYTES_MAX / n_queues.max(1) as u64).min(QUEUE_BYTES_MAX);
     let vm = |vm: &config::Vm| {
-        let [from_vm, to_vm] = [vm.limit.from_vm, vm.limit.to_vm].map(|limit| options(limit, bytes_max));
-        VmSpec { name: vm.name.clone(), from_vm, to_vm }
+        let [from_vm, to_vm] =
+            [vm.limit.from_vm, vm.limit.to_vm].map(|limit| options(limit, bytes_max));
+        VmSpec {
+            name: vm.name.clone(),
+            from_vm,
+            to_vm,
+        }
     };
     topology.vms.iter().map(vm).collect()
 }
@@ -35,6 +44,9 @@ fn options(limit: Option<Limit>, bytes_max: u64) -> LimitOptions {
         bits_per_sec: limit.rate.map(config::BitsPerSec::value),
         packets_per_sec: limit.packets.map(config::PacketsPerSec::value),
         burst_bytes: limit.burst.map(config::Bytes::value),
-        queue: limit.queue.map(|time| QueueOptions { time: time.value() * 1000, bytes_max }),
+        queue: limit.queue.map(|time| QueueOptions {
+            time: time.value() * 1000,
+            bytes_max,
+        }),
     })
 }

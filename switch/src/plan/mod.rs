@@ -2,7 +2,8 @@
 //!
 //! In reading order:
 //! - `ports`: every port with its number and all that is said of it
-//! - `limits`: VMs and their limits; `devices`: what is asked of devices; `rules`: what cores decide by
+//! - `limits`: VMs and their limits; `devices`: what is asked of devices; `rules`: what cores
+//!   decide by
 //! - `addresses`: how many addresses ports may have
 //! - `networks`: networks and trunks, as the cores know them
 

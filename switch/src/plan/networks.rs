@@ -10,42 +10,63 @@ use super::rules::policies;
 pub(crate) fn networks(topology: &Topology, ports: &[PortSpec]) -> Networks {
     let network = |(network_idx, network): (usize, &config::Network)| {
         let uplink = exit(network, ports);
-        let is_member = |port: &&PortSpec| port.vm.is_some() && port.ingress.network == network_id(network_idx);
+        let is_member =
+            |port: &&PortSpec| port.vm.is_some() && port.ingress.network == network_id(network_idx);
         let nics = ports.iter().filter(is_member).map(PortSpec::id);
         Network {
             members: nics.chain(uplink.map(|exit| exit.port)).collect(),
             // Ethernet's header is not part of the MTU.
             frame_max: u32::from(network.mtu) + 14,
-            // One with a VLAN of its own is an access network, where a guest's own tags have no business.
+            // One with a VLAN of its own is an access network, where a guest's own tags have no
+            // business.
             passes_tags: network.vlan.is_none() && network.uplink_idx.is_none(),
             uplink,
             ..Network::default()
         }
     };
     let networks = topology.networks.iter().enumerate().map(network).collect();
-    let networks = Networks { networks, trunks: trunks(topology), ..Networks::default() };
+    let networks = Networks {
+        networks,
+        trunks: trunks(topology),
+        ..Networks::default()
+    };
     networks.with_policies(policies(ports), 1)
 }
 
 /// The networks' names, by number.
 pub(crate) fn network_names(topology: &Topology) -> Vec<String> {
-    topology.networks.iter().map(|network| network.name.clone()).collect()
+    topology
+        .networks
+        .iter()
+        .map(|network| network.name.clone())
+        .collect()
 }
 
 /// The way to the wire of a network.
 fn exit(network: &config::Network, ports: &[PortSpec]) -> Option<Exit> {
     let uplink_idx = network.uplink_idx?;
-    let port: PortId = ports.iter().filter(|port| port.vm.is_none()).nth(uplink_idx)?.id();
-    Some(Exit { port, vlan: network.vlan })
+    let port: PortId = ports
+        .iter()
+        .filter(|port| port.vm.is_none())
+        .nth(uplink_idx)?
+        .id();
+    Some(Exit {
+        port,
+        vlan: network.vlan,
+    })
 }
 
 /// What each uplink carries.
 fn trunks(topology: &Topology) -> Vec<Trunk> {
     let carried = |uplink_idx: usize| {
         let networks = topology.networks_on(uplink_idx);
-        networks.map(|(network_idx, network)| (network.vlan, network_id(network_idx))).collect::<Vec<_>>()
+        networks
+            .map(|(network_idx, network)| (network.vlan, network_id(network_idx)))
+            .collect::<Vec<_>>()
     };
-    (0..topology.uplinks.len()).map(|uplink_idx| Trunk::new(carried(uplink_idx))).collect()
+    (0..topology.uplinks.len())
+        .map(|uplink_idx| Trunk::new(carried(uplink_idx)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -54,8 +75,10 @@ mod tests {
     use super::*;
 
     fn topology() -> Topology {
-        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: 2 } }\n\
-             networks: { a: { uplink: up1, vlan: 7, mtu: 2000 }, b: {}, c: { uplink: up1 }, d: { uplink: up0 } }\n\
+        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: 2 } \
+            }\n\
+             networks: { a: { uplink: up1, vlan: 7, mtu: 2000 }, b: {}, c: { uplink: up1 }, d: { \
+             uplink: up0 } }\n\
              vms:\n  v:\n    nics:\n      n0: { network: b, vhost-user: { path: /s } }\n      \
              n1: { network: a, afxdp: { device: veth0 } }\n";
         config::parse(text, "weir.yaml").unwrap()
@@ -65,19 +88,39 @@ mod tests {
     fn networks_leave_by_their_uplink_and_come_back_by_its_trunk() {
         let topology = topology();
         let ports = ports(&topology);
-        let exits: Vec<_> = topology.networks.iter().map(|network| exit(network, &ports)).collect();
+        let exits: Vec<_> = topology
+            .networks
+            .iter()
+            .map(|network| exit(network, &ports))
+            .collect();
         let leaves = |port, vlan| Some(Exit { port, vlan });
-        assert_eq!(exits, [leaves(3, Some(7)), None, leaves(3, None), leaves(2, None)]);
+        assert_eq!(
+            exits,
+            [leaves(3, Some(7)), None, leaves(3, None), leaves(2, None)]
+        );
         let trunks = trunks(&topology);
-        assert_eq!([trunks[1].network(7), trunks[1].network(0), trunks[1].network(8)], [Some(0), Some(2), None]);
-        assert_eq!([trunks[0].network(0), trunks[0].network(7)], [Some(3), None]);
+        assert_eq!(
+            [
+                trunks[1].network(7),
+                trunks[1].network(0),
+                trunks[1].network(8)
+            ],
+            [Some(0), Some(2), None]
+        );
+        assert_eq!(
+            [trunks[0].network(0), trunks[0].network(7)],
+            [Some(3), None]
+        );
     }
 
     #[test]
     fn members_are_the_nics_in_order_and_then_the_uplink() {
         let topology = topology();
-        let members: Vec<_> =
-            networks(&topology, &ports(&topology)).networks.into_iter().map(|network| network.members).collect();
+        let members: Vec<_> = networks(&topology, &ports(&topology))
+            .networks
+            .into_iter()
+            .map(|network| network.members)
+            .collect();
         assert_eq!(members, [vec![1, 3], vec![0], vec![3], vec![2]]);
     }
 }

@@ -9,7 +9,8 @@ use super::addresses::{UPLINK_MACS, any_max};
 use super::devices::{DeviceSpec, uplink_device};
 use super::limits::{VmSpec, vms};
 
-/// A port: a NIC of a VM, or an uplink. Two of the same port are equal if nothing of it has changed.
+/// A port: a NIC of a VM, or an uplink. Two of the same port are equal if nothing of it has
+/// changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortSpec {
     /// `vm/nic`, or the uplink's name.
@@ -18,7 +19,8 @@ pub(crate) struct PortSpec {
     pub(crate) vm: Option<VmSpec>,
     /// Names of its networks: one for a NIC, all that it carries for an uplink.
     pub(crate) networks: Vec<String>,
-    /// What the cores need to know: its number, its network or trunk, the addresses it may send from.
+    /// What the cores need to know: its number, its network or trunk, the addresses it may send
+    /// from.
     pub(crate) ingress: Ingress,
     /// What it may send and get, in the order in which they are asked; an uplink has none.
     pub(crate) rules: Vec<config::Rule>,
@@ -60,12 +62,16 @@ impl PortSpec {
     }
 }
 
-/// Every port, by id: the NICs in the topology's order, then its uplinks. If there are more than ids, the last ones share one, and
-/// the cores can't be made for them.
+/// Every port, by id: the NICs in the topology's order, then its uplinks. If there are more than
+/// ids, the last ones share one, and the cores can't be made for them.
 pub(crate) fn ports(topology: &Topology) -> Vec<PortSpec> {
     let any_max = any_max(topology);
     let vms = vms(topology);
-    let nics = topology.vms.iter().zip(&vms).flat_map(|(vm, spec)| vm.nics.iter().map(move |nic| (vm, spec, nic)));
+    let nics = topology
+        .vms
+        .iter()
+        .zip(&vms)
+        .flat_map(|(vm, spec)| vm.nics.iter().map(move |nic| (vm, spec, nic)));
     let uplinks = topology.uplinks.iter().enumerate();
     let mut ids = (0..PortId::MAX).chain(std::iter::repeat(PortId::MAX));
     let mut id = || ids.next().unwrap_or(PortId::MAX);
@@ -79,13 +85,18 @@ pub(crate) fn ports(topology: &Topology) -> Vec<PortSpec> {
             kind: nic_kind(topology, nic),
         })
         .collect();
-    ports.extend(uplinks.map(|(idx, uplink)| PortSpec {
-        name: uplink.name.clone(),
-        vm: None,
-        networks: topology.networks_on(idx).map(|(_, network)| network.name.clone()).collect(),
-        ingress: uplink_ingress(id(), idx),
-        rules: Vec::new(),
-        kind: PortKind::Device(uplink_device(topology, idx, uplink)),
+    ports.extend(uplinks.map(|(idx, uplink)| {
+        PortSpec {
+            name: uplink.name.clone(),
+            vm: None,
+            networks: topology
+                .networks_on(idx)
+                .map(|(_, network)| network.name.clone())
+                .collect(),
+            ingress: uplink_ingress(id(), idx),
+            rules: Vec::new(),
+            kind: PortKind::Device(uplink_device(topology, idx, uplink)),
+        }
     }));
     ports
 }
@@ -94,7 +105,12 @@ fn nic_kind(topology: &Topology, nic: &Nic) -> PortKind {
     let network = topology.network_of(nic);
     let mtu = (network.mtu, network.name.clone());
     match &nic.port {
-        config::PortKind::VhostUser { path, listens, group, mode } => PortKind::Socket(SocketSpec {
+        config::PortKind::VhostUser {
+            path,
+            listens,
+            group,
+            mode,
+        } => PortKind::Socket(SocketSpec {
             path: path.clone(),
             listens: *listens,
             group: group.clone(),
@@ -102,9 +118,12 @@ fn nic_kind(topology: &Topology, nic: &Nic) -> PortKind {
             n_pairs: nic.queues,
         }),
         config::PortKind::Tap { name } => PortKind::Device(DeviceSpec::tap(name, mtu)),
-        config::PortKind::AfXdp { device, mode, ring, queues } => {
-            PortKind::Device(DeviceSpec::af_xdp(device, *mode, *queues, *ring, mtu))
-        }
+        config::PortKind::AfXdp {
+            device,
+            mode,
+            ring,
+            queues,
+        } => PortKind::Device(DeviceSpec::af_xdp(device, *mode, *queues, *ring, mtu)),
     }
 }
 
@@ -115,7 +134,13 @@ fn nic_ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
         MacPolicy::Learn(n) => SourcePolicy::Learn(n),
         MacPolicy::Any => SourcePolicy::Any(any_max),
     };
-    Ingress { port, network: network_id(nic.network_idx), trunk: None, source, generation: 1 }
+    Ingress {
+        port,
+        network: network_id(nic.network_idx),
+        trunk: None,
+        source,
+        generation: 1,
+    }
 }
 
 fn uplink_ingress(port: PortId, uplink_idx: usize) -> Ingress {
@@ -129,7 +154,8 @@ fn uplink_ingress(port: PortId, uplink_idx: usize) -> Ingress {
     }
 }
 
-/// The number of the network with this index in the topology; the last one where there are more than numbers.
+/// The number of the network with this index in the topology; the last one where there are more
+/// than numbers.
 pub(crate) fn network_id(network_idx: usize) -> NetworkId {
     NetworkId::try_from(network_idx).unwrap_or(NetworkId::MAX)
 }
@@ -139,24 +165,42 @@ mod tests {
     use super::*;
 
     fn topology() -> Topology {
-        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: 2 } }\n\
-             networks: { a: { uplink: up1, vlan: 7, mtu: 2000 }, b: {}, c: { uplink: up1 }, d: { uplink: up0 } }\n\
+        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: 2 } \
+            }\n\
+             networks: { a: { uplink: up1, vlan: 7, mtu: 2000 }, b: {}, c: { uplink: up1 }, d: { \
+             uplink: up0 } }\n\
              vms:\n  v:\n    nics:\n      n0: { network: b, vhost-user: { path: /s } }\n      \
              n1: { network: a, afxdp: { device: veth0 } }\n";
         config::parse(text, "weir.yaml").unwrap()
     }
 
     fn device(port: &PortSpec) -> &DeviceSpec {
-        let PortKind::Device(device) = &port.kind else { panic!("{port:?}") };
+        let PortKind::Device(device) = &port.kind else {
+            panic!("{port:?}")
+        };
         device
     }
 
     #[test]
     fn uplinks_are_ports_behind_the_nics() {
         let ports = ports(&topology());
-        let ids: Vec<_> = ports.iter().map(|port| (port.name.as_str(), port.id(), port.ingress.trunk)).collect();
-        assert_eq!(ids, [("v/n0", 0, None), ("v/n1", 1, None), ("up0", 2, Some(0)), ("up1", 3, Some(1))]);
+        let ids: Vec<_> = ports
+            .iter()
+            .map(|port| (port.name.as_str(), port.id(), port.ingress.trunk))
+            .collect();
+        assert_eq!(
+            ids,
+            [
+                ("v/n0", 0, None),
+                ("v/n1", 1, None),
+                ("up0", 2, Some(0)),
+                ("up1", 3, Some(1))
+            ]
+        );
         assert_eq!(ports[3].networks, ["a", "c"]);
-        assert_eq!((device(&ports[3]).queues, device(&ports[3]).mtu.clone()), (Some(2), Some((2000, "a".into()))));
+        assert_eq!(
+            (device(&ports[3]).queues, device(&ports[3]).mtu.clone()),
+            (Some(2), Some((2000, "a".into())))
+        );
     }
 }

@@ -34,7 +34,9 @@ fn rule(rule: &config::Rule) -> Rule {
             config::Proto::Arp => Proto::Arp,
             config::Proto::NonIp => Proto::NonIp,
         },
-        cidr: rule.cidr.map(|config::Cidr { addr, len }| Cidr { addr, len }),
+        cidr: rule
+            .cidr
+            .map(|config::Cidr { addr, len }| Cidr { addr, len }),
         numbers: rule.numbers.clone(),
     }
 }
@@ -48,8 +50,10 @@ mod tests {
     fn rule_of_the_file_is_the_rule_that_is_asked() {
         let text = "cores: [0]\nnetworks: { b: {} }\nvms:\n  a:\n    nics:\n      \
                     n0: { network: b, vhost-user: { path: /a } }\n      \
-                    n1: { network: b, vhost-user: { path: /b }, rules: [ { deny: { to-vm: { proto: udp, port: 53-54, cidr: 10.0.0.0/8 } } }, \
-                    { allow: { from-vm: { proto: icmp6 } } }, { deny: { from-vm: { proto: non-ip } } } ] }\n";
+                    n1: { network: b, vhost-user: { path: /b }, rules: [ { deny: { to-vm: { proto: \
+                    udp, port: 53-54, cidr: 10.0.0.0/8 } } }, \
+                    { allow: { from-vm: { proto: icmp6 } } }, { deny: { from-vm: { proto: non-ip } \
+                    } } ] }\n";
         let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
         let direction = Direction::FromVm;
         let (cidr, numbers) = (None, Vec::new());
@@ -58,12 +62,30 @@ mod tests {
                 direction: Direction::ToVm,
                 verdict: Verdict::Deny,
                 proto: Proto::Number(17),
-                cidr: Some(Cidr { addr: [10, 0, 0, 0].into(), len: 8 }),
+                cidr: Some(Cidr {
+                    addr: [10, 0, 0, 0].into(),
+                    len: 8,
+                }),
                 numbers: vec![(53, 54)],
             },
-            Rule { direction, verdict: Verdict::Allow, proto: Proto::Icmp6, cidr, numbers: numbers.clone() },
-            Rule { direction, verdict: Verdict::Deny, proto: Proto::NonIp, cidr, numbers },
+            Rule {
+                direction,
+                verdict: Verdict::Allow,
+                proto: Proto::Icmp6,
+                cidr,
+                numbers: numbers.clone(),
+            },
+            Rule {
+                direction,
+                verdict: Verdict::Deny,
+                proto: Proto::NonIp,
+                cidr,
+                numbers,
+            },
         ];
-        assert_eq!(policies(&ports(&topology)), [None, Some(Arc::new(Policy::new(&expected)))]);
+        assert_eq!(
+            policies(&ports(&topology)),
+            [None, Some(Arc::new(Policy::new(&expected)))]
+        );
     }
 }

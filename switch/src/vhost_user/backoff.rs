@@ -1,8 +1,9 @@
 //! How long the next front-end of a port waits after some that left early.
 //!
-//! QEMU that asks for more queues than its port has gives up and connects again at once, as often as it is let: thousands of
-//! times a second. So after a handshake that came to nothing the next one waits, at first for a moment and in the end for a
-//! second. One that completes, or a front-end that stays, ends that: whoever comes after it is served at once.
+//! QEMU that asks for more queues than its port has gives up and connects again at once, as often
+//! as it is let: thousands of times a second. So after a handshake that came to nothing the next
+//! one waits, at first for a moment and in the end for a second. One that completes, or a front-end
+//! that stays, ends that: whoever comes after it is served at once.
 
 use std::time::{Duration, Instant};
 
@@ -53,14 +54,19 @@ impl Backoff {
         !self.pause.is_zero()
     }
 
-    /// The line for the log about a front-end that left early, unless the same was said a moment ago.
+    /// The line for the log about a front-end that left early, unless the same was said a moment
+    /// ago.
     pub(crate) fn line(&mut self, left: &str, now: Instant) -> Option<String> {
         let more = match &mut self.said {
-            Some((text, at, n)) if text == left && now.saturating_duration_since(*at) < SAY_AGAIN => {
+            Some((text, at, n))
+                if text == left && now.saturating_duration_since(*at) < SAY_AGAIN =>
+            {
                 *n += 1;
                 return None;
             }
-            Some((text, _, n)) if text == left && *n > 0 => format!(" ({n} times more since that was said last)"),
+            Some((text, _, n)) if text == left && *n > 0 => {
+                format!(" ({n} times more since that was said last)")
+            }
             _ => String::new(),
         };
         self.said = Some((left.to_owned(), now, 0));
@@ -72,7 +78,10 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const EARLY: Visit = Visit { time: Duration::from_millis(1), is_complete: false };
+    const EARLY: Visit = Visit {
+        time: Duration::from_millis(1),
+        is_complete: false,
+    };
 
     #[test]
     fn pauses_grow_to_a_second_and_no_further() {
@@ -84,7 +93,16 @@ mod tests {
     #[test]
     fn handshake_that_completes_and_front_end_that_stays_end_the_pauses() {
         let mut backoff = Backoff::default();
-        for good in [Visit { is_complete: true, ..EARLY }, Visit { time: STAYED, ..EARLY }] {
+        for good in [
+            Visit {
+                is_complete: true,
+                ..EARLY
+            },
+            Visit {
+                time: STAYED,
+                ..EARLY
+            },
+        ] {
             (0..5).for_each(|_| assert!(!backoff.next(&EARLY).is_zero()));
             assert!(backoff.is_pausing());
             assert_eq!(backoff.next(&good), Duration::ZERO);
@@ -97,10 +115,16 @@ mod tests {
         let (mut backoff, begin) = (Backoff::default(), Instant::now());
         assert_eq!(backoff.line("left", begin).as_deref(), Some("left"));
         for second in 1..60 {
-            assert_eq!(backoff.line("left", begin + Duration::from_secs(second)), None);
+            assert_eq!(
+                backoff.line("left", begin + Duration::from_secs(second)),
+                None
+            );
         }
         let said = backoff.line("left", begin + SAY_AGAIN).unwrap();
         assert_eq!(said, "left (59 times more since that was said last)");
-        assert_eq!(backoff.line("left otherwise", begin + SAY_AGAIN).as_deref(), Some("left otherwise"));
+        assert_eq!(
+            backoff.line("left otherwise", begin + SAY_AGAIN).as_deref(),
+            Some("left otherwise")
+        );
     }
 }

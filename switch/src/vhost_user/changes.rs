@@ -1,14 +1,16 @@
 //! How often a port's front-end may have its queues taken off the cores.
 //!
-//! Each time, every core does some work for all queues of the port, and the kernel may interrupt all cores for memory that goes. So there is
-//! an allowance, which outlives connections: who has used it up waits, on its own port's thread, until the next message is looked at.
+//! Each time, every core does some work for all queues of the port, and the kernel may interrupt
+//! all cores for memory that goes. So there is an allowance, which outlives connections: who has
+//! used it up waits, on its own port's thread, until the next message is looked at.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::base::lock::lock;
 
-/// Changes at once. A guest with 16 queue pairs makes less than 200 when it starts; twice that, for firmware before it.
+/// Changes at once. A guest with 16 queue pairs makes less than 200 when it starts; twice that, for
+/// firmware before it.
 const AT_ONCE: u64 = 512;
 /// After those, one each.
 const EVERY: Duration = Duration::from_millis(10);

@@ -1,9 +1,11 @@
 //! Closing what a front-end sent, or left behind, on threads that nobody waits for.
 //!
-//! The last close of a file can take as long as whoever made it likes: a TCP socket that lingers for its data, a file of a file system in
-//! user space. So can that of a connection, since files that were sent by it and not taken are closed with it. What is known to close at
-//! once is closed at once; what else comes with one message, by a thread of its own. Such files are counted by port, and a port with many
-//! of them takes no connection and no message until some are closed, so it is its own files that a front-end waits for.
+//! The last close of a file can take as long as whoever made it likes: a TCP socket that lingers
+//! for its data, a file of a file system in user space. So can that of a connection, since files
+//! that were sent by it and not taken are closed with it. What is known to close at once is closed
+//! at once; what else comes with one message, by a thread of its own. Such files are counted by
+//! port, and a port with many of them takes no connection and no message until some are closed, so
+//! it is its own files that a front-end waits for.
 
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,7 +20,8 @@ use rustix::io::ioctl_fionread;
 
 use crate::base::stop::Stop;
 
-/// Files of a port that may be waiting to be closed before the port waits for them; so many threads close them at most.
+/// Files of a port that may be waiting to be closed before the port waits for them; so many threads
+/// close them at most.
 const AT_ONCE: usize = 8;
 /// How often a port that waits looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -32,7 +35,10 @@ pub(crate) struct Closing(Arc<AtomicUsize>);
 impl Closing {
     /// Closes files that a front-end sent, one after another.
     pub(crate) fn files(&self, files: Vec<OwnedFd>) {
-        let slow: Vec<_> = files.into_iter().filter(|file| !closes_at_once(file)).collect();
+        let slow: Vec<_> = files
+            .into_iter()
+            .filter(|file| !closes_at_once(file))
+            .collect();
         if !slow.is_empty() {
             self.elsewhere(slow);
         }
@@ -40,7 +46,8 @@ impl Closing {
 
     /// Ends a connection, and closes this last handle of it.
     pub(crate) fn connection(&self, stream: UnixStream) {
-        // The other side sees the end now, and nothing more comes after that. It fails if the other side has closed, which is as good.
+        // The other side sees the end now, and nothing more comes after that. It fails if the other
+        // side has closed, which is as good.
         let _ = stream.shutdown(Shutdown::Both);
         if !ioctl_fionread(&stream).is_ok_and(|n_bytes| n_bytes == 0) {
             self.elsewhere(vec![stream.into()]);
@@ -64,9 +71,18 @@ impl Closing {
 
     fn elsewhere(&self, files: Vec<OwnedFd>) {
         self.0.fetch_add(files.len(), Ordering::AcqRel);
-        let files: Vec<_> = files.into_iter().map(|file| Slow { file, _counted: Counted(self.0.clone()) }).collect();
+        let files: Vec<_> = files
+            .into_iter()
+            .map(|file| Slow {
+                file,
+                _counted: Counted(self.0.clone()),
+            })
+            .collect();
         // Without a thread they are closed here.
-        let _ = Builder::new().name("closing".to_owned()).stack_size(STACK).spawn(move || drop(files));
+        let _ = Builder::new()
+            .name("closing".to_owned())
+            .stack_size(STACK)
+            .spawn(move || drop(files));
     }
 }
 
@@ -104,10 +120,17 @@ mod tests {
         for _ in 0..AT_ONCE {
             closing.files(vec![lingering_socket(2)]);
         }
-        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            begin.elapsed()
+        );
         assert!(Closing::default().wait(&stop), "another port's are its own");
         assert!(closing.wait(&stop));
-        assert!(begin.elapsed() >= Duration::from_secs(1), "it waits until some are closed");
+        assert!(
+            begin.elapsed() >= Duration::from_secs(1),
+            "it waits until some are closed"
+        );
     }
 
     #[test]
@@ -115,9 +138,15 @@ mod tests {
         let (closing, stop) = (Closing::default(), Stop::new().unwrap());
         let begin = Instant::now();
         closing.files((0..AT_ONCE).map(|_| lingering_socket(1)).collect());
-        assert!(closing.is_full(), "one thread has them all, and the port may still not bring more");
+        assert!(
+            closing.is_full(),
+            "one thread has them all, and the port may still not bring more"
+        );
         assert!(closing.wait(&stop));
-        assert!(begin.elapsed() >= Duration::from_millis(900), "it waits until some are closed");
+        assert!(
+            begin.elapsed() >= Duration::from_millis(900),
+            "it waits until some are closed"
+        );
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! One front-end, from connection to disconnection.
 //!
-//! The `vhost` crate reads and writes in calls that may block for ever, and goes on trying where a time-out would end it.
-//! So a message is looked at before it is taken (all of it must have come), and taken only when there is room for an answer.
-//! What still blocks (a message with more files than the crate takes) is ended by the supervisor, which shuts the
-//! socket down. Files that may take long to close never get to the crate, or to anything else on this thread: they are seen with
-//! the message that brings them, which is refused (`closing`).
+//! The `vhost` crate reads and writes in calls that may block for ever, and goes on trying where a
+//! time-out would end it. So a message is looked at before it is taken (all of it must have come),
+//! and taken only when there is room for an answer. What still blocks (a message with more files
+//! than the crate takes) is ended by the supervisor, which shuts the socket down. Files that may
+//! take long to close never get to the crate, or to anything else on this thread: they are seen
+//! with the message that brings them, which is refused (`closing`).
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -14,7 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send,
+};
 use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
 
 use super::backoff::Visit;
@@ -60,9 +63,9 @@ pub(crate) struct Served {
     pub(crate) successor: Option<UnixStream>,
 }
 
-/// Serves a front-end until it goes or has to. `listener`: where others may try to connect meanwhile; they are refused,
-/// and who came after this one had gone is given back. When this returns, the port is down, its memory unmapped, and every
-/// file of the front-end closed.
+/// Serves a front-end until it goes or has to. `listener`: where others may try to connect
+/// meanwhile; they are refused, and who came after this one had gone is given back. When this
+/// returns, the port is down, its memory unmapped, and every file of the front-end closed.
 pub(crate) fn serve<P: DataPlane>(
     stream: UnixStream,
     plane: P,
@@ -71,11 +74,18 @@ pub(crate) fn serve<P: DataPlane>(
     listener: Option<&UnixListener>,
 ) -> Served {
     let begin = Instant::now();
-    let visit = |is_complete| Visit { time: begin.elapsed(), is_complete };
+    let visit = |is_complete| Visit {
+        time: begin.elapsed(),
+        is_complete,
+    };
     let (Ok(peek), Ok(close)) = (stream.try_clone(), stream.try_clone()) else {
         port.closing.connection(stream);
         let end = End::Closed("this process has no file descriptors left".to_owned());
-        return Served { end, visit: visit(false), successor: None };
+        return Served {
+            end,
+            visit: visit(false),
+            successor: None,
+        };
     };
     let handler = Arc::new(Mutex::new(Handler::new(plane, port.socket.n_pairs)));
     let requests = BackendReqHandler::from_stream(stream, handler.clone());
@@ -93,9 +103,18 @@ pub(crate) fn serve<P: DataPlane>(
         others: Others::default(),
     };
     let end = connection.run();
-    let Connection { peek, handler, requests, has_run, stage, successor, .. } = connection;
+    let Connection {
+        peek,
+        handler,
+        requests,
+        has_run,
+        stage,
+        successor,
+        ..
+    } = connection;
     lock(&handler).device.close();
-    port.changes.made(lock(&handler).device.take_changes(), Instant::now());
+    port.changes
+        .made(lock(&handler).device.take_changes(), Instant::now());
     let end = match (port.link.disconnected(), end) {
         (Some(why), End::Gone) => End::Closed(why),
         (None, End::Gone) if !has_run => End::Left(stage.left_after(port.socket.n_pairs)),
@@ -104,7 +123,11 @@ pub(crate) fn serve<P: DataPlane>(
     // With the last handle goes what the front-end has sent and nobody has taken.
     drop(requests);
     port.closing.connection(peek);
-    Served { end, visit: visit(has_run), successor }
+    Served {
+        end,
+        visit: visit(has_run),
+        successor,
+    }
 }
 
 struct Connection<'a, P: DataPlane> {
@@ -125,7 +148,10 @@ struct Connection<'a, P: DataPlane> {
 impl<P: DataPlane> Connection<'_, P> {
     fn run(&mut self) -> End {
         loop {
-            match self.next_message().and_then(|(header, files)| self.handle(header, files)) {
+            match self
+                .next_message()
+                .and_then(|(header, files)| self.handle(header, files))
+            {
                 Ok(()) => {}
                 Err(end) => return end,
             }
@@ -145,18 +171,24 @@ impl<P: DataPlane> Connection<'_, P> {
                 Peeked::Whole(header, files) => return Ok((header, files)),
                 Peeked::Part if is_hung_up(&self.peek) => return Err(End::Gone),
                 Peeked::Part if begun.get_or_insert_with(Instant::now).elapsed() < REST_WITHIN => {}
-                Peeked::Part => return Err(End::Closed("half a message came, and no more".to_owned())),
+                Peeked::Part => {
+                    return Err(End::Closed("half a message came, and no more".to_owned()));
+                }
             }
         }
     }
 
-    /// Waits for something to do, and sends others away. A part of a message would end the wait at once, so that its rest
-    /// is waited for by the clock.
+    /// Waits for something to do, and sends others away. A part of a message would end the wait at
+    /// once, so that its rest is waited for by the clock.
     fn wait(&mut self, has_part: bool) {
         let moment = Some(Duration::from_millis(1));
-        // Once there is a successor, this front-end is gone, and what it said last is all there is to do.
+        // Once there is a successor, this front-end is gone, and what it said last is all there is
+        // to do.
         let listener = self.listener.filter(|_| self.successor.is_none());
-        if let (Some(rest), false) = (self.rest_of_others().filter(|_| listener.is_some()), has_part) {
+        if let (Some(rest), false) = (
+            self.rest_of_others().filter(|_| listener.is_some()),
+            has_part,
+        ) {
             self.stop.wait([self.peek.as_fd()], Some(rest));
             return;
         }
@@ -164,7 +196,11 @@ impl<P: DataPlane> Connection<'_, P> {
             (None, true) => self.stop.wait([], moment).first().copied(),
             (None, false) => self.stop.wait([self.peek.as_fd()], None).get(1).copied(),
             (Some(listener), true) => self.stop.wait([listener.as_fd()], moment).first().copied(),
-            (Some(listener), false) => self.stop.wait([self.peek.as_fd(), listener.as_fd()], None).get(1).copied(),
+            (Some(listener), false) => self
+                .stop
+                .wait([self.peek.as_fd(), listener.as_fd()], None)
+                .get(1)
+                .copied(),
         };
         if others == Some(true) {
             self.refuse_others();
@@ -174,15 +210,24 @@ impl<P: DataPlane> Connection<'_, P> {
     /// How long nobody else is looked at.
     fn rest_of_others(&mut self) -> Option<Duration> {
         let rest = self.others.rest(Instant::now());
-        if self.port.refusing.is_full() { Some(Others::EVERY) } else { rest }
+        if self.port.refusing.is_full() {
+            Some(Others::EVERY)
+        } else {
+            rest
+        }
     }
 
     /// One port, one guest: who connects beside it is sent away at once.
     fn refuse_others(&mut self) {
-        let Some(listener) = self.listener else { return };
-        // The listener does not block: this ends when nobody is left, and is bounded in case somebody never ceases.
+        let Some(listener) = self.listener else {
+            return;
+        };
+        // The listener does not block: this ends when nobody is left, and is bounded in case
+        // somebody never ceases.
         while !self.port.refusing.is_full() && self.others.may_come(Instant::now()) {
-            let Ok((other, _)) = listener.accept() else { return self.others.nobody_came() };
+            let Ok((other, _)) = listener.accept() else {
+                return self.others.nobody_came();
+            };
             // Looked at after the other had come: a front-end that is here now was here then.
             if is_hung_up(&self.peek) {
                 self.successor = Some(other);
@@ -190,28 +235,41 @@ impl<P: DataPlane> Connection<'_, P> {
             }
             self.port.refusing.connection(other);
             self.port.link.count_refused();
-            self.port.notes.warn("another front-end tried to connect, and was refused: the port has its guest");
+            self.port.notes.warn(
+                "another front-end tried to connect, and was refused: the port has its guest",
+            );
         }
     }
 
     fn peek_message(&self) -> Result<Peeked, End> {
         let mut bytes = [0; HEADER_BYTES + BODY_MAX];
-        let n = match recv(&self.peek, &mut bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        let n = match recv(
+            &self.peek,
+            &mut bytes,
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        ) {
             Ok((0, _)) => return Err(End::Gone),
             Ok((n, _)) => n,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Peeked::Nothing),
             Err(_) => return Err(End::Gone),
         };
-        // Half a message is looked at again and again, and copies of its files would have to be closed each time.
-        let Some(header) = Self::parse(&bytes[..n])? else { return Ok(Peeked::Part) };
-        // If it has none, these may be the next message's: a look doesn't tell them apart, but what is read does.
-        let files = peek_files(&self.peek, &mut bytes[..header.total_bytes()]).map_err(|_| End::Gone)?;
+        // Half a message is looked at again and again, and copies of its files would have to be
+        // closed each time.
+        let Some(header) = Self::parse(&bytes[..n])? else {
+            return Ok(Peeked::Part);
+        };
+        // If it has none, these may be the next message's: a look doesn't tell them apart, but what
+        // is read does.
+        let files =
+            peek_files(&self.peek, &mut bytes[..header.total_bytes()]).map_err(|_| End::Gone)?;
         Ok(Peeked::Whole(header, files))
     }
 
     /// The message that these bytes begin with. None: they are a part of one.
     fn parse(bytes: &[u8]) -> Result<Option<Header>, End> {
-        let Some((header, body)) = bytes.split_first_chunk() else { return Ok(None) };
+        let Some((header, body)) = bytes.split_first_chunk() else {
+            return Ok(None);
+        };
         let header = Header::parse(*header).map_err(End::Closed)?;
         if bytes.len() < header.total_bytes() {
             return Ok(None);
@@ -222,24 +280,37 @@ impl<P: DataPlane> Connection<'_, P> {
 
     fn handle(&mut self, header: Header, files: Vec<OwnedFd>) -> Result<(), End> {
         self.stage = header.stage().unwrap_or(self.stage);
-        // Before anything else: even to close a copy of such a file may take long, and must not happen here.
+        // Before anything else: even to close a copy of such a file may take long, and must not
+        // happen here.
         if !files.iter().all(closes_at_once) {
             return self.refuse_files(header, files);
         }
         // The message has them as well, so this closes none of them for good.
         drop(files);
         if !self.stop.wait_writable(self.peek.as_fd(), READS_WITHIN) {
-            let does_not_read = || End::Closed("the front-end does not read its answers".to_owned());
-            return Err(if self.stop.is_requested() { End::Stopping } else { does_not_read() });
+            let does_not_read =
+                || End::Closed("the front-end does not read its answers".to_owned());
+            return Err(if self.stop.is_requested() {
+                End::Stopping
+            } else {
+                does_not_read()
+            });
         }
         self.rest()?;
         self.port.link.begin_message();
-        let result =
-            if header.is_vring_enable() { self.take_vring_enable(header) } else { self.requests.handle_request() };
+        let result = if header.is_vring_enable() {
+            self.take_vring_enable(header)
+        } else {
+            self.requests.handle_request()
+        };
         let mut handler = lock(&self.handler);
         self.has_run |= handler.device.runs();
-        self.port.changes.made(handler.device.take_changes(), Instant::now());
-        self.port.link.end_message(handler.device.view(), handler.device.memory());
+        self.port
+            .changes
+            .made(handler.device.take_changes(), Instant::now());
+        self.port
+            .link
+            .end_message(handler.device.view(), handler.device.memory());
         for note in handler.device.take_notes() {
             self.port.notes.info(note);
         }
@@ -257,23 +328,33 @@ impl<P: DataPlane> Connection<'_, P> {
 }
 
 impl<P: DataPlane> Connection<'_, P> {
-    /// A front-end that changes its queues all the time waits, and one of whose files many are being closed.
+    /// A front-end that changes its queues all the time waits, and one of whose files many are
+    /// being closed.
     fn rest(&self) -> Result<(), End> {
         while let Some(rest) = self.port.changes.rest(Instant::now()) {
             if self.stop.sleep(rest) {
                 return Err(End::Stopping);
             }
         }
-        if self.port.closing.wait(self.stop) { Ok(()) } else { Err(End::Stopping) }
+        if self.port.closing.wait(self.stop) {
+            Ok(())
+        } else {
+            Err(End::Stopping)
+        }
     }
 
-    /// The message brings files that are neither eventfds nor memory: nothing takes such, and they may take long to close.
+    /// The message brings files that are neither eventfds nor memory: nothing takes such, and they
+    /// may take long to close.
     fn refuse_files(&mut self, header: Header, files: Vec<OwnedFd>) -> Result<(), End> {
         let refusal = if header.carries_eventfd() {
             Refusal::new("the front-end sent a file as kick or call that is not an eventfd")
         } else {
-            let text = "its file is not memory that can be shared; start the guest with memory-backend-memfd,share=on";
-            Refusal { text: text.to_owned(), is_memory: true }
+            let text = "its file is not memory that can be shared; start the guest with \
+                memory-backend-memfd,share=on";
+            Refusal {
+                text: text.to_owned(),
+                is_memory: true,
+            }
         };
         let text = format!("{} refused: {refusal}", header.name());
         self.port.link.set_refusal(refusal);
@@ -284,7 +365,8 @@ impl<P: DataPlane> Connection<'_, P> {
             return Err(End::Closed(text));
         }
         self.port.notes.warn(text);
-        self.acknowledge(header, false).map_err(|error| end_of(&error, header))
+        self.acknowledge(header, false)
+            .map_err(|error| end_of(&error, header))
     }
 
     /// Takes a message that has come as a whole, without its files, of which there are copies.
@@ -303,18 +385,28 @@ impl<P: DataPlane> Connection<'_, P> {
 
     fn acknowledge(&self, header: Header, is_done: bool) -> Result<(), Error> {
         let answer = header.acknowledgement(is_done);
-        let n_sent = send(&self.peek, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        if n_sent == Ok(answer.len()) { Ok(()) } else { Err(Error::Disconnected) }
+        let n_sent = send(
+            &self.peek,
+            &answer,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        );
+        if n_sent == Ok(answer.len()) {
+            Ok(())
+        } else {
+            Err(Error::Disconnected)
+        }
     }
 
-    /// SET_VRING_ENABLE, past the `vhost` crate: it takes it only behind a SET_FEATURES that acknowledges the protocol
-    /// features, and QEMU enables a device's first queues before its driver has chosen any.
+    /// SET_VRING_ENABLE, past the `vhost` crate: it takes it only behind a SET_FEATURES that
+    /// acknowledges the protocol features, and QEMU enables a device's first queues before its
+    /// driver has chosen any.
     fn take_vring_enable(&mut self, header: Header) -> Result<(), Error> {
         let mut bytes = [0; HEADER_BYTES + Header::VRING_STATE_BYTES];
         if header.total_bytes() != bytes.len() {
             return Err(Error::InvalidMessage);
         }
-        // All of it has come, as `next_message` saw. Files that came with it, which none should, are closed by the kernel.
+        // All of it has come, as `next_message` saw. Files that came with it, which none should,
+        // are closed by the kernel.
         let n = recv(&self.peek, &mut bytes, RecvFlags::DONTWAIT).map_or(0, |(n, _)| n);
         if n < bytes.len() {
             return Err(Error::PartialMessage);

@@ -1,4 +1,5 @@
-//! What control needs of the polling cores, as a trait, so that the vhost-user state machine runs in a test without any.
+//! What control needs of the polling cores, as a trait, so that the vhost-user state machine runs
+//! in a test without any.
 //!
 //! [`FleetPort`] is the real one: the only place where queues are built and handed to the cores.
 
@@ -16,7 +17,8 @@ use crate::pins::Pins;
 
 /// The polling cores, as one port's control thread sees them.
 pub(crate) trait DataPlane {
-    /// Lets the cores poll these queues of the port, which is down. Those that can't be built are left out.
+    /// Lets the cores poll these queues of the port, which is down. Those that can't be built are
+    /// left out.
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised;
 
     /// Takes all queues of the port back and waits until no core uses them or their memory.
@@ -28,7 +30,8 @@ pub(crate) trait DataPlane {
     /// No receive ring of the guest's is started: its addresses may be elsewhere.
     fn rest(&mut self);
 
-    /// The front-end is gone: what was learned from the guest is forgotten; its own address stays its own.
+    /// The front-end is gone: what was learned from the guest is forgotten; its own address stays
+    /// its own.
     fn forget(&mut self);
 }
 
@@ -47,7 +50,8 @@ pub(crate) struct Parked {
 pub(crate) struct Raised {
     /// Queues that can't be built, and why.
     pub(crate) failed: Vec<(u16, SetupError)>,
-    /// Queues that go on at another position than their spec says: the used index, which is right after a crash.
+    /// Queues that go on at another position than their spec says: the used index, which is right
+    /// after a crash.
     pub(crate) elsewhere: Vec<(u16, u16)>,
 }
 
@@ -62,7 +66,11 @@ pub(crate) struct FleetPort {
 impl FleetPort {
     /// The port that `ingress` describes.
     pub(crate) fn new(fleet: Arc<Fleet>, pins: Arc<Pins>, ingress: Ingress) -> Self {
-        Self { fleet, pins, ingress }
+        Self {
+            fleet,
+            pins,
+            ingress,
+        }
     }
 
     fn port(&self) -> PortId {
@@ -75,22 +83,30 @@ impl DataPlane for FleetPort {
         let (mut rxqs, mut txqs, mut raised) = (Vec::new(), Vec::new(), Raised::default());
         let features = Features::from_bits(features);
         for spec in queues {
-            // The guest's transmit virtqueues have the odd numbers: what it transmits, the switch receives.
+            // The guest's transmit virtqueues have the odd numbers: what it transmits, the switch
+            // receives.
             let built = if spec.index % 2 == 1 {
                 RxQueue::vhost(self.port(), memory.clone(), spec, features)
                     .map(|queue| (queue.base(), rxqs.push(queue)).0)
             } else {
-                TxQueue::vhost(memory.clone(), spec, features).map(|queue| (queue.base(), txqs.push(queue)).0)
+                TxQueue::vhost(memory.clone(), spec, features)
+                    .map(|queue| (queue.base(), txqs.push(queue)).0)
             };
             match built {
                 Err(error) => raised.failed.push((spec.index, error)),
-                Ok(base) if spec.base.is_some_and(|said| said != base) => raised.elsewhere.push((spec.index, base)),
+                Ok(base) if spec.base.is_some_and(|said| said != base) => {
+                    raised.elsewhere.push((spec.index, base))
+                }
                 Ok(_) => {}
             }
         }
         if !rxqs.is_empty() || !txqs.is_empty() {
             self.pins.meet(&self.ingress, memory);
-            self.fleet.up(PortUp { ingress: self.ingress, rxqs, txqs });
+            self.fleet.up(PortUp {
+                ingress: self.ingress,
+                rxqs,
+                txqs,
+            });
         }
         raised
     }
@@ -98,8 +114,12 @@ impl DataPlane for FleetPort {
     fn down(&mut self) -> Vec<Parked> {
         let PortDown { rxqs, txqs, .. } = self.fleet.down(self.port());
         let parked = |index, base, fault| Parked { index, base, fault };
-        let rx = rxqs.iter().map(|queue| parked(queue.index(), queue.base(), queue.stopped_for()));
-        let tx = txqs.iter().map(|queue| parked(queue.index(), queue.base(), queue.stopped_for()));
+        let rx = rxqs
+            .iter()
+            .map(|queue| parked(queue.index(), queue.base(), queue.stopped_for()));
+        let tx = txqs
+            .iter()
+            .map(|queue| parked(queue.index(), queue.base(), queue.stopped_for()));
         rx.chain(tx).collect()
     }
 

@@ -1,7 +1,8 @@
 //! What a front-end has set up so far, and which queues may run.
 //!
-//! Every change of what a running queue rests on happens between [`DataPlane::down`] and [`DataPlane::up`]; a refused message
-//! changes nothing. Old memory is unmapped after no core uses it, by the control thread that owns this value.
+//! Every change of what a running queue rests on happens between [`DataPlane::down`] and
+//! [`DataPlane::up`]; a refused message changes nothing. Old memory is unmapped after no core uses
+//! it, by the control thread that owns this value.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -46,7 +47,11 @@ impl<P: DataPlane> Device<P> {
         let n_pairs = n_pairs.clamp(1, 16);
         Self {
             plane,
-            offered: if n_pairs > 1 { FEATURES } else { FEATURES & !F_MQ },
+            offered: if n_pairs > 1 {
+                FEATURES
+            } else {
+                FEATURES & !F_MQ
+            },
             features: None,
             protocol: 0,
             offered_protocol,
@@ -76,7 +81,10 @@ impl<P: DataPlane> Device<P> {
     /// Takes the features that the guest's driver chose.
     pub(crate) fn set_features(&mut self, features: u64) -> Result<()> {
         if features & !self.offered != 0 {
-            return Err(Refusal::new(format!("features {:#x} were not offered", features & !self.offered)));
+            return Err(Refusal::new(format!(
+                "features {:#x} were not offered",
+                features & !self.offered
+            )));
         }
         // A header's length must not change under a ring that is in use.
         if self.live != 0 && self.features != Some(features) {
@@ -90,7 +98,9 @@ impl<P: DataPlane> Device<P> {
     pub(crate) fn set_protocol_features(&mut self, features: u64) -> Result<()> {
         if features & !self.offered_protocol != 0 {
             let beyond = features & !self.offered_protocol;
-            return Err(Refusal::new(format!("protocol features {beyond:#x} were not offered")));
+            return Err(Refusal::new(format!(
+                "protocol features {beyond:#x} were not offered"
+            )));
         }
         self.protocol = features;
         Ok(())
@@ -114,8 +124,15 @@ impl<P: DataPlane> Device<P> {
     }
 
     /// Removes a region from the memory.
-    pub(crate) fn remove_region(&mut self, guest_addr: u64, user_addr: u64, len: u64) -> Result<()> {
-        let memory = self.regions.remove((guest_addr, user_addr, len), self.memory_slots())?;
+    pub(crate) fn remove_region(
+        &mut self,
+        guest_addr: u64,
+        user_addr: u64,
+        len: u64,
+    ) -> Result<()> {
+        let memory = self
+            .regions
+            .remove((guest_addr, user_addr, len), self.memory_slots())?;
         self.swap_memory(memory)
     }
 
@@ -125,27 +142,37 @@ impl<P: DataPlane> Device<P> {
             Ok(fits) if size.is_power_of_two() && size <= RING_MAX => {
                 self.change(index, |queue| queue.size = Some(fits))
             }
-            _ => Err(Refusal::new(format!("queue {index}: a ring of {size}, not a power of two up to {RING_MAX}"))),
+            _ => Err(Refusal::new(format!(
+                "queue {index}: a ring of {size}, not a power of two up to {RING_MAX}"
+            ))),
         }
     }
 
     /// Sets where a ring lies.
     pub(crate) fn set_rings(&mut self, index: u32, rings: Rings) -> Result<()> {
-        if !rings.desc.is_multiple_of(16) || !rings.avail.is_multiple_of(2) || !rings.used.is_multiple_of(4) {
-            return Err(Refusal::new(format!("queue {index}: a ring's address is not aligned")));
+        if !rings.desc.is_multiple_of(16)
+            || !rings.avail.is_multiple_of(2)
+            || !rings.used.is_multiple_of(4)
+        {
+            return Err(Refusal::new(format!(
+                "queue {index}: a ring's address is not aligned"
+            )));
         }
         self.change(index, |queue| queue.rings = Some(rings))
     }
 
     /// Sets where a ring begins.
     pub(crate) fn set_base(&mut self, index: u32, base: u32) -> Result<()> {
-        let base = u16::try_from(base).map_err(|_| Refusal::new(format!("queue {index}: a base of {base}")))?;
+        let base = u16::try_from(base)
+            .map_err(|_| Refusal::new(format!("queue {index}: a base of {base}")))?;
         self.change(index, |queue| queue.base = Some(base))
     }
 
     /// Stops a queue; where it stands.
     pub(crate) fn stop_queue(&mut self, index: u32) -> Result<u16> {
-        self.change(index, |queue| (queue.kick, queue.discards) = (Kick::Missing, false))?;
+        self.change(index, |queue| {
+            (queue.kick, queue.discards) = (Kick::Missing, false)
+        })?;
         Ok(self.queue(index)?.base.unwrap_or(0))
     }
 
@@ -196,8 +223,8 @@ impl<P: DataPlane> Device<P> {
         self.rest_if_stopped();
     }
 
-    /// The front-end is gone: queues, files and memory are given up, and what was learned from the guest is forgotten; its own
-    /// address is kept for it.
+    /// The front-end is gone: queues, files and memory are given up, and what was learned from the
+    /// guest is forgotten; its own address is kept for it.
     pub(crate) fn close(&mut self) {
         self.reset();
         self.regions = Regions::default();
@@ -207,7 +234,9 @@ impl<P: DataPlane> Device<P> {
 
     /// Whether frames pass by any queue.
     pub(crate) fn runs(&self) -> bool {
-        (0..).zip(&self.queues).any(|(index, queue)| self.live & 1 << index != 0 && !queue.discards)
+        (0..)
+            .zip(&self.queues)
+            .any(|(index, queue)| self.live & 1 << index != 0 && !queue.discards)
     }
 
     /// How often queues were taken from the cores, or memory exchanged, since the last time.
@@ -244,7 +273,10 @@ impl<P: DataPlane> Device<P> {
     }
 
     fn queue_state(&self, index: usize, queue: &Queue) -> QueueState {
-        let broken = queue.broken.clone().or_else(|| queue.stopped.map(|fault| fault.sentence().to_owned()));
+        let broken = queue
+            .broken
+            .clone()
+            .or_else(|| queue.stopped.map(|fault| fault.sentence().to_owned()));
         match (broken, &queue.kick) {
             _ if self.live & 1 << index != 0 && queue.discards => QueueState::Discards,
             _ if self.live & 1 << index != 0 => QueueState::Runs,
@@ -257,7 +289,9 @@ impl<P: DataPlane> Device<P> {
 
     fn queue(&mut self, index: u32) -> Result<&mut Queue> {
         let n = self.queues.len();
-        let queue = usize::try_from(index).ok().and_then(|index| self.queues.get_mut(index));
+        let queue = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.queues.get_mut(index));
         queue.ok_or_else(|| Refusal::new(format!("queue {index} does not exist: there are {n}")))
     }
 
@@ -281,7 +315,8 @@ impl<P: DataPlane> Device<P> {
         self.settle(Some(index))
     }
 
-    /// The new memory is in force before this returns, and the old one is used by nobody. None: it stays as it is.
+    /// The new memory is in force before this returns, and the old one is used by nobody. None: it
+    /// stays as it is.
     fn swap_memory(&mut self, memory: Option<GuestMemory>) -> Result<()> {
         let Some(memory) = memory else { return Ok(()) };
         self.n_changes += 1;
@@ -306,8 +341,8 @@ impl<P: DataPlane> Device<P> {
         self.live = 0;
     }
 
-    /// Gives to the cores what is ready, if that isn't what they have. `asked`: the queue for whose sake this is done; its
-    /// failure is the caller's, another queue's stops that queue.
+    /// Gives to the cores what is ready, if that isn't what they have. `asked`: the queue for whose
+    /// sake this is done; its failure is the caller's, another queue's stops that queue.
     fn settle(&mut self, asked: Option<u32>) -> Result<()> {
         self.rest_if_stopped();
         let ready = self.ready();
@@ -315,8 +350,13 @@ impl<P: DataPlane> Device<P> {
             return Ok(());
         }
         self.park();
-        let Some(memory) = self.memory().cloned() else { return Ok(()) };
-        let specs: Vec<_> = (0..).zip(&self.queues).filter_map(|(index, queue)| spec(ready, index, queue)).collect();
+        let Some(memory) = self.memory().cloned() else {
+            return Ok(());
+        };
+        let specs: Vec<_> = (0..)
+            .zip(&self.queues)
+            .filter_map(|(index, queue)| spec(ready, index, queue))
+            .collect();
         if specs.is_empty() {
             return Ok(());
         }
@@ -338,10 +378,15 @@ impl<P: DataPlane> Device<P> {
         result
     }
 
-    /// Whether the guest takes frames at all is said by its receive rings, started or not. One that is disabled or can't be built
-    /// is started.
+    /// Whether the guest takes frames at all is said by its receive rings, started or not. One that
+    /// is disabled or can't be built is started.
     fn rest_if_stopped(&mut self) {
-        if self.queues.iter().step_by(2).all(|queue| matches!(queue.kick, Kick::Missing)) {
+        if self
+            .queues
+            .iter()
+            .step_by(2)
+            .all(|queue| matches!(queue.kick, Kick::Missing))
+        {
             self.plane.rest();
         }
     }
@@ -350,8 +395,10 @@ impl<P: DataPlane> Device<P> {
     fn note_base(&mut self, index: u16, base: u16) {
         if let Ok(queue) = self.queue(u32::from(index)) {
             let said = queue.base.replace(base).unwrap_or(base);
-            self.notes
-                .push(format!("queue {index} goes on at its used index {base}, not at {said} as the front-end says"));
+            self.notes.push(format!(
+                "queue {index} goes on at its used index {base}, not at {said} as \
+                    the front-end says"
+            ));
         }
     }
 
@@ -362,15 +409,22 @@ impl<P: DataPlane> Device<P> {
         }
         let is_ready = |queue: &Queue| {
             let has_rings = queue.size.is_some() && queue.rings.is_some();
-            let is_started = !matches!(queue.kick, Kick::Missing) && (self.is_enabled(queue) || queue.discards);
+            let is_started =
+                !matches!(queue.kick, Kick::Missing) && (self.is_enabled(queue) || queue.discards);
             has_rings && is_started && queue.broken.is_none() && queue.stopped.is_none()
         };
-        (0..).zip(&self.queues).filter(|(_, queue)| is_ready(queue)).fold(0, |bits, (index, _)| bits | 1 << index)
+        (0..)
+            .zip(&self.queues)
+            .filter(|(_, queue)| is_ready(queue))
+            .fold(0, |bits, (index, _)| bits | 1 << index)
     }
 
     /// Without protocol features, a queue is enabled by its kick.
     fn is_enabled(&self, queue: &Queue) -> bool {
-        queue.is_enabled || self.features.is_some_and(|features| features & F_PROTOCOL_FEATURES == 0)
+        queue.is_enabled
+            || self
+                .features
+                .is_some_and(|features| features & F_PROTOCOL_FEATURES == 0)
     }
 }
 

@@ -1,15 +1,16 @@
-//! Messages into calls of the [`Device`]: what the `vhost` crate's handler hands over, one function a message.
+//! Messages into calls of the [`Device`]: what the `vhost` crate's handler hands over, one function
+//! a message.
 //!
-//! A refusal is kept for the connection, which knows whether the front-end can be told of it. Files that a refused message
-//! carried are closed by being dropped. What isn't offered is refused.
+//! A refusal is kept for the connection, which knows whether the front-end can be told of it. Files
+//! that a refused message carried are closed by being dropped. What isn't offered is refused.
 
 use std::fs::File;
 
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
-    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight, VhostUserLog,
-    VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig, VhostUserSharedMsg,
-    VhostUserSingleMemoryRegion, VhostUserVringAddrFlags, VhostUserVringState,
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
+    VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
+    VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVringAddrFlags, VhostUserVringState,
 };
 use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
 
@@ -32,10 +33,14 @@ pub(crate) struct Handler<P: DataPlane> {
 impl<P: DataPlane> Handler<P> {
     /// For a front-end that has said nothing yet.
     pub(crate) fn new(plane: P, n_pairs: u16) -> Self {
-        Self { device: Device::new(plane, n_pairs, protocol_features().bits()), refusal: None }
+        Self {
+            device: Device::new(plane, n_pairs, protocol_features().bits()),
+            refusal: None,
+        }
     }
 
-    /// Why the last message was refused by the device. None: it wasn't, or the `vhost` crate found it malformed.
+    /// Why the last message was refused by the device. None: it wasn't, or the `vhost` crate found
+    /// it malformed.
     pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
         self.refusal.take()
     }
@@ -53,7 +58,10 @@ impl<P: DataPlane> Handler<P> {
     }
 
     fn not_offered<T>(&mut self) -> Result<T> {
-        let refusal = Refusal { text: "it was not offered".to_owned(), is_memory: false };
+        let refusal = Refusal {
+            text: "it was not offered".to_owned(),
+            is_memory: false,
+        };
         self.answer(Err(refusal))
     }
 }
@@ -102,7 +110,9 @@ impl<P: DataPlane> VhostUserBackendReqHandlerMut for Handler<P> {
             file_offset: region.mmap_offset,
             file,
         };
-        let result = self.device.set_memory(regions.iter().zip(files).map(spec).collect());
+        let result = self
+            .device
+            .set_memory(regions.iter().zip(files).map(spec).collect());
         self.answer(result).map(|()| None)
     }
 
@@ -123,7 +133,14 @@ impl<P: DataPlane> VhostUserBackendReqHandlerMut for Handler<P> {
         if !flags.is_empty() {
             return self.not_offered();
         }
-        let result = self.device.set_rings(index, Rings { desc: descriptor, avail: available, used });
+        let result = self.device.set_rings(
+            index,
+            Rings {
+                desc: descriptor,
+                avail: available,
+                used,
+            },
+        );
         self.answer(result)
     }
 
@@ -171,11 +188,21 @@ impl<P: DataPlane> VhostUserBackendReqHandlerMut for Handler<P> {
         self.answer(result)
     }
 
-    fn get_config(&mut self, _offset: u32, _size: u32, _flags: VhostUserConfigFlags) -> Result<Vec<u8>> {
+    fn get_config(
+        &mut self,
+        _offset: u32,
+        _size: u32,
+        _flags: VhostUserConfigFlags,
+    ) -> Result<Vec<u8>> {
         self.not_offered()
     }
 
-    fn set_config(&mut self, _offset: u32, _config: &[u8], _flags: VhostUserConfigFlags) -> Result<()> {
+    fn set_config(
+        &mut self,
+        _offset: u32,
+        _config: &[u8],
+        _flags: VhostUserConfigFlags,
+    ) -> Result<()> {
         self.not_offered()
     }
 
@@ -187,7 +214,10 @@ impl<P: DataPlane> VhostUserBackendReqHandlerMut for Handler<P> {
         self.not_offered()
     }
 
-    fn get_inflight_fd(&mut self, _inflight: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
+    fn get_inflight_fd(
+        &mut self,
+        _inflight: &VhostUserInflight,
+    ) -> Result<(VhostUserInflight, File)> {
         self.not_offered()
     }
 
@@ -217,7 +247,9 @@ impl<P: DataPlane> VhostUserBackendReqHandlerMut for Handler<P> {
     }
 
     fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
-        let result = self.device.remove_region(region.guest_phys_addr, region.user_addr, region.memory_size);
+        let result =
+            self.device
+                .remove_region(region.guest_phys_addr, region.user_addr, region.memory_size);
         self.answer(result)
     }
 

@@ -1,7 +1,8 @@
 //! What a message is before it is looked into: the header, and the messages' names.
 //!
-//! Read from bytes that are only peeked at: whether all of a message has come is known before anybody waits for it, and
-//! whether it gets an answer before anybody writes one. What the `vhost` crate cuts off silently is refused here.
+//! Read from bytes that are only peeked at: whether all of a message has come is known before
+//! anybody waits for it, and whether it gets an answer before anybody writes one. What the `vhost`
+//! crate cuts off silently is refused here.
 
 /// Bytes of a message's header.
 pub(crate) const HEADER_BYTES: usize = 12;
@@ -63,16 +64,27 @@ impl Header {
     /// # Errors
     /// A sentence, when it is none that a front-end may send: the connection has to be closed.
     pub(crate) fn parse(header: [u8; HEADER_BYTES]) -> Result<Self, String> {
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
         let (request, flags, size) = (word(0), word(4), word(8));
         if flags & VERSION_MASK != VERSION || flags & REPLY != 0 {
-            return Err(format!("message {request} with flags {flags:#x}: it does not speak vhost-user 1"));
+            return Err(format!(
+                "message {request} with flags {flags:#x}: it does not speak vhost-user 1"
+            ));
         }
         let body_bytes = usize::try_from(size).unwrap_or(usize::MAX);
         if body_bytes > BODY_MAX {
-            return Err(format!("message {} of {size} bytes, {BODY_MAX} are the most", name(request)));
+            return Err(format!(
+                "message {} of {size} bytes, {BODY_MAX} are the most",
+                name(request)
+            ));
         }
-        Ok(Self { request, needs_reply: flags & NEED_REPLY != 0, body_bytes })
+        Ok(Self {
+            request,
+            needs_reply: flags & NEED_REPLY != 0,
+            body_bytes,
+        })
     }
 
     /// Bytes of the message, header included.
@@ -98,7 +110,8 @@ impl Header {
         (SET_VRING_KICK..=SET_VRING_ERR).contains(&self.request)
     }
 
-    /// What a front-end that left after this message was doing: none, if the message says nothing of that.
+    /// What a front-end that left after this message was doing: none, if the message says nothing
+    /// of that.
     pub(crate) fn stage(&self) -> Option<Stage> {
         match self.request {
             GET_QUEUE_NUM => Some(Stage::AskedForQueues),
@@ -114,7 +127,9 @@ impl Header {
     }
 
     /// Index and number of a message about one queue.
-    pub(crate) fn vring_state(message: &[u8; HEADER_BYTES + Self::VRING_STATE_BYTES]) -> (u32, u32) {
+    pub(crate) fn vring_state(
+        message: &[u8; HEADER_BYTES + Self::VRING_STATE_BYTES],
+    ) -> (u32, u32) {
         let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| message[at + i]));
         (word(HEADER_BYTES), word(HEADER_BYTES + 4))
     }
@@ -129,8 +144,9 @@ impl Header {
         answer
     }
 
-    /// Whether a failure can be told to the front-end and the connection goes on: it asked for an answer (and
-    /// REPLY_ACK is in force), and the answer isn't a value, which can't say that something failed.
+    /// Whether a failure can be told to the front-end and the connection goes on: it asked for an
+    /// answer (and REPLY_ACK is in force), and the answer isn't a value, which can't say that
+    /// something failed.
     pub(crate) fn can_be_refused(&self) -> bool {
         const ANSWERED_BY_A_VALUE: [u32; 11] = [1, 6, 11, 15, 17, 24, 31, 36, 40, 41, 44];
         self.needs_reply && !ANSWERED_BY_A_VALUE.contains(&self.request)
@@ -194,8 +210,11 @@ fn name(request: u32) -> String {
         "SET_STATUS",
         "GET_STATUS",
     ];
-    let idx = usize::try_from(request).ok().and_then(|request| request.checked_sub(1));
-    idx.and_then(|idx| NAMES.get(idx)).map_or_else(|| format!("message {request}"), |name| (*name).to_owned())
+    let idx = usize::try_from(request)
+        .ok()
+        .and_then(|request| request.checked_sub(1));
+    idx.and_then(|idx| NAMES.get(idx))
+        .map_or_else(|| format!("message {request}"), |name| (*name).to_owned())
 }
 
 #[cfg(test)]
@@ -212,9 +231,12 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_protocol() {
-        for (request, expected) in
-            [(1, "GET_FEATURES"), (12, "SET_VRING_KICK"), (18, "SET_VRING_ENABLE"), (40, "GET_STATUS")]
-        {
+        for (request, expected) in [
+            (1, "GET_FEATURES"),
+            (12, "SET_VRING_KICK"),
+            (18, "SET_VRING_ENABLE"),
+            (40, "GET_STATUS"),
+        ] {
             assert_eq!(name(request), expected);
         }
         assert_eq!(name(0), "message 0");
@@ -224,29 +246,47 @@ mod tests {
     #[test]
     fn front_end_that_left_is_said_to_have_left_after_what_it_said_last() {
         let stage = |requests: &[u32]| {
-            let mut said = requests.iter().filter_map(|&request| Header::parse(header(request, 1, 0)).unwrap().stage());
+            let mut said = requests
+                .iter()
+                .filter_map(|&request| Header::parse(header(request, 1, 0)).unwrap().stage());
             said.next_back().unwrap_or_default().left_after(1)
         };
         // QEMU 7.2 with two queue pairs, of which the port has one.
         let asked = [1, 15, 16, 17, 36, 3, 1, 13, 14, 13, 14];
-        assert_eq!(stage(&asked), "left after asking for the number of queues; this port has 1");
-        assert_eq!(stage(&[&asked[..], &[2]].concat()), "left after SET_FEATURES");
+        assert_eq!(
+            stage(&asked),
+            "left after asking for the number of queues; this port has 1"
+        );
+        assert_eq!(
+            stage(&[&asked[..], &[2]].concat()),
+            "left after SET_FEATURES"
+        );
         assert_eq!(stage(&[1]), "left without saying what it wants");
     }
 
     #[test]
     fn headers_that_no_front_end_sends_are_refused() {
         for (flags, size) in [(0, 0), (2, 0), (3, 0), (5, 0), (0x1, 4097), (0x1, u32::MAX)] {
-            assert!(Header::parse(header(1, flags, size)).is_err(), "{flags:#x} {size}");
+            assert!(
+                Header::parse(header(1, flags, size)).is_err(),
+                "{flags:#x} {size}"
+            );
         }
-        assert_eq!(Header::parse(header(1, 0x1, 4096)).unwrap().total_bytes(), 4108);
+        assert_eq!(
+            Header::parse(header(1, 0x1, 4096)).unwrap().total_bytes(),
+            4108
+        );
     }
 
     #[test]
     fn acknowledgement_is_a_reply_of_eight_bytes_that_says_zero_for_done() {
         let enable = Header::parse(header(18, 0x9, 8)).unwrap();
         assert!(enable.is_vring_enable() && enable.needs_reply());
-        let expected = |done: u8| [18, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, done, 0, 0, 0, 0, 0, 0, 0];
+        let expected = |done: u8| {
+            [
+                18, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, done, 0, 0, 0, 0, 0, 0, 0,
+            ]
+        };
         assert_eq!(enable.acknowledgement(true), expected(0));
         assert_eq!(enable.acknowledgement(false), expected(1));
         let mut message = [0; 20];
@@ -256,7 +296,11 @@ mod tests {
 
     #[test]
     fn only_what_is_acknowledged_can_be_refused() {
-        let can = |request, flags| Header::parse(header(request, flags, 0)).unwrap().can_be_refused();
+        let can = |request, flags| {
+            Header::parse(header(request, flags, 0))
+                .unwrap()
+                .can_be_refused()
+        };
         assert!(can(2, 0x9), "SET_FEATURES that asks for an answer");
         assert!(!can(2, 0x1), "it does not ask");
         assert!(!can(11, 0x9), "GET_VRING_BASE is answered by a value");

@@ -13,8 +13,8 @@ const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 
 const NO_MEMORY: &str = "no shared memory: start it with memory-backend-memfd,share=on";
 
-/// Faults that stopped queues of the guest that is there now. The cores keep a fault until the port comes up again, which
-/// may be in the hands of another guest.
+/// Faults that stopped queues of the guest that is there now. The cores keep a fault until the port
+/// comes up again, which may be in the hands of another guest.
 pub(crate) fn faults(fleet: &Fleet, port: &Port, link: &LinkView) -> Vec<(u16, GuestFault)> {
     let mut faults = fleet.stopped(port.id());
     faults.retain(|(index, _)| {
@@ -27,22 +27,44 @@ pub(crate) fn faults(fleet: &Fleet, port: &Port, link: &LinkView) -> Vec<(u16, G
 /// The state of a port, and the reason for it.
 pub(crate) fn judge(link: &LinkView, faults: &[(u16, GuestFault)]) -> (State, Option<String>) {
     if !link.is_connected {
-        let more = link.waits_for.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let more = link
+            .waits_for
+            .as_ref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
         let last = link.last_end.as_ref().map(|end| match end {
             LastEnd::Closed(why) => format!(" (the last connection was closed: {why})"),
             LastEnd::Left(how) => format!(" (the last front-end {how})"),
         });
-        return (State::Waiting, Some(format!("waiting for guest{more}{}", last.unwrap_or_default())));
+        return (
+            State::Waiting,
+            Some(format!(
+                "waiting for guest{more}{}",
+                last.unwrap_or_default()
+            )),
+        );
     }
-    let runs = link.device.queues.iter().any(|queue| queue.state == QueueState::Runs);
-    let state = if runs { State::Impaired } else { State::Connected };
+    let runs = link
+        .device
+        .queues
+        .iter()
+        .any(|queue| queue.state == QueueState::Runs);
+    let state = if runs {
+        State::Impaired
+    } else {
+        State::Connected
+    };
     if let Some((queue, fault)) = faults.first() {
         return (state, Some(format!("queue {queue} stopped: {fault}")));
     }
-    let broken = link.device.queues.iter().find_map(|queue| match &queue.state {
-        QueueState::Broken(why) => Some(format!("queue {} stopped: {why}", queue.index)),
-        _ => None,
-    });
+    let broken = link
+        .device
+        .queues
+        .iter()
+        .find_map(|queue| match &queue.state {
+            QueueState::Broken(why) => Some(format!("queue {} stopped: {why}", queue.index)),
+            _ => None,
+        });
     match broken {
         Some(broken) => (state, Some(broken)),
         None if runs => (State::Up, None),
@@ -52,7 +74,11 @@ pub(crate) fn judge(link: &LinkView, faults: &[(u16, GuestFault)]) -> (State, Op
 
 /// What to say of a port whose guest has had its time to share memory, and has not.
 pub(crate) fn lacks_memory(link: &LinkView) -> Option<String> {
-    let runs = link.device.queues.iter().any(|queue| queue.state == QueueState::Runs);
+    let runs = link
+        .device
+        .queues
+        .iter()
+        .any(|queue| queue.state == QueueState::Runs);
     let why = (link.is_connected && !runs).then(|| not_started(link))?;
     why.starts_with(NO_MEMORY).then_some(why)
 }

@@ -14,7 +14,9 @@ pub(crate) fn lingering_socket(seconds: u64) -> OwnedFd {
     // The other end stays open, and is never read.
     std::mem::forget(listener.accept().unwrap());
     stream.set_nonblocking(true).unwrap();
-    let error = std::iter::repeat_with(|| stream.write_all(&[0; 65536])).find_map(Result::err).unwrap();
+    let error = std::iter::repeat_with(|| stream.write_all(&[0; 65536]))
+        .find_map(Result::err)
+        .unwrap();
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     stream.set_nonblocking(false).unwrap();
     set_socket_linger(&stream, Some(Duration::from_secs(seconds))).unwrap();

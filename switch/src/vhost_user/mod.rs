@@ -1,5 +1,5 @@
-//! vhost-user ports: the messages of a guest's front-end, and the socket they come by. One control thread a port; the
-//! polling cores see nothing of this but queues that come and go.
+//! vhost-user ports: the messages of a guest's front-end, and the socket they come by. One control
+//! thread a port; the polling cores see nothing of this but queues that come and go.
 //!
 //! In reading order:
 //! - `port`: a port as all of control shares it; `health`: its state
@@ -13,7 +13,8 @@
 //! - `handler`: messages into calls: the `vhost` crate's handler
 //! - `refusal`: why a message is refused
 //! - `regions`: the memory that it shares
-//! - `device`: what a front-end has set up so far, and which queues may run; `queue`: one of them; `view`: their state
+//! - `device`: what a front-end has set up so far, and which queues may run; `queue`: one of them;
+//!   `view`: their state
 //! - `cores`: what control needs of the polling cores
 
 pub(crate) mod backoff;

@@ -1,4 +1,5 @@
-//! Front-ends that connect while the port has its guest: how many are looked at, so that none holds up the guest.
+//! Front-ends that connect while the port has its guest: how many are looked at, so that none holds
+//! up the guest.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,10 @@ impl Others {
     pub(super) fn rest(&mut self, now: Instant) -> Option<Duration> {
         let due = now.saturating_duration_since(self.refilled).as_nanos() / Self::EVERY.as_nanos();
         if due > 0 {
-            self.n_left = self.n_left.saturating_add(u32::try_from(due).unwrap_or(u32::MAX)).min(Self::AT_ONCE);
+            self.n_left = self
+                .n_left
+                .saturating_add(u32::try_from(due).unwrap_or(u32::MAX))
+                .min(Self::AT_ONCE);
             self.refilled = now;
         }
         (self.n_left == 0).then_some(Self::EVERY)
@@ -38,6 +42,9 @@ impl Others {
 
 impl Default for Others {
     fn default() -> Self {
-        Self { n_left: Self::AT_ONCE, refilled: Instant::now() }
+        Self {
+            n_left: Self::AT_ONCE,
+            refilled: Instant::now(),
+        }
     }
 }

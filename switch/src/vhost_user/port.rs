@@ -1,6 +1,8 @@
-//! A port as all of control shares it: what the topology says of it, and the state of its guest's connection.
+//! A port as all of control shares it: what the topology says of it, and the state of its guest's
+//! connection.
 //!
-//! Its control thread writes, the supervisor and operators read. Nothing here is touched by a polling core.
+//! Its control thread writes, the supervisor and operators read. Nothing here is touched by a
+//! polling core.
 
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -44,7 +46,9 @@ pub(crate) struct Port {
 impl Port {
     /// A port with a vhost-user socket; none: it has none.
     pub(crate) fn new(spec: &PortSpec) -> Option<Self> {
-        let PortKind::Socket(socket) = &spec.kind else { return None };
+        let PortKind::Socket(socket) = &spec.kind else {
+            return None;
+        };
         Some(Self {
             socket: socket.clone(),
             link: Link::default(),
@@ -95,7 +99,12 @@ impl Link {
         let mut state = lock(&self.state);
         let last_end = state.last_end.take();
         let peer = peer_process(stream.as_fd()).and_then(Process::of);
-        *state = LinkState { stream: Some(stream), last_end, peer, ..LinkState::default() };
+        *state = LinkState {
+            stream: Some(stream),
+            last_end,
+            peer,
+            ..LinkState::default()
+        };
     }
 
     /// It is gone. Gives the reason, if it was us who closed.
@@ -141,7 +150,9 @@ impl Link {
     pub(crate) fn end_message(&self, view: DeviceView, memory: Option<&Arc<GuestMemory>>) {
         let mut state = lock(&self.state);
         state.busy_since = None;
-        state.features_since = view.features.and(state.features_since.or_else(|| Some(Instant::now())));
+        state.features_since = view
+            .features
+            .and(state.features_since.or_else(|| Some(Instant::now())));
         state.damage = memory.map(|memory| memory.damage().clone());
         state.view = view;
     }
@@ -153,12 +164,17 @@ impl Link {
 
     /// For how long the same message has been worked on.
     pub(crate) fn busy_for(&self) -> Duration {
-        lock(&self.state).busy_since.map_or(Duration::ZERO, |since| since.elapsed())
+        lock(&self.state)
+            .busy_since
+            .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Whether the front-end cut its memory short.
     pub(crate) fn is_damaged(&self) -> bool {
-        lock(&self.state).damage.as_ref().is_some_and(|damage| damage.is_done())
+        lock(&self.state)
+            .damage
+            .as_ref()
+            .is_some_and(|damage| damage.is_done())
     }
 
     /// The process at the other end, as far as it can be seen. None: nobody is connected.
@@ -215,6 +231,9 @@ mod tests {
         let (link, memory) = (Link::default(), Arc::new(GuestMemory::default()));
         link.end_message(DeviceView::default(), Some(&memory));
         assert!(!link.is_damaged());
-        assert_eq!((Arc::strong_count(&memory), Arc::weak_count(&memory)), (1, 0));
+        assert_eq!(
+            (Arc::strong_count(&memory), Arc::weak_count(&memory)),
+            (1, 0)
+        );
     }
 }

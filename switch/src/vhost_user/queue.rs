@@ -31,12 +31,14 @@ pub(super) struct Queue {
     pub(super) call: Option<Arc<EventFd>>,
     pub(super) err: Option<Arc<EventFd>>,
     pub(super) is_enabled: bool,
-    /// It was enabled and then disabled since it was started: what the guest sends by it is dropped. Before a ring is enabled
-    /// for the first time it is left alone, since what lies there may be from before a crash of ours, or of our predecessor.
+    /// It was enabled and then disabled since it was started: what the guest sends by it is
+    /// dropped. Before a ring is enabled for the first time it is left alone, since what lies there
+    /// may be from before a crash of ours, or of our predecessor.
     pub(super) discards: bool,
     /// Why it could not be built as it is set up now.
     pub(super) broken: Option<String>,
-    /// The guest's fault for which it was stopped. It stays so until it is set up anew, whatever happens to other queues.
+    /// The guest's fault for which it was stopped. It stays so until it is set up anew, whatever
+    /// happens to other queues.
     pub(super) stopped: Option<GuestFault>,
 }
 

@@ -9,20 +9,27 @@ use pmd::SetupError;
 pub(crate) struct Refusal {
     /// A sentence.
     pub(crate) text: String,
-    /// Whether the front-end's memory is of a kind that can't be shared: another way to start the guest mends that.
+    /// Whether the front-end's memory is of a kind that can't be shared: another way to start the
+    /// guest mends that.
     pub(crate) is_memory: bool,
 }
 
 impl Refusal {
     /// With a whole sentence.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_memory: false }
+        Self {
+            text: text.into(),
+            is_memory: false,
+        }
     }
 }
 
 impl From<SetupError> for Refusal {
     fn from(error: SetupError) -> Self {
-        Self { text: error.to_string(), is_memory: error.is_memory }
+        Self {
+            text: error.to_string(),
+            is_memory: error.is_memory,
+        }
     }
 }
 

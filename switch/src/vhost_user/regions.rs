@@ -1,9 +1,10 @@
 //! The memory regions that a front-end shares, as its messages change them.
 //!
-//! A front-end with several queue pairs may say everything once for each of them. QEMU 7.2 sends `REM_MEM_REG X` and
-//! `ADD_MEM_REG Y` for its first pair before it sends both again for the second, and Y may lie where X was. So a region is
-//! there or not, whatever the number of messages: the same region again changes nothing, and neither does removing one that
-//! is gone. What the front-end never had is refused.
+//! A front-end with several queue pairs may say everything once for each of them. QEMU 7.2 sends
+//! `REM_MEM_REG X` and `ADD_MEM_REG Y` for its first pair before it sends both again for the
+//! second, and Y may lie where X was. So a region is there or not, whatever the number of messages:
+//! the same region again changes nothing, and neither does removing one that is gone. What the
+//! front-end never had is refused.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ pub(crate) type Addresses = (u64, u64, u64);
 /// The regions of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Regions {
-    /// Kept when it has no region left: whatever the guest adds later shares the account of what was put back for it.
+    /// Kept when it has no region left: whatever the guest adds later shares the account of what
+    /// was put back for it.
     memory: Arc<GuestMemory>,
     /// Those that were removed last, as many as there may be at a time.
     gone: VecDeque<Addresses>,
@@ -30,15 +32,23 @@ impl Regions {
         (self.memory.n_regions() > 0).then_some(&self.memory)
     }
 
-    /// Puts in force what one of the methods below gave; the caller has seen to it that nobody uses what was there.
+    /// Puts in force what one of the methods below gave; the caller has seen to it that nobody uses
+    /// what was there.
     pub(crate) fn put(&mut self, memory: GuestMemory) {
         self.memory = Arc::new(memory);
     }
 
     /// The memory with these regions and no others, `n_max` at most; none: that is how it is.
-    pub(crate) fn replace(&mut self, specs: Vec<RegionSpec>, n_max: usize) -> Result<Option<GuestMemory>> {
+    pub(crate) fn replace(
+        &mut self,
+        specs: Vec<RegionSpec>,
+        n_max: usize,
+    ) -> Result<Option<GuestMemory>> {
         if specs.len() > n_max {
-            return Err(Refusal::new(format!("{} memory regions: {n_max} are the most here", specs.len())));
+            return Err(Refusal::new(format!(
+                "{} memory regions: {n_max} are the most here",
+                specs.len()
+            )));
         }
         let other = self.memory.replaced_by(specs)?;
         Ok((!other.is_same_as(&self.memory)).then_some(other))
@@ -50,13 +60,19 @@ impl Regions {
             return Ok(None);
         }
         if self.memory.n_regions() >= n_max {
-            return Err(Refusal::new(format!("a memory region beyond the {n_max} that there may be")));
+            return Err(Refusal::new(format!(
+                "a memory region beyond the {n_max} that there may be"
+            )));
         }
         Ok(Some(self.memory.with(spec)?))
     }
 
     /// The memory without a region, of the `n_max` that there may be; none: it was removed before.
-    pub(crate) fn remove(&mut self, region: Addresses, n_max: usize) -> Result<Option<GuestMemory>> {
+    pub(crate) fn remove(
+        &mut self,
+        region: Addresses,
+        n_max: usize,
+    ) -> Result<Option<GuestMemory>> {
         let (guest_addr, user_addr, len) = region;
         match self.memory.without(guest_addr, user_addr, len) {
             Ok(memory) => {

@@ -9,20 +9,31 @@ use guest::sys::cycles;
 use guest::{Guest, Manner, Options, Socket};
 use rustix::process::Signal;
 
-use crate::rig::{Daemon, PATIENCE, exchange, folder, frame, introduce, receive, send, weir, write};
+use crate::rig::{
+    Daemon, PATIENCE, exchange, folder, frame, introduce, receive, send, weir, write,
+};
 
 /// Frames that the flood is: a million and more.
 const N_FRAMES: u64 = 1_000_000;
 const N_SOURCES: u64 = 50_000;
 
 fn topology(n_cores: usize, policy: &str) -> String {
-    let cores: Vec<_> = core_affinity::get_core_ids().unwrap().into_iter().take(n_cores).map(|cpu| cpu.id).collect();
+    let cores: Vec<_> = core_affinity::get_core_ids()
+        .unwrap()
+        .into_iter()
+        .take(n_cores)
+        .map(|cpu| cpu.id)
+        .collect();
     let nic = |name: &str, more: &str| {
         let socket = format!("{{ path: DIR/{name}.sock }}");
-        format!("  {name}: {{ nics: {{ net0: {{ network: blue, queues: 2, {more} vhost-user: {socket} }} }} }}\n")
+        format!(
+            "  {name}: {{ nics: {{ net0: {{ network: blue, queues: 2, {more} vhost-user: {socket} \
+            }} }} }}\n"
+        )
     };
     format!(
-        "cores: {cores:?}\ncontrol: {{ path: DIR/control.sock }}\nnetworks: {{ blue: {{}} }}\nvms:\n{}{}",
+        "cores: {cores:?}\ncontrol: {{ path: DIR/control.sock }}\nnetworks: {{ blue: {{}} \
+        }}\nvms:\n{}{}",
         nic("a", policy),
         nic("b", "")
     )
@@ -30,24 +41,45 @@ fn topology(n_cores: usize, policy: &str) -> String {
 
 fn dropped(daemon: &Daemon, port: &str, reason: &str) -> u64 {
     let drops = daemon.port(port)["drops"].clone();
-    let of = drops.as_array().unwrap().iter().find(|drop| drop["reason"] == reason).unwrap()["frames"].clone();
+    let of = drops
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|drop| drop["reason"] == reason)
+        .unwrap()["frames"]
+        .clone();
     of.as_u64().unwrap()
 }
 
-/// As `a` floods with 50,000 sources on both its queues, the neighbour counts which of them come through.
+/// As `a` floods with 50,000 sources on both its queues, the neighbour counts which of them come
+/// through.
 #[test]
 fn flood_of_sources_at_full_rate_reaches_nobody() {
     let n_cpus = core_affinity::get_core_ids().unwrap().len();
-    for (n_cores, policy, n_allowed) in
-        [(1, "", 1), (2, "", 1), (2, "macs: 4,", 4), (2, "mac: \"52:54:00:00:00:01\",", 0), (1, "macs: 4,", 4)]
-    {
+    for (n_cores, policy, n_allowed) in [
+        (1, "", 1),
+        (2, "", 1),
+        (2, "macs: 4,", 4),
+        (2, "mac: \"52:54:00:00:00:01\",", 0),
+        (1, "macs: 4,", 4),
+    ] {
         if n_cores > n_cpus {
             continue;
         }
         let mut daemon = Daemon::start(&topology(n_cores, policy));
-        let mut b = daemon.guest("b.sock", Options { n_queue_pairs: 2, ..Options::default() });
+        let mut b = daemon.guest(
+            "b.sock",
+            Options {
+                n_queue_pairs: 2,
+                ..Options::default()
+            },
+        );
         send(&mut b, &frame(2, 9, 60, 0));
-        let options = Options { n_queue_pairs: 2, checked: false, ..Options::default() };
+        let options = Options {
+            n_queue_pairs: 2,
+            checked: false,
+            ..Options::default()
+        };
         let socket = Socket::Connect(daemon.path("a.sock"));
         let opened = Guest::negotiate(socket, options, Manner::default(), PATIENCE).unwrap();
         let address = |n: u8| [10, 0, 0, n].into();
@@ -59,24 +91,39 @@ fn flood_of_sources_at_full_rate_reaches_nobody() {
             Vary::Mac,
         );
         let mut a = LoadPort::new(opened, &flows, LoadConfig::default()).unwrap();
-        let (begin, mut through) = (Instant::now(), std::collections::BTreeMap::<[u8; 6], u64>::new());
+        let (begin, mut through) = (
+            Instant::now(),
+            std::collections::BTreeMap::<[u8; 6], u64>::new(),
+        );
         while a.counters().n_sent < N_FRAMES {
             for _ in 0..100 {
                 a.turn(cycles());
             }
             for pair in 0..2 {
                 while let Some(frame) = b.recv(pair) {
-                    *through.entry(std::array::from_fn(|at| frame[6 + at])).or_default() += 1;
+                    *through
+                        .entry(std::array::from_fn(|at| frame[6 + at]))
+                        .or_default() += 1;
                 }
             }
             assert!(begin.elapsed() < PATIENCE, "{:?}", a.counters());
         }
-        assert!(through.len() <= n_allowed, "{n_cores} cores, {policy:?}: {} sources came through", through.len());
+        assert!(
+            through.len() <= n_allowed,
+            "{n_cores} cores, {policy:?}: {} sources came through",
+            through.len()
+        );
         daemon.until("the rest is dropped as what it is", |daemon| {
-            dropped(daemon, "a/net0", "spoofed") >= N_FRAMES - N_FRAMES / N_SOURCES * 2 * n_allowed as u64 - 1000
+            dropped(daemon, "a/net0", "spoofed")
+                >= N_FRAMES - N_FRAMES / N_SOURCES * 2 * n_allowed as u64 - 1000
         });
         let macs = daemon.json(&["macs"]);
-        let owned = macs.as_array().unwrap().iter().filter(|row| row["port"] == "a/net0").count();
+        let owned = macs
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|row| row["port"] == "a/net0")
+            .count();
         assert_eq!(owned, n_allowed.max(1), "{macs}");
     }
 }
@@ -90,7 +137,9 @@ fn address_that_stuck_is_its_guests_after_a_kill_whoever_sends_first() {
     daemon.until_state("a/net0", "up");
     send(&mut a, &frame(1, 2, 60, 0));
     let note = daemon.path("pins.json");
-    daemon.until("it is noted", |_| std::fs::read_to_string(&note).is_ok_and(|text| text.contains("a/net0")));
+    daemon.until("it is noted", |_| {
+        std::fs::read_to_string(&note).is_ok_and(|text| text.contains("a/net0"))
+    });
     for round in 0..2 {
         let dir = daemon.dir.clone();
         daemon.signal(Signal::KILL);
@@ -107,7 +156,9 @@ fn address_that_stuck_is_its_guests_after_a_kill_whoever_sends_first() {
             for seed in 0..100 {
                 send(&mut b, &frame(1, 9, 60, seed));
             }
-            daemon.until("none of it passed", |daemon| dropped(daemon, "b/net0", "spoofed") == 100);
+            daemon.until("none of it passed", |daemon| {
+                dropped(daemon, "b/net0", "spoofed") == 100
+            });
             a.reconnect(PATIENCE).unwrap();
         } else {
             a.reconnect(PATIENCE).unwrap();
@@ -122,19 +173,35 @@ fn address_that_stuck_is_its_guests_after_a_kill_whoever_sends_first() {
     // A connection is no guest, another memory is.
     drop(a);
     daemon.until_state("a/net0", "waiting");
-    assert_eq!(daemon.port("a/net0")["addresses"]["own"], "02:00:00:00:00:01");
+    assert_eq!(
+        daemon.port("a/net0")["addresses"]["own"],
+        "02:00:00:00:00:01"
+    );
     let mut a = daemon.guest("a.sock", Options::default());
     introduce((3, &mut a), (2, &mut b));
-    assert_eq!(daemon.port("a/net0")["addresses"]["own"], "02:00:00:00:00:03");
+    assert_eq!(
+        daemon.port("a/net0")["addresses"]["own"],
+        "02:00:00:00:00:03"
+    );
     let text = String::from_utf8(daemon.show(&["port", "a/net0"]).stdout).unwrap();
-    assert!(text.contains("02:00:00:00:00:03 is its own, 1 known; to the uplink 0 times"), "{text}");
+    assert!(
+        text.contains("02:00:00:00:00:03 is its own, 1 known; to the uplink 0 times"),
+        "{text}"
+    );
 }
 
 #[test]
 fn check_advises_to_give_an_address_and_finds_no_error_in_its_absence() {
-    for (policy, named) in [("", "a/net0, b/net0"), ("mac: \"52:54:00:00:00:01\",", "b/net0")] {
+    for (policy, named) in [
+        ("", "a/net0, b/net0"),
+        ("mac: \"52:54:00:00:00:01\",", "b/net0"),
+    ] {
         let dir = folder();
-        let output = weir().arg("check").arg(write(&dir, &topology(1, policy))).output().unwrap();
+        let output = weir()
+            .arg("check")
+            .arg(write(&dir, &topology(1, policy)))
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let note = format!("note: no `mac` is given for {named}: the first address");
         assert!(output.status.success() && text.contains(&note), "{text}");
@@ -146,13 +213,18 @@ fn same_guest_that_connects_again_has_no_second_address() {
     let mut daemon = Daemon::start(&topology(1, ""));
     let [mut a, mut b] = daemon.guests(["a", "b"]);
     a.stop().unwrap();
-    a.session().stream().shutdown(std::net::Shutdown::Both).unwrap();
+    a.session()
+        .stream()
+        .shutdown(std::net::Shutdown::Both)
+        .unwrap();
     daemon.until_state("a/net0", "waiting");
     a.reconnect(PATIENCE).unwrap();
     daemon.until_state("a/net0", "up");
     let before = dropped(&daemon, "a/net0", "spoofed");
     send(&mut a, &frame(5, 2, 60, 1));
-    daemon.until("it is dropped", |daemon| dropped(daemon, "a/net0", "spoofed") == before + 1);
+    daemon.until("it is dropped", |daemon| {
+        dropped(daemon, "a/net0", "spoofed") == before + 1
+    });
     let last = frame(1, 2, 99, 2);
     send(&mut a, &last);
     while receive(&mut b) != last {}

@@ -6,7 +6,8 @@ use guest::Options;
 
 use crate::rig::{Daemon, frame, introduce, receive, send, weir};
 
-/// `a` may send little, `c` may get little, and what is over that is dropped, `d` may get little, and the rest waits.
+/// `a` may send little, `c` may get little, and what is over that is dropped, `d` may get little,
+/// and the rest waits.
 const TOPOLOGY: &str = "cores: [CPU]
 control: { path: DIR/control.sock }
 networks: { blue: {} }
@@ -38,15 +39,23 @@ fn vm_over_its_limit_waits_loses_nothing_and_is_said_to_have_waited() {
         assert_eq!(&receive(&mut b), frame, "in order");
     }
     // Less than 64 KiB were saved up, the rest takes its time.
-    assert!(begin.elapsed() >= Duration::from_millis(139), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() >= Duration::from_millis(139),
+        "{:?}",
+        begin.elapsed()
+    );
     assert_eq!(daemon.port("a/net0")["counters"]["dropped"], dropped);
     daemon.until("the wait is told", |daemon| {
         let vm = &daemon.json(&["limits"])[0];
-        vm["throttled_ns"].as_u64().unwrap() >= 100_000_000 && vm["from_vm"]["bits_per_sec"] == 10_000_000
+        vm["throttled_ns"].as_u64().unwrap() >= 100_000_000
+            && vm["from_vm"]["bits_per_sec"] == 10_000_000
     });
     let text = String::from_utf8(daemon.show(&["limits"]).stdout).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[1].starts_with("a   from VM    10.00 Mbit/s  65536 bytes"), "{text}");
+    assert!(
+        lines[1].starts_with("a   from VM    10.00 Mbit/s  65536 bytes"),
+        "{text}"
+    );
     assert!(lines[2].starts_with("c   to VM      10 pps"), "{text}");
 }
 
@@ -67,13 +76,23 @@ fn what_a_vm_may_not_get_yet_waits_in_its_senders_ring_and_none_of_it_is_lost() 
         assert_eq!(&receive(&mut d), frame, "in order");
     }
     // Less than 64 KiB were saved up, the rest takes its time.
-    assert!(begin.elapsed() >= Duration::from_millis(139), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() >= Duration::from_millis(139),
+        "{:?}",
+        begin.elapsed()
+    );
     let counters = daemon.port("b/net0")["counters"].clone();
-    assert_eq!((&counters["dropped"], &counters["held"]), (&dropped, &0.into()));
+    assert_eq!(
+        (&counters["dropped"], &counters["held"]),
+        (&dropped, &0.into())
+    );
     assert!(counters["held_turns"].as_u64() > Some(0), "{counters}");
     let limit = &daemon.json(&["limits"])[2]["to_vm"];
     // 20 ms of 10 Mbit/s, and a ring of 256 full frames.
-    assert_eq!((&limit["queue"]["bytes_max"], &limit["queue"]["bytes"]), (&25_000.into(), &0.into()));
+    assert_eq!(
+        (&limit["queue"]["bytes_max"], &limit["queue"]["bytes"]),
+        (&25_000.into(), &0.into())
+    );
     let ring_ns = limit["queue"]["ring_delay_ns"].as_u64().unwrap();
     assert!((310_000_000..311_000_000).contains(&ring_ns), "{ring_ns}");
 }
@@ -90,11 +109,13 @@ fn vm_gets_no_more_than_it_may_and_what_is_dropped_is_said() {
     for seed in 0..1000 {
         send(&mut b, &frame(2, 3, 100, seed));
     }
-    // Counters are read while the core writes them: only once it has done with all of them do they fit together.
+    // Counters are read while the core writes them: only once it has done with all of them do they
+    // fit together.
     daemon.until("all were taken and accounted for", |daemon| {
         let counters = &daemon.port("b/net0")["counters"];
         let count = |name: &str| counters[name].as_u64().unwrap();
-        count("rx_frames") >= 1000 && count("rx_frames") + count("copies") == count("forwarded") + count("dropped")
+        count("rx_frames") >= 1000
+            && count("rx_frames") + count("copies") == count("forwarded") + count("dropped")
     });
     let counters = daemon.port("c/net0")["counters"].clone();
     let count = |name: &str| counters[name].as_u64().unwrap();
@@ -104,12 +125,28 @@ fn vm_gets_no_more_than_it_may_and_what_is_dropped_is_said() {
     assert!(got <= most + 64, "{got} of {most}");
     let limited = count("limited");
     let since = |name: &str| count(name) - before[name].as_u64().unwrap();
-    assert!(limited >= 1000 - most && since("limited") == since("missed"), "{before} {counters}");
+    assert!(
+        limited >= 1000 - most && since("limited") == since("missed"),
+        "{before} {counters}"
+    );
     let drops = daemon.port("b/net0")["drops"].clone();
-    let limit = drops.as_array().unwrap().iter().find(|drop| drop["reason"] == "limit").unwrap();
+    let limit = drops
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|drop| drop["reason"] == "limit")
+        .unwrap();
     assert_eq!(limit["frames"].as_u64(), Some(limited));
-    let top = weir().arg("--control").arg(daemon.path("control.sock")).args(["top", "--once"]).output().unwrap();
+    let top = weir()
+        .arg("--control")
+        .arg(daemon.path("control.sock"))
+        .args(["top", "--once"])
+        .output()
+        .unwrap();
     let text = String::from_utf8(top.stdout).unwrap();
-    assert!(top.status.success() && text.contains(&format!("{limited} to it over its limit")), "{text}");
+    assert!(
+        top.status.success() && text.contains(&format!("{limited} to it over its limit")),
+        "{text}"
+    );
     assert!(text.contains("CPU  LOAD"), "{text}");
 }

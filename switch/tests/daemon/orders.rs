@@ -1,8 +1,11 @@
-//! What real front-ends say and in which order, each in its own way, to a daemon that has to serve all of them.
+//! What real front-ends say and in which order, each in its own way, to a daemon that has to serve
+//! all of them.
 //!
-//! The orders are those of the front-ends' sources: QEMU (`hw/virtio/vhost-user.c`, `hw/net/vhost_net.c`,
-//! `net/vhost-user.c`), DPDK (`drivers/net/virtio/virtio_user`), cloud-hypervisor (`virtio-devices/src/vhost_user`),
-//! crosvm (`devices/src/virtio/vhost_user_frontend`). QEMU's are also as recorded between version 7.2 and weir.
+//! The orders are those of the front-ends' sources: QEMU (`hw/virtio/vhost-user.c`,
+//! `hw/net/vhost_net.c`, `net/vhost-user.c`), DPDK (`drivers/net/virtio/virtio_user`),
+//! cloud-hypervisor (`virtio-devices/src/vhost_user`), crosvm
+//! (`devices/src/virtio/vhost_user_frontend`). QEMU's are also as recorded between version 7.2 and
+//! weir.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
@@ -29,7 +32,8 @@ struct Kind {
     name: &'static str,
     /// Protocol features that it takes.
     protocol: u64,
-    /// Everything about the device is said once for each queue pair, not just what is about its queues.
+    /// Everything about the device is said once for each queue pair, not just what is about its
+    /// queues.
     by_pair: bool,
     /// Memory regions too, one message each, as they come and go.
     regions_by_pair: bool,
@@ -148,7 +152,10 @@ impl Region {
     fn new(gpa: u64, uva: u64, len: u64) -> Self {
         let file = memfd_create("dimm", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&file, len).unwrap();
-        Self { words: [gpa, len, uva, 0], file: file.into() }
+        Self {
+            words: [gpa, len, uva, 0],
+            file: file.into(),
+        }
     }
 }
 
@@ -167,19 +174,38 @@ impl FrontEnd {
     /// Connects and negotiates, with so many queue pairs.
     fn connect(daemon: &Daemon, socket: &str, kind: Kind, n_pairs: u16) -> Self {
         let stream = Socket::Connect(daemon.path(socket)).open(PATIENCE).unwrap();
-        let mut options = Options { n_queue_pairs: n_pairs, rx_ring: 64, tx_ring: 64, ..Options::default() };
+        let mut options = Options {
+            n_queue_pairs: n_pairs,
+            rx_ring: 64,
+            tx_ring: 64,
+            ..Options::default()
+        };
         options.layout.backing = Backing::Memfd;
         let mut driver = GuestDriver::new(options).unwrap();
         (0..usize::from(n_pairs)).for_each(|pair| _ = driver.post_rx(pair));
         let file = driver.memory().file().unwrap();
         let region = |region: &guest::memory::Region| {
             let spec = region.spec();
-            Region { words: [spec.gpa, spec.len, spec.uva, spec.file_offset], file: file.try_clone().unwrap() }
+            Region {
+                words: [spec.gpa, spec.len, spec.uva, spec.file_offset],
+                file: file.try_clone().unwrap(),
+            }
         };
         let regions = driver.memory().regions().iter().map(region).collect();
         let features = driver.options().features() | feature::PROTOCOL_FEATURES;
-        let n_shared = if kind.regions_by_pair { usize::from(n_pairs) } else { 1 };
-        let mut this = Self { kind, stream, driver, features, regions, shared: vec![Vec::new(); n_shared] };
+        let n_shared = if kind.regions_by_pair {
+            usize::from(n_pairs)
+        } else {
+            1
+        };
+        let mut this = Self {
+            kind,
+            stream,
+            driver,
+            features,
+            regions,
+            shared: vec![Vec::new(); n_shared],
+        };
         this.negotiate();
         this
     }
@@ -208,12 +234,23 @@ impl FrontEnd {
                 self.say(Message::new(request::SET_OWNER, &[]));
             }
             let offered = raw::ask_u64(&self.stream, request::GET_FEATURES).unwrap();
-            assert_eq!(self.features & !offered, 0, "{} wants more than is offered", self.kind.name);
+            assert_eq!(
+                self.features & !offered,
+                0,
+                "{} wants more than is offered",
+                self.kind.name
+            );
             let protocol = raw::ask_u64(&self.stream, request::GET_PROTOCOL_FEATURES).unwrap();
             assert_eq!(self.kind.protocol & !protocol, 0);
-            self.say(Message::with_u64(request::SET_PROTOCOL_FEATURES, self.kind.protocol));
+            self.say(Message::with_u64(
+                request::SET_PROTOCOL_FEATURES,
+                self.kind.protocol,
+            ));
             if pair == 0 {
-                assert!(raw::ask_u64(&self.stream, request::GET_QUEUE_NUM).unwrap() >= self.n_pairs() as u64);
+                assert!(
+                    raw::ask_u64(&self.stream, request::GET_QUEUE_NUM).unwrap()
+                        >= self.n_pairs() as u64
+                );
             }
             if self.kind.protocol & MEM_SLOTS != 0 {
                 assert!(raw::ask_u64(&self.stream, request::GET_MAX_MEM_SLOTS).unwrap() >= 8);
@@ -224,8 +261,14 @@ impl FrontEnd {
                 }
                 raw::ask_u64(&self.stream, request::GET_FEATURES).unwrap();
                 for queue in 2 * pair..2 * pair + 2 {
-                    self.say(Message::with_u64(request::SET_VRING_CALL, queue as u64 | 0x100));
-                    self.say(Message::with_u64(request::SET_VRING_ERR, queue as u64 | 0x100));
+                    self.say(Message::with_u64(
+                        request::SET_VRING_CALL,
+                        queue as u64 | 0x100,
+                    ));
+                    self.say(Message::with_u64(
+                        request::SET_VRING_ERR,
+                        queue as u64 | 0x100,
+                    ));
                 }
             }
         }
@@ -245,7 +288,11 @@ impl FrontEnd {
             }
             self.say(Message::with_u64(request::SET_FEATURES, self.features));
             self.share_for(pair);
-            let queues = if self.kind.by_pair { 2 * pair..2 * pair + 2 } else { 0..self.driver.n_vrings() };
+            let queues = if self.kind.by_pair {
+                2 * pair..2 * pair + 2
+            } else {
+                0..self.driver.n_vrings()
+            };
             queues.for_each(|queue| self.set_up(queue));
         }
         (0..self.driver.n_vrings()).for_each(|queue| self.enable(queue, true));
@@ -253,15 +300,33 @@ impl FrontEnd {
 
     fn set_up(&mut self, queue: usize) {
         let (at, index) = (self.driver.vring_uva(queue), u32::try_from(queue).unwrap());
-        self.say(Message::vring(request::SET_VRING_NUM, index, self.driver.vring_size(queue).into()));
-        self.say(Message::vring(request::SET_VRING_BASE, index, self.driver.vring_base(queue).into()));
+        self.say(Message::vring(
+            request::SET_VRING_NUM,
+            index,
+            self.driver.vring_size(queue).into(),
+        ));
+        self.say(Message::vring(
+            request::SET_VRING_BASE,
+            index,
+            self.driver.vring_base(queue).into(),
+        ));
         self.say(Message::vring_addr(index, at.desc, at.used, at.avail));
-        self.say(Message::with_u64(request::SET_VRING_KICK, queue as u64 | 0x100));
-        self.say(Message::with_u64(request::SET_VRING_CALL, queue as u64 | 0x100));
+        self.say(Message::with_u64(
+            request::SET_VRING_KICK,
+            queue as u64 | 0x100,
+        ));
+        self.say(Message::with_u64(
+            request::SET_VRING_CALL,
+            queue as u64 | 0x100,
+        ));
     }
 
     fn enable(&mut self, queue: usize, on: bool) {
-        self.say(Message::vring(request::SET_VRING_ENABLE, u32::try_from(queue).unwrap(), on.into()));
+        self.say(Message::vring(
+            request::SET_VRING_ENABLE,
+            u32::try_from(queue).unwrap(),
+            on.into(),
+        ));
     }
 
     fn stop(&mut self) {
@@ -274,10 +339,17 @@ impl FrontEnd {
             return;
         }
         for queue in 0..n {
-            Message::vring(request::GET_VRING_BASE, u32::try_from(queue).unwrap(), 0).send(&self.stream).unwrap();
+            Message::vring(request::GET_VRING_BASE, u32::try_from(queue).unwrap(), 0)
+                .send(&self.stream)
+                .unwrap();
             let (answered, body) = raw::read_reply(&self.stream).unwrap();
             assert_eq!(answered, request::GET_VRING_BASE);
-            assert_eq!(body[4..6], self.driver.vring_base(queue).to_le_bytes(), "{} queue {queue}", self.kind.name);
+            assert_eq!(
+                body[4..6],
+                self.driver.vring_base(queue).to_le_bytes(),
+                "{} queue {queue}",
+                self.kind.name
+            );
         }
     }
 
@@ -291,8 +363,15 @@ impl FrontEnd {
             return;
         }
         if self.kind.protocol & MEM_SLOTS == 0 {
-            let table: Vec<_> = self.regions.iter().map(|region| (region.words, region.file.as_raw_fd())).collect();
-            self.say(Message::mem_table(u32::try_from(table.len()).unwrap(), &table));
+            let table: Vec<_> = self
+                .regions
+                .iter()
+                .map(|region| (region.words, region.file.as_raw_fd()))
+                .collect();
+            self.say(Message::mem_table(
+                u32::try_from(table.len()).unwrap(),
+                &table,
+            ));
             return;
         }
         let wanted: Vec<_> = self.regions.iter().map(|region| region.words).collect();
@@ -302,7 +381,11 @@ impl FrontEnd {
             } else {
                 // With a file that means nothing, and without its offset, as QEMU sends it.
                 let fd = self.driver.memory().file().unwrap().as_raw_fd();
-                self.say(Message::mem_region(request::REM_MEM_REG, [words[0], words[1], words[2], 0], Some(fd)));
+                self.say(Message::mem_region(
+                    request::REM_MEM_REG,
+                    [words[0], words[1], words[2], 0],
+                    Some(fd),
+                ));
             }
         }
         for at in 0..self.regions.len() {
@@ -320,21 +403,32 @@ impl FrontEnd {
 
     /// Sends, and sees that it is acknowledged where this kind of front-end asks for that.
     fn say(&mut self, message: Message) {
-        let is_memory = matches!(message.request, request::SET_MEM_TABLE | request::ADD_MEM_REG | request::REM_MEM_REG);
+        let is_memory = matches!(
+            message.request,
+            request::SET_MEM_TABLE | request::ADD_MEM_REG | request::REM_MEM_REG
+        );
         let is_enable = message.request == request::SET_VRING_ENABLE;
         let asks = self.kind.protocol & REPLY_ACK != 0
             && match self.kind.asks {
                 Asks::Memory => is_memory,
                 Asks::MemoryAndEnable => is_memory || is_enable,
                 // The crate's front-end asks once the protocol features are agreed upon.
-                Asks::Everything => !matches!(message.request, request::SET_OWNER | request::SET_PROTOCOL_FEATURES),
+                Asks::Everything => !matches!(
+                    message.request,
+                    request::SET_OWNER | request::SET_PROTOCOL_FEATURES
+                ),
                 Asks::Nothing => false,
             };
         let number = message.request;
         message.need_reply(asks).send(&self.stream).unwrap();
         if asks {
             let (answered, body) = raw::read_reply(&self.stream).unwrap();
-            assert_eq!((answered, body), (number, vec![0; 8]), "{}: refused", self.kind.name);
+            assert_eq!(
+                (answered, body),
+                (number, vec![0; 8]),
+                "{}: refused",
+                self.kind.name
+            );
         }
     }
 }
@@ -356,7 +450,10 @@ fn exchange(from: (u8, &mut GuestDriver), to: (u8, &mut GuestDriver), seed: &mut
             match got {
                 Some(got) if got == sent => break,
                 Some(_) => {}
-                None => assert!(begin.elapsed() < PATIENCE, "{what}: pair {pair} carries nothing"),
+                None => assert!(
+                    begin.elapsed() < PATIENCE,
+                    "{what}: pair {pair} carries nothing"
+                ),
             }
             std::thread::yield_now();
         }
@@ -367,7 +464,9 @@ fn until_all_run(daemon: &mut Daemon, port: &str, front_end: &FrontEnd) {
     let n = front_end.driver.n_vrings();
     daemon.until("every queue runs", |daemon| {
         let port = daemon.port(port);
-        port["queues"].as_array().is_some_and(|all| all.iter().take(n).filter(|q| q["state"] == "runs").count() == n)
+        port["queues"]
+            .as_array()
+            .is_some_and(|all| all.iter().take(n).filter(|q| q["state"] == "runs").count() == n)
     });
 }
 
@@ -386,16 +485,34 @@ fn live(kind: Kind, n_pairs: u16) {
         // Each queue that is still to be started takes its port down for a moment.
         until_all_run(daemon, "a/net0", a);
         until_all_run(daemon, "b/net0", b);
-        // What had been on its way while the port was down may be lost; what is sent from here on may not.
+        // What had been on its way while the port was down may be lost; what is sent from here on
+        // may not.
         exchange((1, &mut a.driver), (2, &mut b.driver), &mut seed, &what);
         exchange((2, &mut b.driver), (1, &mut a.driver), &mut seed, &what);
         let port = daemon.port("a/net0");
-        assert!(port["connection"]["refusal"].is_null(), "{what}: {}\n{}", port["connection"], daemon.log());
-        assert_eq!(port["connection"]["memory_regions"], a.regions.len(), "{what}");
-        assert!(port["queues"].as_array().unwrap().iter().take(a.driver.n_vrings()).all(|q| q["state"] == "runs"));
+        assert!(
+            port["connection"]["refusal"].is_null(),
+            "{what}: {}\n{}",
+            port["connection"],
+            daemon.log()
+        );
+        assert_eq!(
+            port["connection"]["memory_regions"],
+            a.regions.len(),
+            "{what}"
+        );
+        assert!(
+            port["queues"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .take(a.driver.n_vrings())
+                .all(|q| q["state"] == "runs")
+        );
     };
     both_ways(&mut daemon, &mut a, &mut b, "started");
-    // A module of memory is plugged in, gives way to a longer one at the same place, and that to two others.
+    // A module of memory is plugged in, gives way to a longer one at the same place, and that to
+    // two others.
     let (gpa, uva, len) = (0x7000_0000_0000, 0x7100_0000_0000, 1 << 20);
     a.regions.push(Region::new(gpa, uva, len));
     a.share();
@@ -430,7 +547,12 @@ fn live(kind: Kind, n_pairs: u16) {
     a.driver.assert_intact();
     b.driver.assert_intact();
     let drops = daemon.port("a/net0")["drops"].clone();
-    let disabled = drops.as_array().unwrap().iter().find(|drop| drop["reason"] == "queue-disabled").unwrap();
+    let disabled = drops
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|drop| drop["reason"] == "queue-disabled")
+        .unwrap();
     assert_eq!(disabled["frames"], 0, "{}", kind.name);
 }
 
@@ -443,17 +565,23 @@ fn front_end_of_every_kind_and_number_of_queues_lives_through_everything() {
     }
 }
 
-/// A queue pair that a guest gives up: what is left in its transmit ring is dropped, and so is what comes after; what comes
-/// before a pair is first enabled waits for that.
+/// A queue pair that a guest gives up: what is left in its transmit ring is dropped, and so is what
+/// comes after; what comes before a pair is first enabled waits for that.
 #[test]
 fn what_is_sent_by_a_disabled_queue_is_dropped_and_counted_and_not_delivered_late() {
     let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
     let mut a = FrontEnd::connect(&daemon, "a.sock", KINDS[2], 2);
     let mut b = FrontEnd::connect(&daemon, "b.sock", KINDS[2], 1);
-    let counter = |daemon: &Daemon, name: &str| daemon.port("a/net0")["counters"][name].as_u64().unwrap();
+    let counter =
+        |daemon: &Daemon, name: &str| daemon.port("a/net0")["counters"][name].as_u64().unwrap();
     let disabled = |daemon: &Daemon| {
         let drops = daemon.port("a/net0")["drops"].clone();
-        let drop = drops.as_array().unwrap().iter().find(|drop| drop["reason"] == "queue-disabled").cloned();
+        let drop = drops
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|drop| drop["reason"] == "queue-disabled")
+            .cloned();
         drop.map_or(0, |drop| drop["frames"].as_u64().unwrap())
     };
     a.start();
@@ -467,14 +595,23 @@ fn what_is_sent_by_a_disabled_queue_is_dropped_and_counted_and_not_delivered_lat
     a.enable(3, false);
     (0..40).for_each(|n| assert!(a.driver.send(1, &frame(1, 2, 500, 1000 + n))));
     daemon.until("they are dropped", |daemon| disabled(daemon) == 40);
-    assert_eq!(counter(&daemon, "rx_frames"), before + 40, "they count as received");
+    assert_eq!(
+        counter(&daemon, "rx_frames"),
+        before + 40,
+        "they count as received"
+    );
     daemon.until("their buffers come back", |_| {
         (0..2).for_each(|pair| _ = a.driver.reclaim_tx(pair));
         a.driver.counters().tx_done == 42
     });
     a.enable(2, true);
     a.enable(3, true);
-    exchange((1, &mut a.driver), (2, &mut b.driver), &mut seed, "enabled again");
+    exchange(
+        (1, &mut a.driver),
+        (2, &mut b.driver),
+        &mut seed,
+        "enabled again",
+    );
     assert_eq!(disabled(&daemon), 40);
     // Started, and not enabled yet: as after a crash of the switch.
     a.reconnect(&daemon, "a.sock");
@@ -485,17 +622,29 @@ fn what_is_sent_by_a_disabled_queue_is_dropped_and_counted_and_not_delivered_lat
     (0..n_vrings).for_each(|queue| a.set_up(queue));
     (2..4).for_each(|queue| a.enable(queue, false));
     let waiting: Vec<_> = (0..40).map(|n| frame(1, 2, 500, 2000 + n)).collect();
-    waiting.iter().for_each(|frame| assert!(a.driver.send(1, frame)));
+    waiting
+        .iter()
+        .for_each(|frame| assert!(a.driver.send(1, frame)));
     (0..2).for_each(|queue| a.enable(queue, true));
-    exchange((2, &mut b.driver), (1, &mut a.driver), &mut seed, "the first pair runs");
+    exchange(
+        (2, &mut b.driver),
+        (1, &mut a.driver),
+        &mut seed,
+        "the first pair runs",
+    );
     (2..4).for_each(|queue| a.enable(queue, true));
     for expected in &waiting {
         let begin = Instant::now();
-        let got = std::iter::repeat_with(|| (b.driver.recv(0), b.driver.post_rx(0)).0).find_map(|got| {
-            assert!(begin.elapsed() < PATIENCE, "what waited is not delivered");
-            got
-        });
+        let got =
+            std::iter::repeat_with(|| (b.driver.recv(0), b.driver.post_rx(0)).0).find_map(|got| {
+                assert!(begin.elapsed() < PATIENCE, "what waited is not delivered");
+                got
+            });
         assert_eq!(got.as_ref(), Some(expected));
     }
-    assert_eq!(disabled(&daemon), 40, "of those that waited none was dropped");
+    assert_eq!(
+        disabled(&daemon),
+        40,
+        "of those that waited none was dropped"
+    );
 }

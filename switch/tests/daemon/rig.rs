@@ -1,4 +1,5 @@
-//! A daemon in a folder of its own. Nothing waits for a time to pass: whatever is expected is asked for until it is there.
+//! A daemon in a folder of its own. Nothing waits for a time to pass: whatever is expected is asked
+//! for until it is there.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -23,7 +24,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon for `topology`, ready for guests. `DIR` in it stands for its folder, `CPU` for one it may poll on.
+    /// A daemon for `topology`, ready for guests. `DIR` in it stands for its folder, `CPU` for one
+    /// it may poll on.
     pub(crate) fn start(topology: &str) -> Self {
         Self::start_in(Arc::new(folder()), topology)
     }
@@ -35,7 +37,12 @@ impl Daemon {
 
     /// The same by a command of one's own, which runs the program it is given the rest for.
     pub(crate) fn start_by(dir: Arc<TempDir>, topology: &str, mut weir: Command) -> Self {
-        let mut child = weir.arg("run").arg(write(&dir, topology)).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = weir
+            .arg("run")
+            .arg(write(&dir, topology))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, sink) = (child.stderr.take().unwrap(), log.clone());
         std::thread::spawn(move || {
@@ -47,7 +54,11 @@ impl Daemon {
         });
         let mut daemon = Self { dir, child, log };
         daemon.until("the daemon answers", |daemon| {
-            assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon ended:\n{}", daemon.log());
+            assert!(
+                daemon.child.try_wait().unwrap().is_none(),
+                "the daemon ended:\n{}",
+                daemon.log()
+            );
             daemon.show(&["cores"]).status.success()
         });
         daemon
@@ -77,20 +88,35 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(begin.elapsed() < PATIENCE, "the daemon does not end:\n{}", self.log());
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "the daemon does not end:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
     /// `weir show …`
     pub(crate) fn show(&self, words: &[&str]) -> Output {
-        weir().arg("--control").arg(self.path("control.sock")).arg("show").args(words).output().unwrap()
+        weir()
+            .arg("--control")
+            .arg(self.path("control.sock"))
+            .arg("show")
+            .args(words)
+            .output()
+            .unwrap()
     }
 
     /// `weir show … --json`
     pub(crate) fn json(&self, words: &[&str]) -> Value {
         let output = self.show(&[words, &["--json"]].concat());
-        assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+        assert!(
+            output.status.success(),
+            "{}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.log()
+        );
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
@@ -108,31 +134,44 @@ impl Daemon {
     }
 
     pub(crate) fn until_state(&mut self, port: &str, state: &str) {
-        self.until(&format!("{port} is {state}"), |daemon| daemon.port(port)["state"] == state);
+        self.until(&format!("{port} is {state}"), |daemon| {
+            daemon.port(port)["state"] == state
+        });
     }
 
     /// Files that it has open.
     pub(crate) fn n_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid().as_raw_nonzero())).unwrap().count()
+        fs::read_dir(format!("/proc/{}/fd", self.pid().as_raw_nonzero()))
+            .unwrap()
+            .count()
     }
 
     /// Mappings of guests' memory that it has.
     pub(crate) fn n_shared_mappings(&self) -> usize {
-        let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid().as_raw_nonzero())).unwrap();
+        let maps =
+            fs::read_to_string(format!("/proc/{}/maps", self.pid().as_raw_nonzero())).unwrap();
         maps.lines().filter(|line| line.contains("memfd:")).count()
     }
 
     /// A guest that connects to the socket of this name.
     pub(crate) fn guest(&self, socket: &str, options: Options) -> Guest {
-        let opened = Guest::open(Socket::Connect(self.path(socket)), options, Manner::default(), PATIENCE);
+        let opened = Guest::open(
+            Socket::Connect(self.path(socket)),
+            options,
+            Manner::default(),
+            PATIENCE,
+        );
         opened.unwrap_or_else(|e| panic!("{e}\n{}", self.log()))
     }
 
-    /// One at each of these VMs' sockets: stations 1, 2, and so on, of which the first and each other have heard of each other.
+    /// One at each of these VMs' sockets: stations 1, 2, and so on, of which the first and each
+    /// other have heard of each other.
     pub(crate) fn guests<const N: usize>(&self, names: [&str; N]) -> [Guest; N] {
         let mut guests = names.map(|name| self.guest(&format!("{name}.sock"), Options::default()));
         if let [first, others @ ..] = &mut guests[..] {
-            (2..).zip(others).for_each(|(n, other)| introduce((1, &mut *first), (n, other)));
+            (2..)
+                .zip(others)
+                .for_each(|(n, other)| introduce((1, &mut *first), (n, other)));
         }
         guests
     }
@@ -141,9 +180,14 @@ impl Daemon {
     pub(crate) fn threads(&self, name: &str) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero())).unwrap();
         // One may end in between.
-        let has_name =
-            |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|it| it.trim() == name);
-        tasks.map_while(Result::ok).filter(has_name).map(|task| task.file_name().into_string().unwrap()).collect()
+        let has_name = |task: &fs::DirEntry| {
+            fs::read_to_string(task.path().join("comm")).is_ok_and(|it| it.trim() == name)
+        };
+        tasks
+            .map_while(Result::ok)
+            .filter(has_name)
+            .map(|task| task.file_name().into_string().unwrap())
+            .collect()
     }
 }
 
@@ -165,13 +209,18 @@ pub(crate) fn weir() -> Command {
 
 /// A folder, with a name short enough for sockets.
 pub(crate) fn folder() -> TempDir {
-    tempfile::Builder::new().prefix("weir").tempdir_in("/tmp").unwrap()
+    tempfile::Builder::new()
+        .prefix("weir")
+        .tempdir_in("/tmp")
+        .unwrap()
 }
 
 /// Writes the topology into the folder.
 pub(crate) fn write(dir: &TempDir, topology: &str) -> PathBuf {
     let path = dir.path().join("weir.yaml");
-    let text = topology.replace("DIR", &dir.path().display().to_string()).replace("CPU", &cpu().to_string());
+    let text = topology
+        .replace("DIR", &dir.path().display().to_string())
+        .replace("CPU", &cpu().to_string());
     fs::write(&path, text).unwrap();
     path
 }
@@ -185,13 +234,20 @@ pub(crate) fn cpu() -> usize {
 pub(crate) fn topology(names: &[&str], listens: &str) -> String {
     let vm = |name: &&str| {
         let socket = format!("{{ path: DIR/{name}.sock, listens: {listens} }}");
-        format!("  {name}: {{ nics: {{ net0: {{ network: blue, queues: 8, vhost-user: {socket} }} }} }}\n")
+        format!(
+            "  {name}: {{ nics: {{ net0: {{ network: blue, queues: 8, vhost-user: {socket} }} }} \
+            }}\n"
+        )
     };
     let vms: String = names.iter().map(vm).collect();
-    format!("cores: [CPU]\ncontrol: {{ path: DIR/control.sock }}\nnetworks: {{ blue: {{ mtu: 9000 }} }}\nvms:\n{vms}")
+    format!(
+        "cores: [CPU]\ncontrol: {{ path: DIR/control.sock }}\nnetworks: {{ blue: {{ mtu: 9000 }} \
+        }}\nvms:\n{vms}"
+    )
 }
 
-/// A frame of this length, from and to the stations of these numbers, with a body that `seed` tells from others.
+/// A frame of this length, from and to the stations of these numbers, with a body that `seed` tells
+/// from others.
 pub(crate) fn frame(from: u8, to: u8, len: usize, seed: u64) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 0x88, 0xb5];
     let mut word = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -212,7 +268,8 @@ pub(crate) fn send(guest: &mut Guest, frame: &[u8]) {
     }
 }
 
-/// The next frame that comes by any queue pair, greetings apart; none within [`PATIENCE`]: a failure.
+/// The next frame that comes by any queue pair, greetings apart; none within [`PATIENCE`]: a
+/// failure.
 pub(crate) fn receive(guest: &mut Guest) -> Vec<u8> {
     let begin = Instant::now();
     loop {
@@ -244,7 +301,8 @@ pub(crate) fn exchange(a: (u8, &mut Guest), b: (u8, &mut Guest), n: u64) {
     }
 }
 
-/// Both have heard of each other. A port that has just come up may miss a frame, so greetings are repeated.
+/// Both have heard of each other. A port that has just come up may miss a frame, so greetings are
+/// repeated.
 pub(crate) fn introduce(a: (u8, &mut Guest), b: (u8, &mut Guest)) {
     greet((a.0, &mut *a.1), (b.0, &mut *b.1));
     greet(b, a);

@@ -12,15 +12,20 @@ vms:
       net0:
         network: blue
         vhost-user: { path: DIR/a.sock }
-        rules: [ { deny: { from-vm: { proto: udp, cidr: 10.0.0.0/8 } } }, { allow: { from-vm: { proto: tcp } } } ]
+        rules: [ { deny: { from-vm: { proto: udp, cidr: 10.0.0.0/8 } } }, { allow: { from-vm: { \
+        proto: tcp } } } ]
   b:
     nics:
-      net0: { network: blue, vhost-user: { path: DIR/b.sock }, rules: [ { deny: { to-vm: { proto: tcp, port: 25 } } } ] }
+      net0: { network: blue, vhost-user: { path: DIR/b.sock }, rules: [ { deny: { to-vm: { proto: \
+      tcp, port: 25 } } } ] }
 ";
 
 /// From station 1 to station 2, from 10.0.0.1 to 10.0.0.2.
 fn packet(proto: u8, port: u8) -> Vec<u8> {
-    let ip = [8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x13, 0x88, 0, port];
+    let ip = [
+        8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x13, 0x88, 0,
+        port,
+    ];
     let mut bytes = [&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1], &ip[..]].concat();
     bytes.resize(60, port);
     bytes
@@ -40,15 +45,31 @@ fn rules_are_in_force_and_on_show() {
     }
     daemon.until("all are counted", |daemon| {
         let (a, b) = (daemon.port("a/net0"), daemon.port("b/net0"));
-        let denied = a["drops"].as_array().unwrap().iter().find(|drop| drop["reason"] == "denied").unwrap();
+        let denied = a["drops"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|drop| drop["reason"] == "denied")
+            .unwrap();
         denied["frames"] == 6 && b["counters"]["refused"] == 3
     });
     let text = |port: &str| String::from_utf8(daemon.show(&["port", port]).stdout).unwrap();
     let (a, b) = (text("a/net0"), text("b/net0"));
-    assert!(a.contains("1     deny from-vm: proto udp, cidr 10.0.0.0/8\n2     allow from-vm: proto tcp\n"), "{a}");
-    assert!(a.contains("0 of these by its rules; of those it sent, 6\n"), "{a}");
+    assert!(
+        a.contains(
+            "1     deny from-vm: proto udp, cidr 10.0.0.0/8\n2     allow from-vm: proto tcp\n"
+        ),
+        "{a}"
+    );
+    assert!(
+        a.contains("0 of these by its rules; of those it sent, 6\n"),
+        "{a}"
+    );
     assert!(b.contains("1     deny to-vm: proto tcp, port 25\n"), "{b}");
-    assert!(b.contains("3 of these by its rules; of those it sent, 0\n"), "{b}");
+    assert!(
+        b.contains("3 of these by its rules; of those it sent, 0\n"),
+        "{b}"
+    );
 }
 
 #[test]
@@ -57,9 +78,22 @@ fn check_remarks_on_rules_that_do_nothing_and_refuses_those_never_reached() {
     let path = write(&dir, TOPOLOGY);
     let output = weir().arg("check").arg(&path).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("\nnote: rule `allow from-vm: proto tcp` of a/net0"), "{text}");
-    let path = write(&dir, &TOPOLOGY.replace("{ proto: tcp } } }", "{ proto: udp, cidr: 10.1.0.0/16, port: 53 } } }"));
+    assert!(
+        output.status.success()
+            && text.contains("\nnote: rule `allow from-vm: proto tcp` of a/net0"),
+        "{text}"
+    );
+    let path = write(
+        &dir,
+        &TOPOLOGY.replace(
+            "{ proto: tcp } } }",
+            "{ proto: udp, cidr: 10.1.0.0/16, port: 53 } } }",
+        ),
+    );
     let output = weir().arg("check").arg(&path).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && text.contains("never reached: the one on line 10 denies all"), "{text}");
+    assert!(
+        !output.status.success() && text.contains("never reached: the one on line 10 denies all"),
+        "{text}"
+    );
 }

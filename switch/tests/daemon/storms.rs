@@ -15,7 +15,8 @@ fn one_queue(listens: &str) -> String {
     topology(&["a"], listens).replace("queues: 8", "queues: 1")
 }
 
-/// What QEMU 7.2 says before it finds that there are fewer queues than it wants, and leaves; false: it isn't answered.
+/// What QEMU 7.2 says before it finds that there are fewer queues than it wants, and leaves; false:
+/// it isn't answered.
 fn ask_and_leave(stream: &UnixStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     raw::ask_u64(stream, request::GET_FEATURES)?;
@@ -25,35 +26,52 @@ fn ask_and_leave(stream: &UnixStream) -> std::io::Result<()> {
     raw::ask_u64(stream, request::GET_MAX_MEM_SLOTS)?;
     Message::new(request::SET_OWNER, &[]).send(stream)?;
     raw::ask_u64(stream, request::GET_FEATURES)?;
-    (0..2).try_for_each(|queue| Message::with_u64(request::SET_VRING_CALL, queue | 0x100).send(stream))
+    (0..2).try_for_each(|queue| {
+        Message::with_u64(request::SET_VRING_CALL, queue | 0x100).send(stream)
+    })
 }
 
-/// It is said while the port waits, between one attempt and the next: `again` makes the next come to nothing as well, if there is one.
+/// It is said while the port waits, between one attempt and the next: `again` makes the next come
+/// to nothing as well, if there is one.
 fn assert_said(daemon: &mut Daemon, mut again: impl FnMut()) {
     let sentence = "left after asking for the number of queues; this port has 1";
     daemon.until("the operator is told", |daemon| {
         again();
         let port = daemon.port("a/net0");
-        port["waits_for"].as_str().is_some_and(|why| why.contains(sentence))
-            && port["connection"]["last_left"].as_str().is_some_and(|why| why.contains(sentence))
+        port["waits_for"]
+            .as_str()
+            .is_some_and(|why| why.contains(sentence))
+            && port["connection"]["last_left"]
+                .as_str()
+                .is_some_and(|why| why.contains(sentence))
     });
     let log = daemon.log();
     assert_eq!(log.matches(sentence).count(), 1, "said once:\n{log}");
     assert!(log.lines().count() < 20, "{log}");
 }
 
-/// Then a guest that wants no more than there is comes up, having waited no longer than a pause. One that connects is
-/// refused as long as a program that another test starts just now holds a copy of a connection before it, and tries again.
+/// Then a guest that wants no more than there is comes up, having waited no longer than a pause.
+/// One that connects is refused as long as a program that another test starts just now holds a copy
+/// of a connection before it, and tries again.
 fn assert_served(daemon: &mut Daemon, mut socket: impl FnMut() -> Socket) {
     let begin = Instant::now();
     let mut guest = loop {
-        match guest::Guest::open(socket(), Options::default(), guest::Manner::default(), PATIENCE) {
+        match guest::Guest::open(
+            socket(),
+            Options::default(),
+            guest::Manner::default(),
+            PATIENCE,
+        ) {
             Ok(guest) => break guest,
             Err(e) => assert!(begin.elapsed() < Duration::from_secs(5), "{e}"),
         }
     };
     daemon.until_state("a/net0", "up");
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begin.elapsed()
+    );
     guest.stop().unwrap();
 }
 
@@ -62,8 +80,8 @@ fn guest_that_wants_more_queues_than_there_are_is_let_in_once_a_second() {
     let mut daemon = Daemon::start(&one_queue("weir"));
     let (begin, mut n) = (Instant::now(), 0);
     while begin.elapsed() < TRIES {
-        // Into the queue of those who wait, when it is not served at once. It is refused as long as a program that another
-        // test starts just now holds a copy of the connection before it.
+        // Into the queue of those who wait, when it is not served at once. It is refused as long as
+        // a program that another test starts just now holds a copy of the connection before it.
         let stream = UnixStream::connect(daemon.path("a.sock")).unwrap();
         n += u32::from(ask_and_leave(&stream).is_ok());
     }
@@ -72,7 +90,8 @@ fn guest_that_wants_more_queues_than_there_are_is_let_in_once_a_second() {
     assert_said(&mut daemon, || {});
     let path = daemon.path("a.sock");
     assert_served(&mut daemon, || Socket::Connect(path.clone()));
-    // Whoever comes after a good one is served at once again, if not refused because a copy of that one's connection is open.
+    // Whoever comes after a good one is served at once again, if not refused because a copy of that
+    // one's connection is open.
     let mut time = Duration::MAX;
     daemon.until("somebody is served", |daemon| {
         let stream = UnixStream::connect(daemon.path("a.sock")).unwrap();
@@ -92,7 +111,9 @@ fn guest_that_listens_and_wants_more_queues_is_connected_to_once_a_second() {
     listener.set_nonblocking(true).unwrap();
     let (begin, mut n) = (Instant::now(), 0);
     let take_one = || {
-        let Ok((stream, _)) = listener.accept() else { return false };
+        let Ok((stream, _)) = listener.accept() else {
+            return false;
+        };
         stream.set_nonblocking(false).unwrap();
         ask_and_leave(&stream).unwrap();
         true
@@ -108,7 +129,11 @@ fn guest_that_listens_and_wants_more_queues_is_connected_to_once_a_second() {
     assert_said(&mut daemon, || _ = take_one());
     drop(listener);
     let mut socket = Some(Socket::listen(&daemon.path("a.sock")).unwrap());
-    assert_served(&mut daemon, || socket.take().expect("who connects to a listener is not refused"));
+    assert_served(&mut daemon, || {
+        socket
+            .take()
+            .expect("who connects to a listener is not refused")
+    });
 }
 
 #[test]
@@ -143,7 +168,9 @@ fn others_who_try_to_connect_beside_a_guest_are_let_try_so_many_times_a_second()
         streams.push(stream);
         streams.drain(..streams.len().saturating_sub(200));
     }
-    let n = daemon.port("a/net0")["connection"]["refused_connects"].as_u64().unwrap();
+    let n = daemon.port("a/net0")["connection"]["refused_connects"]
+        .as_u64()
+        .unwrap();
     assert!((64..400).contains(&n), "{n} were looked at");
     assert!(!guest.is_gone());
     guest.stop().unwrap();
@@ -154,8 +181,14 @@ fn queues_that_are_turned_off_and_on_all_the_time_are_a_hundred_times_a_second()
     let names = ["a", "b", "x0", "x1", "x2", "x3"];
     let daemon = Daemon::start(&topology(&names, "weir"));
     let [mut a, mut b] = daemon.guests(["a", "b"]);
-    let options = Options { n_queue_pairs: 8, ..Options::default() };
-    let guests: Vec<_> = names[2..].iter().map(|name| daemon.guest(&format!("{name}.sock"), options.clone())).collect();
+    let options = Options {
+        n_queue_pairs: 8,
+        ..Options::default()
+    };
+    let guests: Vec<_> = names[2..]
+        .iter()
+        .map(|name| daemon.guest(&format!("{name}.sock"), options.clone()))
+        .collect();
     let toggle = |mut guest: guest::Guest| {
         let (begin, mut n) = (Instant::now(), 0_u32);
         while begin.elapsed() < TRIES {
@@ -164,11 +197,17 @@ fn queues_that_are_turned_off_and_on_all_the_time_are_a_hundred_times_a_second()
         }
         n
     };
-    let toggling: Vec<_> = guests.into_iter().map(|guest| std::thread::spawn(move || toggle(guest))).collect();
+    let toggling: Vec<_> = guests
+        .into_iter()
+        .map(|guest| std::thread::spawn(move || toggle(guest)))
+        .collect();
     crate::rig::exchange((1, &mut a), (2, &mut b), 500);
     for toggling in toggling {
         let n = toggling.join().unwrap();
         // Those at once, and a hundred for each second; each costs one change or two.
-        assert!((100..=512 + 500).contains(&n), "{n} by one of four in {TRIES:?}");
+        assert!(
+            (100..=512 + 500).contains(&n),
+            "{n} by one of four in {TRIES:?}"
+        );
     }
 }

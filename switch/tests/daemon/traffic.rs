@@ -9,7 +9,12 @@ use crate::rig::{Daemon, PATIENCE, exchange, folder, frame, introduce, receive, 
 
 fn total(daemon: &Daemon, counter: &str) -> u64 {
     let ports = daemon.json(&["ports"]);
-    ports.as_array().unwrap().iter().map(|port| port["counters"][counter].as_u64().unwrap()).sum()
+    ports
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|port| port["counters"][counter].as_u64().unwrap())
+        .sum()
 }
 
 /// Every frame that came in is accounted for, on every port and over all.
@@ -20,7 +25,8 @@ fn assert_balanced(daemon: &mut Daemon) {
             let get = |name: &str| port["counters"][name].as_u64().unwrap();
             get("rx_frames") + get("copies") == get("forwarded") + get("dropped")
         };
-        ports.as_array().unwrap().iter().all(is_balanced) && total(daemon, "forwarded") == total(daemon, "tx_frames")
+        ports.as_array().unwrap().iter().all(is_balanced)
+            && total(daemon, "forwarded") == total(daemon, "tx_frames")
     });
 }
 
@@ -72,12 +78,37 @@ fn switch_connects_to_guests_that_listen() {
 #[test]
 fn guests_of_many_shapes_understand_each_other() {
     let shapes = [
-        Options { version_1: false, mergeable: false, ..Options::default() },
-        Options { mergeable: false, ..Options::default() },
-        Options { indirect: Indirect::Always, tx_header_apart: true, tx_parts: 3, ..Options::default() },
-        Options { event_idx: true, rx_shape: vec![100, 1948], ..Options::default() },
-        Options { n_queue_pairs: 8, rx_ring: 64, tx_ring: 128, ..Options::default() },
-        Options { rx_shape: vec![200], rx_ring: 1024, ..Options::default() },
+        Options {
+            version_1: false,
+            mergeable: false,
+            ..Options::default()
+        },
+        Options {
+            mergeable: false,
+            ..Options::default()
+        },
+        Options {
+            indirect: Indirect::Always,
+            tx_header_apart: true,
+            tx_parts: 3,
+            ..Options::default()
+        },
+        Options {
+            event_idx: true,
+            rx_shape: vec![100, 1948],
+            ..Options::default()
+        },
+        Options {
+            n_queue_pairs: 8,
+            rx_ring: 64,
+            tx_ring: 128,
+            ..Options::default()
+        },
+        Options {
+            rx_shape: vec![200],
+            rx_ring: 1024,
+            ..Options::default()
+        },
     ];
     let mut daemon = Daemon::start(&topology(&["a", "b"], "weir"));
     for options in shapes {
@@ -97,7 +128,12 @@ fn front_ends_of_every_manner_are_served() {
     for bits in 0..16 {
         until_free(&mut daemon);
         let on = |bit: u32| bits >> bit & 1 == 0;
-        let manner = Manner { reply_ack: on(0), mem_slots: on(1), kicks: on(2), calls: on(3) };
+        let manner = Manner {
+            reply_ack: on(0),
+            mem_slots: on(1),
+            kicks: on(2),
+            calls: on(3),
+        };
         let socket = Socket::Connect(daemon.path("a.sock"));
         let mut a = Guest::open(socket, Options::default(), manner, PATIENCE).unwrap();
         let mut b = daemon.guest("b.sock", Options::default());
@@ -127,7 +163,9 @@ fn guest_that_vanishes_disturbs_nobody_and_may_come_back() {
         daemon.until_state("c/net0", "waiting");
     }
     assert_balanced(&mut daemon);
-    daemon.until("nothing of it is left", |daemon| daemon.n_shared_mappings() == 2);
+    daemon.until("nothing of it is left", |daemon| {
+        daemon.n_shared_mappings() == 2
+    });
     let macs = daemon.json(&["macs"]);
     // Its process lives, and may connect again.
     let is_left = |row: &serde_json::Value| row["port"] == "c/net0" && row["kind"] != "sticky";
@@ -137,11 +175,18 @@ fn guest_that_vanishes_disturbs_nobody_and_may_come_back() {
 #[test]
 fn daemon_killed_and_started_again_goes_on_where_it_was() {
     for listens in ["weir", "guest"] {
-        let (dir, topology) = (std::sync::Arc::new(folder()), topology(&["a", "b"], listens));
+        let (dir, topology) = (
+            std::sync::Arc::new(folder()),
+            topology(&["a", "b"], listens),
+        );
         let mut daemon = Daemon::start_in(dir.clone(), &topology);
         let open = |name: &str| {
             let path = dir.path().join(name);
-            let socket = if listens == "weir" { Socket::Connect(path) } else { Socket::listen(&path).unwrap() };
+            let socket = if listens == "weir" {
+                Socket::Connect(path)
+            } else {
+                Socket::listen(&path).unwrap()
+            };
             Guest::open(socket, Options::default(), Manner::default(), PATIENCE).unwrap()
         };
         let (mut a, mut b) = (open("a.sock"), open("b.sock"));
@@ -181,10 +226,14 @@ fn daemon_stopped_and_continued_loses_nothing() {
     let [mut a, mut b] = daemon.guests(["a", "b"]);
     let stat = format!("/proc/{}/stat", daemon.pid().as_raw_nonzero());
     for round in 0..20 {
-        let sent: Vec<_> = (0..100).map(|seed| frame(1, 2, 700, round * 100 + seed)).collect();
+        let sent: Vec<_> = (0..100)
+            .map(|seed| frame(1, 2, 700, round * 100 + seed))
+            .collect();
         sent[..50].iter().for_each(|frame| send(&mut a, frame));
         daemon.signal(Signal::STOP);
-        daemon.until("it stands still", |_| std::fs::read_to_string(&stat).unwrap().contains(") T "));
+        daemon.until("it stands still", |_| {
+            std::fs::read_to_string(&stat).unwrap().contains(") T ")
+        });
         sent[50..].iter().for_each(|frame| send(&mut a, frame));
         daemon.signal(Signal::CONT);
         for frame in &sent {
@@ -199,14 +248,23 @@ fn idle_guests_cost_next_to_nothing() {
     let names: Vec<_> = (0..16).map(|n| format!("vm{n}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let mut daemon = Daemon::start(&topology(&names, "weir"));
-    let guests: Vec<_> = names.iter().map(|name| daemon.guest(&format!("{name}.sock"), Options::default())).collect();
+    let guests: Vec<_> = names
+        .iter()
+        .map(|name| daemon.guest(&format!("{name}.sock"), Options::default()))
+        .collect();
     for name in &names {
         daemon.until_state(&format!("{name}/net0"), "up");
     }
     let used = |daemon: &Daemon| -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid().as_raw_nonzero())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid().as_raw_nonzero()))
+            .unwrap();
         // utime and stime, in hundredths of a second, behind the name in parentheses.
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     };
     let sleeps = |daemon: &Daemon| daemon.json(&["cores"])[0]["sleeps"].as_u64().unwrap();
@@ -216,7 +274,10 @@ fn idle_guests_cost_next_to_nothing() {
         std::thread::sleep(Duration::from_millis(50));
     }
     let percent = (used(&daemon) - before) as f64 / begin.elapsed().as_secs_f64();
-    assert!(percent < 10.0, "16 idle guests cost {percent:.1} % of a CPU");
+    assert!(
+        percent < 10.0,
+        "16 idle guests cost {percent:.1} % of a CPU"
+    );
     // A nap of a millisecond, time and again, would be two thousand of them.
     let slept = sleeps(&daemon) - slept_before;
     assert!(slept < 100, "the core woke up {slept} times for nothing");

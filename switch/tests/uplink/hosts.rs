@@ -31,7 +31,10 @@ pub(crate) struct Answering {
 
 impl Answering {
     pub(crate) fn start(daemon: &Daemon, socket: &str, number: u8) -> Self {
-        let (mut guest, stop) = (daemon.guest(socket, Options::default()), Arc::new(AtomicBool::new(false)));
+        let (mut guest, stop) = (
+            daemon.guest(socket, Options::default()),
+            Arc::new(AtomicBool::new(false)),
+        );
         let mut host = Host::new(Mac([2, 0, 0, 0, 0, number]), ip(number));
         let is_told = stop.clone();
         let serve = move || {
@@ -46,13 +49,20 @@ impl Answering {
             }
             guest
         };
-        Self { stop, thread: Some(std::thread::spawn(serve)) }
+        Self {
+            stop,
+            thread: Some(std::thread::spawn(serve)),
+        }
     }
 
     /// The guest, which no longer answers.
     pub(crate) fn guest(mut self) -> Guest {
         self.stop.store(true, Ordering::Release);
-        self.thread.take().expect("it is there until now").join().unwrap()
+        self.thread
+            .take()
+            .expect("it is there until now")
+            .join()
+            .unwrap()
     }
 }
 
@@ -79,7 +89,12 @@ pub(crate) fn ping_from(guest: &mut Guest, number: u8, to: u8, count: u16) {
         assert!(begin.elapsed() < PATIENCE, "nobody answers");
     }
     for seq in 0..count {
-        guest.send(0, &host.ping(ip(to), 7, seq, &[seq.to_le_bytes()[0]; 900]).unwrap());
+        guest.send(
+            0,
+            &host
+                .ping(ip(to), 7, seq, &[seq.to_le_bytes()[0]; 900])
+                .unwrap(),
+        );
         let mut is_answered = false;
         let begin = Instant::now();
         while !is_answered {
@@ -101,18 +116,38 @@ pub(crate) fn ping_from(guest: &mut Guest, number: u8, to: u8, count: u16) {
 pub(crate) fn ping(spaces: &Spaces, role: &str, to: u8, count: u32) {
     // Port and address are learned by the first.
     spaces.run(role, &format!("ping -q -c 1 -w 60 {}", ip(to)));
-    let said = spaces.run(role, &format!("ping -q -c {count} -i 0.002 -s 1400 -w 60 {}", ip(to)));
-    assert!(said.contains(&format!("{count} packets transmitted, {count} received, 0% packet loss")), "{said}");
+    let said = spaces.run(
+        role,
+        &format!("ping -q -c {count} -i 0.002 -s 1400 -w 60 {}", ip(to)),
+    );
+    assert!(
+        said.contains(&format!(
+            "{count} packets transmitted, {count} received, 0% packet loss"
+        )),
+        "{said}"
+    );
 }
 
 /// TCP from one namespace to another for so long; bits a second as received.
-pub(crate) fn tcp(spaces: &Spaces, from: &str, (to, number): (&str, u8), seconds: u32, options: &str) -> f64 {
+pub(crate) fn tcp(
+    spaces: &Spaces,
+    from: &str,
+    (to, number): (&str, u8),
+    seconds: u32,
+    options: &str,
+) -> f64 {
     let mut server = spaces.spawn(to, "iperf3 -s -1 --forceflush");
     server.until_says("listening");
-    let said = spaces.run(from, &format!("iperf3 -J -c {} -t {seconds} {options}", ip(number)));
+    let said = spaces.run(
+        from,
+        &format!("iperf3 -J -c {} -t {seconds} {options}", ip(number)),
+    );
     server.ended();
-    let report: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
-    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0);
+    let report: serde_json::Value =
+        serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let rate = report["end"]["sum_received"]["bits_per_second"]
+        .as_f64()
+        .unwrap_or(0.0);
     eprintln!(
         "{from} to {to} {options}: {:.2} Gbit/s, {} sent again",
         rate / 1e9,
@@ -125,9 +160,15 @@ pub(crate) fn tcp(spaces: &Spaces, from: &str, (to, number): (&str, u8), seconds
 pub(crate) fn assert_checksums(spaces: &Spaces, role: &str) {
     let snmp = spaces.run(role, "cat /proc/net/snmp");
     for protocol in ["Icmp:", "Tcp:", "Udp:"] {
-        let mut lines = snmp.lines().filter(|line| line.starts_with(protocol)).map(str::split_whitespace);
+        let mut lines = snmp
+            .lines()
+            .filter(|line| line.starts_with(protocol))
+            .map(str::split_whitespace);
         let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-        let wrong = names.zip(values).find(|(name, _)| *name == "InCsumErrors").unwrap();
+        let wrong = names
+            .zip(values)
+            .find(|(name, _)| *name == "InCsumErrors")
+            .unwrap();
         assert_eq!(wrong.1, "0", "{protocol} in {role}");
     }
 }

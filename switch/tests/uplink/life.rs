@@ -27,7 +27,10 @@ fn running(spaces: &Spaces) -> Daemon {
 }
 
 fn waits_for(daemon: &Daemon) -> String {
-    daemon.port("wire")["waits_for"].as_str().unwrap_or_default().to_owned()
+    daemon.port("wire")["waits_for"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// How `device` is: whether there is a program, whether it is promiscuous, and its offloads.
@@ -35,7 +38,11 @@ fn state(spaces: &Spaces, device: &str) -> (bool, bool, String) {
     let link = spaces.ip("sw", &format!("-d link show {device}"));
     let is_promiscuous = !link.contains("promiscuity 0");
     let offloads = spaces.run("sw", &format!("ethtool -k {device} && ethtool -l {device}"));
-    (link.contains("prog/xdp"), is_promiscuous, offloads.replace(device, "DEVICE"))
+    (
+        link.contains("prog/xdp"),
+        is_promiscuous,
+        offloads.replace(device, "DEVICE"),
+    )
 }
 
 #[test]
@@ -44,8 +51,14 @@ fn device_is_given_back_as_it_was() {
     let before = state(&spaces, "up0");
     let mut daemon = running(&spaces);
     let (has_program, is_promiscuous, offloads) = state(&spaces, "up0");
-    assert!(has_program && is_promiscuous && offloads.contains("rx-vlan-offload: off"), "{offloads}");
-    assert!(daemon.path("up0.device").exists(), "what was changed is noted");
+    assert!(
+        has_program && is_promiscuous && offloads.contains("rx-vlan-offload: off"),
+        "{offloads}"
+    );
+    assert!(
+        daemon.path("up0.device").exists(),
+        "what was changed is noted"
+    );
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.log());
     assert_eq!(state(&spaces, "up0"), before);
@@ -78,15 +91,26 @@ fn killed_daemon_leaves_no_program_and_no_promiscuity_and_the_next_puts_the_rest
         let (has_program, is_promiscuous, _) = state(&spaces, "up0");
         !has_program && !is_promiscuous
     });
-    assert_ne!(state(&spaces, "up0").2, before.2, "its offloads are still those of the daemon");
+    assert_ne!(
+        state(&spaces, "up0").2,
+        before.2,
+        "its offloads are still those of the daemon"
+    );
     // One that has nothing to do with the device any more, and under whose eyes it was renamed.
     spaces.ip("sw", "link set up0 down");
     spaces.ip("sw", "link set up0 name old0");
     spaces.ip("sw", "link set old0 up");
-    let next =
-        Daemon::start_by(daemon.dir.clone(), "cores: [CPU]\ncontrol: { path: DIR/control.sock }\n", spaces.weir("sw"));
+    let next = Daemon::start_by(
+        daemon.dir.clone(),
+        "cores: [CPU]\ncontrol: { path: DIR/control.sock }\n",
+        spaces.weir("sw"),
+    );
     assert_eq!(state(&spaces, "old0"), before);
-    assert!(next.log().contains("up0: put back as it was"), "{}", next.log());
+    assert!(
+        next.log().contains("up0: put back as it was"),
+        "{}",
+        next.log()
+    );
     assert!(!daemon.path("up0.device").exists());
 }
 
@@ -111,16 +135,24 @@ fn carrier_that_goes_and_returns_is_shown_and_recovered_from() {
     // Twice, since of more lines at once the log keeps some back.
     for _ in 0..2 {
         spaces.ip("peer", "link set p0 down");
-        daemon.until("the loss is shown", |daemon| waits_for(daemon) == "up0 has no carrier");
+        daemon.until("the loss is shown", |daemon| {
+            waits_for(daemon) == "up0 has no carrier"
+        });
         assert_eq!(daemon.port("wire")["state"], "connected");
         spaces.ip("peer", "link set p0 up");
         daemon.until_state("wire", "up");
         spaces.ip("sw", "link set up0 down");
-        daemon.until("it is shown to be down", |daemon| waits_for(daemon) == "up0 is down: `ip link set up0 up`");
+        daemon.until("it is shown to be down", |daemon| {
+            waits_for(daemon) == "up0 is down: `ip link set up0 up`"
+        });
         spaces.ip("sw", "link set up0 up");
         daemon.until_state("wire", "up");
     }
-    assert_eq!(daemon.json(&["uplinks"])[0]["taken"], 1, "it was never let go");
+    assert_eq!(
+        daemon.json(&["uplinks"])[0]["taken"],
+        1,
+        "it was never let go"
+    );
     let log = daemon.log();
     assert_eq!(log.matches("has no carrier").count(), 2, "{log}");
 }
@@ -131,13 +163,19 @@ fn device_that_is_removed_is_taken_again_when_it_is_back() {
     let mut daemon = running(&spaces);
     for n in 2..4 {
         spaces.ip("sw", "link del up0");
-        daemon.until("the loss is shown", |daemon| waits_for(daemon).contains("there is no device up0"));
+        daemon.until("the loss is shown", |daemon| {
+            waits_for(daemon).contains("there is no device up0")
+        });
         assert_eq!(daemon.port("wire")["state"], "waiting");
         spaces.veth(("sw", "up0"), ("peer", "p0"), 2);
         daemon.until_state("wire", "up");
         assert_eq!(daemon.json(&["uplinks"])[0]["taken"], n);
     }
-    assert!(daemon.log().contains("up0 was removed: waiting for up0"), "{}", daemon.log());
+    assert!(
+        daemon.log().contains("up0 was removed: waiting for up0"),
+        "{}",
+        daemon.log()
+    );
     let (has_program, is_promiscuous, _) = state(&spaces, "up0");
     assert!(has_program && is_promiscuous);
 }
@@ -150,14 +188,28 @@ fn device_that_is_renamed_is_kept_and_the_name_shown() {
     spaces.ip("sw", "link set up0 down");
     spaces.ip("sw", "link set up0 name new0");
     spaces.ip("sw", "link set new0 up");
-    daemon.until("the new name is shown", |daemon| daemon.json(&["uplinks"])[0]["device"] == "new0");
+    daemon.until("the new name is shown", |daemon| {
+        daemon.json(&["uplinks"])[0]["device"] == "new0"
+    });
     daemon.until_state("wire", "up");
-    assert!(daemon.log().contains("up0 is called new0 now"), "{}", daemon.log());
+    assert!(
+        daemon.log().contains("up0 is called new0 now"),
+        "{}",
+        daemon.log()
+    );
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(0));
-    assert_eq!(state(&spaces, "new0"), before, "given back by whatever name");
+    assert_eq!(
+        state(&spaces, "new0"),
+        before,
+        "given back by whatever name"
+    );
     // The next start looks for the name that the file says.
-    assert!(spaces.refusal("sw", TOPOLOGY).contains("there is no device up0"));
+    assert!(
+        spaces
+            .refusal("sw", TOPOLOGY)
+            .contains("there is no device up0")
+    );
 }
 
 #[test]
@@ -165,10 +217,19 @@ fn device_that_moves_into_another_namespace_is_let_go_and_taken_when_it_returns(
     let Some(spaces) = with_device() else { return };
     let mut daemon = running(&spaces);
     spaces.ip("sw", &format!("link set up0 netns {}", spaces.name("peer")));
-    daemon.until("it is said", |daemon| daemon.log().contains("up0 was moved into another network namespace"));
-    daemon.until("its place is shown", |daemon| waits_for(daemon).contains("there is no device up0"));
+    daemon.until("it is said", |daemon| {
+        daemon
+            .log()
+            .contains("up0 was moved into another network namespace")
+    });
+    daemon.until("its place is shown", |daemon| {
+        waits_for(daemon).contains("there is no device up0")
+    });
     let link = spaces.ip("peer", "-d link show up0");
-    assert!(!link.contains("prog/xdp") && link.contains("promiscuity 0"), "{link}");
+    assert!(
+        !link.contains("prog/xdp") && link.contains("promiscuity 0"),
+        "{link}"
+    );
     spaces.ip("peer", &format!("link set up0 netns {}", spaces.name("sw")));
     spaces.ip("sw", "link set up0 up");
     spaces.ip("peer", "link set p0 up");
@@ -183,11 +244,16 @@ fn address_that_a_device_gets_while_it_is_gone_keeps_it_from_being_taken() {
     daemon.until_state("wire", "waiting");
     // Not up at once, so that it has its address when it is looked at.
     let name = spaces.name("peer");
-    spaces.ip("sw", &format!("link add up0 type veth peer name p0 netns {name}"));
+    spaces.ip(
+        "sw",
+        &format!("link add up0 type veth peer name p0 netns {name}"),
+    );
     spaces.ip("sw", "addr add 10.1.0.1/24 dev up0");
     spaces.ip("sw", "link set up0 up");
     spaces.ip("peer", "link set p0 up");
-    daemon.until("it is refused", |daemon| waits_for(daemon).contains("has the address 10.1.0.1/24"));
+    daemon.until("it is refused", |daemon| {
+        waits_for(daemon).contains("has the address 10.1.0.1/24")
+    });
     spaces.ip("sw", "addr flush dev up0");
     daemon.until_state("wire", "up");
 }
@@ -199,5 +265,8 @@ fn unused_uplink_is_no_error_and_named() {
     let file = write(&dir, &TOPOLOGY.replace("{ uplink: wire }", "{}"));
     let output = spaces.weir("sw").arg("check").arg(file).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && said.contains("note: uplink wire is used by no network"), "{said}");
+    assert!(
+        output.status.success() && said.contains("note: uplink wire is used by no network"),
+        "{said}"
+    );
 }

@@ -1,5 +1,5 @@
-//! The whole daemon with devices: veths in network namespaces that each test makes and removes itself. As root; elsewhere
-//! nothing is run, which is said, and is a failure where `CI=true`.
+//! The whole daemon with devices: veths in network namespaces that each test makes and removes
+//! itself. As root; elsewhere nothing is run, which is said, and is a failure where `CI=true`.
 //!
 //! - `space`: namespaces, veths, programs in them
 //! - `hosts`: who talks through the switch

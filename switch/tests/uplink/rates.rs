@@ -1,4 +1,5 @@
-//! Frames at a measured rate: none may be lost. Seconds each: `WEIR_SECONDS`, 2 unless said otherwise; `./x uplinks` says 60.
+//! Frames at a measured rate: none may be lost. Seconds each: `WEIR_SECONDS`, 2 unless said
+//! otherwise; `./x uplinks` says 60.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -11,17 +12,25 @@ use crate::packet::Packets;
 use crate::rig::{Daemon, PATIENCE, cpu, folder, frame, introduce};
 use crate::space::{Spaces, spaces};
 
-/// Where other work may take a CPU away for longer than a ring lasts, a loss is no proof: it must happen every time.
+/// Where other work may take a CPU away for longer than a ring lasts, a loss is no proof: it must
+/// happen every time.
 pub(crate) const ATTEMPTS: usize = 5;
 
 /// How long each is to take.
 pub(crate) fn seconds() -> u32 {
-    std::env::var("WEIR_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
+    std::env::var("WEIR_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2)
 }
 
 /// Frames that a device has received so far.
 fn n_received(spaces: &Spaces, role: &str) -> u64 {
-    spaces.run(role, "cat /sys/class/net/h0/statistics/rx_packets").trim().parse().unwrap()
+    spaces
+        .run(role, "cat /sys/class/net/h0/statistics/rx_packets")
+        .trim()
+        .parse()
+        .unwrap()
 }
 
 /// Waits until no more frames come; how many have.
@@ -36,7 +45,8 @@ fn settled(spaces: &Spaces, role: &str) -> u64 {
     }
 }
 
-/// Sends frames for so long, at most so many a second at any time: what could not be sent in time is not made up for. How many.
+/// Sends frames for so long, at most so many a second at any time: what could not be sent in time
+/// is not made up for. How many.
 fn send_for(packets: &Packets, time: Duration, pps: f64) -> u64 {
     const AT_ONCE: u32 = 8;
     let (begin, bytes) = (Instant::now(), frame(1, 2, 60, 1));
@@ -52,26 +62,32 @@ fn send_for(packets: &Packets, time: Duration, pps: f64) -> u64 {
             continue;
         }
         due = now + step;
-        n_sent += (0..AT_ONCE).map(|_| u64::from(packets.try_send(&bytes))).sum::<u64>();
+        n_sent += (0..AT_ONCE)
+            .map(|_| u64::from(packets.try_send(&bytes)))
+            .sum::<u64>();
     }
 }
 
-/// Two namespaces in one network, `a` by the uplink, `b` as a container. The ring is long enough for what a virtual machine's
-/// host may take its CPU away: 28 ms were seen here, which is 8,000 frames at 290,000 a second.
+/// Two namespaces in one network, `a` by the uplink, `b` as a container. The ring is long enough
+/// for what a virtual machine's host may take its CPU away: 28 ms were seen here, which is 8,000
+/// frames at 290,000 a second.
 fn two_hosts() -> Option<(Spaces, Daemon)> {
     let spaces = spaces(&["sw", "a", "b"])?;
     host(&spaces, "a", 1, 1);
     host(&spaces, "b", 2, 1);
-    let topology = "cores: [CPU]\ncontrol: { path: DIR/control.sock }\nuplinks: { wire: { device: to-a, ring: 16384 } }\n\
+    let topology = "cores: [CPU]\ncontrol: { path: DIR/control.sock }\nuplinks: { wire: { device: \
+        to-a, ring: 16384 } }\n\
                     networks: { blue: { uplink: wire } }\n\
-                    vms: { b: { nics: { n: { network: blue, macs: any, afxdp: { device: to-b } } } } }\n";
+                    vms: { b: { nics: { n: { network: blue, macs: any, afxdp: { device: to-b } } } \
+                    } }\n";
     let mut daemon = Daemon::start_by(Arc::new(folder()), topology, undisturbed(&spaces));
     daemon.until_state("wire", "up");
     daemon.until_state("b/n", "up");
     Some((spaces, daemon))
 }
 
-/// The daemon before other work of this machine: a session of its own, since the kernel shares CPUs between sessions first.
+/// The daemon before other work of this machine: a session of its own, since the kernel shares CPUs
+/// between sessions first.
 pub(crate) fn undisturbed(spaces: &Spaces) -> Command {
     let mut command = spaces.command("sw", "setsid");
     let line = "echo -20 > /proc/self/autogroup; exec nice -n -20 \"$@\"";
@@ -79,12 +95,16 @@ pub(crate) fn undisturbed(spaces: &Spaces) -> Command {
     command
 }
 
-/// This thread on a CPU of its own, if there are two, and before other work, with all of its session, until the value goes.
+/// This thread on a CPU of its own, if there are two, and before other work, with all of its
+/// session, until the value goes.
 pub(crate) struct Ahead;
 
 impl Ahead {
     pub(crate) fn go() -> Self {
-        let other = core_affinity::get_core_ids().unwrap().into_iter().find(|core| core.id != cpu());
+        let other = core_affinity::get_core_ids()
+            .unwrap()
+            .into_iter()
+            .find(|core| core.id != cpu());
         assert!(other.is_none_or(core_affinity::set_for_current));
         // Of this thread, as Linux has it.
         rustix::process::setpriority_process(None, -20).unwrap();
@@ -118,8 +138,13 @@ fn dropped(daemon: &Daemon, port: &str) -> u64 {
 
 #[test]
 fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
-    let Some((spaces, mut daemon)) = two_hosts() else { return };
-    let (a, b) = (Packets::open(&spaces, "a", "h0"), Packets::open(&spaces, "b", "h0"));
+    let Some((spaces, mut daemon)) = two_hosts() else {
+        return;
+    };
+    let (a, b) = (
+        Packets::open(&spaces, "a", "h0"),
+        Packets::open(&spaces, "b", "h0"),
+    );
     let _ahead = Ahead::go();
     // The switch learns where both are.
     b.send(&frame(2, 1, 60, 0));
@@ -130,12 +155,16 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
     let offered = send_for(&a, time, f64::INFINITY);
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let flat_out = (settled(&spaces, "b") - before) as f64 / time.as_secs_f64();
-    eprintln!("flat out: {flat_out:.0} of {} offered frames a second", offered / 2);
+    eprintln!(
+        "flat out: {flat_out:.0} of {} offered frames a second",
+        offered / 2
+    );
     // A little more than four fifths, since the generator is kept from running now and then too.
     let wanted = 0.9 * flat_out;
     let mut tries = Vec::new();
     for _ in 0..ATTEMPTS {
-        let (before, lost_before, stolen_before) = (settled(&spaces, "b"), dropped(&daemon, "wire"), stolen());
+        let (before, lost_before, stolen_before) =
+            (settled(&spaces, "b"), dropped(&daemon, "wire"), stolen());
         let n_sent = send_for(&a, Duration::from_secs(seconds().into()), wanted);
         // Signed: what else should come to `b` must be seen too.
         let n_lost = n_sent.cast_signed() - (settled(&spaces, "b") - before).cast_signed();
@@ -144,7 +173,8 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let part = n_sent as f64 / f64::from(seconds()) / flat_out;
         eprintln!(
-            "{n_sent} frames in {} s, {:.1} % of flat out: {n_lost} lost, {n_dropped} of them by the switch; \
+            "{n_sent} frames in {} s, {:.1} % of flat out: {n_lost} lost, {n_dropped} of them by \
+            the switch; \
              both CPUs taken away for {} ms; {lost}",
             seconds(),
             100.0 * part,
@@ -157,7 +187,12 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
             break;
         }
     }
-    assert!(tries.last().is_some_and(|&(n_lost, part)| n_lost == 0 && part >= 0.8), "{tries:?}");
+    assert!(
+        tries
+            .last()
+            .is_some_and(|&(n_lost, part)| n_lost == 0 && part >= 0.8),
+        "{tries:?}"
+    );
     daemon.until("all frames are accounted for", |daemon| {
         let counters = &daemon.port("wire")["counters"];
         let get = |name: &str| counters[name].as_u64().unwrap();
@@ -167,11 +202,15 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
 
 #[test]
 fn guest_that_sends_more_than_the_wire_takes_is_held_back_and_loses_nothing() {
-    let Some(spaces) = spaces(&["sw", "a"]) else { return };
+    let Some(spaces) = spaces(&["sw", "a"]) else {
+        return;
+    };
     host(&spaces, "a", 1, 1);
-    let topology = "cores: [CPU]\ncontrol: { path: DIR/control.sock }\nuplinks: { wire: { device: to-a } }\n\
+    let topology = "cores: [CPU]\ncontrol: { path: DIR/control.sock }\nuplinks: { wire: { device: \
+        to-a } }\n\
                     networks: { blue: { uplink: wire } }\n\
-                    vms: { g: { nics: { n: { network: blue, vhost-user: { path: DIR/g.sock } } } } }\n";
+                    vms: { g: { nics: { n: { network: blue, vhost-user: { path: DIR/g.sock } } } } \
+                    }\n";
     let mut daemon = Daemon::start_by(Arc::new(folder()), topology, undisturbed(&spaces));
     daemon.until_state("wire", "up");
     let mut guest = daemon.guest("g.sock", Options::default());
@@ -179,7 +218,9 @@ fn guest_that_sends_more_than_the_wire_takes_is_held_back_and_loses_nothing() {
     let _ahead = Ahead::go();
     let a = Packets::open(&spaces, "a", "h0");
     a.send(&frame(1, 3, 60, 0));
-    daemon.until("the host is known", |daemon| daemon.json(&["macs"]).as_array().unwrap().len() == 1);
+    daemon.until("the host is known", |daemon| {
+        daemon.json(&["macs"]).as_array().unwrap().len() == 1
+    });
     drop(a);
     let (before, begin) = (settled(&spaces, "a"), Instant::now());
     let bytes = frame(3, 1, 60, 1);
@@ -191,26 +232,41 @@ fn guest_that_sends_more_than_the_wire_takes_is_held_back_and_loses_nothing() {
         }
         guest.driver.reclaim_tx(0);
     }
-    daemon.until("all is taken", |daemon| daemon.port("g/n")["counters"]["rx_frames"] == n_sent);
+    daemon.until("all is taken", |daemon| {
+        daemon.port("g/n")["counters"]["rx_frames"] == n_sent
+    });
     assert_eq!(settled(&spaces, "a") - before, n_sent);
     let counters = daemon.port("g/n")["counters"].clone();
-    assert_eq!((&counters["dropped"], &counters["forwarded"]), (&0.into(), &n_sent.into()), "{counters}");
+    assert_eq!(
+        (&counters["dropped"], &counters["forwarded"]),
+        (&0.into(), &n_sent.into()),
+        "{counters}"
+    );
     assert!(n_refused > 0, "its ring was never full: {n_sent} frames");
-    eprintln!("{n_sent} frames in {} s, for {n_refused} more there was no room in the guest's ring", seconds());
+    eprintln!(
+        "{n_sent} frames in {} s, for {n_refused} more there was no room in the guest's ring",
+        seconds()
+    );
 }
 
 /// A receiver that takes nothing any more holds up nobody but who sends to it.
 #[test]
 fn guest_that_stops_taking_costs_the_wire_only_what_was_for_it() {
-    let Some(spaces) = spaces(&["sw", "a"]) else { return };
+    let Some(spaces) = spaces(&["sw", "a"]) else {
+        return;
+    };
     host(&spaces, "a", 1, 1);
-    let topology = "cores: [CPU]\ncontrol: { path: DIR/control.sock }\nuplinks: { wire: { device: to-a } }\n\
+    let topology = "cores: [CPU]\ncontrol: { path: DIR/control.sock }\nuplinks: { wire: { device: \
+        to-a } }\n\
                     networks: { blue: { uplink: wire } }\nvms:\n  \
                     g: { nics: { n: { network: blue, vhost-user: { path: DIR/g.sock } } } }\n  \
                     h: { nics: { n: { network: blue, vhost-user: { path: DIR/h.sock } } } }\n";
     let mut daemon = Daemon::start_by(Arc::new(folder()), topology, undisturbed(&spaces));
     daemon.until_state("wire", "up");
-    let (mut g, mut h) = (daemon.guest("g.sock", Options::default()), daemon.guest("h.sock", Options::default()));
+    let (mut g, mut h) = (
+        daemon.guest("g.sock", Options::default()),
+        daemon.guest("h.sock", Options::default()),
+    );
     introduce((3, &mut g), (4, &mut h));
     let a = Packets::open(&spaces, "a", "h0");
     // More than the guest's ring holds, and it takes none of them.
@@ -219,7 +275,12 @@ fn guest_that_stops_taking_costs_the_wire_only_what_was_for_it() {
     }
     let full = |daemon: &Daemon| {
         let drops = daemon.port("wire")["drops"].clone();
-        drops.as_array().unwrap().iter().find(|drop| drop["reason"] == "receiver-full").unwrap()["frames"]
+        drops
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|drop| drop["reason"] == "receiver-full")
+            .unwrap()["frames"]
             .as_u64()
             .unwrap()
     };
@@ -241,7 +302,9 @@ fn tcp_beside_the_kernels_bridge() {
     let seconds = (seconds() / 12).max(1);
     let mut ratios = Vec::new();
     for _ in 0..3 {
-        let Some((spaces, daemon)) = two_hosts() else { return };
+        let Some((spaces, daemon)) = two_hosts() else {
+            return;
+        };
         let ours = tcp(&spaces, "a", ("b", 2), seconds, "");
         drop((daemon, spaces));
         let spaces = spaces_with_bridge();
@@ -253,7 +316,8 @@ fn tcp_beside_the_kernels_bridge() {
         let without = tcp(&spaces, "a", ("b", 2), seconds, "");
         ratios.push((ours / bridge, ours / without));
         eprintln!(
-            "Gbit/s: {:.2}; bridge {:.2}, ratio {:.2}; bridge without segmentation offload {:.2}, ratio {:.2}",
+            "Gbit/s: {:.2}; bridge {:.2}, ratio {:.2}; bridge without segmentation offload {:.2}, \
+            ratio {:.2}",
             ours / 1e9,
             bridge / 1e9,
             ours / bridge,

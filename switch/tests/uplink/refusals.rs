@@ -8,7 +8,8 @@ use crate::space::{Spaces, spaces};
 /// A topology with one uplink on the device `up0`, whose further keys are `keys`.
 fn uplink(keys: &str) -> String {
     format!(
-        "cores: [CPU]\ncontrol: {{ path: DIR/control.sock }}\nuplinks: {{ wire: {{ device: up0{keys} }} }}\n\
+        "cores: [CPU]\ncontrol: {{ path: DIR/control.sock }}\nuplinks: {{ wire: {{ device: \
+        up0{keys} }} }}\n\
          networks: {{ blue: {{ uplink: wire }} }}\n"
     )
 }
@@ -29,8 +30,18 @@ fn assert_says(said: &str, parts: &[&str]) {
 /// What `weir check` says, and whether all is well.
 fn checked(spaces: &Spaces, topology: &str) -> (bool, String) {
     let dir = folder();
-    let output = spaces.weir("sw").arg("check").arg(write(&dir, topology)).output().unwrap();
-    (output.status.success(), [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat())
+    let output = spaces
+        .weir("sw")
+        .arg("check")
+        .arg(write(&dir, topology))
+        .output()
+        .unwrap();
+    (
+        output.status.success(),
+        [output.stdout, output.stderr]
+            .map(|text| String::from_utf8(text).unwrap())
+            .concat(),
+    )
 }
 
 #[test]
@@ -38,7 +49,15 @@ fn device_that_is_missing_or_elsewhere_is_refused_with_the_nearest() {
     let Some(spaces) = with_device() else { return };
     let file = uplink("").replace("device: up0", "device: upo");
     let said = spaces.refusal("sw", &file);
-    assert_says(&said, &["wire: there is no device upo", "did you mean up0?", "here there are", "another namespace"]);
+    assert_says(
+        &said,
+        &[
+            "wire: there is no device upo",
+            "did you mean up0?",
+            "here there are",
+            "another namespace",
+        ],
+    );
     // A file can be checked on another machine than its own.
     let (is_fine, said) = checked(&spaces, &file);
     assert!(is_fine, "{said}");
@@ -60,7 +79,10 @@ fn device_that_the_host_uses_is_refused_by_what_it_is_used_for() {
         assert_says(&said, parts);
     };
     spaces.ip("sw", "addr add 10.1.0.1/24 dev up0");
-    refused(&["has the address 10.1.0.1/24", "has the route to 10.1.0.0/24"]);
+    refused(&[
+        "has the address 10.1.0.1/24",
+        "has the route to 10.1.0.0/24",
+    ]);
     spaces.ip("sw", "addr flush dev up0");
     spaces.ip("sw", "route add 10.2.0.0/16 dev up0");
     refused(&["has the route to 10.2.0.0/16"]);
@@ -77,7 +99,11 @@ fn device_that_the_host_uses_is_refused_by_what_it_is_used_for() {
 fn device_in_use_is_taken_where_the_file_says_so() {
     let Some(spaces) = with_device() else { return };
     spaces.ip("sw", "addr add 10.1.0.1/24 dev up0");
-    let mut daemon = Daemon::start_by(Arc::new(folder()), &uplink(", take: true"), spaces.weir("sw"));
+    let mut daemon = Daemon::start_by(
+        Arc::new(folder()),
+        &uplink(", take: true"),
+        spaces.weir("sw"),
+    );
     daemon.until_state("wire", "up");
 }
 
@@ -85,13 +111,29 @@ fn device_in_use_is_taken_where_the_file_says_so() {
 fn device_with_fewer_queues_or_too_small_an_mtu_is_refused() {
     let Some(spaces) = with_device() else { return };
     let said = spaces.refusal("sw", &uplink(", queues: 3"));
-    assert_says(&said, &["wire: up0 has 1 queue at most, not 3", "`queues: auto`"]);
-    let said = spaces.refusal("sw", &uplink("").replace("uplink: wire }", "uplink: wire, mtu: 3000 }"));
-    assert_says(&said, &["up0 has an MTU of 1500, too small for network blue with 3000", "`ip link set up0 mtu 3000`"]);
+    assert_says(
+        &said,
+        &["wire: up0 has 1 queue at most, not 3", "`queues: auto`"],
+    );
+    let said = spaces.refusal(
+        "sw",
+        &uplink("").replace("uplink: wire }", "uplink: wire, mtu: 3000 }"),
+    );
+    assert_says(
+        &said,
+        &[
+            "up0 has an MTU of 1500, too small for network blue with 3000",
+            "`ip link set up0 mtu 3000`",
+        ],
+    );
     spaces.ip("sw", "link set up0 mtu 9000");
     assert_says(
         &spaces.refusal("sw", &uplink("")),
-        &["up0 has an MTU of 9000", "ends at 3506", "`ip link set up0 mtu 3498`"],
+        &[
+            "up0 has an MTU of 9000",
+            "ends at 3506",
+            "`ip link set up0 mtu 3498`",
+        ],
     );
 }
 
@@ -103,7 +145,10 @@ fn device_without_xdp_is_refused_unless_skb_mode_will_do() {
     let on_bridge = |keys: &str| uplink(keys).replace("device: up0", "device: br7");
     for mode in ["copy", "zero-copy"] {
         let said = spaces.refusal("sw", &on_bridge(&format!(", mode: {mode}")));
-        assert_says(&said, &["wire: ", "br7", "`mode: skb` works with every driver"]);
+        assert_says(
+            &said,
+            &["wire: ", "br7", "`mode: skb` works with every driver"],
+        );
     }
 }
 
@@ -112,7 +157,10 @@ fn device_that_has_a_program_already_is_refused() {
     let Some(spaces) = with_device() else { return };
     let mut first = Daemon::start_by(Arc::new(folder()), &uplink(""), spaces.weir("sw"));
     first.until_state("wire", "up");
-    assert_says(&spaces.refusal("sw", &uplink("")), &["up0 has an XDP program", "another weir"]);
+    assert_says(
+        &spaces.refusal("sw", &uplink("")),
+        &["up0 has an XDP program", "another weir"],
+    );
     // It may be the daemon that runs the very file.
     let (is_fine, said) = checked(&spaces, &uplink(""));
     assert!(is_fine, "{said}");
@@ -125,12 +173,18 @@ fn every_capability_that_is_missing_is_named() {
     for capability in ["net_raw", "net_admin", "bpf"] {
         let mut command = spaces.command("sw", "setpriv");
         // CAP_SYS_ADMIN would stand in for CAP_BPF.
-        command.arg(format!("--bounding-set=-{capability},-sys_admin")).arg(env!("CARGO_BIN_EXE_weir"));
+        command
+            .arg(format!("--bounding-set=-{capability},-sys_admin"))
+            .arg(env!("CARGO_BIN_EXE_weir"));
         let (_, said) = spaces.refusal_by(command, &uplink(""));
         let name = format!("CAP_{}", capability.to_uppercase());
         assert_says(
             &said,
-            &[&format!("need {name}, which this process lacks"), "run weir as root", "AmbientCapabilities="],
+            &[
+                &format!("need {name}, which this process lacks"),
+                "run weir as root",
+                "AmbientCapabilities=",
+            ],
         );
     }
     assert_untouched(&spaces);
@@ -140,7 +194,13 @@ fn every_capability_that_is_missing_is_named() {
 fn too_little_locked_memory_is_refused_with_what_to_raise() {
     let Some(spaces) = with_device() else { return };
     let mut command = spaces.command("sw", "prlimit");
-    command.args(["--memlock=65536:65536", "setpriv", "--bounding-set=-ipc_lock"]).arg(env!("CARGO_BIN_EXE_weir"));
+    command
+        .args([
+            "--memlock=65536:65536",
+            "setpriv",
+            "--bounding-set=-ipc_lock",
+        ])
+        .arg(env!("CARGO_BIN_EXE_weir"));
     let (_, said) = spaces.refusal_by(command, &uplink(""));
     assert_says(&said, &["wire: ", "CAP_IPC_LOCK"]);
     assert_untouched(&spaces);
@@ -150,7 +210,9 @@ fn too_little_locked_memory_is_refused_with_what_to_raise() {
 fn four_capabilities_are_enough() {
     let Some(spaces) = with_device() else { return };
     let mut command = spaces.command("sw", "setpriv");
-    command.args(["--bounding-set=-all,+net_raw,+net_admin,+bpf,+ipc_lock"]).arg(env!("CARGO_BIN_EXE_weir"));
+    command
+        .args(["--bounding-set=-all,+net_raw,+net_admin,+bpf,+ipc_lock"])
+        .arg(env!("CARGO_BIN_EXE_weir"));
     let mut daemon = Daemon::start_by(Arc::new(folder()), &uplink(""), command);
     daemon.until_state("wire", "up");
 }
@@ -160,8 +222,15 @@ fn device_that_is_down_is_waited_for() {
     let Some(spaces) = with_device() else { return };
     spaces.ip("sw", "link set up0 down");
     let mut daemon = Daemon::start_by(Arc::new(folder()), &uplink(""), spaces.weir("sw"));
-    let waits = |daemon: &Daemon| daemon.port("wire")["waits_for"].as_str().unwrap_or_default().to_owned();
-    daemon.until("it says so", |daemon| waits(daemon) == "up0 is down: `ip link set up0 up`");
+    let waits = |daemon: &Daemon| {
+        daemon.port("wire")["waits_for"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    daemon.until("it says so", |daemon| {
+        waits(daemon) == "up0 is down: `ip link set up0 up`"
+    });
     let shown = String::from_utf8(daemon.show(&["uplinks"]).stdout).unwrap();
     assert_says(&shown, &["wire", "up0", "waiting", "is down"]);
     let (is_fine, said) = checked(&spaces, &uplink(""));
@@ -174,7 +243,10 @@ fn device_that_is_down_is_waited_for() {
 /// A refusal leaves the device as it was.
 fn assert_untouched(spaces: &Spaces) {
     let link = spaces.ip("sw", "-d link show up0");
-    assert!(!link.contains("xdp") && link.contains("promiscuity 0"), "{link}");
+    assert!(
+        !link.contains("xdp") && link.contains("promiscuity 0"),
+        "{link}"
+    );
     let offloads = spaces.run("sw", "ethtool -k up0");
     assert!(offloads.contains("rx-vlan-offload: on"), "{offloads}");
 }

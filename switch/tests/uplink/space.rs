@@ -1,4 +1,5 @@
-//! Network namespaces, veths between them, and programs in them. Everything is gone when the value is, also after a panic.
+//! Network namespaces, veths between them, and programs in them. Everything is gone when the value
+//! is, also after a panic.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -19,23 +20,32 @@ pub(crate) struct Spaces {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Namespaces for these roles, empty but for `lo`. None: this user can't make any; that is said, or fails where nothing may be
-/// skipped.
+/// Namespaces for these roles, empty but for `lo`. None: this user can't make any; that is said, or
+/// fails where nothing may be skipped.
 pub(crate) fn spaces(roles: &[&'static str]) -> Option<Spaces> {
     if !rustix::process::geteuid().is_root() {
         let why = "network namespaces and AF_XDP need root";
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "in CI nothing may be skipped: {why}");
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "in CI nothing may be skipped: {why}"
+        );
         eprintln!("SKIPPED: {why}");
         return None;
     }
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut spaces = Spaces { roles: Vec::new(), _turn: turn };
+    let mut spaces = Spaces {
+        roles: Vec::new(),
+        _turn: turn,
+    };
     for role in roles {
         spaces.roles.push(role);
         must(Command::new("ip").args(["netns", "add", &spaces.name(role)]));
         spaces.ip(role, "link set lo up");
         // Its neighbour discovery would be traffic that no test expects.
-        spaces.run(role, "sh -c 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'");
+        spaces.run(
+            role,
+            "sh -c 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'",
+        );
     }
     Some(spaces)
 }
@@ -48,7 +58,11 @@ impl Spaces {
 
     /// `ip -n NAMESPACE …`
     pub(crate) fn ip(&self, role: &str, words: &str) -> String {
-        must(Command::new("ip").args(["-n", &self.name(role)]).args(words.split_whitespace()))
+        must(
+            Command::new("ip")
+                .args(["-n", &self.name(role)])
+                .args(words.split_whitespace()),
+        )
     }
 
     /// A command in a namespace.
@@ -65,13 +79,19 @@ impl Spaces {
 
     /// Starts a program in a namespace; it is killed when the value goes.
     pub(crate) fn spawn(&self, role: &str, line: &str) -> Program {
-        Program::start(self.command(role, "sh").args(["-c", &format!("exec {line}")]))
+        Program::start(
+            self.command(role, "sh")
+                .args(["-c", &format!("exec {line}")]),
+        )
     }
 
     /// Two devices, each the other end of the other, both up.
     pub(crate) fn veth(&self, a: (&str, &str), b: (&str, &str), n_queues: u16) {
         let end = |(role, device): (&str, &str)| {
-            format!("{device} netns {} numtxqueues {n_queues} numrxqueues {n_queues}", self.name(role))
+            format!(
+                "{device} netns {} numtxqueues {n_queues} numrxqueues {n_queues}",
+                self.name(role)
+            )
         };
         let line = format!("link add {} type veth peer name {}", end(a), end(b));
         must(Command::new("ip").args(line.split_whitespace()));
@@ -93,12 +113,20 @@ impl Spaces {
     /// The same with a command of one's own, and the folder it was tried in.
     pub(crate) fn refusal_by(&self, mut weir: Command, topology: &str) -> (TempDir, String) {
         let dir = folder();
-        let mut child = weir.arg("run").arg(write(&dir, topology)).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = weir
+            .arg("run")
+            .arg(write(&dir, topology))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let begin = Instant::now();
         while child.try_wait().unwrap().is_none() {
             if begin.elapsed() > PATIENCE {
                 child.kill().unwrap();
-                panic!("it runs: {}", String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr));
+                panic!(
+                    "it runs: {}",
+                    String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr)
+                );
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -113,7 +141,9 @@ impl Drop for Spaces {
     fn drop(&mut self) {
         for role in &self.roles {
             // With it go its devices.
-            let _ = Command::new("ip").args(["netns", "del", &self.name(role)]).output();
+            let _ = Command::new("ip")
+                .args(["netns", "del", &self.name(role)])
+                .output();
         }
     }
 }
@@ -128,11 +158,22 @@ pub(crate) struct Program {
 
 impl Program {
     fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let said = Arc::new(Mutex::new(String::new()));
-        let readers =
-            vec![read(child.stdout.take().unwrap(), said.clone()), read(child.stderr.take().unwrap(), said.clone())];
-        Self { child, said, readers }
+        let readers = vec![
+            read(child.stdout.take().unwrap(), said.clone()),
+            read(child.stderr.take().unwrap(), said.clone()),
+        ];
+        Self {
+            child,
+            said,
+            readers,
+        }
     }
 
     /// Waits until it has printed this.
@@ -140,7 +181,10 @@ impl Program {
         let begin = Instant::now();
         while !self.said.lock().unwrap().contains(text) {
             let said = self.said.lock().unwrap().clone();
-            assert!(begin.elapsed() < PATIENCE, "it doesn't say {text:?}: {said}");
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "it doesn't say {text:?}: {said}"
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -149,7 +193,11 @@ impl Program {
     pub(crate) fn ended(mut self) -> String {
         let begin = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
-            assert!(begin.elapsed() < PATIENCE, "it doesn't end: {}", self.said.lock().unwrap());
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "it doesn't end: {}",
+                self.said.lock().unwrap()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
         for reader in self.readers.drain(..) {
@@ -177,12 +225,16 @@ fn read(from: impl std::io::Read + Send + 'static, to: Arc<Mutex<String>>) -> Jo
 }
 
 fn said(output: &Output) -> String {
-    [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
+    [&output.stdout[..], &output.stderr]
+        .map(String::from_utf8_lossy)
+        .concat()
 }
 
 /// Runs a command that must end well; what it printed, but for errors.
 pub(crate) fn must(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(output.status.success(), "{command:?}: {}", said(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

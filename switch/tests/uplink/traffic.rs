@@ -29,16 +29,33 @@ fn assert_balanced(daemon: &mut Daemon) {
     daemon.until("all counters add up", |daemon| {
         let ports = daemon.json(&["ports"]);
         let get = |port: &serde_json::Value, name: &str| port["counters"][name].as_u64().unwrap();
-        let total = |name| ports.as_array().unwrap().iter().map(|port| get(port, name)).sum::<u64>();
-        let is_balanced =
-            |port| get(port, "rx_frames") + get(port, "copies") == get(port, "forwarded") + get(port, "dropped");
-        ports.as_array().unwrap().iter().all(is_balanced) && total("forwarded") == total("tx_frames")
+        let total = |name| {
+            ports
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|port| get(port, name))
+                .sum::<u64>()
+        };
+        let is_balanced = |port| {
+            get(port, "rx_frames") + get(port, "copies")
+                == get(port, "forwarded") + get(port, "dropped")
+        };
+        ports.as_array().unwrap().iter().all(is_balanced)
+            && total("forwarded") == total("tx_frames")
     });
 }
 
 fn drops(daemon: &Daemon, port: &str, reason: &str) -> u64 {
     let drops = daemon.port(port)["drops"].clone();
-    drops.as_array().unwrap().iter().find(|drop| drop["reason"] == reason).unwrap()["frames"].as_u64().unwrap()
+    drops
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|drop| drop["reason"] == reason)
+        .unwrap()["frames"]
+        .as_u64()
+        .unwrap()
 }
 
 /// Two containers in one network, each on a device.
@@ -46,14 +63,22 @@ fn two_containers() -> Option<(Spaces, String)> {
     let spaces = spaces(&["sw", "a", "b"])?;
     host(&spaces, "a", 1, 1);
     host(&spaces, "b", 2, 1);
-    let nic = |role| format!("{{ nics: {{ n: {{ network: blue, afxdp: {{ device: to-{role} }} }} }} }}");
-    let topology = format!("{}networks: {{ blue: {{}} }}\nvms:\n  a: {}\n  b: {}\n", head("CPU"), nic("a"), nic("b"));
+    let nic =
+        |role| format!("{{ nics: {{ n: {{ network: blue, afxdp: {{ device: to-{role} }} }} }} }}");
+    let topology = format!(
+        "{}networks: {{ blue: {{}} }}\nvms:\n  a: {}\n  b: {}\n",
+        head("CPU"),
+        nic("a"),
+        nic("b")
+    );
     Some((spaces, topology))
 }
 
 #[test]
 fn namespaces_talk_with_offloads_as_the_kernel_sets_them() {
-    let Some((spaces, topology)) = two_containers() else { return };
+    let Some((spaces, topology)) = two_containers() else {
+        return;
+    };
     let mut daemon = start(&spaces, &topology, &["a/n", "b/n"]);
     let offloads = spaces.run("a", "ethtool -k h0");
     assert!(offloads.contains("tx-checksumming: on"), "{offloads}");
@@ -75,17 +100,25 @@ fn namespaces_talk_with_offloads_as_the_kernel_sets_them() {
 
 #[test]
 fn skb_mode_carries_tcp_when_what_it_names_is_off() {
-    let Some(spaces) = spaces(&["sw", "a", "b"]) else { return };
+    let Some(spaces) = spaces(&["sw", "a", "b"]) else {
+        return;
+    };
     host(&spaces, "a", 1, 1);
     host(&spaces, "b", 2, 1);
     let topology = format!(
-        "{}uplinks: {{ wire: {{ device: to-a, mode: skb }} }}\nnetworks: {{ blue: {{ uplink: wire }} }}\n\
-         vms: {{ b: {{ nics: {{ n: {{ network: blue, afxdp: {{ device: to-b, mode: skb }} }} }} }} }}\n",
+        "{}uplinks: {{ wire: {{ device: to-a, mode: skb }} }}\nnetworks: {{ blue: {{ uplink: wire \
+        }} }}\n\
+         vms: {{ b: {{ nics: {{ n: {{ network: blue, afxdp: {{ device: to-b, mode: skb }} }} }} }} \
+         }}\n",
         head("CPU")
     );
     let mut daemon = start(&spaces, &topology, &["wire", "b/n"]);
     let uplink = daemon.json(&["uplinks"])[0].clone();
-    assert_eq!((&uplink["mode"], &uplink["zero_copy"]), (&"skb".into(), &false.into()), "{uplink}");
+    assert_eq!(
+        (&uplink["mode"], &uplink["zero_copy"]),
+        (&"skb".into(), &false.into()),
+        "{uplink}"
+    );
     let nic = daemon.port("b/n");
     assert_eq!(nic["fetched"]["mode"], "skb", "{nic}");
     // What is said there is what is done here.
@@ -107,7 +140,9 @@ fn skb_mode_carries_tcp_when_what_it_names_is_off() {
 
 #[test]
 fn what_the_kernel_lost_of_a_nic_is_shown() {
-    let Some((spaces, topology)) = two_containers() else { return };
+    let Some((spaces, topology)) = two_containers() else {
+        return;
+    };
     let mut daemon = start(&spaces, &topology, &["a/n", "b/n"]);
     let lost = |daemon: &Daemon, port: &str| {
         let lost = daemon.port(port)["lost"].clone();
@@ -116,17 +151,32 @@ fn what_the_kernel_lost_of_a_nic_is_shown() {
     let container = Packets::open(&spaces, "a", "h0");
     // While nobody fetches, more frames than there is memory for.
     daemon.signal(Signal::STOP);
-    let n_sent = (0..20_000).filter(|_| container.try_send(&[0xff; 60])).count();
+    let n_sent = (0..20_000)
+        .filter(|_| container.try_send(&[0xff; 60]))
+        .count();
     assert!(n_sent > 10_000, "{n_sent}");
     daemon.signal(Signal::CONT);
     daemon.until("it is shown", |daemon| lost(daemon, "a/n") > 0);
     assert_eq!(lost(&daemon, "b/n"), 0);
     let text = String::from_utf8(daemon.show(&["port", "a/n"]).stdout).unwrap();
-    let said = text.lines().find(|line| line.starts_with("lost ")).unwrap_or_default();
-    assert!(said.contains(&format!(" {} frames: ", lost(&daemon, "a/n"))), "{text}");
-    let top = weir().args(["top", "--once", "--control"]).arg(daemon.path("control.sock")).output().unwrap();
+    let said = text
+        .lines()
+        .find(|line| line.starts_with("lost "))
+        .unwrap_or_default();
+    assert!(
+        said.contains(&format!(" {} frames: ", lost(&daemon, "a/n"))),
+        "{text}"
+    );
+    let top = weir()
+        .args(["top", "--once", "--control"])
+        .arg(daemon.path("control.sock"))
+        .output()
+        .unwrap();
     let top = String::from_utf8(top.stdout).unwrap();
-    assert!(top.contains(&format!("{} lost in the kernel", lost(&daemon, "a/n"))), "{top}");
+    assert!(
+        top.contains(&format!("{} lost in the kernel", lost(&daemon, "a/n"))),
+        "{top}"
+    );
     assert_balanced(&mut daemon);
 }
 
@@ -135,10 +185,14 @@ fn with_guests(networks: [&str; 2]) -> Option<(Spaces, Daemon)> {
     let spaces = spaces(&["sw", "a"])?;
     host(&spaces, "a", 1, 1);
     let [g, h] = networks;
-    let nic =
-        |name: &str| format!("{{ nics: {{ n: {{ network: {name}, vhost-user: {{ path: DIR/{name}.sock }} }} }} }}");
+    let nic = |name: &str| {
+        format!(
+            "{{ nics: {{ n: {{ network: {name}, vhost-user: {{ path: DIR/{name}.sock }} }} }} }}"
+        )
+    };
     let topology = format!(
-        "{}uplinks: {{ wire: {{ device: to-a }} }}\nnetworks:\n  g: {{ uplink: wire{g} }}\n  h: {{ uplink: wire{h} }}\n\
+        "{}uplinks: {{ wire: {{ device: to-a }} }}\nnetworks:\n  g: {{ uplink: wire{g} }}\n  h: {{ \
+        uplink: wire{h} }}\n\
          vms:\n  g: {}\n  h: {}\n",
         head("CPU"),
         nic("g"),
@@ -150,7 +204,9 @@ fn with_guests(networks: [&str; 2]) -> Option<(Spaces, Daemon)> {
 
 #[test]
 fn namespace_and_software_guest_talk_both_ways() {
-    let Some((spaces, mut daemon)) = with_guests(["", ", vlan: 100"]) else { return };
+    let Some((spaces, mut daemon)) = with_guests(["", ", vlan: 100"]) else {
+        return;
+    };
     let answering = Answering::start(&daemon, "g.sock", 3);
     daemon.until_state("g/n", "up");
     ping(&spaces, "a", 3, 500);
@@ -158,18 +214,29 @@ fn namespace_and_software_guest_talk_both_ways() {
     ping_from(&mut guest, 3, 1, 200);
     guest.driver.assert_intact();
     let macs = daemon.json(&["macs"]);
-    let of = |port: &str| macs.as_array().unwrap().iter().filter(|mac| mac["port"] == port).count();
+    let of = |port: &str| {
+        macs.as_array()
+            .unwrap()
+            .iter()
+            .filter(|mac| mac["port"] == port)
+            .count()
+    };
     assert_eq!((of("wire"), of("g/n")), (1, 1), "{macs}");
     assert_checksums(&spaces, "a");
     assert_balanced(&mut daemon);
     let ports = String::from_utf8(daemon.show(&["ports"]).stdout).unwrap();
     assert!(ports.contains("wire") && ports.contains("g,h"), "{ports}");
-    assert!(String::from_utf8(daemon.show(&["port", "wire"]).stdout).unwrap().contains("up"));
+    assert!(
+        String::from_utf8(daemon.show(&["port", "wire"]).stdout)
+            .unwrap()
+            .contains("up")
+    );
 }
 
 const TYPE: [u8; 2] = [0x88, 0xb5];
 
-/// A frame from one station to another with these tags, each of the usual kind, and a body that can be told from others.
+/// A frame from one station to another with these tags, each of the usual kind, and a body that can
+/// be told from others.
 fn tagged(from: u8, to: u8, tags: &[u16], body: u8) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from];
     for tag in tags {
@@ -186,10 +253,16 @@ fn received(guest: &mut Guest) -> Vec<u8> {
     let begin = std::time::Instant::now();
     loop {
         match guest.recv(0) {
-            Some(frame) if frame[12..].windows(2).take(9).any(|bytes| bytes == TYPE) => return frame,
+            Some(frame) if frame[12..].windows(2).take(9).any(|bytes| bytes == TYPE) => {
+                return frame;
+            }
             Some(_) => {}
             None => {
-                assert!(guest.wait(Duration::from_millis(100)) || begin.elapsed() < crate::rig::PATIENCE, "no frame")
+                assert!(
+                    guest.wait(Duration::from_millis(100))
+                        || begin.elapsed() < crate::rig::PATIENCE,
+                    "no frame"
+                )
             }
         }
     }
@@ -197,24 +270,43 @@ fn received(guest: &mut Guest) -> Vec<u8> {
 
 #[test]
 fn tags_are_on_the_wire_and_nowhere_else() {
-    let Some((spaces, mut daemon)) = with_guests([", vlan: 100", ""]) else { return };
-    let (mut g, mut h) = (daemon.guest("g.sock", Options::default()), daemon.guest("h.sock", Options::default()));
+    let Some((spaces, mut daemon)) = with_guests([", vlan: 100", ""]) else {
+        return;
+    };
+    let (mut g, mut h) = (
+        daemon.guest("g.sock", Options::default()),
+        daemon.guest("h.sock", Options::default()),
+    );
     daemon.until_state("g/n", "up");
     daemon.until_state("h/n", "up");
     let wire = Packets::open(&spaces, "a", "h0");
-    let mut seen = spaces
-        .spawn("a", "tcpdump -l -e -n -i h0 -Q in -c 2 'ether src 02:00:00:00:00:03 or ether src 02:00:00:00:00:04'");
+    let mut seen = spaces.spawn(
+        "a",
+        "tcpdump -l -e -n -i h0 -Q in -c 2 'ether src 02:00:00:00:00:03 or ether src \
+            02:00:00:00:00:04'",
+    );
     seen.until_says("listening on");
     // Out: each network's frames carry its tag, or none.
     g.send(0, &tagged(3, 1, &[], 7));
-    assert!(wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 3]).ends_with(&[7; 50]));
-    h.send(0, &tagged(4, 1, &[], 8));
-    assert!(wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 4]).ends_with(&[8; 50]));
-    let seen = seen.ended();
-    let line =
-        |source: &str| seen.lines().find(|line| line.contains(source)).unwrap_or_else(|| panic!("{seen}")).to_owned();
     assert!(
-        line("02:00:00:00:00:03 >").contains("802.1Q") && line("02:00:00:00:00:03 >").contains("vlan 100"),
+        wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 3])
+            .ends_with(&[7; 50])
+    );
+    h.send(0, &tagged(4, 1, &[], 8));
+    assert!(
+        wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 4])
+            .ends_with(&[8; 50])
+    );
+    let seen = seen.ended();
+    let line = |source: &str| {
+        seen.lines()
+            .find(|line| line.contains(source))
+            .unwrap_or_else(|| panic!("{seen}"))
+            .to_owned()
+    };
+    assert!(
+        line("02:00:00:00:00:03 >").contains("802.1Q")
+            && line("02:00:00:00:00:03 >").contains("vlan 100"),
         "{seen}"
     );
     assert!(!line("02:00:00:00:00:04 >").contains("vlan"), "{seen}");
@@ -230,29 +322,45 @@ fn tags_are_on_the_wire_and_nowhere_else() {
     assert_eq!(received(&mut h), tagged(1, 4, &[], 4));
     // A VLAN of nobody, and a guest that makes tags itself.
     wire.send(&tagged(1, 3, &[300], 5));
-    daemon.until("it is dropped", |daemon| drops(daemon, "wire", "unknown-vlan") == 1);
+    daemon.until("it is dropped", |daemon| {
+        drops(daemon, "wire", "unknown-vlan") == 1
+    });
     g.send(0, &tagged(3, 1, &[100], 6));
     h.send(0, &tagged(4, 1, &[100], 6));
-    daemon
-        .until("they are dropped", |daemon| drops(daemon, "g/n", "tagged") == 1 && drops(daemon, "h/n", "tagged") == 1);
-    // A guest's own priority is none either: to the wire its frame goes with the network's tag, or without any.
+    daemon.until("they are dropped", |daemon| {
+        drops(daemon, "g/n", "tagged") == 1 && drops(daemon, "h/n", "tagged") == 1
+    });
+    // A guest's own priority is none either: to the wire its frame goes with the network's tag, or
+    // without any.
     g.send(0, &tagged(3, 1, &[3 << 13], 7));
-    assert!(wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 3]).ends_with(&[7; 50]));
+    assert!(
+        wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 3])
+            .ends_with(&[7; 50])
+    );
     h.send(0, &tagged(4, 1, &[3 << 13], 8));
-    assert!(wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 4]).ends_with(&[8; 50]));
+    assert!(
+        wire.receive(|frame| frame[6..12] == [2, 0, 0, 0, 0, 4])
+            .ends_with(&[8; 50])
+    );
     // But it brings no other tag through.
     h.send(0, &tagged(4, 1, &[0, 100], 9));
-    daemon.until("it is dropped", |daemon| drops(daemon, "h/n", "tagged") == 2);
+    daemon.until("it is dropped", |daemon| {
+        drops(daemon, "h/n", "tagged") == 2
+    });
     assert_balanced(&mut daemon);
 }
 
 #[test]
 fn priority_tags_that_a_kernel_sends_by_a_veth_or_a_tap_count_as_none() {
-    let Some(spaces) = spaces(&["sw", "a"]) else { return };
+    let Some(spaces) = spaces(&["sw", "a"]) else {
+        return;
+    };
     host(&spaces, "a", 1, 1);
     let topology = format!(
-        "{}networks: {{ blue: {{}}, wired: {{ vlan: 9 }} }}\nvms:\n  a: {{ nics: {{ n: {{ network: wired, macs: any, afxdp: \
-         {{ device: to-a }} }} }} }}\n  b: {{ nics: {{ n: {{ network: wired, macs: any, tap: {{ name: tap7 }} }} }} }}\n  \
+        "{}networks: {{ blue: {{}}, wired: {{ vlan: 9 }} }}\nvms:\n  a: {{ nics: {{ n: {{ network: \
+        wired, macs: any, afxdp: \
+         {{ device: to-a }} }} }} }}\n  b: {{ nics: {{ n: {{ network: wired, macs: any, tap: {{ \
+         name: tap7 }} }} }} }}\n  \
          g: {{ nics: {{ n: {{ network: wired, vhost-user: {{ path: DIR/g.sock }} }} }} }}\n",
         head("CPU")
     );
@@ -261,30 +369,44 @@ fn priority_tags_that_a_kernel_sends_by_a_veth_or_a_tap_count_as_none() {
     daemon.until_state("b/n", "up");
     let mut g = daemon.guest("g.sock", Options::default());
     daemon.until_state("g/n", "up");
-    let (veth, tap) = (Packets::open(&spaces, "a", "h0"), Packets::open(&spaces, "sw", "tap7"));
+    let (veth, tap) = (
+        Packets::open(&spaces, "a", "h0"),
+        Packets::open(&spaces, "sw", "tap7"),
+    );
     for (kernel, station, port) in [(&veth, 11, "a/n"), (&tap, 12, "b/n")] {
         for priority in [0, 5 << 13] {
             kernel.send(&tagged(station, 3, &[priority], 1));
-            assert_eq!(received(&mut g)[12..], [&TYPE[..], &[1; 82]].concat(), "{port}");
+            assert_eq!(
+                received(&mut g)[12..],
+                [&TYPE[..], &[1; 82]].concat(),
+                "{port}"
+            );
         }
         kernel.send(&tagged(station, 3, &[0, 9], 2));
         kernel.send(&tagged(station, 3, &[9], 2));
-        daemon.until("they are dropped", |daemon| drops(daemon, port, "tagged") == 2);
+        daemon.until("they are dropped", |daemon| {
+            drops(daemon, port, "tagged") == 2
+        });
     }
     assert_balanced(&mut daemon);
 }
 
 #[test]
 fn two_uplinks_of_two_queues_are_served_by_two_cores() {
-    let Some(spaces) = spaces(&["sw", "a", "b"]) else { return };
+    let Some(spaces) = spaces(&["sw", "a", "b"]) else {
+        return;
+    };
     host(&spaces, "a", 1, 2);
     host(&spaces, "b", 2, 2);
     for role in ["a", "b"] {
         // So that a host's flows go by both.
         spaces.run(role, "ethtool -L h0 rx 2 tx 2");
     }
-    let nic =
-        |name: &str| format!("{{ nics: {{ n: {{ network: {name}, vhost-user: {{ path: DIR/{name}.sock }} }} }} }}");
+    let nic = |name: &str| {
+        format!(
+            "{{ nics: {{ n: {{ network: {name}, vhost-user: {{ path: DIR/{name}.sock }} }} }} }}"
+        )
+    };
     let topology = format!(
         "{}uplinks: {{ w1: {{ device: to-a, queues: 2 }}, w2: {{ device: to-b, queues: 2 }} }}\n\
          networks: {{ g: {{ uplink: w1 }}, h: {{ uplink: w2 }} }}\nvms:\n  g: {}\n  h: {}\n",
@@ -294,20 +416,33 @@ fn two_uplinks_of_two_queues_are_served_by_two_cores() {
     );
     let mut daemon = start(&spaces, &topology, &["w1", "w2"]);
     let uplinks = daemon.json(&["uplinks"]);
-    assert_eq!((&uplinks[0]["queues"], &uplinks[1]["queues"]), (&2.into(), &2.into()), "{uplinks}");
-    let _answering = (Answering::start(&daemon, "g.sock", 3), Answering::start(&daemon, "h.sock", 4));
+    assert_eq!(
+        (&uplinks[0]["queues"], &uplinks[1]["queues"]),
+        (&2.into(), &2.into()),
+        "{uplinks}"
+    );
+    let _answering = (
+        Answering::start(&daemon, "g.sock", 3),
+        Answering::start(&daemon, "h.sock", 4),
+    );
     daemon.until_state("g/n", "up");
     daemon.until_state("h/n", "up");
     ping(&spaces, "a", 3, 200);
     ping(&spaces, "b", 4, 200);
     // Many flows from each host, which choose their queue by hash.
     for (role, to) in [("a", 3), ("b", 4)] {
-        let flows = format!("for port in $(seq 2000 2199); do echo x > /dev/udp/{}/$port; done", ip(to));
+        let flows = format!(
+            "for port in $(seq 2000 2199); do echo x > /dev/udp/{}/$port; done",
+            ip(to)
+        );
         spaces.run(role, &format!("bash -c '{flows}'"));
     }
     let cores = daemon.json(&["cores"]);
     for core in cores.as_array().unwrap() {
-        assert_eq!(core["rx_queues"], 3, "two of the uplinks and one of the guests: {cores}");
+        assert_eq!(
+            core["rx_queues"], 3,
+            "two of the uplinks and one of the guests: {cores}"
+        );
         assert!(core["rx_frames"].as_u64().unwrap() > 0, "{cores}");
     }
     assert_balanced(&mut daemon);
@@ -315,16 +450,22 @@ fn two_uplinks_of_two_queues_are_served_by_two_cores() {
 
 #[test]
 fn tap_is_made_and_serves_wherever_it_is_moved() {
-    let Some(spaces) = spaces(&["sw", "a", "b"]) else { return };
+    let Some(spaces) = spaces(&["sw", "a", "b"]) else {
+        return;
+    };
     host(&spaces, "b", 2, 1);
     let topology = format!(
-        "{}networks: {{ blue: {{}} }}\nvms:\n  a: {{ nics: {{ n: {{ network: blue, macs: any, tap: {{ name: tap7 }} }} }} }}\n  \
+        "{}networks: {{ blue: {{}} }}\nvms:\n  a: {{ nics: {{ n: {{ network: blue, macs: any, tap: \
+        {{ name: tap7 }} }} }} }}\n  \
          b: {{ nics: {{ n: {{ network: blue, afxdp: {{ device: to-b }} }} }} }}\n",
         head("CPU")
     );
     let mut daemon = start(&spaces, &topology, &["b/n"]);
     daemon.until_state("a/n", "connected");
-    assert_eq!(daemon.port("a/n")["waits_for"], "tap7 is down: `ip link set tap7 up`");
+    assert_eq!(
+        daemon.port("a/n")["waits_for"],
+        "tap7 is down: `ip link set tap7 up`"
+    );
     // Here, as a NIC of the host itself.
     spaces.ip("sw", "addr add 10.9.0.1/24 dev tap7");
     spaces.ip("sw", "link set tap7 up");
@@ -335,7 +476,11 @@ fn tap_is_made_and_serves_wherever_it_is_moved() {
     spaces.ip("sw", &format!("link set tap7 netns {}", spaces.name("a")));
     spaces.ip("a", "addr add 10.9.0.1/24 dev tap7");
     spaces.ip("a", "link set tap7 up");
-    daemon.until("it is said", |daemon| daemon.log().contains("tap7 was moved into another network namespace"));
+    daemon.until("it is said", |daemon| {
+        daemon
+            .log()
+            .contains("tap7 was moved into another network namespace")
+    });
     daemon.until_state("a/n", "up");
     ping(&spaces, "a", 2, 200);
     tcp(&spaces, "a", ("b", 2), 1, "-R");
@@ -344,7 +489,9 @@ fn tap_is_made_and_serves_wherever_it_is_moved() {
     }
     // Gone with its container, it is made again here.
     spaces.ip("a", "link del tap7");
-    daemon.until("it is back", |daemon| daemon.port("a/n")["state"] == "connected");
+    daemon.until("it is back", |daemon| {
+        daemon.port("a/n")["state"] == "connected"
+    });
     assert!(spaces.ip("sw", "-d link show tap7").contains("tap"));
     assert_balanced(&mut daemon);
 }

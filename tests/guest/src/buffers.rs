@@ -1,5 +1,5 @@
-//! A pool of equal buffers and their checks. Each buffer is a stretch of guest memory with room for its parts and for guard
-//! bytes round every part.
+//! A pool of equal buffers and their checks. Each buffer is a stretch of guest memory with room for
+//! its parts and for guard bytes round every part.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,13 +29,27 @@ const PERIOD: u64 = 251;
 impl Pool {
     pub(crate) fn new(memory: Arc<GuestMemory>, at: Vec<u64>, stride: u64, fifo: bool) -> Self {
         let n = u32::try_from(at.len()).expect("at most 32768 buffers a ring");
-        let pattern = (0..stride + PERIOD).map(|i| u8::try_from(i % PERIOD).expect("below 251") ^ 0xa5).collect();
-        Self { memory, sealed: vec![Vec::new(); at.len()], at, stride, free: (0..n).collect(), fifo, pattern }
+        let pattern = (0..stride + PERIOD)
+            .map(|i| u8::try_from(i % PERIOD).expect("below 251") ^ 0xa5)
+            .collect();
+        Self {
+            memory,
+            sealed: vec![Vec::new(); at.len()],
+            at,
+            stride,
+            free: (0..n).collect(),
+            fifo,
+            pattern,
+        }
     }
 
     /// A free buffer, which is then taken.
     pub(crate) fn take(&mut self) -> Option<u32> {
-        if self.fifo { self.free.pop_front() } else { self.free.pop_back() }
+        if self.fifo {
+            self.free.pop_front()
+        } else {
+            self.free.pop_back()
+        }
     }
 
     pub(crate) fn give(&mut self, buffer: u32) {
@@ -44,7 +58,11 @@ impl Pool {
 
     /// Gives a buffer back that was taken and not used.
     pub(crate) fn untake(&mut self, buffer: u32) {
-        if self.fifo { self.free.push_front(buffer) } else { self.free.push_back(buffer) }
+        if self.fifo {
+            self.free.push_front(buffer)
+        } else {
+            self.free.push_back(buffer)
+        }
     }
 
     pub(crate) fn n_free(&self) -> usize {
@@ -74,8 +92,15 @@ impl Pool {
 
     /// Panics if a buffer for reading, or a guard of its, has changed since `seal`.
     pub(crate) fn assert_sealed(&self, buffer: u32) {
-        let same = self.sealed[buffer as usize] == self.memory.read_vec(self.gpa(buffer), to_usize(self.stride));
-        assert!(same, "transmit buffer {buffer} at gpa {:#x} was written to", self.gpa(buffer));
+        let same = self.sealed[buffer as usize]
+            == self
+                .memory
+                .read_vec(self.gpa(buffer), to_usize(self.stride));
+        assert!(
+            same,
+            "transmit buffer {buffer} at gpa {:#x} was written to",
+            self.gpa(buffer)
+        );
     }
 
     /// Fills a buffer with the pattern of untouched bytes.
@@ -85,7 +110,9 @@ impl Pool {
 
     /// The same for all buffers.
     pub(crate) fn prefill_all(&self) {
-        (0u32..).zip(&self.at).for_each(|(buffer, _)| self.prefill(buffer));
+        (0u32..)
+            .zip(&self.at)
+            .for_each(|(buffer, _)| self.prefill(buffer));
     }
 
     /// Panics unless all bytes but those in `written` (gpa, length) are as `prefill` left them.
@@ -97,9 +124,14 @@ impl Pool {
             have[used.clone()].copy_from_slice(&want[used]);
         }
         if have != want {
-            let i = (0..want.len()).find(|&i| want[i] != have[i]).expect("they differ");
+            let i = (0..want.len())
+                .find(|&i| want[i] != have[i])
+                .expect("they differ");
             let (w, h, n) = (want[i], have[i], want.len());
-            panic!("receive buffer {buffer}: byte {i} of {n} is {h:#x}, not {w:#x}; written: {written:x?}");
+            panic!(
+                "receive buffer {buffer}: byte {i} of {n} is {h:#x}, not {w:#x}; written: \
+                {written:x?}"
+            );
         }
     }
 

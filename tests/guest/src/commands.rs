@@ -1,5 +1,6 @@
-//! Commands on standard input, one a line, for a harness that counts at moments of its own. A thread of its own waits for
-//! them: the thread that drives the ports loads one flag per turn, and makes no system call until there is a command.
+//! Commands on standard input, one a line, for a harness that counts at moments of its own. A
+//! thread of its own waits for them: the thread that drives the ports loads one flag per turn, and
+//! makes no system call until there is a command.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -37,15 +38,23 @@ impl Commands {
         let asked = Arc::new(AtomicBool::new(false));
         let (sender, lines) = channel();
         let flag = Arc::clone(&asked);
-        std::thread::Builder::new().name("commands".into()).spawn(move || {
-            let mut read = io::BufReader::new(input).lines().map_while(Result::ok).map(|line| Command::parse(&line));
-            // The command before the flag: who sees the flag finds the command.
-            while read.next().is_some_and(|command| sender.send(command).is_ok()) {
+        std::thread::Builder::new()
+            .name("commands".into())
+            .spawn(move || {
+                let mut read = io::BufReader::new(input)
+                    .lines()
+                    .map_while(Result::ok)
+                    .map(|line| Command::parse(&line));
+                // The command before the flag: who sees the flag finds the command.
+                while read
+                    .next()
+                    .is_some_and(|command| sender.send(command).is_ok())
+                {
+                    flag.store(true, Ordering::Release);
+                }
+                drop(sender);
                 flag.store(true, Ordering::Release);
-            }
-            drop(sender);
-            flag.store(true, Ordering::Release);
-        })?;
+            })?;
         Ok(Self { asked, lines })
     }
 
@@ -107,7 +116,16 @@ mod tests {
             all.extend(take_some(&commands));
         }
         let unknown = Command::Unknown("fly".into());
-        assert_eq!(all, [Command::Start, Command::Stats, Command::Stop, unknown, Command::End]);
+        assert_eq!(
+            all,
+            [
+                Command::Start,
+                Command::Stats,
+                Command::Stop,
+                unknown,
+                Command::End
+            ]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The device's half of the rings, as simple as can be: takes one chain at a time, knows every feature of the driver's
-//! half, and makes mistakes when told to. It exists so that the driver is tested by something, and for back-ends in this
-//! crate's tests; it is no switch.
+//! The device's half of the rings, as simple as can be: takes one chain at a time, knows every
+//! feature of the driver's half, and makes mistakes when told to. It exists so that the driver is
+//! tested by something, and for back-ends in this crate's tests; it is no switch.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -48,14 +48,21 @@ impl NaiveDevice {
             signalled: 0,
         };
         let rings = (0..driver.n_vrings()).map(ring).collect();
-        debug_assert!(options.indirect == Indirect::Off || options.features() & feature::INDIRECT_DESC != 0);
+        debug_assert!(
+            options.indirect == Indirect::Off || options.features() & feature::INDIRECT_DESC != 0
+        );
         Self::from_parts(driver.memory().clone(), options.features(), rings)
     }
 
     /// A device on memory that was mapped from files.
     pub fn from_parts(memory: Arc<GuestMemory>, features: u64, rings: Vec<DeviceRing>) -> Self {
         let long = features & (feature::VERSION_1 | feature::MRG_RXBUF) != 0;
-        Self { memory, features, header_bytes: if long { HEADER_BYTES } else { HEADER_BYTES - 2 }, rings }
+        Self {
+            memory,
+            features,
+            header_bytes: if long { HEADER_BYTES } else { HEADER_BYTES - 2 },
+            rings,
+        }
     }
 
     /// Takes the next frame that the guest sends on a queue pair, and returns its chain as used.
@@ -70,7 +77,8 @@ impl NaiveDevice {
         Some(bytes.split_off(self.header_bytes.min(bytes.len())))
     }
 
-    /// Writes a frame into the guest's next receive buffers. False if there aren't enough: then nothing was taken.
+    /// Writes a frame into the guest's next receive buffers. False if there aren't enough: then
+    /// nothing was taken.
     pub fn deliver(&mut self, pair: usize, frame: &[u8]) -> bool {
         let (vring, before) = (2 * pair, self.rings[2 * pair]);
         let mergeable = self.features & feature::MRG_RXBUF != 0;
@@ -79,12 +87,20 @@ impl NaiveDevice {
         let mut chains = Vec::new();
         let mut room = 0;
         while room < bytes.len() {
-            let chain = if chains.is_empty() || mergeable { self.take(vring) } else { None };
+            let chain = if chains.is_empty() || mergeable {
+                self.take(vring)
+            } else {
+                None
+            };
             let Some((head, parts)) = chain else {
                 self.rings[vring] = before;
                 return false;
             };
-            room += parts.iter().filter(|p| p.writable).map(|p| p.len as usize).sum::<usize>();
+            room += parts
+                .iter()
+                .filter(|p| p.writable)
+                .map(|p| p.len as usize)
+                .sum::<usize>();
             chains.push((head, parts));
         }
         if self.header_bytes == HEADER_BYTES {
@@ -99,7 +115,11 @@ impl NaiveDevice {
                 self.memory.write(part.gpa, now);
                 rest = later;
             }
-            self.put_used(vring, head, u32::try_from(before - rest.len()).expect("a frame"));
+            self.put_used(
+                vring,
+                head,
+                u32::try_from(before - rest.len()).expect("a frame"),
+            );
         }
         self.publish(vring);
         true
@@ -113,7 +133,9 @@ impl NaiveDevice {
             return None;
         }
         let slot = ring.next_avail & (ring.size - 1);
-        let head = self.memory.load_u16(ring.at.avail + 4 + 2 * u64::from(slot));
+        let head = self
+            .memory
+            .load_u16(ring.at.avail + 4 + 2 * u64::from(slot));
         ring.next_avail = ring.next_avail.wrapping_add(1);
         let (mut table, mut i, mut parts) = (ring.at.desc, head, Vec::new());
         loop {
@@ -122,7 +144,11 @@ impl NaiveDevice {
                 (table, i) = (desc.addr, 0);
                 continue;
             }
-            parts.push(Part { gpa: desc.addr, len: desc.len, writable: desc.flags & WRITE != 0 });
+            parts.push(Part {
+                gpa: desc.addr,
+                len: desc.len,
+                writable: desc.flags & WRITE != 0,
+            });
             assert!(parts.len() <= 32768, "chain {head} has no end");
             if desc.flags & NEXT == 0 {
                 return Some((head, parts));
@@ -153,7 +179,12 @@ impl NaiveDevice {
         let (old, new) = (ring.signalled, ring.next_used);
         ring.signalled = new;
         if self.features & feature::EVENT_IDX != 0 {
-            crossed(self.memory.load_u16(ring.at.avail + 4 + 2 * u64::from(ring.size)), new, old)
+            crossed(
+                self.memory
+                    .load_u16(ring.at.avail + 4 + 2 * u64::from(ring.size)),
+                new,
+                old,
+            )
         } else {
             new != old && self.memory.load_u16(ring.at.avail) & NO_NOTIFY == 0
         }
@@ -163,10 +194,16 @@ impl NaiveDevice {
     pub fn ask_kicks(&mut self, vring: usize, on: bool) -> bool {
         let ring = self.rings[vring];
         if self.features & feature::EVENT_IDX != 0 {
-            let event = if on { ring.next_avail } else { ring.next_avail.wrapping_sub(1) };
-            self.memory.store_u16(ring.at.used + 4 + 8 * u64::from(ring.size), event);
+            let event = if on {
+                ring.next_avail
+            } else {
+                ring.next_avail.wrapping_sub(1)
+            };
+            self.memory
+                .store_u16(ring.at.used + 4 + 8 * u64::from(ring.size), event);
         } else {
-            self.memory.store_u16(ring.at.used, if on { 0 } else { NO_NOTIFY });
+            self.memory
+                .store_u16(ring.at.used, if on { 0 } else { NO_NOTIFY });
         }
         fence(Ordering::SeqCst);
         self.memory.load_u16(ring.at.avail + 2) != ring.next_avail
@@ -174,10 +211,20 @@ impl NaiveDevice {
 
     fn desc(&self, gpa: u64) -> Desc {
         let bytes = self.memory.read_vec(gpa, 16);
-        let word = |from: usize, n: usize| bytes[from..from + n].iter().rev().fold(0, |w, &b| w << 8 | u64::from(b));
+        let word = |from: usize, n: usize| {
+            bytes[from..from + n]
+                .iter()
+                .rev()
+                .fold(0, |w, &b| w << 8 | u64::from(b))
+        };
         let short = |at| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let len = u32::try_from(word(8, 4)).expect("four bytes");
         debug_assert_eq!(to_usize(u64::from(len)), len as usize);
-        Desc { addr: word(0, 8), len, flags: short(12), next: short(14) }
+        Desc {
+            addr: word(0, 8),
+            len,
+            flags: short(12),
+            next: short(14),
+        }
     }
 }

@@ -1,10 +1,11 @@
-//! The driver's half of a virtio-net device in plain memory: no socket, no thread, no clock. Sends and receives frames
-//! through split virtqueues, and *checks the device*: each buffer comes back once, guards and bytes past the used length stay
-//! untouched, transmit buffers aren't written to, headers and merged buffers are as VIRTIO wants. A device that breaks a rule
-//! makes it panic with a diagnosis.
+//! The driver's half of a virtio-net device in plain memory: no socket, no thread, no clock. Sends
+//! and receives frames through split virtqueues, and *checks the device*: each buffer comes back
+//! once, guards and bytes past the used length stay untouched, transmit buffers aren't written to,
+//! headers and merged buffers are as VIRTIO wants. A device that breaks a rule makes it panic with
+//! a diagnosis.
 //!
-//! Names are the guest's: `send` and `recv` on queue pair `pair`; ring-level calls take a virtqueue index as vhost-user
-//! counts them: `2 * pair` receives, `2 * pair + 1` transmits.
+//! Names are the guest's: `send` and `recv` on queue pair `pair`; ring-level calls take a virtqueue
+//! index as vhost-user counts them: `2 * pair` receives, `2 * pair + 1` transmits.
 //!
 //! ```
 //! use guest::device::NaiveDevice;
@@ -31,7 +32,8 @@ use crate::memory::{GuestMemory, to_usize};
 use crate::options::{Indirect, Options, feature};
 use crate::ring::{DriverRing, Part, RAW_TOKEN, RingAddresses, RingConfig, Used};
 
-/// Entries of an indirect table: enough for any chain of `Options` and for the usual chain of a test.
+/// Entries of an indirect table: enough for any chain of `Options` and for the usual chain of a
+/// test.
 const TABLE_ENTRIES: usize = 20;
 
 /// What went through, counted from the start.
@@ -101,8 +103,8 @@ pub struct GuestDriver {
 }
 
 impl GuestDriver {
-    /// Makes memory, rings and buffers; posts nothing. `options.features()` count as negotiated: build it from
-    /// [`Options::limited_to`] when a device offers less.
+    /// Makes memory, rings and buffers; posts nothing. `options.features()` count as negotiated:
+    /// build it from [`Options::limited_to`] when a device offers less.
     ///
     /// # Errors
     /// If there is no such memory to be had.
@@ -110,19 +112,35 @@ impl GuestDriver {
         options.assert_sane();
         let n_vrings = 2 * usize::from(options.n_queue_pairs);
         let mut arena = Arena::new(&options.layout);
-        let rings: Vec<_> = (0..n_vrings).map(|v| place_ring(&mut arena, &options, v)).collect();
+        let rings: Vec<_> = (0..n_vrings)
+            .map(|v| place_ring(&mut arena, &options, v))
+            .collect();
         let scratch = arena.ring(options.scratch_bytes);
         let strides = [rx_stride(&options), tx_stride(&options)];
         let pools: Vec<Vec<u64>> = (0..n_vrings)
-            .map(|v| (0..ring_size(&options, v)).map(|_| arena.buffer(strides[v % 2])).collect())
+            .map(|v| {
+                (0..ring_size(&options, v))
+                    .map(|_| arena.buffer(strides[v % 2]))
+                    .collect()
+            })
             .collect();
         let memory = Arc::new(GuestMemory::new(&arena.regions(), options.layout.backing)?);
-        let sides = rings.into_iter().zip(pools).enumerate().map(|(v, (config, at))| Side {
-            ring: DriverRing::new(memory.clone(), config),
-            pool: Pool::new(memory.clone(), at, strides[v % 2], options.is_fifo()),
-        });
+        let sides = rings
+            .into_iter()
+            .zip(pools)
+            .enumerate()
+            .map(|(v, (config, at))| Side {
+                ring: DriverRing::new(memory.clone(), config),
+                pool: Pool::new(memory.clone(), at, strides[v % 2], options.is_fifo()),
+            });
         let sides = sides.collect();
-        Ok(Self { options, memory, sides, scratch, counters: Counters::default() })
+        Ok(Self {
+            options,
+            memory,
+            sides,
+            scratch,
+            counters: Counters::default(),
+        })
     }
 
     /// What it was made from.
@@ -180,8 +198,9 @@ impl GuestDriver {
         self.counters
     }
 
-    /// Sends a frame behind a header of zeros and shows it to the device. Takes used chains back first if there is no room.
-    /// False if there is none then, or the frame is longer than `tx_frame_bytes`.
+    /// Sends a frame behind a header of zeros and shows it to the device. Takes used chains back
+    /// first if there is no room. False if there is none then, or the frame is longer than
+    /// `tx_frame_bytes`.
     pub fn send(&mut self, pair: usize, frame: &[u8]) -> bool {
         self.send_with(pair, NetHeader::default(), frame)
     }
@@ -193,7 +212,8 @@ impl GuestDriver {
         sent
     }
 
-    /// As [`send_with`](Self::send_with), not yet visible to the device: for bursts, with [`publish`](Self::publish).
+    /// As [`send_with`](Self::send_with), not yet visible to the device: for bursts, with
+    /// [`publish`](Self::publish).
     pub fn stage(&mut self, pair: usize, header: NetHeader, frame: &[u8]) -> bool {
         if frame.len() > self.options.tx_frame_bytes {
             return false;
@@ -212,8 +232,8 @@ impl GuestDriver {
         self.stage_chain(pair, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
-    /// Sends a chain of exactly these descriptors, header included, whatever it makes, and shows it to the device. An empty
-    /// part is a descriptor of length 0. False if there is no room.
+    /// Sends a chain of exactly these descriptors, header included, whatever it makes, and shows it
+    /// to the device. An empty part is a descriptor of length 0. False if there is no room.
     pub fn send_chain(&mut self, pair: usize, parts: &[&[u8]]) -> bool {
         let sent = self.stage_chain(pair, parts);
         self.publish(2 * pair + 1);
@@ -262,7 +282,9 @@ impl GuestDriver {
         let mut n = 0;
         while n < most {
             let side = &mut self.sides[2 * pair];
-            let Some(buffer) = side.pool.take() else { break };
+            let Some(buffer) = side.pool.take() else {
+                break;
+            };
             let parts = rx_parts(&self.options, side.pool.gpa(buffer));
             if !side.ring.add(&parts, buffer) {
                 side.pool.untake(buffer);
@@ -283,17 +305,26 @@ impl GuestDriver {
         self.recv_full(pair).map(|received| received.frame)
     }
 
-    /// As [`recv`](Self::recv), with the header. A buffer that came back with length 0 is counted and skipped.
+    /// As [`recv`](Self::recv), with the header. A buffer that came back with length 0 is counted
+    /// and skipped.
     pub fn recv_full(&mut self, pair: usize) -> Option<Received> {
         let mut bytes = self.take_rx(pair)?;
         let n_header = self.options.header_bytes();
-        assert!(bytes.len() >= n_header, "{} bytes were received, less than a header", bytes.len());
+        assert!(
+            bytes.len() >= n_header,
+            "{} bytes were received, less than a header",
+            bytes.len()
+        );
         let header = NetHeader::from_bytes(&bytes[..n_header]);
         self.check_header(header);
         for i in 1..header.num_buffers {
             let more = self.take_rx(pair);
             let n = header.num_buffers;
-            bytes.extend(more.unwrap_or_else(|| panic!("frame of {n} buffers: only {i} are in the used ring")));
+            bytes.extend(
+                more.unwrap_or_else(|| {
+                    panic!("frame of {n} buffers: only {i} are in the used ring")
+                }),
+            );
         }
         let frame = bytes.split_off(n_header);
         self.counters.rx_merged += u64::from(header.num_buffers > 1);
@@ -302,23 +333,26 @@ impl GuestDriver {
         Some(Received { header, frame })
     }
 
-    /// Whether the device wants a kick for what was published on a virtqueue since the last time this was asked.
+    /// Whether the device wants a kick for what was published on a virtqueue since the last time
+    /// this was asked.
     pub fn kick_due(&mut self, vring: usize) -> bool {
         self.sides[vring].ring.kick_due()
     }
 
-    /// Whether the device had to call for what it used on a virtqueue since the last time: see [`DriverRing::call_due`].
+    /// Whether the device had to call for what it used on a virtqueue since the last time: see
+    /// [`DriverRing::call_due`].
     pub fn call_due(&mut self, vring: usize) -> bool {
         self.sides[vring].ring.call_due()
     }
 
-    /// Asks for calls on a virtqueue, or for none; true if chains wait already: see [`DriverRing::ask_calls`].
+    /// Asks for calls on a virtqueue, or for none; true if chains wait already: see
+    /// [`DriverRing::ask_calls`].
     pub fn ask_calls(&mut self, vring: usize, on: bool) -> bool {
         self.sides[vring].ring.ask_calls(on)
     }
 
-    /// Empties a virtqueue, as a driver that resets its device: all buffers are free again, indexes zero. Only while the
-    /// device doesn't use the ring.
+    /// Empties a virtqueue, as a driver that resets its device: all buffers are free again, indexes
+    /// zero. Only while the device doesn't use the ring.
     pub fn reset_vring(&mut self, vring: usize) {
         let side = &mut self.sides[vring];
         for token in side.ring.reset() {
@@ -328,20 +362,29 @@ impl GuestDriver {
         }
     }
 
-    /// Empties a virtqueue as [`reset_vring`](Self::reset_vring) does and hands it and its buffers over, for good: for the
-    /// lean rings, which do without bookkeeping.
+    /// Empties a virtqueue as [`reset_vring`](Self::reset_vring) does and hands it and its buffers
+    /// over, for good: for the lean rings, which do without bookkeeping.
     pub fn take_over(&mut self, vring: usize) -> RawQueue {
         self.reset_vring(vring);
         let side = &mut self.sides[vring];
         let fixed = guard_bytes(&self.options) + u64::from(self.options.line_offset);
-        let buffers = std::iter::from_fn(|| side.pool.take().map(|b| side.pool.gpa(b) + fixed)).collect();
+        let buffers =
+            std::iter::from_fn(|| side.pool.take().map(|b| side.pool.gpa(b) + fixed)).collect();
         let ring = &side.ring;
         let buffer_bytes = side.pool.stride() - fixed;
         let (size, at) = (ring.size(), ring.addresses());
-        RawQueue { memory: self.memory.clone(), size, at, buffers, buffer_bytes, event_idx: self.options.event_idx }
+        RawQueue {
+            memory: self.memory.clone(),
+            size,
+            at,
+            buffers,
+            buffer_bytes,
+            event_idx: self.options.event_idx,
+        }
     }
 
-    /// Panics unless every buffer is either free or with the device, and descriptors and avail rings are as written.
+    /// Panics unless every buffer is either free or with the device, and descriptors and avail
+    /// rings are as written.
     pub fn assert_intact(&self) {
         for (vring, Side { ring, pool }) in self.sides.iter().enumerate() {
             ring.assert_untouched();
@@ -355,8 +398,15 @@ impl GuestDriver {
 
     fn try_stage(&mut self, pair: usize, parts: &[&[u8]]) -> bool {
         let side = &mut self.sides[2 * pair + 1];
-        let Some(buffer) = side.pool.take() else { return false };
-        let placed = place_parts(&self.options, side.pool.gpa(buffer), side.pool.stride(), parts);
+        let Some(buffer) = side.pool.take() else {
+            return false;
+        };
+        let placed = place_parts(
+            &self.options,
+            side.pool.gpa(buffer),
+            side.pool.stride(),
+            parts,
+        );
         let Some(placed) = placed.filter(|placed| side.ring.add(placed, buffer)) else {
             side.pool.untake(buffer);
             return false;
@@ -371,8 +421,8 @@ impl GuestDriver {
         true
     }
 
-    /// The device is gone: what it had written into receive buffers and not said yet is forgotten. After all that it did say
-    /// has been received.
+    /// The device is gone: what it had written into receive buffers and not said yet is forgotten.
+    /// After all that it did say has been received.
     pub fn forget_unsaid(&mut self, pair: usize) {
         self.sides[2 * pair].pool.prefill_all();
     }
@@ -387,7 +437,10 @@ impl GuestDriver {
                 continue;
             }
             self.counters.rx_done += 1;
-            let written = written_parts(&rx_parts(&self.options, side.pool.gpa(token)), u64::from(len));
+            let written = written_parts(
+                &rx_parts(&self.options, side.pool.gpa(token)),
+                u64::from(len),
+            );
             if self.options.checked {
                 side.pool.assert_outside(token, &written);
             }
@@ -402,24 +455,45 @@ impl GuestDriver {
 
     fn check_header(&self, header: NetHeader) {
         let may_offload = self.options.more_features & feature::GUEST_OFFLOADS != 0;
-        assert!(may_offload || header.is_plain(), "offloads that were not negotiated: {header:?}");
+        assert!(
+            may_offload || header.is_plain(),
+            "offloads that were not negotiated: {header:?}"
+        );
         let n = header.num_buffers;
-        let most = if self.options.mergeable { self.options.rx_ring } else { 1 };
-        assert!((1..=most).contains(&n), "num_buffers is {n}, mergeable {}", self.options.mergeable);
+        let most = if self.options.mergeable {
+            self.options.rx_ring
+        } else {
+            1
+        };
+        assert!(
+            (1..=most).contains(&n),
+            "num_buffers is {n}, mergeable {}",
+            self.options.mergeable
+        );
     }
 }
 
 fn ring_size(options: &Options, vring: usize) -> u16 {
-    if vring.is_multiple_of(2) { options.rx_ring } else { options.tx_ring }
+    if vring.is_multiple_of(2) {
+        options.rx_ring
+    } else {
+        options.tx_ring
+    }
 }
 
 fn place_ring(arena: &mut Arena<'_>, options: &Options, vring: usize) -> RingConfig {
     let size = ring_size(options, vring);
     let [desc, avail, used] = DriverRing::part_bytes(size).map(|bytes| arena.ring(bytes));
-    let entries = TABLE_ENTRIES.max(options.rx_shape.len()).max(options.tx_parts + 1);
+    let entries = TABLE_ENTRIES
+        .max(options.rx_shape.len())
+        .max(options.tx_parts + 1);
     let indirect_entries = u16::try_from(entries).expect("chains of less than 65536 parts");
     let table_bytes = 16 * u64::from(indirect_entries) * u64::from(size);
-    let tables = if options.indirect == Indirect::Off { desc } else { arena.ring(table_bytes) };
+    let tables = if options.indirect == Indirect::Off {
+        desc
+    } else {
+        arena.ring(table_bytes)
+    };
     RingConfig {
         size,
         at: RingAddresses { desc, avail, used },
@@ -441,7 +515,11 @@ fn guard_bytes(options: &Options) -> u64 {
 /// Guard, line offset, then the shape with a guard behind each part; whole cache lines.
 fn rx_stride(options: &Options) -> u64 {
     let guard = guard_bytes(options);
-    let parts: u64 = options.rx_shape.iter().map(|&len| u64::from(len) + guard).sum();
+    let parts: u64 = options
+        .rx_shape
+        .iter()
+        .map(|&len| u64::from(len) + guard)
+        .sum();
     (guard + u64::from(options.line_offset) + parts).next_multiple_of(64)
 }
 
@@ -455,15 +533,19 @@ fn rx_parts(options: &Options, buffer: u64) -> Vec<Part> {
     let guard = guard_bytes(options);
     let mut gpa = buffer + guard + u64::from(options.line_offset);
     let part = |&len: &u32| {
-        let part = Part { gpa, len, writable: true };
+        let part = Part {
+            gpa,
+            len,
+            writable: true,
+        };
         gpa += u64::from(len) + guard;
         part
     };
     options.rx_shape.iter().map(part).collect()
 }
 
-/// Where `parts` go in a transmit buffer: the first one last, and guards between them, so that a device that reads on where
-/// it should follow the chain sees other bytes. None if they don't fit.
+/// Where `parts` go in a transmit buffer: the first one last, and guards between them, so that a
+/// device that reads on where it should follow the chain sees other bytes. None if they don't fit.
 fn place_parts(options: &Options, buffer: u64, stride: u64, parts: &[&[u8]]) -> Option<Vec<Part>> {
     let total: u64 = parts.iter().map(|p| p.len() as u64).sum();
     let fixed = guard_bytes(options) + u64::from(options.line_offset);
@@ -473,7 +555,11 @@ fn place_parts(options: &Options, buffer: u64, stride: u64, parts: &[&[u8]]) -> 
     let mut placed: Vec<Part> = Vec::with_capacity(parts.len());
     for part in parts.iter().rev() {
         let len = u32::try_from(part.len()).ok()?;
-        placed.push(Part { gpa, len, writable: false });
+        placed.push(Part {
+            gpa,
+            len,
+            writable: false,
+        });
         gpa += u64::from(len) + gap;
     }
     placed.reverse();

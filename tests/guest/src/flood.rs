@@ -1,4 +1,5 @@
-//! Load: a port that sends from lean rings, sinks into lean rings, or both, and counts. One thread drives any number of them.
+//! Load: a port that sends from lean rings, sinks into lean rings, or both, and counts. One thread
+//! drives any number of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use crate::guest::Guest;
 use crate::lean::{LeanRx, LeanTx, rx_len};
 use crate::sys::{self, cycles, cycles_per_second};
 
-/// A turn that takes so long was interrupted by something else on the CPU: its cycles say nothing about this program.
+/// A turn that takes so long was interrupted by something else on the CPU: its cycles say nothing
+/// about this program.
 pub const PREEMPTED_CYCLES: u64 = 100_000;
 
 /// What a port does.
@@ -21,7 +23,8 @@ pub struct LoadConfig {
     pub sink: bool,
     /// Frames a second and port, at most; 0 is as many as go.
     pub pps: u64,
-    /// Chains to wait for before any are offered again: fewer cache lines move, at the price of latency.
+    /// Chains to wait for before any are offered again: fewer cache lines move, at the price of
+    /// latency.
     pub burst: u16,
     /// Add up the bytes received.
     pub count_bytes: bool,
@@ -31,7 +34,14 @@ pub struct LoadConfig {
 
 impl Default for LoadConfig {
     fn default() -> Self {
-        Self { send: true, sink: true, pps: 0, burst: 32, count_bytes: false, touch: false }
+        Self {
+            send: true,
+            sink: true,
+            pps: 0,
+            burst: 32,
+            count_bytes: false,
+            touch: false,
+        }
     }
 }
 
@@ -52,7 +62,8 @@ pub struct LoadCounters {
     pub n_kicks: u64,
     /// Times that frames were offered.
     pub n_offers: u64,
-    /// Those of them at which the device had taken all offered before: it may have waited for frames.
+    /// Those of them at which the device had taken all offered before: it may have waited for
+    /// frames.
     pub n_dry: u64,
 }
 
@@ -77,7 +88,8 @@ struct Pace {
 }
 
 impl LoadPort {
-    /// Takes the rings of a guest that hasn't started, and starts it. `flows`: what to send, from each transmit queue.
+    /// Takes the rings of a guest that hasn't started, and starts it. `flows`: what to send, from
+    /// each transmit queue.
     ///
     /// # Errors
     /// If the back-end refuses the rings.
@@ -87,12 +99,16 @@ impl LoadPort {
         Ok(port)
     }
 
-    /// As [`new`](Self::new), without enabling the rings. A back-end may be busy with itself once a port is up, so several
-    /// ports are best set up before the first is enabled.
+    /// As [`new`](Self::new), without enabling the rings. A back-end may be busy with itself once a
+    /// port is up, so several ports are best set up before the first is enabled.
     ///
     /// # Errors
     /// If the back-end refuses the rings.
-    pub fn set_up(mut guest: Guest, flows: &Flows, config: LoadConfig) -> Result<Self, FrontendError> {
+    pub fn set_up(
+        mut guest: Guest,
+        flows: &Flows,
+        config: LoadConfig,
+    ) -> Result<Self, FrontendError> {
         let options = guest.driver.options().clone();
         let (mut txs, mut rxs) = (Vec::new(), Vec::new());
         for pair in 0..usize::from(options.n_queue_pairs) {
@@ -108,7 +124,15 @@ impl LoadPort {
         }
         guest.set_up()?;
         let pace = (config.pps > 0).then(|| Pace::new(config.pps));
-        Ok(Self { guest, config, sending: config.send, txs, rxs, pace, counters: LoadCounters::default() })
+        Ok(Self {
+            guest,
+            config,
+            sending: config.send,
+            txs,
+            rxs,
+            pace,
+            counters: LoadCounters::default(),
+        })
     }
 
     /// One look at all rings. `now`: the cycle counter; returns what it is afterwards.
@@ -135,14 +159,18 @@ impl LoadPort {
         end
     }
 
-    /// Starts or stops to send, if the port is one that sends. What is in the ring by then still goes.
+    /// Starts or stops to send, if the port is one that sends. What is in the ring by then still
+    /// goes.
     pub fn set_sending(&mut self, sending: bool) {
         self.sending = sending && self.config.send;
     }
 
     /// What went through.
     pub fn counters(&self) -> LoadCounters {
-        LoadCounters { n_bytes: self.rxs.iter().map(|rx| rx.n_bytes).sum(), ..self.counters }
+        LoadCounters {
+            n_bytes: self.rxs.iter().map(|rx| rx.n_bytes).sum(),
+            ..self.counters
+        }
     }
 
     /// Connects again if the back-end is gone; whether it was. A system call: not in every turn.
@@ -204,7 +232,11 @@ impl Pace {
     fn new(pps: u64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
         let cycles_a_frame = cycles_per_second() as f64 / pps as f64;
-        Self { cycles_a_frame, since: cycles(), n_offered: 0 }
+        Self {
+            cycles_a_frame,
+            since: cycles(),
+            n_offered: 0,
+        }
     }
 
     /// How many of `room` frames may go now. What couldn't go for want of room isn't made up for.
@@ -226,8 +258,8 @@ impl Pace {
     }
 }
 
-/// Drives ports until `until` (cycles) or a signal, calling `tick` with all of them about every `every` cycles, and between
-/// two turns whenever `asked` is set (which `tick` clears).
+/// Drives ports until `until` (cycles) or a signal, calling `tick` with all of them about every
+/// `every` cycles, and between two turns whenever `asked` is set (which `tick` clears).
 ///
 /// # Errors
 /// What `tick` says.

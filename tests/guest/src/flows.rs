@@ -1,4 +1,5 @@
-//! Frames for load: one UDP frame as a template, and sixteen bytes of it that change from flow to flow.
+//! Frames for load: one UDP frame as a template, and sixteen bytes of it that change from flow to
+//! flow.
 
 use crate::stack::{Mac, checksum, udp_frame};
 use std::net::Ipv4Addr;
@@ -6,8 +7,8 @@ use std::net::Ipv4Addr;
 /// What differs between flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Vary {
-    /// Both ports, and source address after 65,536 of them: another flow to whoever tells flows apart by the source, by the
-    /// service, or by all five words.
+    /// Both ports, and source address after 65,536 of them: another flow to whoever tells flows
+    /// apart by the source, by the service, or by all five words.
     #[default]
     Ip,
     /// Source MAC.
@@ -36,7 +37,13 @@ impl Flows {
     /// Frames of `len` bytes (without FCS, at least 60) from one guest to another, in `n` flows.
     pub fn new(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), len: usize, n: u64, vary: Vary) -> Self {
         let template = udp_frame(from, to, (1024, 9), &vec![0; len.max(60) - 42]);
-        let mut flows = Self { template, vary, n: n.max(1), next: 0, word: 0 };
+        let mut flows = Self {
+            template,
+            vary,
+            n: n.max(1),
+            next: 0,
+            word: 0,
+        };
         flows.restart();
         flows
     }
@@ -63,9 +70,15 @@ impl Flows {
         self.next += 1;
         match self.vary {
             // The ports, big-endian, are bytes 10 to 13 of the word.
-            Vary::Ip => (IP_AT, self.word | ((((low >> 8) | (low & 0xff) << 8) * 0x1_0001) << 80)),
+            Vary::Ip => (
+                IP_AT,
+                self.word | ((((low >> 8) | (low & 0xff) << 8) * 0x1_0001) << 80),
+            ),
             // The source MAC's last four bytes, any order will do.
-            Vary::Mac => (MAC_AT, self.word | u128::from((self.next - 1) & 0xffff_ffff) << 64),
+            Vary::Mac => (
+                MAC_AT,
+                self.word | u128::from((self.next - 1) & 0xffff_ffff) << 64,
+            ),
         }
     }
 
@@ -80,14 +93,18 @@ impl Flows {
 
     /// Checksum and addresses for the source address plus `add`, ports 0.
     fn ip_word(&self, add: u64) -> u128 {
-        let mut header: [u8; 20] = self.template[14..34].try_into().expect("a frame has an IP header");
+        let mut header: [u8; 20] = self.template[14..34]
+            .try_into()
+            .expect("a frame has an IP header");
         let source = u32::from_be_bytes([header[12], header[13], header[14], header[15]]);
         let add = u32::try_from(add & 0xffff_ffff).expect("masked");
         header[12..16].copy_from_slice(&source.wrapping_add(add).to_be_bytes());
         header[10..12].fill(0);
         let sum = checksum(&[&header]);
         header[10..12].copy_from_slice(&sum.to_be_bytes());
-        let mut bytes: [u8; 16] = self.template[IP_AT..IP_AT + 16].try_into().expect("a frame is long enough");
+        let mut bytes: [u8; 16] = self.template[IP_AT..IP_AT + 16]
+            .try_into()
+            .expect("a frame is long enough");
         bytes[..10].copy_from_slice(&header[10..20]);
         if self.n > 1 {
             bytes[10..14].fill(0);
@@ -98,7 +115,11 @@ impl Flows {
     }
 
     fn bytes(&self, at: usize) -> u128 {
-        u128::from_le_bytes(self.template[at..at + 16].try_into().expect("a frame is long enough"))
+        u128::from_le_bytes(
+            self.template[at..at + 16]
+                .try_into()
+                .expect("a frame is long enough"),
+        )
     }
 }
 
@@ -109,7 +130,13 @@ mod tests {
 
     fn frames(n: u64, vary: Vary, take: u64) -> Vec<Vec<u8>> {
         let ip = |last| Ipv4Addr::new(10, 0, 0, last);
-        let mut flows = Flows::new((Mac([2, 0, 0, 0, 0, 1]), ip(1)), (Mac([2, 0, 0, 0, 0, 2]), ip(2)), 64, n, vary);
+        let mut flows = Flows::new(
+            (Mac([2, 0, 0, 0, 0, 1]), ip(1)),
+            (Mac([2, 0, 0, 0, 0, 2]), ip(2)),
+            64,
+            n,
+            vary,
+        );
         let frame = |_| {
             let (at, word) = flows.next_word();
             let mut frame = flows.template().to_vec();
@@ -139,7 +166,10 @@ mod tests {
                 assert_eq!(frame[..source.start], all[0][..source.start]);
                 assert_eq!(frame[source.end..], all[0][source.end..]);
                 assert_eq!(checksum(&[&frame[14..34]]), 0, "IP header checksum");
-                assert!(vary == Vary::Mac || frame[34..36] == frame[36..38], "both ports");
+                assert!(
+                    vary == Vary::Mac || frame[34..36] == frame[36..38],
+                    "both ports"
+                );
             }
         }
     }

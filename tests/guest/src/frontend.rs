@@ -1,5 +1,6 @@
-//! The vhost-user front-end: negotiates features, hands over memory and rings, enables, stops, resumes. Messages go through
-//! the `vhost` crate; what that crate can't say is a raw message. Control only: rings are the driver's.
+//! The vhost-user front-end: negotiates features, hands over memory and rings, enables, stops,
+//! resumes. Messages go through the `vhost` crate; what that crate can't say is a raw message.
+//! Control only: rings are the driver's.
 
 use std::fmt;
 use std::io;
@@ -48,15 +49,24 @@ impl From<io::Error> for FrontendError {
 
 impl FrontendError {
     pub(crate) fn connecting(e: io::Error) -> Self {
-        Self { doing: "opening the connection", why: e.to_string() }
+        Self {
+            doing: "opening the connection",
+            why: e.to_string(),
+        }
     }
 
     pub(crate) fn memory(e: io::Error) -> Self {
-        Self { doing: "making guest memory", why: e.to_string() }
+        Self {
+            doing: "making guest memory",
+            why: e.to_string(),
+        }
     }
 
     pub(crate) fn features(had: u64, now: u64) -> Self {
-        Self { doing: "resuming", why: format!("features were {had:#x}, the back-end now grants {now:#x}") }
+        Self {
+            doing: "resuming",
+            why: format!("features were {had:#x}, the back-end now grants {now:#x}"),
+        }
     }
 
     pub(crate) fn base(vring: usize, base: u16, used: u16) -> Self {
@@ -76,7 +86,10 @@ trait Doing<T> {
 
 impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
     fn doing(self, doing: &'static str) -> Result<T> {
-        self.map_err(|e| FrontendError { doing, why: e.to_string() })
+        self.map_err(|e| FrontendError {
+            doing,
+            why: e.to_string(),
+        })
     }
 }
 
@@ -151,7 +164,12 @@ pub struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { reply_ack: true, mem_slots: true, kicks: true, calls: true }
+        Self {
+            reply_ack: true,
+            mem_slots: true,
+            kicks: true,
+            calls: true,
+        }
     }
 }
 
@@ -169,7 +187,12 @@ pub struct Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Session {{ features: {:#x}, protocol: {:#x} }}", self.features, self.protocol.bits())
+        write!(
+            f,
+            "Session {{ features: {:#x}, protocol: {:#x} }}",
+            self.features,
+            self.protocol.bits()
+        )
     }
 }
 
@@ -178,14 +201,27 @@ impl Session {
     ///
     /// # Errors
     /// If the back-end refuses, breaks the protocol or doesn't answer within [`ANSWER_WITHIN`].
-    pub fn negotiate(stream: UnixStream, options: &Options, manner: Manner) -> Result<(Self, Options)> {
+    pub fn negotiate(
+        stream: UnixStream,
+        options: &Options,
+        manner: Manner,
+    ) -> Result<(Self, Options)> {
         let dup = stream.try_clone().doing("duplicating the socket")?;
-        // The crate would take GET_QUEUE_NUM's answer (pairs) for the number of virtqueues: hence a maximum of our own.
+        // The crate would take GET_QUEUE_NUM's answer (pairs) for the number of virtqueues: hence a
+        // maximum of our own.
         let frontend = Frontend::from_stream(stream, 256);
         let (features, protocol) = (0, Protocol::empty());
         let (kicks, calls) = (Vec::new(), Vec::new());
-        let mut session =
-            Self { frontend, stream: dup, manner, features, protocol, n_queue_pairs_offered: 1, kicks, calls };
+        let mut session = Self {
+            frontend,
+            stream: dup,
+            manner,
+            features,
+            protocol,
+            n_queue_pairs_offered: 1,
+            kicks,
+            calls,
+        };
         let options = session.guarded(|s| s.negotiate_features(options))?;
         Ok((session, options))
     }
@@ -228,16 +264,29 @@ impl Session {
     pub fn share_memory(&mut self, memory: &GuestMemory) -> Result<()> {
         let regions = region_infos(memory)?;
         if self.manner.mem_slots && self.protocol.contains(Protocol::CONFIGURE_MEM_SLOTS) {
-            let slots = self.frontend.get_max_mem_slots().doing("GET_MAX_MEM_SLOTS")?;
+            let slots = self
+                .frontend
+                .get_max_mem_slots()
+                .doing("GET_MAX_MEM_SLOTS")?;
             if slots < regions.len() as u64 {
-                return Err(format!("{} regions, but only {slots} slots", regions.len())).doing("ADD_MEM_REG");
+                return Err(format!("{} regions, but only {slots} slots", regions.len()))
+                    .doing("ADD_MEM_REG");
             }
-            return regions.iter().try_for_each(|r| self.frontend.add_mem_region(r).map(drop).doing("ADD_MEM_REG"));
+            return regions.iter().try_for_each(|r| {
+                self.frontend
+                    .add_mem_region(r)
+                    .map(drop)
+                    .doing("ADD_MEM_REG")
+            });
         }
         if regions.len() > TABLE_REGIONS {
-            return Err(format!("{} regions without memory slots", regions.len())).doing("SET_MEM_TABLE");
+            return Err(format!("{} regions without memory slots", regions.len()))
+                .doing("SET_MEM_TABLE");
         }
-        self.frontend.set_mem_table(&regions).map(drop).doing("SET_MEM_TABLE")
+        self.frontend
+            .set_mem_table(&regions)
+            .map(drop)
+            .doing("SET_MEM_TABLE")
     }
 
     /// Size, base, addresses and eventfds of one virtqueue.
@@ -257,21 +306,30 @@ impl Session {
         };
         let frontend = &mut self.frontend;
         frontend.set_vring_num(vring, size).doing("SET_VRING_NUM")?;
-        frontend.set_vring_base(vring, base).doing("SET_VRING_BASE")?;
-        frontend.set_vring_addr(vring, &config).doing("SET_VRING_ADDR")?;
+        frontend
+            .set_vring_base(vring, base)
+            .doing("SET_VRING_BASE")?;
+        frontend
+            .set_vring_addr(vring, &config)
+            .doing("SET_VRING_ADDR")?;
         if self.manner.calls {
-            frontend.set_vring_call(vring, &self.calls[vring]).doing("SET_VRING_CALL")?;
+            frontend
+                .set_vring_call(vring, &self.calls[vring])
+                .doing("SET_VRING_CALL")?;
         } else {
             self.without_fd(raw::request::SET_VRING_CALL, vring)?;
         }
         if self.manner.kicks {
-            self.frontend.set_vring_kick(vring, &self.kicks[vring]).doing("SET_VRING_KICK")
+            self.frontend
+                .set_vring_kick(vring, &self.kicks[vring])
+                .doing("SET_VRING_KICK")
         } else {
             self.without_fd(raw::request::SET_VRING_KICK, vring)
         }
     }
 
-    /// Enables or disables a virtqueue. Without protocol features rings are enabled by their kick, and nothing is said.
+    /// Enables or disables a virtqueue. Without protocol features rings are enabled by their kick,
+    /// and nothing is said.
     ///
     /// # Errors
     /// As for [`negotiate`](Self::negotiate).
@@ -279,7 +337,9 @@ impl Session {
         if self.features & feature::PROTOCOL_FEATURES == 0 {
             return Ok(());
         }
-        self.frontend.set_vring_enable(vring, on).doing("SET_VRING_ENABLE")
+        self.frontend
+            .set_vring_enable(vring, on)
+            .doing("SET_VRING_ENABLE")
     }
 
     /// Stops all virtqueues and returns where the back-end stands in each.
@@ -299,7 +359,10 @@ impl Session {
     /// # Errors
     /// As for [`negotiate`](Self::negotiate), or an index over 16 bits.
     pub fn stop_vring(&mut self, vring: usize) -> Result<u16> {
-        let base = self.frontend.get_vring_base(vring).doing("GET_VRING_BASE")?;
+        let base = self
+            .frontend
+            .get_vring_base(vring)
+            .doing("GET_VRING_BASE")?;
         u16::try_from(base).doing("GET_VRING_BASE")
     }
 
@@ -344,7 +407,8 @@ impl Session {
         self.calls[vring].read().unwrap_or(0)
     }
 
-    /// Misbehaves: fills the counter of a virtqueue's call eventfd and makes that file block whoever writes to it.
+    /// Misbehaves: fills the counter of a virtqueue's call eventfd and makes that file block
+    /// whoever writes to it.
     ///
     /// # Errors
     /// If the system refuses.
@@ -373,20 +437,29 @@ impl Session {
             self.negotiate_protocol()?;
         }
         let mut options = options.clone().limited_to(offered);
-        let most = u16::try_from(self.n_queue_pairs_offered).unwrap_or(u16::MAX).max(1);
+        let most = u16::try_from(self.n_queue_pairs_offered)
+            .unwrap_or(u16::MAX)
+            .max(1);
         options.n_queue_pairs = options.n_queue_pairs.min(most);
         self.features = options.features() | (offered & feature::PROTOCOL_FEATURES);
-        self.frontend.set_features(self.features).doing("SET_FEATURES")?;
+        self.frontend
+            .set_features(self.features)
+            .doing("SET_FEATURES")?;
         Ok(options)
     }
 
     fn negotiate_protocol(&mut self) -> Result<()> {
-        let offered = self.frontend.get_protocol_features().doing("GET_PROTOCOL_FEATURES")?;
+        let offered = self
+            .frontend
+            .get_protocol_features()
+            .doing("GET_PROTOCOL_FEATURES")?;
         let mut wanted = Protocol::MQ;
         wanted.set(Protocol::REPLY_ACK, self.manner.reply_ack);
         wanted.set(Protocol::CONFIGURE_MEM_SLOTS, self.manner.mem_slots);
         self.protocol = offered & wanted;
-        self.frontend.set_protocol_features(self.protocol).doing("SET_PROTOCOL_FEATURES")?;
+        self.frontend
+            .set_protocol_features(self.protocol)
+            .doing("SET_PROTOCOL_FEATURES")?;
         if self.protocol.contains(Protocol::REPLY_ACK) {
             self.frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
         }
@@ -406,7 +479,11 @@ impl Session {
         if self.kicks.len() == n {
             return Ok(());
         }
-        let fds = || (0..n).map(|_| EventFd::new(EFD_NONBLOCK)).collect::<io::Result<Vec<_>>>();
+        let fds = || {
+            (0..n)
+                .map(|_| EventFd::new(EFD_NONBLOCK))
+                .collect::<io::Result<Vec<_>>>()
+        };
         (self.kicks, self.calls) = (fds().doing("eventfd")?, fds().doing("eventfd")?);
         Ok(())
     }
@@ -416,7 +493,9 @@ impl Session {
         let acked = self.protocol.contains(Protocol::REPLY_ACK);
         let payload = (vring as u64 | 0x100).to_le_bytes();
         let message = raw::Message::new(request, &payload).need_reply(acked);
-        message.send(&self.stream).doing("sending a vring without an fd")?;
+        message
+            .send(&self.stream)
+            .doing("sending a vring without an fd")?;
         if !acked {
             return Ok(());
         }
@@ -426,7 +505,8 @@ impl Session {
         }
     }
 
-    /// Runs `work`, and shuts the connection down if that takes longer than [`ANSWER_WITHIN`], so that it fails.
+    /// Runs `work`, and shuts the connection down if that takes longer than [`ANSWER_WITHIN`], so
+    /// that it fails.
     fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let stream = self.stream.try_clone().doing("duplicating the socket")?;
         let (done, waiting) = mpsc::channel::<()>();
@@ -446,7 +526,10 @@ impl Session {
 /// # Errors
 /// For memory that isn't a memfd.
 pub fn region_infos(memory: &GuestMemory) -> Result<Vec<VhostUserMemoryRegionInfo>> {
-    let file = memory.file().ok_or("memory is on the heap, a memfd is needed").doing("sharing memory")?;
+    let file = memory
+        .file()
+        .ok_or("memory is on the heap, a memfd is needed")
+        .doing("sharing memory")?;
     let info = |region: &crate::memory::Region| VhostUserMemoryRegionInfo {
         guest_phys_addr: region.spec().gpa,
         memory_size: region.spec().len,

@@ -1,4 +1,5 @@
-//! A guest behind a socket: driver and connection together, and what happens when the back-end goes and comes back.
+//! A guest behind a socket: driver and connection together, and what happens when the back-end goes
+//! and comes back.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -20,11 +21,17 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Connects (or is connected to), negotiates, makes memory and rings, posts all receive buffers, and starts.
+    /// Connects (or is connected to), negotiates, makes memory and rings, posts all receive
+    /// buffers, and starts.
     ///
     /// # Errors
     /// If no back-end comes within `timeout`, or it refuses.
-    pub fn open(socket: Socket, options: Options, manner: Manner, timeout: Duration) -> Result<Self, FrontendError> {
+    pub fn open(
+        socket: Socket,
+        options: Options,
+        manner: Manner,
+        timeout: Duration,
+    ) -> Result<Self, FrontendError> {
         let mut guest = Self::negotiate(socket, options, manner, timeout)?;
         for pair in 0..usize::from(guest.driver.options().n_queue_pairs) {
             guest.driver.post_rx(pair);
@@ -33,7 +40,8 @@ impl Guest {
         Ok(guest)
     }
 
-    /// As [`open`](Self::open), without posting and starting: rings may still be filled or taken over.
+    /// As [`open`](Self::open), without posting and starting: rings may still be filled or taken
+    /// over.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -49,7 +57,13 @@ impl Guest {
         let stream = socket.open(timeout).map_err(FrontendError::connecting)?;
         let (session, options) = Session::negotiate(stream, &options, manner)?;
         let driver = GuestDriver::new(options).map_err(FrontendError::memory)?;
-        Ok(Self { driver, socket, manner, session, n_connects: 1 })
+        Ok(Self {
+            driver,
+            socket,
+            manner,
+            session,
+            n_connects: 1,
+        })
     }
 
     /// Hands memory and rings over and enables them.
@@ -91,13 +105,16 @@ impl Guest {
         self.session.is_gone()
     }
 
-    /// Connects again and resumes with the same memory and rings, each from its used index, as QEMU does after a crash of
-    /// the back-end. Chains in flight are handled by the new one.
+    /// Connects again and resumes with the same memory and rings, each from its used index, as QEMU
+    /// does after a crash of the back-end. Chains in flight are handled by the new one.
     ///
     /// # Errors
     /// As for [`open`](Self::open); also if the back-end now offers less than was negotiated.
     pub fn reconnect(&mut self, timeout: Duration) -> Result<(), FrontendError> {
-        let stream = self.socket.open(timeout).map_err(FrontendError::connecting)?;
+        let stream = self
+            .socket
+            .open(timeout)
+            .map_err(FrontendError::connecting)?;
         let had = self.session.features();
         let (session, _) = Session::negotiate(stream, self.driver.options(), self.manner)?;
         if session.features() != had {
@@ -133,13 +150,19 @@ impl Guest {
         }
     }
 
-    /// Sleeps until a frame is received, the back-end goes, or the time is over. True if there may be something to do.
+    /// Sleeps until a frame is received, the back-end goes, or the time is over. True if there may
+    /// be something to do.
     pub fn wait(&mut self, timeout: Duration) -> bool {
         let pairs = 0..usize::from(self.driver.options().n_queue_pairs);
-        if pairs.clone().fold(false, |any, pair| self.driver.ask_calls(2 * pair, true) | any) {
+        if pairs.clone().fold(false, |any, pair| {
+            self.driver.ask_calls(2 * pair, true) | any
+        }) {
             return true;
         }
-        let mut fds: Vec<RawFd> = pairs.clone().map(|pair| self.session.call_fd(2 * pair)).collect();
+        let mut fds: Vec<RawFd> = pairs
+            .clone()
+            .map(|pair| self.session.call_fd(2 * pair))
+            .collect();
         fds.push(self.session.stream().as_raw_fd());
         let woken = sys::wait_readable(&fds, timeout).is_ok_and(|ready| ready.contains(&true));
         for pair in pairs {

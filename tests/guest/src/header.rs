@@ -34,7 +34,13 @@ impl NetHeader {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0] = self.flags;
         bytes[1] = self.gso_type;
-        let words = [self.hdr_len, self.gso_size, self.csum_start, self.csum_offset, self.num_buffers];
+        let words = [
+            self.hdr_len,
+            self.gso_size,
+            self.csum_start,
+            self.csum_offset,
+            self.num_buffers,
+        ];
         for (at, word) in bytes[2..].chunks_exact_mut(2).zip(words) {
             at.copy_from_slice(&word.to_le_bytes());
         }
@@ -51,12 +57,19 @@ impl NetHeader {
             gso_size: word(4),
             csum_start: word(6),
             csum_offset: word(8),
-            num_buffers: if bytes.len() >= HEADER_BYTES { word(10) } else { 1 },
+            num_buffers: if bytes.len() >= HEADER_BYTES {
+                word(10)
+            } else {
+                1
+            },
         }
     }
 
     /// Whether nothing is said but the number of buffers.
     pub fn is_plain(self) -> bool {
-        self == Self { num_buffers: self.num_buffers, ..Self::default() }
+        self == Self {
+            num_buffers: self.num_buffers,
+            ..Self::default()
+        }
     }
 }

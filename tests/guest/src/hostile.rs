@@ -1,6 +1,6 @@
-//! A guest that misbehaves: named cases, each a chain, an index or a header that breaks the rules, and what the switch should
-//! answer. Works on a [`GuestDriver`] in memory as well as behind a socket. Row names (S1, Q4, N2, ...) are those of the
-//! threat table that the tests follow.
+//! A guest that misbehaves: named cases, each a chain, an index or a header that breaks the rules,
+//! and what the switch should answer. Works on a [`GuestDriver`] in memory as well as behind a
+//! socket. Row names (S1, Q4, N2, ...) are those of the threat table that the tests follow.
 //!
 //! ```
 //! use guest::hostile::{Attack, FAULTS};
@@ -40,7 +40,8 @@ pub enum Grade {
     DropChain,
     /// Every chain comes back; whether something is delivered is the switch's choice.
     Harmless,
-    /// The queue isn't served any more until it is set up again. Nothing is delivered from the fault on.
+    /// The queue isn't served any more until it is set up again. Nothing is delivered from the
+    /// fault on.
     StopQueue,
 }
 
@@ -53,7 +54,8 @@ pub struct Fault {
     pub name: &'static str,
     /// What the switch should answer.
     pub grade: Grade,
-    /// Does it; false if it doesn't apply to this guest (no indirect descriptors, ring too small, ...).
+    /// Does it; false if it doesn't apply to this guest (no indirect descriptors, ring too small,
+    /// ...).
     inject: fn(&mut Attack<'_>) -> bool,
 }
 
@@ -72,15 +74,29 @@ pub struct Attack<'a> {
 }
 
 impl<'a> Attack<'a> {
-    /// Prepares an attack from `pair`, with a `frame` that would be delivered if all were well. Cases about receive
-    /// buffers want a pair whose receive buffers aren't posted; they do nothing before a frame comes for this guest.
+    /// Prepares an attack from `pair`, with a `frame` that would be delivered if all were well.
+    /// Cases about receive buffers want a pair whose receive buffers aren't posted; they do nothing
+    /// before a frame comes for this guest.
     pub fn new(driver: &'a mut GuestDriver, pair: usize, frame: &[u8]) -> Self {
         let at = driver.scratch().next_multiple_of(16);
         let bytes = [vec![0; driver.options().header_bytes()], frame.to_vec()].concat();
-        assert!(bytes.len() as u64 <= TABLES_AT, "a frame of {} bytes", frame.len());
+        assert!(
+            bytes.len() as u64 <= TABLES_AT,
+            "a frame of {} bytes",
+            frame.len()
+        );
         driver.memory().write(at, &bytes);
         let (vring, frame) = (2 * pair + 1, frame.to_vec());
-        Self { driver, pair, vring, at, frame, n_chains: 0, spoilt: false, flipper: None }
+        Self {
+            driver,
+            pair,
+            vring,
+            at,
+            frame,
+            n_chains: 0,
+            spoilt: false,
+            flipper: None,
+        }
     }
 
     /// Misbehaves. False if the case doesn't apply to this guest: nothing was done then.
@@ -98,7 +114,8 @@ impl<'a> Attack<'a> {
         self.n_chains
     }
 
-    /// Whether the driver's own bookkeeping doesn't hold any more: only `reset_vring` helps, with the queue set up again.
+    /// Whether the driver's own bookkeeping doesn't hold any more: only `reset_vring` helps, with
+    /// the queue set up again.
     pub fn is_spoilt(&self) -> bool {
         self.spoilt
     }
@@ -142,7 +159,14 @@ impl<'a> Attack<'a> {
         }
         let table = self.at + TABLES_AT;
         self.write_table(table, entries);
-        self.raw(1, |_| vec![Desc { addr: table, len, flags: INDIRECT | flags, next: 0 }])
+        self.raw(1, |_| {
+            vec![Desc {
+                addr: table,
+                len,
+                flags: INDIRECT | flags,
+                next: 0,
+            }]
+        })
     }
 
     fn write_table(&self, gpa: u64, entries: &[Desc]) {
@@ -190,7 +214,10 @@ impl<'a> Attack<'a> {
     }
 
     fn flip(&mut self, gpa: u64, values: [u8; 2]) {
-        self.flipper = Some(Flipper::start(self.driver.memory().clone(), vec![(gpa, values)]));
+        self.flipper = Some(Flipper::start(
+            self.driver.memory().clone(),
+            vec![(gpa, values)],
+        ));
     }
 }
 
@@ -201,12 +228,18 @@ fn linked(parts: &[(u64, u32, u16)], id: impl Fn(usize) -> u16) -> Vec<Desc> {
     let last = parts.len() - 1;
     let desc = |(i, &(addr, len, flags)): (usize, &(u64, u32, u16))| {
         let (more, next) = if i < last { (NEXT, id(i + 1)) } else { (0, 0) };
-        Desc { addr, len, flags: flags | more, next }
+        Desc {
+            addr,
+            len,
+            flags: flags | more,
+            next,
+        }
     };
     parts.iter().enumerate().map(desc).collect()
 }
 
-/// A thread that changes bytes of guest memory back and forth as fast as it can, as another CPU of the guest could.
+/// A thread that changes bytes of guest memory back and forth as fast as it can, as another CPU of
+/// the guest could.
 #[derive(Debug)]
 pub struct Flipper {
     stop: Arc<AtomicBool>,
@@ -222,13 +255,18 @@ impl Flipper {
             let mut n = 0;
             while !ended.load(Ordering::Relaxed) {
                 for i in 0..2 {
-                    bytes.iter().for_each(|&(gpa, values)| memory.poke(gpa, values[i]));
+                    bytes
+                        .iter()
+                        .for_each(|&(gpa, values)| memory.poke(gpa, values[i]));
                 }
                 n += 1;
             }
             n
         });
-        Self { stop, thread: Some(thread) }
+        Self {
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Ends it; how often every byte was flipped.
@@ -238,7 +276,9 @@ impl Flipper {
 
     fn join(&mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().map_or(0, |thread| thread.join().unwrap_or(0))
+        self.thread
+            .take()
+            .map_or(0, |thread| thread.join().unwrap_or(0))
     }
 }
 
@@ -260,7 +300,13 @@ mod tests {
         let (vring, n, spoilt) = (attack.vring(), attack.n_chains(), attack.is_spoilt());
         drop(attack);
         if applies && !spoilt {
-            assert_eq!(driver.ring(vring).n_in_flight(), n, "{}: {}", fault.row, fault.name);
+            assert_eq!(
+                driver.ring(vring).n_in_flight(),
+                n,
+                "{}: {}",
+                fault.row,
+                fault.name
+            );
         }
         driver.reset_vring(vring);
         driver.assert_intact();
@@ -270,7 +316,11 @@ mod tests {
     #[test]
     fn every_fault_applies_to_some_guest_and_can_be_cleared_away() {
         for fault in FAULTS {
-            let tables = Options { indirect: Indirect::Always, event_idx: true, ..Options::default() };
+            let tables = Options {
+                indirect: Indirect::Always,
+                event_idx: true,
+                ..Options::default()
+            };
             let applies = [run(fault, Options::default()), run(fault, tables)];
             assert!(applies.contains(&true), "{}: {}", fault.row, fault.name);
         }
@@ -286,14 +336,24 @@ mod tests {
 
     #[test]
     fn valid_oddities_reach_the_naive_device() {
-        let options = Options { indirect: Indirect::Always, event_idx: true, ..Options::default() };
+        let options = Options {
+            indirect: Indirect::Always,
+            event_idx: true,
+            ..Options::default()
+        };
         for fault in FAULTS.iter().filter(|f| f.grade == Grade::Works) {
             let mut driver = GuestDriver::new(options.clone()).unwrap();
             let mut device = crate::device::NaiveDevice::new(&driver);
             let mut attack = Attack::new(&mut driver, 0, &[2; 64]);
             if attack.run(fault) {
                 for _ in 0..attack.n_chains() {
-                    assert_eq!(device.receive(0).unwrap(), [2; 64], "{}: {}", fault.row, fault.name);
+                    assert_eq!(
+                        device.receive(0).unwrap(),
+                        [2; 64],
+                        "{}: {}",
+                        fault.row,
+                        fault.name
+                    );
                 }
             }
         }

@@ -1,5 +1,6 @@
-//! A front-end that misbehaves: named cases of messages, regions and ring set-ups that break the rules, and what the switch
-//! should answer. Row names (M4, R5, Q2, ...) are those of the threat table that the tests follow.
+//! A front-end that misbehaves: named cases of messages, regions and ring set-ups that break the
+//! rules, and what the switch should answer. Row names (M4, R5, Q2, ...) are those of the threat
+//! table that the tests follow.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -98,9 +99,20 @@ impl Messenger {
         let wanted = feature::PROTOCOL_FEATURES | feature::VERSION_1 | feature::MRG_RXBUF;
         Message::with_u64(request::SET_FEATURES, offered & wanted).send(&stream)?;
         let (gpa, uva) = (0x4000_0000, 0x5a00_0000_0000);
-        let spec = RegionSpec { gpa, uva, len: REGION_BYTES, file_offset: PAGE_BYTES };
+        let spec = RegionSpec {
+            gpa,
+            uva,
+            len: REGION_BYTES,
+            file_offset: PAGE_BYTES,
+        };
         let memory = GuestMemory::new(&[spec], Backing::Memfd)?;
-        Ok(Self { stream, memory, offered, reply_ack: protocol & REPLY_ACK != 0, kept: Vec::new() })
+        Ok(Self {
+            stream,
+            memory,
+            offered,
+            reply_ack: protocol & REPLY_ACK != 0,
+            kept: Vec::new(),
+        })
     }
 
     /// Misbehaves, then asks for the features once more and listens to all that comes until then.
@@ -165,7 +177,10 @@ impl Messenger {
     fn table(&mut self, regions: &[[u64; 4]]) -> io::Result<()> {
         let count = u32::try_from(regions.len()).expect("a few regions");
         let fd = self.memfd();
-        self.send(Message::mem_table(count, &regions.iter().map(|&words| (words, fd)).collect::<Vec<_>>()))
+        self.send(Message::mem_table(
+            count,
+            &regions.iter().map(|&words| (words, fd)).collect::<Vec<_>>(),
+        ))
     }
 
     /// SET_MEM_TABLE as it should be.
@@ -179,8 +194,16 @@ impl Messenger {
         let uva = self.spec().uva;
         self.send(Message::vring(request::SET_VRING_NUM, vring, num))?;
         self.send(Message::vring(request::SET_VRING_BASE, vring, 0))?;
-        self.send(Message::vring_addr(vring, uva.wrapping_add(desc), uva.wrapping_add(used), uva.wrapping_add(avail)))?;
-        self.send(Message::with_u64(request::SET_VRING_KICK, u64::from(vring) | 0x100))?;
+        self.send(Message::vring_addr(
+            vring,
+            uva.wrapping_add(desc),
+            uva.wrapping_add(used),
+            uva.wrapping_add(avail),
+        ))?;
+        self.send(Message::with_u64(
+            request::SET_VRING_KICK,
+            u64::from(vring) | 0x100,
+        ))?;
         self.send(Message::vring(request::SET_VRING_ENABLE, vring, 1))
     }
 }

@@ -1,6 +1,7 @@
-//! A software guest for a vhost-user switch: the driver half of virtio-net, with checks on the device, written without a line
-//! of the switch. `GuestDriver` works in plain memory; the front-end puts it behind a socket; the program `guest` makes it a
-//! generator, a sink, a host that answers ping, or a guest that misbehaves.
+//! A software guest for a vhost-user switch: the driver half of virtio-net, with checks on the
+//! device, written without a line of the switch. `GuestDriver` works in plain memory; the front-end
+//! puts it behind a socket; the program `guest` makes it a generator, a sink, a host that answers
+//! ping, or a guest that misbehaves.
 #![deny(unsafe_code)]
 
 /// A naive device, to test the driver with.

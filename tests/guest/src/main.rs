@@ -1,5 +1,5 @@
-//! `guest`: a software guest on a vhost-user socket. Answers ARP and ping, pings, floods, sinks, measures latency, verifies;
-//! `guest pair` drives two ports from one thread, as testpmd does.
+//! `guest`: a software guest on a vhost-user socket. Answers ARP and ping, pings, floods, sinks,
+//! measures latency, verifies; `guest pair` drives two ports from one thread, as testpmd does.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,11 @@ mod report;
 
 /// A software guest on a vhost-user socket.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -100,11 +104,16 @@ With --commands, lines on standard input are commands, each answered with one li
   start  B announces its address, then frames are sent
   stop   no more frames are sent; what comes is still counted
   stats  nothing but the answer
-The end of the input ends the program. The first line printed is of the same form, once both ports are connected.
-An answer has: at (the command, or \"ready\"), ns (a monotonic clock, since the program's start) and tsc at the moment of
-counting, tsc_hz, and totals: a_sent, b_sent (frames the switch took), a_received, b_received, busy_cycles and busy_frames
-(of turns that did something), offers (times that frames were offered), dry (those of them at which the switch had taken all
-offered before, so that it may have waited), kicks, reconnects. A thread of its own reads: the load is not disturbed but by
+The end of the input ends the program. The first line printed is of the same form, once both ports \
+are connected.
+An answer has: at (the command, or \"ready\"), ns (a monotonic clock, since the program's start) \
+and tsc at the moment of
+counting, tsc_hz, and totals: a_sent, b_sent (frames the switch took), a_received, b_received, \
+busy_cycles and busy_frames
+(of turns that did something), offers (times that frames were offered), dry (those of them at \
+which the switch had taken all
+offered before, so that it may have waited), kicks, reconnects. A thread of its own reads: the \
+load is not disturbed but by
 writing the answer.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -213,7 +222,11 @@ impl Common {
             tx_ring: self.ring,
             version_1: !self.legacy,
             mergeable: !self.no_merge,
-            indirect: if self.indirect { Indirect::Always } else { Indirect::Off },
+            indirect: if self.indirect {
+                Indirect::Always
+            } else {
+                Indirect::Off
+            },
             event_idx: self.event_idx,
             in_order: self.in_order,
             require_order: false,
@@ -231,14 +244,27 @@ impl Common {
     }
 
     fn flows(&self, from: End, to: End) -> Flows {
-        let vary = if self.by == By::Mac { Vary::Mac } else { Vary::Ip };
+        let vary = if self.by == By::Mac {
+            Vary::Mac
+        } else {
+            Vary::Ip
+        };
         Flows::new(from, to, self.size, self.flows, vary)
     }
 
     /// Connected and negotiated, not started.
     fn guest(&self, path: &Path, listen: bool, load: bool) -> Result<Guest, FrontendError> {
-        let socket = if listen { Socket::listen(path)? } else { Socket::Connect(path.to_path_buf()) };
-        Guest::negotiate(socket, self.options(load), Manner::default(), self.patience())
+        let socket = if listen {
+            Socket::listen(path)?
+        } else {
+            Socket::Connect(path.to_path_buf())
+        };
+        Guest::negotiate(
+            socket,
+            self.options(load),
+            Manner::default(),
+            self.patience(),
+        )
     }
 }
 

@@ -1,9 +1,11 @@
-//! A guest's memory: regions at guest-physical addresses, on the heap or in a memfd that can be handed over by fd.
+//! A guest's memory: regions at guest-physical addresses, on the heap or in a memfd that can be
+//! handed over by fd.
 //!
-//! Everything is addressed by guest-physical address (gpa). The device reads and writes the same bytes at any time, so no
-//! reference into the memory is ever made: bytes are copied in and out, indexes are atomics. An access outside the regions
-//! is a mistake of this crate's and panics; what a *guest* may write wrongly goes into descriptors, as plain numbers.
-//! Memory is freed when the last `Arc<GuestMemory>` goes; a device in the same process must be gone by then.
+//! Everything is addressed by guest-physical address (gpa). The device reads and writes the same
+//! bytes at any time, so no reference into the memory is ever made: bytes are copied in and out,
+//! indexes are atomics. An access outside the regions is a mistake of this crate's and panics; what
+//! a *guest* may write wrongly goes into descriptors, as plain numbers. Memory is freed when the
+//! last `Arc<GuestMemory>` goes; a device in the same process must be gone by then.
 
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
@@ -53,15 +55,17 @@ impl Region {
     }
 }
 
-/// The regions. Shared by `Arc`; all methods may be called from any thread at any time, as a guest's CPUs do.
+/// The regions. Shared by `Arc`; all methods may be called from any thread at any time, as a
+/// guest's CPUs do.
 #[derive(Debug)]
 pub struct GuestMemory {
     regions: Vec<Region>,
     file: Option<File>,
 }
 
-// SAFETY: the pointers stay valid until drop, and all access goes through copies and atomics at raw pointers; bytes that
-// race are the guest's own risk, as on real hardware, and no Rust reference to them exists.
+// SAFETY: the pointers stay valid until drop, and all access goes through copies and atomics at raw
+// pointers; bytes that race are the guest's own risk, as on real hardware, and no Rust reference to
+// them exists.
 unsafe impl Send for GuestMemory {}
 // SAFETY: as above.
 unsafe impl Sync for GuestMemory {}
@@ -74,25 +78,54 @@ impl GuestMemory {
     pub fn new(specs: &[RegionSpec], backing: Backing) -> io::Result<Self> {
         match backing {
             Backing::Heap => {
-                let regions = specs.iter().map(|&spec| Region { spec, host: heap(spec.len), map: None }).collect();
-                Ok(Self { regions, file: None })
+                let regions = specs
+                    .iter()
+                    .map(|&spec| Region {
+                        spec,
+                        host: heap(spec.len),
+                        map: None,
+                    })
+                    .collect();
+                Ok(Self {
+                    regions,
+                    file: None,
+                })
             }
             Backing::Memfd | Backing::Huge => {
                 let file = memfd(backing)?;
-                file.set_len(specs.iter().map(|s| s.file_offset + s.len).max().unwrap_or(0))?;
-                let maps = specs.iter().map(|&spec| map(spec, &file)).collect::<io::Result<_>>()?;
-                Ok(Self { regions: maps, file: Some(file) })
+                file.set_len(
+                    specs
+                        .iter()
+                        .map(|s| s.file_offset + s.len)
+                        .max()
+                        .unwrap_or(0),
+                )?;
+                let maps = specs
+                    .iter()
+                    .map(|&spec| map(spec, &file))
+                    .collect::<io::Result<_>>()?;
+                Ok(Self {
+                    regions: maps,
+                    file: Some(file),
+                })
             }
         }
     }
 
-    /// Maps regions of files that another process handed over: the device's view, for back-ends in tests.
+    /// Maps regions of files that another process handed over: the device's view, for back-ends in
+    /// tests.
     ///
     /// # Errors
     /// What `mmap` says.
     pub fn from_files(parts: &[(RegionSpec, File)]) -> io::Result<Self> {
-        let regions = parts.iter().map(|(spec, file)| map(*spec, file)).collect::<io::Result<_>>()?;
-        Ok(Self { regions, file: None })
+        let regions = parts
+            .iter()
+            .map(|(spec, file)| map(*spec, file))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            regions,
+            file: None,
+        })
     }
 
     /// The regions, by ascending guest-physical address as made.
@@ -113,7 +146,10 @@ impl GuestMemory {
 
     /// Guest-physical address of a user one.
     pub fn gpa_of_uva(&self, uva: u64) -> Option<u64> {
-        let region = self.regions.iter().find(|r| uva >= r.spec.uva && uva - r.spec.uva < r.spec.len)?;
+        let region = self
+            .regions
+            .iter()
+            .find(|r| uva >= r.spec.uva && uva - r.spec.uva < r.spec.len)?;
         Some(region.spec.gpa + (uva - region.spec.uva))
     }
 
@@ -121,10 +157,14 @@ impl GuestMemory {
     pub fn contains(&self, gpa: u64, len: u64) -> bool {
         let (mut gpa, mut left) = (gpa, len);
         while left > 0 {
-            let Some(region) = self.find(gpa) else { return false };
+            let Some(region) = self.find(gpa) else {
+                return false;
+            };
             let here = (region.spec.len - (gpa - region.spec.gpa)).min(left);
             left -= here;
-            let Some(next) = gpa.checked_add(here) else { return left == 0 };
+            let Some(next) = gpa.checked_add(here) else {
+                return left == 0;
+            };
             gpa = next;
         }
         true
@@ -133,7 +173,11 @@ impl GuestMemory {
     /// Pointer to `len` bytes at `gpa`. Panics unless they lie in one region.
     pub fn host(&self, gpa: u64, len: u64) -> *mut u8 {
         let (region, at) = self.locate(gpa);
-        assert!(len <= region.spec.len - at, "{len} bytes at gpa {gpa:#x} leave the region {:x?}", region.spec);
+        assert!(
+            len <= region.spec.len - at,
+            "{len} bytes at gpa {gpa:#x} leave the region {:x?}",
+            region.spec
+        );
         // SAFETY: `at + len <= region.len`, and the mapping is that long.
         unsafe { region.host.add(to_usize(at)) }
     }
@@ -141,8 +185,8 @@ impl GuestMemory {
     /// Copies bytes out, across adjacent regions too.
     pub fn read(&self, gpa: u64, into: &mut [u8]) {
         self.pieces(gpa, into.len(), |host, from, n| {
-            // SAFETY: `pieces` gives `n` mapped bytes at `host` and `from + n <= into.len()`; private and shared memory
-            // don't overlap.
+            // SAFETY: `pieces` gives `n` mapped bytes at `host` and `from + n <= into.len()`;
+            // private and shared memory don't overlap.
             unsafe { std::ptr::copy_nonoverlapping(host, into[from..from + n].as_mut_ptr(), n) }
         });
     }
@@ -168,12 +212,14 @@ impl GuestMemory {
         unsafe { AtomicU8::from_ptr(self.host(gpa, 1)) }.store(value, Ordering::Relaxed);
     }
 
-    /// A 16-bit word of a ring, such as an index. Acquire: pairs with the device's release store of the same word.
+    /// A 16-bit word of a ring, such as an index. Acquire: pairs with the device's release store of
+    /// the same word.
     pub fn load_u16(&self, gpa: u64) -> u16 {
         u16::from_le(self.atomic_u16(gpa).load(Ordering::Acquire))
     }
 
-    /// Writes a 16-bit word of a ring. Release: pairs with the device's acquire load of the same word.
+    /// Writes a 16-bit word of a ring. Release: pairs with the device's acquire load of the same
+    /// word.
     pub fn store_u16(&self, gpa: u64, value: u16) {
         self.atomic_u16(gpa).store(value.to_le(), Ordering::Release);
     }
@@ -206,11 +252,15 @@ impl GuestMemory {
     }
 
     fn find(&self, gpa: u64) -> Option<&Region> {
-        self.regions.iter().find(|r| gpa >= r.spec.gpa && gpa - r.spec.gpa < r.spec.len)
+        self.regions
+            .iter()
+            .find(|r| gpa >= r.spec.gpa && gpa - r.spec.gpa < r.spec.len)
     }
 
     fn locate(&self, gpa: u64) -> (&Region, u64) {
-        let region = self.find(gpa).unwrap_or_else(|| panic!("gpa {gpa:#x} is in no region: {:x?}", self.regions));
+        let region = self
+            .find(gpa)
+            .unwrap_or_else(|| panic!("gpa {gpa:#x} is in no region: {:x?}", self.regions));
         (region, gpa - region.spec.gpa)
     }
 }
@@ -231,7 +281,8 @@ pub(crate) fn to_usize(bytes: u64) -> usize {
 
 fn heap_layout(len: u64) -> std::alloc::Layout {
     let page = to_usize(PAGE_BYTES);
-    std::alloc::Layout::from_size_align(to_usize(len), page).expect("a region fits the address space")
+    std::alloc::Layout::from_size_align(to_usize(len), page)
+        .expect("a region fits the address space")
 }
 
 fn heap(len: u64) -> *mut u8 {
@@ -243,9 +294,18 @@ fn heap(len: u64) -> *mut u8 {
 }
 
 fn memfd(backing: Backing) -> io::Result<File> {
-    let huge = if backing == Backing::Huge { libc::MFD_HUGETLB | libc::MFD_HUGE_2MB } else { 0 };
+    let huge = if backing == Backing::Huge {
+        libc::MFD_HUGETLB | libc::MFD_HUGE_2MB
+    } else {
+        0
+    };
     // SAFETY: the name is a C string; no other memory is touched.
-    let fd = unsafe { libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | huge) };
+    let fd = unsafe {
+        libc::memfd_create(
+            c"guest".as_ptr(),
+            libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | huge,
+        )
+    };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -257,8 +317,16 @@ fn map(spec: RegionSpec, file: &File) -> io::Result<Region> {
     // Of a part of a large page the kernel maps all, and unmaps nothing if it is told of less.
     let page = file.metadata()?.blksize().max(PAGE_BYTES);
     let len = to_usize(spec.len.next_multiple_of(page));
-    let map = MmapOptions::new().offset(spec.file_offset).len(len).no_reserve_swap().map_raw(file)?;
-    Ok(Region { spec, host: map.as_mut_ptr(), map: Some(map) })
+    let map = MmapOptions::new()
+        .offset(spec.file_offset)
+        .len(len)
+        .no_reserve_swap()
+        .map_raw(file)?;
+    Ok(Region {
+        spec,
+        host: map.as_mut_ptr(),
+        map: Some(map),
+    })
 }
 
 #[cfg(test)]
@@ -286,7 +354,11 @@ mod tests {
             memory.write(0x10000 + 4000, &bytes);
             assert_eq!(memory.read_vec(0x10000 + 4000, 200), bytes);
             assert_eq!(memory.read_vec(0x10000 + 4096, 3), [96, 97, 98]);
-            assert!(memory.contains(0x10000, 8192) && !memory.contains(0x10000, 8193) && !memory.contains(0xffff, 2));
+            assert!(
+                memory.contains(0x10000, 8192)
+                    && !memory.contains(0x10000, 8193)
+                    && !memory.contains(0xffff, 2)
+            );
         }
     }
 
@@ -297,8 +369,18 @@ mod tests {
         // SAFETY: the name is a C string; the new fd is nobody else's.
         let file = unsafe { File::from_raw_fd(libc::memfd_create(c"goes-part".as_ptr(), flags)) };
         file.set_len(2 * HUGE_PAGE_BYTES).unwrap();
-        let spec = RegionSpec { gpa: 0, uva: 0, len: HUGE_PAGE_BYTES + PAGE_BYTES, file_offset: 0 };
-        let n_mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().matches("goes-part").count();
+        let spec = RegionSpec {
+            gpa: 0,
+            uva: 0,
+            len: HUGE_PAGE_BYTES + PAGE_BYTES,
+            file_offset: 0,
+        };
+        let n_mappings = || {
+            std::fs::read_to_string("/proc/self/maps")
+                .unwrap()
+                .matches("goes-part")
+                .count()
+        };
         let memory = GuestMemory::from_files(&[(spec, file)]).unwrap();
         assert_eq!(n_mappings(), 1);
         drop(memory);

@@ -18,15 +18,31 @@ pub(crate) fn run_one(one: &One) -> Outcome {
     let common = &one.common;
     pin(common)?;
     let (here, there) = ((one.mac, one.ip), (one.peer_mac, one.peer_ip));
-    let load = matches!(one.mode, Mode::Flood | Mode::Sink | Mode::Pingpong | Mode::Reflect);
+    let load = matches!(
+        one.mode,
+        Mode::Flood | Mode::Sink | Mode::Pingpong | Mode::Reflect
+    );
     let socket = one.socket.as_deref().ok_or("--socket is needed")?;
     let guest = common.guest(socket, one.listen, load)?;
     match one.mode {
         Mode::Echo => echo(guest, common, here),
         Mode::Ping => ping(guest, common, here, there),
-        Mode::Flood => flood(vec![enabled(load_port(guest, common, here, there, true)?, here)?], common),
-        Mode::Sink => flood(vec![enabled(load_port(guest, common, here, there, false)?, here)?], common),
-        Mode::Pingpong => ping_pong(PingPort::new(guest, common.flows(here, there))?, None, common),
+        Mode::Flood => flood(
+            vec![enabled(load_port(guest, common, here, there, true)?, here)?],
+            common,
+        ),
+        Mode::Sink => flood(
+            vec![enabled(
+                load_port(guest, common, here, there, false)?,
+                here,
+            )?],
+            common,
+        ),
+        Mode::Pingpong => ping_pong(
+            PingPort::new(guest, common.flows(here, there))?,
+            None,
+            common,
+        ),
         Mode::Reflect => reflect(PingPort::new(guest, common.flows(here, there))?, common),
         Mode::VerifySend => verify(Some(started(guest)?), None, common, here, there),
         Mode::VerifyRecv => verify(None, Some(started(guest)?), common, there, here),
@@ -36,20 +52,36 @@ pub(crate) fn run_one(one: &One) -> Outcome {
 pub(crate) fn run_pair(pair: &Pair) -> Outcome {
     let common = &pair.common;
     pin(common)?;
-    let (here, there) = ((pair.mac_a, [10, 0, 0, 10].into()), (pair.mac_b, [10, 0, 0, 11].into()));
+    let (here, there) = (
+        (pair.mac_a, [10, 0, 0, 10].into()),
+        (pair.mac_b, [10, 0, 0, 11].into()),
+    );
     let load = !pair.verify;
-    let (a, b) = (common.guest(&pair.a, pair.listen, load)?, common.guest(&pair.b, pair.listen, load)?);
+    let (a, b) = (
+        common.guest(&pair.a, pair.listen, load)?,
+        common.guest(&pair.b, pair.listen, load)?,
+    );
     if pair.verify {
         return verify(Some(started(a)?), Some(started(b)?), common, here, there);
     }
     if pair.pingpong {
-        let (a, b) = (PingPort::new(a, common.flows(here, there))?, PingPort::new(b, common.flows(there, here))?);
+        let (a, b) = (
+            PingPort::new(a, common.flows(here, there))?,
+            PingPort::new(b, common.flows(there, here))?,
+        );
         return ping_pong(a, Some(b), common);
     }
-    let (a, b) = (load_port(a, common, here, there, true)?, load_port(b, common, there, here, pair.both)?);
+    let (a, b) = (
+        load_port(a, common, here, there, true)?,
+        load_port(b, common, there, here, pair.both)?,
+    );
     let b = enabled(b, there)?;
     let ports = vec![enabled(a, here)?, b];
-    if pair.commands { obey(ports, common, there) } else { flood(ports, common) }
+    if pair.commands {
+        obey(ports, common, there)
+    } else {
+        flood(ports, common)
+    }
 }
 
 fn pin(common: &Common) -> std::io::Result<()> {
@@ -73,8 +105,14 @@ fn load_port(
     there: End,
     send: bool,
 ) -> Result<LoadPort, guest::FrontendError> {
-    let config =
-        LoadConfig { send, sink: true, pps: common.pps, burst: common.burst, count_bytes: false, touch: common.touch };
+    let config = LoadConfig {
+        send,
+        sink: true,
+        pps: common.pps,
+        burst: common.burst,
+        count_bytes: false,
+        touch: common.touch,
+    };
     LoadPort::set_up(guest, &common.flows(here, there), config)
 }
 
@@ -89,15 +127,23 @@ fn flood(mut ports: Vec<LoadPort>, common: &Common) -> Outcome {
     let hz = sys::cycles_per_second();
     let mut ticker = Ticker::new(common.quiet);
     let mut n_mended = 0;
-    let until = common.seconds.map_or(u64::MAX, |s| sys::cycles() + scale(hz, s));
-    drive(&mut ports, until, hz / 50, &AtomicBool::new(false), |ports| {
-        let sum = sum(ports);
-        ticker.tick([sum.n_sent, sum.n_received]);
-        for port in ports {
-            n_mended += u64::from(port.mend(common.patience())?);
-        }
-        Ok::<(), guest::FrontendError>(())
-    })?;
+    let until = common
+        .seconds
+        .map_or(u64::MAX, |s| sys::cycles() + scale(hz, s));
+    drive(
+        &mut ports,
+        until,
+        hz / 50,
+        &AtomicBool::new(false),
+        |ports| {
+            let sum = sum(ports);
+            ticker.tick([sum.n_sent, sum.n_received]);
+            for port in ports {
+                n_mended += u64::from(port.mend(common.patience())?);
+            }
+            Ok::<(), guest::FrontendError>(())
+        },
+    )?;
     let (seconds, sum) = (ticker.seconds(), sum(&ports));
     Record::default()
         .int("sent", sum.n_sent)
@@ -116,10 +162,15 @@ fn flood(mut ports: Vec<LoadPort>, common: &Common) -> Outcome {
 /// The flood of a pair as commands tell; `b` is the second port's address.
 fn obey(mut ports: Vec<LoadPort>, common: &Common, b: End) -> Outcome {
     let (hz, start) = (sys::cycles_per_second(), Instant::now());
-    let until = common.seconds.map_or(u64::MAX, |s| sys::cycles() + scale(hz, s));
+    let until = common
+        .seconds
+        .map_or(u64::MAX, |s| sys::cycles() + scale(hz, s));
     let mut n_mended = 0;
     let answer = |at: &str, ports: &[LoadPort], n_mended: u64| {
-        let (tsc, ns) = (sys::cycles(), u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let (tsc, ns) = (
+            sys::cycles(),
+            u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        );
         let (a, b, both) = (ports[0].counters(), ports[1].counters(), sum(ports));
         Record::default()
             .text("at", at)
@@ -166,24 +217,29 @@ fn obey(mut ports: Vec<LoadPort>, common: &Common, b: End) -> Outcome {
     Ok(true)
 }
 
-/// A broadcast, unless the port's lean rings send: so that a switch that learns knows where to send.
+/// A broadcast, unless the port's lean rings send: so that a switch that learns knows where to
+/// send.
 fn announce(port: &mut LoadPort, here: End) {
     if !port.config().send {
-        port.guest().send(0, &Host::new(here.0, here.1).arp_request(here.1));
+        port.guest()
+            .send(0, &Host::new(here.0, here.1).arp_request(here.1));
     }
 }
 
 fn sum(ports: &[LoadPort]) -> LoadCounters {
-    ports.iter().map(LoadPort::counters).fold(LoadCounters::default(), |a, b| LoadCounters {
-        n_sent: a.n_sent + b.n_sent,
-        n_received: a.n_received + b.n_received,
-        n_bytes: a.n_bytes + b.n_bytes,
-        busy_cycles: a.busy_cycles + b.busy_cycles,
-        n_busy: a.n_busy + b.n_busy,
-        n_kicks: a.n_kicks + b.n_kicks,
-        n_offers: a.n_offers + b.n_offers,
-        n_dry: a.n_dry + b.n_dry,
-    })
+    ports
+        .iter()
+        .map(LoadPort::counters)
+        .fold(LoadCounters::default(), |a, b| LoadCounters {
+            n_sent: a.n_sent + b.n_sent,
+            n_received: a.n_received + b.n_received,
+            n_bytes: a.n_bytes + b.n_bytes,
+            busy_cycles: a.busy_cycles + b.busy_cycles,
+            n_busy: a.n_busy + b.n_busy,
+            n_kicks: a.n_kicks + b.n_kicks,
+            n_offers: a.n_offers + b.n_offers,
+            n_dry: a.n_dry + b.n_dry,
+        })
 }
 
 #[expect(
@@ -203,17 +259,26 @@ struct Until {
 
 impl Until {
     fn new(common: &Common) -> Self {
-        let deadline = common.seconds.and_then(|s| Instant::now().checked_add(Duration::try_from_secs_f64(s).ok()?));
+        let deadline = common
+            .seconds
+            .and_then(|s| Instant::now().checked_add(Duration::try_from_secs_f64(s).ok()?));
         Self { deadline }
     }
 
     fn go_on(&self) -> bool {
-        !sys::stopped() && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+        !sys::stopped()
+            && self
+                .deadline
+                .is_none_or(|deadline| Instant::now() < deadline)
     }
 }
 
 fn mend(guest: &mut Guest, common: &Common) -> Result<(), guest::FrontendError> {
-    if guest.is_gone() { guest.reconnect(common.patience()) } else { Ok(()) }
+    if guest.is_gone() {
+        guest.reconnect(common.patience())
+    } else {
+        Ok(())
+    }
 }
 
 fn echo(guest: Guest, common: &Common, here: End) -> Outcome {
@@ -235,15 +300,20 @@ fn echo(guest: Guest, common: &Common, here: End) -> Outcome {
         mend(&mut guest, common)?;
     }
     let counters = guest.driver.counters();
-    let record = Record::default().int("received", counters.rx_frames).int("sent", counters.tx_chains);
-    record.int("reconnects", guest.n_connects() - 1).print(common.json);
+    let record = Record::default()
+        .int("received", counters.rx_frames)
+        .int("sent", counters.tx_chains);
+    record
+        .int("reconnects", guest.n_connects() - 1)
+        .print(common.json);
     Ok(true)
 }
 
 fn ping(guest: Guest, common: &Common, here: End, there: End) -> Outcome {
     let (mut guest, mut host) = (started(guest)?, Host::new(here.0, here.1));
     let until = Until::new(common);
-    let pause = Duration::from_secs(1) / u32::try_from(if common.pps > 0 { common.pps } else { 10 })?;
+    let pause =
+        Duration::from_secs(1) / u32::try_from(if common.pps > 0 { common.pps } else { 10 })?;
     let (mut times, mut n_sent) = (Histogram::default(), 0u64);
     let payload = vec![0x70; common.size.saturating_sub(42)];
     while until.go_on() && common.count.is_none_or(|count| n_sent < count) {
@@ -265,12 +335,20 @@ fn ping(guest: Guest, common: &Common, here: End, there: End) -> Outcome {
                     _ => {}
                 }
             }
-            guest.wait(pause.saturating_sub(start.elapsed()).min(Duration::from_millis(100)));
+            guest.wait(
+                pause
+                    .saturating_sub(start.elapsed())
+                    .min(Duration::from_millis(100)),
+            );
         }
         mend(&mut guest, common)?;
     }
-    let record = Record::default().int("sent", n_sent).int("answered", times.n());
-    with_times(record, &times).int("reconnects", guest.n_connects() - 1).print(common.json);
+    let record = Record::default()
+        .int("sent", n_sent)
+        .int("answered", times.n());
+    with_times(record, &times)
+        .int("reconnects", guest.n_connects() - 1)
+        .print(common.json);
     Ok(times.n() > 0)
 }
 
@@ -305,7 +383,13 @@ fn ping_pong(mut a: PingPort, mut b: Option<PingPort>, common: &Common) -> Outco
             None => n_lost += 1,
         }
     }
-    with_times(Record::default().int("rounds", times.n()).int("lost", n_lost), &times).print(common.json);
+    with_times(
+        Record::default()
+            .int("rounds", times.n())
+            .int("lost", n_lost),
+        &times,
+    )
+    .print(common.json);
     Ok(times.n() > 0)
 }
 
@@ -326,8 +410,15 @@ fn reflect(mut port: PingPort, common: &Common) -> Outcome {
     Ok(true)
 }
 
-/// Test frames of `size` and less from `sender` to `receiver`, either of which may be somebody else's.
-fn verify(mut sender: Option<Guest>, mut receiver: Option<Guest>, common: &Common, from: End, to: End) -> Outcome {
+/// Test frames of `size` and less from `sender` to `receiver`, either of which may be somebody
+/// else's.
+fn verify(
+    mut sender: Option<Guest>,
+    mut receiver: Option<Guest>,
+    common: &Common,
+    from: End,
+    to: End,
+) -> Outcome {
     let until = Until::new(common);
     let (mut ticker, mut verifier) = (Ticker::new(common.quiet), Verifier::default());
     let n_flows = u16::try_from(common.flows.clamp(1, 60_000))?;
@@ -339,11 +430,17 @@ fn verify(mut sender: Option<Guest>, mut receiver: Option<Guest>, common: &Commo
     loop {
         let done = !until.go_on() || common.count.is_some_and(|count| n_sent >= count);
         if let (Some(sender), false) = (&mut sender, done) {
-            let due = if common.pps > 0 { per(common.pps, 1.0) * start.elapsed().as_secs_f64() } else { f64::INFINITY };
+            let due = if common.pps > 0 {
+                per(common.pps, 1.0) * start.elapsed().as_secs_f64()
+            } else {
+                f64::INFINITY
+            };
             n_sent += send_burst(sender, common, (from, to), n_flows, n_sent, due);
             mend(sender, common)?;
         }
-        let got = receiver.as_mut().map_or(0, |receiver| take_all(receiver, &mut verifier));
+        let got = receiver
+            .as_mut()
+            .map_or(0, |receiver| take_all(receiver, &mut verifier));
         if got > 0 {
             quiet_since = Instant::now();
         } else if let (Some(receiver), None) = (&mut receiver, &sender) {
@@ -361,13 +458,23 @@ fn verify(mut sender: Option<Guest>, mut receiver: Option<Guest>, common: &Commo
     }
     let sent_in = |flow: u16| {
         let index = u64::from(flow - 1);
-        if sender.is_some() { (n_sent + u64::from(n_flows) - 1 - index) / u64::from(n_flows) } else { 0 }
+        if sender.is_some() {
+            (n_sent + u64::from(n_flows) - 1 - index) / u64::from(n_flows)
+        } else {
+            0
+        }
     };
-    let mut record =
-        Record::default().int("sent", n_sent).int("good", verifier.n_good).int("lost", verifier.n_lost(sent_in));
-    record = record.int("corrupt", verifier.n_corrupt).int("duplicate", verifier.n_duplicate);
-    record =
-        record.int("reordered", verifier.n_reordered).int("other", verifier.n_other).real("seconds", ticker.seconds());
+    let mut record = Record::default()
+        .int("sent", n_sent)
+        .int("good", verifier.n_good)
+        .int("lost", verifier.n_lost(sent_in));
+    record = record
+        .int("corrupt", verifier.n_corrupt)
+        .int("duplicate", verifier.n_duplicate);
+    record = record
+        .int("reordered", verifier.n_reordered)
+        .int("other", verifier.n_other)
+        .real("seconds", ticker.seconds());
     if let Some(why) = &verifier.first_error {
         record = record.text("first_error", why);
     }
@@ -376,14 +483,24 @@ fn verify(mut sender: Option<Guest>, mut receiver: Option<Guest>, common: &Commo
 }
 
 /// Up to 32 frames; frame `n` is of flow `1 + n % n_flows`, its length grows from frame to frame.
-fn send_burst(sender: &mut Guest, common: &Common, (from, to): (End, End), n_flows: u16, first: u64, due: f64) -> u64 {
+fn send_burst(
+    sender: &mut Guest,
+    common: &Common,
+    (from, to): (End, End),
+    n_flows: u16,
+    first: u64,
+    due: f64,
+) -> u64 {
     let pairs = u64::from(sender.driver.options().n_queue_pairs);
     let most = common.count.map_or(32, |count| (count - first).min(32));
     let mut n = 0;
     while n < most && per(first + n, 1.0) < due {
         let number = first + n;
         let flow = u16::try_from(number % u64::from(n_flows)).expect("a remainder of 16 bits") + 1;
-        let stamp = Stamp { flow, seq: number / u64::from(n_flows) };
+        let stamp = Stamp {
+            flow,
+            seq: number / u64::from(n_flows),
+        };
         let spread = (common.size.max(TEST_FRAME_LEAST) - TEST_FRAME_LEAST + 1) as u64;
         let len = TEST_FRAME_LEAST + usize::try_from(number * 37 % spread).expect("less than size");
         // A flow keeps to one queue, or it may arrive out of order.
@@ -401,7 +518,9 @@ fn take_all(receiver: &mut Guest, verifier: &mut Verifier) -> u64 {
     let mut n = 0;
     for pair in 0..usize::from(receiver.driver.options().n_queue_pairs) {
         for _ in 0..64 {
-            let Some(frame) = receiver.recv(pair) else { break };
+            let Some(frame) = receiver.recv(pair) else {
+                break;
+            };
             verifier.take(&frame);
             n += 1;
         }

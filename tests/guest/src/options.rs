@@ -1,5 +1,5 @@
-//! What kind of guest to be: ring sizes, features, shapes of buffers, where memory lies. A plain value, written by tests
-//! and by the command line.
+//! What kind of guest to be: ring sizes, features, shapes of buffers, where memory lies. A plain
+//! value, written by tests and by the command line.
 
 use crate::header::{HEADER_BYTES, LEGACY_HEADER_BYTES};
 
@@ -57,11 +57,13 @@ pub enum Backing {
     Heap,
     /// One memfd, mapped shared, so that it can be handed over by fd.
     Memfd,
-    /// The same of large pages ([`HUGE_PAGE_BYTES`](crate::memory::HUGE_PAGE_BYTES)), which have to be reserved (`vm.nr_hugepages`).
+    /// The same of large pages ([`HUGE_PAGE_BYTES`](crate::memory::HUGE_PAGE_BYTES)), which have to
+    /// be reserved (`vm.nr_hugepages`).
     Huge,
 }
 
-/// Where memory lies. Guest-physical, user and host addresses all differ, so that mixing them up doesn't go unnoticed.
+/// Where memory lies. Guest-physical, user and host addresses all differ, so that mixing them up
+/// doesn't go unnoticed.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// Heap or memfd.
@@ -70,22 +72,28 @@ pub struct Layout {
     pub gpa: u64,
     /// Lowest user address of a region; later regions lie *below* earlier ones.
     pub uva: u64,
-    /// None: one region for all. Else the rings have a region of their own, and buffers lie in as many regions of this
-    /// length (a multiple of 4,096) as they need.
+    /// None: one region for all. Else the rings have a region of their own, and buffers lie in as
+    /// many regions of this length (a multiple of 4,096) as they need.
     pub region_bytes: Option<u64>,
-    /// Zero: regions are adjacent in guest-physical space and buffers cross their edges. Else so many bytes lie between
-    /// two regions (a multiple of 4,096), and no buffer crosses.
+    /// Zero: regions are adjacent in guest-physical space and buffers cross their edges. Else so
+    /// many bytes lie between two regions (a multiple of 4,096), and no buffer crosses.
     pub hole_bytes: u64,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { backing: Backing::Heap, gpa: 0x4000_0000, uva: 0x5a00_0000_0000, region_bytes: None, hole_bytes: 0 }
+        Self {
+            backing: Backing::Heap,
+            gpa: 0x4000_0000,
+            uva: 0x5a00_0000_0000,
+            region_bytes: None,
+            hole_bytes: 0,
+        }
     }
 }
 
-/// A guest's properties. Everything has a default: one queue pair, rings of 256, 2 KiB buffers, VIRTIO 1 header, mergeable,
-/// on the heap, with every check on.
+/// A guest's properties. Everything has a default: one queue pair, rings of 256, 2 KiB buffers,
+/// VIRTIO 1 header, mergeable, on the heap, with every check on.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// 1 to 128.
@@ -104,10 +112,11 @@ pub struct Options {
     pub event_idx: bool,
     /// Ask for `IN_ORDER`; descriptors and buffers are then taken in ring order.
     pub in_order: bool,
-    /// Take freed descriptors and buffers first in, first out (as DPDK, and always with `in_order`), else last in, first
-    /// out (as Linux).
+    /// Take freed descriptors and buffers first in, first out (as DPDK, and always with
+    /// `in_order`), else last in, first out (as Linux).
     pub fifo: bool,
-    /// Panic when a chain comes back out of ring order, whether or not `in_order` was negotiated: what weir promises.
+    /// Panic when a chain comes back out of ring order, whether or not `in_order` was negotiated:
+    /// what weir promises.
     pub require_order: bool,
     /// Further feature bits to ask for, such as [`feature::CSUM`].
     pub more_features: u64,
@@ -119,13 +128,14 @@ pub struct Options {
     pub tx_parts: usize,
     /// Longest frame that `send` takes.
     pub tx_frame_bytes: usize,
-    /// Where in a cache line (of 64 bytes) a buffer begins: 52 puts the frame behind a 12-byte header at the start of the
-    /// next (as DPDK), 0 lets header and frame share one (as Linux).
+    /// Where in a cache line (of 64 bytes) a buffer begins: 52 puts the frame behind a 12-byte
+    /// header at the start of the next (as DPDK), 0 lets header and frame share one (as Linux).
     pub line_offset: u32,
-    /// Fill buffers with a pattern and check it afterwards: guards, bytes past the used length, transmit buffers. Costs
-    /// a pass over each buffer.
+    /// Fill buffers with a pattern and check it afterwards: guards, bytes past the used length,
+    /// transmit buffers. Costs a pass over each buffer.
     pub checked: bool,
-    /// Bytes of memory beside the rings that nothing uses but tests: for tables and frames of hostile chains.
+    /// Bytes of memory beside the rings that nothing uses but tests: for tables and frames of
+    /// hostile chains.
     pub scratch_bytes: u64,
     /// Where memory lies.
     pub layout: Layout,
@@ -158,7 +168,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The feature bits that this guest wants (without vhost-user's own [`feature::PROTOCOL_FEATURES`]).
+    /// The feature bits that this guest wants (without vhost-user's own
+    /// [`feature::PROTOCOL_FEATURES`]).
     pub fn features(&self) -> u64 {
         let mut bits = self.more_features;
         let mut want = |on: bool, bit: u64| bits |= if on { bit } else { 0 };
@@ -191,7 +202,11 @@ impl Options {
 
     /// Bytes before each frame: 12, or 10 for a legacy driver without mergeable buffers.
     pub fn header_bytes(&self) -> usize {
-        if self.version_1 || self.mergeable { HEADER_BYTES } else { LEGACY_HEADER_BYTES }
+        if self.version_1 || self.mergeable {
+            HEADER_BYTES
+        } else {
+            LEGACY_HEADER_BYTES
+        }
     }
 
     /// Whether freed things are taken first in, first out.
@@ -199,15 +214,30 @@ impl Options {
         self.fifo || self.in_order
     }
 
-    /// Panics where a value makes no guest at all; what the device has to refuse isn't refused here.
+    /// Panics where a value makes no guest at all; what the device has to refuse isn't refused
+    /// here.
     pub(crate) fn assert_sane(&self) {
         for size in [self.rx_ring, self.tx_ring] {
-            assert!(size.is_power_of_two() && size <= 32768, "ring of {size}: a power of two up to 32768 is needed");
+            assert!(
+                size.is_power_of_two() && size <= 32768,
+                "ring of {size}: a power of two up to 32768 is needed"
+            );
         }
-        assert!((1..=128).contains(&self.n_queue_pairs), "{} queue pairs", self.n_queue_pairs);
-        assert!(!self.rx_shape.is_empty() && !self.rx_shape.contains(&0), "rx_shape {:?}", self.rx_shape);
+        assert!(
+            (1..=128).contains(&self.n_queue_pairs),
+            "{} queue pairs",
+            self.n_queue_pairs
+        );
+        assert!(
+            !self.rx_shape.is_empty() && !self.rx_shape.contains(&0),
+            "rx_shape {:?}",
+            self.rx_shape
+        );
         assert!(self.tx_parts >= 1 && self.line_offset < 64);
         let pages = |bytes: u64| bytes.is_multiple_of(4096);
-        assert!(self.layout.region_bytes.is_none_or(|b| b > 0 && pages(b)) && pages(self.layout.hole_bytes));
+        assert!(
+            self.layout.region_bytes.is_none_or(|b| b > 0 && pages(b))
+                && pages(self.layout.hole_bytes)
+        );
     }
 }

@@ -15,7 +15,8 @@ pub struct PingPort {
 }
 
 impl PingPort {
-    /// Takes the rings of a guest that hasn't started, and starts it. Every frame is the first of `flows`.
+    /// Takes the rings of a guest that hasn't started, and starts it. Every frame is the first of
+    /// `flows`.
     ///
     /// # Errors
     /// If the back-end refuses the rings.
@@ -64,8 +65,8 @@ impl PingPort {
     }
 }
 
-/// One round: there, and back by whatever `back` does at the other end (nothing, when somebody else reflects). The time it
-/// took in nanoseconds; None if a frame is lost for a tenth of a second.
+/// One round: there, and back by whatever `back` does at the other end (nothing, when somebody else
+/// reflects). The time it took in nanoseconds; None if a frame is lost for a tenth of a second.
 pub fn round(here: &mut PingPort, back: impl FnOnce(u64) -> bool) -> Option<u64> {
     let start = cycles();
     let deadline = start + cycles_per_second() / 10;
@@ -75,7 +76,8 @@ pub fn round(here: &mut PingPort, back: impl FnOnce(u64) -> bool) -> Option<u64>
 }
 
 fn nanos(ticks: u64) -> u64 {
-    u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(cycles_per_second())).unwrap_or(u64::MAX)
+    u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(cycles_per_second()))
+        .unwrap_or(u64::MAX)
 }
 
 /// A histogram of nanoseconds: 64 steps to each power of two, so within 1.6 %.
@@ -92,7 +94,12 @@ const BUCKETS: usize = 64 * 64;
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: vec![0; BUCKETS], n: 0, least: u64::MAX, most: 0 }
+        Self {
+            buckets: vec![0; BUCKETS],
+            n: 0,
+            least: u64::MAX,
+            most: 0,
+        }
     }
 }
 
@@ -161,9 +168,15 @@ mod tests {
         (1..=100_000).for_each(|ns| histogram.add(ns));
         for (per_mille, want) in [(1, 100), (500, 50_000), (990, 99_000), (1000, 100_000)] {
             let got = histogram.quantile(per_mille);
-            assert!(got <= want && got * 65 >= want * 64, "{per_mille}: {got} for {want}");
+            assert!(
+                got <= want && got * 65 >= want * 64,
+                "{per_mille}: {got} for {want}"
+            );
         }
-        assert_eq!((histogram.min(), histogram.max(), histogram.n()), (1, 100_000, 100_000));
+        assert_eq!(
+            (histogram.min(), histogram.max(), histogram.n()),
+            (1, 100_000, 100_000)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! vhost-user messages as bytes and fds, unchecked: header, payload, ancillary fds, any of them wrong if wanted.
+//! vhost-user messages as bytes and fds, unchecked: header, payload, ancillary fds, any of them
+//! wrong if wanted.
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
@@ -86,7 +87,13 @@ impl Message {
     /// A well-formed message.
     pub fn new(request: u32, payload: &[u8]) -> Self {
         let size = u32::try_from(payload.len()).expect("a payload below 4 GiB");
-        Self { request, flags: VERSION, size, payload: payload.to_vec(), fds: Vec::new() }
+        Self {
+            request,
+            flags: VERSION,
+            size,
+            payload: payload.to_vec(),
+            fds: Vec::new(),
+        }
     }
 
     /// One whose payload is a 64-bit word.
@@ -96,27 +103,38 @@ impl Message {
 
     /// One about a virtqueue: index and number.
     pub fn vring(request: u32, vring: u32, num: u32) -> Self {
-        Self::new(request, &(u64::from(num) << 32 | u64::from(vring)).to_le_bytes())
+        Self::new(
+            request,
+            &(u64::from(num) << 32 | u64::from(vring)).to_le_bytes(),
+        )
     }
 
     /// SET_VRING_ADDR.
     pub fn vring_addr(vring: u32, desc: u64, used: u64, avail: u64) -> Self {
         let mut payload = u64::from(vring).to_le_bytes().to_vec();
-        [desc, used, avail, 0].iter().for_each(|word| payload.extend(word.to_le_bytes()));
+        [desc, used, avail, 0]
+            .iter()
+            .for_each(|word| payload.extend(word.to_le_bytes()));
         Self::new(request::SET_VRING_ADDR, &payload)
     }
 
-    /// SET_MEM_TABLE; each region is (gpa, length, uva, offset) and its fd. The number of regions is what `count` says.
+    /// SET_MEM_TABLE; each region is (gpa, length, uva, offset) and its fd. The number of regions
+    /// is what `count` says.
     pub fn mem_table(count: u32, regions: &[([u64; 4], RawFd)]) -> Self {
         let mut payload = u64::from(count).to_le_bytes().to_vec();
-        regions.iter().flat_map(|(words, _)| words).for_each(|word| payload.extend(word.to_le_bytes()));
+        regions
+            .iter()
+            .flat_map(|(words, _)| words)
+            .for_each(|word| payload.extend(word.to_le_bytes()));
         Self::new(request::SET_MEM_TABLE, &payload).fds(regions.iter().map(|&(_, fd)| fd))
     }
 
     /// ADD_MEM_REG or REM_MEM_REG of (gpa, length, uva, offset).
     pub fn mem_region(request: u32, words: [u64; 4], fd: Option<RawFd>) -> Self {
         let mut payload = vec![0; 8];
-        words.iter().for_each(|word| payload.extend(word.to_le_bytes()));
+        words
+            .iter()
+            .for_each(|word| payload.extend(word.to_le_bytes()));
         Self::new(request, &payload).fds(fd)
     }
 
@@ -144,13 +162,19 @@ impl Message {
     /// Asking for an answer, or not.
     #[must_use]
     pub fn need_reply(self, on: bool) -> Self {
-        let flags = if on { self.flags | NEED_REPLY } else { self.flags & !NEED_REPLY };
+        let flags = if on {
+            self.flags | NEED_REPLY
+        } else {
+            self.flags & !NEED_REPLY
+        };
         self.flags(flags)
     }
 
     /// Header and payload as sent.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let header = [self.request, self.flags, self.size].map(u32::to_le_bytes).concat();
+        let header = [self.request, self.flags, self.size]
+            .map(u32::to_le_bytes)
+            .concat();
         [header.as_slice(), &self.payload].concat()
     }
 
@@ -185,10 +209,13 @@ impl Message {
 pub fn read_reply(mut stream: &UnixStream) -> io::Result<(u32, Vec<u8>)> {
     let mut header = [0; HEADER_BYTES];
     stream.read_exact(&mut header)?;
-    let word = |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
+    let word =
+        |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
     let (request, flags, size) = (word(0), word(4), word(8));
     if flags & REPLY == 0 || size > REPLY_MOST {
-        return Err(io::Error::other(format!("no answer: request {request}, flags {flags:#x}, {size} bytes")));
+        return Err(io::Error::other(format!(
+            "no answer: request {request}, flags {flags:#x}, {size} bytes"
+        )));
     }
     let mut payload = vec![0; size as usize];
     stream.read_exact(&mut payload)?;
@@ -204,6 +231,8 @@ pub fn ask_u64(stream: &UnixStream, request: u32) -> io::Result<u64> {
     let (answered, payload) = read_reply(stream)?;
     match <[u8; 8]>::try_from(payload) {
         Ok(bytes) if answered == request => Ok(u64::from_le_bytes(bytes)),
-        _ => Err(io::Error::other(format!("request {request} was answered as {answered}"))),
+        _ => Err(io::Error::other(format!(
+            "request {request} was answered as {answered}"
+        ))),
     }
 }

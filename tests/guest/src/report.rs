@@ -19,7 +19,8 @@ impl Record {
     }
 
     pub(crate) fn text(mut self, name: &'static str, value: &str) -> Self {
-        self.0.push((name, format!("\"{}\"", value.escape_default())));
+        self.0
+            .push((name, format!("\"{}\"", value.escape_default())));
         self
     }
 
@@ -27,11 +28,18 @@ impl Record {
         let mut line = String::new();
         for (i, (name, value)) in self.0.iter().enumerate() {
             let comma = if i == 0 { "" } else { ", " };
-            let end =
-                if json { write!(line, "{comma}\"{name}\": {value}") } else { write!(line, "{comma}{name} {value}") };
+            let end = if json {
+                write!(line, "{comma}\"{name}\": {value}")
+            } else {
+                write!(line, "{comma}{name} {value}")
+            };
             end.expect("writing to a string");
         }
-        if json { println!("{{{line}}}") } else { println!("{line}") }
+        if json {
+            println!("{{{line}}}")
+        } else {
+            println!("{line}")
+        }
     }
 }
 
@@ -47,7 +55,12 @@ pub(crate) struct Ticker {
 impl Ticker {
     pub(crate) fn new(quiet: bool) -> Self {
         let now = Instant::now();
-        Self { quiet, start: now, last: now, counts: [0; 2] }
+        Self {
+            quiet,
+            start: now,
+            last: now,
+            counts: [0; 2],
+        }
     }
 
     pub(crate) fn tick(&mut self, counts: [u64; 2]) {
@@ -57,7 +70,12 @@ impl Ticker {
         }
         let rate = |i: usize| per(counts[i] - self.counts[i], seconds) / 1e6;
         if !self.quiet {
-            println!("{:6.1} s  sent {:8.3} Mpps  received {:8.3} Mpps", self.seconds(), rate(0), rate(1));
+            println!(
+                "{:6.1} s  sent {:8.3} Mpps  received {:8.3} Mpps",
+                self.seconds(),
+                rate(0),
+                rate(1)
+            );
         }
         (self.last, self.counts) = (Instant::now(), counts);
     }

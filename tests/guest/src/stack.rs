@@ -1,5 +1,6 @@
-//! Enough of a network stack to be talked to and to check what arrives: answers ARP and ping, pings, and builds and verifies
-//! test frames that carry flow, sequence number, pattern and checksum. Pure functions and values: bytes in, bytes out.
+//! Enough of a network stack to be talked to and to check what arrives: answers ARP and ping,
+//! pings, and builds and verifies test frames that carry flow, sequence number, pattern and
+//! checksum. Pure functions and values: bytes in, bytes out.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,7 +31,10 @@ impl FromStr for Mac {
             .split(':')
             .map(|part| u8::from_str_radix(part, 16).map_err(|e| format!("{part}: {e}")))
             .collect::<Result<_, _>>()?;
-        bytes.try_into().map(Self).map_err(|_| format!("{text}: six bytes with colons are needed"))
+        bytes
+            .try_into()
+            .map(Self)
+            .map_err(|_| format!("{text}: six bytes with colons are needed"))
     }
 }
 
@@ -53,9 +57,20 @@ pub fn checksum(pieces: &[&[u8]]) -> u16 {
 }
 
 /// A UDP datagram in a frame of at least 60 bytes; UDP checksum 0, which says there is none.
-pub fn udp_frame(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+pub fn udp_frame(
+    from: (Mac, Ipv4Addr),
+    to: (Mac, Ipv4Addr),
+    ports: (u16, u16),
+    payload: &[u8],
+) -> Vec<u8> {
     let len = u16::try_from(payload.len() + 8).expect("a datagram below 64 KiB");
-    let udp = [ports.0.to_be_bytes(), ports.1.to_be_bytes(), len.to_be_bytes(), [0, 0]].concat();
+    let udp = [
+        ports.0.to_be_bytes(),
+        ports.1.to_be_bytes(),
+        len.to_be_bytes(),
+        [0, 0],
+    ]
+    .concat();
     ip_frame(from, to, UDP, &[udp.as_slice(), payload].concat())
 }
 
@@ -102,7 +117,11 @@ pub struct Host {
 impl Host {
     /// A host that knows nobody.
     pub fn new(mac: Mac, ip: Ipv4Addr) -> Self {
-        Self { mac, ip, neighbours: HashMap::new() }
+        Self {
+            mac,
+            ip,
+            neighbours: HashMap::new(),
+        }
     }
 
     /// The MAC of another host, if it has told us.
@@ -130,11 +149,17 @@ impl Host {
     /// A ping, once the MAC is known.
     pub fn ping(&self, ip: Ipv4Addr, id: u16, seq: u16, payload: &[u8]) -> Option<Vec<u8>> {
         let rest = [&id.to_be_bytes()[..], &seq.to_be_bytes(), payload].concat();
-        Some(ip_frame((self.mac, self.ip), (self.neighbour(ip)?, ip), ICMP, &icmp(8, &rest)))
+        Some(ip_frame(
+            (self.mac, self.ip),
+            (self.neighbour(ip)?, ip),
+            ICMP,
+            &icmp(8, &rest),
+        ))
     }
 
     fn handle_arp(&mut self, frame: &[u8]) -> Event {
-        let address = |at: usize| Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3]);
+        let address =
+            |at: usize| Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3]);
         let sender = Mac(frame[22..28].try_into().expect("six bytes"));
         if frame[14..20] != [0, 1, 8, 0, 6, 4] {
             return Event::Nothing;
@@ -164,7 +189,12 @@ impl Host {
             8 => {
                 let mac = Mac(frame[6..12].try_into().expect("six bytes"));
                 let answer = icmp(0, &message[4..]);
-                Some(Event::Answer(ip_frame((self.mac, self.ip), (mac, from), ICMP, &answer)))
+                Some(Event::Answer(ip_frame(
+                    (self.mac, self.ip),
+                    (mac, from),
+                    ICMP,
+                    &answer,
+                )))
             }
             0 => Some(Event::Pong(from, word(4), word(6))),
             _ => None,
@@ -173,7 +203,14 @@ impl Host {
 
     fn arp(&self, to: Mac, op: u8, target: Mac, ip: Ipv4Addr) -> Vec<u8> {
         let fixed = [0, 1, 8, 0, 6, 4, 0, op];
-        let body = [&fixed[..], &self.mac.0, &self.ip.octets(), &target.0, &ip.octets()].concat();
+        let body = [
+            &fixed[..],
+            &self.mac.0,
+            &self.ip.octets(),
+            &target.0,
+            &ip.octets(),
+        ]
+        .concat();
         ethernet(self.mac, to, ARP, &body)
     }
 }
@@ -202,8 +239,15 @@ const MAGIC: [u8; 2] = *b"wt";
 
 /// A UDP test frame of exactly `len` bytes (66 to 65,000).
 pub fn test_frame(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), stamp: Stamp, len: usize) -> Vec<u8> {
-    let n = len.checked_sub(TEST_FRAME_LEAST).expect("a test frame has at least 66 bytes");
-    let mut payload = [&MAGIC[..], &stamp.flow.to_be_bytes(), &stamp.seq.to_be_bytes()].concat();
+    let n = len
+        .checked_sub(TEST_FRAME_LEAST)
+        .expect("a test frame has at least 66 bytes");
+    let mut payload = [
+        &MAGIC[..],
+        &stamp.flow.to_be_bytes(),
+        &stamp.seq.to_be_bytes(),
+    ]
+    .concat();
     payload.extend(u32::try_from(len).expect("a frame").to_be_bytes());
     payload.extend(pattern(stamp, n));
     let hash = fnv(&payload);
@@ -213,16 +257,29 @@ pub fn test_frame(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), stamp: Stamp, len:
 
 /// Reads a test frame. None: not one of ours at all. `Err`: one of ours, corrupt.
 pub fn read_test_frame(frame: &[u8]) -> Option<Result<Stamp, String>> {
-    let payload = frame.get(UDP_HEADERS..).filter(|p| p.len() >= STAMP_BYTES && p[..2] == MAGIC)?;
+    let payload = frame
+        .get(UDP_HEADERS..)
+        .filter(|p| p.len() >= STAMP_BYTES && p[..2] == MAGIC)?;
     if frame[12..14] != IPV4 || frame[23] != UDP {
         return None;
     }
-    let long = |at: usize| payload[at..at + 8].try_into().map(u64::from_be_bytes).expect("eight bytes");
-    let stamp = Stamp { flow: u16::from_be_bytes([payload[2], payload[3]]), seq: long(4) };
+    let long = |at: usize| {
+        payload[at..at + 8]
+            .try_into()
+            .map(u64::from_be_bytes)
+            .expect("eight bytes")
+    };
+    let stamp = Stamp {
+        flow: u16::from_be_bytes([payload[2], payload[3]]),
+        seq: long(4),
+    };
     let len = u32::from_be_bytes([payload[12], payload[13], payload[14], payload[15]]);
     let body = [&payload[..16], &payload[24..]].concat();
     if frame.len() != len as usize {
-        return Some(Err(format!("{stamp:?}: sent with {len} bytes, arrived with {}", frame.len())));
+        return Some(Err(format!(
+            "{stamp:?}: sent with {len} bytes, arrived with {}",
+            frame.len()
+        )));
     }
     if fnv(&body) != long(16) || checksum(&[&frame[14..34]]) != 0 {
         return Some(Err(format!("{stamp:?} of {len} bytes is corrupt")));
@@ -236,7 +293,9 @@ fn pattern(stamp: Stamp, n: usize) -> impl Iterator<Item = u8> {
 }
 
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Counts what arrives of several flows.
@@ -280,7 +339,8 @@ impl Verifier {
 
     /// Frames that are missing, given how many were sent in each flow that was heard of.
     pub fn n_lost(&self, sent: impl Fn(u16) -> u64) -> u64 {
-        let lost = |(&flow, f): (&u16, &Flow)| f.missing.len() as u64 + sent(flow).saturating_sub(f.next);
+        let lost =
+            |(&flow, f): (&u16, &Flow)| f.missing.len() as u64 + sent(flow).saturating_sub(f.next);
         self.flows.iter().map(lost).sum()
     }
 
@@ -306,10 +366,12 @@ impl Verifier {
             flow.next = stamp.seq + 1;
         } else if flow.missing.remove(&stamp.seq) {
             self.n_reordered += 1;
-            self.first_error.get_or_insert(format!("{stamp:?} came after {}", flow.next - 1));
+            self.first_error
+                .get_or_insert(format!("{stamp:?} came after {}", flow.next - 1));
         } else {
             self.n_duplicate += 1;
-            self.first_error.get_or_insert(format!("{stamp:?} came twice"));
+            self.first_error
+                .get_or_insert(format!("{stamp:?} came twice"));
             return;
         }
         self.n_good += 1;
@@ -332,10 +394,14 @@ mod tests {
     fn two_hosts_find_and_ping_each_other() {
         let (mut a, mut b) = (host(1), host(2));
         assert_eq!(a.ping(b.ip, 7, 1, &[]), None);
-        let Event::Answer(reply) = b.handle(&a.arp_request(b.ip)) else { panic!("no ARP answer") };
+        let Event::Answer(reply) = b.handle(&a.arp_request(b.ip)) else {
+            panic!("no ARP answer")
+        };
         assert_eq!(a.handle(&reply), Event::Neighbour(b.ip, b.mac));
         for n in [0, 56, 57, 8000] {
-            let Event::Answer(pong) = b.handle(&a.ping(b.ip, 7, 1, &vec![9; n]).unwrap()) else { panic!("no pong") };
+            let Event::Answer(pong) = b.handle(&a.ping(b.ip, 7, 1, &vec![9; n]).unwrap()) else {
+                panic!("no pong")
+            };
             assert_eq!(a.handle(&pong), Event::Pong(b.ip, 7, 1));
         }
     }
@@ -349,7 +415,11 @@ mod tests {
         assert_eq!(host(3).handle(&ping), Event::Nothing);
         for n in 0..60 {
             let mut cut = ping[..n].to_vec();
-            assert_eq!(b.handle(&cut).clone(), b.handle(&cut), "a cut frame doesn't panic");
+            assert_eq!(
+                b.handle(&cut).clone(),
+                b.handle(&cut),
+                "a cut frame doesn't panic"
+            );
             cut.clone_from(&ping);
             cut[n] ^= 0xff;
             b.handle(&cut);
@@ -367,7 +437,10 @@ mod tests {
             for at in [50, 65, len - 1] {
                 let mut bad = frame.clone();
                 bad[at] ^= 1;
-                assert!(read_test_frame(&bad).unwrap().is_err(), "a flipped bit at {at} of {len}");
+                assert!(
+                    read_test_frame(&bad).unwrap().is_err(),
+                    "a flipped bit at {at} of {len}"
+                );
             }
             assert!(read_test_frame(&frame[..len - 1]).is_none_or(|r| r.is_err()));
         }
@@ -382,7 +455,15 @@ mod tests {
         }
         verifier.take(&test_frame(end(1), end(2), Stamp { flow: 4, seq: 0 }, 100));
         verifier.take(&[0; 60]);
-        assert_eq!((verifier.n_good, verifier.n_duplicate, verifier.n_reordered, verifier.n_other), (7, 1, 1, 1));
+        assert_eq!(
+            (
+                verifier.n_good,
+                verifier.n_duplicate,
+                verifier.n_reordered,
+                verifier.n_other
+            ),
+            (7, 1, 1, 1)
+        );
         assert_eq!((verifier.n_gaps(), verifier.n_lost(|_| 10)), (3, 13));
         assert!(!verifier.is_clean() && verifier.n_flows() == 2);
     }

@@ -25,18 +25,22 @@ pub fn cycles_per_second() -> u64 {
             std::hint::spin_loop();
         }
         let (ns, now) = at_once(wall);
-        u64::try_from(u128::from(now - from) * 1_000_000_000 / (ns - from_ns).max(1)).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(now - from) * 1_000_000_000 / (ns - from_ns).max(1))
+            .unwrap_or(u64::MAX)
     })
 }
 
-/// Nanoseconds since `wall`, and the counter at that moment: the tightest of many readings, since the CPU may be taken away in
-/// the middle of one.
+/// Nanoseconds since `wall`, and the counter at that moment: the tightest of many readings, since
+/// the CPU may be taken away in the middle of one.
 fn at_once(wall: Instant) -> (u128, u64) {
     let once = |_| {
         let (before, ns, after) = (cycles(), wall.elapsed().as_nanos(), cycles());
         (after - before, ns, before + (after - before) / 2)
     };
-    let (_, ns, at) = (0..64).map(once).min_by_key(|&(width, ..)| width).unwrap_or_default();
+    let (_, ns, at) = (0..64)
+        .map(once)
+        .min_by_key(|&(width, ..)| width)
+        .unwrap_or_default();
     (ns, at)
 }
 
@@ -55,7 +59,11 @@ pub fn pin(cpu: usize) -> io::Result<()> {
         libc::CPU_SET(cpu, &mut set);
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
-    if failed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if failed != 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Takes `O_NONBLOCK` from an open file, for all who share it.
@@ -64,8 +72,18 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 /// If the kernel refuses.
 pub fn make_blocking(fd: RawFd) -> io::Result<()> {
     // SAFETY: flags of a file; memory isn't touched.
-    let done = unsafe { libc::fcntl(fd, libc::F_SETFL, libc::fcntl(fd, libc::F_GETFL) & !libc::O_NONBLOCK) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let done = unsafe {
+        libc::fcntl(
+            fd,
+            libc::F_SETFL,
+            libc::fcntl(fd, libc::F_GETFL) & !libc::O_NONBLOCK,
+        )
+    };
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Makes SIGTERM and SIGINT set the flag that [`stopped`] reads.
@@ -96,13 +114,24 @@ pub fn stopped() -> bool {
 /// What `poll` says; an interrupted wait is no error, nothing is readable then.
 pub fn wait_readable(fds: &[RawFd], timeout: Duration) -> io::Result<Vec<bool>> {
     let events = libc::POLLIN | libc::POLLRDHUP;
-    let mut polled: Vec<_> = fds.iter().map(|&fd| libc::pollfd { fd, events, revents: 0 }).collect();
+    let mut polled: Vec<_> = fds
+        .iter()
+        .map(|&fd| libc::pollfd {
+            fd,
+            events,
+            revents: 0,
+        })
+        .collect();
     let ms = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
     // SAFETY: the pointer and the count are the vector's own.
     let n = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, ms) };
     if n < 0 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(vec![false; fds.len()]) } else { Err(error) };
+        return if error.kind() == io::ErrorKind::Interrupted {
+            Ok(vec![false; fds.len()])
+        } else {
+            Err(error)
+        };
     }
     Ok(polled.iter().map(|p| p.revents != 0).collect())
 }
@@ -110,10 +139,15 @@ pub fn wait_readable(fds: &[RawFd], timeout: Duration) -> io::Result<Vec<bool>> 
 /// Whether the other end of a socket is gone.
 pub fn is_hung_up(socket: &impl AsRawFd) -> bool {
     let events = libc::POLLRDHUP;
-    let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
+    let mut polled = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events,
+        revents: 0,
+    };
     // SAFETY: one entry, on this stack.
     let n = unsafe { libc::poll(&raw mut polled, 1, 0) };
-    n > 0 && polled.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    n > 0
+        && polled.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
 }
 
 /// Sends bytes and fds in one message; returns the bytes taken.
@@ -121,7 +155,10 @@ pub fn is_hung_up(socket: &impl AsRawFd) -> bool {
 /// # Errors
 /// What `sendmsg` says. Never raises SIGPIPE.
 pub fn send_with_fds(socket: &impl AsRawFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
-    let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut iov = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
     let fd_bytes = u32::try_from(size_of_val(fds)).map_err(io::Error::other)?;
     // SAFETY: CMSG_SPACE only computes.
     let space = unsafe { libc::CMSG_SPACE(fd_bytes) } as usize;
@@ -137,10 +174,15 @@ pub fn send_with_fds(socket: &impl AsRawFd, bytes: &[u8], fds: &[RawFd]) -> io::
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             ((*header).cmsg_level, (*header).cmsg_type) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
             (*header).cmsg_len = libc::CMSG_LEN(fd_bytes) as usize;
-            std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(header), fd_bytes as usize);
+            std::ptr::copy_nonoverlapping(
+                fds.as_ptr().cast::<u8>(),
+                libc::CMSG_DATA(header),
+                fd_bytes as usize,
+            );
         }
     }
-    // SAFETY: all pointers in `message` are to live locals or to `bytes`; the kernel only reads them.
+    // SAFETY: all pointers in `message` are to live locals or to `bytes`; the kernel only reads
+    // them.
     let n = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }

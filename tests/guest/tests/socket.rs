@@ -1,5 +1,5 @@
-//! The front-end against a minimal back-end: both roles, memory in one message and in slots, several queues, resuming, load,
-//! and messages that break the rules.
+//! The front-end against a minimal back-end: both roles, memory in one message and in slots,
+//! several queues, resuming, load, and messages that break the rules.
 
 mod backend;
 
@@ -31,7 +31,11 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("port.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        Self { _folder: folder, path, listener }
+        Self {
+            _folder: folder,
+            path,
+            listener,
+        }
     }
 
     fn socket(&self) -> Socket {
@@ -48,7 +52,8 @@ impl Rig {
     }
 
     fn open(&self, options: Options, manner: Manner) -> (Served, Guest) {
-        let (served, guest) = self.serving(|| Guest::open(self.socket(), options, manner, PATIENCE));
+        let (served, guest) =
+            self.serving(|| Guest::open(self.socket(), options, manner, PATIENCE));
         (served, guest.unwrap())
     }
 }
@@ -64,9 +69,14 @@ fn exchange(guest: &mut Guest, verifier: &mut Verifier, first: u64, n: u64) {
     let start = Instant::now();
     while verifier.n_good < want {
         let flow = u16::try_from(sent % n_pairs as u64).unwrap();
-        let stamp = Stamp { flow, seq: sent / n_pairs as u64 };
+        let stamp = Stamp {
+            flow,
+            seq: sent / n_pairs as u64,
+        };
         let len = 66 + usize::try_from(sent * 37 % 1400).unwrap();
-        if sent < first + n && guest.send(usize::from(flow), &test_frame(end(1), end(2), stamp, len)) {
+        if sent < first + n
+            && guest.send(usize::from(flow), &test_frame(end(1), end(2), stamp, len))
+        {
             sent += 1;
         }
         for pair in 0..n_pairs {
@@ -112,19 +122,45 @@ fn four_queues_with_every_feature() {
 
 #[test]
 fn legacy_guest_without_answers_or_slots() {
-    let options = Options { version_1: false, mergeable: false, ..Options::default() };
-    exchange_with(options, Manner { reply_ack: false, mem_slots: false, ..Manner::default() });
+    let options = Options {
+        version_1: false,
+        mergeable: false,
+        ..Options::default()
+    };
+    exchange_with(
+        options,
+        Manner {
+            reply_ack: false,
+            mem_slots: false,
+            ..Manner::default()
+        },
+    );
 }
 
 #[test]
 fn many_regions_in_slots() {
-    let layout = Layout { region_bytes: Some(64 << 10), ..Layout::default() };
-    exchange_with(Options { layout, ..Options::default() }, Manner::default());
+    let layout = Layout {
+        region_bytes: Some(64 << 10),
+        ..Layout::default()
+    };
+    exchange_with(
+        Options {
+            layout,
+            ..Options::default()
+        },
+        Manner::default(),
+    );
 }
 
 #[test]
 fn without_kick_fds_the_back_end_polls() {
-    exchange_with(Options::default(), Manner { kicks: false, ..Manner::default() });
+    exchange_with(
+        Options::default(),
+        Manner {
+            kicks: false,
+            ..Manner::default()
+        },
+    );
 }
 
 #[test]
@@ -164,10 +200,20 @@ fn guest_resumes_where_a_vanished_back_end_was() {
 #[test]
 fn flood_comes_back_and_is_counted() {
     let rig = Rig::new();
-    let (served, guest) =
-        rig.serving(|| Guest::negotiate(rig.socket(), Options::default(), Manner::default(), PATIENCE));
+    let (served, guest) = rig.serving(|| {
+        Guest::negotiate(
+            rig.socket(),
+            Options::default(),
+            Manner::default(),
+            PATIENCE,
+        )
+    });
     let flows = Flows::new(end(1), end(2), 64, 1000, Vary::Ip);
-    let config = LoadConfig { count_bytes: true, touch: true, ..LoadConfig::default() };
+    let config = LoadConfig {
+        count_bytes: true,
+        touch: true,
+        ..LoadConfig::default()
+    };
     let mut port = LoadPort::new(guest.unwrap(), &flows, config).unwrap();
     let (mut now, start) = (guest::sys::cycles(), Instant::now());
     while port.counters().n_received < 20_000 && start.elapsed() < PATIENCE {
@@ -175,7 +221,10 @@ fn flood_comes_back_and_is_counted() {
         std::thread::yield_now();
     }
     let counters = port.counters();
-    assert!(counters.n_received >= 20_000 && counters.n_sent >= counters.n_received, "{counters:?}");
+    assert!(
+        counters.n_received >= 20_000 && counters.n_sent >= counters.n_received,
+        "{counters:?}"
+    );
     assert_eq!(counters.n_bytes, counters.n_received * 76);
     drop(served);
 }
@@ -183,10 +232,24 @@ fn flood_comes_back_and_is_counted() {
 #[test]
 fn paced_flood_keeps_its_pace() {
     let rig = Rig::new();
-    let (served, guest) =
-        rig.serving(|| Guest::negotiate(rig.socket(), Options::default(), Manner::default(), PATIENCE));
+    let (served, guest) = rig.serving(|| {
+        Guest::negotiate(
+            rig.socket(),
+            Options::default(),
+            Manner::default(),
+            PATIENCE,
+        )
+    });
     let flows = Flows::new(end(1), end(2), 64, 1, Vary::Ip);
-    let mut port = LoadPort::new(guest.unwrap(), &flows, LoadConfig { pps: 1000, ..LoadConfig::default() }).unwrap();
+    let mut port = LoadPort::new(
+        guest.unwrap(),
+        &flows,
+        LoadConfig {
+            pps: 1000,
+            ..LoadConfig::default()
+        },
+    )
+    .unwrap();
     let (mut now, start) = (guest::sys::cycles(), Instant::now());
     while start.elapsed() < Duration::from_millis(500) {
         now = port.turn(now);
@@ -206,8 +269,16 @@ struct Obeying {
 impl Obeying {
     fn start(a: &Rig, b: &Rig) -> Self {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_guest"));
-        command.args(["pair", "--commands", "--a"]).arg(&a.path).arg("--b").arg(&b.path);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        command
+            .args(["pair", "--commands", "--a"])
+            .arg(&a.path)
+            .arg("--b")
+            .arg(&b.path);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, answers }
     }
@@ -243,8 +314,17 @@ impl Drop for Obeying {
 }
 
 fn field(answer: &str, name: &str) -> u64 {
-    let at = answer.find(&format!("\"{name}\": ")).unwrap_or_else(|| panic!("no {name} in {answer}")) + name.len() + 4;
-    answer[at..].split([',', '}']).next().unwrap().parse().unwrap()
+    let at = answer
+        .find(&format!("\"{name}\": "))
+        .unwrap_or_else(|| panic!("no {name} in {answer}"))
+        + name.len()
+        + 4;
+    answer[at..]
+        .split([',', '}'])
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -257,13 +337,23 @@ fn pair_starts_counts_and_stops_on_command() {
         let served = served.map(|thread| thread.join().unwrap());
 
         let first = pair.ask("stats");
-        assert_eq!([field(&first, "a_sent"), field(&first, "offers")], [0, 0], "{first}");
+        assert_eq!(
+            [field(&first, "a_sent"), field(&first, "offers")],
+            [0, 0],
+            "{first}"
+        );
         assert_eq!(pair.ask("fly"), "{\"unknown\": \"fly\"}");
 
         assert!(pair.ask("start").starts_with("{\"at\": \"start\", "));
         let running = pair.stats_until(|stats| field(stats, "a_received") > 1000);
-        assert!(field(&running, "ns") > field(&first, "ns") && field(&running, "tsc") > field(&first, "tsc"));
-        assert!(field(&running, "dry") <= field(&running, "offers"), "{running}");
+        assert!(
+            field(&running, "ns") > field(&first, "ns")
+                && field(&running, "tsc") > field(&first, "tsc")
+        );
+        assert!(
+            field(&running, "dry") <= field(&running, "offers"),
+            "{running}"
+        );
         // B's announcements come back to it: before the start and at the start.
         pair.stats_until(|stats| field(stats, "b_received") == 2);
 
@@ -271,10 +361,17 @@ fn pair_starts_counts_and_stops_on_command() {
         // What was under way comes back; nothing new is offered.
         let later = pair.stats_until(|stats| field(stats, "a_sent") == field(stats, "a_received"));
         assert_eq!(field(&later, "offers"), field(&stopped, "offers"));
-        assert_eq!([field(&later, "b_sent"), field(&later, "reconnects")], [0, 0], "{later}");
+        assert_eq!(
+            [field(&later, "b_sent"), field(&later, "reconnects")],
+            [0, 0],
+            "{later}"
+        );
 
         drop(pair.child.stdin.take());
-        assert!(pair.child.wait().unwrap().success(), "the end of the input is the end");
+        assert!(
+            pair.child.wait().unwrap().success(),
+            "the end of the input is the end"
+        );
         drop(served);
     });
 }
@@ -282,9 +379,16 @@ fn pair_starts_counts_and_stops_on_command() {
 #[test]
 fn ping_pong_measures_a_round() {
     let rig = Rig::new();
-    let (served, guest) =
-        rig.serving(|| Guest::negotiate(rig.socket(), Options::default(), Manner::default(), PATIENCE));
-    let mut port = PingPort::new(guest.unwrap(), Flows::new(end(1), end(2), 64, 1, Vary::Ip)).unwrap();
+    let (served, guest) = rig.serving(|| {
+        Guest::negotiate(
+            rig.socket(),
+            Options::default(),
+            Manner::default(),
+            PATIENCE,
+        )
+    });
+    let mut port =
+        PingPort::new(guest.unwrap(), Flows::new(end(1), end(2), 64, 1, Vary::Ip)).unwrap();
     let n = (0..1000).filter_map(|_| round(&mut port, |_| true)).count();
     assert!(n > 900, "{n} rounds of 1000");
     drop(served);
@@ -296,7 +400,12 @@ fn back_end_that_says_nothing_is_given_up() {
     let path = folder.path().join("port.sock");
     let silent = UnixListener::bind(&path).unwrap();
     let start = Instant::now();
-    let result = Guest::open(Socket::Connect(path), Options::default(), Manner::default(), PATIENCE);
+    let result = Guest::open(
+        Socket::Connect(path),
+        Options::default(),
+        Manner::default(),
+        PATIENCE,
+    );
     assert!(result.is_err() && start.elapsed() < PATIENCE);
     drop(silent);
 }
@@ -311,7 +420,12 @@ fn every_bad_message_is_answered_somehow() {
         });
         // Only what the crate's handler decides; the rest is for a real back-end to get right.
         if matches!(fault.row, "M1" | "M2" | "M3" | "M5") {
-            assert!(fault.expect.allows(answer), "{} {}: {answer:?}", fault.row, fault.name);
+            assert!(
+                fault.expect.allows(answer),
+                "{} {}: {answer:?}",
+                fault.row,
+                fault.name
+            );
         }
         assert_ne!(answer, Answer::Silent, "{} {}", fault.row, fault.name);
         // The device thread may have died of what was set up; that's this back-end's affair.

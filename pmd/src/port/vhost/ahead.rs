@@ -1,5 +1,9 @@
-//! Chains of a transmit virtqueue that are looked at before their turn: their headers alone, and nothing is counted.
-#![expect(clippy::cast_possible_truncation, reason = "places in a burst, and lengths of 64 KiB at most")]
+//! Chains of a transmit virtqueue that are looked at before their turn: their headers alone, and
+//! nothing is counted.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "places in a burst, and lengths of 64 KiB at most"
+)]
 
 use super::rx::{FRAME_MAX, VhostRx};
 use crate::burst::{BURST_MAX, Burst};
@@ -10,15 +14,23 @@ use flowtable::wire::header::ETHERNET_LEN;
 impl VhostRx {
     /// Chains that wait from the base on; none if the guest's index means nothing.
     pub(crate) fn n_waiting(&self) -> u16 {
-        if self.stopped_for().is_some() { 0 } else { self.ring.n_waiting() }
+        if self.stopped_for().is_some() {
+            0
+        } else {
+            self.ring.n_waiting()
+        }
     }
 
-    /// Looks at the `n` chains that stand `from` behind the base, a burst at most; fewer if they have too many descriptors. A broken
-    /// one has no bytes.
+    /// Looks at the `n` chains that stand `from` behind the base, a burst at most; fewer if they
+    /// have too many descriptors. A broken one has no bytes.
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
         burst.clear();
         damage::forget();
-        let n = if self.ring.is_damaged() { 0 } else { n.min(BURST_MAX) };
+        let n = if self.ring.is_damaged() {
+            0
+        } else {
+            n.min(BURST_MAX)
+        };
         self.ring.prefetch_descriptors(from, n as u16);
         for k in 0..n {
             let head = self.ring.head(from.wrapping_add(k as u16));
@@ -57,7 +69,9 @@ impl VhostRx {
         burst.set_not_plain();
         let start = burst.pieces.len();
         let is_first = start == 0 && burst.budget.is_whole();
-        let walked = self.ring.walk(head, false, &mut burst.pieces, &mut burst.budget);
+        let walked = self
+            .ring
+            .walk(head, false, &mut burst.pieces, &mut burst.budget);
         burst.data[k] = crate::shm::Piece::EMPTY;
         burst.more[k] = (0, 0);
         match walked {

@@ -1,5 +1,8 @@
 //! Chains of a guest's transmit virtqueue to frames of a burst.
-#![expect(clippy::cast_possible_truncation, reason = "places in a burst, and lengths of 64 KiB at most")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "places in a burst, and lengths of 64 KiB at most"
+)]
 
 use super::Features;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst};
@@ -23,14 +26,24 @@ pub struct VhostRx {
     pub(crate) ring: SplitRing,
     pub(super) header_len: u32,
     stopped: Option<GuestFault>,
-    /// Chains from the ring's base on whose faults are counted: one that waits is looked at more than once.
+    /// Chains from the ring's base on whose faults are counted: one that waits is looked at more
+    /// than once.
     n_counted: u16,
 }
 
 impl VhostRx {
-    pub(crate) fn new(memory: Arc<GuestMemory>, spec: &QueueSpec, features: Features) -> Result<Self, SetupError> {
+    pub(crate) fn new(
+        memory: Arc<GuestMemory>,
+        spec: &QueueSpec,
+        features: Features,
+    ) -> Result<Self, SetupError> {
         let ring = SplitRing::new(memory, spec, features.ring)?;
-        Ok(Self { ring, header_len: features.header_len, stopped: None, n_counted: 0 })
+        Ok(Self {
+            ring,
+            header_len: features.header_len,
+            stopped: None,
+            n_counted: 0,
+        })
     }
 
     pub(crate) fn stopped_for(&self) -> Option<GuestFault> {
@@ -45,16 +58,22 @@ impl VhostRx {
         self.ring.base()
     }
 
-    /// Looks at chains of the available ring, oldest first, and puts them into `burst` until it is full or `allowance` is
-    /// crossed.
+    /// Looks at chains of the available ring, oldest first, and puts them into `burst` until it is
+    /// full or `allowance` is crossed.
     ///
-    /// Copies the first [`flowtable::HEADER_MAX`] bytes of each frame; the payload stays in guest memory, the chain in the ring until
-    /// [`VhostRx::consume`]. A chain that breaks a rule takes a place of its own, refused, so that order is kept.
-    /// Shape: `burst.n` frames in ring order. Cost: an acquire load at most, and one read of each descriptor.
+    /// Copies the first [`flowtable::HEADER_MAX`] bytes of each frame; the payload stays in guest
+    /// memory, the chain in the ring until [`VhostRx::consume`]. A chain that breaks a rule takes a
+    /// place of its own, refused, so that order is kept. Shape: `burst.n` frames in ring order.
+    /// Cost: an acquire load at most, and one read of each descriptor.
     ///
     /// Source: VIRTIO 1.2, 2.7.13 and 5.1.6.2.
     #[inline]
-    pub(crate) fn peek(&mut self, burst: &mut Burst, allowance: Allowance, stats: &PortStats) -> usize {
+    pub(crate) fn peek(
+        &mut self,
+        burst: &mut Burst,
+        allowance: Allowance,
+        stats: &PortStats,
+    ) -> usize {
         if self.stopped.is_some() {
             return 0;
         }
@@ -76,9 +95,16 @@ impl VhostRx {
         burst.n
     }
 
-    /// First pass: where the frames are. Their first lines are asked for while the next descriptors are read.
+    /// First pass: where the frames are. Their first lines are asked for while the next descriptors
+    /// are read.
     #[inline(always)]
-    fn read_descriptors(&mut self, burst: &mut Burst, n_max: usize, n_bytes_max: u32, stats: &PortStats) {
+    fn read_descriptors(
+        &mut self,
+        burst: &mut Burst,
+        n_max: usize,
+        n_bytes_max: u32,
+        stats: &PortStats,
+    ) {
         burst.clear();
         self.ring.prefetch_descriptors(0, n_max as u16);
         let header_len = self.header_len;
@@ -101,7 +127,8 @@ impl VhostRx {
             };
             match piece {
                 Some(piece) => {
-                    // Two lines where the virtio-net header ends one, as DPDK lays it out, else the same one twice.
+                    // Two lines where the virtio-net header ends one, as DPDK lays it out, else the
+                    // same one twice.
                     piece.prefetch();
                     piece.behind(header_len).prefetch();
                     burst.data[k] = piece;
@@ -119,8 +146,8 @@ impl VhostRx {
         (burst.n, burst.sum_bytes) = (n, n_bytes);
     }
 
-    /// A chain that is not one plain descriptor. False: the burst has no room for it, or its memory is not to be touched yet; it has to be
-    /// the first of the next.
+    /// A chain that is not one plain descriptor. False: the burst has no room for it, or its memory
+    /// is not to be touched yet; it has to be the first of the next.
     #[cold]
     #[inline(never)]
     fn read_chain(&mut self, burst: &mut Burst, k: usize, head: u16, stats: &PortStats) -> bool {
@@ -128,9 +155,16 @@ impl VhostRx {
         let start = burst.pieces.len();
         let header_len = self.header_len;
         let is_first = start == 0 && burst.budget.is_whole();
-        let walked = self.ring.walk(head, false, &mut burst.pieces, &mut burst.budget).and_then(|n_bytes| {
-            if n_bytes < header_len { Err(GuestFault::TooShort) } else { Ok(n_bytes - header_len) }
-        });
+        let walked = self
+            .ring
+            .walk(head, false, &mut burst.pieces, &mut burst.budget)
+            .and_then(|n_bytes| {
+                if n_bytes < header_len {
+                    Err(GuestFault::TooShort)
+                } else {
+                    Ok(n_bytes - header_len)
+                }
+            });
         (burst.data[k], burst.lens[k], burst.more[k]) = (Piece::EMPTY, 0, (0, 0));
         if damage::was_met() {
             return false;
@@ -160,8 +194,8 @@ impl VhostRx {
         true
     }
 
-    /// Second pass: the virtio-net headers and the private headers, out of lines that are on their way by now. False: some of that memory is
-    /// gone.
+    /// Second pass: the virtio-net headers and the private headers, out of lines that are on their
+    /// way by now. False: some of that memory is gone.
     #[inline(always)]
     fn read_headers(&mut self, burst: &mut Burst) -> bool {
         let header_len = self.header_len;
@@ -182,7 +216,10 @@ impl VhostRx {
                 burst.refuse(k, DropReason::Runt);
                 continue;
             }
-            frame.read(&mut burst.headers[k].0, (frame.len() as usize).min(HEADER_MAX));
+            frame.read(
+                &mut burst.headers[k].0,
+                (frame.len() as usize).min(HEADER_MAX),
+            );
             if first & 0xff01 != 0 {
                 Self::read_wishes(burst, k, first, then);
             }
@@ -190,7 +227,8 @@ impl VhostRx {
         !damage::was_met()
     }
 
-    /// What the sender wishes to be done. Nothing of the kind is negotiated yet, so any wish is a mistake.
+    /// What the sender wishes to be done. Nothing of the kind is negotiated yet, so any wish is a
+    /// mistake.
     #[cold]
     fn read_wishes(burst: &mut Burst, k: usize, first: u64, then: u16) {
         burst.wishes[k] = Wishes::parse(first, then);
@@ -200,11 +238,15 @@ impl VhostRx {
         }
     }
 
-    /// The same for a chain: its virtio-net header may lie in several pieces, and the frame begins behind it.
+    /// The same for a chain: its virtio-net header may lie in several pieces, and the frame begins
+    /// behind it.
     #[cold]
     #[inline(never)]
     pub(super) fn read_chain_header(&mut self, burst: &mut Burst, k: usize) {
-        let (mut start, end) = (usize::from(burst.more[k].0), usize::from(burst.more[k].0 + burst.more[k].1));
+        let (mut start, end) = (
+            usize::from(burst.more[k].0),
+            usize::from(burst.more[k].0 + burst.more[k].1),
+        );
         if burst.lens[k] == 0 || start == end {
             return;
         }
@@ -241,7 +283,8 @@ impl VhostRx {
     pub(crate) fn consume(&mut self, burst: &Burst, n: usize) {
         let n = n.min(BURST_MAX);
         self.n_counted = self.n_counted.saturating_sub(n as u16);
-        self.ring.put_used_run(0, &burst.ids[..n], &[0; BURST_MAX][..n]);
+        self.ring
+            .put_used_run(0, &burst.ids[..n], &[0; BURST_MAX][..n]);
         self.ring.publish(n as u16);
         self.ring.call_if_wanted();
     }
@@ -255,7 +298,8 @@ impl VhostRx {
         0
     }
 
-    /// Whether the next chain waits until its memory may be touched, as far as was seen since this was asked before.
+    /// Whether the next chain waits until its memory may be touched, as far as was seen since this
+    /// was asked before.
     pub(crate) fn takes_wait(&mut self) -> bool {
         std::mem::take(&mut self.ring.waits)
     }

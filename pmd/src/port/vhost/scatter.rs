@@ -17,7 +17,8 @@ enum Chunk<'a> {
     Guest(Piece),
 }
 
-/// What a frame consists of on its way out: virtio-net header, private header, then the pieces behind it.
+/// What a frame consists of on its way out: virtio-net header, private header, then the pieces
+/// behind it.
 struct Gather<'a> {
     chunks: ArrayVec<Chunk<'a>, { PIECES_MAX + 3 }>,
     at: usize,
@@ -26,9 +27,14 @@ struct Gather<'a> {
 impl<'a> Gather<'a> {
     fn new(net_header: &'a [u8], burst: &'a Burst, k: usize) -> Self {
         let in_header = burst.lens[k].min(HEADER_MAX as u32);
-        let mut gather = Self { chunks: ArrayVec::new(), at: 0 };
+        let mut gather = Self {
+            chunks: ArrayVec::new(),
+            at: 0,
+        };
         gather.chunks.push(Chunk::Private(net_header));
-        gather.chunks.push(Chunk::Private(&burst.headers[k].0[..in_header as usize]));
+        gather
+            .chunks
+            .push(Chunk::Private(&burst.headers[k].0[..in_header as usize]));
         let mut skip = in_header;
         burst.for_each_piece(k, |piece| {
             let here = skip.min(piece.len());
@@ -41,8 +47,8 @@ impl<'a> Gather<'a> {
         gather
     }
 
-    /// Fills `to`, memory of `ring`'s guest, from the front of what is left, as far as that goes; what can't be read counts as zeros, and where
-    /// nothing can be written, nothing is.
+    /// Fills `to`, memory of `ring`'s guest, from the front of what is left, as far as that goes;
+    /// what can't be read counts as zeros, and where nothing can be written, nothing is.
     fn fill(&mut self, mut to: Piece, ring: &SplitRing) {
         while to.len() > 0 && self.at < self.chunks.len() {
             let is_gone = damage::was_met();
@@ -59,7 +65,11 @@ impl<'a> Gather<'a> {
                 }
                 Chunk::Guest(piece) => {
                     let n = piece.len().min(to.len());
-                    to.write_piece(if is_gone { damage::zeros(n) } else { piece.first(n) });
+                    to.write_piece(if is_gone {
+                        damage::zeros(n)
+                    } else {
+                        piece.first(n)
+                    });
                     *piece = piece.behind(n);
                     (n, piece.len() == 0)
                 }
@@ -71,7 +81,8 @@ impl<'a> Gather<'a> {
 }
 
 impl VhostTx {
-    /// Puts frame `k` into the buffers from `at` on, the broken ones before them given back empty; gives the place behind.
+    /// Puts frame `k` into the buffers from `at` on, the broken ones before them given back empty;
+    /// gives the place behind.
     #[inline(never)]
     pub(super) fn put_parts(&mut self, burst: &Burst, k: usize, mut at: u16) -> u16 {
         while self.room(self.slot(at)) == 0 {

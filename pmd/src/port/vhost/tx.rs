@@ -1,5 +1,8 @@
 //! Frames of a burst into buffers of a guest's receive virtqueue.
-#![expect(clippy::cast_possible_truncation, reason = "places in the stash, and lengths of 64 KiB at most")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "places in the stash, and lengths of 64 KiB at most"
+)]
 
 use super::Features;
 use crate::burst::{BURST_MAX, Burst};
@@ -17,11 +20,12 @@ use std::sync::Arc;
 /// Buffers that are looked at ahead of the frames that go into them.
 const STASH: usize = 256;
 
-/// Descriptors that a chain may always have, however much the burst has read already: drivers have no more than 19 for a frame.
+/// Descriptors that a chain may always have, however much the burst has read already: drivers have
+/// no more than 19 for a frame.
 const CHEAP_CHAIN: usize = 32;
 
-/// Receive buffers of a guest: read, checked, and waiting in ring order. Each stands at its ring position modulo
-/// [`STASH`], so that what isn't used by one burst stays where it is for the next.
+/// Receive buffers of a guest: read, checked, and waiting in ring order. Each stands at its ring
+/// position modulo [`STASH`], so that what isn't used by one burst stays where it is for the next.
 #[derive(Debug)]
 pub(super) struct Stash {
     /// A buffer in one piece, as most are; [`Piece::EMPTY`] when it is a chain, or broken.
@@ -40,7 +44,8 @@ pub(super) struct Stash {
     most: u16,
     /// Of those that were read, how many were told of.
     n_told: usize,
-    /// `chains` or `budget` had no room for a buffer: those that are not promised are forgotten and read again later.
+    /// `chains` or `budget` had no room for a buffer: those that are not promised are forgotten and
+    /// read again later.
     is_crowded: bool,
     /// A buffer would take more descriptors than what the burst may still read: another burst may.
     is_early: bool,
@@ -59,7 +64,8 @@ pub struct VhostTx {
     guest_csum: bool,
     pub(super) stash: Stash,
     stopped: Option<GuestFault>,
-    /// Buffers from the ring's base on whose faults are counted: what was read ahead may be forgotten and read again.
+    /// Buffers from the ring's base on whose faults are counted: what was read ahead may be
+    /// forgotten and read again.
     n_counted: u16,
     /// Buffers that were given back empty so far, those that are about to be included.
     n_spoiled: u16,
@@ -68,7 +74,11 @@ pub struct VhostTx {
 }
 
 impl VhostTx {
-    pub(crate) fn new(memory: Arc<GuestMemory>, spec: &QueueSpec, features: Features) -> Result<Self, SetupError> {
+    pub(crate) fn new(
+        memory: Arc<GuestMemory>,
+        spec: &QueueSpec,
+        features: Features,
+    ) -> Result<Self, SetupError> {
         let stash = Stash {
             pieces: [Piece::EMPTY; STASH],
             room: [0; STASH],
@@ -85,7 +95,12 @@ impl VhostTx {
             n_taken: 0,
         };
         let ring = SplitRing::new(memory, spec, features.ring)?;
-        let Features { header_len, mergeable, guest_csum, .. } = features;
+        let Features {
+            header_len,
+            mergeable,
+            guest_csum,
+            ..
+        } = features;
         let mut queue = Self {
             ring,
             header_len,
@@ -98,8 +113,9 @@ impl VhostTx {
             fault: None,
             n_faults: 0,
         };
-        // What has to be made before a core may touch it is asked for now, since a flood won't wait for it. An index that means nothing stops
-        // the queue at the first burst, which reads it again.
+        // What has to be made before a core may touch it is asked for now, since a flood won't wait
+        // for it. An index that means nothing stops the queue at the first burst, which reads it
+        // again.
         let n = queue.ring.available(0, STASH as u16).unwrap_or(0);
         queue.ring.ask_ahead(0, n.min(STASH as u16));
         Ok(queue)
@@ -127,9 +143,14 @@ impl VhostTx {
         self.ring.base()
     }
 
-    /// Buffers that frames were put into, or are about to be, counted in a number that wraps. Broken ones don't count.
+    /// Buffers that frames were put into, or are about to be, counted in a number that wraps.
+    /// Broken ones don't count.
     pub(crate) fn n_used(&self) -> u32 {
-        self.ring.base().wrapping_add(self.stash.n_taken).wrapping_sub(self.n_spoiled).into()
+        self.ring
+            .base()
+            .wrapping_add(self.stash.n_taken)
+            .wrapping_sub(self.n_spoiled)
+            .into()
     }
 
     /// Whether frames may leave their checksum to the guest.
@@ -152,7 +173,9 @@ impl VhostTx {
 
     /// The last fault and how many there were since this was asked before.
     pub(crate) fn take_fault(&mut self) -> Option<(GuestFault, u64)> {
-        self.fault.take().map(|fault| (fault, std::mem::take(&mut self.n_faults)))
+        self.fault
+            .take()
+            .map(|fault| (fault, std::mem::take(&mut self.n_faults)))
     }
 
     /// The place in the stash of the buffer that stands `at` buffers after the ring's base.
@@ -169,17 +192,24 @@ impl VhostTx {
         }
     }
 
-    /// Sets buffers aside for frames of these lengths, in order; gives how many got theirs, and what became of the next.
-    /// Most frames fit into the next buffer.
+    /// Sets buffers aside for frames of these lengths, in order; gives how many got theirs, and
+    /// what became of the next. Most frames fit into the next buffer.
     ///
-    /// `hint`: frames that may come in all, for which buffers are read ahead.
-    /// `walked`: descriptors of chains that the burst has read so far, at all its destinations.
+    /// `hint`: frames that may come in all, for which buffers are read ahead. `walked`: descriptors
+    /// of chains that the burst has read so far, at all its destinations.
     #[inline(always)]
-    pub(crate) fn reserve(&mut self, lens: &[u32], hint: u16, walked: &Cell<usize>) -> (usize, Room) {
+    pub(crate) fn reserve(
+        &mut self,
+        lens: &[u32],
+        hint: u16,
+        walked: &Cell<usize>,
+    ) -> (usize, Room) {
         let mut n = 0;
         while n < lens.len() {
             let at = self.stash.n_taken;
-            if at < self.stash.n_ready && self.stash.pieces[self.slot(at)].len() >= lens[n] + self.header_len {
+            if at < self.stash.n_ready
+                && self.stash.pieces[self.slot(at)].len() >= lens[n] + self.header_len
+            {
                 self.stash.n_taken += 1;
             } else {
                 match self.reserve_slowly(lens[n] + self.header_len, hint, walked) {
@@ -192,7 +222,8 @@ impl VhostTx {
         (n, Room::Reserved)
     }
 
-    /// The stash is empty, or the next buffer too small: reads more, skips broken ones, merges several.
+    /// The stash is empty, or the next buffer too small: reads more, skips broken ones, merges
+    /// several.
     #[inline(never)]
     fn reserve_slowly(&mut self, n_bytes: u32, hint: u16, walked: &Cell<usize>) -> Room {
         let (mut n_buffers, mut room) = (0, 0);
@@ -226,7 +257,8 @@ impl VhostTx {
         if self.stash.n_taken < self.stash.n_ready {
             return true;
         }
-        // Asked of each receiver for each frame that is blocked, so that even cheap chains come to much.
+        // Asked of each receiver for each frame that is blocked, so that even cheap chains come to
+        // much.
         if walked.get() >= 2 * DESCRIPTORS_MAX {
             return false;
         }
@@ -241,7 +273,8 @@ impl VhostTx {
         if self.stopped.is_some() {
             Room::Stopped
         } else if self.stash.is_early
-            || self.stash.n_taken > 0 && (self.stash.is_crowded || self.stash.n_ready >= self.stash.most)
+            || self.stash.n_taken > 0
+                && (self.stash.is_crowded || self.stash.n_ready >= self.stash.most)
         {
             // This burst has used up what may be looked at ahead; the next one starts afresh.
             Room::Later
@@ -269,10 +302,15 @@ impl VhostTx {
     #[inline]
     fn read_buffers(&mut self, to: u16, walked: &Cell<usize>) -> bool {
         let has_read = self.try_read_buffers(to, walked);
-        if damage::was_met() && self.is_gone() { false } else { has_read }
+        if damage::was_met() && self.is_gone() {
+            false
+        } else {
+            has_read
+        }
     }
 
-    /// Something is gone: whether it is this guest's memory, whose queue stops then. If not, it is the sender's.
+    /// Something is gone: whether it is this guest's memory, whose queue stops then. If not, it is
+    /// the sender's.
     #[cold]
     #[inline(never)]
     fn is_gone(&mut self) -> bool {
@@ -319,16 +357,20 @@ impl VhostTx {
         let slot = self.slot(at);
         self.stash.ids[slot] = head;
         let piece = match descriptor.flags {
-            WRITE if descriptor.len > self.header_len => self.ring.piece(descriptor.addr, descriptor.len),
+            WRITE if descriptor.len > self.header_len => {
+                self.ring.piece(descriptor.addr, descriptor.len)
+            }
             _ => None,
         };
-        let Some(piece) = piece else { return self.read_chain(at, slot, head, walked) };
+        let Some(piece) = piece else {
+            return self.read_chain(at, slot, head, walked);
+        };
         self.stash.pieces[slot] = piece;
         true
     }
 
-    /// A buffer of several descriptors, or a broken one. False: there is no room for its pieces before those that are
-    /// there have gone, or its memory is not to be touched yet.
+    /// A buffer of several descriptors, or a broken one. False: there is no room for its pieces
+    /// before those that are there have gone, or its memory is not to be touched yet.
     #[cold]
     #[inline(never)]
     fn read_chain(&mut self, at: u16, slot: usize, head: u16, walked: &Cell<usize>) -> bool {
@@ -336,7 +378,9 @@ impl VhostTx {
         stash.pieces[slot] = Piece::EMPTY;
         stash.room[slot] = 0;
         let start = stash.chains.len();
-        let most = DESCRIPTORS_MAX.saturating_sub(walked.get()).max(CHEAP_CHAIN);
+        let most = DESCRIPTORS_MAX
+            .saturating_sub(walked.get())
+            .max(CHEAP_CHAIN);
         let mut budget = stash.budget.within(most);
         let is_first = start == 0 && stash.budget.is_whole() && walked.get() == 0;
         // If the sender's memory is gone, it is not this one's.
@@ -399,8 +443,8 @@ impl VhostTx {
         false
     }
 
-    /// Copies the frames of `mask`, lowest first, into the buffers that were set aside for them in the same order, and shows
-    /// them. Gives their bytes, without FCS.
+    /// Copies the frames of `mask`, lowest first, into the buffers that were set aside for them in
+    /// the same order, and shows them. Gives their bytes, without FCS.
     #[inline]
     pub(crate) fn commit(&mut self, burst: &Burst, mask: u32) -> u64 {
         if self.ring.is_damaged() {
@@ -419,17 +463,22 @@ impl VhostTx {
         self.commit_as::<false>(burst, mask)
     }
 
-    /// The guest's memory has gone since room was reserved: the frames are taken to be there, where nobody sees them.
+    /// The guest's memory has gone since room was reserved: the frames are taken to be there, where
+    /// nobody sees them.
     #[cold]
     #[inline(never)]
     fn commit_nowhere(&mut self, burst: &Burst, mask: u32) -> u64 {
         if self.stopped.is_none() {
             self.stop(GuestFault::MemoryGone);
         }
-        (0..BURST_MAX).filter(|k| mask >> k & 1 != 0).map(|k| u64::from(burst.lens[k])).sum()
+        (0..BURST_MAX)
+            .filter(|k| mask >> k & 1 != 0)
+            .map(|k| u64::from(burst.lens[k]))
+            .sum()
     }
 
-    /// `PLAIN`: every frame is in one piece and comes without wishes, which go into virtio-net headers.
+    /// `PLAIN`: every frame is in one piece and comes without wishes, which go into virtio-net
+    /// headers.
     #[inline(always)]
     fn commit_as<const PLAIN: bool>(&mut self, burst: &Burst, mask: u32) -> u64 {
         let (mut at, mut n_bytes, mut rest) = (0, 0, mask);
@@ -464,10 +513,15 @@ impl VhostTx {
         let start = self.slot(0);
         let here = usize::from(n).min(STASH - start);
         let stash = &self.stash;
-        self.ring.put_used_run(0, &stash.ids[start..start + here], &stash.written[start..start + here]);
+        self.ring.put_used_run(
+            0,
+            &stash.ids[start..start + here],
+            &stash.written[start..start + here],
+        );
         let later = usize::from(n) - here;
         if later > 0 {
-            self.ring.put_used_run(here as u16, &stash.ids[..later], &stash.written[..later]);
+            self.ring
+                .put_used_run(here as u16, &stash.ids[..later], &stash.written[..later]);
         }
     }
 
@@ -494,8 +548,9 @@ impl VhostTx {
         self.stash.budget = Budget::default();
     }
 
-    /// Pieces of buffers that are gone stay in `chains` until all of them can go. Before they crowd out new ones, what
-    /// was read ahead is forgotten, and read again when it is needed: nothing rests on it yet.
+    /// Pieces of buffers that are gone stay in `chains` until all of them can go. Before they crowd
+    /// out new ones, what was read ahead is forgotten, and read again when it is needed: nothing
+    /// rests on it yet.
     #[cold]
     fn tidy(&mut self) {
         let stash = &mut self.stash;
@@ -518,6 +573,7 @@ fn put_plain(burst: &Burst, k: usize, place: Piece, header_len: u32) {
     let in_header = len.min(HEADER_MAX as u32);
     data.write(&burst.headers[k].0[..in_header as usize]);
     if len > in_header {
-        data.behind(in_header).write_piece(burst.data[k].first(len).behind(in_header));
+        data.behind(in_header)
+            .write_piece(burst.data[k].first(len).behind(in_header));
     }
 }

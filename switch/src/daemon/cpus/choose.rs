@@ -1,9 +1,10 @@
 //! The CPUs of the polling cores and of all other threads, and how a thread is kept there.
 //!
 //!
-//! Polling cores get a CPU each. Whether one may be used is asked of the kernel, by running a thread there: the affinity that
-//! the process was started with says nothing about it, since under `isolcpus` it leaves out just the CPUs that are meant for
-//! polling. All other threads stay off the polling CPUs and off those that the operator set aside.
+//! Polling cores get a CPU each. Whether one may be used is asked of the kernel, by running a
+//! thread there: the affinity that the process was started with says nothing about it, since under
+//! `isolcpus` it leaves out just the CPUs that are meant for polling. All other threads stay off
+//! the polling CPUs and off those that the operator set aside.
 
 use config::CoreId;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -51,7 +52,8 @@ impl Cpus {
         ranges(&self.polling.iter().map(|core| core.id).collect::<Vec<_>>())
     }
 
-    /// Keeps the calling thread, and those it will start, off the polling CPUs. Logs where that is not as one would expect.
+    /// Keeps the calling thread, and those it will start, off the polling CPUs. Logs where that is
+    /// not as one would expect.
     ///
     /// # Errors
     /// A sentence.
@@ -59,10 +61,12 @@ impl Cpus {
         let control = match &self.control {
             Control::None => {
                 warn!(
-                    "every CPU that this process may use is polled on or set aside: other threads share the polling CPUs"
+                    "every CPU that this process may use is polled on or set aside: other threads \
+                    share the polling CPUs"
                 );
                 warn!(
-                    "guests' connections and operators will be served slowly: allow one CPU more, or poll on one less"
+                    "guests' connections and operators will be served slowly: allow one CPU more, \
+                    or poll on one less"
                 );
                 return Ok(());
             }
@@ -70,19 +74,30 @@ impl Cpus {
             Control::Outside(cpus) => {
                 let cpus_text = ranges(cpus);
                 info!(
-                    "the CPUs that this process was started on are polled on or set aside: other threads run on {cpus_text}"
+                    "the CPUs that this process was started on are polled on or set aside: other \
+                    threads run on {cpus_text}"
                 );
                 cpus
             }
             Control::SetAside(cpus) => {
-                info!("threads that don't poll run on CPUs set aside by isolcpus or nohz_full: {}", ranges(cpus));
+                info!(
+                    "threads that don't poll run on CPUs set aside by isolcpus or nohz_full: {}",
+                    ranges(cpus)
+                );
                 cpus
             }
         };
         let mut set = CpuSet::new();
-        control.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
-        sched_setaffinity(None, &set)
-            .map_err(|e| format!("cannot keep control threads on CPUs {}: {e}", ranges(control)))
+        control
+            .iter()
+            .filter(|&&cpu| cpu < CpuSet::MAX_CPU)
+            .for_each(|&cpu| set.set(cpu));
+        sched_setaffinity(None, &set).map_err(|e| {
+            format!(
+                "cannot keep control threads on CPUs {}: {e}",
+                ranges(control)
+            )
+        })
     }
 }
 
@@ -97,7 +112,8 @@ pub(crate) fn pin(core: core_affinity::CoreId) -> Result<(), String> {
     }
     let id = core.id;
     Err(format!(
-        "cannot run a polling thread on CPU {id}: the kernel allowed it a moment ago and refuses now; has the CPU been \
+        "cannot run a polling thread on CPU {id}: the kernel allowed it a moment ago and refuses \
+        now; has the CPU been \
          taken offline, or has the process been moved to another cpuset?"
     ))
 }
@@ -111,17 +127,23 @@ fn choose(cores: &[CoreId], host: &Host) -> Result<Cpus, String> {
     }
     Ok(Cpus {
         control: control(&polled, host),
-        polling: polled.iter().map(|&id| core_affinity::CoreId { id }).collect(),
+        polling: polled
+            .iter()
+            .map(|&id| core_affinity::CoreId { id })
+            .collect(),
     })
 }
 
-/// The first that is not empty: what the process was started on, anything else that the kernel grants, and what the operator
-/// set aside but started the process on, as `taskset` can.
+/// The first that is not empty: what the process was started on, anything else that the kernel
+/// grants, and what the operator set aside but started the process on, as `taskset` can.
 fn control(polled: &[usize], host: &Host) -> Control {
     let is_set_aside = |cpu: usize| host.set_aside.contains(&cpu);
     let left = |cpus: &[usize], may_be_set_aside: bool| -> Vec<usize> {
         let is_free = |cpu: usize| host.granted.contains(&cpu) && !polled.contains(&cpu);
-        cpus.iter().copied().filter(|&cpu| is_free(cpu) && (may_be_set_aside || !is_set_aside(cpu))).collect()
+        cpus.iter()
+            .copied()
+            .filter(|&cpu| is_free(cpu) && (may_be_set_aside || !is_set_aside(cpu)))
+            .collect()
     };
     let choices = [
         Control::Given(left(&host.started_on, false)),
@@ -136,23 +158,33 @@ fn control(polled: &[usize], host: &Host) -> Control {
 fn why_refused(cpu: usize, host: &Host) -> String {
     let granted = ranges(&host.granted);
     if !host.present.contains(&cpu) {
-        return format!("there is no CPU {cpu}: this machine has CPUs {}", ranges(&host.present));
+        return format!(
+            "there is no CPU {cpu}: this machine has CPUs {}",
+            ranges(&host.present)
+        );
     }
     if !host.online.contains(&cpu) {
         return format!(
-            "CPU {cpu} is offline: bring it up (echo 1 > /sys/devices/system/cpu/cpu{cpu}/online), or choose among {granted}"
+            "CPU {cpu} is offline: bring it up (echo 1 > /sys/devices/system/cpu/cpu{cpu}/online), \
+            or choose among {granted}"
         );
     }
-    if let Some(cpuset) = host.cpuset.as_ref().filter(|cpuset| !cpuset.cpus.contains(&cpu)) {
+    if let Some(cpuset) = host
+        .cpuset
+        .as_ref()
+        .filter(|cpuset| !cpuset.cpus.contains(&cpu))
+    {
         return format!(
-            "CPU {cpu} is outside of this process's cpuset, which has CPUs {} ({}): choose among those, or widen the cpuset \
+            "CPU {cpu} is outside of this process's cpuset, which has CPUs {} ({}): choose among \
+            those, or widen the cpuset \
              (AllowedCPUs= of the service or its slice, --cpuset-cpus of the container)",
             ranges(&cpuset.cpus),
             cpuset.file.display()
         );
     }
     format!(
-        "CPU {cpu} is online, but the kernel lets this process run on CPUs {granted} alone: choose among those, or start it \
+        "CPU {cpu} is online, but the kernel lets this process run on CPUs {granted} alone: choose \
+        among those, or start it \
          outside of what confines it (a container, a cpuset that can't be seen from here)"
     )
 }

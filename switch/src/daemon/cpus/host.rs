@@ -11,7 +11,12 @@ use super::list::parse;
 /// Where control groups that confine to CPUs are mounted: version 1, version 2, and of old.
 const CPUSET_ROOTS: [&str; 3] = ["/sys/fs/cgroup/cpuset", "/sys/fs/cgroup", "/dev/cpuset"];
 /// What the list of allowed CPUs is called there: version 2, version 1, without a prefix.
-const CPUSET_FILES: [&str; 4] = ["cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus", "cpus"];
+const CPUSET_FILES: [&str; 4] = [
+    "cpuset.cpus.effective",
+    "cpuset.effective_cpus",
+    "cpuset.cpus",
+    "cpus",
+];
 
 /// What there is, and what this process may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,14 +47,19 @@ impl Host {
     /// # Errors
     /// A sentence: the kernel doesn't say.
     pub(super) fn read(cores: &[CoreId]) -> Result<Self, String> {
-        let started_on =
-            sched_getaffinity(None).map_err(|e| format!("cannot read this process's CPU affinity: {e}"))?;
+        let started_on = sched_getaffinity(None)
+            .map_err(|e| format!("cannot read this process's CPU affinity: {e}"))?;
         let system = |name: &str| {
-            parse(&fs::read_to_string(Path::new("/sys/devices/system/cpu").join(name)).unwrap_or_default())
+            parse(
+                &fs::read_to_string(Path::new("/sys/devices/system/cpu").join(name))
+                    .unwrap_or_default(),
+            )
         };
         let cores: Vec<_> = cores.iter().map(|core| core.index()).collect();
         // By a thread of its own, whose affinity is nobody else's.
-        let granted = std::thread::spawn(move || probe(&cores)).join().unwrap_or_default();
+        let granted = std::thread::spawn(move || probe(&cores))
+            .join()
+            .unwrap_or_default();
         Ok(Self {
             started_on: members(&started_on),
             granted,
@@ -66,8 +76,8 @@ impl Host {
     }
 }
 
-/// All CPUs that the calling thread can be run on: those that are left when it asks for all, but of `cores` only those that it
-/// was run on.
+/// All CPUs that the calling thread can be run on: those that are left when it asks for all, but of
+/// `cores` only those that it was run on.
 fn probe(cores: &[usize]) -> Vec<usize> {
     let mut all = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
@@ -94,7 +104,9 @@ fn run_on(set: &CpuSet) -> Vec<usize> {
 }
 
 fn members(set: &CpuSet) -> Vec<usize> {
-    (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
+    (0..CpuSet::MAX_CPU)
+        .filter(|&cpu| set.is_set(cpu))
+        .collect()
 }
 
 /// The innermost control group of this process that lists CPUs.
@@ -111,9 +123,11 @@ fn cpuset() -> Option<Cpuset> {
 fn candidates(path: &str) -> impl Iterator<Item = PathBuf> {
     let groups = Path::new(path.trim_start_matches('/')).ancestors();
     groups.flat_map(|group| {
-        CPUSET_ROOTS
-            .iter()
-            .flat_map(move |root| CPUSET_FILES.iter().map(move |file| Path::new(root).join(group).join(file)))
+        CPUSET_ROOTS.iter().flat_map(move |root| {
+            CPUSET_FILES
+                .iter()
+                .map(move |file| Path::new(root).join(group).join(file))
+        })
     })
 }
 
@@ -128,13 +142,23 @@ mod tests {
             return eprintln!("NOT TESTED: one CPU alone may be used here");
         }
         let confined = std::thread::spawn(move || {
-            assert_eq!(run_on(&[here[0]].into_iter().fold(CpuSet::new(), with)), [here[0]]);
+            assert_eq!(
+                run_on(&[here[0]].into_iter().fold(CpuSet::new(), with)),
+                [here[0]]
+            );
             let other = CoreId::new(u16::try_from(here[1]).unwrap()).unwrap();
             let host = Host::read(&[other]).unwrap();
             assert_eq!(host.started_on, [here[0]]);
-            assert!(host.is_granted(here[0]) && host.is_granted(here[1]), "{host:?}");
+            assert!(
+                host.is_granted(here[0]) && host.is_granted(here[1]),
+                "{host:?}"
+            );
             assert!(!host.is_granted(CpuSet::MAX_CPU - 1), "{host:?}");
-            assert_eq!(members(&sched_getaffinity(None).unwrap()), [here[0]], "the caller's own is as it was");
+            assert_eq!(
+                members(&sched_getaffinity(None).unwrap()),
+                [here[0]],
+                "the caller's own is as it was"
+            );
         });
         confined.join().unwrap();
     }
@@ -146,10 +170,21 @@ mod tests {
 
     #[test]
     fn innermost_group_is_asked_first() {
-        let paths: Vec<_> = candidates("/machine/a").map(|path| path.display().to_string()).collect();
-        let first = paths.iter().position(|path| path == "/sys/fs/cgroup/machine/a/cpuset.cpus.effective").unwrap();
-        let outer = paths.iter().position(|path| path == "/sys/fs/cgroup/machine/cpuset.cpus.effective").unwrap();
-        let root = paths.iter().position(|path| path == "/sys/fs/cgroup/cpuset/cpuset.effective_cpus").unwrap();
+        let paths: Vec<_> = candidates("/machine/a")
+            .map(|path| path.display().to_string())
+            .collect();
+        let first = paths
+            .iter()
+            .position(|path| path == "/sys/fs/cgroup/machine/a/cpuset.cpus.effective")
+            .unwrap();
+        let outer = paths
+            .iter()
+            .position(|path| path == "/sys/fs/cgroup/machine/cpuset.cpus.effective")
+            .unwrap();
+        let root = paths
+            .iter()
+            .position(|path| path == "/sys/fs/cgroup/cpuset/cpuset.effective_cpus")
+            .unwrap();
         assert!(first < outer && outer < root, "{paths:?}");
     }
 }

@@ -39,8 +39,15 @@ mod tests {
     fn lists_of_the_kernel_are_understood() {
         assert_eq!(parse("0-3,8\n"), [0, 1, 2, 3, 8]);
         assert_eq!(parse("5"), [5]);
-        assert_eq!((parse(""), parse("\n"), parse("(null)\n"), parse("3-1")), (vec![], vec![], vec![], vec![]));
-        assert_eq!(parse("0-18446744073709551615").len(), CPU_END + 1, "and nobody has to wait for that");
+        assert_eq!(
+            (parse(""), parse("\n"), parse("(null)\n"), parse("3-1")),
+            (vec![], vec![], vec![], vec![])
+        );
+        assert_eq!(
+            parse("0-18446744073709551615").len(),
+            CPU_END + 1,
+            "and nobody has to wait for that"
+        );
         assert_eq!(ranges(&[8, 0, 1, 2]), "0-2,8");
         assert_eq!(ranges(&[]), "");
     }

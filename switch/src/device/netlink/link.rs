@@ -105,8 +105,13 @@ impl Device {
                 IFLA_LINK => device.lower = u32_at(value, 0),
                 IFLA_MASTER => device.master = u32_at(value, 0),
                 IFLA_NUM_RX_QUEUES => device.n_rx_queues = u32_at(value, 0)?,
-                IFLA_LINKINFO => device.kind = nested(value, IFLA_INFO_KIND).map(text).unwrap_or_default(),
-                IFLA_XDP => device.xdp_program = nested(value, IFLA_XDP_PROG_ID).and_then(|id| u32_at(id, 0)),
+                IFLA_LINKINFO => {
+                    device.kind = nested(value, IFLA_INFO_KIND).map(text).unwrap_or_default()
+                }
+                IFLA_XDP => {
+                    device.xdp_program =
+                        nested(value, IFLA_XDP_PROG_ID).and_then(|id| u32_at(id, 0))
+                }
                 IFLA_STATS64 => {
                     device.rx_dropped = u64_at(value, RX_DROPPED * 8).unwrap_or(0);
                     device.rx_missed = u64_at(value, RX_MISSED * 8).unwrap_or(0);
@@ -124,7 +129,9 @@ impl Device {
 }
 
 fn nested(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    attributes(bytes).find(|(number, _)| *number == wanted).map(|(_, value)| value)
+    attributes(bytes)
+        .find(|(number, _)| *number == wanted)
+        .map(|(_, value)| value)
 }
 
 /// That a device went.
@@ -165,8 +172,16 @@ mod tests {
         let mut netlink = Netlink::open().unwrap();
         let lo = Device::named(&mut netlink, "lo").unwrap().unwrap();
         assert_eq!((lo.index, lo.name.as_str(), lo.mtu), (1, "lo", 65_536));
-        assert_eq!(Device::with_index(&mut netlink, 1).unwrap().unwrap().name, "lo");
-        assert!(Device::all(&mut netlink).unwrap().iter().any(|device| device.name == "lo"));
+        assert_eq!(
+            Device::with_index(&mut netlink, 1).unwrap().unwrap().name,
+            "lo"
+        );
+        assert!(
+            Device::all(&mut netlink)
+                .unwrap()
+                .iter()
+                .any(|device| device.name == "lo")
+        );
     }
 
     #[test]
@@ -183,11 +198,20 @@ mod tests {
             body[0] = family;
             body[4] = 7;
             body.extend(attributes);
-            Message { kind: kind::DEL_LINK, body }
+            Message {
+                kind: kind::DEL_LINK,
+                body,
+            }
         };
         assert_eq!(gone(&message(0, vec![]), 7), Some(Gone::Removed));
         assert_eq!(gone(&message(0, vec![]), 8), None);
         assert_eq!(gone(&message(7, vec![]), 7), None);
-        assert_eq!(gone(&message(0, attribute(IFLA_NEW_IFINDEX, &9u32.to_ne_bytes())), 7), Some(Gone::Moved));
+        assert_eq!(
+            gone(
+                &message(0, attribute(IFLA_NEW_IFINDEX, &9u32.to_ne_bytes())),
+                7
+            ),
+            Some(Gone::Moved)
+        );
     }
 }

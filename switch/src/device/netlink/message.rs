@@ -1,5 +1,5 @@
-//! Netlink messages and their attributes: everything the kernel answers is bytes, looked through here; what they mean is for those who
-//! ask.
+//! Netlink messages and their attributes: everything the kernel answers is bytes, looked through
+//! here; what they mean is for those who ask.
 //!
 //! Source: `linux/netlink.h`, `linux/rtnetlink.h`; rtnetlink(7).
 
@@ -33,7 +33,10 @@ pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, u16, Mess
         let len = usize::try_from(u32_at(bytes, 0)?).ok()?;
         let whole = bytes.get(..len).filter(|whole| whole.len() >= HEADER)?;
         bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
-        let message = Message { kind: u16_at(whole, 4)?, body: whole[HEADER..].to_vec() };
+        let message = Message {
+            kind: u16_at(whole, 4)?,
+            body: whole[HEADER..].to_vec(),
+        };
         Some((u32_at(whole, 8)?, u16_at(whole, 6)?, message))
     })
 }
@@ -85,7 +88,10 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 /// Text that ends with a zero, or with the bytes.
 pub(crate) fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
@@ -95,26 +101,48 @@ mod tests {
 
     #[test]
     fn attributes_read_back_as_they_were_written() {
-        let bytes = [attribute(3, b"eth1\0"), attribute(4, &7u32.to_ne_bytes()), attribute(5, b"")].concat();
+        let bytes = [
+            attribute(3, b"eth1\0"),
+            attribute(4, &7u32.to_ne_bytes()),
+            attribute(5, b""),
+        ]
+        .concat();
         let read: Vec<_> = attributes(&bytes).collect();
-        assert_eq!(read, [(3, &b"eth1\0"[..]), (4, &7u32.to_ne_bytes()), (5, b"")]);
+        assert_eq!(
+            read,
+            [(3, &b"eth1\0"[..]), (4, &7u32.to_ne_bytes()), (5, b"")]
+        );
         assert_eq!(text(read[0].1), "eth1");
     }
 
     #[test]
     fn broken_bytes_end_the_list() {
         let whole = attribute(3, b"eth1");
-        for bytes in [&whole[..6], &[3, 0, 1, 0, 9, 9], &[255, 255, 1, 0], &[0; 8], &[4]] {
+        for bytes in [
+            &whole[..6],
+            &[3, 0, 1, 0, 9, 9],
+            &[255, 255, 1, 0],
+            &[0; 8],
+            &[4],
+        ] {
             assert_eq!(attributes(bytes).count(), 0, "{bytes:?}");
         }
-        for bytes in [&[16, 0, 0, 0][..], &[0; 64], &[255; 64], &[8, 0, 0, 0, 0, 0, 0, 0]] {
+        for bytes in [
+            &[16, 0, 0, 0][..],
+            &[0; 64],
+            &[255; 64],
+            &[8, 0, 0, 0, 0, 0, 0, 0],
+        ] {
             assert_eq!(messages(bytes).count(), 0, "{bytes:?}");
         }
     }
 
     #[test]
     fn refusal_carries_the_kernels_number() {
-        let message = |code: i32| Message { kind: kind::ERROR, body: code.to_ne_bytes().to_vec() };
+        let message = |code: i32| Message {
+            kind: kind::ERROR,
+            body: code.to_ne_bytes().to_vec(),
+        };
         assert_eq!(refusal(&message(-19)).unwrap().raw_os_error(), Some(19));
         assert!(refusal(&message(0)).is_none(), "an acknowledgement");
     }

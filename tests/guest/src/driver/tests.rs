@@ -9,11 +9,19 @@ use crate::device::NaiveDevice;
 use crate::options::{Backing, Layout};
 
 fn small() -> Options {
-    Options { rx_ring: 8, tx_ring: 8, rx_shape: vec![300], tx_frame_bytes: 400, ..Options::default() }
+    Options {
+        rx_ring: 8,
+        tx_ring: 8,
+        rx_shape: vec![300],
+        tx_frame_bytes: 400,
+        ..Options::default()
+    }
 }
 
 fn frame(seed: usize, len: usize) -> Vec<u8> {
-    (0..len).map(|i| u8::try_from((i * 7 + seed * 13) % 256).unwrap()).collect()
+    (0..len)
+        .map(|i| u8::try_from((i * 7 + seed * 13) % 256).unwrap())
+        .collect()
 }
 
 fn pair_of(options: Options) -> (GuestDriver, NaiveDevice) {
@@ -25,7 +33,12 @@ fn pair_of(options: Options) -> (GuestDriver, NaiveDevice) {
 /// Sends `lens` both ways, several laps of the ring.
 fn exchange(options: Options, lens: &[usize]) {
     let (mut driver, mut device) = pair_of(options);
-    for (seed, &len) in lens.iter().cycle().take(if cfg!(miri) { 12 } else { 5 * lens.len() + 70 }).enumerate() {
+    for (seed, &len) in lens
+        .iter()
+        .cycle()
+        .take(if cfg!(miri) { 12 } else { 5 * lens.len() + 70 })
+        .enumerate()
+    {
         let pair = seed % usize::from(driver.options().n_queue_pairs);
         driver.post_rx(pair);
         let sent = frame(seed, len);
@@ -42,17 +55,54 @@ fn exchange(options: Options, lens: &[usize]) {
 #[test]
 fn frames_survive_every_shape() {
     let lens = [60, 64, 14, 300, 288, 289, 400];
-    let linux = Options { line_offset: 0, indirect: Indirect::Always, tx_header_apart: true, fifo: false, ..small() };
+    let linux = Options {
+        line_offset: 0,
+        indirect: Indirect::Always,
+        tx_header_apart: true,
+        fifo: false,
+        ..small()
+    };
     for options in [
         small(),
         linux,
-        Options { tx_parts: 5, indirect: Indirect::Alternate, ..small() },
-        Options { rx_shape: vec![12, 100, 1, 200], tx_parts: 3, tx_header_apart: true, ..small() },
-        Options { rx_shape: vec![7, 20], rx_ring: 32, ..small() },
-        Options { version_1: false, mergeable: false, rx_shape: vec![500], ..small() },
-        Options { mergeable: false, rx_shape: vec![500], in_order: true, event_idx: true, ..small() },
-        Options { n_queue_pairs: 3, ..small() },
-        Options { rx_ring: 2, tx_ring: 1, ..small() },
+        Options {
+            tx_parts: 5,
+            indirect: Indirect::Alternate,
+            ..small()
+        },
+        Options {
+            rx_shape: vec![12, 100, 1, 200],
+            tx_parts: 3,
+            tx_header_apart: true,
+            ..small()
+        },
+        Options {
+            rx_shape: vec![7, 20],
+            rx_ring: 32,
+            ..small()
+        },
+        Options {
+            version_1: false,
+            mergeable: false,
+            rx_shape: vec![500],
+            ..small()
+        },
+        Options {
+            mergeable: false,
+            rx_shape: vec![500],
+            in_order: true,
+            event_idx: true,
+            ..small()
+        },
+        Options {
+            n_queue_pairs: 3,
+            ..small()
+        },
+        Options {
+            rx_ring: 2,
+            tx_ring: 1,
+            ..small()
+        },
     ] {
         exchange(options, &lens);
     }
@@ -60,21 +110,54 @@ fn frames_survive_every_shape() {
 
 #[test]
 fn buffers_cross_regions_and_avoid_holes() {
-    let layout =
-        |region_bytes, hole_bytes| Layout { region_bytes: Some(region_bytes), hole_bytes, ..Layout::default() };
-    exchange(Options { layout: layout(4096, 0), rx_shape: vec![900], ..small() }, &[60, 400]);
-    exchange(Options { layout: layout(4096, 8192), rx_shape: vec![900], ..small() }, &[60, 400]);
-    let (driver, _) = pair_of(Options { layout: layout(4096, 0), ..small() });
+    let layout = |region_bytes, hole_bytes| Layout {
+        region_bytes: Some(region_bytes),
+        hole_bytes,
+        ..Layout::default()
+    };
+    exchange(
+        Options {
+            layout: layout(4096, 0),
+            rx_shape: vec![900],
+            ..small()
+        },
+        &[60, 400],
+    );
+    exchange(
+        Options {
+            layout: layout(4096, 8192),
+            rx_shape: vec![900],
+            ..small()
+        },
+        &[60, 400],
+    );
+    let (driver, _) = pair_of(Options {
+        layout: layout(4096, 0),
+        ..small()
+    });
     let specs: Vec<_> = driver.memory().regions().iter().map(|r| r.spec()).collect();
     assert!(specs.len() > 2);
-    assert!(specs.windows(2).all(|w| w[0].gpa + w[0].len == w[1].gpa && w[0].uva > w[1].uva + w[1].len));
+    assert!(
+        specs
+            .windows(2)
+            .all(|w| w[0].gpa + w[0].len == w[1].gpa && w[0].uva > w[1].uva + w[1].len)
+    );
 }
 
 #[test]
 #[cfg_attr(miri, ignore)]
 fn largest_ring_in_a_memfd() {
-    let layout = Layout { backing: Backing::Memfd, ..Layout::default() };
-    let options = Options { rx_ring: 32768, tx_ring: 32768, checked: false, layout, ..small() };
+    let layout = Layout {
+        backing: Backing::Memfd,
+        ..Layout::default()
+    };
+    let options = Options {
+        rx_ring: 32768,
+        tx_ring: 32768,
+        checked: false,
+        layout,
+        ..small()
+    };
     let (mut driver, mut device) = pair_of(options);
     assert_eq!(driver.post_rx(0), 32768);
     for i in 0..70000 {
@@ -85,7 +168,10 @@ fn largest_ring_in_a_memfd() {
 
 #[test]
 fn in_order_batch_has_one_used_entry() {
-    let (mut driver, mut device) = pair_of(Options { in_order: true, ..small() });
+    let (mut driver, mut device) = pair_of(Options {
+        in_order: true,
+        ..small()
+    });
     for round in 0..5 {
         (0..5).for_each(|i| assert!(driver.send(0, &frame(i + round, 60))));
         let heads: Vec<u16> = (0..5).map(|_| device.take(1).unwrap().0).collect();
@@ -99,7 +185,10 @@ fn in_order_batch_has_one_used_entry() {
 #[test]
 fn kick_and_call_follow_the_event_index() {
     for event_idx in [false, true] {
-        let (mut driver, mut device) = pair_of(Options { event_idx, ..small() });
+        let (mut driver, mut device) = pair_of(Options {
+            event_idx,
+            ..small()
+        });
         assert!(!driver.kick_due(1), "nothing was published");
         assert!(!device.ask_kicks(1, true));
         assert!(driver.send(0, &[0; 60]) && driver.kick_due(1));
@@ -130,7 +219,10 @@ fn full_ring_refuses_until_reclaimed() {
     }
     assert!(!driver.send(0, &[0; 60]));
     device.receive(0).unwrap();
-    assert!(driver.send(0, &[0; 60]), "send takes used chains back by itself");
+    assert!(
+        driver.send(0, &[0; 60]),
+        "send takes used chains back by itself"
+    );
     assert!(!driver.send(0, &[0; 401]), "longer than tx_frame_bytes");
 }
 
@@ -142,7 +234,10 @@ fn refused_receive_buffer_is_counted() {
     device.put_used(0, head, 0);
     device.deliver(0, &[1; 60]);
     assert_eq!(driver.recv(0).unwrap(), [1; 60]);
-    assert_eq!((driver.counters().rx_refused, driver.counters().rx_done), (1, 2));
+    assert_eq!(
+        (driver.counters().rx_refused, driver.counters().rx_done),
+        (1, 2)
+    );
 }
 
 #[test]
@@ -269,36 +364,51 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn shape() -> impl Strategy<Value = Options> {
     let rings = (0u32..5, 0u32..5).prop_map(|(r, t)| (1u16 << r, 1u16 << t));
-    let indirect = prop_oneof![Just(Indirect::Off), Just(Indirect::Always), Just(Indirect::Alternate)];
+    let indirect = prop_oneof![
+        Just(Indirect::Off),
+        Just(Indirect::Always),
+        Just(Indirect::Alternate)
+    ];
     let bits = any::<[bool; 6]>();
-    (rings, indirect, bits, 1usize..4, prop::collection::vec(1u32..200, 1..4), any::<u16>()).prop_map(
-        |(
-            (rx_ring, tx_ring),
-            indirect,
-            [version_1, mergeable, event_idx, in_order, fifo, apart],
-            tx_parts,
-            mut rx_shape,
-            _,
-        )| {
-            rx_shape[0] += 12;
-            let layout = Layout { region_bytes: Some(4096), ..Layout::default() };
-            Options {
-                rx_ring,
-                tx_ring,
-                indirect,
-                version_1,
-                mergeable,
-                event_idx,
-                in_order,
-                fifo,
-                tx_header_apart: apart,
-                tx_parts,
-                rx_shape,
-                layout,
-                ..small()
-            }
-        },
+    (
+        rings,
+        indirect,
+        bits,
+        1usize..4,
+        prop::collection::vec(1u32..200, 1..4),
+        any::<u16>(),
     )
+        .prop_map(
+            |(
+                (rx_ring, tx_ring),
+                indirect,
+                [version_1, mergeable, event_idx, in_order, fifo, apart],
+                tx_parts,
+                mut rx_shape,
+                _,
+            )| {
+                rx_shape[0] += 12;
+                let layout = Layout {
+                    region_bytes: Some(4096),
+                    ..Layout::default()
+                };
+                Options {
+                    rx_ring,
+                    tx_ring,
+                    indirect,
+                    version_1,
+                    mergeable,
+                    event_idx,
+                    in_order,
+                    fifo,
+                    tx_header_apart: apart,
+                    tx_parts,
+                    rx_shape,
+                    layout,
+                    ..small()
+                }
+            },
+        )
 }
 
 proptest! {

@@ -119,7 +119,12 @@ pub const FAULTS: &[Fault] = faults! {
 };
 
 fn desc(addr: u64, len: u32, flags: u16, next: u16) -> Desc {
-    Desc { addr, len, flags, next }
+    Desc {
+        addr,
+        len,
+        flags,
+        next,
+    }
 }
 
 fn header(a: &Attack<'_>) -> u32 {
@@ -147,13 +152,22 @@ fn memory_start(a: &Attack<'_>) -> u64 {
 }
 
 fn memory_end(a: &Attack<'_>) -> u64 {
-    let specs = a.driver.memory().regions().iter().map(|r| r.spec().gpa + r.spec().len);
+    let specs = a
+        .driver
+        .memory()
+        .regions()
+        .iter()
+        .map(|r| r.spec().gpa + r.spec().len);
     specs.max().expect("there are regions")
 }
 
 fn looped(a: &mut Attack<'_>, back_to: usize) -> bool {
     let at = a.at;
-    a.raw(3, |ids| (0..3).map(|i| desc(at, 20, NEXT, if i == 2 { ids[back_to] } else { ids[i + 1] })).collect())
+    a.raw(3, |ids| {
+        (0..3)
+            .map(|i| desc(at, 20, NEXT, if i == 2 { ids[back_to] } else { ids[i + 1] }))
+            .collect()
+    })
 }
 
 fn bad_next(a: &mut Attack<'_>, next: u16) -> bool {
@@ -165,7 +179,13 @@ fn bad_next(a: &mut Attack<'_>, next: u16) -> bool {
 fn in_parts(a: &Attack<'_>, n: u16) -> Vec<(u64, u32, u16)> {
     let (whole, n) = (a.whole(), u32::from(n));
     let cut = |i: u32| u64::from(whole) * u64::from(i) / u64::from(n);
-    let part = |i| (a.at + cut(i), u32::try_from(cut(i + 1) - cut(i)).expect("below whole"), 0);
+    let part = |i| {
+        (
+            a.at + cut(i),
+            u32::try_from(cut(i + 1) - cut(i)).expect("below whole"),
+            0,
+        )
+    };
     (0..n).map(part).collect()
 }
 
@@ -181,8 +201,15 @@ fn long_table(a: &mut Attack<'_>, n: u16) -> bool {
 }
 
 fn huge_part(a: &Attack<'_>) -> (u64, u32, u16) {
-    let specs = a.driver.memory().regions().iter().map(|r| (r.spec().gpa, r.spec().len));
-    let (gpa, len) = specs.max_by_key(|&(_, len)| len).expect("there are regions");
+    let specs = a
+        .driver
+        .memory()
+        .regions()
+        .iter()
+        .map(|r| (r.spec().gpa, r.spec().len));
+    let (gpa, len) = specs
+        .max_by_key(|&(_, len)| len)
+        .expect("there are regions");
     (gpa, u32::try_from(len / 2).unwrap_or(1 << 30), 0)
 }
 
@@ -244,7 +271,9 @@ fn poke_u16(a: &mut Attack<'_>, gpa: u64, value: u16) -> bool {
 fn used_event(a: &mut Attack<'_>, off: u16) -> bool {
     let base = a.driver.vring_base(a.vring);
     a.driver.options().event_idx && {
-        a.driver.ring(a.vring).set_used_event(base.wrapping_add(off));
+        a.driver
+            .ring(a.vring)
+            .set_used_event(base.wrapping_add(off));
         good(a)
     }
 }
@@ -254,8 +283,16 @@ fn one_byte_chains(a: &mut Attack<'_>) -> bool {
         return false;
     }
     let at = a.at;
-    let entries: Vec<Desc> =
-        (0..256u16).map(|i| desc(at + u64::from(i % 64), 1, if i < 255 { NEXT } else { 0 }, i + 1)).collect();
+    let entries: Vec<Desc> = (0..256u16)
+        .map(|i| {
+            desc(
+                at + u64::from(i % 64),
+                1,
+                if i < 255 { NEXT } else { 0 },
+                i + 1,
+            )
+        })
+        .collect();
     let n = a.size();
     n >= 256 && (0..n).all(|_| a.table(&entries, 16 * 256, 0))
 }
@@ -277,12 +314,20 @@ fn split_at(a: &mut Attack<'_>, cuts: &[u32]) -> bool {
     let (at, n) = (a.at, a.whole());
     let ends: Vec<u32> = cuts.iter().copied().chain([n]).collect();
     let starts = [0].into_iter().chain(cuts.iter().copied());
-    let parts: Vec<_> = starts.zip(&ends).map(|(from, to)| (at + u64::from(from), to - from, 0)).collect();
+    let parts: Vec<_> = starts
+        .zip(&ends)
+        .map(|(from, to)| (at + u64::from(from), to - from, 0))
+        .collect();
     a.chain(&parts)
 }
 
 fn csum(a: &mut Attack<'_>, csum_start: u16, csum_offset: u16) -> bool {
-    a.with_header(NetHeader { flags: crate::header::NEEDS_CSUM, csum_start, csum_offset, ..NetHeader::default() })
+    a.with_header(NetHeader {
+        flags: crate::header::NEEDS_CSUM,
+        csum_start,
+        csum_offset,
+        ..NetHeader::default()
+    })
 }
 
 fn gso(a: &mut Attack<'_>, gso_type: u8, gso_size: u16, hdr_len: u16) -> bool {

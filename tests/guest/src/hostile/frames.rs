@@ -13,19 +13,49 @@ pub fn odd_frames(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("twenty VLAN tags", frame(0x8100, vlans)),
         ("VLAN tag cut short", [&good[..12], &[0x81, 0, 0]].concat()),
         ("IPv4 header length 4", frame(0x0800, ipv4(0x44, 46, 0, 17))),
-        ("IPv4 header length 15, frame too short", frame(0x0800, ipv4(0x4f, 46, 0, 6))),
-        ("IPv4 total length over the frame", frame(0x0800, ipv4(0x45, 1500, 0, 17))),
-        ("IPv4 total length under the header", frame(0x0800, ipv4(0x45, 3, 0, 17))),
+        (
+            "IPv4 header length 15, frame too short",
+            frame(0x0800, ipv4(0x4f, 46, 0, 6)),
+        ),
+        (
+            "IPv4 total length over the frame",
+            frame(0x0800, ipv4(0x45, 1500, 0, 17)),
+        ),
+        (
+            "IPv4 total length under the header",
+            frame(0x0800, ipv4(0x45, 3, 0, 17)),
+        ),
         ("IPv4 version 7", frame(0x0800, ipv4(0x75, 46, 0, 17))),
-        ("fragment at the largest offset", frame(0x0800, ipv4(0x45, 46, 0x1fff, 17))),
-        ("first fragment without a port", frame(0x0800, ipv4(0x45, 20, 0x2000, 6))),
-        ("TCP header length 0", frame(0x0800, [ipv4(0x45, 46, 0, 6), vec![0; 20]].concat())),
+        (
+            "fragment at the largest offset",
+            frame(0x0800, ipv4(0x45, 46, 0x1fff, 17)),
+        ),
+        (
+            "first fragment without a port",
+            frame(0x0800, ipv4(0x45, 20, 0x2000, 6)),
+        ),
+        (
+            "TCP header length 0",
+            frame(0x0800, [ipv4(0x45, 46, 0, 6), vec![0; 20]].concat()),
+        ),
         ("IPv4 protocol 0", frame(0x0800, ipv4(0x45, 46, 0, 0))),
         ("IPv6 extensions without end", frame(0x86dd, extensions)),
-        ("IPv6 payload over the frame", frame(0x86dd, ipv6(17, 65535))),
-        ("IPv6 cut in its addresses", frame(0x86dd, ipv6(17, 8)[..30].to_vec())),
-        ("ARP cut short", [&good[..12], &[8, 6, 0, 1, 8, 0, 6]].concat()),
-        ("ARP with long addresses", frame(0x0806, vec![0, 1, 8, 0, 255, 255, 0, 1])),
+        (
+            "IPv6 payload over the frame",
+            frame(0x86dd, ipv6(17, 65535)),
+        ),
+        (
+            "IPv6 cut in its addresses",
+            frame(0x86dd, ipv6(17, 8)[..30].to_vec()),
+        ),
+        (
+            "ARP cut short",
+            [&good[..12], &[8, 6, 0, 1, 8, 0, 6]].concat(),
+        ),
+        (
+            "ARP with long addresses",
+            frame(0x0806, vec![0, 1, 8, 0, 255, 255, 0, 1]),
+        ),
         ("LLC length over the frame", frame(0x05dc, vec![0xaa; 20])),
         ("EtherType 0", frame(0, vec![0; 46])),
     ]

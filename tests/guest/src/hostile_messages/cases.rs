@@ -149,12 +149,19 @@ fn shifted(words: [u64; 4], by: u64) -> [u64; 4] {
 /// Without asking for answers, which nobody would read meanwhile.
 fn many_regions(m: &mut Messenger) -> io::Result<()> {
     let (words, fd) = (m.words(), m.memfd());
-    let add = |i| Message::mem_region(request::ADD_MEM_REG, shifted(words, i * REGION_BYTES), Some(fd));
+    let add = |i| {
+        Message::mem_region(
+            request::ADD_MEM_REG,
+            shifted(words, i * REGION_BYTES),
+            Some(fd),
+        )
+    };
     (0..600).try_for_each(|i| add(i).send(&m.stream))
 }
 
 fn flood_unread(m: &mut Messenger) -> io::Result<()> {
-    m.stream.set_write_timeout(Some(Duration::from_millis(500)))?;
+    m.stream
+        .set_write_timeout(Some(Duration::from_millis(500)))?;
     for _ in 0..10_000 {
         match Message::new(request::GET_FEATURES, &[]).send(&m.stream) {
             Ok(()) => {}

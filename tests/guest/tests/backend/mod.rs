@@ -1,5 +1,5 @@
-//! A back-end as small as can be: the `vhost` crate's message handler, and a naive device that sends every frame back on the
-//! queue pair it came from.
+//! A back-end as small as can be: the `vhost` crate's message handler, and a naive device that
+//! sends every frame back on the queue pair it came from.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,7 +16,9 @@ use guest::options::feature;
 use guest::ring::RingAddresses;
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::*;
-use vhost::vhost_user::{Backend, BackendReqHandler, Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
+use vhost::vhost_user::{
+    Backend, BackendReqHandler, Error, GpuBackend, Result, VhostUserBackendReqHandlerMut,
+};
 
 /// What it offers.
 pub(crate) const OFFERED: u64 = feature::VERSION_1
@@ -59,7 +61,10 @@ pub(crate) struct Served {
 
 /// Serves one connection.
 pub(crate) fn serve(stream: UnixStream) -> Served {
-    let (echo, stop) = (Arc::new(Mutex::new(Echo::default())), Arc::new(AtomicBool::new(false)));
+    let (echo, stop) = (
+        Arc::new(Mutex::new(Echo::default())),
+        Arc::new(AtomicBool::new(false)),
+    );
     let kept = stream.try_clone().unwrap();
     let mut handler = BackendReqHandler::from_stream(stream, echo.clone());
     let closing = kept.try_clone().unwrap();
@@ -82,14 +87,21 @@ pub(crate) fn serve(stream: UnixStream) -> Served {
             }
         }
     });
-    Served { echo, stream: kept, stop, threads: vec![messages, device] }
+    Served {
+        echo,
+        stream: kept,
+        stop,
+        threads: vec![messages, device],
+    }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
-        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+        self.threads
+            .drain(..)
+            .for_each(|thread| thread.join().unwrap());
     }
 }
 
@@ -98,7 +110,9 @@ impl Echo {
         if self.device.is_none() {
             self.device = self.make_device();
         }
-        let Some(device) = &mut self.device else { return };
+        let Some(device) = &mut self.device else {
+            return;
+        };
         for pair in 0..device.rings.len() / 2 {
             let (rx, tx) = (2 * pair, 2 * pair + 1);
             if !(self.rings[rx].enabled && self.rings[tx].enabled) {
@@ -107,7 +121,10 @@ impl Echo {
             while let Some(frame) = device.receive(pair) {
                 self.waiting[pair].push_back(frame);
             }
-            while self.waiting[pair].front().is_some_and(|frame| device.deliver(pair, frame)) {
+            while self.waiting[pair]
+                .front()
+                .is_some_and(|frame| device.deliver(pair, frame))
+            {
                 self.waiting[pair].pop_front();
                 self.n_echoed += 1;
             }
@@ -127,24 +144,45 @@ impl Echo {
         if !ready || self.regions.is_empty() {
             return None;
         }
-        let files: Vec<_> = self.regions.iter().map(|(spec, file)| (*spec, file.try_clone().unwrap())).collect();
+        let files: Vec<_> = self
+            .regions
+            .iter()
+            .map(|(spec, file)| (*spec, file.try_clone().unwrap()))
+            .collect();
         let memory = GuestMemory::from_files(&files).unwrap();
         let ring = |r: &&Ring| {
             let [desc, avail, used] = r.uva.unwrap().map(|uva| memory.gpa_of_uva(uva).unwrap());
             let at = RingAddresses { desc, avail, used };
-            DeviceRing { size: r.num, at, next_avail: r.base, next_used: r.base, signalled: r.base }
+            DeviceRing {
+                size: r.num,
+                at,
+                next_avail: r.base,
+                next_used: r.base,
+                signalled: r.base,
+            }
         };
         let rings = named.iter().map(ring).collect();
-        Some(NaiveDevice::from_parts(Arc::new(memory), self.features, rings))
+        Some(NaiveDevice::from_parts(
+            Arc::new(memory),
+            self.features,
+            rings,
+        ))
     }
 
     fn ring(&mut self, vring: u32) -> Result<&mut Ring> {
-        self.rings.get_mut(vring as usize).ok_or(Error::InvalidParam)
+        self.rings
+            .get_mut(vring as usize)
+            .ok_or(Error::InvalidParam)
     }
 }
 
 fn spec(gpa: u64, len: u64, uva: u64, file_offset: u64) -> RegionSpec {
-    RegionSpec { gpa, uva, len, file_offset }
+    RegionSpec {
+        gpa,
+        uva,
+        len,
+        file_offset,
+    }
 }
 
 fn no<T>() -> Result<T> {
@@ -166,7 +204,11 @@ impl VhostUserBackendReqHandlerMut for Echo {
     }
     fn set_features(&mut self, features: u64) -> Result<()> {
         self.features = features;
-        if features & !OFFERED == 0 { Ok(()) } else { Err(Error::InvalidParam) }
+        if features & !OFFERED == 0 {
+            Ok(())
+        } else {
+            Err(Error::InvalidParam)
+        }
     }
     fn set_mem_table(
         &mut self,
@@ -174,7 +216,9 @@ impl VhostUserBackendReqHandlerMut for Echo {
         files: Vec<File>,
         _: Option<bool>,
     ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
-        let specs = regions.iter().map(|r| spec(r.guest_phys_addr, r.memory_size, r.user_addr, r.mmap_offset));
+        let specs = regions
+            .iter()
+            .map(|r| spec(r.guest_phys_addr, r.memory_size, r.user_addr, r.mmap_offset));
         self.regions = specs.zip(files).collect();
         self.device = None;
         Ok(None)
@@ -183,7 +227,15 @@ impl VhostUserBackendReqHandlerMut for Echo {
         self.ring(vring)?.num = u16::try_from(num).map_err(|_| Error::InvalidParam)?;
         Ok(())
     }
-    fn set_vring_addr(&mut self, vring: u32, _: VhostUserVringAddrFlags, d: u64, u: u64, a: u64, _: u64) -> Result<()> {
+    fn set_vring_addr(
+        &mut self,
+        vring: u32,
+        _: VhostUserVringAddrFlags,
+        d: u64,
+        u: u64,
+        a: u64,
+        _: u64,
+    ) -> Result<()> {
         self.ring(vring)?.uva = Some([d, a, u]);
         Ok(())
     }
@@ -192,7 +244,11 @@ impl VhostUserBackendReqHandlerMut for Echo {
         Ok(())
     }
     fn get_vring_base(&mut self, vring: u32) -> Result<VhostUserVringState> {
-        let base = self.device.as_ref().and_then(|d| d.rings.get(vring as usize)).map(|r| r.next_avail);
+        let base = self
+            .device
+            .as_ref()
+            .and_then(|d| d.rings.get(vring as usize))
+            .map(|r| r.next_avail);
         let base = base.unwrap_or(self.ring(vring)?.base);
         let ring = self.ring(vring)?;
         (ring.enabled, ring.base) = (false, base);
@@ -248,7 +304,10 @@ impl VhostUserBackendReqHandlerMut for Echo {
         file: File,
         _: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        self.regions.push((spec(r.guest_phys_addr, r.memory_size, r.user_addr, r.mmap_offset), file));
+        self.regions.push((
+            spec(r.guest_phys_addr, r.memory_size, r.user_addr, r.mmap_offset),
+            file,
+        ));
         self.device = None;
         Ok(None)
     }
