@@ -21,6 +21,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 /// The time-stamp counter. Cycles of a constant rate, the same on all CPUs of a machine with
 /// `constant_tsc`.
@@ -390,6 +391,9 @@ pub(crate) fn map_shared(file: &File, offset: u64, len: usize) -> io::Result<Mma
 /// Bytes that are unmapped at once. The kernel lets nobody change the process's mappings meanwhile,
 /// a signal handler on a core neither, and takes 0.2 us for each page that was touched.
 const UNMAPPED_AT_ONCE: usize = 4 << 20;
+/// Rest after each part: the kernel's lock goes to whoever comes, and that would be this thread
+/// again, for 4 ms, before one that sleeps there has its turn.
+const UNMAPPING_RESTS: Duration = Duration::from_micros(50);
 
 /// Ends a mapping of pages of `page` bytes, part by part; dropped, it would end at once.
 ///
@@ -403,6 +407,9 @@ pub(crate) unsafe fn unmap(map: MmapRaw, page: usize) {
         // SAFETY: the caller's promise; what was unmapped before, which may be somebody else's by
         // now, is left out.
         unsafe { libc::munmap(base.wrapping_add(at).cast(), step.min(len - at)) };
+        if at + step < len {
+            std::thread::sleep(UNMAPPING_RESTS);
+        }
     }
 }
 
