@@ -4,7 +4,7 @@
 mod behind;
 
 use crate::paging::buffers_of;
-use crate::small_pages::GIVEN_BACK;
+use crate::small_pages::{GIVEN_BACK, giving_back};
 use flowtable::{Ingress, PortId, SourcePolicy};
 use guest::{GuestDriver, Options};
 use pmd::fleet::{FleetOptions, PortUp};
@@ -369,6 +369,7 @@ fn limit(bits_per_sec: u64) -> Arc<VmLimits> {
 
 #[test]
 fn sleeping_core_waits_ever_more_seldom_for_a_ring_whose_page_is_being_given_back() {
+    let _alone = giving_back();
     let switch = Threads::new(1, 3, Idle::Adaptive);
     let guest = GuestDriver::new(options()).expect("memory");
     let (pages, region) = (buffers_of(&guest, 4096), guest.memory().regions()[0].spec());

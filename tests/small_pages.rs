@@ -8,8 +8,8 @@ use guest::{GuestDriver, Options};
 use pmd::port::TxQueue;
 use pmd::port::vhost::Features;
 use pmd::ring::QueueSpec;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tests::{ALL, Rig, STEP, frame, id_of, mac, networks, options};
 
@@ -365,8 +365,15 @@ pub(crate) const GIVEN_BACK: u64 = 256 << 20;
 /// Of a neighbour, in which it sees nothing.
 const STALL: Duration = Duration::from_millis(8);
 
+/// Held by who gives so many back: two at once would take the kernel twice as long, and more.
+pub(crate) fn giving_back() -> MutexGuard<'static, ()> {
+    static GIVING_BACK: Mutex<()> = Mutex::new(());
+    GIVING_BACK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldom() {
+    let _alone = giving_back();
     let mut four = Four::new(256);
     let pages = buffers_of(&four.rig.guests[1], 4096);
     let stop = AtomicBool::new(false);
@@ -527,11 +534,15 @@ fn waits_while_looking_for_room(has_other: bool) -> (Vec<Duration>, Vec<u64>) {
 #[test]
 fn receiver_whose_ring_goes_while_senders_look_for_room_is_told_of_and_makes_the_core_wait_ever_more_seldom()
  {
+    let _alone = giving_back();
     for has_other in [true, false] {
         let (stalls, waits) = waits_while_looking_for_room(has_other);
         println!("{} waits: {stalls:?}; told of {waits:?}", stalls.len());
         assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
-        assert!(stalls.len() <= 6, "{} times: {stalls:?}", stalls.len());
+        // The kernel's locks are other tests' too, and a wait for those is told of nobody.
+        let n_told = usize::try_from(waits[1]).unwrap();
+        assert!((1..=8).contains(&n_told), "told of {waits:?}");
+        assert!(stalls.len() <= n_told + 5, "{waits:?}: {stalls:?}");
         assert!(
             waits[0] + waits[2] + waits[3] + waits[4] == 0,
             "told of others: {waits:?}"
