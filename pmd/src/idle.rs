@@ -8,7 +8,7 @@
 //! don't keep the core awake: between two allowances it sleeps, so that a guest far over its limit
 //! costs what one at its limit does.
 
-use crate::poll::{Core, Turn};
+use crate::poll::{Core, Turn, earliest};
 use crate::port::{RxKind, RxQueue};
 use crate::sys;
 use crate::time::{Clock, ClockReader, Nanos, seconds};
@@ -79,11 +79,7 @@ impl Core {
 
     /// Asks every guest to kick, or not to, but for those whose frames have to wait anyway.
     fn arm(&mut self, now: Nanos, wanted: bool) -> Armed {
-        let Armed {
-            mut has_more,
-            mut all_wake,
-            mut opens_at,
-        } = Armed {
+        let mut armed = Armed {
             has_more: false,
             all_wake: true,
             opens_at: None,
@@ -93,7 +89,7 @@ impl Core {
         for rxq in self.rxqs.iter_mut().filter(|rxq| !(wanted && waits(rxq))) {
             match &mut rxq.kind {
                 RxKind::Vhost(queue) => {
-                    all_wake &= rxq.can_wake;
+                    armed.all_wake &= rxq.can_wake;
                     if queue.stopped_for().is_some() {
                         continue;
                     }
@@ -103,30 +99,26 @@ impl Core {
                     let mut until = self.faults.paused_until(now, rxq.port);
                     if until.is_none() {
                         queue.ring.want_kicks(wanted);
-                        has_more |= queue.has_more();
+                        armed.has_more |= queue.has_more();
                         until = self.faults.visited(now, begun, rxq.port);
                     }
                     if let Some(until) = until {
                         rxq.gate.pause(until);
-                        opens_at = Some(opens_at.map_or(until, |first: Nanos| first.min(until)));
+                        armed.opens_at = earliest(armed.opens_at, until);
                     }
                 }
                 RxKind::AfXdp(queue) => {
-                    has_more |= queue.has_more();
-                    all_wake &= rxq.can_wake;
+                    armed.has_more |= queue.has_more();
+                    armed.all_wake &= rxq.can_wake;
                 }
                 RxKind::Tap(queue) => {
-                    has_more |= queue.has_more();
-                    all_wake &= rxq.can_wake;
+                    armed.has_more |= queue.has_more();
+                    armed.all_wake &= rxq.can_wake;
                 }
-                RxKind::Mem(_) => all_wake = false,
+                RxKind::Mem(_) => armed.all_wake = false,
             }
         }
-        Armed {
-            has_more,
-            all_wake,
-            opens_at,
-        }
+        armed
     }
 
     fn sleep(&mut self, now: Nanos, nap: Option<Nanos>, clock: &mut ClockReader) {

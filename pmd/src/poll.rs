@@ -87,9 +87,14 @@ pub struct Turn {
     pub opens_at: Option<Nanos>,
 }
 
+/// The earlier of two moments, of which one may be none.
+pub(crate) fn earliest(before: Option<Nanos>, at: Nanos) -> Option<Nanos> {
+    Some(before.map_or(at, |before| before.min(at)))
+}
+
 impl Turn {
     pub(crate) fn opens(&mut self, at: Nanos) {
-        self.opens_at = Some(self.opens_at.map_or(at, |first| first.min(at)));
+        self.opens_at = earliest(self.opens_at, at);
     }
 }
 

@@ -71,18 +71,8 @@ fn trunks(topology: &Topology) -> Vec<Trunk> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ports::ports;
+    use super::super::ports::{ports, tests::topology};
     use super::*;
-
-    fn topology() -> Topology {
-        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: 2 } \
-            }\n\
-             networks: { a: { uplink: up1, vlan: 7, mtu: 2000 }, b: {}, c: { uplink: up1 }, d: { \
-             uplink: up0 } }\n\
-             vms:\n  v:\n    nics:\n      n0: { network: b, vhost-user: { path: /s } }\n      \
-             n1: { network: a, afxdp: { device: veth0 } }\n";
-        config::parse(text, "weir.yaml").unwrap()
-    }
 
     #[test]
     fn networks_leave_by_their_uplink_and_come_back_by_its_trunk() {
