@@ -9,9 +9,9 @@ import subprocess
 import tempfile
 import time
 
-from checks import run, until
+from .checks import run, until
 
-HERE = pathlib.Path(__file__).resolve().parent
+HERE = pathlib.Path(__file__).resolve().parent.parent
 
 
 @contextlib.contextmanager

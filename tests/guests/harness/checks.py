@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 
-GUEST = str(pathlib.Path(__file__).resolve().parent / "guest")
+GUEST = str(pathlib.Path(__file__).resolve().parent.parent / "guest")
 failed = []
 
 

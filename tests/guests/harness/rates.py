@@ -1,0 +1,60 @@
+"""rates - a live table of a weir's ports, once a second.
+
+    rates --weir PROGRAM --control SOCKET [--seconds N]
+
+Ends after N seconds or with Ctrl-C; with 1 if no frame has reached a guest in all that time,
+or the daemon is gone. rx and tx are said from the switch's side: rx is what the guest sends.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+HEAD = ("port", "state", "rx Mpps", "rx Gbit/s", "tx Mpps", "tx Gbit/s", "dropped", "held turns")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weir", required=True)
+    parser.add_argument("--control", required=True)
+    parser.add_argument("--seconds", type=float)
+    options = parser.parse_args()
+    end = time.monotonic() + (options.seconds or float("inf"))
+    delivered, drawn = 0, 0
+    try:
+        while time.monotonic() < end:
+            time.sleep(min(1, max(0, end - time.monotonic())))
+            ports = ask(options)
+            delivered = sum(port["counters"]["tx_frames"] for port in ports)
+            if drawn and sys.stdout.isatty():
+                print(f"\x1b[{drawn}A\x1b[J", end="")       # draw over the last table
+            table = rows(ports)
+            drawn = len(table) + 1
+            print(*table, "", sep="\n", flush=True)
+    except KeyboardInterrupt:
+        pass
+    except subprocess.CalledProcessError as error:
+        print(f"rates: the daemon doesn't answer: {error.stderr.strip()}", file=sys.stderr)
+        return 1
+    print(f"{delivered} frames have reached a guest")
+    return 0 if delivered else 1
+
+
+def ask(options):
+    answer = subprocess.run([options.weir, "--control", options.control, "show", "ports", "--json"],
+                            check=True, capture_output=True, text=True)
+    return json.loads(answer.stdout)
+
+
+def rows(ports):
+    table = [HEAD]
+    for port in ports:
+        rate, count = port["rates"], port["counters"]
+        table.append((port["name"], port["waits_for"] or port["state"],
+                      f"{rate['rx_pps'] / 1e6:.3f}", f"{rate['rx_bps'] / 1e9:.2f}",
+                      f"{rate['tx_pps'] / 1e6:.3f}", f"{rate['tx_bps'] / 1e9:.2f}",
+                      str(count["dropped"]), str(count["held_turns"])))
+    widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
+    return ["  ".join(cell.ljust(width) if i < 2 else cell.rjust(width)
+                      for i, (cell, width) in enumerate(zip(row, widths))) for row in table]
