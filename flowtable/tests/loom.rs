@@ -1,5 +1,5 @@
 //! Every interleaving of small programs over the lock-free parts, and every value that their loads
-//! may return. Only under `--cfg loom`: see `fuzz/loom`.
+//! may return. Only under `--cfg loom`: see `tests/loom`.
 #![cfg(loom)]
 #![allow(missing_docs)]
 

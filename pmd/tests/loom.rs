@@ -1,6 +1,6 @@
 //! Every interleaving of a signal handler and the threads that map and unmap guests' memory, and of
 //! cores that take and give back what one list of free numbers has. Only under `--cfg loom`: see
-//! `fuzz/loom`.
+//! `tests/loom`.
 #![cfg(loom)]
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
