@@ -7,7 +7,7 @@ use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx};
 use guest::stack::Mac;
 use pmd::time::Nanos;
-use tests::{ALL, Rig, networks, options};
+use rig::{ALL, Rig, networks, options};
 
 /// Time between turns: enough for what copies cost the sender's port.
 const TURN: Nanos = 1_000_000;

@@ -20,9 +20,9 @@ use guest::flows::Flows;
 use guest::lean::{LeanRx, LeanTx, rx_len};
 use guest::stack::Mac;
 use pmd::sys::cycles;
+use rig::{Rig, mac};
 use std::net::Ipv4Addr;
 use std::ops::AddAssign;
-use tests::{Rig, mac};
 
 /// Frames offered at a time.
 pub const BURST: u16 = 32;

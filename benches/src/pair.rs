@@ -7,9 +7,9 @@ use guest::Options;
 use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx};
 use pmd::limits::{LimitOptions, VmLimits};
+use rig::{Rig, frame, mac, networks, options};
 use std::net::IpAddr;
 use std::sync::Arc;
-use tests::{Rig, frame, mac, networks, options};
 
 /// One network, and a rule for what its ports get.
 fn ruled() -> Arc<Networks> {

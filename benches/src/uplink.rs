@@ -11,8 +11,8 @@ use pmd::port::afxdp::{AfXdpQueue, XskMode, XskOptions};
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::xsk_peer::XskPeer;
 use pmd::sys::bpf::Attach;
+use rig::{ALL, Rig, frame, mac, options};
 use std::sync::Arc;
-use tests::{ALL, Rig, frame, mac, options};
 
 const GUEST: PortId = 0;
 const UPLINK: PortId = 1;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use tests::Dice;
+use rig::Dice;
 
 /// Runs a target over its seeds and over every input that once made it fail (`crashes/TARGET/`,
 /// where a file's name says what was wrong). Gives their number.

@@ -12,7 +12,7 @@ use flowtable::SourcePolicy;
 use guest::ring::{Desc, INDIRECT, NEXT, WRITE};
 use guest::{GuestDriver, Indirect, Layout, Options};
 use std::collections::BTreeSet;
-use tests::{ALL, Rig, frame, id_of, mac, networks};
+use rig::{ALL, Rig, frame, id_of, mac, networks};
 
 /// What one input may do.
 const OPERATIONS_MAX: usize = 200;

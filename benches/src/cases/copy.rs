@@ -3,8 +3,8 @@
 use super::{Case, Run};
 use crate::timed;
 use guest::GuestDriver;
+use rig::{memory_of, options};
 use std::hint::black_box;
-use tests::{memory_of, options};
 
 /// Places that are copied from and to in turn: more than a core keeps at hand.
 const PLACES: u64 = 128;

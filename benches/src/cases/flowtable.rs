@@ -12,9 +12,9 @@ use flowtable::{
 };
 use hashbrown::HashMap;
 use pmd::sys::settle;
+use rig::mac;
 use std::hint::black_box;
 use std::net::IpAddr;
-use tests::mac;
 
 const N: usize = BURST as usize;
 

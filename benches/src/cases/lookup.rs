@@ -7,8 +7,8 @@ use crate::{BURST, Spent, timed};
 use flowtable::mac::entry::{Kind, Learned};
 use flowtable::{Action, Header, Ingress, Lookup, MacTable, Networks, SourcePolicy};
 use pmd::sys::settle;
+use rig::{mac, networks};
 use std::sync::Arc;
-use tests::{mac, networks};
 
 const N: usize = BURST as usize;
 /// Addresses that a port may bring in a second.

@@ -1,0 +1,25 @@
+//! Scenarios of the whole switch, in memory, on virtual time, from seeds.
+#![forbid(unsafe_code)]
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
+mod addresses;
+mod blocking;
+mod cores;
+mod damaged;
+mod disabled;
+mod flood_budget;
+mod floods;
+mod forwarding;
+mod hostile;
+mod lifecycle;
+mod limit_queues;
+mod long_chains;
+mod neighbours;
+mod paging;
+mod random;
+mod rates;
+mod rules;
+mod small_pages;
+mod turns;
+mod uplinks;
+mod waiting;
