@@ -68,6 +68,9 @@ struct Pin {
     /// Of the memory: device and inode.
     file: (u64, u64),
     process: Option<Process>,
+    /// The uplink that it was taken from a short time ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_trial_of: Option<String>,
 }
 
 impl Pins {
@@ -121,6 +124,11 @@ impl Pins {
         }
         self.macs
             .learn(network, pin.mac, port, Kind::Sticky, u32::MAX, 0);
+        let id = |uplink: &String| self.ports.iter().position(|name| name == uplink);
+        let uplink = pin.on_trial_of.as_ref().and_then(id);
+        if let Some(Ok(uplink)) = uplink.map(PortId::try_from) {
+            self.macs.try_again(port, uplink, 0);
+        }
         info!(
             "{}: {} is its guest's address, as before",
             pin.port,
@@ -255,6 +263,10 @@ impl Pins {
                 mac,
                 file: guest.file.map(|file| (file.device, file.inode))?,
                 process: guest.process,
+                on_trial_of: self
+                    .macs
+                    .on_trial_of(port)
+                    .and_then(|uplink| self.ports.get(usize::from(uplink)).cloned()),
             })
         };
         let pins: Vec<_> = self.macs.pins().into_iter().filter_map(pin).collect();

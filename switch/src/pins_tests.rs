@@ -112,6 +112,22 @@ fn pin_of_a_process_that_ended_is_no_pin() {
 }
 
 #[test]
+fn trial_goes_on_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, macs) = pins(dir.path(), "here", "blue");
+    meet(&first, 0, 7);
+    macs.pin(0, 0, A);
+    first.look(std::iter::empty());
+    assert_eq!(pins(dir.path(), "here", "blue").1.on_trial_of(0), None);
+    macs.try_again(0, 1, 0);
+    first.look(std::iter::empty());
+    assert_eq!(pins(dir.path(), "here", "blue").1.on_trial_of(0), Some(1));
+    macs.age(61, 300);
+    first.look(std::iter::empty());
+    assert_eq!(pins(dir.path(), "here", "blue").1.on_trial_of(0), None);
+}
+
+#[test]
 fn two_ports_have_no_pin_in_common() {
     let dir = tempfile::tempdir().unwrap();
     let (first, macs) = pins(dir.path(), "here", "blue");

@@ -381,6 +381,75 @@ fn guest_that_names_other_memory_on_trial_keeps_nothing_of_the_gateways() {
     );
 }
 
+/// A neighbour of the guest, in network 2, is known.
+fn with_neighbour() -> Rig {
+    let mut rig = Rig::new();
+    let neighbour = Ingress {
+        port: 4,
+        network: 2,
+        ..any(4)
+    };
+    rig.send(&neighbour, ALL, B, 0);
+    rig
+}
+
+#[test]
+fn guest_that_rests_does_not_sit_out_its_trial() {
+    let mut rig = with_neighbour();
+    rig.take_from_wire(C);
+    rig.macs.rest(GUEST);
+    // The gateway goes on, and nobody notices anything.
+    rig.wire_at(ALL, C, 1);
+    for now in 1..=300 {
+        rig.macs.age(now, 300);
+    }
+    rig.macs.start(&sticky(GUEST), 300);
+    let at = 300 * SECOND;
+    for n in 0..10 {
+        // However often the guest speaks.
+        rig.at(at + n * 2 * GAP)
+            .send(&sticky(GUEST), ALL, C, 300 + n / 5);
+        rig.at(at + (n * 2 + 1) * GAP).wire_at(B, C, 300 + n / 5);
+    }
+    assert_eq!(rig.port_of(C), Some(UPLINK));
+    assert_eq!(rig.macs.moves(GUEST).n_lost, 1);
+}
+
+#[test]
+fn guest_that_rests_now_and_then_keeps_nothing_of_the_gateways() {
+    let mut rig = with_neighbour();
+    rig.take_from_wire(C);
+    let mut n_stolen = 0;
+    for round in 1..400 {
+        let tick = 5 * GAP + round * 50;
+        let now = tick / SECOND;
+        rig.macs.age(now, 300);
+        rig.macs.rest(GUEST);
+        rig.at(tick).wire_at(B, C, now);
+        rig.macs.start(&sticky(GUEST), now);
+        for n in 0..10 {
+            rig.at(tick + n * 4).send(&sticky(GUEST), ALL, C, now);
+        }
+        n_stolen += u32::from(rig.port_of(C) != Some(UPLINK));
+    }
+    assert_eq!(n_stolen, 0, "of 399 times");
+}
+
+#[test]
+fn guest_that_moved_on_while_on_trial_and_came_back_has_its_address_when_it_is_silent_elsewhere() {
+    let mut rig = with_neighbour();
+    rig.take_from_wire(C);
+    rig.macs.rest(GUEST);
+    rig.wire_at(B, C, 10);
+    assert_eq!(rig.port_of(C), Some(UPLINK));
+    rig.macs.start(&sticky(GUEST), 20);
+    for n in 0..4 {
+        rig.at(20 * SECOND + n * GAP)
+            .send(&sticky(GUEST), ALL, C, 20);
+    }
+    assert_eq!(rig.port_of(C), Some(GUEST));
+}
+
 #[test]
 fn guest_that_ends_when_it_has_stood_its_trial_leaves_its_address_to_anybody() {
     let mut rig = Rig::new();

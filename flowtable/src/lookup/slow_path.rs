@@ -211,20 +211,17 @@ impl SlowPath<'_> {
             self.macs.heard(found.entry);
             return Ok(Some(found.entry));
         }
+        let is_firm = || self.is_firm(from, found.port, header.dst(), now);
         let claim = || {
-            self.macs.claim(
-                found,
-                from.port,
-                context.tick,
-                self.is_firm(from, found.port, header.dst(), now),
-            )
+            let (port, tick) = (from.port, context.tick);
+            self.macs.claim(found, port, tick, is_firm())
         };
         match Right::new(self, from, found, src, now, claim) {
             Right::None => Err(DropReason::Spoofed),
             Right::Sends if matches!(from.source, SourcePolicy::Any(_)) => Ok(None),
             Right::Sends => Err(DropReason::Spoofed),
             Right::Owns => Ok(None),
-            Right::Has => self.take(from, found, src, now),
+            Right::Has => self.take(from, found, src, now, is_firm),
         }
     }
 
@@ -245,8 +242,13 @@ impl SlowPath<'_> {
         found: Found,
         src: [u8; 6],
         now: u32,
+        is_firm: impl Fn() -> bool,
     ) -> Result<Option<EntryRef>, DropReason> {
         let (macs, owners) = (self.macs, self.macs.owners());
+        // Where its own owner speaks, who took it and rests has not stood its trial.
+        let is_away = from.trunk.is_some()
+            && macs.is_resting(found.port)
+            && (found.kind == Kind::Static || !is_firm());
         let take =
             |kind, address_max| macs.take_over(found, from.port, kind, false, address_max, now);
         let is_taken = match from.source {
@@ -258,8 +260,7 @@ impl SlowPath<'_> {
             // Only an uplink gets here, for the address of a port that rests or was silent: at most
             // one for each port.
             SourcePolicy::Learn(_) | SourcePolicy::Any(_) if found.kind >= Kind::Sticky => {
-                let is_resting = macs.is_resting(found.port);
-                if is_resting {
+                if is_away {
                     macs.send_away(found, from.port, now)
                 } else {
                     take(Kind::Learned, u32::MAX)
@@ -280,7 +281,7 @@ impl SlowPath<'_> {
         }
         if self.is_wire(from.network, found.port) {
             owners.won(from.port, found.port, now);
-        } else if from.trunk.is_some() && !macs.is_resting(found.port) {
+        } else if from.trunk.is_some() && !is_away {
             owners.lost(found.port);
             if owners.is_on_trial(found.port, now) {
                 owners.doubt(found.port, now);

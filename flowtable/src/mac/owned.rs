@@ -66,6 +66,17 @@ impl MacTable {
             .collect()
     }
 
+    /// The uplink that the port's address was taken from, if the port is on trial for it.
+    pub fn on_trial_of(&self, port: PortId) -> Option<PortId> {
+        self.owners.on_trial_of(port)
+    }
+
+    /// The port's address was taken from this uplink, and an earlier daemon ended before the trial
+    /// did: it begins anew. `now`: seconds of the switch's clock.
+    pub fn try_again(&self, port: PortId, uplink: PortId, now: u32) {
+        self.owners.try_again(port, uplink, now);
+    }
+
     /// Whether the port's guest may have used an address elsewhere that is found behind the uplink:
     /// it did so here, was started just now, or nobody uses it there.
     pub(crate) fn may_be_moved(
@@ -101,7 +112,7 @@ impl MacTable {
     /// addresses may live behind the uplink of their network. Nothing that was decided of them
     /// holds.
     pub fn rest(&self, port: PortId) {
-        if self.owners.set_resting(port, true) {
+        if self.owners.rest(port) {
             self.bump_port(port);
         }
     }
@@ -111,7 +122,7 @@ impl MacTable {
     /// rested.
     pub fn start(&self, from: &Ingress, now: u32) {
         self.owners.begin(from.port, now);
-        if !self.owners.set_resting(from.port, false) {
+        if !self.owners.start(from.port, now) {
             return;
         }
         let own = match from.source {

@@ -15,7 +15,8 @@
 //! did not stand it is *in doubt* for an hour, whatever guest is there: no guest of its is young,
 //! and its own gets what it lost after a longer silence each time. Nor did one stand it whose guest
 //! gave way to another, else a front-end would end the trial by naming other memory; what it took
-//! goes back to the uplink.
+//! goes back to the uplink. While the port rests its trial stands still, else a guest would sit it
+//! out with its receive rings stopped.
 
 use crate::ids::PortId;
 use crate::memory::cache_line::Apart;
@@ -57,6 +58,8 @@ struct Owner {
     /// The key of its address in the table; 0: none yet.
     pin: AtomicU64,
     is_resting: AtomicBool,
+    /// Since when it rests, if it does.
+    rested_at: AtomicU32,
     /// Seconds of the switch's clock. 0: no receive ring of its guest was started yet.
     young_until: AtomicU32,
     trial_until: AtomicU32,
@@ -128,8 +131,7 @@ impl Owners {
         };
         // Not a swap, which loom takes apart in more ways than there are.
         let key = owner.pin.load(Ordering::Relaxed);
-        let uplink = PortId::try_from(owner.taken_from.load(Ordering::Relaxed)).ok();
-        let taken_from = uplink.filter(|_| self.is_on_trial(port, self.now()));
+        let taken_from = self.on_trial_of(port);
         owner.pin.store(0, Ordering::Relaxed);
         owner.young_until.store(0, Ordering::Relaxed);
         owner.trial_until.store(0, Ordering::Relaxed);
@@ -181,10 +183,24 @@ impl Owners {
             .is_some_and(|owner| now < owner.young_until.load(Ordering::Relaxed))
     }
 
-    /// Whether the port took an address from the wire a short time ago.
+    /// Whether the port took an address from the wire a short time ago, not counting the time for
+    /// which it rested.
     pub(crate) fn is_on_trial(&self, port: PortId, now: u32) -> bool {
-        self.of(port)
-            .is_some_and(|owner| now < owner.trial_until.load(Ordering::Relaxed))
+        self.of(port).is_some_and(|owner| {
+            let now = if owner.is_resting.load(Ordering::Acquire) {
+                now.min(owner.rested_at.load(Ordering::Relaxed))
+            } else {
+                now
+            };
+            now < owner.trial_until.load(Ordering::Relaxed)
+        })
+    }
+
+    /// The uplink that the port took an address from, if it is on trial.
+    pub(crate) fn on_trial_of(&self, port: PortId) -> Option<PortId> {
+        let owner = self.of(port)?;
+        let uplink = PortId::try_from(owner.taken_from.load(Ordering::Relaxed)).ok();
+        uplink.filter(|_| self.is_on_trial(port, self.now()))
     }
 
     /// Whether none of the port's receive rings is started.
@@ -193,11 +209,38 @@ impl Owners {
             .is_some_and(|owner| owner.is_resting.load(Ordering::Acquire))
     }
 
-    /// Notes that it rests, or doesn't. Whether that is new.
-    pub(crate) fn set_resting(&self, port: PortId, is_resting: bool) -> bool {
+    /// Notes that it rests. Whether that is new.
+    pub(crate) fn rest(&self, port: PortId) -> bool {
+        let Some(owner) = self.of(port) else {
+            return false;
+        };
+        if !owner.is_resting.load(Ordering::Relaxed) {
+            owner.rested_at.store(self.now(), Ordering::Relaxed);
+        }
         // AcqRel: before the entries that are changed for it.
-        self.of(port)
-            .is_some_and(|owner| owner.is_resting.swap(is_resting, Ordering::AcqRel) != is_resting)
+        !owner.is_resting.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes that it rests no more, and goes on with its trial. Whether that is new.
+    pub(crate) fn start(&self, port: PortId, now: u32) -> bool {
+        let Some(owner) = self.of(port) else {
+            return false;
+        };
+        if owner.is_resting.load(Ordering::Relaxed) && self.is_on_trial(port, now) {
+            let rested = now.saturating_sub(owner.rested_at.load(Ordering::Relaxed));
+            // Added: a core may have begun another trial just now.
+            owner.trial_until.fetch_add(rested, Ordering::Relaxed);
+        }
+        owner.is_resting.swap(false, Ordering::AcqRel)
+    }
+
+    /// The trial that an earlier daemon did not end begins anew.
+    pub(crate) fn try_again(&self, port: PortId, uplink: PortId, now: u32) {
+        let Some(owner) = self.of(port) else { return };
+        owner.taken_from.store(uplink.into(), Ordering::Relaxed);
+        owner
+            .trial_until
+            .store(now.saturating_add(TRIAL), Ordering::Relaxed);
     }
 
     pub(crate) fn lost(&self, port: PortId) {
@@ -209,10 +252,7 @@ impl Owners {
     pub(crate) fn won(&self, port: PortId, uplink: PortId, now: u32) {
         let Some(owner) = self.of(port) else { return };
         owner.n_won.fetch_add(1, Ordering::Relaxed);
-        owner.taken_from.store(uplink.into(), Ordering::Relaxed);
-        owner
-            .trial_until
-            .store(now.saturating_add(TRIAL), Ordering::Relaxed);
+        self.try_again(port, uplink, now);
     }
 
     pub(crate) fn went_away(&self, port: PortId) {
