@@ -53,7 +53,7 @@ pub fn serve(stream: UnixStream, n_pairs: u16) {
     let view = port.link.view();
     assert!(!view.is_connected && view.n_connects == 1);
     let all = lock(&cores.0);
-    assert!(all.queues.is_empty(), "queues are left");
+    assert!(all.is_empty(), "queues are left");
     assert_eq!(all.n_forgotten, 1, "the guest is forgotten once");
     assert!(
         all.memories.iter().all(|memory| memory.strong_count() == 0),
@@ -67,23 +67,15 @@ struct Cores(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
-    queues: Vec<Queue>,
+    rxqs: Vec<RxQueue>,
+    txqs: Vec<TxQueue>,
     memories: Vec<Weak<GuestMemory>>,
     n_forgotten: usize,
 }
 
-#[derive(Debug)]
-enum Queue {
-    Rx(RxQueue),
-    Tx(TxQueue),
-}
-
-impl Queue {
-    fn place(&self) -> (u16, u16) {
-        match self {
-            Queue::Rx(queue) => (queue.index(), queue.base()),
-            Queue::Tx(queue) => (queue.index(), queue.base()),
-        }
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.rxqs.is_empty() && self.txqs.is_empty()
     }
 }
 
@@ -91,7 +83,7 @@ impl DataPlane for Cores {
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
         let mut held = lock(&self.0);
         assert!(
-            held.queues.is_empty() && !queues.is_empty(),
+            held.is_empty() && !queues.is_empty(),
             "up, and not down before"
         );
         assert!(
@@ -103,18 +95,17 @@ impl DataPlane for Cores {
         let mut raised = Raised::default();
         for spec in queues {
             let built = if spec.index % 2 == 1 {
-                RxQueue::vhost(0, memory.clone(), spec, features).map(Queue::Rx)
+                RxQueue::vhost(0, memory.clone(), spec, features)
+                    .map(|queue| (queue.base(), held.rxqs.push(queue)).0)
             } else {
-                TxQueue::vhost(memory.clone(), spec, features).map(Queue::Tx)
+                TxQueue::vhost(memory.clone(), spec, features)
+                    .map(|queue| (queue.base(), held.txqs.push(queue)).0)
             };
             match built {
-                Ok(queue) => {
-                    let (index, base) = queue.place();
-                    if spec.base.is_some_and(|said| said != base) {
-                        raised.elsewhere.push((index, base));
-                    }
-                    held.queues.push(queue);
+                Ok(base) if spec.base.is_some_and(|said| said != base) => {
+                    raised.elsewhere.push((spec.index, base));
                 }
+                Ok(_) => {}
                 Err(error) => raised.failed.push((spec.index, error)),
             }
         }
@@ -122,16 +113,18 @@ impl DataPlane for Cores {
     }
 
     fn down(&mut self) -> Vec<Parked> {
-        let parked = |(index, base)| Parked {
+        let mut held = lock(&self.0);
+        let parked = |index, base| Parked {
             index,
             base,
             fault: None,
         };
-        std::mem::take(&mut lock(&self.0).queues)
-            .iter()
-            .map(Queue::place)
-            .map(parked)
-            .collect()
+        let rx = held.rxqs.iter().map(|queue| parked(queue.index(), queue.base()));
+        let tx = held.txqs.iter().map(|queue| parked(queue.index(), queue.base()));
+        let all = rx.chain(tx).collect();
+        held.rxqs.clear();
+        held.txqs.clear();
+        all
     }
 
     fn memory_slots(&self) -> usize {
@@ -139,11 +132,8 @@ impl DataPlane for Cores {
     }
 
     fn rest(&mut self) {
-        let all = lock(&self.0);
-        assert!(
-            !all.queues.iter().any(|queue| matches!(queue, Queue::Tx(_))),
-            "a receive ring runs in a port at rest"
-        );
+        let is_resting = lock(&self.0).txqs.is_empty();
+        assert!(is_resting, "a receive ring runs in a port at rest");
     }
 
     fn forget(&mut self) {
