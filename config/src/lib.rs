@@ -15,7 +15,7 @@
 //! - `check`: turns trees into a checked topology
 //! - `context`: state that all checks share: mistakes found so far, and what must be unique
 //! - `uplink`, `nic`, `limit`: the same for one uplink, one NIC, one VM's limits
-//! - `rules`: the same for a NIC's rules; which rule covers which
+//! - `rules`: the same for a NIC's rules, which are those of `flowtable`
 //! - `scalar`: single values: numbers, choices, paths, names
 //! - `units`: quantities with units: `1gbit`, `200kpps`, `64KiB`; a CPU
 //! - `address`: MAC and IP addresses: `52:54:00:00:00:01`, `10.0.0.0/8`
@@ -42,14 +42,14 @@ mod topology;
 mod units;
 mod uplink;
 
-pub use address::{Cidr, MacAddr};
+pub use address::MacAddr;
 pub use diagnostics::{Diagnostic, Report};
 pub use nearest::nearest;
 pub use schema::{json_schema, schema};
 pub use topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE,
-    Direction, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule, Topology,
-    Uplink, Verdict, Vm, VmLimit, XDP_MTU_MAX, XdpMode, port_name,
+    Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm, VmLimit,
+    XDP_MTU_MAX, XdpMode, port_name,
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;

@@ -1,6 +1,7 @@
 //! Warnings about a topology that has no mistakes.
 
-use crate::rules::without_effect;
+use flowtable::rules::rule::without_effect;
+
 use crate::topology::{MacPolicy, Nic, Topology, Vm, VmLimit, port_name};
 use crate::units::Micros;
 

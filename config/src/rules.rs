@@ -1,18 +1,18 @@
-//! Checks a NIC's `rules`, and finds which rule covers which.
+//! Checks a NIC's `rules`.
 //!
 //! A rule that can't match because an earlier one covers it is a mistake; its message names that
 //! rule and its line.
 
-use std::fmt;
 use std::net::IpAddr;
 
-use crate::address::Cidr;
+use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
+
+use crate::address;
 use crate::context::Mistakes;
 use crate::diagnostics::{At, shown};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
 use crate::scalar;
-use crate::topology::{Direction, Proto, Rule, Verdict};
 
 /// Rules of one NIC; each new flow is matched against all of them.
 const RULES_MAX: usize = 256;
@@ -100,7 +100,7 @@ impl RuleCheck<'_> {
         };
         let cidr = match node.get("cidr") {
             None => Some(None),
-            Some(node) => scalar::parsed(node, self.mistakes).map(Some),
+            Some(node) => scalar::read(node, address::cidr, self.mistakes).map(Some),
         };
         let ports = self.numbers(node.get("port"), "port", u16::MAX);
         let types = self.numbers(node.get("icmp-type"), "icmp-type", u16::from(u8::MAX));
@@ -122,14 +122,14 @@ impl RuleCheck<'_> {
 
     fn proto(&mut self, node: &Node) -> Option<Proto> {
         let text = node.text()?;
-        if let Some((_, proto)) = PROTOS.iter().find(|(name, _)| *name == text) {
+        if let Some((_, proto)) = Proto::NAMED.iter().find(|(name, _)| *name == text) {
             return Some(*proto);
         }
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             let number = scalar::number(node, "proto", 0..=u64::from(u8::MAX), self.mistakes)?;
             return u8::try_from(number).ok().map(Proto::of_number);
         }
-        let names = || PROTOS.iter().map(|(name, _)| *name);
+        let names = || Proto::NAMED.iter().map(|(name, _)| *name);
         let help = match nearest(text, names()) {
             _ if ["ip", "any", "all"].contains(&text) => {
                 "leave `proto` out: the rule is about all IP then".to_owned()
@@ -305,158 +305,3 @@ impl RuleCheck<'_> {
         None
     }
 }
-
-/// Protocol names in the file.
-pub(crate) const PROTOS: [(&str, Proto); 7] = [
-    ("tcp", Proto::Number(TCP)),
-    ("udp", Proto::Number(UDP)),
-    ("sctp", Proto::Number(SCTP)),
-    ("icmp", Proto::Icmp),
-    ("icmp6", Proto::Icmp6),
-    ("arp", Proto::Arp),
-    ("non-ip", Proto::NonIp),
-];
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMP6: u8 = 58;
-const SCTP: u8 = 132;
-
-impl Proto {
-    /// The IP protocol with this number.
-    pub(crate) fn of_number(number: u8) -> Self {
-        match number {
-            ICMP => Proto::Icmp,
-            ICMP6 => Proto::Icmp6,
-            number => Proto::Number(number),
-        }
-    }
-
-    /// Whether its packets have a destination port.
-    pub(crate) fn has_ports(self) -> bool {
-        matches!(self, Proto::Number(TCP | UDP | SCTP))
-    }
-
-    /// Whether its packets have an ICMP type.
-    pub(crate) fn has_types(self) -> bool {
-        matches!(self, Proto::Icmp | Proto::Icmp6)
-    }
-
-    /// Whether its packets have IP addresses.
-    pub(crate) fn has_addresses(self) -> bool {
-        !matches!(self, Proto::Arp | Proto::NonIp)
-    }
-}
-
-/// Kinds of payload of an Ethernet frame, as bits of a set.
-const V4: u8 = 1;
-const V6: u8 = 2;
-const ARP: u8 = 4;
-const OTHER: u8 = 8;
-
-impl Rule {
-    fn kinds(&self) -> u8 {
-        let of_proto = match self.proto {
-            Proto::Ip | Proto::Number(_) => V4 | V6,
-            Proto::Icmp => V4,
-            Proto::Icmp6 => V6,
-            Proto::Arp => ARP,
-            Proto::NonIp => ARP | OTHER,
-        };
-        match self.cidr.map(|cidr| cidr.addr) {
-            None => of_proto,
-            Some(IpAddr::V4(_)) => of_proto & V4,
-            Some(IpAddr::V6(_)) => of_proto & V6,
-        }
-    }
-
-    /// Whether it matches every frame that `other` matches. Later fragments have no ports, so a
-    /// rule with ports never covers one without, even if it lists all ports.
-    pub(crate) fn covers(&self, other: &Rule) -> bool {
-        let holds_proto = match (self.proto, other.proto) {
-            (Proto::Ip | Proto::NonIp, _) => true,
-            (own, other) => own == other,
-        };
-        let holds_addresses = match (self.cidr, other.cidr) {
-            (None, _) => true,
-            (Some(own), None) => own.len == 0,
-            (Some(own), Some(other)) => own.holds(other),
-        };
-        let is_in = |&(first, last): &(u16, u16)| {
-            self.numbers
-                .iter()
-                .any(|own| own.0 <= first && last <= own.1)
-        };
-        let holds_numbers =
-            self.numbers.is_empty() || !other.numbers.is_empty() && other.numbers.iter().all(is_in);
-        self.direction == other.direction
-            && other.kinds() & !self.kinds() == 0
-            && holds_proto
-            && holds_addresses
-            && holds_numbers
-    }
-}
-
-/// Rules without effect: those that allow and have no rule below them that denies in their
-/// direction.
-pub(crate) fn without_effect(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
-    let denies_later = |k: usize, rule: &Rule| {
-        rules[k..]
-            .iter()
-            .any(|later| later.direction == rule.direction && later.verdict == Verdict::Deny)
-    };
-    rules
-        .iter()
-        .enumerate()
-        .filter(move |(k, rule)| !denies_later(*k, rule))
-        .map(|(_, rule)| rule)
-}
-
-/// One line, close to how the file has it: `deny to-vm: proto tcp, port 25`.
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.verdict == Verdict::Allow {
-            "allow"
-        } else {
-            "deny"
-        };
-        let direction = if self.direction == Direction::FromVm {
-            "from-vm"
-        } else {
-            "to-vm"
-        };
-        write!(f, "{verdict} {direction}:")?;
-        let name = PROTOS.iter().find(|(_, proto)| *proto == self.proto);
-        match (name, self.proto) {
-            (Some((name, _)), _) => write!(f, " proto {name}")?,
-            (None, Proto::Number(number)) => write!(f, " proto {number}")?,
-            (None, _) if self.cidr.is_none() => write!(f, " all IP")?,
-            (None, _) => {}
-        }
-        let comma = if name.is_some() || matches!(self.proto, Proto::Number(_)) {
-            ","
-        } else {
-            ""
-        };
-        if let Some(Cidr { addr, len }) = self.cidr {
-            write!(f, "{comma} cidr {addr}/{len}")?;
-        }
-        for (k, (first, last)) in self.numbers.iter().enumerate() {
-            match (k, self.proto.has_types()) {
-                (0, true) => write!(f, ", icmp-type ")?,
-                (0, false) => write!(f, ", port ")?,
-                _ => write!(f, " ")?,
-            }
-            if first == last {
-                write!(f, "{first}")?
-            } else {
-                write!(f, "{first}-{last}")?
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-#[path = "rules_tests.rs"]
-mod tests;

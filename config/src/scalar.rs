@@ -126,12 +126,22 @@ pub(crate) fn parsed<T: FromStr<Err = BadValue>>(
     node: &Node,
     mistakes: &mut Mistakes,
 ) -> Option<T> {
-    let bad = match node.text()?.parse() {
-        Ok(value) => return Some(value),
-        Err(bad) => bad,
-    };
-    mistakes.add(node.at, bad.message, bad.help);
-    None
+    read(node, str::parse, mistakes)
+}
+
+/// What `parse` makes of the value.
+pub(crate) fn read<T>(
+    node: &Node,
+    parse: impl FnOnce(&str) -> Result<T, BadValue>,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    match parse(node.text()?) {
+        Ok(value) => Some(value),
+        Err(bad) => {
+            mistakes.add(node.at, bad.message, bad.help);
+            None
+        }
+    }
 }
 
 /// Permission bits in octal, with a leading zero so that it is clear.

@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::address::{Cidr, MacAddr};
+use flowtable::rules::rule::Rule;
+
+use crate::address::MacAddr;
 use crate::units::{BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 
 /// Where the control socket is when the file doesn't say.
@@ -187,61 +189,9 @@ pub struct Nic {
     /// Its kind.
     pub port: PortKind,
     /// The first rule that matches decides; a frame that none matches passes. No rule is covered by
-    /// an earlier one.
+    /// an earlier one; ranges of numbers ascend and are not adjacent; only IP has a `cidr`, of the
+    /// same family as ICMP or ICMPv6.
     pub rules: Vec<Rule>,
-}
-
-/// One rule, for one direction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// What happens to frames that match.
-    pub verdict: Verdict,
-    /// Direction of the frames.
-    pub direction: Direction,
-    /// Protocol of the frames.
-    pub proto: Proto,
-    /// Address of the other side: destination of a frame from the VM, source of one to the VM.
-    /// None: any; always none for other protocols than IP. Of the same family as ICMP or ICMPv6.
-    pub cidr: Option<Cidr>,
-    /// Destination ports where `proto` has ports, types for ICMP: first and last of each range,
-    /// ascending, not adjacent. Empty: any.
-    pub numbers: Vec<(u16, u16)>,
-}
-
-/// What a rule does with a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The frame passes.
-    Allow,
-    /// The frame is dropped.
-    Deny,
-}
-
-/// Direction of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The VM sent it.
-    FromVm,
-    /// The VM receives it.
-    ToVm,
-}
-
-/// Protocol of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proto {
-    /// IPv4 or IPv6 with any protocol.
-    Ip,
-    /// IP protocol number, in IPv4 or IPv6; never 1 or 58, which are [`Proto::Icmp`] and
-    /// [`Proto::Icmp6`].
-    Number(u8),
-    /// ICMP, in IPv4.
-    Icmp,
-    /// ICMPv6, in IPv6.
-    Icmp6,
-    /// ARP.
-    Arp,
-    /// Neither IPv4 nor IPv6; ARP is one of these.
-    NonIp,
 }
 
 /// Addresses that a NIC may send from.

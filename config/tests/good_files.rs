@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use config::{
-    Control, Direction, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Proto, Rule,
-    Topology, Uplink, Verdict, Vm, VmLimit, XdpMode, load, parse, port_name,
+    Control, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm,
+    VmLimit, XdpMode, load, parse, port_name,
 };
+use flowtable::rules::rule::{Direction, Proto, Rule, Verdict};
 
 fn parsed(text: &str) -> Topology {
     parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"))

@@ -1,6 +1,7 @@
 //! `rules` of a NIC: what they come to, and every way to get them wrong.
 
-use config::{Cidr, Direction, Proto, Rule, Topology, Verdict, parse};
+use config::{Topology, parse};
+use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 
 /// A file whose only NIC has these rules: the first on line 8 from column 18 on, then a line each
 /// from column 11 on.

@@ -119,8 +119,14 @@ impl DataPlane for Cores {
             base,
             fault: None,
         };
-        let rx = held.rxqs.iter().map(|queue| parked(queue.index(), queue.base()));
-        let tx = held.txqs.iter().map(|queue| parked(queue.index(), queue.base()));
+        let rx = held
+            .rxqs
+            .iter()
+            .map(|queue| parked(queue.index(), queue.base()));
+        let tx = held
+            .txqs
+            .iter()
+            .map(|queue| parked(queue.index(), queue.base()));
         let all = rx.chain(tx).collect();
         held.rxqs.clear();
         held.txqs.clear();

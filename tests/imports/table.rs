@@ -2,7 +2,7 @@
 
 /// Crates: folder, name, and whom they may import.
 pub(crate) const CRATES: &[(&str, &str, &[&str])] = &[
-    ("config", "config", &[]),
+    ("config", "config", &["flowtable"]),
     ("flowtable", "flowtable", &[]),
     ("pmd", "pmd", &["flowtable"]),
     ("switch", "weir", &["config", "flowtable", "pmd"]),

@@ -1,3 +1,4 @@
 //! What operators allow and deny.
 
 pub mod policy;
+pub mod rule;

@@ -19,65 +19,7 @@
 use crate::wire::tuple::{Address, ICMP, ICMP6, KeyFields, Kind, Reach, Tuple};
 use std::net::IpAddr;
 
-/// Which way a frame goes, seen from the VM that has the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The VM sends it.
-    FromVm,
-    /// The VM gets it.
-    ToVm,
-}
-
-/// What rules say of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It passes.
-    Allow,
-    /// It is dropped.
-    Deny,
-}
-
-/// Which frames a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proto {
-    /// IPv4 and IPv6, whatever is in it.
-    Ip,
-    /// This IP protocol, in either family.
-    Number(u8),
-    /// ICMP, in IPv4.
-    Icmp,
-    /// ICMPv6, in IPv6.
-    Icmp6,
-    /// ARP.
-    Arp,
-    /// All that is neither IPv4 nor IPv6, ARP among it.
-    NonIp,
-}
-
-/// Addresses that begin alike. Bits behind the first `len` mean nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    /// One of them.
-    pub addr: IpAddr,
-    /// Bits that are the same in all of them.
-    pub len: u8,
-}
-
-/// One rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Frames of this direction.
-    pub direction: Direction,
-    /// What becomes of those that fit.
-    pub verdict: Verdict,
-    /// Which frames.
-    pub proto: Proto,
-    /// Address of the other side: the destination of what the VM sends, the source of what it gets.
-    /// None: any.
-    pub cidr: Option<Cidr>,
-    /// Destination ports, or ICMP types, first and last of each range. Empty: any, and none.
-    pub numbers: Vec<(u16, u16)>,
-}
+pub use crate::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 
 /// A NIC's rules. Immutable: other rules are another policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

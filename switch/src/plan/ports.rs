@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use config::{Listens, MacPolicy, Nic, Topology};
+use flowtable::rules::rule::Rule;
 use flowtable::{Ingress, NetworkId, PortId, SourcePolicy, TrunkId};
 
 use super::addresses::{UPLINK_MACS, any_max};
@@ -23,7 +24,7 @@ pub(crate) struct PortSpec {
     /// from.
     pub(crate) ingress: Ingress,
     /// What it may send and get, in the order in which they are asked; an uplink has none.
-    pub(crate) rules: Vec<config::Rule>,
+    pub(crate) rules: Vec<Rule>,
     pub(crate) kind: PortKind,
 }
 

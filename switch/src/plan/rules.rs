@@ -1,59 +1,42 @@
-//! A NIC's rules, from the topology's values to what cores decide by.
+//! NICs' rules, compiled for the cores.
 
 use std::sync::Arc;
 
 use flowtable::Policy;
-use flowtable::rules::policy::{Cidr, Direction, Proto, Rule, Verdict};
 
 use super::ports::PortSpec;
 
 /// The rules of every port, by its id.
 pub(crate) fn policies(ports: &[PortSpec]) -> Vec<Option<Arc<Policy>>> {
-    let policy = |port: &PortSpec| {
-        let rules: Vec<Rule> = port.rules.iter().map(rule).collect();
-        (!rules.is_empty()).then(|| Arc::new(Policy::new(&rules)))
-    };
+    let policy =
+        |port: &PortSpec| (!port.rules.is_empty()).then(|| Arc::new(Policy::new(&port.rules)));
     ports.iter().map(policy).collect()
-}
-
-fn rule(rule: &config::Rule) -> Rule {
-    Rule {
-        direction: match rule.direction {
-            config::Direction::FromVm => Direction::FromVm,
-            config::Direction::ToVm => Direction::ToVm,
-        },
-        verdict: match rule.verdict {
-            config::Verdict::Allow => Verdict::Allow,
-            config::Verdict::Deny => Verdict::Deny,
-        },
-        proto: match rule.proto {
-            config::Proto::Ip => Proto::Ip,
-            config::Proto::Number(number) => Proto::Number(number),
-            config::Proto::Icmp => Proto::Icmp,
-            config::Proto::Icmp6 => Proto::Icmp6,
-            config::Proto::Arp => Proto::Arp,
-            config::Proto::NonIp => Proto::NonIp,
-        },
-        cidr: rule
-            .cidr
-            .map(|config::Cidr { addr, len }| Cidr { addr, len }),
-        numbers: rule.numbers.clone(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
+
     use super::super::ports::ports;
     use super::*;
 
     #[test]
     fn rule_of_the_file_is_the_rule_that_is_asked() {
-        let text = "cores: [0]\nnetworks: { b: {} }\nvms:\n  a:\n    nics:\n      \
-                    n0: { network: b, vhost-user: { path: /a } }\n      \
-                    n1: { network: b, vhost-user: { path: /b }, rules: [ { deny: { to-vm: { proto: \
-                    udp, port: 53-54, cidr: 10.0.0.0/8 } } }, \
-                    { allow: { from-vm: { proto: icmp6 } } }, { deny: { from-vm: { proto: non-ip } \
-                    } } ] }\n";
+        let text = r#"
+cores: [0]
+networks: { b: {} }
+vms:
+  a:
+    nics:
+      n0: { network: b, vhost-user: { path: /a } }
+      n1:
+        network: b
+        vhost-user: { path: /b }
+        rules:
+          - deny: { to-vm: { proto: udp, port: 53-54, cidr: 10.0.0.0/8 } }
+          - allow: { from-vm: { proto: icmp6 } }
+          - deny: { from-vm: { proto: non-ip } }
+"#;
         let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
         let direction = Direction::FromVm;
         let (cidr, numbers) = (None, Vec::new());
