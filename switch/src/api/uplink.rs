@@ -1,6 +1,7 @@
 //! Uplinks: `/v1/uplinks`.
 
 use std::fmt;
+use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,23 @@ impl LostReport {
     /// Frames that were lost on their way to the switch or from it.
     pub(crate) fn n_frames(&self) -> u64 {
         self.rx_dropped + self.rx_ring_full + self.tx_invalid + self.device_missed
+    }
+}
+
+impl Add for LostReport {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rx_dropped: self.rx_dropped + other.rx_dropped,
+            rx_fill_ring_empty: self.rx_fill_ring_empty + other.rx_fill_ring_empty,
+            rx_ring_full: self.rx_ring_full + other.rx_ring_full,
+            rx_invalid: self.rx_invalid + other.rx_invalid,
+            tx_invalid: self.tx_invalid + other.tx_invalid,
+            tx_ring_empty: self.tx_ring_empty + other.tx_ring_empty,
+            device_dropped: self.device_dropped + other.device_dropped,
+            device_missed: self.device_missed + other.device_missed,
+        }
     }
 }
 

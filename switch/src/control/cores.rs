@@ -5,17 +5,33 @@ use crate::api::core::CoreReport;
 
 /// Every polling core, in the topology's order.
 pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
-    let report = |(core, (report, &cpu)): (usize, (pmd::stats::CoreReport, &usize))| CoreReport {
-        cpu,
-        load: sources.loads.of(core),
-        rx_queues: report.n_rxqs,
-        turns: report.turns,
-        busy_cycles: report.busy_cycles,
-        held_cycles: report.held_cycles,
-        rx_frames: report.rx_frames,
-        bursts: report.bursts,
-        sleeps: report.sleeps,
-        cpu_ns: report.cpu_ns,
+    let report = |(core, (counters, &cpu)): (usize, (pmd::stats::CoreReport, &usize))| {
+        let pmd::stats::CoreReport {
+            n_rxqs,
+            turns,
+            busy_cycles,
+            held_cycles,
+            rx_frames,
+            bursts,
+            sleeps,
+            cpu_ns,
+            // For load averages and for measurements.
+            cpu_at: _,
+            scan_cycles: _,
+            scanned_frames: _,
+        } = counters;
+        CoreReport {
+            cpu,
+            load: sources.loads.of(core),
+            rx_queues: n_rxqs,
+            turns,
+            busy_cycles,
+            held_cycles,
+            rx_frames,
+            bursts,
+            sleeps,
+            cpu_ns,
+        }
     };
     sources
         .fleet

@@ -166,21 +166,37 @@ fn report_connection(port: &Port, link: LinkView) -> ConnectionReport {
 
 /// Counters of a port, or sums of several.
 pub(crate) fn report_counters(counters: &Counters) -> CounterReport {
+    let Counters {
+        rx_frames,
+        rx_bytes,
+        copies,
+        forwarded,
+        tx_frames,
+        tx_bytes,
+        missed,
+        refused,
+        limited,
+        queued,
+        held,
+        held_turns,
+        faults,
+        drops: _,
+    } = *counters;
     CounterReport {
-        rx_frames: counters.rx_frames,
-        rx_bytes: counters.rx_bytes,
-        tx_frames: counters.tx_frames,
-        tx_bytes: counters.tx_bytes,
-        copies: counters.copies,
-        forwarded: counters.forwarded,
+        rx_frames,
+        rx_bytes,
+        tx_frames,
+        tx_bytes,
+        copies,
+        forwarded,
         dropped: counters.n_dropped(),
-        missed: counters.missed,
-        refused: counters.refused,
-        limited: counters.limited,
-        queued: counters.queued,
-        held: counters.held,
-        held_turns: counters.held_turns,
-        faults: counters.faults,
+        missed,
+        refused,
+        limited,
+        queued,
+        held,
+        held_turns,
+        faults,
     }
 }
 

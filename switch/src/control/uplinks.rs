@@ -44,6 +44,6 @@ fn report(sources: &Sources, port: &DevicePort, netlink: Option<&mut Netlink>) -
         rates: sources.rates.of(port.id()),
         counters: report_counters(&counters),
         drops: report_drops(&counters),
-        lost: lost(&view.lost, device.as_ref()),
+        lost: lost(view.lost, device.as_ref()),
     }
 }

@@ -27,27 +27,44 @@ pub(crate) fn port_lost(port: &DevicePort, view: &DeviceView) -> Option<LostRepo
     let netlink = Netlink::open().ok();
     let device =
         netlink.and_then(|mut netlink| Device::with_index(&mut netlink, view.index).ok().flatten());
-    Some(lost(&view.lost, device.as_ref()))
+    Some(lost(view.lost, device.as_ref()))
 }
 
 /// Frames of all these devices that the kernel lost.
 pub(crate) fn n_lost<'a>(ports: impl Iterator<Item = &'a DevicePort>) -> u64 {
-    ports
-        .map(|port| lost(&port.link.view().lost, None).n_frames())
-        .sum()
+    ports.map(|port| port.link.view().lost.n_frames()).sum()
 }
 
-/// What was lost at sockets that said `xdp`, and at the device as the kernel describes it now.
-pub(crate) fn lost(xdp: &XdpStatistics, device: Option<&Device>) -> LostReport {
+/// What was lost at the sockets of a device, and at the device as the kernel describes it now.
+pub(crate) fn lost(at_sockets: LostReport, device: Option<&Device>) -> LostReport {
     LostReport {
-        rx_dropped: xdp.rx_dropped,
-        rx_ring_full: xdp.rx_ring_full,
-        rx_fill_ring_empty: xdp.rx_fill_ring_empty,
-        rx_invalid: xdp.rx_invalid_descs,
-        tx_invalid: xdp.tx_invalid_descs,
-        tx_ring_empty: xdp.tx_ring_empty,
         device_dropped: device.map_or(0, |device| device.rx_dropped),
         device_missed: device.map_or(0, |device| device.rx_missed),
+        ..at_sockets
+    }
+}
+
+/// What the kernel lost at one socket.
+impl From<XdpStatistics> for LostReport {
+    fn from(socket: XdpStatistics) -> Self {
+        let XdpStatistics {
+            rx_dropped,
+            rx_invalid_descs,
+            tx_invalid_descs,
+            rx_ring_full,
+            rx_fill_ring_empty,
+            tx_ring_empty,
+        } = socket;
+        Self {
+            rx_dropped,
+            rx_fill_ring_empty,
+            rx_ring_full,
+            rx_invalid: rx_invalid_descs,
+            tx_invalid: tx_invalid_descs,
+            tx_ring_empty,
+            device_dropped: 0,
+            device_missed: 0,
+        }
     }
 }
 
@@ -83,7 +100,7 @@ mod tests {
             rx_missed: 1,
             ..Device::default()
         };
-        let lost = lost(&xdp, Some(&device));
+        let lost = lost(xdp.into(), Some(&device));
         assert_eq!(lost.n_frames(), 8);
         assert!(
             lost.to_string()

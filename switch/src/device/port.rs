@@ -7,9 +7,9 @@ use std::sync::Mutex;
 
 use flowtable::PortId;
 use pmd::port::afxdp::XskWatch;
-use pmd::sys::xdp::XdpStatistics;
 
 use super::netlink::link::Device;
+use crate::api::uplink::LostReport;
 use crate::base::lock::lock;
 use crate::base::log::Notes;
 use crate::plan::devices::DeviceSpec;
@@ -71,7 +71,7 @@ struct State {
     /// The sockets that are open.
     watches: Vec<XskWatch>,
     /// What the kernel lost at sockets that were closed since.
-    lost_before: XdpStatistics,
+    lost_before: LostReport,
 }
 
 /// A device as an operator sees it.
@@ -94,7 +94,7 @@ pub(crate) struct DeviceView {
     /// What an operator should know, a sentence each.
     pub(crate) remarks: Vec<String>,
     /// What the kernel lost on the way to and from the switch, since the daemon's start.
-    pub(crate) lost: XdpStatistics,
+    pub(crate) lost: LostReport,
 }
 
 impl DeviceView {
@@ -149,19 +149,13 @@ impl DeviceLink {
 }
 
 impl State {
-    fn lost(&self) -> XdpStatistics {
-        // A socket that can't be asked has nothing to say.
+    fn lost(&self) -> LostReport {
+        // Nothing is known of a socket that can't be asked.
         let now = self
             .watches
             .iter()
             .filter_map(|watch| watch.statistics().ok());
-        now.fold(self.lost_before, |sum, more| XdpStatistics {
-            rx_dropped: sum.rx_dropped + more.rx_dropped,
-            rx_invalid_descs: sum.rx_invalid_descs + more.rx_invalid_descs,
-            tx_invalid_descs: sum.tx_invalid_descs + more.tx_invalid_descs,
-            rx_ring_full: sum.rx_ring_full + more.rx_ring_full,
-            rx_fill_ring_empty: sum.rx_fill_ring_empty + more.rx_fill_ring_empty,
-            tx_ring_empty: sum.tx_ring_empty + more.tx_ring_empty,
-        })
+        now.map(LostReport::from)
+            .fold(self.lost_before, std::ops::Add::add)
     }
 }
