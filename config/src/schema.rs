@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map as Members, Value, json};
 
-use crate::raw::Kind::{self, List, Map, Names, Scalar, Scalars};
-use crate::raw::{Key, Shape, TOPOLOGY};
+use crate::keys::Kind::{self, List, Map, Names, Scalar, Scalars};
+use crate::keys::{Key, Shape, TOPOLOGY};
 
 /// An outline of all keys, each with its description.
 pub fn schema() -> String {
@@ -112,7 +112,7 @@ fn members<const N: usize>(members: [(&str, Value); N]) -> Members<String, Value
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raw::NOT_YET;
+    use crate::keys::NOT_YET;
 
     #[test]
     fn schema_names_every_key_and_what_is_missing_yet() {

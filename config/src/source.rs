@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::context::Mistakes;
 use crate::diagnostics::{At, shown};
+use crate::keys;
 use crate::node::{self, Node};
-use crate::raw;
 
 /// Size of one file at most.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -66,7 +66,7 @@ pub(crate) fn parse(text: &str, name: &str, mistakes: &mut Mistakes) -> Option<S
 
 fn main_tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
     let main = tree(name, bytes, mistakes)?;
-    raw::walk(&main, &raw::TOPOLOGY, mistakes);
+    keys::walk(&main, &keys::TOPOLOGY, mistakes);
     Some(main)
 }
 
@@ -247,7 +247,7 @@ impl<'a> Includes<'a> {
         match read {
             Ok(bytes) => {
                 let root = tree(name, bytes, self.mistakes)?;
-                raw::walk(&root, &raw::INCLUDED, self.mistakes);
+                keys::walk(&root, &keys::INCLUDED, self.mistakes);
                 Some(root)
             }
             Err(error) => {

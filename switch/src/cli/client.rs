@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::command::What;
-use super::text;
+use super::text::port as text;
 use crate::api::flows::FlowsReport;
 use crate::base::http;
 use crate::base::socket::open_stream;

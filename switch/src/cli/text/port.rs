@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::format::{align, limit, percent, rate};
+use super::super::format::{align, limit, percent, rate};
 use crate::api::core::CoreReport;
 use crate::api::counters::RateReport;
 use crate::api::flows::FlowsReport;

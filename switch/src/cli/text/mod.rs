@@ -1,0 +1,3 @@
+//! Reports as text for a terminal.
+
+pub(crate) mod port;
