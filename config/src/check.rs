@@ -1,7 +1,7 @@
 //! Turns the trees of a file and its includes into a checked topology.
 //!
 //! Checking goes on after a mistake, so that all mistakes are reported at once: a function returns
-//! None only after it has added a mistake, or where `raw` has. What must be unique is entered in
+//! None only after it has added a mistake, or where `walk` has. What must be unique is entered in
 //! [`Claims`].
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +14,7 @@ use crate::nearest::nearest;
 use crate::nic::NicCheck;
 use crate::node::{Node, Value};
 use crate::scalar::{self, optional};
+use crate::socket;
 use crate::source::Sources;
 use crate::topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, Idle, Network, Topology, Uplink, Vm,
@@ -110,10 +111,10 @@ impl Context<'_> {
         let node = main.get("control");
         let path_node = node.and_then(|node| node.get("path"));
         let path = optional(path_node, PathBuf::from(DEFAULT_CONTROL_PATH), |path| {
-            scalar::socket_path(path, "path", self.mistakes)
+            socket::path(path, "path", self.mistakes)
         });
-        let group = scalar::socket_group(node, self.mistakes);
-        let mode = scalar::socket_mode(node, self.mistakes);
+        let group = socket::group(node, self.mistakes);
+        let mode = socket::mode(node, self.mistakes);
         if let Some(path) = &path {
             let at = path_node.map_or(At::file(main.at.file_idx), |node| node.at);
             claim(
@@ -135,7 +136,7 @@ impl Context<'_> {
         let mut uplinks = Some(Vec::new());
         for (name, name_node, node) in entries.into_iter().flatten() {
             if self.uplinks.contains_key(name) {
-                continue; // `raw` has reported a repeated key
+                continue; // `walk` has reported a repeated key
             }
             self.uplinks.insert(name.to_owned(), self.uplinks.len());
             if self.uplinks.len() == UPLINKS_MAX + 1 {
@@ -154,7 +155,7 @@ impl Context<'_> {
         let mut networks = Some(Vec::new());
         for (name, _, node) in entries.into_iter().flatten() {
             if self.networks.contains_key(name) {
-                continue; // `raw` has reported a repeated key
+                continue; // `walk` has reported a repeated key
             }
             let idx = self.networks.len();
             let network = self.network(name, node);
@@ -272,7 +273,7 @@ impl Context<'_> {
 
     fn claim_vm(&mut self, name: &str, at: At) {
         let holder = claim(&mut self.claims.vms, name.to_owned(), String::new(), at);
-        // Within one file, `raw` reports a repeated key.
+        // Within one file, `walk` reports a repeated key.
         if let Some((_, holder_at)) =
             holder.filter(|(_, holder_at)| holder_at.file_idx != at.file_idx)
         {
@@ -334,7 +335,7 @@ impl Context<'_> {
         })
     }
 
-    /// Adds a mistake for a required key, unless `node` is no mapping, which `raw` has reported.
+    /// Adds a mistake for a required key, unless `node` is no mapping, which `walk` has reported.
     fn missing(&mut self, node: &Node, message: &str, help: &str) {
         if matches!(node.value, Value::Map(_)) {
             self.mistakes.add(node.at, message, help);

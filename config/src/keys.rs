@@ -1,16 +1,8 @@
 //! The table of keys: where each belongs, what kind of value it has, whether this version supports
 //! it.
 //!
-//! One table serves reading, error messages and [`mod@crate::schema`]. [`walk`] compares a tree
-//! with it and reports every key that is unknown, repeated, of the wrong kind or not supported yet;
-//! `check` checks the values.
-
-use std::collections::HashMap;
-
-use crate::context::Mistakes;
-use crate::diagnostics::{At, shown};
-use crate::nearest::nearest;
-use crate::node::{Node, Value};
+//! One table serves reading, error messages and [`mod@crate::schema`]. `walk` compares a tree with
+//! it, `check` checks the values.
 
 /// Keys that this version doesn't support yet: (mapping, key). They are refused by name, never
 /// ignored.
@@ -20,7 +12,7 @@ pub(crate) static NOT_YET: &[(&Shape, &str)] =
 /// A mapping with fixed keys.
 pub(crate) struct Shape {
     /// Its name in messages, with an article.
-    what: &'static str,
+    pub(crate) what: &'static str,
     pub(crate) keys: &'static [Key],
 }
 
@@ -314,11 +306,11 @@ static MATCH: Shape = Shape {
 };
 
 impl Shape {
-    fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.iter().map(|key| key.0)
     }
 
-    fn key(&self, name: &str) -> Option<&'static Key> {
+    pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.0 == name)
     }
 
@@ -328,199 +320,17 @@ impl Shape {
             .iter()
             .any(|(shape, key)| shape.what == self.what && *key == name)
     }
-}
 
-/// Compares the root of a file with `shape`. Keys that begin with `x-` are free for anchors.
-pub(crate) fn walk(root: &Node, shape: &'static Shape, mistakes: &mut Mistakes) {
-    Walk { mistakes }.map(root, shape, true);
-}
-
-struct Walk<'a> {
-    mistakes: &'a mut Mistakes,
-}
-
-impl Walk<'_> {
-    fn value(&mut self, key: &str, node: &Node, kind: &'static Kind) {
-        match kind {
-            Scalar => self.scalar(key, node),
-            Scalars => match &node.value {
-                Value::List(items) => items.iter().for_each(|item| self.scalar(key, item)),
-                _ => self.scalar(key, node),
-            },
-            List(kind) => self.list(key, node, kind),
-            Map(shape) => self.map(node, shape, false),
-            Names(shape) => self.names(key, node, shape),
+    /// The first mapping at or below this one that has a key of that name.
+    pub(crate) fn owner_of(&'static self, key: &str) -> Option<&'static Shape> {
+        if self.key(key).is_some() {
+            return Some(self);
         }
+        self.keys.iter().find_map(|Key(_, kind, _)| match kind {
+            Map(inner) | Names(inner) | List(Map(inner)) => inner.owner_of(key),
+            Scalar | Scalars | List(_) => None,
+        })
     }
-
-    fn scalar(&mut self, key: &str, node: &Node) {
-        match node.value {
-            Value::Text { .. } => {}
-            Value::Null => self.mistakes.add(
-                node.at,
-                format!("`{key}` has no value"),
-                format!("write one, as in `{key}: …`, or remove the key"),
-            ),
-            Value::List(_) | Value::Map(_) => self.mistakes.add(
-                node.at,
-                format!("`{key}` is a single value, not {}", kind_of(node)),
-                format!("write the value behind the colon, as in `{key}: …`"),
-            ),
-        }
-    }
-
-    fn list(&mut self, key: &str, node: &Node, kind: &'static Kind) {
-        let Some(items) = node.items() else {
-            let help = match node.text() {
-                Some(text) => format!("write `{key}: [{}]`", shown(text)),
-                None => format!("write `{key}: [ … ]`"),
-            };
-            return self.mistakes.add(
-                node.at,
-                format!("`{key}` is a list, not {}", kind_of(node)),
-                help,
-            );
-        };
-        for item in items {
-            self.value(key, item, kind);
-        }
-    }
-
-    fn map(&mut self, node: &Node, shape: &'static Shape, is_root: bool) {
-        let help = format!("write its keys below it: {}", ticked(shape.names()));
-        let Some(entries) = self.entries(node, shape.what, help) else {
-            return;
-        };
-        for (key, key_node, value) in entries {
-            match shape.key(key) {
-                Some(_) if shape.lacks_yet(key) => self.mistakes.add(
-                    key_node.at,
-                    format!("`{key}` is not supported by this version"),
-                    format!("remove `{key}` and what is below it"),
-                ),
-                Some(Key(_, kind, _)) => self.value(key, value, kind),
-                None if is_root && key.starts_with("x-") => {}
-                None => self.unknown(key, key_node.at, shape),
-            }
-        }
-    }
-
-    fn names(&mut self, key: &str, node: &Node, shape: &'static Shape) {
-        let help = format!(
-            "write names below it, and the keys of {} below each",
-            shape.what
-        );
-        let Some(entries) = self.entries(node, &format!("`{key}`"), help) else {
-            return;
-        };
-        for (name, name_node, value) in entries {
-            self.name(name, name_node.at, shape);
-            self.map(value, shape, false);
-        }
-    }
-
-    /// The entries of a mapping; reports keys that are repeated or no scalars.
-    fn entries<'n>(
-        &mut self,
-        node: &'n Node,
-        what: &str,
-        help: String,
-    ) -> Option<impl Iterator<Item = (&'n str, &'n Node, &'n Node)> + use<'n>> {
-        let Some(entries) = node.entries() else {
-            self.mistakes.add(
-                node.at,
-                format!(
-                    "{what} is a mapping of keys to values, not {}",
-                    kind_of(node)
-                ),
-                help,
-            );
-            return None;
-        };
-        if let Value::Map(all) = &node.value {
-            for (key, _) in all.iter().filter(|(key, _)| key.text().is_none()) {
-                self.mistakes.add(
-                    key.at,
-                    format!("{} can't be a key", kind_of(key)),
-                    "write a name before the colon",
-                );
-            }
-        }
-        let mut first: HashMap<&str, At> = HashMap::new();
-        for (key, key_node, _) in node.entries()? {
-            let first_at = *first.entry(key).or_insert(key_node.at);
-            if first_at != key_node.at {
-                let place = self.mistakes.place(first_at, key_node.at);
-                self.mistakes.add(
-                    key_node.at,
-                    format!("`{}` is here twice; the first is {place}", shown(key)),
-                    "keep one of them, or rename one",
-                );
-            }
-        }
-        Some(entries)
-    }
-
-    fn unknown(&mut self, key: &str, at: At, shape: &Shape) {
-        let key_shown = shown(key);
-        let message = format!("unknown key `{key_shown}` in {}", shape.what);
-        let help = if shape.what == INCLUDED.what && TOPOLOGY.key(key).is_some() {
-            format!("move `{key}` into the main file; an included file holds only `vms`")
-        } else if let Some(meant) = nearest(key, shape.names()) {
-            format!("did you mean `{meant}`?")
-        } else if let Some(owner) = owner(&TOPOLOGY, key) {
-            format!(
-                "`{key}` is a key of {}; here there are {}",
-                owner.what,
-                ticked(shape.names())
-            )
-        } else {
-            format!("remove it; the keys here are {}", ticked(shape.names()))
-        };
-        self.mistakes.add(at, message, help);
-    }
-
-    /// Restricts names to what is safe in paths, tables and `vm/nic`.
-    fn name(&mut self, name: &str, at: At, shape: &Shape) {
-        let may_hold = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.len() > 64
-            || !name.chars().all(may_hold)
-            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        {
-            self.mistakes.add(
-                at,
-                format!("`{}` can't be the name of {}", shown(name), shape.what),
-                "write at most 64 letters, digits, `-`, `_` and `.`, a letter or digit first",
-            );
-        }
-    }
-}
-
-/// The first mapping at or below `shape` that has this key.
-fn owner(shape: &'static Shape, key: &str) -> Option<&'static Shape> {
-    if shape.key(key).is_some() {
-        return Some(shape);
-    }
-    shape.keys.iter().find_map(|Key(_, kind, _)| match kind {
-        Map(inner) | Names(inner) | List(Map(inner)) => owner(inner, key),
-        Scalar | Scalars | List(_) => None,
-    })
-}
-
-fn kind_of(node: &Node) -> &'static str {
-    match node.value {
-        Value::Null => "nothing",
-        Value::Text { .. } => "a single value",
-        Value::List(_) => "a list",
-        Value::Map(_) => "a mapping",
-    }
-}
-
-fn ticked<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 #[cfg(test)]

@@ -10,13 +10,15 @@
 //! - `source`: reads the main file and those it includes into trees
 //! - `node`: a YAML tree in which each node has its place in the file
 //! - `syntax`: messages for YAML that can't be parsed
-//! - `raw`: the table of keys, those not supported yet included
+//! - `keys`: the table of keys, those not supported yet included
+//! - `walk`: compares a tree with that table
 //! - `schema`: the table as text and as JSON Schema
 //! - `check`: turns trees into a checked topology
 //! - `context`: state that all checks share: mistakes found so far, and what must be unique
 //! - `uplink`, `nic`, `limit`: the same for one uplink, one NIC, one VM's limits
 //! - `rules`: the same for a NIC's rules, which are those of `flowtable`
-//! - `scalar`: single values: numbers, choices, paths, names
+//! - `scalar`: single values: numbers, choices, devices
+//! - `socket`: path, group and mode of a socket
 //! - `units`: quantities with units: `1gbit`, `200kpps`, `64KiB`; a CPU
 //! - `address`: MAC and IP addresses: `52:54:00:00:00:01`, `10.0.0.0/8`
 //! - `nearest`: suggests a known word for an unknown one
@@ -36,11 +38,13 @@ mod remarks;
 mod rules;
 mod scalar;
 mod schema;
+mod socket;
 mod source;
 mod syntax;
 mod topology;
 mod units;
 mod uplink;
+mod walk;
 
 pub use address::MacAddr;
 pub use diagnostics::{Diagnostic, Report};

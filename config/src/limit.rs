@@ -33,7 +33,7 @@ pub(crate) fn vm_limit(node: Option<&Node>, mtu: u16, mistakes: &mut Mistakes) -
         return Some(VmLimit::default());
     };
     let mut check = LimitCheck { mistakes, mtu };
-    // Where there are other keys, `raw` has reported them.
+    // Where there are other keys, `walk` has reported them.
     if has_only(node, &[]) {
         return check.wrong(
             node.at,

@@ -9,6 +9,7 @@ use crate::nearest::nearest;
 use crate::node::Node;
 use crate::rules::rules;
 use crate::scalar::{self, optional};
+use crate::socket;
 use crate::topology::{Listens, MacPolicy, Nic, PortKind, XDP_MTU_MAX};
 use crate::uplink::{self, QUEUES_MAX as DEVICE_QUEUES_MAX};
 
@@ -188,7 +189,7 @@ impl NicCheck<'_, '_> {
                 format!("NIC `{}` has two kinds of port", self.port),
                 format!("keep one of them, or make `{key}` another NIC"),
             ),
-            // The same kind twice: `raw` has reported it.
+            // The same kind twice: `walk` has reported it.
             _ => None,
         }
     }
@@ -199,8 +200,8 @@ impl NicCheck<'_, '_> {
         }
         let listens = self.listens(node);
         let path = self.socket(node);
-        let group = scalar::socket_group(Some(node), self.context.mistakes);
-        let mode = scalar::socket_mode(Some(node), self.context.mistakes);
+        let group = socket::group(Some(node), self.context.mistakes);
+        let mode = socket::mode(Some(node), self.context.mistakes);
         if listens == Some(Listens::Guest) {
             for key in ["group", "mode"] {
                 let Some(value) = node.get(key) else { continue };
@@ -291,7 +292,7 @@ impl NicCheck<'_, '_> {
                 help,
             );
         };
-        let path = scalar::socket_path(node, "path", self.context.mistakes)?;
+        let path = socket::path(node, "path", self.context.mistakes)?;
         match claim(
             &mut self.context.claims.sockets,
             path.clone(),

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::context::Mistakes;
 use crate::diagnostics::{At, shown};
-use crate::keys;
+use crate::keys::{INCLUDED, TOPOLOGY};
 use crate::node::{self, Node};
+use crate::walk::walk;
 
 /// Size of one file at most.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -66,7 +67,7 @@ pub(crate) fn parse(text: &str, name: &str, mistakes: &mut Mistakes) -> Option<S
 
 fn main_tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
     let main = tree(name, bytes, mistakes)?;
-    keys::walk(&main, &keys::TOPOLOGY, mistakes);
+    walk(&main, &TOPOLOGY, mistakes);
     Some(main)
 }
 
@@ -247,7 +248,7 @@ impl<'a> Includes<'a> {
         match read {
             Ok(bytes) => {
                 let root = tree(name, bytes, self.mistakes)?;
-                keys::walk(&root, &keys::INCLUDED, self.mistakes);
+                walk(&root, &INCLUDED, self.mistakes);
                 Some(root)
             }
             Err(error) => {

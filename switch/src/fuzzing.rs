@@ -15,8 +15,9 @@ use pmd::shm::GuestMemory;
 use crate::base::lock::lock;
 use crate::base::stop::Stop;
 use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
-use crate::vhost_user::connection::{self, End};
+use crate::vhost_user::connection;
 use crate::vhost_user::cores::{DataPlane, Parked, Raised};
+use crate::vhost_user::end::End;
 use crate::vhost_user::port::Port;
 
 /// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon

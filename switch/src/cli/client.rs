@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::command::What;
-use super::text::port as text;
+use super::text::{cores, flows, limits, macs, port, uplinks};
 use crate::api::flows::FlowsReport;
 use crate::base::http;
 use crate::base::socket::open_stream;
@@ -22,29 +22,29 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) fn show(control: &Path, what: &What) -> Result<String, String> {
     match what {
         What::Ports { json } => ask(control, "/v1/ports", *json, |ports: Vec<_>| {
-            text::ports(&ports)
+            port::ports(&ports)
         }),
         What::Port { name, json } => ask(
             control,
             &format!("/v1/ports/{}", plain(name)?),
             *json,
-            |port| text::port(&port),
+            |port| port::port(&port),
         ),
         What::Uplinks { json } => ask(control, "/v1/uplinks", *json, |uplinks: Vec<_>| {
-            text::uplinks(&uplinks)
+            uplinks::uplinks(&uplinks)
         }),
-        What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| text::macs(&macs)),
+        What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| macs::macs(&macs)),
         What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowsReport| {
-            text::flows(&flows)
+            flows::flows(&flows)
         }),
         What::Limits { json } => ask(control, "/v1/limits", *json, |vms: Vec<_>| {
-            text::limits(&vms)
+            limits::limits(&vms)
         }),
         What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| {
-            text::cores(&cores)
+            cores::cores(&cores)
         }),
         What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| {
-            text::busy(&cores)
+            cores::busy(&cores)
         }),
     }
 }

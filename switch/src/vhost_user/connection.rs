@@ -7,25 +7,22 @@
 //! take long to close never get to the crate, or to anything else on this thread: they are seen
 //! with the message that brings them, which is refused (`closing`).
 
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
 
 use super::backoff::Visit;
 use super::closing::closes_at_once;
 use super::cores::DataPlane;
+use super::end::End;
 use super::handler::Handler;
-use super::header::{BODY_MAX, HEADER_BYTES, Header, Stage};
+use super::header::{HEADER_BYTES, Header, Stage};
 use super::others::Others;
+use super::peek::{Peeked, discard, peek};
 use super::port::Port;
 use super::refusal::Refusal;
 use crate::base::lock::lock;
@@ -36,21 +33,6 @@ use crate::base::stop::Stop;
 const REST_WITHIN: Duration = Duration::from_secs(2);
 /// How long a front-end may leave its answers unread.
 const READS_WITHIN: Duration = Duration::from_secs(1);
-/// Files that may come with one message: the kernel's limit.
-const FILES_MAX: usize = 253;
-
-/// How a connection ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The front-end went away.
-    Gone,
-    /// It went away before any queue ran; what it did, as the end of a sentence about it.
-    Left(String),
-    /// We closed it, and why.
-    Closed(String),
-    /// The daemon ends.
-    Stopping,
-}
 
 /// What there is to know when a front-end is gone.
 #[derive(Debug)]
@@ -166,7 +148,7 @@ impl<P: DataPlane> Connection<'_, P> {
             if self.stop.is_requested() {
                 return Err(End::Stopping);
             }
-            match self.peek_message()? {
+            match peek(&self.peek)? {
                 Peeked::Nothing => {}
                 Peeked::Whole(header, files) => return Ok((header, files)),
                 Peeked::Part if is_hung_up(&self.peek) => return Err(End::Gone),
@@ -241,43 +223,6 @@ impl<P: DataPlane> Connection<'_, P> {
         }
     }
 
-    fn peek_message(&self) -> Result<Peeked, End> {
-        let mut bytes = [0; HEADER_BYTES + BODY_MAX];
-        let n = match recv(
-            &self.peek,
-            &mut bytes,
-            RecvFlags::PEEK | RecvFlags::DONTWAIT,
-        ) {
-            Ok((0, _)) => return Err(End::Gone),
-            Ok((n, _)) => n,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Peeked::Nothing),
-            Err(_) => return Err(End::Gone),
-        };
-        // Half a message is looked at again and again, and copies of its files would have to be
-        // closed each time.
-        let Some(header) = Self::parse(&bytes[..n])? else {
-            return Ok(Peeked::Part);
-        };
-        // If it has none, these may be the next message's: a look doesn't tell them apart, but what
-        // is read does.
-        let files =
-            peek_files(&self.peek, &mut bytes[..header.total_bytes()]).map_err(|_| End::Gone)?;
-        Ok(Peeked::Whole(header, files))
-    }
-
-    /// The message that these bytes begin with. None: they are a part of one.
-    fn parse(bytes: &[u8]) -> Result<Option<Header>, End> {
-        let Some((header, body)) = bytes.split_first_chunk() else {
-            return Ok(None);
-        };
-        let header = Header::parse(*header).map_err(End::Closed)?;
-        if bytes.len() < header.total_bytes() {
-            return Ok(None);
-        }
-        header.check_body(body).map_err(End::Closed)?;
-        Ok(Some(header))
-    }
-
     fn handle(&mut self, header: Header, files: Vec<OwnedFd>) -> Result<(), End> {
         self.stage = header.stage().unwrap_or(self.stage);
         // Before anything else: even to close a copy of such a file may take long, and must not
@@ -315,7 +260,7 @@ impl<P: DataPlane> Connection<'_, P> {
             self.port.notes.info(note);
         }
         let Some(refusal) = handler.take_refusal() else {
-            return result.map_err(|error| end_of(&error, header));
+            return result.map_err(|error| End::of(&error, header));
         };
         let text = format!("{} refused: {refusal}", header.name());
         self.port.link.set_refusal(refusal);
@@ -358,7 +303,7 @@ impl<P: DataPlane> Connection<'_, P> {
         };
         let text = format!("{} refused: {refusal}", header.name());
         self.port.link.set_refusal(refusal);
-        let taken = self.swallow(header);
+        let taken = discard(&self.peek, header);
         self.port.closing.files(files);
         self.rest()?;
         if !(taken && header.can_be_refused() && lock(&self.handler).acknowledges()) {
@@ -366,21 +311,7 @@ impl<P: DataPlane> Connection<'_, P> {
         }
         self.port.notes.warn(text);
         self.acknowledge(header, false)
-            .map_err(|error| end_of(&error, header))
-    }
-
-    /// Takes a message that has come as a whole, without its files, of which there are copies.
-    fn swallow(&self, header: Header) -> bool {
-        let mut bytes = [0; HEADER_BYTES + BODY_MAX];
-        let bytes = &mut bytes[..header.total_bytes()];
-        let mut n = 0;
-        while n < bytes.len() {
-            match recv(&self.peek, &mut bytes[n..], RecvFlags::DONTWAIT) {
-                Ok((more, _)) if more > 0 => n += more,
-                _ => return false,
-            }
-        }
-        true
+            .map_err(|error| End::of(&error, header))
     }
 
     fn acknowledge(&self, header: Header, is_done: bool) -> Result<(), Error> {
@@ -420,32 +351,5 @@ impl<P: DataPlane> Connection<'_, P> {
             self.acknowledge(header, result.is_ok())?;
         }
         result
-    }
-}
-
-/// Copies of the files that came with as many bytes as `bytes` has; all of it stays where it is.
-fn peek_files(stream: &UnixStream, bytes: &mut [u8]) -> rustix::io::Result<Vec<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    recvmsg(stream, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
-    let files = |message| match message {
-        RecvAncillaryMessage::ScmRights(files) => Some(files),
-        _ => None,
-    };
-    Ok(control.drain().filter_map(files).flatten().collect())
-}
-
-enum Peeked {
-    Nothing,
-    Part,
-    Whole(Header, Vec<OwnedFd>),
-}
-
-/// What an error of the crate means: the stream is at an end, or can't be understood any more.
-fn end_of(error: &Error, header: Header) -> End {
-    match error {
-        Error::Disconnected | Error::PartialMessage | Error::SocketBroken(_) => End::Gone,
-        other => End::Closed(format!("{}: {other}", header.name())),
     }
 }

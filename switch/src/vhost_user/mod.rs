@@ -5,7 +5,8 @@
 //! - `port`: a port as all of control shares it; `health`: its state
 //! - `worker`: a port's control thread: one front-end after another, in either role
 //! - `backoff`: how long the next front-end waits after some that left early
-//! - `connection`: one front-end, from connection to disconnection
+//! - `connection`: one front-end, from connection to disconnection; `end`: how it ended; `peek`: a
+//!   message before it is read
 //! - `others`: front-ends that connect meanwhile
 //! - `changes`: how often it may change its queues
 //! - `closing`: files that may take long to close
@@ -23,12 +24,14 @@ pub(crate) mod closing;
 pub(crate) mod connection;
 pub(crate) mod cores;
 pub(crate) mod device;
+pub(crate) mod end;
 pub(crate) mod handler;
 pub(crate) mod header;
 pub(crate) mod health;
 #[cfg(test)]
 pub(crate) mod lingering;
 pub(crate) mod others;
+mod peek;
 pub(crate) mod port;
 pub(crate) mod queue;
 pub(crate) mod refusal;

@@ -9,8 +9,9 @@ use pmd::sys::peer_process;
 
 use super::backoff::{Backoff, Visit};
 use super::closing::Closing;
-use super::connection::{End, Served, serve};
+use super::connection::{Served, serve};
 use super::cores::DataPlane;
+use super::end::End;
 use super::header::Stage;
 use super::port::{LastEnd, Port};
 use crate::base::socket::{Listening, is_hung_up, open_stream};

@@ -1,3 +1,9 @@
-//! Reports as text for a terminal.
+//! Reports as text for a terminal: a file for each `show`.
 
+pub(crate) mod cores;
+pub(crate) mod flows;
+pub(crate) mod limits;
+pub(crate) mod macs;
 pub(crate) mod port;
+mod state;
+pub(crate) mod uplinks;
