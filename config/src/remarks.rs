@@ -43,8 +43,8 @@ impl Topology {
         let name = &vm.name;
         Some(format!(
             "what other VMs send to {name} waits in their rings at its `to-vm` limit: 256 frames \
-            of {frame} bytes take {} ms there (a shorter ring, or \
-             `queue: none` and drops, take less)",
+            of {frame} bytes take {} ms there (a shorter ring, or `queue: none` and drops, take \
+            less)",
             time.value() / 1000
         ))
     }
@@ -65,8 +65,7 @@ impl Topology {
         (!shown.is_empty()).then(|| {
             format!(
                 "no `mac` is given for {}{more}: the first address a guest sends from becomes its \
-                own, whichever that is; \
-                 `mac: \"52:54:…\"` says which, and keeps it from the wire",
+                own, whichever that is; `mac: \"52:54:…\"` says which, and keeps it from the wire",
                 shown.join(", ")
             )
         })

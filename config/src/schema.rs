@@ -1,5 +1,5 @@
-//! The keys of the file as an outline for people and as JSON Schema for editors, both made from
-//! the table of `keys`.
+//! The keys of the file as an outline for people and as JSON Schema for editors, both made from the
+//! table of `keys`.
 
 use std::fmt::Write as _;
 

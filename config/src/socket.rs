@@ -1,7 +1,7 @@
 //! The keys of a socket: path, group and mode.
 //!
-//! Each function takes the node of a value or of the socket. None: a mistake was added, here or, for
-//! a value of the wrong kind, by `walk`.
+//! Each function takes the node of a value or of the socket. None: a mistake was added, here or,
+//! for a value of the wrong kind, by `walk`.
 
 use std::path::{Component, Path, PathBuf};
 

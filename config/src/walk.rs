@@ -1,5 +1,5 @@
-//! Compares a tree with the table of keys: reports every key that is unknown, repeated, of the wrong
-//! kind or not supported yet.
+//! Compares a tree with the table of keys: reports every key that is unknown, repeated, of the
+//! wrong kind or not supported yet.
 
 use std::collections::HashMap;
 

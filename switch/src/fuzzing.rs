@@ -20,9 +20,9 @@ use crate::vhost_user::cores::{DataPlane, Parked, Raised};
 use crate::vhost_user::end::End;
 use crate::vhost_user::port::Port;
 
-/// Serves a front-end that has said all it has to say and shut its side down. Panics if the daemon
-/// would have broken a promise: queues come up on a port that is down and in memory that is there,
-/// and nothing is left at the end.
+/// Serves a front-end that has sent everything and shut down its side. Panics if the daemon would
+/// have broken an invariant: queues come up only on a port that is down and in present memory, and
+/// nothing is left at the end.
 pub fn serve(stream: UnixStream, n_pairs: u16) {
     let cores = Cores::default();
     let ingress = Ingress {

@@ -1,18 +1,18 @@
-//! The weir daemon and its commands: the control plane. A polling core never waits for anything in
+//! The weir daemon and its commands: the control plane. A polling core never waits for anything
 //! here.
 //!
 //! Rooms, in reading order; each imports only rooms below it, and nobody but this file imports
 //! `cli`:
 //! - `cli`: the command line: requests to a running daemon, its answers as text or as a live view
-//! - `daemon`: from a topology to a running daemon, and back: CPUs, folder, threads, supervisor
-//! - `control`: requests of operators, and the answers
+//! - `daemon`: starts and stops the daemon: CPUs, run directory, threads, supervisor
+//! - `control`: answers to operators' requests
 //! - `vhost_user`: ports of VMs: sockets, connections, messages
 //! - `device`: ports that are devices of this host: probed, set up, attached, watched, restored
-//! - `pins`: which guest an address has stuck to
-//! - `plan`: what a topology comes to: ports, networks, rules
-//! - `api`: what operators are told, with a fixed shape in JSON
+//! - `pins`: which guest a sticky address belongs to
+//! - `plan`: ports, networks and rules, derived from the topology
+//! - `api`: reports for operators, with a fixed shape in JSON
 //! - `base`: stop, log lines, locks, sockets, HTTP, files of the run directory
-//! - `fuzzing`: what the fuzz targets in `fuzz/` reach; not part of the daemon
+//! - `fuzzing`: for the fuzz targets in `fuzz/`; not part of the daemon
 #![forbid(unsafe_code)]
 
 mod api;
@@ -37,12 +37,12 @@ use cli::client::{print, show};
 use cli::command::{Cli, Command};
 use cli::top::{self, TopOptions};
 
-/// The program: does what its command line says.
+/// The program `weir`.
 pub fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            // Where stderr is closed too, the exit code still says it.
+            // If stderr is closed, only the exit code tells.
             let _ = writeln!(io::stderr(), "{why}");
             ExitCode::FAILURE
         }

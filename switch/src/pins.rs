@@ -1,10 +1,10 @@
-//! Which guest an address has stuck to: kept beyond a connection and beyond this daemon, and given
-//! up with the guest.
+//! Which guest a sticky address belongs to: kept across connections and daemons, released with the
+//! guest.
 //!
-//! The cores pin (`flowtable::mac::owner`); here it is known to whom. A guest of a vhost-user port
-//! is known by the file that its memory is, by device and inode, whatever connections there are; a
-//! container by its device. Pins are noted in the run directory a tenth of a second after they are
-//! made, so that whoever sends first after a crash takes nobody's address.
+//! The cores pin addresses to ports (`flowtable::mac::owner`); this records the guest. A guest of a
+//! vhost-user port is identified by the file of its memory (device and inode), a container by its
+//! network device. Pins are saved in the run directory within a tenth of a second, so that after a
+//! crash no other guest gets an address by sending first.
 
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,12 +19,12 @@ use crate::base::folder::Folder;
 use crate::base::lock::lock;
 use crate::base::process::Process;
 
-/// The note's name in the run directory.
-const NOTE: &str = "pins.json";
-/// Bytes of the longest.
-const NOTE_MAX: usize = 1 << 22;
+/// The file in the run directory.
+const FILE: &str = "pins.json";
+/// Bytes of that file at most.
+const FILE_BYTES_MAX: usize = 1 << 22;
 
-/// All ports whose first address sticks.
+/// Ports with sticky addresses.
 #[derive(Debug)]
 pub(crate) struct Pins {
     macs: Arc<MacTable>,
@@ -38,11 +38,11 @@ pub(crate) struct Pins {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Who is, or was last, at a port.
+    /// The present or last guest of each port.
     guests: HashMap<PortId, Guest>,
-    noted: Vec<Pin>,
-    /// What was said of a note that can't be written.
-    said: Option<String>,
+    saved: Vec<Pin>,
+    /// Why the file can't be written, as last logged.
+    logged: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +52,10 @@ struct Guest {
     process: Option<Process>,
 }
 
-/// The note: what stuck to whom in this boot and network namespace, in which files, devices and
-/// processes are what they are.
+/// The saved pins, valid in one boot and network namespace: elsewhere files, devices and processes
+/// are other ones.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Note {
+struct SavedPins {
     world: String,
     pins: Vec<Pin>,
 }
@@ -74,8 +74,8 @@ struct Pin {
 }
 
 impl Pins {
-    /// Takes up what an earlier daemon noted, as far as its ports are still what they were.
-    /// `ingresses`: of all ports.
+    /// Restores pins that an earlier daemon saved, for ports that still have the same name and
+    /// network. `ingresses`: of all ports.
     pub(crate) fn restore<'i>(
         macs: Arc<MacTable>,
         run_dir: &Arc<Folder>,
@@ -92,13 +92,13 @@ impl Pins {
             networks,
             state: Mutex::default(),
         };
-        let noted = read(run_dir)
-            .filter(|note| note.world == pins.world)
-            .map_or_else(Vec::new, |note| note.pins);
+        let saved = read(run_dir)
+            .filter(|saved| saved.world == pins.world)
+            .map_or_else(Vec::new, |saved| saved.pins);
         let ingresses: Vec<_> = ingresses
             .filter(|ingress| ingress.source == SourcePolicy::Sticky)
             .collect();
-        for pin in noted {
+        for pin in saved {
             let is_its = |ingress: &&&Ingress| {
                 let names = (
                     pins.ports.get(usize::from(ingress.port)),
@@ -107,13 +107,13 @@ impl Pins {
                 names == (Some(&pin.port), Some(&pin.network))
             };
             if let Some(ingress) = ingresses.iter().find(is_its) {
-                pins.take_up(ingress, pin);
+                pins.restore_pin(ingress, pin);
             }
         }
         pins
     }
 
-    fn take_up(&self, ingress: &Ingress, pin: Pin) {
+    fn restore_pin(&self, ingress: &Ingress, pin: Pin) {
         let (port, network) = (ingress.port, ingress.network);
         let is_single = self.macs.find(network, pin.mac).is_none();
         if pin.process.is_some_and(|process| process.is_gone())
@@ -146,16 +146,15 @@ impl Pins {
                 process: pin.process,
             },
         );
-        state.noted.push(pin);
+        state.saved.push(pin);
     }
 
-    /// A guest's memory is at the port, which is down. One that wasn't there before has no address
-    /// yet.
+    /// A guest has set up its memory at a port that is down. A new guest has no address yet.
     pub(crate) fn meet(&self, ingress: &Ingress, memory: &GuestMemory) {
         self.meet_where(ingress, |file| memory.has_file(file), memory.main_file());
     }
 
-    /// The same of a device with this index, for a port that is one.
+    /// The same for a port that is a device, by its index.
     pub(crate) fn meet_device(&self, ingress: &Ingress, index: u32) {
         let file = FileId {
             device: 0,
@@ -190,7 +189,7 @@ impl Pins {
         );
     }
 
-    /// Whoever was at the port is gone for good.
+    /// The guest of the port is gone for good.
     pub(crate) fn gone(&self, port: PortId) {
         let mut state = lock(&self.state);
         if state.guests.remove(&port).is_some() {
@@ -198,16 +197,16 @@ impl Pins {
         }
     }
 
-    /// Looks who ended, and notes what changed. Called by the supervisor alone. `peers`: ports
-    /// whose address sticks, and the process of each one's front-end, as far as it is known; none:
-    /// nobody is connected. It is drawn upon under the lock, so that what it says of a port is no
-    /// older than what is known of that port's guest.
-    pub(crate) fn look(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
-        self.look_at(peers);
-        self.note(|text| self.run_dir.write(NOTE, text));
+    /// Releases the pins of guests that ended, and saves changes. Called by the supervisor alone.
+    /// `peers`: sticky ports, and the process of each one's front-end as far as it is known; none:
+    /// not connected. The iterator is consumed under the lock, so that it is no older than the
+    /// recorded guests.
+    pub(crate) fn update(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
+        self.release_ended(peers);
+        self.save(|text| self.run_dir.write(FILE, text));
     }
 
-    fn look_at(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
+    fn release_ended(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
         let mut state = lock(&self.state);
         for (port, peer) in peers {
             let Some(guest) = state.guests.get_mut(&port) else {
@@ -215,7 +214,7 @@ impl Pins {
             };
             match peer {
                 Some(peer) => guest.process = peer,
-                // Of a front-end that has gone, the process may live on, and connect again.
+                // The process of a disconnected front-end may live on, and connect again.
                 None if guest.process.is_some_and(|process| process.is_gone()) => {
                     state.guests.remove(&port);
                     self.macs.unpin(port);
@@ -225,35 +224,37 @@ impl Pins {
         }
     }
 
-    /// Notes what changed, by `write`. Ports don't wait for that: a disk may take its time.
-    fn note(&self, write: impl FnOnce(&[u8]) -> std::io::Result<()>) {
-        let Some(note) = self.new_note() else { return };
-        let written = serde_json::to_vec(&note)
+    /// Saves changes by `write`, without holding the lock: a disk may be slow.
+    fn save(&self, write: impl FnOnce(&[u8]) -> std::io::Result<()>) {
+        let Some(changed) = self.changed_pins() else {
+            return;
+        };
+        let written = serde_json::to_vec(&changed)
             .map_err(std::io::Error::from)
             .and_then(|text| write(&text));
         let mut state = lock(&self.state);
         let why = match written {
             Ok(()) => {
-                state.noted = note.pins;
+                state.saved = changed.pins;
                 None
             }
             Err(why) => {
-                let path = self.run_dir.path().join(NOTE);
-                let what = "addresses that stuck are forgotten if this daemon is killed";
+                let path = self.run_dir.path().join(FILE);
+                let what = "sticky addresses are lost if this daemon is killed";
                 Some(format!(
                     "{what}: cannot write {}: {why}; the folder must be writable",
                     path.display()
                 ))
             }
         };
-        if let (Some(why), true) = (&why, why != state.said) {
+        if let (Some(why), true) = (&why, why != state.logged) {
             warn!("{why}");
         }
-        state.said = why;
+        state.logged = why;
     }
 
-    /// What is to be noted, if that isn't what is.
-    fn new_note(&self) -> Option<Note> {
+    /// The pins to save, if they differ from the saved ones.
+    fn changed_pins(&self) -> Option<SavedPins> {
         let state = lock(&self.state);
         let pin = |(port, network, mac): (PortId, u16, [u8; 6])| {
             let guest = state.guests.get(&port)?;
@@ -270,21 +271,21 @@ impl Pins {
             })
         };
         let pins: Vec<_> = self.macs.pins().into_iter().filter_map(pin).collect();
-        (pins != state.noted).then(|| Note {
+        (pins != state.saved).then(|| SavedPins {
             world: self.world.clone(),
             pins,
         })
     }
 }
 
-fn read(run_dir: &Folder) -> Option<Note> {
-    match run_dir.read(NOTE, NOTE_MAX) {
+fn read(run_dir: &Folder) -> Option<SavedPins> {
+    match run_dir.read(FILE, FILE_BYTES_MAX) {
         Ok(None) => None,
         Ok(Some(text)) => serde_json::from_slice(&text)
             .map_err(|e| {
-                let path = run_dir.path().join(NOTE);
+                let path = run_dir.path().join(FILE);
                 warn!(
-                    "{} is no note of addresses that stuck ({e}): left alone",
+                    "{} does not hold sticky addresses ({e}): ignored",
                     path.display()
                 );
             })

@@ -54,7 +54,7 @@ fn pin_survives_connections_and_a_crash_and_ends_with_its_guest() {
     assert!(macs.pin(0, 0, A));
     meet(&first, 0, 7);
     assert_eq!(macs.pins(), [(0, 0, A)]);
-    first.look(std::iter::empty());
+    first.update(std::iter::empty());
     // Killed.
     let (second, macs) = pins(dir.path(), "here", "blue");
     assert_eq!(macs.pins(), [(0, 0, A)]);
@@ -70,7 +70,7 @@ fn pin_survives_connections_and_a_crash_and_ends_with_its_guest() {
         (vec![], None),
         "another guest"
     );
-    second.look(std::iter::empty());
+    second.update(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), []);
 }
 
@@ -80,15 +80,15 @@ fn pin_of_another_boot_or_network_or_port_is_no_pin() {
     let (first, macs) = pins(dir.path(), "here", "blue");
     meet(&first, 1, 7);
     macs.pin(1, 0, A);
-    first.look(std::iter::empty());
+    first.update(std::iter::empty());
     assert_eq!(pins(dir.path(), "there", "blue").1.pins(), []);
     assert_eq!(pins(dir.path(), "here", "red").1.pins(), []);
-    let text = fs::read_to_string(dir.path().join(NOTE)).unwrap();
+    let text = fs::read_to_string(dir.path().join(FILE)).unwrap();
     for other in ["c/n", "d/n"] {
-        fs::write(dir.path().join(NOTE), text.replace("b/n", other)).unwrap();
+        fs::write(dir.path().join(FILE), text.replace("b/n", other)).unwrap();
         assert_eq!(pins(dir.path(), "here", "blue").1.pins(), [], "{other}");
     }
-    fs::write(dir.path().join(NOTE), "{").unwrap();
+    fs::write(dir.path().join(FILE), "{").unwrap();
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), []);
 }
 
@@ -104,7 +104,7 @@ fn pin_of_a_process_that_ended_is_no_pin() {
     macs.pin(0, 0, A);
     lock(&first.state).guests.get_mut(&0).unwrap().process =
         Process::of(i32::try_from(child.id()).unwrap());
-    first.look(std::iter::empty());
+    first.update(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), [(0, 0, A)]);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -117,13 +117,13 @@ fn trial_goes_on_after_a_crash() {
     let (first, macs) = pins(dir.path(), "here", "blue");
     meet(&first, 0, 7);
     macs.pin(0, 0, A);
-    first.look(std::iter::empty());
+    first.update(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.on_trial_of(0), None);
     macs.try_again(0, 1, 0);
-    first.look(std::iter::empty());
+    first.update(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.on_trial_of(0), Some(1));
     macs.age(61, 300);
-    first.look(std::iter::empty());
+    first.update(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.on_trial_of(0), None);
 }
 
@@ -135,7 +135,7 @@ fn two_ports_have_no_pin_in_common() {
         meet(&first, port, 7 + u64::from(port));
         macs.pin(port, 0, A);
     }
-    first.look(std::iter::empty());
+    first.update(std::iter::empty());
     assert_eq!(pins(dir.path(), "here", "blue").1.pins(), [(0, 0, A)]);
 }
 
@@ -161,7 +161,7 @@ fn port_does_not_wait_for_a_note_that_is_being_written() {
     meet(&pins, 0, 7);
     macs.pin(0, 0, A);
     let mut is_written = false;
-    pins.note(|_| {
+    pins.save(|_| {
         // As a port's thread does while a disk takes its time.
         is_written = true;
         assert!(pins.state.try_lock().is_ok(), "a port would wait");

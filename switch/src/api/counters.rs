@@ -1,5 +1,5 @@
-//! What passed and what did not. rx and tx are said from the switch's side, as everywhere: rx is
-//! what the guest sends.
+//! Counters of a port. rx and tx are from the switch's side, as everywhere: rx is what the guest
+//! sends.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,11 +27,11 @@ pub(crate) struct CounterReport {
     pub(crate) refused: u64,
     /// Those of `missed` that were over the VM's limit.
     pub(crate) limited: u64,
-    /// Frames of its that waited in the switch, at the limits of the VMs they were for; and those
-    /// that do now.
+    /// Frames from the port that were queued in the switch at the limit of a receiving VM.
     pub(crate) queued: u64,
+    /// Those of `queued` that are queued now.
     pub(crate) held: u64,
-    /// Turns in which frames had to stay in its ring.
+    /// Turns in which frames stayed in its ring.
     pub(crate) held_turns: u64,
     pub(crate) faults: u64,
 }

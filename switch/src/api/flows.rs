@@ -5,18 +5,18 @@ use serde::{Deserialize, Serialize};
 /// The flow table now, and what all cores did with it since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlowsReport {
-    /// Flows that can be remembered, and that are.
+    /// Capacity of the table, and flows in it.
     pub(crate) capacity: u32,
     pub(crate) used: u32,
     /// How many each port may have when three quarters are in use.
     pub(crate) share: u32,
     /// By ingress port, the most first; ports without any are left out.
     pub(crate) by_port: Vec<PortFlows>,
-    /// Frames decided by what a core had at hand, by the table, and anew.
+    /// Frames by per-core cache hits, table hits and misses.
     pub(crate) front_hits: u64,
     pub(crate) hits: u64,
     pub(crate) misses: u64,
-    /// What became of the flows decided anew.
+    /// Outcomes of misses, in flows.
     pub(crate) inserts: u64,
     pub(crate) evicted_stale: u64,
     pub(crate) evicted_own: u64,

@@ -12,7 +12,7 @@ pub(crate) struct MacReport {
     pub(crate) kind: String,
     /// Seconds since it last sent; none: it never ages.
     pub(crate) idle_s: Option<u32>,
-    /// What is not as it mostly is. None: nothing.
+    /// What is unusual about it. None: nothing.
     pub(crate) remark: Option<String>,
 }
 

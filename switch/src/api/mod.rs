@@ -1,4 +1,4 @@
-//! What operators are told: values with a fixed shape in JSON, and nothing of how they are made.
+//! Reports for operators: plain values with a fixed shape in JSON.
 
 pub(crate) mod core;
 pub(crate) mod counters;

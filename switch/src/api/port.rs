@@ -15,22 +15,21 @@ pub(crate) struct PortReport {
     /// What it waits for, or what is wrong. None: nothing.
     pub(crate) waits_for: Option<String>,
     pub(crate) rates: RateReport,
-    /// Nanoseconds since the daemon's start by the cores' clock when the counters were read, for
-    /// those who make rates of them.
+    /// Nanoseconds since the daemon's start, by the cores' clock, when the counters were read: for
+    /// rates.
     pub(crate) at_ns: u64,
     pub(crate) counters: CounterReport,
     #[serde(default)]
     pub(crate) addresses: AddressReport,
     /// By reason, all of them.
     pub(crate) drops: Vec<DropReport>,
-    /// In the order in which they are asked.
+    /// In the order in which they are checked.
     pub(crate) rules: Vec<String>,
     /// None: the port is a device.
     pub(crate) connection: Option<ConnectionReport>,
     /// How a device's frames are fetched. None: they are not, or there is no device.
     pub(crate) fetched: Option<FetchedReport>,
-    /// What was lost between a device and the switch. None: there is none that is fetched from by
-    /// AF_XDP.
+    /// What was lost between a device and the switch. None: the port is not an AF_XDP device.
     pub(crate) lost: Option<LostReport>,
     /// What should be known of a device, a sentence each.
     pub(crate) remarks: Vec<String>,
@@ -51,7 +50,7 @@ pub(crate) struct ConnectionReport {
     pub(crate) protocol_features: String,
     pub(crate) memory_regions: usize,
     pub(crate) memory_bytes: u64,
-    /// Why the last message that was refused was.
+    /// Why the last refused message was refused.
     pub(crate) refusal: Option<String>,
     /// Why the last connection was closed by the switch.
     pub(crate) last_closed_for: Option<String>,
@@ -63,7 +62,7 @@ pub(crate) struct ConnectionReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct QueueReport {
     pub(crate) index: usize,
-    /// `rx`: what the guest sends; `tx`: what it is sent.
+    /// `rx`: the guest sends on it; `tx`: it receives.
     pub(crate) direction: String,
     pub(crate) size: Option<u16>,
     pub(crate) state: String,
@@ -74,15 +73,15 @@ pub(crate) struct QueueReport {
 /// A port's addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AddressReport {
-    /// Its own: from the topology, or the first that it sent from. None: it has none yet, or may
-    /// have several.
+    /// Its own: from the topology, or the first that it sent from. None: none yet, or it may have
+    /// several.
     pub(crate) own: Option<String>,
     /// How many it has in the MAC table.
     pub(crate) known: u32,
-    /// Times that one was lost to the uplink, which sent from it while the port was silent.
+    /// Addresses lost to the uplink, where frames from them arrived while the port was silent.
     pub(crate) lost: u32,
-    /// Times that one was taken from the uplink, from where nobody sent while the port did.
+    /// Addresses taken from the uplink: the port sent from them while the wire was silent.
     pub(crate) won: u32,
-    /// Times that its own was used behind the uplink while no receive ring was started.
+    /// Times that its own address was used behind the uplink while no receive ring was started.
     pub(crate) away: u32,
 }

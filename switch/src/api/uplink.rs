@@ -12,7 +12,7 @@ use super::state::State;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct UplinkReport {
     pub(crate) name: String,
-    /// What the device is called now, or shall be called.
+    /// Present name of the device, or its name in the topology.
     pub(crate) device: String,
     pub(crate) networks: Vec<String>,
     pub(crate) state: State,
@@ -26,7 +26,7 @@ pub(crate) struct UplinkReport {
     pub(crate) queues: u32,
     pub(crate) mtu: u32,
     pub(crate) carrier: bool,
-    /// Times the device was taken into use.
+    /// Times the device was attached.
     pub(crate) taken: u64,
     /// What should be known, a sentence each.
     pub(crate) remarks: Vec<String>,
@@ -45,20 +45,20 @@ pub(crate) struct FetchedReport {
     pub(crate) queues: u32,
 }
 
-/// Frames that never came to the switch, or never left it: in the kernel since the daemon's start,
-/// at the device since its.
+/// Frames lost between device and switch: in the kernel since the daemon's start, at the device
+/// since the device's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct LostReport {
-    /// The frame did not fit, or there was no memory to put it into.
+    /// The frame did not fit, or there was no buffer for it.
     pub(crate) rx_dropped: u64,
-    /// Those of them for which there was no memory, since the switch had not given any back.
+    /// Those of `rx_dropped` for which the fill ring was empty.
     pub(crate) rx_fill_ring_empty: u64,
-    /// The switch had not taken those before.
+    /// The receive ring was full.
     pub(crate) rx_ring_full: u64,
     pub(crate) rx_invalid: u64,
     pub(crate) tx_invalid: u64,
-    /// Times the kernel wanted to send and found nothing: no loss.
+    /// Times the kernel found the transmit ring empty: no loss.
     pub(crate) tx_ring_empty: u64,
     /// By the device's own counters; some drivers count here what the kernel lost as well.
     pub(crate) device_dropped: u64,
@@ -66,7 +66,7 @@ pub(crate) struct LostReport {
 }
 
 impl LostReport {
-    /// Frames that were lost on their way to the switch or from it.
+    /// Frames that were lost between device and switch.
     pub(crate) fn n_frames(&self) -> u64 {
         self.rx_dropped + self.rx_ring_full + self.tx_invalid + self.device_missed
     }
@@ -101,8 +101,8 @@ impl fmt::Display for LostReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} no room ({} for want of memory), {} ring full, {} bad to send; at the device {} \
-            dropped, {} missed",
+            "{} no buffer ({} fill ring empty), {} rx ring full, {} invalid tx descriptors; at the \
+            device {} dropped, {} missed",
             self.rx_dropped,
             self.rx_fill_ring_empty,
             self.rx_ring_full,

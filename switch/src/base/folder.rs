@@ -1,9 +1,9 @@
-//! A folder, and files in it that are this daemon's own even where somebody else may write to it.
+//! A folder that is held open, and files in it that only this daemon's user or root can have
+//! written.
 //!
-//! The folder is held open, so whoever exchanges it later exchanges nothing. In it, links are never
-//! followed, what is read has to be a plain file of this user or of root that nobody else may write
-//! to and that has no second name, and what is written is a new file that takes its place when it
-//! is whole.
+//! The folder is held open, so replacing it later has no effect. Links in it are never followed. A
+//! file is read only if it is a regular file of this user or root, not writable by others, with a
+//! single name. A file is written under a temporary name and renamed once it is complete.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,9 +17,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// Names that are looked at when a folder is listed: others can make as many as they like.
+/// Names read when a folder is listed: other users may create any number.
 const NAMES_MAX: usize = 4096;
-/// What begins and ends the name of a file that is not whole yet.
+/// Prefix and suffix of the name of a file that is not complete yet.
 const DRAFT: (&str, &str) = (".", ".draft");
 
 /// A folder that is held open.
@@ -30,7 +30,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder that nobody but this user and root can exchange files in.
+    /// Opens a folder in which only this user and root can replace files.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it, and what to do.
@@ -52,12 +52,12 @@ impl Folder {
         })
     }
 
-    /// Where it was when it was opened.
+    /// Its path when it was opened.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What a file of this name holds, of `most` bytes at most; `None`: there is none.
+    /// Content of the file with this name, at most `most` bytes. `None`: there is no such file.
     ///
     /// # Errors
     /// A sentence: it can't be read, or it isn't this daemon's own.
@@ -81,11 +81,11 @@ impl Folder {
         }
     }
 
-    /// Makes a file of this name, in place of what has that name: whole or not at all, whenever the
-    /// machine stops.
+    /// Writes a file, replacing any file of that name: completely or not at all, even if the
+    /// machine stops meanwhile.
     ///
     /// # Errors
-    /// A system's error; nothing has changed.
+    /// The system's; nothing has changed.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let draft = format!("{}{name}.{:016x}{}", DRAFT.0, unguessable(), DRAFT.1);
         let flags =
@@ -100,19 +100,20 @@ impl Folder {
         let placed =
             written.and_then(|()| Ok(renameat(&self.handle, draft.as_str(), &self.handle, name)?));
         if placed.is_err() {
-            // What is left of it is swept up by the next start.
+            // The next start removes what is left of it.
             let _ = self.remove(&draft);
         }
         placed?;
-        // Some file systems can't; the name is there, it may only be lost with the machine.
+        // Some file systems can't sync a folder: the file is there, but may be lost if the machine
+        // stops.
         let _ = fsync(&self.handle);
         Ok(())
     }
 
-    /// Removes a name. What a link leads to is not touched.
+    /// Removes a file; of a link, the link itself.
     ///
     /// # Errors
-    /// A system's error; that there is no such name is none.
+    /// The system's; a missing file is not an error.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -120,7 +121,7 @@ impl Folder {
         }
     }
 
-    /// A file of this name to be locked, made if there is none.
+    /// Opens the file with this name for locking; creates it if missing.
     ///
     /// # Errors
     /// A sentence: it can't be opened, or it isn't this daemon's own.
@@ -139,7 +140,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// Names in it that are text, a few thousand at most, in no order.
+    /// UTF-8 names in the folder, at most [`NAMES_MAX`], in no order.
     pub(crate) fn names(&self) -> Vec<String> {
         let Ok(dir) = Dir::read_from(&self.handle) else {
             return Vec::new();
@@ -154,11 +155,11 @@ impl Folder {
         dir.take(NAMES_MAX).filter_map(name).collect()
     }
 
-    /// Removes what a daemon that was killed has left half written.
+    /// Removes incomplete files that a killed daemon left.
     pub(crate) fn sweep(&self) {
         let is_draft = |name: &String| name.starts_with(DRAFT.0) && name.ends_with(DRAFT.1);
         for name in self.names().into_iter().filter(is_draft) {
-            // One that is not ours is somebody else's to remove.
+            // Files of other users are left alone.
             if self.is_own(&name) {
                 let _ = self.remove(&name);
             }
@@ -170,8 +171,7 @@ impl Folder {
             .is_ok_and(|file| check_own(&file).is_ok())
     }
 
-    /// Neither follows a link nor waits for whoever should be at the other end of a FIFO; whose
-    /// file it is has to be seen yet.
+    /// Follows no link and does not block on a FIFO. The caller must still check the owner.
     fn open_to_read(&self, name: &str) -> rustix::io::Result<File> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -179,41 +179,39 @@ impl Folder {
     }
 }
 
-/// Whether files in a folder can be exchanged by nobody but this user and root.
+/// Whether only this user and root can replace files in a folder.
 fn check_folder(stat: &Stat, own_uid: u32) -> Result<(), String> {
     if stat.st_uid != own_uid && stat.st_uid != 0 {
         let uid = stat.st_uid;
         return Err(format!(
-            "it belongs to user {uid}, who could exchange the files and sockets in it: chown it to \
-            the user that weir \
-             runs as, or name another folder by control: {{ path: … }}"
+            "it belongs to user {uid}, who could replace the files and sockets in it: chown it to \
+            the user that weir runs as, or name another folder by control: {{ path: … }}"
         ));
     }
     let mode = Mode::from_raw_mode(stat.st_mode);
     if mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX) {
         return Err(format!(
-            "others may write to it (mode {:04o}), and exchange the files and sockets in it: \
-            `chmod go-w` it and give guests' \
-             sockets a folder of their own below it; or, if they have to make theirs here, `chmod \
-             +t` it",
+            "others may write to it (mode {:04o}), and replace the files and sockets in it: `chmod \
+            go-w` it and give guests' sockets a folder of their own below it; or, if they have to \
+            make theirs here, `chmod +t` it",
             stat.st_mode & 0o7777
         ));
     }
     Ok(())
 }
 
-/// Whether a file was written by this user or by root, and by nobody else under another name.
+/// Whether only this user or root can have written a file.
 fn check_own(file: &File) -> Result<(), String> {
     let stat = fstat(file).map_err(|e| io::Error::from(e).to_string())?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err("it is no plain file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     if stat.st_uid != geteuid().as_raw() && stat.st_uid != 0 {
         return Err(format!("it belongs to user {}", stat.st_uid));
     }
     if stat.st_nlink != 1 {
         return Err(format!(
-            "it has {} names, one of which may be somebody else's",
+            "it has {} names, one of which may be another user's",
             stat.st_nlink
         ));
     }
@@ -229,13 +227,13 @@ fn check_own(file: &File) -> Result<(), String> {
 fn explain(error: Errno) -> String {
     match error {
         Errno::LOOP => "it is a symbolic link, which is not followed".to_owned(),
-        Errno::NXIO => "it is no plain file".to_owned(),
+        Errno::NXIO => "it is not a regular file".to_owned(),
         other => io::Error::from(other).to_string(),
     }
 }
 
-/// A number that nobody can know before: the keys of the standard library's hash maps are the
-/// kernel's random numbers.
+/// An unpredictable number: the standard library takes the keys of its hash maps from the kernel's
+/// random numbers.
 fn unguessable() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())

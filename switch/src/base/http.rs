@@ -1,7 +1,7 @@
-//! HTTP/1.1, as little as operators need of it: one GET a connection, JSON back. Both ends.
+//! A minimal HTTP/1.1 for the control socket, server and client: one GET per connection, answered
+//! with JSON.
 //!
-//! Everything is bounded: a request's bytes, its headers, and the time it may take to come, all of
-//! it together.
+//! A request is bounded in bytes, in headers, and in the total time it may take to arrive.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 pub(crate) const REQUEST_MAX: usize = 8192;
 /// Headers of a request or an answer.
 const HEADERS_MAX: usize = 32;
-/// Bytes of an answer that a client takes.
+/// Bytes of an answer that a client accepts.
 const ANSWER_MAX: u64 = 256 << 20;
 
-/// Why a request can't be answered as asked.
+/// Why a request is not answered with a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// HTTP's number for it.
@@ -33,10 +33,11 @@ impl Failure {
     }
 }
 
-/// Reads a GET request and gives its path. None: whoever connected went away without a word.
+/// Reads a GET request and returns its path. None: the client closed the connection without a
+/// request.
 ///
 /// # Errors
-/// What to answer, when it is anything but a GET that came as a whole within `time`.
+/// The answer to send, if it is not a complete GET request within `time`.
 pub(crate) fn read_get(stream: &UnixStream, time: Duration) -> Result<Option<String>, Failure> {
     let deadline = Instant::now() + time;
     let (mut bytes, mut n) = ([0; REQUEST_MAX], 0);
@@ -64,7 +65,7 @@ pub(crate) fn read_get(stream: &UnixStream, time: Duration) -> Result<Option<Str
     }
 }
 
-/// The path of a GET request; none: there is more to come.
+/// The path of a GET request; none: it is incomplete.
 fn parse_get(bytes: &[u8]) -> Result<Option<String>, Failure> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -106,7 +107,7 @@ fn read_before(deadline: Instant, mut stream: &UnixStream, bytes: &mut [u8]) -> 
 /// Sends an answer, which ends the connection.
 ///
 /// # Errors
-/// When the other side doesn't read it within `time`, or is gone.
+/// When the client doesn't read it within `time`, or is gone.
 pub(crate) fn write_answer(
     mut stream: &UnixStream,
     time: Duration,
@@ -150,11 +151,10 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Asks for `path` and gives the answer's status and body.
+/// Requests `path`; returns status and body of the answer.
 ///
 /// # Errors
-/// When the other side isn't there, doesn't answer within `time`, or answers something that isn't
-/// HTTP.
+/// When the daemon is gone, doesn't answer within `time`, or its answer isn't HTTP.
 pub(crate) fn get(
     mut stream: &UnixStream,
     path: &str,

@@ -1,5 +1,5 @@
-//! Log lines about something that a guest can cause as often as it likes: a few at once, then one a
-//! second, and how many were kept back.
+//! Rate-limited log lines about one port, for events that a guest can cause at will: a few at once,
+//! then one a second, with the number suppressed.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -9,14 +9,14 @@ use tracing::{info, warn};
 
 use crate::base::lock::lock;
 
-/// Lines that may follow each other at once: as many as an orderly connection needs.
+/// Lines at once: as many as a normal connection needs.
 const AT_ONCE: u32 = 8;
-/// After those, one each.
+/// Then one line per this time.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The lines of one port.
+/// The log of one port.
 #[derive(Debug)]
-pub(crate) struct Notes {
+pub(crate) struct PortLog {
     name: String,
     allowance: Mutex<Allowance>,
 }
@@ -25,16 +25,16 @@ pub(crate) struct Notes {
 struct Allowance {
     n_left: u32,
     refilled: Instant,
-    n_kept_back: u64,
+    n_suppressed: u64,
 }
 
-impl Notes {
-    /// About the port of this name.
+impl PortLog {
+    /// For the port of this name.
     pub(crate) fn new(name: &str) -> Self {
         let allowance = Allowance {
             n_left: AT_ONCE,
             refilled: Instant::now(),
-            n_kept_back: 0,
+            n_suppressed: 0,
         };
         Self {
             name: name.to_owned(),
@@ -42,27 +42,27 @@ impl Notes {
         }
     }
 
-    /// Something that belongs to a port's life.
+    /// For events in a port's normal life.
     pub(crate) fn info(&self, text: impl fmt::Display) {
-        if let Some(kept_back) = self.may_speak() {
-            info!("{}: {text}{kept_back}", self.name);
+        if let Some(suppressed) = self.admit() {
+            info!("{}: {text}{suppressed}", self.name);
         }
     }
 
-    /// Something that an operator may have to look after.
+    /// For events that may need an operator.
     pub(crate) fn warn(&self, text: impl fmt::Display) {
-        if let Some(kept_back) = self.may_speak() {
-            warn!("{}: {text}{kept_back}", self.name);
+        if let Some(suppressed) = self.admit() {
+            warn!("{}: {text}{suppressed}", self.name);
         }
     }
 
-    fn may_speak(&self) -> Option<KeptBack> {
-        lock(&self.allowance).take(Instant::now()).map(KeptBack)
+    fn admit(&self) -> Option<Suppressed> {
+        lock(&self.allowance).take(Instant::now()).map(Suppressed)
     }
 }
 
 impl Allowance {
-    /// Lines kept back before this one, if this one may be said.
+    /// Number of lines suppressed before this one, if this one is allowed.
     fn take(&mut self, now: Instant) -> Option<u64> {
         let n_due = now.saturating_duration_since(self.refilled).as_nanos() / EVERY.as_nanos();
         if n_due > 0 {
@@ -73,21 +73,21 @@ impl Allowance {
             self.refilled = now;
         }
         if self.n_left == 0 {
-            self.n_kept_back += 1;
+            self.n_suppressed += 1;
             return None;
         }
         self.n_left -= 1;
-        Some(std::mem::take(&mut self.n_kept_back))
+        Some(std::mem::take(&mut self.n_suppressed))
     }
 }
 
-struct KeptBack(u64);
+struct Suppressed(u64);
 
-impl fmt::Display for KeptBack {
+impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
-            n => write!(f, " ({n} lines about this port were kept back)"),
+            n => write!(f, " ({n} lines about this port were suppressed)"),
         }
     }
 }
@@ -102,7 +102,7 @@ mod tests {
         let mut allowance = Allowance {
             n_left: AT_ONCE,
             refilled: begin,
-            n_kept_back: 0,
+            n_suppressed: 0,
         };
         let said = (0..10_000)
             .filter(|_| allowance.take(begin).is_some())
@@ -121,7 +121,7 @@ mod tests {
         let mut allowance = Allowance {
             n_left: 0,
             refilled: begin,
-            n_kept_back: 0,
+            n_suppressed: 0,
         };
         let later = begin + EVERY * 3600;
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What every room of the daemon stands on; knows none of them.
+//! Utilities for all rooms of the daemon; imports none of them.
 
 pub(crate) mod folder;
 pub(crate) mod http;

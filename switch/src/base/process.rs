@@ -1,19 +1,19 @@
-//! Whether a process is the one that it was.
+//! Identity of a process: its number and start time.
 
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-/// A process, told from a later one with the same number.
+/// A process, distinguished from a later one with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     pid: i32,
-    /// When it began, in the kernel's ticks since the boot.
+    /// Start time, in kernel ticks since boot.
     began: u64,
 }
 
 impl Process {
-    /// The one with this number now. None: it can't be seen from here.
+    /// The running process with this number. None: it is not visible in this PID namespace.
     pub(crate) fn of(pid: i32) -> Option<Self> {
         let (state, began) = stat(pid)?;
         (!is_dead(state)).then_some(Self { pid, began })
@@ -29,13 +29,13 @@ fn is_dead(state: char) -> bool {
     matches!(state, 'Z' | 'X')
 }
 
-/// State and beginning of a process.
+/// State and start time of a process.
 fn stat(pid: i32) -> Option<(char, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which is in parentheses and may hold some itself.
+    // After the name, which is in parentheses and may contain some.
     let mut words = text.rsplit(')').next()?.split_whitespace();
     let state = words.next()?.chars().next()?;
-    // Source: proc_pid_stat(5); the state is field 3, the beginning field 22.
+    // Source: proc_pid_stat(5); the state is field 3, the start time field 22.
     Some((state, words.nth(18)?.parse().ok()?))
 }
 

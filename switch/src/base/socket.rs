@@ -1,5 +1,5 @@
-//! Unix sockets at a path: made without a moment in which the wrong people could use them,
-//! connected to without waiting, removed only if they are ours.
+//! Unix sockets at a path: never accessible to other users than intended, connected to without
+//! blocking, removed only if they are this daemon's.
 
 use std::fs;
 use std::io;
@@ -19,8 +19,7 @@ use rustix::process::geteuid;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
 
-/// A socket that we listen on. Its path is removed when it is dropped, if it still leads to this
-/// socket.
+/// A listening socket. Dropping it removes its path, if that still leads to this socket.
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: UnixListener,
@@ -30,13 +29,12 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// Makes the socket `path` for `whom` and listens. A socket that nobody listens on is replaced,
-    /// nothing else is.
+    /// Creates the socket `path` for `whom` and listens on it. Replaces a socket without a
+    /// listener, and nothing else.
     ///
-    /// Group and mode are in force before the first connection: nobody can connect to a socket that
-    /// doesn't listen yet. They are given to the socket itself, not to whatever stands at its path
-    /// by then: where guests' users may write to the folder, one of them could have put a link to
-    /// another file there.
+    /// Group and mode are set before the first connection: no one can connect before the socket
+    /// listens. They are set on the socket itself, not by its path: where guests' users may write
+    /// to the folder, the path could be a link to another file by then.
     ///
     /// # Errors
     /// A sentence for a person.
@@ -51,7 +49,7 @@ impl Listening {
         let gid = group.map(group_id).transpose().map_err(say)?;
         let address = address(path).map_err(say)?;
         let socket = new_socket().map_err(|e| say(explain(e.kind(), path, &e)))?;
-        // The path gets the permissions that the socket has before it is bound: at first, none.
+        // Binding gives the path the permissions of the socket: none at first.
         fchmod(&socket, Mode::empty()).map_err(|e| say(e.to_string()))?;
         bind(&socket, &address).map_err(|e| say(explain_errno(e, path)))?;
         let handle = openat(
@@ -68,12 +66,12 @@ impl Listening {
             || made.st_uid != geteuid().as_raw()
         {
             return Err(say(
-                "somebody else put another file there meanwhile: who may write to this folder?"
+                "another file was put there meanwhile: check who may write to this folder"
                     .to_owned(),
             ));
         }
         let identity = (made.st_dev, made.st_ino);
-        // From here on the path is removed again when something fails.
+        // From here on a failure removes the path again.
         let listening = Self {
             listener: UnixListener::from(socket),
             path: path.to_owned(),
@@ -91,7 +89,7 @@ impl Listening {
                 |e: Errno| format!("cannot give it to group {}: {e}", group.unwrap_or_default());
             given.map_err(|e| say(why(e)))?;
         }
-        // A handle that was opened as a path is changed by its own name alone.
+        // An O_PATH handle can only be changed by its name in /proc.
         let own_name = format!("/proc/self/fd/{}", handle.as_raw_fd());
         let permitted = fs::set_permissions(own_name, fs::Permissions::from_mode(mode));
         permitted.map_err(|e| say(format!("cannot set mode {mode:04o}: {e}")))?;
@@ -116,10 +114,10 @@ impl Drop for Listening {
     }
 }
 
-/// Connects without waiting for the other side to accept.
+/// Connects without waiting to be accepted.
 ///
 /// # Errors
-/// As of `connect(2)`; a sentence when the path is no address.
+/// As `connect(2)`; a sentence when the path is too long.
 pub(crate) fn open_stream(path: &Path) -> io::Result<UnixStream> {
     let address = address(path).map_err(io::Error::other)?;
     let socket = new_socket()?;
@@ -129,7 +127,7 @@ pub(crate) fn open_stream(path: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Whether the other side is gone.
+/// Whether the peer has closed.
 pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
     let gone = PollFlags::HUP | PollFlags::RDHUP;
     let mut fds = [PollFd::new(stream, gone)];
@@ -152,7 +150,7 @@ fn address(path: &Path) -> Result<SocketAddrUnix, String> {
         .map_err(|_| format!("a socket's path has at most 107 bytes, this one {n_bytes}"))
 }
 
-/// Removes what a daemon that ended without cleaning up left behind.
+/// Removes the socket of a daemon that exited without cleaning up.
 fn remove_stale(path: &Path) -> Result<(), String> {
     let Ok(there) = fs::symlink_metadata(path) else {
         return Ok(());
@@ -163,7 +161,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         } else if there.is_symlink() {
             "a symbolic link"
         } else {
-            "a file that is no socket"
+            "a file that is not a socket"
         };
         return Err(format!(
             "there is {what} at this path: remove it, or choose another path"
@@ -176,8 +174,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
             })
         }
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Err(
-            "there is a socket of somebody else at this path: remove it, or choose another path"
-                .to_owned(),
+            "another user's socket is at this path: remove it, or choose another path".to_owned(),
         ),
         _ => Err("another program listens on it: stop it, or choose another path".to_owned()),
     }

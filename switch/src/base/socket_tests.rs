@@ -62,7 +62,7 @@ fn what_is_not_ours_is_left_alone() {
     for (name, word) in [
         ("live", "listens"),
         ("link", "symbolic link"),
-        ("file", "no socket"),
+        ("file", "not a socket"),
         ("dir", "directory"),
     ] {
         let why = open(&path(name)).unwrap_err();

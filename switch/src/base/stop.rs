@@ -1,5 +1,4 @@
-//! How threads of the control plane are told to end, and how they wait for files without missing
-//! it.
+//! The stop request to control threads, and waiting for files or for it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use pmd::SetupError;
 use pmd::sys::EventFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// A request to end, seen by every thread that waits; never taken back. Cloned freely.
+/// A stop request. It wakes every waiting thread and is never withdrawn; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(Arc<Inner>);
 
@@ -33,25 +32,25 @@ impl Stop {
         })))
     }
 
-    /// Everybody shall end now.
+    /// Requests the stop.
     pub(crate) fn request(&self) {
         self.0.requested.store(true, Ordering::Release);
         self.0.event.signal();
     }
 
-    /// Whether somebody asked.
+    /// Whether the stop is requested.
     pub(crate) fn is_requested(&self) -> bool {
         self.0.requested.load(Ordering::Acquire)
     }
 
-    /// Waits until the time is over or the end is requested. True: requested.
+    /// Waits for `time` or the stop request. True: requested.
     pub(crate) fn sleep(&self, time: Duration) -> bool {
         let _ = self.wait([], Some(time));
         self.is_requested()
     }
 
-    /// Which of `files` can be read (or were hung up) now; waits for the first, the time, or the
-    /// request to end. All false: time over, interrupted, or the end requested.
+    /// Waits until one of `files` is readable or hung up, `time` has passed, or the stop is
+    /// requested; returns which of them are. All false: timed out, interrupted, or stopping.
     pub(crate) fn wait<const N: usize>(
         &self,
         files: [BorrowedFd<'_>; N],
@@ -69,7 +68,7 @@ impl Stop {
         std::array::from_fn(|i| !fds[i].revents().is_empty())
     }
 
-    /// Whether `file` takes bytes within `time`.
+    /// Whether `file` becomes writable within `time`.
     pub(crate) fn wait_writable(&self, file: BorrowedFd<'_>, time: Duration) -> bool {
         let mut fds = [
             PollFd::from_borrowed_fd(file, PollFlags::OUT),

@@ -1,4 +1,4 @@
-//! Asks a running daemon, and prints what it answers.
+//! Requests to a running daemon, and its answers.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -49,7 +49,7 @@ pub(crate) fn show(control: &Path, what: &What) -> Result<String, String> {
     }
 }
 
-/// A port's name, which is put into the request's first line as it is.
+/// Checks a port's name, which goes into the request line unescaped.
 fn plain(name: &str) -> Result<&str, String> {
     let is_plain = name
         .bytes()
@@ -62,7 +62,7 @@ fn plain(name: &str) -> Result<&str, String> {
     ))
 }
 
-/// Asks the daemon, and gives the answer as it came or as text.
+/// Requests `path`; returns the JSON as it came, or as text.
 fn ask<T: DeserializeOwned>(
     control: &Path,
     path: &str,
@@ -77,7 +77,7 @@ fn ask<T: DeserializeOwned>(
     }
 }
 
-/// Asks the daemon.
+/// Requests `path` and parses the answer.
 pub(crate) fn ask_for<T: DeserializeOwned>(control: &Path, path: &str) -> Result<T, String> {
     parsed(&answer(control, path)?)
 }
@@ -89,7 +89,7 @@ fn parsed<T: DeserializeOwned>(body: &str) -> Result<T, String> {
 }
 
 fn answer(control: &Path, path: &str) -> Result<String, String> {
-    let stream = open_stream(control).map_err(|e| nobody_answers(control, &e))?;
+    let stream = open_stream(control).map_err(|e| no_answer(control, &e))?;
     let answered = http::get(&stream, path, ANSWERS_WITHIN);
     let (status, body) = answered.map_err(|e| {
         format!(
@@ -107,7 +107,7 @@ fn answer(control: &Path, path: &str) -> Result<String, String> {
     Ok(body)
 }
 
-fn nobody_answers(control: &Path, error: &io::Error) -> String {
+fn no_answer(control: &Path, error: &io::Error) -> String {
     let path = control.display();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -125,7 +125,7 @@ fn nobody_answers(control: &Path, error: &io::Error) -> String {
     }
 }
 
-/// Prints to standard output; that nobody reads any more is no error.
+/// Prints to standard output; a closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<(), String> {
     match io::stdout()
         .write_all(text.as_bytes())

@@ -1,14 +1,14 @@
-//! Words on the command line.
+//! Commands and options.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// A host's virtual switch: gives every VM exactly its share.
+/// A virtual switch for the VMs of one host
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// The daemon's control socket, for the commands that ask a running one
+    /// Control socket of the running daemon
     #[arg(long, value_name = "PATH", global = true, default_value = config::DEFAULT_CONTROL_PATH)]
     pub(crate) control: PathBuf,
     #[command(subcommand)]
@@ -19,34 +19,34 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the switch that a topology file describes, until SIGTERM or SIGINT
     Run {
-        /// The topology
+        /// Topology file
         file: PathBuf,
     },
-    /// Say what is wrong with a topology file; exit 0 if nothing is, else 1
+    /// Check a topology file; exit with 0 if it has no errors, else with 1
     Check {
-        /// The topology
+        /// Topology file
         file: PathBuf,
     },
-    /// Print every key of the topology file, with a sentence each
+    /// Print every key of the topology file, with its description
     Schema {
         /// Print a JSON Schema, for editors
         #[arg(long)]
         json: bool,
     },
-    /// Ask the running daemon
+    /// Show the state of the running daemon
     Show {
         #[command(subcommand)]
         what: What,
     },
-    /// Watch VMs, their limits, and cores; on a terminal until q is pressed
+    /// Watch VMs, their limits, cores and uplinks; on a terminal until q is pressed
     Top {
-        /// Print one table, then end
+        /// Print once and exit
         #[arg(long)]
         once: bool,
-        /// Seconds between two looks; the daemon itself looks once a second
+        /// Seconds between refreshes; the daemon takes its own samples once a second
         #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
         every: f64,
-        /// What comes first
+        /// Sort VMs by
         #[arg(long, value_enum, default_value_t)]
         order: Order,
     },
@@ -54,7 +54,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
-    /// All ports: how they stand, rates, and what they wait for
+    /// All ports: state, rates, and what they wait for
     Ports {
         /// Print JSON
         #[arg(long)]
@@ -68,7 +68,7 @@ pub(crate) enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Uplinks: device, mode in force, carrier, rates, what the kernel lost
+    /// Uplinks: device, mode in use, carrier, rates, frames lost in the kernel
     Uplinks {
         /// Print JSON
         #[arg(long)]
@@ -80,14 +80,13 @@ pub(crate) enum What {
         #[arg(long)]
         json: bool,
     },
-    /// The flow table: how full, by whom, and how often it knew the answer
+    /// The flow table: flows by port, cache hits and misses, evictions
     Flows {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// VMs with a limit: what they may, what they do, for how long they were held back, what was
-    /// dropped
+    /// VMs with a limit: limit, rate, time throttled, frames dropped
     Limits {
         /// Print JSON
         #[arg(long)]
@@ -105,7 +104,7 @@ pub(crate) enum What {
     },
 }
 
-/// A time between two looks.
+/// Reads the time between refreshes.
 fn interval(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
@@ -113,7 +112,7 @@ fn interval(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What VMs are sorted by, the most of it first; names from A.
+/// What VMs are sorted by, highest first; names from A.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Order {
     /// As in the topology file.
@@ -121,13 +120,13 @@ pub(crate) enum Order {
     File,
     /// By name.
     Name,
-    /// By what they send.
+    /// By bits a second from the VM.
     FromVm,
-    /// By what they get.
+    /// By bits a second to the VM.
     ToVm,
-    /// By how much of the time they are held back.
+    /// By part of the time throttled.
     Throttled,
-    /// By frames dropped and missed.
+    /// By frames dropped, missed and lost.
     Dropped,
 }
 

@@ -9,7 +9,7 @@ pub(crate) fn rate(pps: f64, bps: f64) -> String {
     format!("{}pps {}bit/s", scaled(pps), scaled(bps))
 }
 
-/// With a prefix of thousands; a unit goes behind it.
+/// With an SI prefix, for a unit to follow.
 pub(crate) fn scaled(value: f64) -> String {
     match value {
         v if v >= 1e9 => format!("{:.2} G", v / 1e9),
@@ -43,7 +43,7 @@ pub(crate) fn align(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A limit as people write it; `-` where there is none.
+/// A limit for people; `-`: none.
 pub(crate) fn limit(limit: Option<LimitReport>) -> String {
     let Some(limit) = limit else {
         return "-".to_owned();
@@ -59,7 +59,7 @@ pub(crate) fn limit(limit: Option<LimitReport>) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// Zero to a hundred.
+/// A part of 1, in per cent.
 pub(crate) fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }

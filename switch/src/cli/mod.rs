@@ -1,9 +1,9 @@
-//! The command line: words into requests to a running daemon, its answers into text.
+//! The command line: requests to a running daemon, and its answers as text.
 //!
 //! In reading order:
-//! - `command`: words on the command line
-//! - `client`: asks the daemon
-//! - `text`: answers as text; `top`: as a live view; `format`: numbers and columns
+//! - `command`: commands and options
+//! - `client`: requests to the daemon
+//! - `text`: reports as text; `top`: as a live view; `format`: numbers and columns
 
 pub(crate) mod client;
 pub(crate) mod command;

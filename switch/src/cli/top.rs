@@ -1,5 +1,5 @@
-//! `weir top`: VMs, polling cores and uplinks, again and again. On a terminal it is a screen that
-//! scrolls and sorts, elsewhere plain text, a table after the other.
+//! `weir top`: VMs, polling cores and uplinks, refreshed. On a terminal it is a screen that scrolls
+//! and sorts, elsewhere plain text, one table after another.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -22,18 +22,18 @@ use crate::api::uplink::LostReport;
 use crate::api::version::VersionReport;
 use crate::api::vm::VmReport;
 
-/// How it shall look and for how long.
+/// Options of `weir top`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TopOptions {
-    /// One table, then the end.
+    /// Print once and exit.
     pub(crate) once: bool,
-    /// Between two looks.
+    /// Time between refreshes.
     pub(crate) every: Duration,
-    /// What comes first.
+    /// What VMs are sorted by.
     pub(crate) order: Order,
 }
 
-/// Everything there is to show, as of one look.
+/// All that one refresh shows.
 #[derive(Debug)]
 struct View {
     version: VersionReport,
@@ -42,7 +42,7 @@ struct View {
     uplinks: Vec<Uplink>,
 }
 
-/// Of an uplink's report what is shown here.
+/// The part of an uplink's report that is shown.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Uplink {
@@ -55,11 +55,11 @@ struct Uplink {
     lost: LostReport,
 }
 
-/// What the user is looking at.
+/// State of the screen.
 #[derive(Debug)]
 struct Screen {
     view: View,
-    /// The last look that failed, and why.
+    /// Why the last refresh failed.
     error: Option<String>,
     order: Order,
     first: usize,
@@ -68,19 +68,17 @@ struct Screen {
 const VM_HEAD: [&str; 8] = [
     "VM",
     "NICS",
-    "FROM VM",
-    "OF",
+    "FROM-VM",
+    "LIMIT",
     "THROTTLED",
-    "TO VM",
-    "OF",
+    "TO-VM",
+    "LIMIT",
     "DROPPED",
 ];
-const UPLINK_HEAD: [&str; 7] = [
-    "UPLINK", "DEVICE", "RECEIVES", "SENDS", "DROPPED", "LOST", "",
-];
+const UPLINK_HEAD: [&str; 7] = ["UPLINK", "DEVICE", "RX", "TX", "DROPPED", "LOST", ""];
 const CORE_HEAD: [&str; 6] = ["CPU", "LOAD", "BUSY", "FRAMES", "NS/FRAME", "QUEUES"];
 
-/// Shows until the user has seen enough.
+/// Runs until the user quits.
 ///
 /// # Errors
 /// A sentence, when the daemon doesn't answer at first, or the terminal can't be used.
@@ -108,12 +106,12 @@ impl View {
             version: ask_for(control, "/v1/version")?,
             vms: ask_for(control, "/v1/vms")?,
             cores: ask_for(control, "/v1/cores")?,
-            // A daemon that knows of none doesn't know the word.
+            // A daemon without support for uplinks has no such report.
             uplinks: ask_for(control, "/v1/uplinks").unwrap_or_default(),
         })
     }
 
-    /// The VMs in this order; they themselves stay in the order of the file.
+    /// The VMs in this order; `vms` stays in the order of the file.
     fn sorted(&self, order: Order) -> Vec<&VmReport> {
         let dropped = |vm: &VmReport| n_dropped(vm) + vm.missed + vm.lost;
         let mut vms: Vec<_> = self.vms.iter().collect();
@@ -221,8 +219,8 @@ fn n_dropped(vm: &VmReport) -> u64 {
     vm.drops.iter().map(|drop| drop.frames).sum()
 }
 
-/// What the VM lost, for which reasons; then what it should have got and didn't; then what never
-/// came to the switch.
+/// The VM's drops by reason, then frames dropped before delivery to it, then frames lost in the
+/// kernel.
 fn drops(vm: &VmReport) -> String {
     let mut parts: Vec<_> = vm
         .drops
@@ -230,10 +228,10 @@ fn drops(vm: &VmReport) -> String {
         .map(|drop| format!("{} {}", drop.frames, drop.reason))
         .collect();
     if vm.limited > 0 {
-        parts.push(format!("{} to it over its limit", vm.limited));
+        parts.push(format!("{} to-vm limit", vm.limited));
     }
     if vm.missed > vm.limited {
-        parts.push(format!("{} to it otherwise", vm.missed - vm.limited));
+        parts.push(format!("{} to-vm other", vm.missed - vm.limited));
     }
     if vm.lost > 0 {
         parts.push(format!("{} lost in the kernel", vm.lost));
@@ -259,7 +257,7 @@ fn watch(
         let left = due.saturating_duration_since(Instant::now());
         if event::poll(left)? {
             match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release && !screen.obey(key) => {
+                Event::Key(key) if key.kind != KeyEventKind::Release && !screen.handle_key(key) => {
                     return Ok(());
                 }
                 _ => continue,
@@ -267,7 +265,7 @@ fn watch(
         }
         if Instant::now() >= due {
             due = Instant::now() + every;
-            // A daemon that is restarted comes back; what it last said stays meanwhile.
+            // Until a restarted daemon answers, its last answer stays on the screen.
             match View::fetch(control) {
                 Ok(view) => (screen.view, screen.error) = (view, None),
                 Err(why) => screen.error = Some(why),
@@ -277,8 +275,8 @@ fn watch(
 }
 
 impl Screen {
-    /// Does what a key says; false: that it is enough.
-    fn obey(&mut self, key: KeyEvent) -> bool {
+    /// Handles a key; false: quit.
+    fn handle_key(&mut self, key: KeyEvent) -> bool {
         let last = self.view.vms.len().saturating_sub(1);
         let moved = |by: usize| self.first.saturating_add(by).min(last);
         match key.code {
@@ -303,7 +301,7 @@ impl Screen {
 
 fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     let view = &screen.view;
-    // A line above, the head, the rows; nothing for no rows.
+    // A border, the head and the rows; no table without rows.
     let height = |n_rows: usize| match u16::try_from(n_rows) {
         Ok(0) => Constraint::Length(0),
         n => Constraint::Length(
@@ -337,7 +335,7 @@ fn draw(frame: &mut Frame<'_>, screen: &Screen) {
         table(&UPLINK_HEAD, view.uplinks.iter().map(uplink_row).collect()).block(block()),
         uplinks,
     );
-    let keys = "q ends   order: o file, n name, f from VM, t to VM, l throttled, d dropped   \
+    let keys = "q quit   sort by: o file, n name, f from-vm, t to-vm, l throttled, d dropped   \
         arrows scroll";
     frame.render_widget(Line::from(keys).dim(), foot);
 }

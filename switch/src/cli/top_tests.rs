@@ -75,7 +75,7 @@ fn plain_text_says_all_there_is() {
     for part in [
         "weir 1, pid 9: 2 VMs send 112.6 kpps 901.00 Mbit/s",
         "db   1/2   112.5 kpps 900.00 Mbit/s  200.0 kpps 1.00 Gbit/s  62.5 %",
-        "3 runt, 5 to it over its limit, 2 to it otherwise, 4 lost in the kernel",
+        "3 runt, 5 to-vm limit, 2 to-vm other, 4 lost in the kernel",
         "2    50.0 %  25.0 %  1.00 Mpps  40        3",
         "up0     eth1    0 pps 0 bit/s  0 pps 0 bit/s  0        5",
     ] {
@@ -124,7 +124,7 @@ fn key_orders_the_rows_at_once_and_back_again() {
         ('n', ["app", "db", "web"]),
         ('o', ["web", "db", "app"]),
     ] {
-        assert!(screen.obey(KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE)));
+        assert!(screen.handle_key(KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE)));
         assert_eq!(names(&screen), order, "{key}");
         assert!(text(&screen.view, screen.order).contains(&format!("\n{} ", order[0])));
     }
@@ -141,11 +141,11 @@ fn screen_scrolls_sorts_and_ends() {
         first: 0,
     };
     let key = |code| KeyEvent::new(code, KeyModifiers::NONE);
-    assert!(screen.obey(key(KeyCode::PageDown)) && screen.first == 1);
-    assert!(screen.obey(key(KeyCode::Up)) && screen.first == 0);
-    assert!(screen.obey(key(KeyCode::Char('l'))) && screen.order == Order::Throttled);
-    assert!(!screen.obey(key(KeyCode::Char('q'))));
-    assert!(!screen.obey(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
+    assert!(screen.handle_key(key(KeyCode::PageDown)) && screen.first == 1);
+    assert!(screen.handle_key(key(KeyCode::Up)) && screen.first == 0);
+    assert!(screen.handle_key(key(KeyCode::Char('l'))) && screen.order == Order::Throttled);
+    assert!(!screen.handle_key(key(KeyCode::Char('q'))));
+    assert!(!screen.handle_key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn screen_of_any_size_is_drawn() {
         if width == 200 {
             let shown = terminal.backend().to_string();
             assert!(
-                shown.contains("THROTTLED") && shown.contains("62.5 %") && shown.contains("q ends"),
+                shown.contains("THROTTLED") && shown.contains("62.5 %") && shown.contains("q quit"),
                 "{shown}"
             );
         }

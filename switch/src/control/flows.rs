@@ -3,7 +3,7 @@
 use super::sources::Sources;
 use crate::api::flows::{FlowsReport, PortFlows};
 
-/// As of now.
+/// The flow table now.
 pub(crate) fn flows(sources: &Sources) -> FlowsReport {
     let flowtable::FlowReport {
         capacity,

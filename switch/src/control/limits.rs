@@ -1,5 +1,5 @@
-//! VMs as all of control shares them: their NICs, and the limits on what they send and get. Sampled
-//! by the supervisor, read by operators.
+//! VMs with their NICs and limits, shared by control threads: sampled by the supervisor, read for
+//! operators.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,17 +26,17 @@ pub(crate) struct Vm {
     throttled: Mutex<Throttled>,
 }
 
-/// For how long it was held back, as of the supervisor's last look.
+/// How long it was throttled, as of the last sample.
 #[derive(Clone, Copy, Debug, Default)]
 struct Throttled {
     at: Nanos,
     ns: u64,
-    /// Part of the time between the last two looks.
+    /// Part of the time between the last two samples.
     part: f64,
 }
 
 impl Vms {
-    /// Those whose NICs are among all `ports`.
+    /// The VMs whose NICs are among `ports`.
     pub(crate) fn new(ports: &[PortSpec]) -> Self {
         // A VM's NICs follow each other.
         let of_one = |a: &PortSpec, b: &PortSpec| a.vm.is_some() && a.vm == b.vm;
@@ -58,7 +58,7 @@ impl Vms {
         Self(ports.chunk_by(of_one).filter_map(vm).collect())
     }
 
-    /// Tells the cores, before any of the ports comes up.
+    /// Hands the limits to the cores. Called before any of the ports comes up.
     pub(crate) fn limit(&self, fleet: &Fleet) {
         for vm in self
             .0
@@ -74,7 +74,7 @@ impl Vms {
         self.0.iter()
     }
 
-    /// Looks at all of them, once a second.
+    /// Samples all VMs, once a second.
     pub(crate) fn sample(&self, now: Nanos) {
         for vm in &self.0 {
             vm.limits.refresh(now);
@@ -90,7 +90,7 @@ impl Vms {
 }
 
 impl Vm {
-    /// The part of the last second during which its limit held frames back, 0 to 1.
+    /// Part of the last second for which its `from-vm` limit throttled it, 0 to 1.
     pub(crate) fn throttled(&self) -> f64 {
         lock(&self.throttled).part
     }
@@ -113,10 +113,9 @@ mod tests {
     #[test]
     fn vm_has_all_its_nics_and_no_uplink() {
         let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } \
-            }\nnetworks: { a: { uplink: up0 } }\nvms:\n  \
-                    v:\n    nics:\n      n0: { network: a, vhost-user: { path: /a } }\n      n1: { \
-                    network: a, vhost-user: { path: /b } }\n  \
-                    w:\n    nics:\n      n0: { network: a, vhost-user: { path: /c } }\n";
+            }\nnetworks: { a: { uplink: up0 } }\nvms:\n  v:\n    nics:\n      n0: { network: a, \
+            vhost-user: { path: /a } }\n      n1: { network: a, vhost-user: { path: /b } }\n  \
+            w:\n    nics:\n      n0: { network: a, vhost-user: { path: /c } }\n";
         let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
         let vms = Vms::new(&ports(&topology));
         let vms: Vec<_> = vms

@@ -1,5 +1,4 @@
-//! What the polling cores are busy with, over the last second. Looked at by the supervisor, read by
-//! operators.
+//! Load of the polling cores over the last second: sampled by the supervisor, read for operators.
 
 use std::sync::Mutex;
 
@@ -10,8 +9,8 @@ use pmd::time::{Clock, Nanos, SECOND};
 use crate::api::core::Load;
 use crate::base::lock::lock;
 
-/// A core says at least once a second what it has used, unless it sleeps.
-const SAYS_WITHIN: Nanos = 2 * SECOND;
+/// A core reports its CPU time at least once a second, unless it sleeps.
+const REPORTS_WITHIN: Nanos = 2 * SECOND;
 
 /// The load of each core.
 #[derive(Debug, Default)]
@@ -25,7 +24,7 @@ struct Sample {
 }
 
 impl Loads {
-    /// Looks at all cores.
+    /// Samples all cores.
     pub(crate) fn sample(&self, fleet: &Fleet, clock: &Clock) {
         let at = clock.now();
         let mut samples = lock(&self.0);
@@ -47,7 +46,7 @@ impl Loads {
         }
     }
 
-    /// As of the last look.
+    /// As of the last sample.
     pub(crate) fn of(&self, core: usize) -> Load {
         lock(&self.0)
             .get(core)
@@ -59,11 +58,11 @@ fn load_between(last: &Sample, at: Nanos, core: &CoreReport, span: impl Fn(u64) 
     let busy_ns = span(core.busy_cycles.saturating_sub(last.core.busy_cycles));
     let n_frames = core.rx_frames.saturating_sub(last.core.rx_frames);
     let passed = at.saturating_sub(last.at);
-    // It says what it has used when it goes to sleep, or about once a second.
+    // A core reports its CPU time when it goes to sleep, or about once a second.
     let cpu = match core.cpu_at.saturating_sub(last.core.cpu_at) {
-        0 if at.saturating_sub(core.cpu_at) < SAYS_WITHIN => last.load.cpu,
+        0 if at.saturating_sub(core.cpu_at) < REPORTS_WITHIN => last.load.cpu,
         0 => 0.0,
-        said => part(core.cpu_ns.saturating_sub(last.core.cpu_ns), said).min(1.0),
+        passed => part(core.cpu_ns.saturating_sub(last.core.cpu_ns), passed).min(1.0),
     };
     Load {
         cpu,
@@ -73,7 +72,7 @@ fn load_between(last: &Sample, at: Nanos, core: &CoreReport, span: impl Fn(u64) 
     }
 }
 
-/// A quotient for people; none of nothing is nothing.
+/// A quotient for people; 0 if `of` is 0.
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn part(n: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { n as f64 / of as f64 }

@@ -28,10 +28,10 @@ pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
                 && row.away_from != Some(port)
         };
         match (row.away_from, pins.iter().find(loser)) {
-            (Some(owner), _) => Some(format!("{}'s own, which takes no frames now", name(owner))),
-            (None, Some(&(loser, ..))) => Some(format!("{}'s own, which lost it", name(loser))),
+            (Some(owner), _) => Some(format!("owned by {}, which is not started", name(owner))),
+            (None, Some(&(loser, ..))) => Some(format!("owned by {}, which lost it", name(loser))),
             (None, None) if row.is_disputed => {
-                Some("another port has sent from it since".to_owned())
+                Some("disputed: another port has sent from it since".to_owned())
             }
             (None, None) => None,
         }

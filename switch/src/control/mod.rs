@@ -1,10 +1,10 @@
-//! Requests of operators on the control socket, and the answers.
+//! Answers to operators' requests on the control socket.
 //!
 //! In reading order:
 //! - `server`: the threads that answer
-//! - `ports`, `macs`, `vms`, `cores`, `flows`, `uplinks`: what there is to answer, made from what
-//!   control and the cores know
-//! - `sources`: where they take it from
+//! - `ports`, `macs`, `vms`, `cores`, `flows`, `uplinks`: the reports, built from the state of
+//!   control and cores
+//! - `sources`: the state that they are built from
 //! - `rates`, `limits`, `loads`: what the supervisor samples once a second: ports, VMs, cores
 
 mod cores;

@@ -1,4 +1,4 @@
-//! Frames and bits a second of every port. Sampled by the supervisor, read by operators.
+//! Frames and bits a second of every port: sampled by the supervisor, read for operators.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use pmd::stats::Counters;
 use crate::api::counters::RateReport;
 use crate::base::lock::lock;
 
-/// Frames and bytes a second of every port, as of the supervisor's last look.
+/// Frames and bits a second of every port, as of the last sample.
 #[derive(Debug, Default)]
 pub(crate) struct Rates(Mutex<Vec<Sample>>);
 
@@ -22,7 +22,7 @@ struct Sample {
 }
 
 impl Rates {
-    /// Looks at all counters.
+    /// Samples all counters.
     pub(crate) fn sample(&self, fleet: &Fleet, n_ports: usize) {
         let at = Instant::now();
         let mut samples = lock(&self.0);
@@ -45,7 +45,7 @@ impl Rates {
         }
     }
 
-    /// As of the last look.
+    /// As of the last sample.
     pub(crate) fn of(&self, port: PortId) -> RateReport {
         lock(&self.0)
             .get(usize::from(port))
@@ -55,7 +55,7 @@ impl Rates {
 
 fn rates_between(last: &Sample, at: Instant, now: &Counters) -> RateReport {
     let seconds = at.saturating_duration_since(last.at).as_secs_f64();
-    // Exact up to 2^53 frames, which is more than a daemon lives to see.
+    // Exact up to 2^53 frames.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = |now: u64, then: u64| {
         if seconds > 0.0 {

@@ -1,5 +1,5 @@
-//! Answers operators on the control socket: a few threads, one request each at a time, none for
-//! longer than a moment.
+//! Answers requests on the control socket: a few threads, each with one request at a time, for a
+//! bounded time.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,16 +15,16 @@ use crate::api::version::VersionReport;
 use crate::base::http::{Failure, read_get, write_answer};
 use crate::base::stop::Stop;
 
-/// Threads that answer; so many slow operators don't keep the next one waiting.
+/// Threads that answer. A slow client holds one of them for at most twice [`WITHIN`].
 pub(crate) const THREADS: usize = 3;
-/// What can be asked for.
+/// Reports that can be requested.
 const WORDS: &[&str] = &[
     "ports", "uplinks", "macs", "flows", "cores", "vms", "limits", "version",
 ];
-/// How long a request may take to come, and an answer to be taken.
+/// Time for a request to arrive, and for an answer to be read.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// Answers until the end is requested. Several threads share the listener.
+/// Answers until the stop request. Several threads share the listener.
 pub(crate) fn run(listener: &UnixListener, sources: &Arc<Sources>, stop: &Stop) {
     while !stop.is_requested() {
         stop.wait([listener.as_fd()], None);
@@ -56,7 +56,7 @@ fn answer(stream: &UnixStream, sources: &Sources) {
             serde_json::json!({ "error": failure.text }).to_string(),
         ),
     };
-    // Whoever asked is gone, or doesn't read: nobody to tell.
+    // It fails if the client is gone or doesn't read.
     let _ = write_answer(stream, WITHIN, status, &json);
 }
 
@@ -90,7 +90,7 @@ fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|e| Failure::new(500, e.to_string()))
 }
 
-/// This program.
+/// Version and process of the daemon.
 fn version() -> VersionReport {
     VersionReport {
         program: "weir".to_owned(),

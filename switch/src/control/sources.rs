@@ -1,4 +1,4 @@
-//! Where answers come from.
+//! The state that reports are built from.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::device::port::DevicePort;
 use crate::pins::Pins;
 use crate::vhost_user::port::Port;
 
-/// All that reports are made from; control threads and the supervisor share it.
+/// The state that reports are built from, shared by control threads and the supervisor.
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// Counters and cores.
     pub(crate) fleet: Arc<Fleet>,
-    /// Whose addresses stuck.
+    /// Sticky addresses.
     pub(crate) pins: Arc<Pins>,
     /// Ports with a guest behind a socket, by id.
     pub(crate) ports: Vec<Arc<Port>>,
@@ -29,11 +29,11 @@ pub(crate) struct Sources {
     pub(crate) networks: Vec<String>,
     /// CPUs that are polled on, by core.
     pub(crate) cpus: Vec<usize>,
-    /// Frames and bytes a second.
+    /// Frames and bits a second.
     pub(crate) rates: Rates,
-    /// VMs, with the limits on what they send and get.
+    /// VMs with their limits.
     pub(crate) vms: Vms,
-    /// What the cores are busy with.
+    /// Load of the cores.
     pub(crate) loads: Loads,
     /// The cores' clock.
     pub(crate) clock: Clock,

@@ -39,7 +39,7 @@ fn report(sources: &Sources, port: &DevicePort, netlink: Option<&mut Netlink>) -
         queues: view.fetched.map_or(0, |fetched| fetched.n_queues),
         mtu: view.mtu,
         carrier: view.has_carrier,
-        taken: view.n_taken,
+        taken: view.n_attached,
         remarks: view.remarks.clone(),
         rates: sources.rates.of(port.id()),
         counters: report_counters(&counters),

@@ -18,7 +18,7 @@ pub(crate) fn vms(sources: &Sources) -> Vec<VmReport> {
     sources.vms.iter().map(|vm| report(vm, sources)).collect()
 }
 
-/// Those of them that have a limit.
+/// Every VM that has a limit.
 pub(crate) fn limits(sources: &Sources) -> Vec<VmReport> {
     let mut vms = vms(sources);
     vms.retain(|vm| vm.from_vm.is_some() || vm.to_vm.is_some());

@@ -1,4 +1,4 @@
-//! `weir check`: what is wrong with a topology, and what should be known of it, here and now.
+//! `weir check`: errors of a topology file, and notes about it on this host.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use super::cpus::choose::Cpus;
 use crate::device::probe;
 use crate::plan::ports::ports;
 
-/// What to say of the topology in `file`, if nothing is wrong with it.
+/// Summary and notes, if the topology in `file` has no errors.
 ///
 /// # Errors
-/// All that is wrong, a sentence each.
+/// A sentence for each error.
 pub(crate) fn check(file: &Path) -> Result<String, String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
     let mut remarks = topology.remarks();
@@ -29,7 +29,7 @@ pub(crate) fn check(file: &Path) -> Result<String, String> {
     Ok(checked(file, &topology, &remarks))
 }
 
-/// What a topology without mistakes comes to, and what should be known beside that.
+/// Summary of a topology without errors, and notes.
 fn checked(file: &Path, topology: &Topology, remarks: &[String]) -> String {
     let (n_networks, n_vms, n_nics) = (
         topology.networks.len(),

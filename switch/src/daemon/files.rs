@@ -1,27 +1,27 @@
-//! Files that the daemon needs open at once.
+//! The limit of open files.
 
 use tracing::warn;
 
 use crate::plan::ports::{PortKind, PortSpec};
 
-/// Files that are open whatever the topology.
+/// Files open with any topology.
 const FILES_BASE: u64 = 64;
 
-/// Sees to it that as many files can be open as the guests may send.
+/// Raises the limit of open files, and warns if guests may need more.
 pub(super) fn provide_files(ports: &[PortSpec]) {
     let in_force = pmd::sys::raise_open_files();
     let needed = files_needed(ports);
     if in_force < needed {
         warn!(
-            "with all guests connected up to {needed} files are open, {in_force} are allowed: \
-            raise the limit \
-             (LimitNOFILE= of the service, or ulimit -n)"
+            "with all guests connected up to {needed} files are open, but {in_force} are allowed: \
+            raise the limit (LimitNOFILE= of the service, or ulimit -n)"
         );
     }
 }
 
-/// A socket, a connection with two more handles, two of whoever makes its pages, three eventfds for
-/// each queue, and the files of its memory: those of large pages are kept, to make the pages.
+/// For each NIC: a socket, a connection with two more handles, two for the thread that makes its
+/// pages, three eventfds per queue, and the files of its memory, of which those with large pages
+/// are kept open to make the pages.
 fn files_needed(ports: &[PortSpec]) -> u64 {
     let n_mappings = pmd::shm::mappings_of_a_port(ports.len()) as u64;
     let of_guest = |nic: &PortSpec| match &nic.kind {

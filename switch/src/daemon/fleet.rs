@@ -1,4 +1,4 @@
-//! The polling cores and their tables, made from what the topology comes to.
+//! Builds the polling cores and their tables from the topology.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::plan::addresses::n_macs;
 use crate::plan::networks::networks;
 use crate::plan::ports::PortSpec;
 
-/// Cores that know all ports and networks, and poll nothing yet.
+/// Builds cores that know all ports and networks and poll nothing yet.
 ///
 /// # Errors
-/// A sentence: there are more than numbers for them, or memory runs short.
+/// A sentence: there are more ports or networks than ids, or too little memory.
 pub(super) fn new_fleet(
     topology: &Topology,
     ports: &[PortSpec],
@@ -43,32 +43,29 @@ pub(super) fn new_fleet(
     Fleet::new(&options).map_err(|e| e.to_string())
 }
 
-/// Without large pages the switch is as good, and slower with many flows. Where memory runs short,
-/// it is better known now.
+/// Populates the tables now, so that a lack of memory shows at the start, in large pages if
+/// possible: in small ones, look-ups among many flows are slower.
 pub(super) fn settle_tables(fleet: &Fleet) {
     const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
     let are_off = std::fs::read_to_string(SETTING).is_ok_and(|text| text.contains("[never]"));
     match fleet.settle() {
         Err(why) => {
-            warn!(
-                "the tables of flows and addresses don't lie in large pages, or not wholly in \
-                memory yet: {why}"
-            )
+            warn!("the flow and MAC tables are not all in large pages, or not populated yet: {why}")
         }
         Ok(()) if are_off => {
-            info!("flows and addresses lie in small pages, since {SETTING} says so")
+            info!("the flow and MAC tables use small pages, as {SETTING} says")
         }
         Ok(()) => {}
     }
 }
 
-/// Nobody outside can know them: they are those of the standard library's hash maps.
+/// Unpredictable: the standard library seeds its hash maps with them.
 fn seeds() -> [u64; 2] {
     use std::hash::{BuildHasher, RandomState};
     [0, 1].map(|n: u64| RandomState::new().hash_one(n))
 }
 
-/// Addresses of the topology are known before their guests speak.
+/// Enters the topology's addresses into the MAC table before their guests send.
 pub(super) fn set_static_macs(fleet: &Fleet, ports: &[PortSpec]) -> Result<(), String> {
     for port in ports {
         let Ingress {

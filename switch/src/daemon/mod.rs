@@ -1,15 +1,15 @@
-//! The daemon: started, run and ended.
+//! The daemon: its start, its threads, its stop.
 //!
 //! In reading order:
-//! - `check`: what is wrong with a topology
-//! - `run`: from a topology to a running daemon, and back
-//! - `cpus`: which CPUs there are, which threads run where
-//! - `run_dir`: the daemon's folder, and that it is the only one there
-//! - `files`: that as many can be open as are needed; `fleet`: the polling cores and their tables;
-//!   `threads`, `logging`
+//! - `check`: errors of a topology and notes about it
+//! - `run`: starts the daemon from a topology, and stops it
+//! - `cpus`: which CPUs there are, and which threads run where
+//! - `run_dir`: the run directory and its lock
+//! - `files`: the limit of open files; `fleet`: the polling cores and their tables; `threads`,
+//!   `logging`
 //! - `poller`: a polling thread
 //! - `supervisor`: checks ports and addresses ten times a second
-//! - `tsc`: whether the counter that the switch's clock is made of can be relied upon
+//! - `tsc`: whether the cycle counter behind the switch's clock is reliable
 
 pub(crate) mod check;
 mod cpus;

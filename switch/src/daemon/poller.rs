@@ -1,4 +1,4 @@
-//! A polling thread: pinned, then in the loop until it is told to end.
+//! A polling thread: pinned, then polling until it is stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +13,7 @@ use tracing::warn;
 use super::cpus::choose::pin;
 use super::tsc;
 
-/// Starts it, and comes back when it is where it shall be.
+/// Starts the thread; returns once it is pinned.
 ///
 /// # Errors
 /// A sentence, when the thread can't be started or pinned.
@@ -31,14 +31,14 @@ pub(crate) fn start(
         if can_run {
             tsc::compare(cpu.id, clock.ahead_here());
         }
-        // The other end waits for it.
+        // The receiver waits for it.
         let _ = pinned.send(result);
         if can_run {
             if !pmd::sys::prepare_signals() {
                 warn!(
-                    "the kernel has no asynchronous requests left (fs.aio-max-nr): CPU {} has \
-                    guests called by other threads, \
-                     which takes longer; raise it (sysctl fs.aio-max-nr=1048576) and start again",
+                    "the kernel has no asynchronous requests left (fs.aio-max-nr): other threads \
+                    notify the guests of CPU {}, which takes longer; raise it (sysctl \
+                    fs.aio-max-nr=1048576) and restart",
                     cpu.id
                 );
             }

@@ -1,9 +1,9 @@
-//! From a topology to a running daemon, and back.
+//! Starts the daemon from a topology, and stops it.
 //!
-//! All that can fail is tried before the first guest can connect: folder, CPUs, every socket.
-//! Threads: a polling one for each core, pinned; a control thread for each port; the supervisor; a
-//! few for operators. When the end is requested they go in the opposite order, so that no port is
-//! taken down by a thread that waits for a core that is gone.
+//! Whatever can fail is tried before the first guest can connect: run directory, CPUs, every
+//! socket. Threads: a pinned polling thread for each core, a control thread for each port, the
+//! supervisor, and a few for operators. They stop in the opposite order, so that no control thread
+//! waits for a core that has stopped.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -44,7 +44,7 @@ use crate::{control, device, vhost_user};
 /// Runs the switch that the topology in `file` describes, until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// A sentence, or one for each thing that is wrong.
+/// A sentence for each error.
 pub(crate) fn run(file: &Path) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
     serve(&topology).map_err(|why| format!("error: {why}"))
@@ -52,8 +52,7 @@ pub(crate) fn run(file: &Path) -> Result<(), String> {
 
 fn serve(topology: &Topology) -> Result<(), String> {
     log_to_stderr();
-    // Before any thread starts, so that none of them is chosen by the kernel to be ended by a
-    // signal.
+    // Before any thread starts, so that no thread is killed by one of these signals.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| format!("cannot handle signals: {e}"))?;
     let daemon = Daemon::start(topology)?;
@@ -62,7 +61,7 @@ fn serve(topology: &Topology) -> Result<(), String> {
             info!("SIGHUP: nothing to do; a changed topology needs a restart in this version");
             continue;
         }
-        info!("ending");
+        info!("stopping");
         break;
     }
     daemon.end();
@@ -75,8 +74,8 @@ struct Daemon {
     fleet: Arc<Fleet>,
     clock: Clock,
     control: Vec<JoinHandle<()>>,
-    /// Of devices: they give them back as they were, and hold no file of a front-end's.
-    giving_back: Vec<JoinHandle<()>>,
+    /// Workers of devices: they restore their devices, and hold no file of a front-end.
+    device_workers: Vec<JoinHandle<()>>,
     cores: Vec<JoinHandle<()>>,
     ports: Vec<Arc<Port>>,
     devices: Vec<Arc<DevicePort>>,
@@ -87,13 +86,13 @@ impl Daemon {
     fn start(topology: &Topology) -> Result<Self, String> {
         if !pmd::sys::cpu_is_new_enough() {
             return Err(
-                "this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU \
-                since 2015 has"
+                "this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU since \
+                2015 has"
                     .into(),
             );
         }
         let cpus = Cpus::choose(&topology.cores)?;
-        let run_dir = RunDir::take(topology.run_dir())?;
+        let run_dir = RunDir::lock(topology.run_dir())?;
         let specs = ports(topology);
         provide_files(&specs);
         let operators = &topology.control;
@@ -103,8 +102,8 @@ impl Daemon {
             operators.group.as_deref(),
             operators.mode,
         )?;
-        // A file that takes long to close would hold the thread that answers. Where the kernel
-        // can't, operators are trusted.
+        // Closing a file that a client sent could block the thread that answers. Older kernels
+        // can't refuse files; operators are trusted there.
         pmd::sys::refuse_files(operators.listener().as_fd());
         let sockets = open_sockets(&specs)?;
         restore::repair(run_dir.folder());
@@ -122,20 +121,20 @@ impl Daemon {
         let stop = Stop::new().map_err(|e| e.to_string())?;
         let stop_cores = Arc::new(AtomicBool::new(false));
         let clock = Clock::calibrate();
-        tsc::say_doubts(&clock);
+        tsc::log_doubts(&clock);
         let mut daemon = Self {
             stop,
             stop_cores,
             fleet,
             clock,
             control: Vec::new(),
-            giving_back: Vec::new(),
+            device_workers: Vec::new(),
             cores: Vec::new(),
             ports: specs.iter().filter_map(Port::new).map(Arc::new).collect(),
             devices,
             run_dir,
         };
-        // From here on an error ends what has been started.
+        // From here on an error stops what was started.
         match daemon.start_threads(
             (topology, &specs),
             &cpus,
@@ -208,7 +207,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// What an earlier daemon knew of addresses that stuck. No port takes frames yet.
+    /// Restores the sticky addresses that an earlier daemon saved. No port takes frames yet.
     fn restore_pins(&self, specs: &[PortSpec], names: (Vec<String>, Vec<String>)) -> Pins {
         let ingresses = specs.iter().map(|spec| &spec.ingress);
         ingresses
@@ -253,7 +252,7 @@ impl Daemon {
         );
         let name = port.spec.name.clone();
         let work = move || device::worker::run(&port, (&fleet, &pins), attached, &run_dir, &stop);
-        self.giving_back.push(spawn(name, work)?);
+        self.device_workers.push(spawn(name, work)?);
         Ok(())
     }
 
@@ -272,14 +271,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// Ports go down and their sockets away while the cores still run; then the cores.
+    /// Takes ports and sockets down while the cores still run, then stops the cores.
     fn end(self) {
         self.stop.request();
         for port in &self.ports {
             port.link.close("the daemon ends");
         }
-        for thread in self.giving_back {
-            // A thread that panicked has said so.
+        for thread in self.device_workers {
+            // A panic was logged already.
             let _ = thread.join();
         }
         join(self.control);
@@ -288,11 +287,11 @@ impl Daemon {
         for thread in self.cores {
             let _ = thread.join();
         }
-        info!("ended");
+        info!("stopped");
     }
 }
 
-/// Every socket that this side makes, by port. All that is wrong is said at once.
+/// Opens every socket that weir listens on, by port, and reports all errors at once.
 fn open_sockets(ports: &[PortSpec]) -> Result<Vec<Option<Listening>>, String> {
     let (mut sockets, mut wrong) = (Vec::new(), Vec::new());
     for port in ports {

@@ -1,5 +1,5 @@
-//! The daemon's folder: that of its control socket. One daemon a folder, kept so by a lock that
-//! ends with the process.
+//! The run directory: the folder of the control socket. A lock that ends with the process keeps a
+//! second daemon out.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -11,15 +11,14 @@ use std::time::{Duration, Instant};
 use crate::base::folder::Folder;
 use crate::base::process::Process;
 
-/// The lock's file. It stays when the daemon ends: removing it could take it from the next one.
+/// The lock file. It is never removed: that could take it from the next daemon.
 const LOCK: &str = "weir.lock";
-/// Bytes of a process's number at most.
+/// Bytes of a process number at most.
 const HOLDER_MAX: u64 = 16;
-/// How long a daemon that was killed may take to let go of it: the kernel takes some tens of
-/// milliseconds.
+/// Time for a killed daemon to release the lock: the kernel takes tens of milliseconds.
 const DIES_WITHIN: Duration = Duration::from_secs(2);
 
-/// A folder that is this daemon's as long as the value lives.
+/// The run directory, locked while the value lives.
 #[derive(Debug)]
 pub(crate) struct RunDir {
     folder: Arc<Folder>,
@@ -27,24 +26,24 @@ pub(crate) struct RunDir {
 }
 
 impl RunDir {
-    /// Takes the folder, and makes it if only the last part of its path is missing.
+    /// Locks the folder; creates it if only the last part of its path is missing.
     ///
     /// # Errors
-    /// A sentence: another daemon has it, it can't be written to, or somebody else could exchange
-    /// what is in it.
-    pub(crate) fn take(path: &Path) -> Result<Self, String> {
+    /// A sentence: another daemon has it, it can't be written to, or other users could replace
+    /// files in it.
+    pub(crate) fn lock(path: &Path) -> Result<Self, String> {
         make(path)?;
         let folder = Arc::new(Folder::open(path)?);
         let say = |e: io::Error| format!("cannot make {}: {e}", path.join(LOCK).display());
         let mut file = folder.open_lock(LOCK)?;
         let mut holder = String::new();
-        // What is no number is nobody's.
+        // What is not a number names no process.
         let _ = (&file).take(HOLDER_MAX).read_to_string(&mut holder);
         let holder = holder.trim().to_owned();
         let begin = Instant::now();
         loop {
             match file.try_lock() {
-                // One that was killed closes its sockets last.
+                // A killed daemon closes its sockets last.
                 Ok(()) if is_dying(&holder) && begin.elapsed() < DIES_WITHIN => {}
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock)
@@ -65,7 +64,7 @@ impl RunDir {
         })
     }
 
-    /// The folder itself, for what else is kept there.
+    /// The folder itself, for other files in it.
     pub(crate) fn folder(&self) -> &Arc<Folder> {
         &self.folder
     }
@@ -90,8 +89,8 @@ fn make(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether a process has been killed, and still holds what it had open: its memory is gone already,
-/// but not all its threads are; the first is a zombie long before the last one has ended.
+/// Whether a killed process still holds its open files: its memory is gone, but not all of its
+/// threads are; the first is a zombie long before the last one has ended.
 fn is_dying(pid: &str) -> bool {
     if pid.is_empty() || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
         return false;
@@ -123,20 +122,20 @@ mod tests {
     fn folder_is_one_daemons_until_it_ends() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
-        let first = RunDir::take(&path).unwrap();
-        let why = RunDir::take(&path).unwrap_err();
+        let first = RunDir::lock(&path).unwrap();
+        let why = RunDir::lock(&path).unwrap_err();
         assert!(
             why.contains(&format!("process {}", std::process::id())),
             "{why}"
         );
         drop(first);
-        RunDir::take(&path).unwrap();
+        RunDir::lock(&path).unwrap();
     }
 
     #[test]
     fn only_the_last_part_of_the_path_is_made() {
         let parent = tempfile::tempdir().unwrap();
-        let why = RunDir::take(&parent.path().join("a/b")).unwrap_err();
+        let why = RunDir::lock(&parent.path().join("a/b")).unwrap_err();
         assert!(why.contains("a/b") && why.contains("control"), "{why}");
     }
 
@@ -146,11 +145,11 @@ mod tests {
         let victim = parent.path().join("victim");
         fs::write(&victim, "precious").unwrap();
         std::os::unix::fs::symlink(&victim, parent.path().join(LOCK)).unwrap();
-        assert!(RunDir::take(parent.path()).is_err());
+        assert!(RunDir::lock(parent.path()).is_err());
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
         fs::remove_file(parent.path().join(LOCK)).unwrap();
         fs::hard_link(&victim, parent.path().join(LOCK)).unwrap();
-        let why = RunDir::take(parent.path()).unwrap_err();
+        let why = RunDir::lock(parent.path()).unwrap_err();
         assert!(why.contains(LOCK) && why.contains("2 names"), "{why}");
         assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
     }
@@ -161,7 +160,7 @@ mod tests {
         let lock = parent.path().join(LOCK);
         fs::write(&lock, "9".repeat(10_000)).unwrap();
         fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        drop(RunDir::take(parent.path()).unwrap());
+        drop(RunDir::lock(parent.path()).unwrap());
         assert_eq!(
             fs::read_to_string(lock).unwrap(),
             format!("{}\n", std::process::id())

@@ -1,5 +1,4 @@
-//! Looks after ports and addresses ten times a second: what the polling cores found out and may not
-//! act upon themselves.
+//! Checks ports and addresses ten times a second, and acts on what the polling cores found.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use pmd::time::seconds;
 use pmd::{Fleet, GuestFault};
 
 use super::tsc::ClockWatch;
-use crate::base::log::Notes;
+use crate::base::log::PortLog;
 use crate::base::process::Process;
 use crate::base::stop::Stop;
 use crate::control::sources::Sources;
@@ -19,16 +18,16 @@ use crate::vhost_user::health;
 use crate::vhost_user::port::Port;
 
 const EVERY: Duration = Duration::from_millis(100);
-/// Between two looks at what changes slowly.
+/// Interval for what changes slowly.
 const SLOWLY: Duration = Duration::from_secs(1);
-/// Between two lines about what may go on and on.
+/// Least time between log lines about a lasting condition.
 const SELDOM: Duration = Duration::from_secs(600);
-/// Seconds after which an address that no longer sends is forgotten.
+/// Seconds without a frame after which a learned address is removed.
 const MAC_AGE: u32 = 300;
-/// A message that takes longer holds up its port's thread, not just itself.
+/// A message that takes longer blocks its port's thread.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Looks until the end is requested.
+/// Runs until the stop request.
 pub(crate) fn run(sources: &Sources, stop: &Stop) {
     let Sources {
         fleet,
@@ -41,25 +40,25 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
         clock,
         ..
     } = sources;
-    let mut looked: Option<Instant> = None;
-    let mut said = vec![Said::default(); ports.len()];
+    let mut sampled: Option<Instant> = None;
+    let mut logged = vec![Logged::default(); ports.len()];
     let mut watch = ClockWatch::default();
-    let mut said_of_devices = vec![Moves::default(); devices.len()];
+    let mut logged_of_devices = vec![Moves::default(); devices.len()];
     while !stop.sleep(EVERY) {
-        let is_due = looked.is_none_or(|at| at.elapsed() >= SLOWLY);
-        for (port, said) in ports.iter().zip(&mut said) {
-            close_if_hopeless(fleet, port);
+        let is_due = sampled.is_none_or(|at| at.elapsed() >= SLOWLY);
+        for (port, logged) in ports.iter().zip(&mut logged) {
+            close_on_fault(fleet, port);
             if is_due {
-                report_faults(fleet, port, said);
-                report_moves(fleet, port.id(), &port.notes, &mut said.moves);
+                report_faults(fleet, port, logged);
+                report_moves(fleet, port.id(), &port.log, &mut logged.moves);
             }
         }
-        pins.look(sticky_peers(ports));
+        pins.update(sticky_peers(ports));
         if is_due {
-            for (port, said) in devices.iter().zip(&mut said_of_devices) {
-                report_moves(fleet, port.id(), &port.notes, said);
+            for (port, logged) in devices.iter().zip(&mut logged_of_devices) {
+                report_moves(fleet, port.id(), &port.log, logged);
             }
-            looked = Some(Instant::now());
+            sampled = Some(Instant::now());
             watch.see(clock.check());
             // The cores write the same clock's seconds into the table.
             fleet.age(seconds(clock.now()), MAC_AGE);
@@ -68,7 +67,7 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
             loads.sample(fleet, clock);
         }
     }
-    pins.look(sticky_peers(ports));
+    pins.update(sticky_peers(ports));
 }
 
 fn sticky_peers(ports: &[Arc<Port>]) -> impl Iterator<Item = (PortId, Option<Option<Process>>)> {
@@ -78,8 +77,8 @@ fn sticky_peers(ports: &[Arc<Port>]) -> impl Iterator<Item = (PortId, Option<Opt
     ports.map(|port| (port.id(), port.link.peer()))
 }
 
-fn close_if_hopeless(fleet: &Fleet, port: &Port) {
-    if let Some(fault) = hopeless_fault(fleet, port) {
+fn close_on_fault(fleet: &Fleet, port: &Port) {
+    if let Some(fault) = closing_fault(fleet, port) {
         port.link.close(fault.sentence());
     }
     if port.link.is_damaged() {
@@ -87,18 +86,19 @@ fn close_if_hopeless(fleet: &Fleet, port: &Port) {
     }
     if port.link.busy_for() > MESSAGE_WITHIN {
         port.link.close(format!(
-            "a message could not be dealt with in {} s",
+            "a message could not be handled in {} s",
             MESSAGE_WITHIN.as_secs()
         ));
     }
 }
 
-fn hopeless_fault(fleet: &Fleet, port: &Port) -> Option<GuestFault> {
-    // Nearly always there is none, and the rest costs more.
+fn closing_fault(fleet: &Fleet, port: &Port) -> Option<GuestFault> {
+    // The cheap test first: nearly always there is none.
     if fleet.stopped(port.id()).is_empty() {
         return None;
     }
-    // The view first: a fault that is seen with it can't be older than the queues that it says run.
+    // The view before the faults, so that no fault is older than the queues that the view shows
+    // running.
     let link = port.link.view();
     let faults = health::faults(fleet, port, &link);
     faults
@@ -107,51 +107,54 @@ fn hopeless_fault(fleet: &Fleet, port: &Port) -> Option<GuestFault> {
         .find(|fault| fault.grade() == Grade::CloseConnection)
 }
 
-/// What was last said of a port, so that a fault that stays is one line.
+/// What was last logged about a port, so that a lasting fault is logged once.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct Logged {
     stopped: Vec<(u16, GuestFault)>,
     n_faults: u64,
     lacks_memory: Option<String>,
     n_long_calls: u64,
     n_page_waits: u64,
-    /// When that was said.
-    waits_said: Option<Instant>,
+    /// When page waits were last logged.
+    waits_logged: Option<Instant>,
     moves: Moves,
 }
 
-/// Addresses that went to the uplink, or came from there.
-fn report_moves(fleet: &Fleet, port: PortId, notes: &Notes, said: &mut Moves) {
+/// Logs addresses that moved to the uplink or from it.
+fn report_moves(fleet: &Fleet, port: PortId, log: &PortLog, logged: &mut Moves) {
     let moves = fleet.macs().moves(port);
     let Moves {
         n_lost,
         n_won,
         n_away,
     } = moves;
-    if n_lost != said.n_lost {
-        let n = n_lost.wrapping_sub(said.n_lost);
-        notes.warn(format_args!(
-            "lost {n} addresses to the uplink: frames from them came in there while this port sent \
+    if n_lost != logged.n_lost {
+        let n = n_lost.wrapping_sub(logged.n_lost);
+        log.warn(format_args!(
+            "lost {n} addresses to the uplink: frames from them arrived there while this port sent \
             none"
         ));
     }
-    if n_won != said.n_won {
-        let n = n_won.wrapping_sub(said.n_won);
-        notes.warn(format_args!(
-            "took {n} addresses from the uplink: it sent from them while nobody did there"
+    if n_won != logged.n_won {
+        let n = n_won.wrapping_sub(logged.n_won);
+        log.warn(format_args!(
+            "took {n} addresses from the uplink: it sent from them while the wire was silent"
         ));
     }
-    if n_away != said.n_away {
-        notes
-            .info("its address is used behind the uplink, while no receive ring of its is started");
+    if n_away != logged.n_away {
+        log.info(
+            "its address is used behind the uplink while none of its receive rings is started",
+        );
     }
-    *said = moves;
+    *logged = moves;
 }
 
-fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
+fn report_faults(fleet: &Fleet, port: &Port, logged: &mut Logged) {
     let link = port.link.view();
     let faults = health::faults(fleet, port, &link);
-    let mut new = faults.iter().filter(|fault| !said.stopped.contains(fault));
+    let mut new = faults
+        .iter()
+        .filter(|fault| !logged.stopped.contains(fault));
     let n_faults = fleet.counters(port.id()).faults;
     if let Some((queue, fault)) = new.next() {
         let more = new.count();
@@ -160,42 +163,41 @@ fn report_faults(fleet: &Fleet, port: &Port, said: &mut Said) {
         } else {
             String::new()
         };
-        port.notes
+        port.log
             .warn(format_args!("queue {queue} stopped: {fault}{more}"));
-    } else if n_faults > said.n_faults {
-        let n = n_faults - said.n_faults;
-        port.notes.warn(format_args!(
-            "{n} descriptor chains of the guest broke the rules and were given back"
+    } else if n_faults > logged.n_faults {
+        let n = n_faults - logged.n_faults;
+        port.log.warn(format_args!(
+            "{n} descriptor chains of the guest broke VIRTIO's rules and were returned"
         ));
     }
     let lacks_memory = health::lacks_memory(&link);
-    if let (Some(why), true) = (&lacks_memory, lacks_memory != said.lacks_memory) {
-        port.notes.warn(why);
+    if let (Some(why), true) = (&lacks_memory, lacks_memory != logged.lacks_memory) {
+        port.log.warn(why);
     }
     let (n_long_calls, is_indirect) = fleet.long_calls(port.id());
-    if n_long_calls != said.n_long_calls && is_indirect {
-        port.notes.warn(
-            "an eventfd of its front-end takes a polling core long to signal: another thread does \
-            it for some time",
+    if n_long_calls != logged.n_long_calls && is_indirect {
+        port.log.warn(
+            "signalling an eventfd of its front-end takes too long for a polling core: another \
+            thread does it for some time",
         );
     }
-    let (n_page_waits, mut waits_said) = (fleet.page_waits(port.id()), said.waits_said);
-    if n_page_waits != said.n_page_waits && waits_said.is_none_or(|at| at.elapsed() >= SELDOM) {
-        port.notes.warn(
+    let (n_page_waits, mut waits_logged) = (fleet.page_waits(port.id()), logged.waits_logged);
+    if n_page_waits != logged.n_page_waits && waits_logged.is_none_or(|at| at.elapsed() >= SELDOM) {
+        port.log.warn(
             "a polling core waited for a page of its guest's memory, which was being given back or \
-            comes from a swap device: \
-             nothing is taken from it or given to it for some time after each wait; lock the \
-             guest's memory if it is an honest one",
+            is on a swap device: the port is paused for some time after each wait; lock the \
+            guest's memory to avoid that",
         );
-        waits_said = Some(Instant::now());
+        waits_logged = Some(Instant::now());
     }
-    *said = Said {
+    *logged = Logged {
         stopped: faults,
         n_faults,
         lacks_memory,
         n_long_calls,
         n_page_waits,
-        waits_said,
-        moves: said.moves,
+        waits_logged,
+        moves: logged.moves,
     };
 }

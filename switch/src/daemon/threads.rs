@@ -1,14 +1,14 @@
-//! Control threads: started, and waited for when the daemon ends.
+//! Control threads: started, and joined when the daemon stops.
 
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-/// When the daemon ends, how long it waits for the next of its control threads.
+/// How long the stop waits for the next control thread to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Stack of a control thread: they are many, and go nowhere deep.
+/// Stack of a control thread: there are many, and their calls are shallow.
 const CONTROL_STACK: usize = 1 << 20;
 
 /// Starts a control thread.
@@ -23,12 +23,12 @@ pub(super) fn spawn(
     thread.map_err(|e| format!("cannot start a control thread: {e}"))
 }
 
-/// Waits for threads until none of them has ended for a while, and says which have not. They end
-/// with the process: some file that a front-end has given them may never let go of them.
+/// Joins threads until none has ended for a while, and logs the names of the rest. These end with
+/// the process: closing a file that a front-end sent may block them for ever.
 pub(super) fn join(mut threads: Vec<JoinHandle<()>>) {
     let (begun, mut ended_at, mut n) = (Instant::now(), Instant::now(), threads.len());
     loop {
-        // A thread that panicked has said so.
+        // A panic was logged already.
         threads.retain(|thread| !thread.is_finished());
         if threads.is_empty() {
             return;
@@ -42,7 +42,7 @@ pub(super) fn join(mut threads: Vec<JoinHandle<()>>) {
                 .filter_map(|thread| thread.thread().name())
                 .collect();
             return warn!(
-                "ending without threads that do not end: {}",
+                "stopping without waiting for these threads any longer: {}",
                 names.join(", ")
             );
         }

@@ -1,5 +1,5 @@
-//! Whether the cycle counter (TSC) that the switch's clock is made of can be relied upon, and what
-//! is said where it can't.
+//! Whether the cycle counter (TSC) behind the switch's clock is reliable, and log lines where it
+//! isn't.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pmd::time::{Checked, Clock};
 use tracing::{info, warn};
 
-/// Where the kernel says which clocks it would use.
+/// Where the kernel lists the clocks that it would use.
 const CLOCKS: &str = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
 /// Parts in a million by which the clock may be off after the start.
 const CALIBRATED_PPM: f64 = 1000.0;
@@ -16,12 +16,12 @@ const CALIBRATED_PPM: f64 = 1000.0;
 const DRIFT_PPM: f64 = 1000.0;
 /// Nanoseconds by which CPUs' counters may be apart.
 const APART_NS: i64 = 100_000;
-/// Between two lines about the clock.
-const SAYS_EVERY: Duration = Duration::from_secs(60);
+/// Least time between log lines about the clock.
+const LOGS_EVERY: Duration = Duration::from_secs(60);
 
-/// Says at the start what is known against the counter. Limits, holds and ages are then as wrong as
-/// it is.
-pub(crate) fn say_doubts(clock: &Clock) {
+/// Logs doubts about the counter at the start. Limits, hold times and ages are as wrong as the
+/// counter.
+pub(crate) fn log_doubts(clock: &Clock) {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     for doubt in doubts(&read("/proc/cpuinfo"), &read(CLOCKS)) {
         warn!(
@@ -68,14 +68,14 @@ fn doubts(cpuinfo: &str, clocks: &str) -> Vec<String> {
     doubts
 }
 
-/// Says if the counter of a polling CPU is not in step with that by which the clock was measured.
+/// Logs if the counter of a polling CPU differs from the one that the clock was calibrated with.
 /// Called on that CPU.
 pub(crate) fn compare(cpu: usize, (ahead_ns, doubt_ns): (i64, u64)) {
     if is_apart(ahead_ns, doubt_ns) {
         warn!(
             "the cycle counter (TSC) of CPU {cpu} is {ahead_ns} ns ahead of the others': limits of \
-            VMs that are served by \
-             several cores may be kept inexactly; is the TSC of this machine unsynchronised?"
+            VMs that are served by several cores may be kept inexactly; is the TSC of this machine \
+            unsynchronised?"
         );
     }
 }
@@ -84,37 +84,35 @@ fn is_apart(ahead_ns: i64, doubt_ns: u64) -> bool {
     ahead_ns.saturating_abs() > APART_NS.saturating_add(i64::try_from(doubt_ns).unwrap_or(i64::MAX))
 }
 
-/// What the clock's checks came to, a line a minute at most.
+/// Logs the results of the clock's checks, at most a line a minute.
 #[derive(Debug, Default)]
 pub(crate) struct ClockWatch {
-    said: Option<Instant>,
+    logged: Option<Instant>,
 }
 
 impl ClockWatch {
-    /// Sees a check's outcome.
+    /// Logs a check's result if it matters.
     pub(crate) fn see(&mut self, checked: Checked) {
         if let Some(line) =
-            line(checked).filter(|_| self.said.is_none_or(|at| at.elapsed() >= SAYS_EVERY))
+            line(checked).filter(|_| self.logged.is_none_or(|at| at.elapsed() >= LOGS_EVERY))
         {
             info!("{line}");
-            self.said = Some(Instant::now());
+            self.logged = Some(Instant::now());
         }
     }
 }
 
-/// What is worth saying of a check.
+/// The log line for a check's result, if it matters.
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn line(checked: Checked) -> Option<String> {
     match checked {
         Checked::Corrected { drift_ppm, .. } if drift_ppm.abs() > DRIFT_PPM => Some(format!(
             "the cycle counter's rate has changed by {drift_ppm:.0} ppm: the clock follows, limits \
-            were off by as much for a \
-             second"
+            were off by as much for a second"
         )),
         Checked::Rebased { ahead_ns } => Some(format!(
-            "the clock was {:.3} ms ahead of the kernel's, which is not made up for: has the \
-            machine slept or moved, or is \
-             its cycle counter (TSC) unreliable?",
+            "the clock was {:.3} ms ahead of the kernel's, which is not corrected: was the machine \
+            suspended or migrated, or is its cycle counter (TSC) unreliable?",
             ahead_ns as f64 / 1e6
         )),
         Checked::Corrected { .. } | Checked::Nothing => None,

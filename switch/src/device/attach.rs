@@ -1,4 +1,5 @@
-//! A device's sockets and program, in the best mode that the topology allows and the driver has.
+//! Opens a device's sockets and attaches its XDP program, in the best mode that topology and driver
+//! allow.
 
 use config::XdpMode;
 use flowtable::PortId;
@@ -13,14 +14,12 @@ use super::port::Fetched;
 use super::setup::Prepared;
 use crate::plan::devices::DeviceSpec;
 
-/// Frames to be sent that one queue has.
+/// Transmit frames of one queue.
 const N_TX: u32 = 2048;
-/// What the sender at the other end of a veth must not leave to its device, since in skb mode
-/// nobody behind it cuts it up.
+/// Offloads to switch off at the other end of a veth: in skb mode nothing segments its frames.
 const PEER_OFF: &str = "tso off tx-udp-segmentation off";
 
-/// A device whose frames come to us, as long as the value lives: the program is attached. The
-/// sockets are in the queues.
+/// The XDP program of a device, detached on drop. The sockets are in the queues.
 #[derive(Debug)]
 pub(crate) struct Opened {
     /// None: it is a tap.
@@ -32,7 +31,7 @@ pub(crate) struct Opened {
     pub(crate) remarks: Vec<String>,
 }
 
-/// Queues for the cores, and what sees what their sockets lose.
+/// Queues for the cores, and handles for their sockets' statistics.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     pub(crate) rxqs: Vec<RxQueue>,
@@ -40,7 +39,7 @@ pub(crate) struct Queues {
     pub(crate) watches: Vec<XskWatch>,
 }
 
-/// Opens every queue of a device that is prepared, and sends its frames there.
+/// Opens every queue of a prepared device, and redirects its frames there.
 ///
 /// # Errors
 /// A sentence that says what to do.
@@ -83,7 +82,7 @@ pub(crate) fn open(
     ))
 }
 
-/// Opens a tap, and makes it if it isn't there.
+/// Opens a tap; creates it if it is missing.
 ///
 /// # Errors
 /// A sentence that says what to do.
@@ -103,7 +102,7 @@ pub(crate) fn open_tap(port: PortId, name: &str) -> Result<(Opened, Queues), Str
     Ok((opened, queues))
 }
 
-/// Attaches the program, and says what should be known of the mode that it came to.
+/// Attaches the program; returns remarks about the mode in use.
 fn attach(
     device: &Device,
     mode: XdpMode,
@@ -130,15 +129,15 @@ fn attach(
     let link = link.map_err(|e| format!("{}: {e}", device.name))?;
     if device.kind == "veth" {
         remarks.push(format!(
-            "in skb mode what the other end of {} doesn't cut up itself is lost: there, `ethtool \
-            -K <device> {PEER_OFF}`",
+            "in skb mode frames that the other end of {} leaves unsegmented are lost: there, \
+            `ethtool -K <device> {PEER_OFF}`",
             device.name
         ));
     }
     Ok((link, Attach::Skb, remarks))
 }
 
-/// Opens a queue by `open`. Gives also why it is not without a copy, if that was tried.
+/// Opens a queue by `open`. Also returns why zero-copy failed, if it was tried.
 fn open_queue(
     device: &Device,
     queue: u32,
@@ -163,7 +162,7 @@ fn open_queue(
     if try_zero_copy {
         match open(&options(XskMode::ZeroCopy)) {
             Ok(opened) => return Ok((opened, None)),
-            // Copying says what is wrong if it isn't just that.
+            // If something else is wrong, copy mode fails for it below.
             Err(e) if mode == XdpMode::Auto => {
                 why_copied = Some(format!("by copy, which is slower: {e}"))
             }

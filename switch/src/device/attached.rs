@@ -1,4 +1,4 @@
-//! A device whose frames come to the switch, from its set-up until it is restored.
+//! An attached device, from its set-up until it is restored.
 
 use std::sync::Arc;
 
@@ -7,13 +7,12 @@ use super::netlink::link::Device;
 use super::netlink::socket::Netlink;
 use super::port::DevicePort;
 use super::probe::{Unfit, probe, probe_device};
-use super::restore::patiently;
+use super::restore::retry;
 use super::setup::Prepared;
 use crate::base::folder::Folder;
 use crate::plan::devices::{DeviceKind, DeviceSpec};
 
-/// A device that was taken. Fields go in this order: the program, the sockets, then everything is
-/// put back.
+/// An attached device. Fields drop in this order: program, sockets, then the device is restored.
 #[derive(Debug)]
 pub(crate) struct AttachedDevice {
     pub(super) device: Device,
@@ -21,18 +20,18 @@ pub(crate) struct AttachedDevice {
     /// The queues while the cores don't have them.
     pub(super) queues: Option<Queues>,
     pub(super) driver: String,
-    /// Whether it is a tap that was moved into another network namespace: it serves there, unseen
-    /// from here.
+    /// Whether it is a tap that was moved into another network namespace: it works there, but can't
+    /// be seen from here.
     pub(super) is_elsewhere: bool,
-    /// None: it is a tap, of which nothing is changed.
+    /// None: it is a tap, which is not changed.
     _prepared: Option<Prepared>,
 }
 
-/// Takes every device that is there and up, for the start: all that is wrong is said at once. None:
-/// it is down.
+/// Attaches every device that is there and up, at the start, and reports all errors at once. None:
+/// the device is down.
 ///
 /// # Errors
-/// A sentence for each; nothing is taken then.
+/// A sentence for each; no device is attached then.
 pub(crate) fn attach_all(
     ports: &[Arc<DevicePort>],
     run_dir: &Arc<Folder>,
@@ -40,7 +39,7 @@ pub(crate) fn attach_all(
     if ports.is_empty() {
         return Ok(Vec::new());
     }
-    // A tap may be open to a user who has no privileges.
+    // A tap may be open to an unprivileged user.
     if ports
         .iter()
         .any(|port| port.device.kind == DeviceKind::AfXdp)
@@ -54,7 +53,7 @@ pub(crate) fn attach_all(
     let look = |port: &Arc<DevicePort>| {
         Some(named(
             port,
-            probe_patiently(&mut netlink, &port.device)
+            probe_with_retry(&mut netlink, &port.device)
                 .err()?
                 .into_text(),
         ))
@@ -77,13 +76,13 @@ pub(crate) fn attach_all(
     }
 }
 
-/// [`probe`], again for a while if a daemon that was killed may not be gone from the device yet.
-fn probe_patiently(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
-    patiently(|why| matches!(why, Unfit::Busy(_)), || probe(netlink, spec))
+/// [`probe`], retried while a killed daemon may still hold the device.
+fn probe_with_retry(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Option<Device>, Unfit> {
+    retry(|why| matches!(why, Unfit::Busy(_)), || probe(netlink, spec))
 }
 
 impl AttachedDevice {
-    /// Takes the device of `port`. None: it is down; its name is in the port's view.
+    /// Attaches the device of `port`. None: it is down; its name is in the port's view.
     pub(super) fn attach(
         port: &DevicePort,
         netlink: &mut Netlink,

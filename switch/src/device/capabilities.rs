@@ -1,15 +1,15 @@
-//! What the kernel wants to be permitted for a device's frames to be fetched.
+//! Capabilities that devices require.
 
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// What to do about it.
+/// How to grant them.
 pub(crate) const HELP: &str = "run weir as root, or give its service \
     AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN CAP_BPF CAP_IPC_LOCK";
 
-/// Checks that this process may do what devices need.
+/// Checks that this process has the capabilities that devices require.
 ///
-/// CAP_IPC_LOCK is not asked for: a limit of locked memory that is large enough is as good, and one
-/// that isn't is found out when memory is registered.
+/// CAP_IPC_LOCK is not checked: a large enough limit of locked memory will do, and registering
+/// memory fails where it is too small.
 ///
 /// # Errors
 /// A sentence that names all capabilities that are missing.
@@ -27,7 +27,7 @@ pub(crate) fn check() -> Result<(), String> {
 }
 
 fn missing(held: CapabilitySet) -> Vec<&'static str> {
-    // As the kernel has it, who administers the system may load programs too.
+    // CAP_SYS_ADMIN implies CAP_BPF.
     let may_load = held.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN);
     let needed = [
         ("CAP_NET_RAW", held.contains(CapabilitySet::NET_RAW)),

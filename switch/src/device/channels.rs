@@ -1,4 +1,4 @@
-//! How many queues a device has, could have, and shall have.
+//! How many queues a device has, may have, and is to have.
 
 use config::DEVICE_QUEUES_MAX;
 use pmd::sys::link::{Channels, Ethtool};
@@ -16,7 +16,7 @@ pub(crate) fn check(device: &Device, queues: Option<u16>) -> Result<(), String> 
     wanted(&device.name, &now, queues).map(|_| ())
 }
 
-/// How the queues of `device` shall be, which are as `now` says.
+/// The channels to set on `device`, which has `now`.
 ///
 /// # Errors
 /// A sentence: it can't have so many.
@@ -25,8 +25,8 @@ pub(crate) fn wanted(
     now: &Channels,
     queues: Option<u16>,
 ) -> Result<Channels, String> {
-    // As many as there are, but no more than can be served: frames of a queue that isn't would go
-    // to the host.
+    // As many as there are, but no more than can be served: frames of an unserved queue would go to
+    // the host.
     let n = queues.map_or(count(now).min(u32::from(DEVICE_QUEUES_MAX)), u32::from);
     if n == count(now) {
         return Ok(*now);
@@ -58,7 +58,7 @@ pub(crate) fn wanted(
     })
 }
 
-/// Queues that frames can arrive by.
+/// Queues that can receive frames.
 pub(crate) fn count(channels: &Channels) -> u32 {
     (channels.combined + channels.rx).max(1)
 }

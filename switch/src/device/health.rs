@@ -4,17 +4,17 @@ use pmd::sys::xdp::XdpStatistics;
 
 use super::netlink::link::Device;
 use super::netlink::socket::Netlink;
-use super::port::{DevicePort, DeviceView, Fetched, Standing};
+use super::port::{DevicePort, DeviceState, DeviceView, Fetched};
 use crate::api::state::State;
 use crate::api::uplink::{FetchedReport, LostReport};
 use crate::plan::devices::DeviceKind;
 
-/// The state of a device's port, in the words of all ports.
+/// The state of a device's port.
 pub(crate) fn state(view: &DeviceView) -> State {
-    match view.standing {
-        Standing::Waiting => State::Waiting,
-        Standing::Idle => State::Connected,
-        Standing::Up => State::Up,
+    match view.state {
+        DeviceState::Waiting => State::Waiting,
+        DeviceState::Idle => State::Connected,
+        DeviceState::Up => State::Up,
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(lost.n_frames(), 8);
         assert!(
             lost.to_string()
-                .starts_with("5 no room (4 for want of memory), 2 ring full"),
+                .starts_with("5 no buffer (4 fill ring empty), 2 rx ring full"),
             "{lost}"
         );
     }

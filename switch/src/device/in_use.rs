@@ -1,5 +1,5 @@
-//! Keeps the host's own devices from being taken: with all frames of a device going to the switch,
-//! an address on it, and with it an operator's ssh, is gone.
+//! Refuses devices that the host itself uses: all frames of an attached device go to the switch, so
+//! an address on it, and an operator's ssh with it, would be cut off.
 
 use std::fmt::Write as _;
 use std::io;
@@ -19,10 +19,10 @@ const RTA_OIF: u16 = 4;
 const RTA_MULTIPATH: u16 = 9;
 const RTN_UNICAST: u8 = 1;
 const RTM_F_CLONED: u32 = 0x200;
-/// So many of each are named.
+/// Items of each kind that are named.
 const NAMED_MAX: usize = 4;
 
-/// What the host uses `device` for, as it is to be said; none: nothing.
+/// What the host uses `device` for, as text; none: nothing.
 ///
 /// IPv6 link-local addresses and their routes don't count: the kernel gives them to every device
 /// that is up.
@@ -30,27 +30,27 @@ const NAMED_MAX: usize = 4;
 /// # Errors
 /// The kernel's.
 pub(crate) fn uses(netlink: &mut Netlink, device: &Device) -> io::Result<Option<String>> {
-    let mut said = Vec::new();
+    let mut found = Vec::new();
     if let Some(master) = device.master {
         let name = Device::with_index(netlink, master)?
             .map_or_else(|| format!("device {master}"), |it| it.name);
-        said.push(format!("belongs to {name}"));
+        found.push(format!("belongs to {name}"));
     }
     let uppers = Device::all(netlink)?;
     let uppers = uppers
         .into_iter()
-        .filter(|upper| upper.lies_upon(device))
+        .filter(|upper| upper.is_stacked_on(device))
         .map(|upper| upper.name);
-    said.extend(listed("carries", uppers.collect()));
-    said.extend(listed("has the address", addresses(netlink, device.index)?));
-    said.extend(listed("has the route", routes(netlink, device.index)?));
-    Ok((!said.is_empty()).then(|| said.join(", ")))
+    found.extend(listed("carries", uppers.collect()));
+    found.extend(listed("has the address", addresses(netlink, device.index)?));
+    found.extend(listed("has the route", routes(netlink, device.index)?));
+    Ok((!found.is_empty()).then(|| found.join(", ")))
 }
 
 fn listed(verb: &str, items: Vec<String>) -> Option<String> {
     let mut text = format!("{verb} {}", items.first()?);
     for item in items.iter().take(NAMED_MAX).skip(1) {
-        // Writing to a string doesn't fail.
+        // Writing to a string can't fail.
         let _ = write!(text, " and {item}");
     }
     if items.len() > NAMED_MAX {
@@ -109,7 +109,7 @@ fn route(body: &[u8], index: u32) -> Option<String> {
     Some(to.map_or_else(|| "default".to_owned(), |to| format!("to {to}/{}", body[1])))
 }
 
-/// The devices of a route with several.
+/// The devices of a multipath route.
 fn hops(mut bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
     std::iter::from_fn(move || {
         let len = usize::from(u16_at(bytes, 0)?);
@@ -148,8 +148,8 @@ mod tests {
         let mut netlink = Netlink::open().unwrap();
         let lo = Device::named(&mut netlink, "lo").unwrap().unwrap();
         if lo.is_up {
-            let said = uses(&mut netlink, &lo).unwrap().unwrap();
-            assert!(said.contains("has the address 127.0.0.1/8"), "{said}");
+            let found = uses(&mut netlink, &lo).unwrap().unwrap();
+            assert!(found.contains("has the address 127.0.0.1/8"), "{found}");
         }
     }
 

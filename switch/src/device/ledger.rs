@@ -1,19 +1,18 @@
-//! Whether queues that come back from the cores bring all their frames along. They do; if not,
-//! somebody should know.
+//! Checks that queues which the cores return account for all of their frames.
 
 use pmd::fleet::PortDown;
 use pmd::ring::frames::Ledger;
 
-/// What is to be said of queues whose frames don't add up, a sentence each.
+/// A sentence for each queue whose frames don't add up.
 pub(crate) fn imbalances(down: &PortDown) -> Vec<String> {
     let rxqs = down
         .rxqs
         .iter()
-        .filter_map(|queue| imbalance("received", queue.index(), &queue.ledger()?));
+        .filter_map(|queue| imbalance("receive", queue.index(), &queue.ledger()?));
     let txqs = down
         .txqs
         .iter()
-        .filter_map(|queue| imbalance("sent", queue.index(), &queue.ledger()?));
+        .filter_map(|queue| imbalance("transmit", queue.index(), &queue.ledger()?));
     rxqs.chain(txqs).collect()
 }
 
@@ -27,10 +26,9 @@ fn imbalance(what: &str, queue: u16, ledger: &Ledger) -> Option<String> {
     } = ledger;
     (!ledger.is_balanced()).then(|| {
         format!(
-            "frames of queue {queue} for what is {what} don't add up: of {n_frames} the kernel has \
-            {n_kernel}, \
-             {n_burst} are in a burst, {n_free} are free; {n_strays} descriptors were of frames \
-             that the kernel did not have"
+            "{what} frames of queue {queue} don't add up: of {n_frames}, {n_kernel} are in the \
+            kernel, {n_burst} in a burst, {n_free} free; {n_strays} descriptors were of frames \
+            that the kernel did not have"
         )
     })
 }
@@ -49,13 +47,13 @@ mod tests {
 
     #[test]
     fn queue_with_all_its_frames_is_no_news() {
-        assert_eq!(imbalance("sent", 0, &WHOLE), None);
+        assert_eq!(imbalance("transmit", 0, &WHOLE), None);
     }
 
     #[test]
     fn frame_that_is_missing_or_came_twice_is_said_with_the_figures() {
         let missing = imbalance(
-            "received",
+            "receive",
             3,
             &Ledger {
                 n_free: 24,
@@ -65,12 +63,11 @@ mod tests {
         .unwrap();
         assert_eq!(
             missing,
-            "frames of queue 3 for what is received don't add up: of 128 the kernel has 100, 3 are \
-            in a burst, 24 are free; \
-             0 descriptors were of frames that the kernel did not have"
+            "receive frames of queue 3 don't add up: of 128, 100 are in the kernel, 3 in a burst, \
+            24 free; 0 descriptors were of frames that the kernel did not have"
         );
         let stray = imbalance(
-            "sent",
+            "transmit",
             0,
             &Ledger {
                 n_strays: 2,
@@ -79,7 +76,7 @@ mod tests {
         )
         .unwrap();
         assert!(
-            stray.contains("queue 0 for what is sent") && stray.contains("2 descriptors"),
+            stray.contains("transmit frames of queue 0") && stray.contains("2 descriptors"),
             "{stray}"
         );
     }

@@ -1,18 +1,19 @@
 //! Ports that are devices of this host, whose frames come by AF_XDP. The device stays under its
-//! kernel driver and is given back as it was. One control thread a device.
+//! kernel driver and is restored afterwards. One control thread per device.
 //!
 //! In reading order:
-//! - `probe`: whether a device can be what the topology asks for, without changing anything
-//! - `in_use`: that the host itself doesn't use it
-//! - `worker`: a device's control thread: attached, watched, lost, attached again
+//! - `probe`: checks a device against the topology, without changing anything
+//! - `in_use`: whether the host itself uses it
+//! - `worker`: a device's control thread: attaches it, watches it, attaches it again
 //! - `setup`: promiscuity, offloads and queues; `offloads`: which, `channels`: how many; `restore`:
-//!   what was changed, noted to be put back; `note`: what such a note may say
+//!   its state before, saved and restored; `note`: the file that it is saved in
 //! - `attached`: a device from its set-up until it is restored
-//! - `attach`: sockets and program, in the best mode there is
-//! - `ledger`: whether their frames come back from the cores
-//! - `port`: a device as all of control shares it; `health`: its state, and what was lost
+//! - `attach`: sockets and program, in the best mode available
+//! - `ledger`: whether the cores return all frames
+//! - `port`: a device's state, shared by control threads; `health`: how it is reported, and what
+//!   was lost
 //! - `capabilities`: the capabilities that devices require
-//! - `netlink`: what the kernel says of devices, addresses and routes
+//! - `netlink`: devices, addresses and routes, from the kernel
 
 mod attach;
 pub(crate) mod attached;

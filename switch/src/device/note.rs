@@ -1,5 +1,5 @@
-//! How a device was before it was taken, as it is written down: read back only if it says what this
-//! program writes.
+//! The saved state of a device, a file in the run directory: used only if weir could have written
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 
 use super::offloads::is_switched_off;
 
-/// What the note's file is called, behind the device's name.
+/// Suffix of the file's name, after the device's name.
 const SUFFIX: &str = ".device";
-/// Bytes of a note at most. Two names, a few offloads and numbers are some hundreds.
+/// Bytes of the file at most. Two names, a few offloads and numbers are some hundreds.
 pub(super) const BYTES_MAX: usize = 4096;
 /// A device's name is shorter than that (`IFNAMSIZ`).
 const NAME_END: usize = 16;
-/// Bytes that say which boot and network namespace it was.
+/// Bytes of [`Note::world`] at most.
 const WORLD_MAX: usize = 128;
 /// Queues of a device at most; the kernel asks its driver as well.
 const QUEUES_MAX: u32 = 1 << 16;
 
-/// How a device was.
+/// The state of a device before it was attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Note {
-    /// Where and when the index below means anything: this boot, this network namespace.
+    /// Boot and network namespace in which `index` is valid.
     pub(super) world: String,
     pub(super) index: u32,
     pub(super) device: String,
-    /// Offloads that were changed, as they were asked for.
+    /// Offloads that were changed, and their setting before.
     pub(super) features: BTreeMap<String, bool>,
-    /// Queues, if they were changed: receiving, sending, other, pairs.
+    /// Channels before, if they were changed: rx, tx, other, combined.
     pub(super) channels: Option<[u32; 4]>,
 }
 
@@ -42,12 +42,12 @@ impl Note {
     /// From a file's name and what it holds.
     ///
     /// # Errors
-    /// What is wrong with it, to be said of it: nothing of such a note may be acted upon.
+    /// What is wrong with it; such a file must not be acted upon.
     pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Self, String> {
         let note: Self = serde_json::from_slice(bytes)
-            .map_err(|e| format!("it is no note of how a device was: {e}"))?;
+            .map_err(|e| format!("it is not a saved device state: {e}"))?;
         note.check(name)
-            .map_err(|what| format!("it is no note of how a device was: {what}"))?;
+            .map_err(|what| format!("it is not a saved device state: {what}"))?;
         Ok(note)
     }
 
@@ -66,14 +66,14 @@ impl Note {
         }
         if name != self.name() {
             return Err(format!(
-                "it is of {}, whose note has another name",
+                "it is of {}, whose file has another name",
                 self.device
             ));
         }
         if self.index == 0 || i32::try_from(self.index).is_err() || self.world.len() > WORLD_MAX {
             return Err("there is no such device".to_owned());
         }
-        // Offloads are only ever switched off, so what there is to put back is that they were on.
+        // weir only switches offloads off, so only `on` can be restored.
         if let Some((feature, _)) = self
             .features
             .iter()
@@ -88,7 +88,7 @@ impl Note {
         Ok(())
     }
 
-    /// The queues as the kernel is to be asked for them.
+    /// The channels to restore.
     pub(super) fn channels(&self) -> Option<Channels> {
         self.channels.map(|[rx, tx, other, combined]| Channels {
             rx,
@@ -100,12 +100,12 @@ impl Note {
     }
 }
 
-/// Whether a file with this name claims to be a note.
+/// Whether a file has the name of a saved state.
 pub(super) fn is_note(name: &str) -> bool {
     name.ends_with(SUFFIX)
 }
 
-/// The file of a device's note.
+/// The file of a device's saved state.
 pub(super) fn name_of(device: &str) -> String {
     format!("{device}{SUFFIX}")
 }

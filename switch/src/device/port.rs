@@ -1,7 +1,7 @@
-//! A port that is a device of this host, as all of control shares it: what the topology says of it,
-//! and its state.
+//! A port that is a device of this host: its specification and its state, shared by control
+//! threads.
 //!
-//! Its control thread writes, operators read. Nothing here is touched by a polling core.
+//! Its control thread writes it, reports read it; polling cores never touch it.
 
 use std::sync::Mutex;
 
@@ -11,7 +11,7 @@ use pmd::port::afxdp::XskWatch;
 use super::netlink::link::Device;
 use crate::api::uplink::LostReport;
 use crate::base::lock::lock;
-use crate::base::log::Notes;
+use crate::base::log::PortLog;
 use crate::plan::devices::DeviceSpec;
 use crate::plan::ports::{PortKind, PortSpec};
 
@@ -20,12 +20,12 @@ use crate::plan::ports::{PortKind, PortSpec};
 pub(crate) struct DevicePort {
     /// What the topology says of it.
     pub(crate) spec: PortSpec,
-    /// What it asks of the device.
+    /// What the topology requires of the device.
     pub(crate) device: DeviceSpec,
     /// The state of the device.
     pub(crate) link: DeviceLink,
-    /// Its lines in the log.
-    pub(crate) notes: Notes,
+    /// Its log.
+    pub(crate) log: PortLog,
 }
 
 impl DevicePort {
@@ -34,12 +34,12 @@ impl DevicePort {
         let PortKind::Device(device) = &spec.kind else {
             return None;
         };
-        let (device, notes) = (device.clone(), Notes::new(&spec.name));
+        let (device, log) = (device.clone(), PortLog::new(&spec.name));
         Some(Self {
             spec: spec.clone(),
             device,
             link: DeviceLink::default(),
-            notes,
+            log,
         })
     }
 
@@ -51,13 +51,13 @@ impl DevicePort {
 
 /// The state of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum DeviceState {
     /// It isn't there, or can't be used.
     #[default]
     Waiting,
-    /// It is ready, and carries nothing: it is down, or has no carrier.
+    /// It is attached, but down or without carrier.
     Idle,
-    /// Frames come and go.
+    /// Frames pass.
     Up,
 }
 
@@ -77,10 +77,10 @@ struct State {
 /// A device as an operator sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeviceView {
-    pub(crate) standing: Standing,
+    pub(crate) state: DeviceState,
     /// What it waits for; none: nothing.
     pub(crate) waits_for: Option<String>,
-    /// What it is called now; empty: it isn't there.
+    /// Its present name; empty: it isn't there.
     pub(crate) device: String,
     pub(crate) index: u32,
     pub(crate) driver: String,
@@ -89,8 +89,8 @@ pub(crate) struct DeviceView {
     pub(crate) mtu: u32,
     pub(crate) is_up: bool,
     pub(crate) has_carrier: bool,
-    /// Times it was taken into use.
-    pub(crate) n_taken: u64,
+    /// Times it was attached.
+    pub(crate) n_attached: u64,
     /// What an operator should know, a sentence each.
     pub(crate) remarks: Vec<String>,
     /// What the kernel lost on the way to and from the switch, since the daemon's start.
@@ -98,7 +98,7 @@ pub(crate) struct DeviceView {
 }
 
 impl DeviceView {
-    /// Shows this device, in this state.
+    /// Copies a device's state into the view.
     pub(crate) fn show(&mut self, device: &Device) {
         self.device.clone_from(&device.name);
         self.index = device.index;
@@ -111,14 +111,14 @@ impl DeviceView {
 /// How a device's frames are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fetched {
-    /// In the driver, not behind it.
+    /// In the driver, not in skb mode.
     pub(crate) is_native: bool,
     pub(crate) is_zero_copy: bool,
     pub(crate) n_queues: u32,
 }
 
 impl DeviceLink {
-    /// What is known changes in this way. Gives whether it changed.
+    /// Applies `change` to the view; returns whether it changed.
     pub(crate) fn update(&self, change: impl FnOnce(&mut DeviceView)) -> bool {
         let mut state = lock(&self.0);
         let before = state.view.clone();
@@ -138,7 +138,7 @@ impl DeviceLink {
         state.watches.clear();
     }
 
-    /// What there is to report.
+    /// A snapshot for reports.
     pub(crate) fn view(&self) -> DeviceView {
         let state = lock(&self.0);
         DeviceView {

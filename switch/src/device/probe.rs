@@ -1,5 +1,5 @@
-//! Whether a device can be what the topology asks for, found out without changing anything: for
-//! `weir check`, and before `weir run` touches the first of them.
+//! Checks devices against the topology without changing anything: for `weir check`, and before
+//! `weir run` attaches the first of them.
 
 use std::io;
 
@@ -19,7 +19,7 @@ const DEVICE_MTU_MAX: u32 = 3506;
 pub(crate) enum Unfit {
     /// It isn't here.
     Absent(String),
-    /// Somebody has a program on it; after a daemon that was killed only for a moment.
+    /// It has an XDP program; after a killed daemon only for a moment.
     Busy(String),
     /// Something else is wrong.
     Wrong(String),
@@ -34,7 +34,7 @@ impl Unfit {
     }
 }
 
-/// Looks for the device, and at it. None: a tap that is to be made.
+/// Finds and checks the device. None: a tap that is yet to be created.
 ///
 /// # Errors
 /// [`Unfit`], with a sentence that says what to do.
@@ -50,13 +50,13 @@ fn probe_tap(netlink: &mut Netlink, name: &str) -> Result<Option<Device>, Unfit>
         .map_err(|e| Unfit::Wrong(format!("cannot look at device {name}: {e}")))?;
     match found {
         Some(device) if device.kind != "tun" => Err(Unfit::Wrong(format!(
-            "there is a device {name} that is no tap: name another, or remove it"
+            "there is a device {name} that is not a tap: name another, or remove it"
         ))),
         found => Ok(found),
     }
 }
 
-/// Looks for a device whose frames all become ours, and at it.
+/// Finds and checks a device that is to be attached by AF_XDP.
 pub(crate) fn probe_device(netlink: &mut Netlink, spec: &DeviceSpec) -> Result<Device, Unfit> {
     let name = &spec.device;
     let cannot = |e: io::Error| Unfit::Wrong(format!("cannot look at device {name}: {e}"));
@@ -91,15 +91,14 @@ fn absent(netlink: &mut Netlink, name: &str) -> String {
     let names = names.join(", ");
     format!(
         "there is no device {name} in this network namespace: {meant}here there are {names}; one \
-        that was moved into another \
-         namespace, as into a container, is not seen from here"
+        that was moved into another namespace, as into a container, is not seen from here"
     )
 }
 
 fn in_use(name: &str, used: &str) -> String {
     format!(
-        "{name} {used}: the host would lose it, and with it perhaps your way in; remove that, or \
-        write `take: true` if it is meant"
+        "{name} {used}: the host would lose that, and perhaps your access to it; remove it, or \
+        write `take: true` if that is intended"
     )
 }
 
@@ -115,14 +114,13 @@ fn check_mtu(device: &Device, spec: &DeviceSpec) -> Result<(), String> {
     match &spec.mtu {
         Some((wanted, network)) if u32::from(*wanted) > mtu => Err(format!(
             "{name} has an MTU of {mtu}, too small for network {network} with {wanted}: `ip link \
-            set {name} mtu {wanted}`, \
-             or give the network a smaller one"
+            set {name} mtu {wanted}`, or give the network a smaller one"
         )),
         _ => Ok(()),
     }
 }
 
-/// What `weir check` says of the devices among these ports: remarks, or all that is wrong.
+/// What `weir check` reports about the devices among these ports: remarks, or all errors.
 pub(crate) fn check(ports: &[PortSpec]) -> Result<Vec<String>, Vec<String>> {
     let device = |port: &'_ PortSpec| match &port.kind {
         PortKind::Device(device) => Some((port.name.clone(), device.clone())),
@@ -148,7 +146,7 @@ pub(crate) fn check(ports: &[PortSpec]) -> Result<Vec<String>, Vec<String>> {
             }
             Ok(_) => {}
             Err(Unfit::Absent(why)) => remarks.push(format!("not checked: {port}: {why}")),
-            // Perhaps by the daemon that runs this very file.
+            // Perhaps the daemon that runs this very file has it.
             Err(Unfit::Busy(why)) => remarks.push(format!("{port}: {why}")),
             Err(Unfit::Wrong(why)) => wrong.push(format!("{port}: {why}")),
         }
@@ -160,7 +158,7 @@ pub(crate) fn check(ports: &[PortSpec]) -> Result<Vec<String>, Vec<String>> {
     }
 }
 
-/// What to say of a device that the operator has down.
+/// Text for a device that is administratively down.
 pub(crate) fn is_down(device: &str) -> String {
     format!("{device} is down: `ip link set {device} up`")
 }
@@ -233,7 +231,7 @@ mod tests {
         let why = probe(&mut Netlink::open().unwrap(), &tap("lo"))
             .unwrap_err()
             .into_text();
-        assert!(why.contains("lo that is no tap"), "{why}");
+        assert!(why.contains("lo that is not a tap"), "{why}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What was changed at a device, noted in the run directory before it is changed, so that it is put
-//! back by whoever comes next: the end of this daemon, or after a crash the start of another.
+//! The state of a device before it is changed: saved in the run directory first, and restored when
+//! this daemon stops or, after a crash, when the next one starts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,21 +14,20 @@ use super::netlink::socket::Netlink;
 use super::note::{self, Note};
 use crate::base::folder::Folder;
 
-/// How long what a closed socket still holds may be in the way.
-const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
-/// Files that are no notes of ours, of which each is said: somebody may have put in thousands.
-const SAID_MAX: usize = 8;
+/// How long to retry while a closed socket still holds the device.
+const RELEASES_WITHIN: Duration = Duration::from_secs(1);
+/// Invalid files that are logged one by one: there may be thousands.
+const LOGGED_MAX: usize = 8;
 
-/// How a device was before, and where that is noted.
+/// The state of a device before it is changed, and the folder that it is saved in.
 #[derive(Clone, Debug)]
-pub(crate) struct Undo {
+pub(crate) struct SavedState {
     note: Note,
     folder: Arc<Folder>,
 }
 
-impl Undo {
-    /// Nothing is changed yet, and nothing noted but what an earlier daemon left that could not be
-    /// put back.
+impl SavedState {
+    /// Nothing is changed or saved yet, except what an earlier daemon could not restore.
     pub(crate) fn new(folder: &Arc<Folder>, device: &Device) -> Self {
         let new = Note {
             world: world(),
@@ -37,7 +36,7 @@ impl Undo {
             features: BTreeMap::new(),
             channels: None,
         };
-        // What could not be put back yet is still how it was.
+        // What could not be restored is still the original state.
         let left = read(folder, &new.name()).ok().flatten();
         let note = left
             .filter(|old| old.world == new.world && old.index == new.index)
@@ -48,11 +47,11 @@ impl Undo {
         }
     }
 
-    /// These offloads will be changed, which were on.
+    /// Saves that these offloads were on, before they are switched off.
     ///
     /// # Errors
-    /// A sentence: the note can't be written.
-    pub(crate) fn note_features(
+    /// A sentence: the file can't be written.
+    pub(crate) fn save_features(
         &mut self,
         were_on: impl IntoIterator<Item = String>,
     ) -> Result<(), String> {
@@ -62,12 +61,12 @@ impl Undo {
         self.write()
     }
 
-    /// The queues will be changed: this is how they were.
+    /// Saves the channels before they are changed.
     ///
     /// # Errors
-    /// A sentence: the note can't be written.
-    pub(crate) fn note_channels(&mut self, was: &Channels) -> Result<(), String> {
-        // What was noted first is how it was.
+    /// A sentence: the file can't be written.
+    pub(crate) fn save_channels(&mut self, was: &Channels) -> Result<(), String> {
+        // The state that was saved first is the original one.
         self.note
             .channels
             .get_or_insert([was.rx, was.tx, was.other, was.combined]);
@@ -79,20 +78,20 @@ impl Undo {
         self.folder.write(&self.note.name(), &bytes).map_err(|e| {
             let (path, device) = (self.folder.path().join(self.note.name()), &self.note.device);
             format!(
-                "cannot note in {} how {device} was before: {e}; the folder must be writable, and \
-                nobody else's file in the way",
+                "cannot save the state of {device} in {}: {e}; the folder must be writable, and \
+                hold no other user's file of that name",
                 path.display()
             )
         })
     }
 
-    /// Puts everything back and forgets the note. Gives what could not be put back.
-    pub(crate) fn undo(self) -> Result<(), String> {
-        // Where that fails, the note stays, and the next start tries again.
-        put_back(&self.note)?;
+    /// Restores the device and removes the file. Returns what could not be restored.
+    pub(crate) fn restore(self) -> Result<(), String> {
+        // If this fails, the file stays, and the next start tries again.
+        restore(&self.note)?;
         if let Err(e) = self.folder.remove(&self.note.name()) {
             warn!(
-                "cannot remove the note {}: {e}",
+                "cannot remove {}: {e}",
                 self.folder.path().join(self.note.name()).display()
             );
         }
@@ -100,18 +99,17 @@ impl Undo {
     }
 }
 
-fn put_back(note: &Note) -> Result<(), String> {
+fn restore(note: &Note) -> Result<(), String> {
     if note.features.is_empty() && note.channels.is_none() {
         return Ok(());
     }
-    let cannot =
-        |e: &dyn std::fmt::Display| format!("{} could not be put back as it was: {e}", note.device);
+    let cannot = |e: &dyn std::fmt::Display| format!("{} could not be restored: {e}", note.device);
     if note.world != world() {
-        return Ok(()); // of another boot or namespace: the device is none of ours
+        return Ok(()); // of another boot or namespace, where the index means another device
     }
     let mut netlink = Netlink::open().map_err(|e| cannot(&e))?;
     let Some(device) = Device::with_index(&mut netlink, note.index).map_err(|e| cannot(&e))? else {
-        return Ok(()); // gone, and all that was changed with it
+        return Ok(()); // gone, and its changes with it
     };
     let ethtool = Ethtool::new().map_err(|e| cannot(&e))?;
     let features: Vec<_> = note
@@ -123,16 +121,16 @@ fn put_back(note: &Note) -> Result<(), String> {
         .set_features(&device.name, &features)
         .map_err(|e| cannot(&format!("its offloads: {e}")));
     let queues = note.channels().map_or(Ok(()), |channels| {
-        patiently(|_| true, || ethtool.set_channels(&device.name, &channels))
+        retry(|_| true, || ethtool.set_channels(&device.name, &channels))
             .map_err(|e| cannot(&format!("its queues: {e}")))
     });
     queues.and(features)
 }
 
-/// The note of this name, if there is one.
+/// The saved state in the file of this name, if there is one.
 ///
 /// # Errors
-/// A sentence: it is none, or it isn't this daemon's own.
+/// A sentence: it is invalid, or it isn't this daemon's own.
 fn read(folder: &Folder, name: &str) -> Result<Option<Note>, String> {
     let bytes = folder.read(name, note::BYTES_MAX)?;
     bytes
@@ -140,16 +138,16 @@ fn read(folder: &Folder, name: &str) -> Result<Option<Note>, String> {
         .transpose()
 }
 
-/// Tries for a second, as long as `may_pass` says so of the failure: what a process that was killed
-/// or a socket that was closed still holds is free after some tens of milliseconds.
-pub(crate) fn patiently<T, E>(
+/// Retries for up to a second while `may_pass` accepts the error: what a killed process or a closed
+/// socket holds is released within tens of milliseconds.
+pub(crate) fn retry<T, E>(
     may_pass: impl Fn(&E) -> bool,
     mut attempt: impl FnMut() -> Result<T, E>,
 ) -> Result<T, E> {
     let begin = Instant::now();
     loop {
         match attempt() {
-            Err(e) if may_pass(&e) && begin.elapsed() < LETS_GO_WITHIN => {
+            Err(e) if may_pass(&e) && begin.elapsed() < RELEASES_WITHIN => {
                 std::thread::sleep(Duration::from_millis(20))
             }
             done => return done,
@@ -157,7 +155,7 @@ pub(crate) fn patiently<T, E>(
     }
 }
 
-/// Puts back what a daemon that was killed has left in its run directory.
+/// Restores devices whose state a killed daemon left in the run directory.
 pub(crate) fn repair(folder: &Arc<Folder>) {
     folder.sweep();
     let mut n_others = 0;
@@ -171,34 +169,34 @@ pub(crate) fn repair(folder: &Arc<Folder>) {
             Ok(None) => continue,
             Err(why) => {
                 n_others += 1;
-                if n_others <= SAID_MAX {
-                    warn!("left alone: {why}");
+                if n_others <= LOGGED_MAX {
+                    warn!("ignored: {why}");
                 }
                 continue;
             }
         };
         let device = note.device.clone();
-        match (Undo {
+        match (SavedState {
             note,
             folder: folder.clone(),
         })
-        .undo()
+        .restore()
         {
             Ok(()) => {
-                info!("{device}: put back as it was before a daemon that did not end in order")
+                info!("{device}: restored after an unclean exit")
             }
             Err(why) => warn!("{why}"),
         }
     }
-    if n_others > SAID_MAX {
+    if n_others > LOGGED_MAX {
         warn!(
-            "left alone: {} more files that are no notes of this daemon's",
-            n_others - SAID_MAX
+            "ignored: {} more files that are not saved device states",
+            n_others - LOGGED_MAX
         );
     }
 }
 
-/// The boot and the network namespace in which an index is what it is.
+/// Names the boot and the network namespace in which a device's index is valid.
 pub(crate) fn world() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = fs::read_link("/proc/self/ns/net").unwrap_or_default();
@@ -227,16 +225,16 @@ mod tests {
     #[test]
     fn first_note_of_queues_is_how_they_were() {
         let (_dir, folder) = folder();
-        let mut undo = Undo::new(&folder, &device());
-        undo.note_features(["rx-lro".to_owned()]).unwrap();
-        undo.note_features(["rx-lro".to_owned(), "rx-gro".to_owned()])
+        let mut undo = SavedState::new(&folder, &device());
+        undo.save_features(["rx-lro".to_owned()]).unwrap();
+        undo.save_features(["rx-lro".to_owned(), "rx-gro".to_owned()])
             .unwrap();
-        undo.note_channels(&Channels {
+        undo.save_channels(&Channels {
             combined: 8,
             ..Channels::default()
         })
         .unwrap();
-        undo.note_channels(&Channels {
+        undo.save_channels(&Channels {
             combined: 2,
             ..Channels::default()
         })
@@ -249,7 +247,7 @@ mod tests {
         );
         assert_eq!(read.channels, Some([0, 0, 0, 8]));
         assert_eq!(
-            Undo::new(&folder, &device()).note,
+            SavedState::new(&folder, &device()).note,
             undo.note,
             "what could not be put back is still how it was"
         );
@@ -258,8 +256,8 @@ mod tests {
     #[test]
     fn note_is_gone_when_all_is_put_back_and_nothing_else_is_touched() {
         let (dir, folder) = folder();
-        let mut undo = Undo::new(&folder, &device());
-        undo.note_features(["rx-lro".to_owned()]).unwrap();
+        let mut undo = SavedState::new(&folder, &device());
+        undo.save_features(["rx-lro".to_owned()]).unwrap();
         fs::write(dir.path().join("broken.device"), "{").unwrap();
         fs::write(dir.path().join("weir.lock"), "1").unwrap();
         fs::write(dir.path().join(".eth2.device.1.draft"), "{").unwrap();
@@ -289,8 +287,8 @@ mod tests {
         symlink(&victim, dir.path().join(".eth1.device.draft")).unwrap();
         repair(&folder);
         assert!(note.is_symlink(), "left alone");
-        let mut undo = Undo::new(&folder, &device());
-        undo.note_features(["rx-lro".to_owned()]).unwrap();
+        let mut undo = SavedState::new(&folder, &device());
+        undo.save_features(["rx-lro".to_owned()]).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
         assert!(!note.is_symlink() && fs::read_to_string(&note).unwrap().contains("rx-lro"));
         // A note that was given another name, to be put back at another device.
@@ -305,9 +303,9 @@ mod tests {
     #[test]
     fn folder_that_cannot_be_written_to_is_said_before_anything_is_changed() {
         let (dir, folder) = folder();
-        let mut undo = Undo::new(&folder, &device());
+        let mut undo = SavedState::new(&folder, &device());
         drop(dir);
-        let why = undo.note_features(["rx-lro".to_owned()]).unwrap_err();
+        let why = undo.save_features(["rx-lro".to_owned()]).unwrap_err();
         assert!(
             why.contains("/eth1.device") && why.contains("writable"),
             "{why}"

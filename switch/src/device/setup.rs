@@ -1,5 +1,5 @@
-//! A device made ready for the switch, and given back: promiscuous, with no offload that hides from
-//! the switch what came over the wire, and with as many queues as the topology says.
+//! Sets a device up for the switch, and restores it: promiscuous, without offloads that hide what
+//! was on the wire, with the topology's number of queues.
 
 use std::io;
 use std::sync::Arc;
@@ -10,31 +10,31 @@ use tracing::warn;
 use super::channels;
 use super::netlink::link::Device;
 use super::offloads::{OFF, OFF_IN_SKB_MODE};
-use super::restore::Undo;
+use super::restore::SavedState;
 use crate::base::folder::Folder;
 
-/// A device that is ready, and put back as it was when the value goes. The promiscuity ends with
-/// the process at the latest, the rest is noted.
+/// A device that is set up; restored on drop. Promiscuous mode ends with the process at the latest,
+/// the rest is saved for the next start.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     ethtool: Ethtool,
-    /// Until it is put back.
-    undo: Option<Undo>,
+    /// None once it is restored.
+    saved: Option<SavedState>,
     device: String,
     _promiscuous: Promiscuous,
-    /// The driver's name; empty: it doesn't tell.
+    /// The driver's name; empty: unknown.
     pub(crate) driver: String,
     /// Queues to serve.
     pub(crate) n_queues: u32,
-    /// What an operator should know of what could not be done.
+    /// What could not be done, for the operator.
     pub(crate) remarks: Vec<String>,
 }
 
 impl Prepared {
-    /// Makes the device ready. What it was before is noted in the run directory first.
+    /// Sets the device up, after saving its state in the run directory.
     ///
     /// # Errors
-    /// A sentence; everything is as it was before.
+    /// A sentence; the device is as it was before.
     pub(crate) fn prepare(
         run_dir: &Arc<Folder>,
         device: &Device,
@@ -47,7 +47,7 @@ impl Prepared {
         let mut prepared = Self {
             driver: ethtool.driver(name).unwrap_or_default(),
             ethtool,
-            undo: Some(Undo::new(run_dir, device)),
+            saved: Some(SavedState::new(run_dir, device)),
             device: name.to_owned(),
             _promiscuous: promiscuous,
             n_queues: 1,
@@ -58,7 +58,7 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// What skb mode needs beyond that.
+    /// Sets up what skb mode needs beyond that.
     ///
     /// # Errors
     /// A sentence.
@@ -77,14 +77,14 @@ impl Prepared {
             .map(|feature| feature.name.clone())
             .collect();
         if !to_change.is_empty() {
-            if let Some(undo) = &mut self.undo {
-                undo.note_features(to_change.iter().cloned())?;
+            if let Some(saved) = &mut self.saved {
+                saved.save_features(to_change.iter().cloned())?;
             }
-            let wishes: Vec<_> = to_change
+            let changes: Vec<_> = to_change
                 .iter()
                 .map(|name| (name.as_str(), false))
                 .collect();
-            let done = self.ethtool.set_features(&self.device, &wishes);
+            let done = self.ethtool.set_features(&self.device, &changes);
             done.map_err(|e| {
                 not_permitted(
                     &format!(
@@ -96,7 +96,7 @@ impl Prepared {
                 )
             })?;
         }
-        // Fixed by the driver, or not given up: frames will look other than they were on the wire.
+        // Fixed by the driver: frames will differ from those on the wire.
         let left: Vec<_> = self
             .features()?
             .into_iter()
@@ -119,7 +119,7 @@ impl Prepared {
     fn provide_queues(&mut self, device: &Device, queues: Option<u16>) -> Result<(), String> {
         let now = match self.ethtool.channels(&self.device) {
             Ok(now) => now,
-            // A driver without the notion has those that it has.
+            // A driver without channels has one queue.
             Err(_) => Channels {
                 rx: 1,
                 tx: 1,
@@ -133,8 +133,8 @@ impl Prepared {
         if wanted == now {
             return Ok(());
         }
-        if let Some(undo) = &mut self.undo {
-            undo.note_channels(&now)?;
+        if let Some(saved) = &mut self.saved {
+            saved.save_channels(&now)?;
         }
         let set = self.ethtool.set_channels(&self.device, &wanted);
         set.map_err(|e| {
@@ -147,9 +147,9 @@ impl Prepared {
 }
 
 impl Drop for Prepared {
-    /// Puts everything back.
+    /// Restores the device.
     fn drop(&mut self) {
-        if let Some(Err(why)) = self.undo.take().map(Undo::undo) {
+        if let Some(Err(why)) = self.saved.take().map(SavedState::restore) {
             warn!("{why}");
         }
     }

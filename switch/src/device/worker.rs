@@ -1,9 +1,9 @@
-//! A device's control thread: takes it, watches it, and takes it again when it was lost.
+//! A device's control thread: attaches it, watches it, and attaches it again after a loss.
 //!
 //! A device that is down or without carrier keeps its sockets and program: many drivers reset the
-//! link when a program is attached, which must not look like a loss that is answered by attaching
-//! it again. Only its port goes down, so that nobody waits for it. What the kernel says of devices
-//! is only a hint to look: whatever was missed is seen at the next look.
+//! link when a program is attached, which must not cause it to be attached again. Only its port
+//! goes down, so that no sender waits for it. The kernel's notifications only trigger a check: what
+//! they miss, the next check finds.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use super::attach::Queues;
 use super::attached::AttachedDevice;
 use super::ledger::imbalances;
 use super::netlink::link::{Device, Gone, gone};
-use super::netlink::socket::{Netlink, News};
-use super::port::{DevicePort, DeviceView, Standing};
+use super::netlink::socket::{Netlink, Notifications};
+use super::port::{DevicePort, DeviceState, DeviceView};
 use super::probe::{Unfit, is_down, probe};
 use crate::api::uplink::FetchedReport;
 use crate::base::folder::Folder;
 use crate::base::stop::Stop;
 use crate::pins::Pins;
 
-/// Between two looks when nothing is heard: a device that was refused may be used now, and news can
-/// be lost.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A device that isn't found is said to be gone by the kernel soon.
-const SAYS_WITHIN: Duration = Duration::from_millis(200);
+/// Interval between checks without a notification: a refused device may be usable by now, and
+/// notifications can be lost.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Time for the kernel to say how a missing device disappeared.
+const NOTIFIES_WITHIN: Duration = Duration::from_millis(200);
 
-/// Serves the port until the end is requested. `attached`: the device, if it is taken already.
+/// Serves the port until the stop request. `attached`: the device, if it is attached already.
 pub(crate) fn run(
     port: &Arc<DevicePort>,
     (fleet, pins): (&Fleet, &Pins),
@@ -39,12 +39,12 @@ pub(crate) fn run(
     run_dir: &Arc<Folder>,
     stop: &Stop,
 ) {
-    let opened = Netlink::open().and_then(|netlink| Ok((netlink, News::open()?)));
-    let (netlink, news) = match opened {
+    let opened = Netlink::open().and_then(|netlink| Ok((netlink, Notifications::open()?)));
+    let (netlink, notifications) = match opened {
         Ok(opened) => opened,
         Err(e) => {
             return port
-                .notes
+                .log
                 .warn(format_args!("the device can't be watched: {e}"));
         }
     };
@@ -55,7 +55,7 @@ pub(crate) fn run(
         run_dir,
         stop,
         netlink,
-        news,
+        notifications,
         attached: None,
         refused: None,
     };
@@ -63,8 +63,8 @@ pub(crate) fn run(
         worker.attach(attached);
     }
     while !stop.is_requested() {
-        worker.look();
-        stop.wait([worker.news.as_fd()], Some(LOOK_EVERY));
+        worker.check();
+        stop.wait([worker.notifications.as_fd()], Some(CHECK_EVERY));
     }
     worker.leave("the daemon ends");
 }
@@ -76,18 +76,18 @@ struct DeviceWorker<'a> {
     run_dir: &'a Arc<Folder>,
     stop: &'a Stop,
     netlink: Netlink,
-    news: News,
+    notifications: Notifications,
     attached: Option<AttachedDevice>,
-    /// What was last said of a device that can't be taken.
+    /// Why the device can't be attached, as last logged.
     refused: Option<String>,
 }
 
 impl DeviceWorker<'_> {
-    /// Acts upon how things are now.
-    fn look(&mut self) {
+    /// Checks the device, and acts on its state.
+    fn check(&mut self) {
         let Some(index) = self.attached.as_ref().map(|attached| attached.device.index) else {
-            // What is found is as new as can be.
-            let _ = self.news.read();
+            // Older notifications don't matter: the device is probed now.
+            let _ = self.notifications.read();
             return self.try_to_attach();
         };
         let how = self.how_gone(index);
@@ -96,24 +96,24 @@ impl DeviceWorker<'_> {
             .as_ref()
             .is_some_and(|attached| attached.opened.tap.is_some())
         {
-            return self.look_after_tap(index, how);
+            return self.check_tap(index, how);
         }
         match how {
             Some(how) => self.lose(how.text()),
-            None => self.look_after(index),
+            None => self.check_attached(index),
         }
     }
 
-    /// What the kernel has said since this was asked before of the device's going.
+    /// How the device disappeared, if a notification since the last call says so.
     fn how_gone(&self, index: u32) -> Option<Gone> {
-        self.news
+        self.notifications
             .read()
             .iter()
             .find_map(|message| gone(message, index))
     }
 
-    /// A tap lives as long as its file has a device, wherever that is.
-    fn look_after_tap(&mut self, index: u32, how: Option<Gone>) {
+    /// A tap exists as long as its file has a device, in whatever namespace.
+    fn check_tap(&mut self, index: u32, how: Option<Gone>) {
         let Some(attached) = &mut self.attached else {
             return;
         };
@@ -126,7 +126,7 @@ impl DeviceWorker<'_> {
         let device = Device::with_index(&mut self.netlink, index).ok().flatten();
         match device.filter(|device| how.is_none() && device.kind == "tun") {
             Some(device) => self.follow(&device),
-            // Whether it is up there can't be seen, so it is taken to be.
+            // Whether it is up there can't be seen, so it is assumed to be.
             None => {
                 attached.is_elsewhere = true;
                 let device = Device {
@@ -134,8 +134,8 @@ impl DeviceWorker<'_> {
                     has_carrier: true,
                     ..attached.device.clone()
                 };
-                self.port.notes.info(format_args!(
-                    "{} {}, and serves there",
+                self.port.log.info(format_args!(
+                    "{} {}, and works there",
                     device.name,
                     Gone::Moved.text()
                 ));
@@ -152,13 +152,13 @@ impl DeviceWorker<'_> {
         }
     }
 
-    /// Says why the device isn't taken, once.
+    /// Logs once why the device isn't attached.
     fn wait_for(&mut self, why: String) {
         self.port
             .link
             .update(|view| view.waits_for = Some(why.clone()));
         if self.refused.as_ref() != Some(&why) {
-            self.port.notes.warn(&why);
+            self.port.log.warn(&why);
             self.refused = Some(why);
         }
     }
@@ -176,7 +176,7 @@ impl DeviceWorker<'_> {
             view.driver.clone_from(&attached.driver);
             view.fetched = fetched;
             view.remarks.clone_from(&attached.opened.remarks);
-            view.n_taken += 1;
+            view.n_attached += 1;
         });
         let driver = if attached.driver.is_empty() {
             String::new()
@@ -187,58 +187,59 @@ impl DeviceWorker<'_> {
             format!(": {}", FetchedReport::from(fetched))
         });
         self.port
-            .notes
-            .info(format_args!("{}{driver} is taken{fetched}", device.name));
+            .log
+            .info(format_args!("{}{driver} attached{fetched}", device.name));
         for remark in &attached.opened.remarks {
-            self.port.notes.warn(remark);
+            self.port.log.warn(remark);
         }
         let device = device.clone();
         self.attached = Some(attached);
         self.follow(&device);
     }
 
-    /// The device is taken: what state is it in?
-    fn look_after(&mut self, index: u32) {
+    /// Checks an attached device.
+    fn check_attached(&mut self, index: u32) {
         let device = match Device::with_index(&mut self.netlink, index) {
             Ok(device) => device,
             Err(e) => {
                 return self
                     .port
-                    .notes
+                    .log
                     .warn(format_args!("the device can't be looked at: {e}"));
             }
         };
         match device {
-            // It can be gone before the kernel has said how.
+            // It can be missing before the notification arrives.
             None => {
-                self.stop.wait([self.news.as_fd()], Some(SAYS_WITHIN));
+                self.stop
+                    .wait([self.notifications.as_fd()], Some(NOTIFIES_WITHIN));
                 self.lose(self.how_gone(index).map_or("is gone", Gone::text));
             }
-            // Moved away and back, or somebody took the program off.
+            // It was moved away and back, or its program was detached.
             Some(device) if device.xdp_program.is_none() => self.lose("lost its XDP program"),
             Some(device) => self.follow(&device),
         }
     }
 
-    /// Takes note of what changed at a device that is taken.
+    /// Follows changes of an attached device.
     fn follow(&mut self, device: &Device) {
         let Some(attached) = &mut self.attached else {
             return;
         };
         if attached.device.name != device.name {
-            let (was, is, wished) = (
+            let (was, is, wanted) = (
                 &attached.device.name,
                 &device.name,
                 &self.port.device.device,
             );
-            let then = if is == wished {
+            let then = if is == wanted {
                 ""
             } else {
-                "; it is kept, but the next start looks for it by the topology's name"
+                "; it stays attached, but the next start looks for the topology's name"
             };
             self.port
-                .notes
-                .warn(format_args!("{was} is called {is} now{then}"));
+                .log
+                .warn(format_args!("{was} was renamed to {is}{then}"));
         }
         attached.device = device.clone();
         self.port.link.update(|view| view.show(device));
@@ -247,7 +248,7 @@ impl DeviceWorker<'_> {
             (true, true) => self.raise(),
             (false, false) => {
                 self.lower();
-                self.port.notes.warn(idle_text(device));
+                self.port.log.warn(idle_text(device));
             }
             (false, true) => self.show_idle(device),
             (true, false) => {}
@@ -257,11 +258,11 @@ impl DeviceWorker<'_> {
     fn show_idle(&mut self, device: &Device) {
         let why = idle_text(device);
         let changed = self.port.link.update(|view| {
-            view.standing = Standing::Idle;
+            view.state = DeviceState::Idle;
             view.waits_for = Some(why.clone());
         });
         if changed {
-            self.port.notes.warn(why);
+            self.port.log.warn(why);
         }
     }
 
@@ -281,16 +282,16 @@ impl DeviceWorker<'_> {
         });
         let mut was_idle = false;
         self.port.link.update(|view| {
-            was_idle = view.standing == Standing::Idle;
-            view.standing = Standing::Up;
+            was_idle = view.state == DeviceState::Idle;
+            view.state = DeviceState::Up;
             view.waits_for = None;
         });
         if was_idle {
-            self.port.notes.info("up again");
+            self.port.log.info("up again");
         }
     }
 
-    /// Takes the queues back from the cores, and forgets who was heard by them.
+    /// Takes the queues back from the cores, and removes the addresses learned by them.
     fn lower(&mut self) {
         let Some(attached) = &mut self.attached else {
             return;
@@ -299,7 +300,7 @@ impl DeviceWorker<'_> {
             let down = self.fleet.down(self.port.id());
             imbalances(&down)
                 .into_iter()
-                .for_each(|why| self.port.notes.warn(why));
+                .for_each(|why| self.port.log.warn(why));
             let PortDown { rxqs, txqs } = down;
             attached.queues = Some(Queues {
                 rxqs,
@@ -311,23 +312,23 @@ impl DeviceWorker<'_> {
         }
         let why = idle_text(&attached.device);
         self.port.link.update(|view| {
-            view.standing = Standing::Idle;
+            view.state = DeviceState::Idle;
             view.waits_for = Some(why);
         });
     }
 
-    /// The device went.
+    /// The device disappeared.
     fn lose(&mut self, how: &str) {
         let name = self
             .attached
             .as_ref()
             .map(|attached| attached.device.name.clone())
             .unwrap_or_default();
-        let said = format!("{name} {how}: waiting for {}", self.port.device.device);
-        self.leave(&said);
+        let text = format!("{name} {how}: waiting for {}", self.port.device.device);
+        self.leave(&text);
         self.pins.gone(self.port.id());
-        self.port.notes.warn(said);
-        // That it isn't there need not be said again.
+        self.port.log.warn(text);
+        // That it is missing was logged just now.
         if let Err(Unfit::Absent(why)) = probe(&mut self.netlink, &self.port.device) {
             self.port
                 .link
@@ -336,15 +337,15 @@ impl DeviceWorker<'_> {
         }
     }
 
-    /// Lets go of the device, if it is taken.
+    /// Detaches the device, if it is attached.
     fn leave(&mut self, why: &str) {
         self.lower();
         self.port.link.closing();
         drop(self.attached.take());
         self.port.link.update(|view| {
-            let (n_taken, lost) = (view.n_taken, view.lost);
+            let (n_attached, lost) = (view.n_attached, view.lost);
             *view = DeviceView {
-                n_taken,
+                n_attached,
                 lost,
                 waits_for: Some(why.to_owned()),
                 ..DeviceView::default()

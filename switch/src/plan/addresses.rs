@@ -4,18 +4,16 @@ use config::{MacPolicy, Topology};
 use flowtable::SourcePolicy;
 use flowtable::mac::reserve;
 
-/// Addresses that one NIC with `macs: any` may have at most, all of which the MAC table has room
-/// for beside those that others were granted: whoever uses up its own takes nobody's. Many such
-/// NICs share [`MACS_ANY_ALL`].
+/// Most addresses of one NIC with `macs: any`. The MAC table has room for all of them beside those
+/// granted to others, so a port can't use up another's. Many such NICs share [`MACS_ANY_ALL`].
 const MACS_ANY: u32 = 1 << 17;
 
-/// Addresses that all such NICs together may have.
+/// Most addresses of all such NICs together.
 const MACS_ANY_ALL: u32 = 1 << 21;
-/// Addresses that are learned from behind one uplink at most; frames of others are forwarded like
-/// theirs.
+/// Most addresses learned behind one uplink; frames from others are forwarded, too.
 pub(crate) const UPLINK_MACS: u32 = 1 << 16;
 
-/// What "any" comes to for one NIC.
+/// Most addresses of each NIC with `macs: any` in this topology.
 pub(super) fn any_max(topology: &Topology) -> u32 {
     let n_any = topology
         .nics()
@@ -24,7 +22,7 @@ pub(super) fn any_max(topology: &Topology) -> u32 {
     (MACS_ANY_ALL / u32::try_from(n_any).unwrap_or(u32::MAX).max(1)).min(MACS_ANY)
 }
 
-/// Addresses that the MAC table needs room for; `sources`: what each port may send from.
+/// Addresses that the MAC table needs room for. `sources`: the policy of each port.
 pub(crate) fn n_macs(sources: impl Iterator<Item = SourcePolicy>, n_networks: usize) -> usize {
     let of_port = |source: SourcePolicy| match source {
         SourcePolicy::Fixed(_) | SourcePolicy::Sticky => 1,

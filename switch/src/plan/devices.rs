@@ -1,8 +1,8 @@
-//! What the topology asks of devices of this host.
+//! Devices of this host, as the topology specifies them.
 
 use config::{Topology, XdpMode};
 
-/// What the topology asks of a device.
+/// A device, as the topology specifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceSpec {
     pub(crate) kind: DeviceKind,
@@ -11,26 +11,26 @@ pub(crate) struct DeviceSpec {
     pub(crate) mode: XdpMode,
     /// None: all that it has.
     pub(crate) queues: Option<u16>,
-    /// Received frames that wait at most, per queue; of no meaning for a tap.
+    /// Length of a queue's receive ring, in frames; unused for a tap.
     pub(crate) ring: u16,
-    /// Whether it is taken although the host uses it.
+    /// Whether it is attached although the host uses it.
     pub(crate) take: bool,
     /// The largest MTU of its networks, and the network that has it; none: it has no network.
     pub(crate) mtu: Option<(u16, String)>,
 }
 
-/// How a device's frames are fetched.
+/// How a device's frames are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceKind {
-    /// From its queues: the device is there, and all its frames are ours.
+    /// By AF_XDP: the device exists, and all its frames go to the switch.
     AfXdp,
-    /// From a file at its other end: the device is made if it isn't there, and the host or a
-    /// container uses it.
+    /// By a file at its other end: the device is created if it is missing, and used by the host or
+    /// a container.
     Tap,
 }
 
 impl DeviceSpec {
-    /// Of a NIC by AF_XDP; `mtu`: of its network, and that network's name.
+    /// The device of a NIC by AF_XDP. `mtu`: of its network, and that network's name.
     pub(crate) fn af_xdp(
         device: &str,
         mode: XdpMode,
@@ -49,7 +49,7 @@ impl DeviceSpec {
         }
     }
 
-    /// Of a NIC that is a tap of this name.
+    /// The tap of this name, of a NIC.
     pub(crate) fn tap(name: &str, mtu: (u16, String)) -> Self {
         Self {
             kind: DeviceKind::Tap,
@@ -58,7 +58,7 @@ impl DeviceSpec {
     }
 }
 
-/// What is asked of the device of an uplink, the one with this index.
+/// The device of the uplink with this index.
 pub(crate) fn uplink_device(
     topology: &Topology,
     uplink_idx: usize,

@@ -1,15 +1,15 @@
-//! VMs, and the limits on what they send and get: from the file's values to those that cores go by.
+//! VMs and their limits: from the file's values to those of the cores.
 
 use config::{Limit, Topology};
 use pmd::limits::{LimitOptions, QueueOptions};
 
-/// Bytes that wait for one VM at most at the limit on what it gets: 20 ms of 3.3 Gbit/s, 6.7 ms of 10.
+/// Most bytes queued for one VM at its `to-vm` limit: 20 ms at 3.3 Gbit/s, 6.7 ms at 10.
 const QUEUE_BYTES_MAX: u64 = 8 << 20;
 
 /// The same for all VMs together.
 const QUEUES_BYTES_MAX: u64 = 256 << 20;
 
-/// A VM, with what its NICs may send and get in all.
+/// A VM, with the limits over all its NICs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VmSpec {
     /// Unique among VMs.
@@ -38,7 +38,7 @@ pub(crate) fn vms(topology: &Topology) -> Vec<VmSpec> {
     topology.vms.iter().map(vm).collect()
 }
 
-/// A core never sees the file's values.
+/// A limit in the cores' units, which never see the file's.
 fn options(limit: Option<Limit>, bytes_max: u64) -> LimitOptions {
     limit.map_or_else(LimitOptions::default, |limit| LimitOptions {
         bits_per_sec: limit.rate.map(config::BitsPerSec::value),

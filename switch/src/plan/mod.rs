@@ -1,11 +1,10 @@
-//! What the topology comes to for the switch, worked out once.
+//! What the switch needs of the topology, derived once.
 //!
 //! In reading order:
-//! - `ports`: every port with its number and all that is said of it
-//! - `limits`: VMs and their limits; `devices`: what is asked of devices; `rules`: what cores
-//!   decide by
+//! - `ports`: every port with its id and its specification
+//! - `limits`: VMs and their limits; `devices`: devices of this host; `rules`: compiled rules
 //! - `addresses`: how many addresses ports may have
-//! - `networks`: networks and trunks, as the cores know them
+//! - `networks`: networks and trunks, as the cores use them
 
 pub(crate) mod addresses;
 pub(crate) mod devices;

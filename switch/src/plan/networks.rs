@@ -1,4 +1,4 @@
-//! Networks, as the cores know them: members, the way to the wire, and what comes back from there.
+//! Networks, as the cores use them: members, uplink, and trunks.
 
 use config::Topology;
 use flowtable::{Exit, Network, Networks, PortId, Trunk};
@@ -15,10 +15,9 @@ pub(crate) fn networks(topology: &Topology, ports: &[PortSpec]) -> Networks {
         let nics = ports.iter().filter(is_member).map(PortSpec::id);
         Network {
             members: nics.chain(uplink.map(|exit| exit.port)).collect(),
-            // Ethernet's header is not part of the MTU.
+            // The MTU leaves out the Ethernet header.
             frame_max: u32::from(network.mtu) + 14,
-            // One with a VLAN of its own is an access network, where a guest's own tags have no
-            // business.
+            // A network with a VLAN is an access network, where guests' own tags don't pass.
             passes_tags: network.vlan.is_none() && network.uplink_idx.is_none(),
             uplink,
             ..Network::default()
@@ -42,7 +41,7 @@ pub(crate) fn network_names(topology: &Topology) -> Vec<String> {
         .collect()
 }
 
-/// The way to the wire of a network.
+/// The uplink of a network.
 fn exit(network: &config::Network, ports: &[PortSpec]) -> Option<Exit> {
     let uplink_idx = network.uplink_idx?;
     let port: PortId = ports

@@ -1,4 +1,4 @@
-//! Ports, as the topology describes them: made once, and what everything else takes its facts from.
+//! Ports, as the topology describes them: built once, the only source for everything else.
 
 use std::path::PathBuf;
 
@@ -20,20 +20,19 @@ pub(crate) struct PortSpec {
     pub(crate) vm: Option<VmSpec>,
     /// Names of its networks: one for a NIC, all that it carries for an uplink.
     pub(crate) networks: Vec<String>,
-    /// What the cores need to know: its number, its network or trunk, the addresses it may send
-    /// from.
+    /// For the cores: its id, its network or trunk, the addresses it may send from.
     pub(crate) ingress: Ingress,
-    /// What it may send and get, in the order in which they are asked; an uplink has none.
+    /// Its rules, in the order in which they are checked; an uplink has none.
     pub(crate) rules: Vec<Rule>,
     pub(crate) kind: PortKind,
 }
 
-/// How frames come to a port and leave by it.
+/// Kind of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PortKind {
-    /// By a guest's virtqueues.
+    /// A vhost-user socket.
     Socket(SocketSpec),
-    /// By a device of this host.
+    /// A device of this host.
     Device(DeviceSpec),
 }
 
@@ -41,7 +40,7 @@ pub(crate) enum PortKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SocketSpec {
     pub(crate) path: PathBuf,
-    /// Who makes it.
+    /// Which side creates it.
     pub(crate) listens: Listens,
     /// Name or number of the group that it is given to; none: the daemon's own.
     pub(crate) group: Option<String>,
@@ -147,7 +146,7 @@ fn nic_ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
 fn uplink_ingress(port: PortId, uplink_idx: usize) -> Ingress {
     Ingress {
         port,
-        // Its frames say themselves.
+        // Its frames' tags name their networks.
         network: NetworkId::MAX,
         trunk: TrunkId::try_from(uplink_idx).ok(),
         source: SourcePolicy::Any(UPLINK_MACS),
@@ -155,8 +154,8 @@ fn uplink_ingress(port: PortId, uplink_idx: usize) -> Ingress {
     }
 }
 
-/// The number of the network with this index in the topology; the last one where there are more
-/// than numbers.
+/// The id of the network with this index in the topology; the last id where there are more
+/// networks.
 pub(crate) fn network_id(network_idx: usize) -> NetworkId {
     NetworkId::try_from(network_idx).unwrap_or(NetworkId::MAX)
 }

@@ -1,30 +1,29 @@
-//! How long the next front-end of a port waits after some that left early.
+//! How long the next front-end of a port waits after others that left early.
 //!
-//! QEMU that asks for more queues than its port has gives up and connects again at once, as often
-//! as it is let: thousands of times a second. So after a handshake that came to nothing the next
-//! one waits, at first for a moment and in the end for a second. One that completes, or a front-end
-//! that stays, ends that: whoever comes after it is served at once.
+//! QEMU that asks for more queues than its port has gives up and connects again at once, thousands
+//! of times a second. So after a handshake without a result the next front-end waits, from 10 ms up
+//! to a second. A handshake that completes, or a front-end that stays, ends the pauses.
 
 use std::time::{Duration, Instant};
 
-/// After the first handshake that ended early, and at most.
+/// First and longest pause.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// A front-end that stayed for so long did not leave early, whatever it said.
+/// A front-end that stayed this long did not leave early.
 const STAYED: Duration = Duration::from_secs(1);
-/// Between two log lines that say the same of one front-end after another.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// Least time between equal log lines.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-/// How one front-end's visit ended.
+/// A connection of one front-end, once it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Visit {
-    /// How long it took.
+pub(crate) struct Session {
+    /// Its duration.
     pub(crate) time: Duration,
     /// Whether a queue ran.
     pub(crate) is_complete: bool,
 }
 
-impl Visit {
-    /// Whether nothing came of it.
+impl Session {
+    /// Whether it ended early, without a result.
     pub(crate) fn is_early(&self) -> bool {
         !self.is_complete && self.time < STAYED
     }
@@ -34,14 +33,14 @@ impl Visit {
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     pause: Duration,
-    /// What was said last of those that left early, when, and how many there were since.
-    said: Option<(String, Instant, u64)>,
+    /// The last line logged about one that left early, when, and how many were the same since.
+    logged: Option<(String, Instant, u64)>,
 }
 
 impl Backoff {
     /// A front-end is gone: how long the next has to wait.
-    pub(crate) fn next(&mut self, visit: &Visit) -> Duration {
-        if visit.is_early() {
+    pub(crate) fn next(&mut self, session: &Session) -> Duration {
+        if session.is_early() {
             self.pause = (self.pause * 2).clamp(PAUSE.0, PAUSE.1);
         } else {
             *self = Self::default();
@@ -54,22 +53,21 @@ impl Backoff {
         !self.pause.is_zero()
     }
 
-    /// The line for the log about a front-end that left early, unless the same was said a moment
-    /// ago.
+    /// The log line about a front-end that left early; none: the same was logged just before.
     pub(crate) fn line(&mut self, left: &str, now: Instant) -> Option<String> {
-        let more = match &mut self.said {
+        let more = match &mut self.logged {
             Some((text, at, n))
-                if text == left && now.saturating_duration_since(*at) < SAY_AGAIN =>
+                if text == left && now.saturating_duration_since(*at) < LOG_AGAIN =>
             {
                 *n += 1;
                 return None;
             }
             Some((text, _, n)) if text == left && *n > 0 => {
-                format!(" ({n} times more since that was said last)")
+                format!(" ({n} more times since that was last logged)")
             }
             _ => String::new(),
         };
-        self.said = Some((left.to_owned(), now, 0));
+        self.logged = Some((left.to_owned(), now, 0));
         Some(format!("{left}{more}"))
     }
 }
@@ -78,7 +76,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const EARLY: Visit = Visit {
+    const EARLY: Session = Session {
         time: Duration::from_millis(1),
         is_complete: false,
     };
@@ -94,11 +92,11 @@ mod tests {
     fn handshake_that_completes_and_front_end_that_stays_end_the_pauses() {
         let mut backoff = Backoff::default();
         for good in [
-            Visit {
+            Session {
                 is_complete: true,
                 ..EARLY
             },
-            Visit {
+            Session {
                 time: STAYED,
                 ..EARLY
             },
@@ -120,10 +118,10 @@ mod tests {
                 None
             );
         }
-        let said = backoff.line("left", begin + SAY_AGAIN).unwrap();
-        assert_eq!(said, "left (59 times more since that was said last)");
+        let said = backoff.line("left", begin + LOG_AGAIN).unwrap();
+        assert_eq!(said, "left (59 more times since that was last logged)");
         assert_eq!(
-            backoff.line("left otherwise", begin + SAY_AGAIN).as_deref(),
+            backoff.line("left otherwise", begin + LOG_AGAIN).as_deref(),
             Some("left otherwise")
         );
     }

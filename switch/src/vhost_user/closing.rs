@@ -1,11 +1,11 @@
-//! Closing what a front-end sent, or left behind, on threads that nobody waits for.
+//! Closes what a front-end sent or left, on threads that nothing waits for.
 //!
-//! The last close of a file can take as long as whoever made it likes: a TCP socket that lingers
-//! for its data, a file of a file system in user space. So can that of a connection, since files
-//! that were sent by it and not taken are closed with it. What is known to close at once is closed
-//! at once; what else comes with one message, by a thread of its own. Such files are counted by
-//! port, and a port with many of them takes no connection and no message until some are closed, so
-//! it is its own files that a front-end waits for.
+//! The last close of a file can take as long as its creator likes: a lingering TCP socket, a file
+//! of a file system in user space. So can closing a connection, since it closes files that were
+//! sent on it and not received. Files that are known to close at once are closed in place, the
+//! others of a message by a thread of its own. These are counted by port, and a port with many of
+//! them accepts no connection and no message until some are closed, so a front-end only delays
+//! itself.
 
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,11 +20,11 @@ use rustix::io::ioctl_fionread;
 
 use crate::base::stop::Stop;
 
-/// Files of a port that may be waiting to be closed before the port waits for them; so many threads
-/// close them at most.
+/// Files of a port that may be closing before the port waits; also the most threads that close
+/// them.
 const AT_ONCE: usize = 8;
-/// How often a port that waits looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Poll interval of a port that waits.
+const POLL_EVERY: Duration = Duration::from_millis(10);
 /// Stack of these threads.
 const STACK: usize = 64 << 10;
 
@@ -40,36 +40,35 @@ impl Closing {
             .filter(|file| !closes_at_once(file))
             .collect();
         if !slow.is_empty() {
-            self.elsewhere(slow);
+            self.on_a_thread(slow);
         }
     }
 
-    /// Ends a connection, and closes this last handle of it.
+    /// Shuts a connection down, and closes its last handle.
     pub(crate) fn connection(&self, stream: UnixStream) {
-        // The other side sees the end now, and nothing more comes after that. It fails if the other
-        // side has closed, which is as good.
+        // Nothing more arrives after that. It fails if the peer has closed already, which is fine.
         let _ = stream.shutdown(Shutdown::Both);
         if !ioctl_fionread(&stream).is_ok_and(|n_bytes| n_bytes == 0) {
-            self.elsewhere(vec![stream.into()]);
+            self.on_a_thread(vec![stream.into()]);
         }
     }
 
-    /// Waits while too much is being closed. False: the end was requested meanwhile.
+    /// Waits while too many files are closing. False: the stop was requested meanwhile.
     pub(crate) fn wait(&self, stop: &Stop) -> bool {
         while self.is_full() {
-            if stop.sleep(LOOK_AGAIN) {
+            if stop.sleep(POLL_EVERY) {
                 return false;
             }
         }
         true
     }
 
-    /// Whether too much is being closed.
+    /// Whether too many files are closing.
     pub(crate) fn is_full(&self) -> bool {
         self.0.load(Ordering::Acquire) >= AT_ONCE
     }
 
-    fn elsewhere(&self, files: Vec<OwnedFd>) {
+    fn on_a_thread(&self, files: Vec<OwnedFd>) {
         self.0.fetch_add(files.len(), Ordering::AcqRel);
         let files: Vec<_> = files
             .into_iter()
@@ -78,7 +77,7 @@ impl Closing {
                 _counted: Counted(self.0.clone()),
             })
             .collect();
-        // Without a thread they are closed here.
+        // If no thread can be started, they are closed here.
         let _ = Builder::new()
             .name("closing".to_owned())
             .stack_size(STACK)
@@ -86,7 +85,7 @@ impl Closing {
     }
 }
 
-/// First it is closed, then it is counted no more.
+/// Drops in this order: closes the file, then takes it off the count.
 struct Slow {
     #[expect(dead_code, reason = "held to be dropped")]
     file: OwnedFd,
@@ -101,7 +100,7 @@ impl Drop for Counted {
     }
 }
 
-/// Whether the kernel alone closes a file, and has nobody to wait for.
+/// Whether the kernel closes a file without waiting for anything: an eventfd, or memory.
 pub(crate) fn closes_at_once(file: &OwnedFd) -> bool {
     is_eventfd(file.as_fd()) || is_in_memory(file.as_fd())
 }

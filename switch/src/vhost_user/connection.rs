@@ -1,11 +1,11 @@
 //! One front-end, from connection to disconnection.
 //!
-//! The `vhost` crate reads and writes in calls that may block for ever, and goes on trying where a
-//! time-out would end it. So a message is looked at before it is taken (all of it must have come),
-//! and taken only when there is room for an answer. What still blocks (a message with more files
-//! than the crate takes) is ended by the supervisor, which shuts the socket down. Files that may
-//! take long to close never get to the crate, or to anything else on this thread: they are seen
-//! with the message that brings them, which is refused (`closing`).
+//! Reads and writes of the `vhost` crate may block for ever, and it retries after a time-out. So a
+//! message is peeked at first, and handed to the crate only once it is complete and there is room
+//! for an answer. If the crate blocks nevertheless (on a message with more files than it takes),
+//! the supervisor shuts the socket down. Files that may take long to close never reach the crate,
+//! or anything else on this thread: they are found by peeking, and their message is refused
+//! (`closing`).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
 
-use super::backoff::Visit;
+use super::backoff::Session;
 use super::closing::closes_at_once;
 use super::cores::DataPlane;
 use super::end::End;
@@ -29,25 +29,25 @@ use crate::base::lock::lock;
 use crate::base::socket::is_hung_up;
 use crate::base::stop::Stop;
 
-/// How long the rest of a message may take to come.
+/// Time for the rest of a message to arrive.
 const REST_WITHIN: Duration = Duration::from_secs(2);
 /// How long a front-end may leave its answers unread.
 const READS_WITHIN: Duration = Duration::from_secs(1);
 
-/// What there is to know when a front-end is gone.
+/// The result of serving a front-end.
 #[derive(Debug)]
 pub(crate) struct Served {
     /// How it ended.
     pub(crate) end: End,
-    /// What it came to.
-    pub(crate) visit: Visit,
-    /// Who connected after it had gone, to be served next.
+    /// For the back-off.
+    pub(crate) session: Session,
+    /// A front-end that connected after it had gone, to be served next.
     pub(crate) successor: Option<UnixStream>,
 }
 
-/// Serves a front-end until it goes or has to. `listener`: where others may try to connect
-/// meanwhile; they are refused, and who came after this one had gone is given back. When this
-/// returns, the port is down, its memory unmapped, and every file of the front-end closed.
+/// Serves a front-end until it disconnects or is disconnected. `listener`: others that connect
+/// meanwhile are refused; one that came after this one had gone is returned. On return the port is
+/// down, its memory unmapped, and every file of the front-end closed.
 pub(crate) fn serve<P: DataPlane>(
     stream: UnixStream,
     plane: P,
@@ -56,7 +56,7 @@ pub(crate) fn serve<P: DataPlane>(
     listener: Option<&UnixListener>,
 ) -> Served {
     let begin = Instant::now();
-    let visit = |is_complete| Visit {
+    let session = |is_complete| Session {
         time: begin.elapsed(),
         is_complete,
     };
@@ -65,7 +65,7 @@ pub(crate) fn serve<P: DataPlane>(
         let end = End::Closed("this process has no file descriptors left".to_owned());
         return Served {
             end,
-            visit: visit(false),
+            session: session(false),
             successor: None,
         };
     };
@@ -102,12 +102,12 @@ pub(crate) fn serve<P: DataPlane>(
         (None, End::Gone) if !has_run => End::Left(stage.left_after(port.socket.n_pairs)),
         (_, end) => end,
     };
-    // With the last handle goes what the front-end has sent and nobody has taken.
+    // The last handle closes what the front-end sent and was not received.
     drop(requests);
     port.closing.connection(peek);
     Served {
         end,
-        visit: visit(has_run),
+        session: session(has_run),
         successor,
     }
 }
@@ -120,7 +120,7 @@ struct Connection<'a, P: DataPlane> {
     stop: &'a Stop,
     listener: Option<&'a UnixListener>,
     successor: Option<UnixStream>,
-    /// What the front-end said last that tells what it wants.
+    /// How far the front-end has got.
     stage: Stage,
     /// Whether a queue has run.
     has_run: bool,
@@ -140,7 +140,7 @@ impl<P: DataPlane> Connection<'_, P> {
         }
     }
 
-    /// Waits until a message is there as a whole.
+    /// Waits for a complete message.
     fn next_message(&mut self) -> Result<(Header, Vec<OwnedFd>), End> {
         let mut begun: Option<Instant> = None;
         loop {
@@ -154,24 +154,23 @@ impl<P: DataPlane> Connection<'_, P> {
                 Peeked::Part if is_hung_up(&self.peek) => return Err(End::Gone),
                 Peeked::Part if begun.get_or_insert_with(Instant::now).elapsed() < REST_WITHIN => {}
                 Peeked::Part => {
-                    return Err(End::Closed("half a message came, and no more".to_owned()));
+                    return Err(End::Closed("only half a message arrived".to_owned()));
                 }
             }
         }
     }
 
-    /// Waits for something to do, and sends others away. A part of a message would end the wait at
-    /// once, so that its rest is waited for by the clock.
+    /// Waits for a message, and refuses others. A part of a message would end the wait at once, so
+    /// its rest is waited for by time.
     fn wait(&mut self, has_part: bool) {
         let moment = Some(Duration::from_millis(1));
-        // Once there is a successor, this front-end is gone, and what it said last is all there is
-        // to do.
+        // Once there is a successor, this front-end is gone, and only its last messages are left.
         let listener = self.listener.filter(|_| self.successor.is_none());
-        if let (Some(rest), false) = (
-            self.rest_of_others().filter(|_| listener.is_some()),
+        if let (Some(pause), false) = (
+            self.pause_of_others().filter(|_| listener.is_some()),
             has_part,
         ) {
-            self.stop.wait([self.peek.as_fd()], Some(rest));
+            self.stop.wait([self.peek.as_fd()], Some(pause));
             return;
         }
         let others = match (listener, has_part) {
@@ -189,48 +188,46 @@ impl<P: DataPlane> Connection<'_, P> {
         }
     }
 
-    /// How long nobody else is looked at.
-    fn rest_of_others(&mut self) -> Option<Duration> {
-        let rest = self.others.rest(Instant::now());
+    /// How long to accept no other connection.
+    fn pause_of_others(&mut self) -> Option<Duration> {
+        let pause = self.others.pause(Instant::now());
         if self.port.refusing.is_full() {
             Some(Others::EVERY)
         } else {
-            rest
+            pause
         }
     }
 
-    /// One port, one guest: who connects beside it is sent away at once.
+    /// A port has one front-end: others are refused at once.
     fn refuse_others(&mut self) {
         let Some(listener) = self.listener else {
             return;
         };
-        // The listener does not block: this ends when nobody is left, and is bounded in case
-        // somebody never ceases.
-        while !self.port.refusing.is_full() && self.others.may_come(Instant::now()) {
+        // The listener does not block, and `others` bounds the loop.
+        while !self.port.refusing.is_full() && self.others.admit(Instant::now()) {
             let Ok((other, _)) = listener.accept() else {
-                return self.others.nobody_came();
+                return self.others.refund();
             };
-            // Looked at after the other had come: a front-end that is here now was here then.
+            // Checked after the other had connected: a front-end that is here now was here then.
             if is_hung_up(&self.peek) {
                 self.successor = Some(other);
                 return;
             }
             self.port.refusing.connection(other);
             self.port.link.count_refused();
-            self.port.notes.warn(
-                "another front-end tried to connect, and was refused: the port has its guest",
-            );
+            self.port
+                .log
+                .warn("another front-end was refused: the port has one already");
         }
     }
 
     fn handle(&mut self, header: Header, files: Vec<OwnedFd>) -> Result<(), End> {
         self.stage = header.stage().unwrap_or(self.stage);
-        // Before anything else: even to close a copy of such a file may take long, and must not
-        // happen here.
+        // First, since even closing a copy of such a file may take long and must not happen here.
         if !files.iter().all(closes_at_once) {
             return self.refuse_files(header, files);
         }
-        // The message has them as well, so this closes none of them for good.
+        // The message holds them, too, so this is no last close.
         drop(files);
         if !self.stop.wait_writable(self.peek.as_fd(), READS_WITHIN) {
             let does_not_read =
@@ -241,10 +238,10 @@ impl<P: DataPlane> Connection<'_, P> {
                 does_not_read()
             });
         }
-        self.rest()?;
+        self.pause()?;
         self.port.link.begin_message();
         let result = if header.is_vring_enable() {
-            self.take_vring_enable(header)
+            self.handle_vring_enable(header)
         } else {
             self.requests.handle_request()
         };
@@ -257,7 +254,7 @@ impl<P: DataPlane> Connection<'_, P> {
             .link
             .end_message(handler.device.view(), handler.device.memory());
         for note in handler.device.take_notes() {
-            self.port.notes.info(note);
+            self.port.log.info(note);
         }
         let Some(refusal) = handler.take_refusal() else {
             return result.map_err(|error| End::of(&error, header));
@@ -267,17 +264,16 @@ impl<P: DataPlane> Connection<'_, P> {
         if result.is_err() && !(header.can_be_refused() && handler.acknowledges()) {
             return Err(End::Closed(text));
         }
-        self.port.notes.warn(text);
+        self.port.log.warn(text);
         Ok(())
     }
 }
 
 impl<P: DataPlane> Connection<'_, P> {
-    /// A front-end that changes its queues all the time waits, and one of whose files many are
-    /// being closed.
-    fn rest(&self) -> Result<(), End> {
-        while let Some(rest) = self.port.changes.rest(Instant::now()) {
-            if self.stop.sleep(rest) {
+    /// Pauses a front-end that changes its queues too often, or has too many files closing.
+    fn pause(&self) -> Result<(), End> {
+        while let Some(pause) = self.port.changes.pause(Instant::now()) {
+            if self.stop.sleep(pause) {
                 return Err(End::Stopping);
             }
         }
@@ -288,7 +284,7 @@ impl<P: DataPlane> Connection<'_, P> {
         }
     }
 
-    /// The message brings files that are neither eventfds nor memory: nothing takes such, and they
+    /// Refuses a message with files that are neither eventfds nor memory: they are of no use, and
     /// may take long to close.
     fn refuse_files(&mut self, header: Header, files: Vec<OwnedFd>) -> Result<(), End> {
         let refusal = if header.carries_eventfd() {
@@ -305,11 +301,11 @@ impl<P: DataPlane> Connection<'_, P> {
         self.port.link.set_refusal(refusal);
         let taken = discard(&self.peek, header);
         self.port.closing.files(files);
-        self.rest()?;
+        self.pause()?;
         if !(taken && header.can_be_refused() && lock(&self.handler).acknowledges()) {
             return Err(End::Closed(text));
         }
-        self.port.notes.warn(text);
+        self.port.log.warn(text);
         self.acknowledge(header, false)
             .map_err(|error| End::of(&error, header))
     }
@@ -328,16 +324,16 @@ impl<P: DataPlane> Connection<'_, P> {
         }
     }
 
-    /// SET_VRING_ENABLE, past the `vhost` crate: it takes it only behind a SET_FEATURES that
-    /// acknowledges the protocol features, and QEMU enables a device's first queues before its
-    /// driver has chosen any.
-    fn take_vring_enable(&mut self, header: Header) -> Result<(), Error> {
+    /// Handles SET_VRING_ENABLE without the `vhost` crate: that accepts it only after a
+    /// SET_FEATURES that acknowledges the protocol features, and QEMU enables a device's first
+    /// queues before its driver has chosen any.
+    fn handle_vring_enable(&mut self, header: Header) -> Result<(), Error> {
         let mut bytes = [0; HEADER_BYTES + Header::VRING_STATE_BYTES];
         if header.total_bytes() != bytes.len() {
             return Err(Error::InvalidMessage);
         }
-        // All of it has come, as `next_message` saw. Files that came with it, which none should,
-        // are closed by the kernel.
+        // It is complete: see `next_message`. The kernel closes files that came with it; there
+        // should be none.
         let n = recv(&self.peek, &mut bytes, RecvFlags::DONTWAIT).map_or(0, |(n, _)| n);
         if n < bytes.len() {
             return Err(Error::PartialMessage);

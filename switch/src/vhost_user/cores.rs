@@ -15,7 +15,7 @@ use pmd::{Fleet, GuestFault, SetupError};
 
 use crate::pins::Pins;
 
-/// The polling cores, as one port's control thread sees them.
+/// The polling cores, for one port's control thread.
 pub(crate) trait DataPlane {
     /// Lets the cores poll these queues of the port, which is down. Those that can't be built are
     /// left out.
@@ -27,11 +27,10 @@ pub(crate) trait DataPlane {
     /// Memory regions that the port's front-end may have at a time.
     fn memory_slots(&self) -> usize;
 
-    /// No receive ring of the guest's is started: its addresses may be elsewhere.
+    /// None of the guest's receive rings is started: its addresses may be behind the uplink.
     fn rest(&mut self);
 
-    /// The front-end is gone: what was learned from the guest is forgotten; its own address stays
-    /// its own.
+    /// The front-end is gone: removes the addresses learned from the guest, but not its own one.
     fn forget(&mut self);
 }
 
@@ -39,18 +38,18 @@ pub(crate) trait DataPlane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parked {
     pub(crate) index: u16,
-    /// The position at which it goes on.
+    /// The position at which it resumes.
     pub(crate) base: u16,
-    /// The fault for which it stood still: it does not go on before it is set up anew.
+    /// The fault that stopped it until it is set up again.
     pub(crate) fault: Option<GuestFault>,
 }
 
-/// What came of [`DataPlane::up`], by queue index, as far as it is worth a word.
+/// Exceptions in the result of [`DataPlane::up`], by queue index.
 #[derive(Debug, Default)]
 pub(crate) struct Raised {
     /// Queues that can't be built, and why.
     pub(crate) failed: Vec<(u16, SetupError)>,
-    /// Queues that go on at another position than their spec says: the used index, which is right
+    /// Queues that resume at another position than their spec says: the used index, which is right
     /// after a crash.
     pub(crate) elsewhere: Vec<(u16, u16)>,
 }

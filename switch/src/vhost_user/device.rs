@@ -1,7 +1,7 @@
-//! What a front-end has set up so far, and which queues may run.
+//! What a front-end has set up, and which queues may run.
 //!
-//! Every change of what a running queue rests on happens between [`DataPlane::down`] and
-//! [`DataPlane::up`]; a refused message changes nothing. Old memory is unmapped after no core uses
+//! Every change of what a running queue depends on happens between [`DataPlane::down`] and
+//! [`DataPlane::up`]; a refused message changes nothing. Old memory is unmapped once no core uses
 //! it, by the control thread that owns this value.
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::refusal::{Refusal, Result};
 use super::regions::Regions;
 use super::view::{DeviceView, QueueState, QueueView};
 
-/// Feature bit by which a front-end says that it knows protocol features.
+/// Feature bit: the front-end supports protocol features.
 pub(crate) const F_PROTOCOL_FEATURES: u64 = 1 << 30;
 /// Feature bit: several queue pairs.
 const F_MQ: u64 = 1 << 22;
@@ -35,14 +35,15 @@ pub(crate) struct Device<P: DataPlane> {
     queues: Vec<Queue>,
     /// Queues that the cores poll, a bit each.
     live: u32,
-    /// How often queues were taken from the cores, or memory exchanged, until it is taken.
+    /// How often queues were taken from the cores or memory was replaced, since
+    /// [`Device::take_changes`].
     n_changes: u64,
-    /// What happened that an operator should read, until it is taken.
+    /// Log lines since [`Device::take_notes`].
     notes: Vec<String>,
 }
 
 impl<P: DataPlane> Device<P> {
-    /// Nothing set up; `n_pairs` queue pairs, at most 16.
+    /// A device without anything set up, with `n_pairs` queue pairs, at most 16.
     pub(crate) fn new(plane: P, n_pairs: u16, offered_protocol: u64) -> Self {
         let n_pairs = n_pairs.clamp(1, 16);
         Self {
@@ -63,22 +64,22 @@ impl<P: DataPlane> Device<P> {
         }
     }
 
-    /// Feature bits a front-end may take.
+    /// Feature bits offered.
     pub(crate) fn offered(&self) -> u64 {
         self.offered
     }
 
-    /// Protocol feature bits it took.
+    /// Protocol feature bits negotiated.
     pub(crate) fn protocol(&self) -> u64 {
         self.protocol
     }
 
-    /// Queue pairs it may use.
+    /// Queue pairs of the port.
     pub(crate) fn n_pairs(&self) -> u64 {
         self.queues.len() as u64 / 2
     }
 
-    /// Takes the features that the guest's driver chose.
+    /// Sets the features that the guest's driver chose.
     pub(crate) fn set_features(&mut self, features: u64) -> Result<()> {
         if features & !self.offered != 0 {
             return Err(Refusal::new(format!(
@@ -94,7 +95,7 @@ impl<P: DataPlane> Device<P> {
         self.settle(None)
     }
 
-    /// Takes the protocol features that the front-end chose.
+    /// Sets the protocol features that the front-end chose.
     pub(crate) fn set_protocol_features(&mut self, features: u64) -> Result<()> {
         if features & !self.offered_protocol != 0 {
             let beyond = features & !self.offered_protocol;
@@ -136,7 +137,7 @@ impl<P: DataPlane> Device<P> {
         self.swap_memory(memory)
     }
 
-    /// Sets a ring's length.
+    /// `size`: entries of the ring, a power of two up to [`RING_MAX`].
     pub(crate) fn set_size(&mut self, index: u32, size: u32) -> Result<()> {
         match u16::try_from(size) {
             Ok(fits) if size.is_power_of_two() && size <= RING_MAX => {
@@ -148,7 +149,7 @@ impl<P: DataPlane> Device<P> {
         }
     }
 
-    /// Sets where a ring lies.
+    /// `rings`: aligned to 16, 2 and 4 bytes, as VIRTIO requires.
     pub(crate) fn set_rings(&mut self, index: u32, rings: Rings) -> Result<()> {
         if !rings.desc.is_multiple_of(16)
             || !rings.avail.is_multiple_of(2)
@@ -161,14 +162,14 @@ impl<P: DataPlane> Device<P> {
         self.change(index, |queue| queue.rings = Some(rings))
     }
 
-    /// Sets where a ring begins.
+    /// `base`: the position at which the ring begins, unless its used index says otherwise.
     pub(crate) fn set_base(&mut self, index: u32, base: u32) -> Result<()> {
         let base = u16::try_from(base)
             .map_err(|_| Refusal::new(format!("queue {index}: a base of {base}")))?;
         self.change(index, |queue| queue.base = Some(base))
     }
 
-    /// Stops a queue; where it stands.
+    /// Stops a queue; returns its position.
     pub(crate) fn stop_queue(&mut self, index: u32) -> Result<u16> {
         self.change(index, |queue| {
             (queue.kick, queue.discards) = (Kick::Missing, false)
@@ -176,19 +177,19 @@ impl<P: DataPlane> Device<P> {
         Ok(self.queue(index)?.base.unwrap_or(0))
     }
 
-    /// Takes the kick eventfd, or that there is none. From now on the queue may run.
+    /// Sets the kick eventfd; none: the ring is polled. Starts the queue.
     pub(crate) fn set_kick(&mut self, index: u32, file: Option<File>) -> Result<()> {
         let kick = eventfd(file)?.map_or(Kick::Polled, Kick::File);
         self.change(index, |queue| queue.kick = kick)
     }
 
-    /// Takes the call eventfd, or that there is none.
+    /// Sets the call eventfd; none: the guest polls.
     pub(crate) fn set_call(&mut self, index: u32, file: Option<File>) -> Result<()> {
         let call = eventfd(file)?;
         self.change_slightly(index, |queue| queue.call = call)
     }
 
-    /// Takes the eventfd for errors, or that there is none.
+    /// Sets the eventfd for errors, if any.
     pub(crate) fn set_err(&mut self, index: u32, file: Option<File>) -> Result<()> {
         let err = eventfd(file)?;
         self.change_slightly(index, |queue| queue.err = err)
@@ -205,7 +206,7 @@ impl<P: DataPlane> Device<P> {
         })
     }
 
-    /// Disables all queues, as RESET_OWNER is to be read today.
+    /// Disables all queues: today's meaning of RESET_OWNER.
     pub(crate) fn disable_all(&mut self) {
         self.park();
         for queue in &mut self.queues {
@@ -215,7 +216,7 @@ impl<P: DataPlane> Device<P> {
         self.rest_if_stopped();
     }
 
-    /// Back to the beginning; the memory stays.
+    /// Resets everything but the memory.
     pub(crate) fn reset(&mut self) {
         self.park();
         self.queues.fill(Queue::default());
@@ -223,8 +224,8 @@ impl<P: DataPlane> Device<P> {
         self.rest_if_stopped();
     }
 
-    /// The front-end is gone: queues, files and memory are given up, and what was learned from the
-    /// guest is forgotten; its own address is kept for it.
+    /// The front-end is gone: drops queues, files and memory, and removes the addresses learned
+    /// from the guest, but not its own one.
     pub(crate) fn close(&mut self) {
         self.reset();
         self.regions = Regions::default();
@@ -239,12 +240,12 @@ impl<P: DataPlane> Device<P> {
             .any(|(index, queue)| self.live & 1 << index != 0 && !queue.discards)
     }
 
-    /// How often queues were taken from the cores, or memory exchanged, since the last time.
+    /// How often queues were taken from the cores or memory was replaced, since the last call.
     pub(crate) fn take_changes(&mut self) -> u64 {
         std::mem::take(&mut self.n_changes)
     }
 
-    /// What happened since the last time that an operator should read.
+    /// Log lines since the last call.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
@@ -254,7 +255,7 @@ impl<P: DataPlane> Device<P> {
         self.regions.memory()
     }
 
-    /// What there is to report.
+    /// A snapshot for reports.
     pub(crate) fn view(&self) -> DeviceView {
         let queue = |(index, queue): (usize, &Queue)| QueueView {
             index,
@@ -295,7 +296,7 @@ impl<P: DataPlane> Device<P> {
         queue.ok_or_else(|| Refusal::new(format!("queue {index} does not exist: there are {n}")))
     }
 
-    /// Sets something of a queue up anew: what it was stopped for is over.
+    /// Changes a queue, and clears the fault that stopped it.
     fn change(&mut self, index: u32, change: impl FnOnce(&mut Queue)) -> Result<()> {
         self.change_slightly(index, |queue| {
             queue.stopped = None;
@@ -303,7 +304,7 @@ impl<P: DataPlane> Device<P> {
         })
     }
 
-    /// Changes one queue, off the cores if it runs, and lets run what may run then.
+    /// Changes one queue, off the cores if it runs, and then runs what is ready.
     fn change_slightly(&mut self, index: u32, change: impl FnOnce(&mut Queue)) -> Result<()> {
         self.queue(index)?;
         if self.live & 1 << index != 0 {
@@ -315,8 +316,7 @@ impl<P: DataPlane> Device<P> {
         self.settle(Some(index))
     }
 
-    /// The new memory is in force before this returns, and the old one is used by nobody. None: it
-    /// stays as it is.
+    /// On return the new memory is in use, and the old one is not. None: no change.
     fn swap_memory(&mut self, memory: Option<GuestMemory>) -> Result<()> {
         let Some(memory) = memory else { return Ok(()) };
         self.n_changes += 1;
@@ -326,7 +326,7 @@ impl<P: DataPlane> Device<P> {
         self.settle(None)
     }
 
-    /// Takes all queues from the cores; each remembers where it stands.
+    /// Takes all queues from the cores; each keeps its position.
     fn park(&mut self) {
         if self.live == 0 {
             return;
@@ -341,8 +341,9 @@ impl<P: DataPlane> Device<P> {
         self.live = 0;
     }
 
-    /// Gives to the cores what is ready, if that isn't what they have. `asked`: the queue for whose
-    /// sake this is done; its failure is the caller's, another queue's stops that queue.
+    /// Hands the ready queues to the cores, if these are not the ones there. `asked`: the queue
+    /// that the message is about; its failure is returned, another queue's marks that queue as
+    /// broken.
     fn settle(&mut self, asked: Option<u32>) -> Result<()> {
         self.rest_if_stopped();
         let ready = self.ready();
@@ -378,8 +379,7 @@ impl<P: DataPlane> Device<P> {
         result
     }
 
-    /// Whether the guest takes frames at all is said by its receive rings, started or not. One that
-    /// is disabled or can't be built is started.
+    /// A guest takes frames while any of its receive rings is started, even if disabled or broken.
     fn rest_if_stopped(&mut self) {
         if self
             .queues
@@ -391,18 +391,19 @@ impl<P: DataPlane> Device<P> {
         }
     }
 
-    /// After a crash of ours the front-end may not know where a queue stood; its used index does.
+    /// After a crash of the daemon the front-end may not know a queue's position; its used index is
+    /// right.
     fn note_base(&mut self, index: u16, base: u16) {
         if let Ok(queue) = self.queue(u32::from(index)) {
             let said = queue.base.replace(base).unwrap_or(base);
             self.notes.push(format!(
-                "queue {index} goes on at its used index {base}, not at {said} as \
-                    the front-end says"
+                "queue {index} resumes at its used index {base}, not at {said} as the front-end \
+                says"
             ));
         }
     }
 
-    /// Queues that have all they need, a bit each.
+    /// Queues that are completely set up, a bit each.
     fn ready(&self) -> u32 {
         if self.memory().is_none() || self.features.is_none() {
             return 0;

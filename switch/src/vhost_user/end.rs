@@ -9,16 +9,16 @@ use super::header::Header;
 pub(crate) enum End {
     /// The front-end went away.
     Gone,
-    /// It went away before any queue ran; what it did, as the end of a sentence about it.
+    /// It went away before any queue ran: the end of a sentence about it.
     Left(String),
-    /// We closed it, and why.
+    /// weir closed it, for this reason.
     Closed(String),
-    /// The daemon ends.
+    /// The daemon stops.
     Stopping,
 }
 
 impl End {
-    /// What an error of the crate means: the stream is at an end, or can't be understood any more.
+    /// What an error of the `vhost` crate means: the stream has ended, or can't be parsed any more.
     pub(super) fn of(error: &Error, header: Header) -> Self {
         match error {
             Error::Disconnected | Error::PartialMessage | Error::SocketBroken(_) => End::Gone,

@@ -1,8 +1,9 @@
-//! Messages into calls of the [`Device`]: what the `vhost` crate's handler hands over, one function
-//! a message.
+//! Maps the messages that the `vhost` crate hands over to calls of [`Device`], one function per
+//! message.
 //!
-//! A refusal is kept for the connection, which knows whether the front-end can be told of it. Files
-//! that a refused message carried are closed by being dropped. What isn't offered is refused.
+//! A refusal is kept for the connection, which knows whether it can be reported to the front-end.
+//! Files of a refused message are closed by being dropped. Messages of features that are not
+//! offered are refused.
 
 use std::fs::File;
 
@@ -24,14 +25,14 @@ use super::refusal::Refusal;
 /// A device behind the `vhost` crate.
 #[derive(Debug)]
 pub(crate) struct Handler<P: DataPlane> {
-    /// What the messages are about.
+    /// The device that the messages set up.
     pub(crate) device: Device<P>,
     /// Why the last message was refused, until it is taken.
     refusal: Option<Refusal>,
 }
 
 impl<P: DataPlane> Handler<P> {
-    /// For a front-end that has said nothing yet.
+    /// For a front-end that has sent nothing yet.
     pub(crate) fn new(plane: P, n_pairs: u16) -> Self {
         Self {
             device: Device::new(plane, n_pairs, protocol_features().bits()),
@@ -66,7 +67,7 @@ impl<P: DataPlane> Handler<P> {
     }
 }
 
-/// What this version speaks beyond the protocol's base.
+/// Protocol features that are offered.
 fn protocol_features() -> VhostUserProtocolFeatures {
     VhostUserProtocolFeatures::MQ
         | VhostUserProtocolFeatures::REPLY_ACK

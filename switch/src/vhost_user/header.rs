@@ -1,8 +1,7 @@
-//! What a message is before it is looked into: the header, and the messages' names.
+//! The vhost-user message header, and the messages' names.
 //!
-//! Read from bytes that are only peeked at: whether all of a message has come is known before
-//! anybody waits for it, and whether it gets an answer before anybody writes one. What the `vhost`
-//! crate cuts off silently is refused here.
+//! Parsed from peeked bytes, so it is known whether a message is complete, and whether it gets an
+//! answer, before it is handled. Values that the `vhost` crate truncates silently are refused here.
 
 /// Bytes of a message's header.
 pub(crate) const HEADER_BYTES: usize = 12;
@@ -33,23 +32,23 @@ pub(crate) struct Header {
     body_bytes: usize,
 }
 
-/// How far a front-end came that left before any of its queues ran.
+/// How far a front-end got that left before any of its queues ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Not a word came, or none that says what it wants.
+    /// It sent no message, or none that tells what it wants.
     #[default]
     Silent,
-    /// It was told how many queue pairs the port has, and said nothing of importance after that.
+    /// It asked for the number of queue pairs, and sent nothing that matters after that.
     AskedForQueues,
-    /// The message with this number.
+    /// It sent the message with this number.
     Said(u32),
 }
 
 impl Stage {
-    /// What to say of a front-end that left then; `n_pairs`: those of the port.
+    /// How a front-end left at this stage, as the end of a sentence. `n_pairs`: those of the port.
     pub(crate) fn left_after(self, n_pairs: u16) -> String {
         match self {
-            Stage::Silent => "left without saying what it wants".to_owned(),
+            Stage::Silent => "left without a request".to_owned(),
             Stage::AskedForQueues => {
                 format!("left after asking for the number of queues; this port has {n_pairs}")
             }
@@ -62,7 +61,7 @@ impl Header {
     /// The header of a message.
     ///
     /// # Errors
-    /// A sentence, when it is none that a front-end may send: the connection has to be closed.
+    /// A sentence: no front-end may send it, and the connection has to be closed.
     pub(crate) fn parse(header: [u8; HEADER_BYTES]) -> Result<Self, String> {
         let word = |at: usize| {
             u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
@@ -110,12 +109,11 @@ impl Header {
         (SET_VRING_KICK..=SET_VRING_ERR).contains(&self.request)
     }
 
-    /// What a front-end that left after this message was doing: none, if the message says nothing
-    /// of that.
+    /// The stage after this message; none: the message doesn't change it.
     pub(crate) fn stage(&self) -> Option<Stage> {
         match self.request {
             GET_QUEUE_NUM => Some(Stage::AskedForQueues),
-            // QEMU says all of these before it looks at the number of queues that it was told.
+            // QEMU sends all of these before it checks the number of queues.
             GET_FEATURES | SET_OWNER | SET_VRING_CALL | SET_VRING_ERR | GET_MAX_MEM_SLOTS => None,
             request => Some(Stage::Said(request)),
         }
@@ -134,7 +132,7 @@ impl Header {
         (word(HEADER_BYTES), word(HEADER_BYTES + 4))
     }
 
-    /// The answer to this message that says whether it was carried out.
+    /// The answer to this message: whether it was carried out.
     pub(crate) fn acknowledgement(&self, is_done: bool) -> [u8; HEADER_BYTES + 8] {
         let mut answer = [0; HEADER_BYTES + 8];
         answer[..4].copy_from_slice(&self.request.to_le_bytes());
@@ -144,15 +142,15 @@ impl Header {
         answer
     }
 
-    /// Whether a failure can be told to the front-end and the connection goes on: it asked for an
-    /// answer (and REPLY_ACK is in force), and the answer isn't a value, which can't say that
-    /// something failed.
+    /// Whether a failure can be reported to the front-end while the connection goes on: it asked
+    /// for an answer (and REPLY_ACK is negotiated), and the answer is not a value, which can't
+    /// report failure.
     pub(crate) fn can_be_refused(&self) -> bool {
         const ANSWERED_BY_A_VALUE: [u32; 11] = [1, 6, 11, 15, 17, 24, 31, 36, 40, 41, 44];
         self.needs_reply && !ANSWERED_BY_A_VALUE.contains(&self.request)
     }
 
-    /// Looks at the body where the `vhost` crate would take a part of it for the whole.
+    /// Checks the body where the `vhost` crate would truncate a value.
     ///
     /// # Errors
     /// A sentence; the connection has to be closed.
@@ -261,7 +259,7 @@ mod tests {
             stage(&[&asked[..], &[2]].concat()),
             "left after SET_FEATURES"
         );
-        assert_eq!(stage(&[1]), "left without saying what it wants");
+        assert_eq!(stage(&[1]), "left without a request");
     }
 
     #[test]

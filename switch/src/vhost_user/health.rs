@@ -8,13 +8,14 @@ use super::port::{LastEnd, LinkView, Port};
 use super::view::QueueState;
 use crate::api::state::State;
 
-/// After so long without memory, a guest whose features are agreed upon has none to share.
+/// A guest that has shared no memory this long after its features were negotiated has none to
+/// share.
 const MEMORY_WITHIN: Duration = Duration::from_secs(1);
 
 const NO_MEMORY: &str = "no shared memory: start it with memory-backend-memfd,share=on";
 
-/// Faults that stopped queues of the guest that is there now. The cores keep a fault until the port
-/// comes up again, which may be in the hands of another guest.
+/// Faults that stopped queues of the present guest. The cores keep a fault until the port comes up
+/// again, perhaps with another guest.
 pub(crate) fn faults(fleet: &Fleet, port: &Port, link: &LinkView) -> Vec<(u16, GuestFault)> {
     let mut faults = fleet.stopped(port.id());
     faults.retain(|(index, _)| {
@@ -72,7 +73,7 @@ pub(crate) fn judge(link: &LinkView, faults: &[(u16, GuestFault)]) -> (State, Op
     }
 }
 
-/// What to say of a port whose guest has had its time to share memory, and has not.
+/// Text for a port whose guest has not shared memory in time.
 pub(crate) fn lacks_memory(link: &LinkView) -> Option<String> {
     let runs = link
         .device

@@ -1,21 +1,21 @@
-//! vhost-user ports: the messages of a guest's front-end, and the socket they come by. One control
-//! thread a port; the polling cores see nothing of this but queues that come and go.
+//! vhost-user ports: the messages of a guest's front-end, and the socket. One control thread per
+//! port; the polling cores only see queues that come and go.
 //!
 //! In reading order:
-//! - `port`: a port as all of control shares it; `health`: its state
+//! - `port`: a port and its connection, shared by control threads; `health`: its state
 //! - `worker`: a port's control thread: one front-end after another, in either role
-//! - `backoff`: how long the next front-end waits after some that left early
+//! - `backoff`: how long the next front-end waits after others that left early
 //! - `connection`: one front-end, from connection to disconnection; `end`: how it ended; `peek`: a
 //!   message before it is read
-//! - `others`: front-ends that connect meanwhile
-//! - `changes`: how often it may change its queues
+//! - `others`: limits other connections meanwhile
+//! - `changes`: limits how often it changes its queues
 //! - `closing`: files that may take long to close
 //! - `header`: a message's header, and the messages' names
-//! - `handler`: messages into calls: the `vhost` crate's handler
+//! - `handler`: messages as calls: the `vhost` crate's handler
 //! - `refusal`: why a message is refused
 //! - `regions`: the memory that it shares
-//! - `device`: what a front-end has set up so far, and which queues may run; `queue`: one of them;
-//!   `view`: their state
+//! - `device`: what a front-end has set up, and which queues may run; `queue`: one of them; `view`:
+//!   their state
 //! - `cores`: what control needs of the polling cores
 
 pub(crate) mod backoff;

@@ -1,9 +1,9 @@
-//! Front-ends that connect while the port has its guest: how many are looked at, so that none holds
-//! up the guest.
+//! Limits how many other connections are accepted while the port has a front-end, so that they
+//! don't delay it.
 
 use std::time::{Duration, Instant};
 
-/// Others who try to connect while the port has its guest: so many at once, then one at a time.
+/// The allowance for other connections: [`Others::AT_ONCE`], then one per [`Others::EVERY`].
 #[derive(Debug)]
 pub(super) struct Others {
     n_left: u32,
@@ -14,8 +14,8 @@ impl Others {
     const AT_ONCE: u32 = 64;
     pub(super) const EVERY: Duration = Duration::from_millis(50);
 
-    /// How long nobody is looked at; none: somebody may come.
-    pub(super) fn rest(&mut self, now: Instant) -> Option<Duration> {
+    /// How long to accept no connection; none: one may be accepted.
+    pub(super) fn pause(&mut self, now: Instant) -> Option<Duration> {
         let due = now.saturating_duration_since(self.refilled).as_nanos() / Self::EVERY.as_nanos();
         if due > 0 {
             self.n_left = self
@@ -27,15 +27,15 @@ impl Others {
         (self.n_left == 0).then_some(Self::EVERY)
     }
 
-    /// Takes one of those that may come.
-    pub(super) fn may_come(&mut self, now: Instant) -> bool {
-        let may = self.rest(now).is_none();
+    /// Uses up one connection of the allowance; false: there is none.
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
+        let may = self.pause(now).is_none();
         self.n_left -= u32::from(may);
         may
     }
 
-    /// Nobody had come: one more may come later.
-    pub(super) fn nobody_came(&mut self) {
+    /// There was no connection: gives back the one used up.
+    pub(super) fn refund(&mut self) {
         self.n_left += 1;
     }
 }

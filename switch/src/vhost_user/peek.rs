@@ -14,7 +14,7 @@ use super::header::{BODY_MAX, HEADER_BYTES, Header};
 /// Files that may come with one message: the kernel's limit.
 const FILES_MAX: usize = 253;
 
-/// What has come of the next message.
+/// What has arrived of the next message.
 pub(super) enum Peeked {
     /// Nothing yet.
     Nothing,
@@ -24,7 +24,7 @@ pub(super) enum Peeked {
     Whole(Header, Vec<OwnedFd>),
 }
 
-/// Looks at what has come, and leaves it there.
+/// Peeks at what has arrived.
 ///
 /// # Errors
 /// How the connection ends: the front-end has gone, or sent no vhost-user message.
@@ -36,13 +36,12 @@ pub(super) fn peek(stream: &UnixStream) -> Result<Peeked, End> {
         Err(Errno::AGAIN | Errno::INTR) => return Ok(Peeked::Nothing),
         Err(_) => return Err(End::Gone),
     };
-    // Half a message is looked at again and again, and copies of its files would have to be
-    // closed each time.
+    // A part of a message is peeked at repeatedly; copies of its files would have to be closed each
+    // time.
     let Some(header) = parse(&bytes[..n])? else {
         return Ok(Peeked::Part);
     };
-    // If it has none, these may be the next message's: a look doesn't tell them apart, but what
-    // is read does.
+    // If it has none, these may be the next message's: peeking can't tell, reading will.
     let files = peek_files(stream, &mut bytes[..header.total_bytes()]).map_err(|_| End::Gone)?;
     Ok(Peeked::Whole(header, files))
 }
@@ -60,7 +59,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Header>, End> {
     Ok(Some(header))
 }
 
-/// Copies of the files that came with as many bytes as `bytes` has; all of it stays where it is.
+/// Copies of the files that came with the first `bytes.len()` bytes, which are not read.
 fn peek_files(stream: &UnixStream, bytes: &mut [u8]) -> rustix::io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -73,7 +72,7 @@ fn peek_files(stream: &UnixStream, bytes: &mut [u8]) -> rustix::io::Result<Vec<O
     Ok(control.drain().filter_map(files).flatten().collect())
 }
 
-/// Takes a message that has come as a whole, without its files, of which there are copies.
+/// Reads a complete message and drops it; its files were copied. False: it wasn't complete.
 pub(super) fn discard(stream: &UnixStream, header: Header) -> bool {
     let mut bytes = [0; HEADER_BYTES + BODY_MAX];
     let bytes = &mut bytes[..header.total_bytes()];

@@ -1,8 +1,7 @@
-//! A port as all of control shares it: what the topology says of it, and the state of its guest's
-//! connection.
+//! A port of a VM: its specification, and the state of its front-end's connection, shared by
+//! control threads.
 //!
-//! Its control thread writes, the supervisor and operators read. Nothing here is touched by a
-//! polling core.
+//! Its control thread writes it, the supervisor and reports read it; polling cores never touch it.
 
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -20,7 +19,7 @@ use super::closing::Closing;
 use super::refusal::Refusal;
 use super::view::DeviceView;
 use crate::base::lock::lock;
-use crate::base::log::Notes;
+use crate::base::log::PortLog;
 use crate::base::process::Process;
 use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
 
@@ -29,18 +28,18 @@ use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
 pub(crate) struct Port {
     /// What the topology says of it.
     pub(crate) spec: PortSpec,
-    /// What it says of the socket.
+    /// Its socket.
     pub(crate) socket: SocketSpec,
     /// The state of the connection.
     pub(crate) link: Link,
     /// How often its front-end may change its queues.
     pub(crate) changes: Changes,
-    /// What is being closed that its front-end has sent.
+    /// Files of its front-end that are closing.
     pub(crate) closing: Closing,
-    /// The same of others, who were refused or gave up.
+    /// Files of other connections, refused or given up.
     pub(crate) refusing: Closing,
-    /// Its lines in the log.
-    pub(crate) notes: Notes,
+    /// Its log.
+    pub(crate) log: PortLog,
 }
 
 impl Port {
@@ -55,7 +54,7 @@ impl Port {
             changes: Changes::default(),
             closing: Closing::default(),
             refusing: Closing::default(),
-            notes: Notes::new(&spec.name),
+            log: PortLog::new(&spec.name),
             spec: spec.clone(),
         })
     }
@@ -79,10 +78,10 @@ struct LinkState {
     stream: Option<UnixStream>,
     /// Why the connection is being closed from our side.
     closing: Option<String>,
-    /// A message is being worked on since then.
+    /// A message is being handled since then.
     busy_since: Option<Instant>,
     view: DeviceView,
-    /// Of the memory; not the memory, which whoever has it last unmaps.
+    /// Damage of the memory. Not the memory itself, which its last owner unmaps.
     damage: Option<Arc<Damage>>,
     /// The process of the front-end, if it can be seen from here.
     peer: Option<Process>,
@@ -93,7 +92,8 @@ struct LinkState {
 }
 
 impl Link {
-    /// A front-end is there. `stream`: another handle of its connection, by which it can be closed.
+    /// A front-end has connected. `stream`: another handle of its connection, by which it can be
+    /// closed.
     pub(crate) fn connected(&self, stream: UnixStream) {
         self.n_connects.fetch_add(1, Ordering::Relaxed);
         let mut state = lock(&self.state);
@@ -107,7 +107,7 @@ impl Link {
         };
     }
 
-    /// It is gone. Gives the reason, if it was us who closed.
+    /// The front-end is gone. Returns the reason if weir closed the connection.
     pub(crate) fn disconnected(&self) -> Option<String> {
         let mut state = lock(&self.state);
         let closing = state.closing.take();
@@ -115,7 +115,7 @@ impl Link {
         closing
     }
 
-    /// How the last connection ended, for the operator; none: as it should.
+    /// How the last connection ended, for the operator; none: normally.
     pub(crate) fn set_last_end(&self, end: Option<LastEnd>) {
         lock(&self.state).last_end = end;
     }
@@ -125,7 +125,7 @@ impl Link {
         lock(&self.state).waits_for = why;
     }
 
-    /// Another front-end wanted to connect while one was there.
+    /// Another front-end was refused.
     pub(crate) fn count_refused(&self) {
         self.n_refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -136,12 +136,12 @@ impl Link {
         let state = &mut *state;
         if let Some(stream) = &state.stream {
             state.closing.get_or_insert(why.into());
-            // It fails if the peer has closed already, which is as good.
+            // It fails if the peer has closed already, which is fine.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// A message is worked on from now.
+    /// A message is being handled from now on.
     pub(crate) fn begin_message(&self) {
         lock(&self.state).busy_since = Some(Instant::now());
     }
@@ -162,7 +162,7 @@ impl Link {
         lock(&self.state).refusal = Some(refusal);
     }
 
-    /// For how long the same message has been worked on.
+    /// For how long the present message has been handled.
     pub(crate) fn busy_for(&self) -> Duration {
         lock(&self.state)
             .busy_since
@@ -177,13 +177,13 @@ impl Link {
             .is_some_and(|damage| damage.is_done())
     }
 
-    /// The process at the other end, as far as it can be seen. None: nobody is connected.
+    /// The process of the front-end, as far as it is visible. None: not connected.
     pub(crate) fn peer(&self) -> Option<Option<Process>> {
         let state = lock(&self.state);
         state.stream.as_ref().map(|_| state.peer)
     }
 
-    /// What there is to report.
+    /// A snapshot for reports.
     pub(crate) fn view(&self) -> LinkView {
         let state = lock(&self.state);
         LinkView {
@@ -199,10 +199,10 @@ impl Link {
     }
 }
 
-/// How a connection ended that did not just end.
+/// How a connection ended, if not normally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LastEnd {
-    /// It was closed from our side, for this reason.
+    /// weir closed it, for this reason.
     Closed(String),
     /// The front-end left before any queue ran: the end of a sentence about it.
     Left(String),
@@ -215,7 +215,7 @@ pub(crate) struct LinkView {
     pub(crate) n_connects: u64,
     pub(crate) n_refused: u64,
     pub(crate) device: DeviceView,
-    /// Since when features are agreed upon.
+    /// Time since features were negotiated.
     pub(crate) negotiated_for: Option<Duration>,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) waits_for: Option<String>,

@@ -9,15 +9,15 @@ use pmd::sys::EventFd;
 
 use super::refusal::Result;
 
-/// The eventfd by which a guest says that there is something to do.
+/// The kick eventfd of a queue.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Kick {
-    /// Not said yet: the ring is stopped.
+    /// Not set: the ring is stopped.
     #[default]
     Missing,
     /// There is none: the ring has to be polled.
     Polled,
-    /// This one.
+    /// The eventfd.
     File(Arc<EventFd>),
 }
 
@@ -31,14 +31,14 @@ pub(super) struct Queue {
     pub(super) call: Option<Arc<EventFd>>,
     pub(super) err: Option<Arc<EventFd>>,
     pub(super) is_enabled: bool,
-    /// It was enabled and then disabled since it was started: what the guest sends by it is
-    /// dropped. Before a ring is enabled for the first time it is left alone, since what lies there
-    /// may be from before a crash of ours, or of our predecessor.
+    /// It was enabled and then disabled since it was started: frames that the guest sends on it are
+    /// dropped. A ring is left alone until it is first enabled, since its entries may be from
+    /// before a crash of this daemon or an earlier one.
     pub(super) discards: bool,
-    /// Why it could not be built as it is set up now.
+    /// Why it can't be built as it is set up.
     pub(super) broken: Option<String>,
-    /// The guest's fault for which it was stopped. It stays so until it is set up anew, whatever
-    /// happens to other queues.
+    /// The guest's fault that stopped it, until it is set up again, whatever happens to other
+    /// queues.
     pub(super) stopped: Option<GuestFault>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Rings {
     pub(crate) used: u64,
 }
 
-/// Whether it is the guest that sends by this queue.
+/// Whether the guest sends on this queue.
 pub(super) fn is_sent_by(index: u32) -> bool {
     index % 2 == 1
 }

@@ -9,8 +9,8 @@ use pmd::SetupError;
 pub(crate) struct Refusal {
     /// A sentence.
     pub(crate) text: String,
-    /// Whether the front-end's memory is of a kind that can't be shared: another way to start the
-    /// guest mends that.
+    /// Whether the reason is memory that can't be shared, which the guest's start options would
+    /// mend.
     pub(crate) is_memory: bool,
 }
 
@@ -39,5 +39,5 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a message comes to.
+/// Result of a message.
 pub(crate) type Result<T> = std::result::Result<T, Refusal>;

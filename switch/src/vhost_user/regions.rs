@@ -1,6 +1,6 @@
 //! The memory regions that a front-end shares, as its messages change them.
 //!
-//! A front-end with several queue pairs may say everything once for each of them. QEMU 7.2 sends
+//! A front-end with several queue pairs may send everything once for each of them. QEMU 7.2 sends
 //! `REM_MEM_REG X` and `ADD_MEM_REG Y` for its first pair before it sends both again for the
 //! second, and Y may lie where X was. So a region is there or not, whatever the number of messages:
 //! the same region again changes nothing, and neither does removing one that is gone. What the
@@ -19,26 +19,26 @@ pub(crate) type Addresses = (u64, u64, u64);
 /// The regions of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Regions {
-    /// Kept when it has no region left: whatever the guest adds later shares the account of what
-    /// was put back for it.
+    /// Kept even without regions: memory that the guest adds later shares the account of pages
+    /// restored for it.
     memory: Arc<GuestMemory>,
-    /// Those that were removed last, as many as there may be at a time.
+    /// Regions removed last, as many as there may be at a time.
     gone: VecDeque<Addresses>,
 }
 
 impl Regions {
-    /// Those that are there; none: not one is.
+    /// The present memory; none: there is no region.
     pub(crate) fn memory(&self) -> Option<&Arc<GuestMemory>> {
         (self.memory.n_regions() > 0).then_some(&self.memory)
     }
 
-    /// Puts in force what one of the methods below gave; the caller has seen to it that nobody uses
-    /// what was there.
+    /// Installs what one of the methods below returned. The caller has made sure that the old
+    /// memory is not in use.
     pub(crate) fn put(&mut self, memory: GuestMemory) {
         self.memory = Arc::new(memory);
     }
 
-    /// The memory with these regions and no others, `n_max` at most; none: that is how it is.
+    /// The memory with these regions and no others, `n_max` at most; none: no change.
     pub(crate) fn replace(
         &mut self,
         specs: Vec<RegionSpec>,
@@ -54,7 +54,7 @@ impl Regions {
         Ok((!other.is_same_as(&self.memory)).then_some(other))
     }
 
-    /// The memory with a region more; none: it is there already, of the same file.
+    /// The memory with one region more; none: it is there already, of the same file.
     pub(crate) fn add(&mut self, spec: RegionSpec, n_max: usize) -> Result<Option<GuestMemory>> {
         if self.memory.holds(&spec) {
             return Ok(None);
@@ -67,7 +67,7 @@ impl Regions {
         Ok(Some(self.memory.with(spec)?))
     }
 
-    /// The memory without a region, of the `n_max` that there may be; none: it was removed before.
+    /// The memory without a region; none: it was removed before. `n_max`: removed ones to remember.
     pub(crate) fn remove(
         &mut self,
         region: Addresses,

@@ -30,7 +30,7 @@ pub(crate) enum QueueState {
     Stopped,
     /// Started, but the front-end has not enabled it.
     Disabled,
-    /// Disabled after it had run: what the guest sends by it is taken and dropped.
+    /// Disabled after it had run: frames that the guest sends on it are dropped.
     Discards,
     /// It can't run as it is set up.
     Broken(String),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pmd::sys::peer_process;
 
-use super::backoff::{Backoff, Visit};
+use super::backoff::{Backoff, Session};
 use super::closing::Closing;
 use super::connection::{Served, serve};
 use super::cores::DataPlane;
@@ -17,11 +17,10 @@ use super::port::{LastEnd, Port};
 use crate::base::socket::{Listening, is_hung_up, open_stream};
 use crate::base::stop::Stop;
 
-/// Between attempts to connect: at first, and at most while nobody is there. An attempt on a path
-/// without a listener is one cheap system call, and a guest that starts shouldn't wait.
+/// First and longest time between attempts to connect. An attempt on a path without a listener is
+/// one cheap system call, and a guest that starts shouldn't wait.
 const RETRY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
-/// Connections that are taken from a listener in a row and found to be closed already; those behind
-/// them wait for the next look.
+/// Closed connections accepted in a row, before the others wait for the next call.
 const CLOSED_MAX: usize = 1024;
 
 /// Serves the port's front-ends, one at a time. `listening`: where they connect; none: this side
@@ -61,27 +60,25 @@ impl<P: DataPlane + Clone> Worker<'_, P> {
                 return;
             }
             match accept(listener, &self.port.refusing) {
-                Ok(Came::Somebody(stream)) => {
+                Ok(Accepted::Open(stream)) => {
                     let mut next = Some(stream);
                     while let Some(stream) = next.filter(|_| self.may_go_on()) {
-                        // One that has gone as well leaves no pause of its own, nor do those behind
-                        // it that have.
-                        next = self.converse(stream);
+                        // A successor that is gone as well causes no pause of its own.
+                        next = self.serve_one(stream);
                         if let Some(gone) = next.take_if(|next| is_hung_up(next)) {
                             self.port.refusing.connection(gone);
                         }
                     }
                 }
-                Ok(Came::AndWent) => self.pause(
-                    &CAME_AND_WENT,
+                Ok(Accepted::Closed) => self.pause(
+                    &CLOSED_EARLY,
                     &Stage::default().left_after(self.port.socket.n_pairs),
                 ),
-                Ok(Came::Nobody) => {}
+                Ok(Accepted::Nothing) => {}
                 Err(e) => {
-                    // No file descriptors left, as a rule: it gets better when somebody else closes
-                    // some.
+                    // As a rule no file descriptor is left; others may be closed soon.
                     self.port
-                        .notes
+                        .log
                         .warn(format_args!("cannot accept a connection: {e}"));
                     self.stop.sleep(Duration::from_millis(100));
                 }
@@ -98,32 +95,31 @@ impl<P: DataPlane + Clone> Worker<'_, P> {
             match open_stream(&self.port.socket.path) {
                 Ok(stream) => {
                     self.port.link.set_waits_for(None);
-                    self.converse(stream);
+                    self.serve_one(stream);
                     delay = RETRY.0;
                 }
                 Err(e) => self
                     .port
                     .link
-                    .set_waits_for(Some(nobody_there(self.port, &e))),
+                    .set_waits_for(Some(why_not_connected(self.port, &e))),
             }
             self.stop.sleep(delay);
             delay = (delay * 2).min(RETRY.1);
         }
     }
 
-    /// Waits for what those before have left to be closed. False: the end is requested.
+    /// Waits until files of earlier front-ends are closed. False: the stop is requested.
     fn may_go_on(&self) -> bool {
         self.port.closing.wait(self.stop) && !self.stop.is_requested()
     }
 
-    /// One front-end from beginning to end, and the pause that it leaves behind; who came after it,
-    /// if somebody did.
-    fn converse(&mut self, stream: UnixStream) -> Option<UnixStream> {
-        let notes = &self.port.notes;
-        // Accepted from a listener that doesn't block, but not blocking isn't inherited; said
-        // anyway, the crate needs it.
+    /// Serves one front-end, and pauses if it left early. Returns its successor, if there is one.
+    fn serve_one(&mut self, stream: UnixStream) -> Option<UnixStream> {
+        let log = &self.port.log;
+        // The `vhost` crate needs a blocking socket. Accepted ones don't inherit O_NONBLOCK, but it
+        // doesn't hurt.
         if let Err(e) = stream.set_nonblocking(false) {
-            notes.warn(format_args!("cannot use a connection: {e}"));
+            log.warn(format_args!("cannot use a connection: {e}"));
             self.port.closing.connection(stream);
             return None;
         }
@@ -132,25 +128,25 @@ impl<P: DataPlane + Clone> Worker<'_, P> {
                 || "a process that can't be seen from here".to_owned(),
                 |process| format!("process {process}"),
             );
-            notes.info(format_args!("a front-end connected ({process})"));
+            log.info(format_args!("a front-end connected ({process})"));
         }
         let listener = self.listening.map(Listening::listener);
         let Served {
             end,
-            visit,
+            session,
             successor,
         } = serve(stream, self.plane.clone(), self.port, self.stop, listener);
         let left = match &end {
             End::Gone | End::Stopping => String::new(),
             End::Left(how) => how.clone(),
-            End::Closed(why) => format!("was sent away: {why}"),
+            End::Closed(why) => format!("was disconnected: {why}"),
         };
         match &end {
-            End::Gone => notes.info("the front-end disconnected"),
-            End::Closed(why) if !visit.is_early() => {
-                notes.warn(format_args!("connection closed: {why}"))
+            End::Gone => log.info("the front-end disconnected"),
+            End::Closed(why) if !session.is_early() => {
+                log.warn(format_args!("connection closed: {why}"))
             }
-            End::Left(how) if !visit.is_early() => notes.info(format_args!("the front-end {how}")),
+            End::Left(how) if !session.is_early() => log.info(format_args!("the front-end {how}")),
             End::Stopping | End::Closed(_) | End::Left(_) => {}
         }
         self.port.link.set_last_end(match end {
@@ -158,42 +154,43 @@ impl<P: DataPlane + Clone> Worker<'_, P> {
             End::Left(how) => Some(LastEnd::Left(how)),
             End::Gone | End::Stopping => None,
         });
-        self.pause(&visit, &left);
+        self.pause(&session, &left);
         successor
     }
 
-    /// The next front-end waits if this one came to nothing; how it `left` is said, though not
-    /// every time.
-    fn pause(&mut self, visit: &Visit, left: &str) {
-        let pause = self.backoff.next(visit);
+    /// Pauses if this front-end left early, and logs how it `left`, at a limited rate.
+    fn pause(&mut self, session: &Session, left: &str) {
+        let pause = self.backoff.next(session);
         if pause.is_zero() || self.stop.is_requested() {
             return;
         }
         if let Some(line) = self.backoff.line(left, Instant::now()) {
-            self.port.notes.warn(format_args!("the front-end {line}"));
+            self.port.log.warn(format_args!("the front-end {line}"));
         }
         self.stop.sleep(pause);
     }
 }
 
-/// Of connections that were closed before anybody looked.
-const CAME_AND_WENT: Visit = Visit {
+/// For connections that were closed before they were accepted.
+const CLOSED_EARLY: Session = Session {
     time: Duration::ZERO,
     is_complete: false,
 };
 
-/// Who is at a listener.
-enum Came {
-    Somebody(UnixStream),
-    /// One or more, all of whom have left already.
-    AndWent,
-    Nobody,
+/// What a listener has.
+enum Accepted {
+    /// An open connection.
+    Open(UnixStream),
+    /// Connections that were closed already.
+    Closed,
+    /// No connection.
+    Nothing,
 }
 
-/// The first connection that is not closed already: those that were given up meanwhile keep nobody
-/// waiting, unless too much is being closed of what they left.
-fn accept(listener: &UnixListener, closing: &Closing) -> io::Result<Came> {
-    let mut came = Came::Nobody;
+/// Accepts the first connection that is still open. Closed ones are dropped, unless too many of
+/// their files are closing.
+fn accept(listener: &UnixListener, closing: &Closing) -> io::Result<Accepted> {
+    let mut accepted = Accepted::Nothing;
     for _ in 0..CLOSED_MAX {
         if closing.is_full() {
             break;
@@ -201,9 +198,9 @@ fn accept(listener: &UnixListener, closing: &Closing) -> io::Result<Came> {
         match listener.accept() {
             Ok((stream, _)) if is_hung_up(&stream) => {
                 closing.connection(stream);
-                came = Came::AndWent;
+                accepted = Accepted::Closed;
             }
-            Ok((stream, _)) => return Ok(Came::Somebody(stream)),
+            Ok((stream, _)) => return Ok(Accepted::Open(stream)),
             Err(e)
                 if matches!(
                     e.kind(),
@@ -215,10 +212,10 @@ fn accept(listener: &UnixListener, closing: &Closing) -> io::Result<Came> {
             Err(e) => return Err(e),
         }
     }
-    Ok(came)
+    Ok(accepted)
 }
 
-fn nobody_there(port: &Port, error: &io::Error) -> String {
+fn why_not_connected(port: &Port, error: &io::Error) -> String {
     let path = port.socket.path.display();
     match error.kind() {
         io::ErrorKind::NotFound => format!("there is no socket {path} yet"),

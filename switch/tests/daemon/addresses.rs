@@ -185,7 +185,7 @@ fn address_that_stuck_is_its_guests_after_a_kill_whoever_sends_first() {
     );
     let text = String::from_utf8(daemon.show(&["port", "a/net0"]).stdout).unwrap();
     assert!(
-        text.contains("02:00:00:00:00:03 is its own, 1 known; to the uplink 0 times"),
+        text.contains("own 02:00:00:00:00:03, 1 in the MAC table; 0 moved to the uplink"),
         "{text}"
     );
 }

@@ -339,7 +339,7 @@ fn call_with_many_watchers_delays_its_neighbours_twice_and_no_more() {
     }
     eprintln!("{} rounds of 60 took over 2 ms: {long:?}", long.len());
     daemon.until("the operator is told", |daemon| {
-        daemon.log().contains("takes a polling core long to signal")
+        daemon.log().contains("takes too long for a polling core")
     });
     assert!(long.len() < 30, "{long:?}");
     drop(watching);

@@ -53,10 +53,10 @@ fn vm_over_its_limit_waits_loses_nothing_and_is_said_to_have_waited() {
     let text = String::from_utf8(daemon.show(&["limits"]).stdout).unwrap();
     let lines: Vec<_> = text.lines().collect();
     assert!(
-        lines[1].starts_with("a   from VM    10.00 Mbit/s  65536 bytes"),
+        lines[1].starts_with("a   from-vm    10.00 Mbit/s  65536 bytes"),
         "{text}"
     );
-    assert!(lines[2].starts_with("c   to VM      10 pps"), "{text}");
+    assert!(lines[2].starts_with("c   to-vm      10 pps"), "{text}");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn vm_gets_no_more_than_it_may_and_what_is_dropped_is_said() {
         .unwrap();
     let text = String::from_utf8(top.stdout).unwrap();
     assert!(
-        top.status.success() && text.contains(&format!("{limited} to it over its limit")),
+        top.status.success() && text.contains(&format!("{limited} to-vm limit")),
         "{text}"
     );
     assert!(text.contains("CPU  LOAD"), "{text}");

@@ -62,12 +62,12 @@ fn rules_are_in_force_and_on_show() {
         "{a}"
     );
     assert!(
-        a.contains("0 of these by its rules; of those it sent, 6\n"),
+        a.contains("0 of those missed, by its rules; 6 of those it sent\n"),
         "{a}"
     );
     assert!(b.contains("1     deny to-vm: proto tcp, port 25\n"), "{b}");
     assert!(
-        b.contains("3 of these by its rules; of those it sent, 0\n"),
+        b.contains("3 of those missed, by its rules; 0 of those it sent\n"),
         "{b}"
     );
 }

@@ -107,7 +107,7 @@ fn killed_daemon_leaves_no_program_and_no_promiscuity_and_the_next_puts_the_rest
     );
     assert_eq!(state(&spaces, "old0"), before);
     assert!(
-        next.log().contains("up0: put back as it was"),
+        next.log().contains("up0: restored after an unclean exit"),
         "{}",
         next.log()
     );
@@ -193,7 +193,7 @@ fn device_that_is_renamed_is_kept_and_the_name_shown() {
     });
     daemon.until_state("wire", "up");
     assert!(
-        daemon.log().contains("up0 is called new0 now"),
+        daemon.log().contains("up0 was renamed to new0"),
         "{}",
         daemon.log()
     );

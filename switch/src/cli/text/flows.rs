@@ -15,31 +15,22 @@ pub(crate) fn flows(report: &FlowsReport) -> String {
         (
             "flows",
             format!(
-                "{} of {}; {} a port when it is nearly full",
+                "{} of {}; quota {} a port when nearly full",
                 report.used, report.capacity, report.share
             ),
         ),
+        ("per-core cache hits", of_frames(report.front_hits)),
+        ("table hits", of_frames(report.hits)),
+        ("misses", of_frames(report.misses)),
+        ("inserted", report.inserts.to_string()),
+        ("evicted: outdated", report.evicted_stale.to_string()),
+        ("evicted: port's own oldest", report.evicted_own.to_string()),
         (
-            "decided by what a core had at hand",
-            of_frames(report.front_hits),
-        ),
-        ("decided by the table", of_frames(report.hits)),
-        ("decided anew", of_frames(report.misses)),
-        ("entered", report.inserts.to_string()),
-        (
-            "in place of an outdated flow",
-            report.evicted_stale.to_string(),
-        ),
-        (
-            "in place of the port's own oldest",
-            report.evicted_own.to_string(),
-        ),
-        (
-            "in place of one of a port over its share",
+            "evicted: port over its quota",
             report.evicted_over_share.to_string(),
         ),
-        ("replaced by a new decision", report.updates.to_string()),
-        ("not remembered", report.uncached.to_string()),
+        ("updated", report.updates.to_string()),
+        ("not cached", report.uncached.to_string()),
     ];
     let rows: Vec<_> = rows
         .into_iter()

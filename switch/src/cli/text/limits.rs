@@ -13,7 +13,7 @@ pub(crate) fn limits(vms: &[VmReport]) -> String {
         "BURST",
         "LEFT",
         "NOW",
-        "HELD BACK",
+        "THROTTLED / QUEUE",
         "",
         "DROPPED",
     ];
@@ -33,7 +33,7 @@ pub(crate) fn limits(vms: &[VmReport]) -> String {
             ];
             rows.push(limit_row(
                 &vm.name,
-                "from VM",
+                "from-vm",
                 report,
                 rate(rx_pps, rx_bps),
                 held,
@@ -53,7 +53,7 @@ pub(crate) fn limits(vms: &[VmReport]) -> String {
             };
             rows.push(limit_row(
                 &vm.name,
-                "to VM",
+                "to-vm",
                 report,
                 rate(tx_pps, tx_bps),
                 [now, ring, vm.limited.to_string()],
@@ -128,7 +128,7 @@ mod tests {
         let text = limits(&[vm]);
         let lines: Vec<_> = text.lines().collect();
         assert!(
-            lines[1].starts_with("web  from VM    1.00 Gbit/s  500000 bytes  -1514 bytes"),
+            lines[1].starts_with("web  from-vm    1.00 Gbit/s  500000 bytes  -1514 bytes"),
             "{text}"
         );
         assert!(

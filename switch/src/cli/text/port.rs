@@ -8,7 +8,7 @@ use crate::cli::format::{align, rate};
 /// `show ports`.
 pub(crate) fn ports(ports: &[PortReport]) -> String {
     let mut rows = vec![
-        ["PORT", "NETWORK", "STATE", "FROM", "TO", "DROPPED", ""]
+        ["PORT", "NETWORK", "STATE", "RX", "TX", "DROPPED", ""]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -33,9 +33,9 @@ pub(crate) fn port(port: &PortReport) -> String {
         format!("{frames} frames, {bytes} bytes, {}", rate(pps, bps))
     };
     let (from, to) = if port.connection.is_some() {
-        ("from VM", "to VM")
+        ("rx (from-vm)", "tx (to-vm)")
     } else {
-        ("from device", "to device")
+        ("rx", "tx")
     };
     let RateReport {
         rx_pps,
@@ -64,7 +64,7 @@ pub(crate) fn port(port: &PortReport) -> String {
         (
             "forwarded",
             format!(
-                "{}, {} of them further copies of floods",
+                "{}, {} of them extra copies of floods",
                 counters.forwarded, counters.copies
             ),
         ),
@@ -72,14 +72,14 @@ pub(crate) fn port(port: &PortReport) -> String {
         (
             "missed",
             format!(
-                "{} frames for this port, dropped at its door",
+                "{} frames dropped before delivery to this port",
                 counters.missed
             ),
         ),
         (
             "denied",
             format!(
-                "{} of these by its rules; of those it sent, {}",
+                "{} of those missed, by its rules; {} of those it sent",
                 counters.refused,
                 dropped(port, "denied")
             ),
@@ -87,14 +87,14 @@ pub(crate) fn port(port: &PortReport) -> String {
         (
             "queued",
             format!(
-                "{} frames that waited at a VM's limit, {} of them now",
+                "{} frames queued at a VM's `to-vm` limit, {} of them now",
                 counters.queued, counters.held
             ),
         ),
         (
             "held turns",
             format!(
-                "{}, in which frames had to stay in its ring",
+                "{}, in which frames stayed in its ring",
                 counters.held_turns
             ),
         ),
@@ -136,11 +136,11 @@ fn addresses(report: &AddressReport) -> String {
     } = report;
     let own = own
         .as_ref()
-        .map(|own| format!("{own} is its own, "))
+        .map(|own| format!("own {own}, "))
         .unwrap_or_default();
     format!(
-        "{own}{known} known; to the uplink {lost} times, from there {won}, there without its port \
-        {away}"
+        "{own}{known} in the MAC table; {lost} moved to the uplink, {won} taken from it, {away} \
+        used there while the port was not started"
     )
 }
 
@@ -197,7 +197,7 @@ fn rules(port: &PortReport) -> String {
         return String::new();
     }
     let mut rows = vec![
-        ["RULE", "THE FIRST THAT FITS DECIDES, THE REST PASSES"]
+        ["RULE", "THE FIRST MATCH DECIDES; NO MATCH PASSES"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -210,7 +210,7 @@ fn rules(port: &PortReport) -> String {
 }
 
 fn queues(port: &PortReport) -> String {
-    // Pairs that nothing is known of say nothing.
+    // Queues that the front-end has not touched are left out.
     let known = port
         .queues
         .iter()
@@ -240,7 +240,7 @@ fn queues(port: &PortReport) -> String {
     }
     rows.insert(
         0,
-        ["QUEUE", "IS", "SIZE", "FILES", "STATE"]
+        ["QUEUE", "DIR", "SIZE", "EVENTFDS", "STATE"]
             .map(str::to_owned)
             .to_vec(),
     );
@@ -260,7 +260,7 @@ fn drops(port: &PortReport) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    rows.insert(0, ["DROPPED", "FOR", ""].map(str::to_owned).to_vec());
+    rows.insert(0, ["DROPPED", "REASON", ""].map(str::to_owned).to_vec());
     format!("\n{}", align(&rows))
 }
 
@@ -285,9 +285,9 @@ mod tests {
                "lost": { "rx_dropped": 4, "rx_fill_ring_empty": 3, "rx_ring_full": 2 }"#,
         );
         for line in [
-            "fetched      skb mode, copy, 1 queue\n",
-            "6 frames: 4 no room (3 for",
-            "remark       it is slower\n",
+            "fetched     skb mode, copy, 1 queue\n",
+            "6 frames: 4 no buffer (3 fill",
+            "remark      it is slower\n",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }

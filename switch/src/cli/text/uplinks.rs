@@ -12,17 +12,7 @@ pub(crate) fn uplinks(uplinks: &[UplinkReport]) -> String {
         return "no uplinks\n".to_owned();
     }
     let head = [
-        "UPLINK",
-        "DEVICE",
-        "DRIVER",
-        "STATE",
-        "MODE",
-        "QUEUES",
-        "FROM WIRE",
-        "TO WIRE",
-        "DROPPED",
-        "LOST",
-        "",
+        "UPLINK", "DEVICE", "DRIVER", "STATE", "MODE", "QUEUES", "RX", "TX", "DROPPED", "LOST", "",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(uplinks.iter().map(|uplink| {

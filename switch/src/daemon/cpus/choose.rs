@@ -1,10 +1,9 @@
-//! The CPUs of the polling cores and of all other threads, and how a thread is kept there.
+//! Chooses CPUs for the polling cores and for all other threads, and pins threads to them.
 //!
-//!
-//! Polling cores get a CPU each. Whether one may be used is asked of the kernel, by running a
-//! thread there: the affinity that the process was started with says nothing about it, since under
-//! `isolcpus` it leaves out just the CPUs that are meant for polling. All other threads stay off
-//! the polling CPUs and off those that the operator set aside.
+//! Each polling core gets a CPU of its own. Whether a CPU may be used is tested by running a thread
+//! there: the affinity at the process's start does not tell, since under `isolcpus` it leaves out
+//! just the CPUs that are meant for polling. All other threads stay off the polling CPUs and off
+//! those that the operator isolated.
 
 use config::CoreId;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -23,13 +22,13 @@ pub(crate) struct Cpus {
 /// CPUs for all threads that don't poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Control {
-    /// Of those that the process was started on.
+    /// Some of those in the affinity at the process's start.
     Given(Vec<usize>),
-    /// Outside of those: all that it was started on are polled on or set aside.
+    /// Other ones, since all CPUs of that affinity are polled on or isolated.
     Outside(Vec<usize>),
-    /// Set aside by the operator, who started the process there: there are no others.
-    SetAside(Vec<usize>),
-    /// None but polling CPUs.
+    /// Isolated ones on which the process was started: there are no others.
+    Isolated(Vec<usize>),
+    /// Only polling CPUs are left.
     None,
 }
 
@@ -52,8 +51,8 @@ impl Cpus {
         ranges(&self.polling.iter().map(|core| core.id).collect::<Vec<_>>())
     }
 
-    /// Keeps the calling thread, and those it will start, off the polling CPUs. Logs where that is
-    /// not as one would expect.
+    /// Keeps the calling thread, and those it will start, off the polling CPUs. Logs the unusual
+    /// cases.
     ///
     /// # Errors
     /// A sentence.
@@ -61,7 +60,7 @@ impl Cpus {
         let control = match &self.control {
             Control::None => {
                 warn!(
-                    "every CPU that this process may use is polled on or set aside: other threads \
+                    "every CPU that this process may use is polled on or isolated: other threads \
                     share the polling CPUs"
                 );
                 warn!(
@@ -74,14 +73,14 @@ impl Cpus {
             Control::Outside(cpus) => {
                 let cpus_text = ranges(cpus);
                 info!(
-                    "the CPUs that this process was started on are polled on or set aside: other \
+                    "the CPUs that this process was started on are polled on or isolated: other \
                     threads run on {cpus_text}"
                 );
                 cpus
             }
-            Control::SetAside(cpus) => {
+            Control::Isolated(cpus) => {
                 info!(
-                    "threads that don't poll run on CPUs set aside by isolcpus or nohz_full: {}",
+                    "threads that don't poll run on CPUs isolated by isolcpus or nohz_full: {}",
                     ranges(cpus)
                 );
                 cpus
@@ -101,7 +100,7 @@ impl Cpus {
     }
 }
 
-/// Pins the calling thread, and reads back that it is.
+/// Pins the calling thread and verifies it.
 ///
 /// # Errors
 /// A sentence.
@@ -113,8 +112,7 @@ pub(crate) fn pin(core: core_affinity::CoreId) -> Result<(), String> {
     let id = core.id;
     Err(format!(
         "cannot run a polling thread on CPU {id}: the kernel allowed it a moment ago and refuses \
-        now; has the CPU been \
-         taken offline, or has the process been moved to another cpuset?"
+        now; has the CPU been taken offline, or has the process been moved to another cpuset?"
     ))
 }
 
@@ -134,23 +132,26 @@ fn choose(cores: &[CoreId], host: &Host) -> Result<Cpus, String> {
     })
 }
 
-/// The first that is not empty: what the process was started on, anything else that the kernel
-/// grants, and what the operator set aside but started the process on, as `taskset` can.
+/// The first that is not empty: CPUs of the affinity at the process's start, others that the kernel
+/// grants, and isolated ones on which the process was started, as by `taskset`.
 fn control(polled: &[usize], host: &Host) -> Control {
-    let is_set_aside = |cpu: usize| host.set_aside.contains(&cpu);
-    let left = |cpus: &[usize], may_be_set_aside: bool| -> Vec<usize> {
+    let is_isolated = |cpu: usize| host.isolated.contains(&cpu);
+    let left = |cpus: &[usize], may_be_isolated: bool| -> Vec<usize> {
         let is_free = |cpu: usize| host.granted.contains(&cpu) && !polled.contains(&cpu);
         cpus.iter()
             .copied()
-            .filter(|&cpu| is_free(cpu) && (may_be_set_aside || !is_set_aside(cpu)))
+            .filter(|&cpu| is_free(cpu) && (may_be_isolated || !is_isolated(cpu)))
             .collect()
     };
     let choices = [
         Control::Given(left(&host.started_on, false)),
         Control::Outside(left(&host.granted, false)),
-        Control::SetAside(left(&host.started_on, true)),
+        Control::Isolated(left(&host.started_on, true)),
     ];
-    let has_any = |control: &Control| matches!(control, Control::Given(cpus) | Control::Outside(cpus) | Control::SetAside(cpus) if !cpus.is_empty());
+    let has_any = |control: &Control| match control {
+        Control::Given(cpus) | Control::Outside(cpus) | Control::Isolated(cpus) => !cpus.is_empty(),
+        Control::None => false,
+    };
     choices.into_iter().find(has_any).unwrap_or(Control::None)
 }
 
@@ -176,16 +177,16 @@ fn why_refused(cpu: usize, host: &Host) -> String {
     {
         return format!(
             "CPU {cpu} is outside of this process's cpuset, which has CPUs {} ({}): choose among \
-            those, or widen the cpuset \
-             (AllowedCPUs= of the service or its slice, --cpuset-cpus of the container)",
+            those, or widen the cpuset (AllowedCPUs= of the service or its slice, --cpuset-cpus of \
+            the container)",
             ranges(&cpuset.cpus),
             cpuset.file.display()
         );
     }
     format!(
         "CPU {cpu} is online, but the kernel lets this process run on CPUs {granted} alone: choose \
-        among those, or start it \
-         outside of what confines it (a container, a cpuset that can't be seen from here)"
+        among those, or start it outside of what restricts it (a container, or a cpuset that is \
+        not visible from here)"
     )
 }
 

@@ -18,7 +18,7 @@ fn host() -> Host {
         granted: all.clone(),
         online: all.clone(),
         present: all,
-        set_aside: Vec::new(),
+        isolated: Vec::new(),
         cpuset: None,
     }
 }
@@ -40,11 +40,11 @@ fn control_gets_what_polling_leaves() {
 }
 
 #[test]
-fn cpus_set_aside_for_polling_are_polled_on_and_control_stays_where_the_process_was_started() {
+fn cpus_isolated_for_polling_are_polled_on_and_control_stays_where_the_process_was_started() {
     // As with isolcpus=4-7: every process is started without them.
     let isolated = Host {
         started_on: vec![0, 1, 2, 3],
-        set_aside: vec![4, 5, 6, 7],
+        isolated: vec![4, 5, 6, 7],
         ..host()
     };
     assert_eq!(
@@ -53,7 +53,7 @@ fn cpus_set_aside_for_polling_are_polled_on_and_control_stays_where_the_process_
     );
     // As with nohz_full=4-7 alone, which no affinity leaves out.
     let tickless = Host {
-        set_aside: vec![4, 5, 6, 7],
+        isolated: vec![4, 5, 6, 7],
         ..host()
     };
     assert_eq!(
@@ -75,7 +75,7 @@ fn control_leaves_the_affinity_only_where_nothing_is_left_in_it() {
     );
     let among_isolated = Host {
         started_on: vec![6, 7],
-        set_aside: vec![6, 7],
+        isolated: vec![6, 7],
         ..host()
     };
     assert_eq!(
@@ -86,15 +86,15 @@ fn control_leaves_the_affinity_only_where_nothing_is_left_in_it() {
         granted: vec![6, 7],
         ..among_isolated
     };
-    assert_eq!(chosen(&[6], &confined).1, Control::SetAside(vec![7]));
+    assert_eq!(chosen(&[6], &confined).1, Control::Isolated(vec![7]));
     assert_eq!(chosen(&[6, 7], &confined).1, Control::None);
-    let others_are_set_aside = Host {
+    let others_are_isolated = Host {
         started_on: vec![0],
-        set_aside: vec![1, 2, 3, 4, 5, 6, 7],
+        isolated: vec![1, 2, 3, 4, 5, 6, 7],
         ..host()
     };
     assert_eq!(
-        chosen(&[0], &others_are_set_aside).1,
+        chosen(&[0], &others_are_isolated).1,
         Control::None,
         "what is somebody else's is left alone"
     );

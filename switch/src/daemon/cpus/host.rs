@@ -1,4 +1,4 @@
-//! CPUs of this machine and of this process, as the kernel tells them.
+//! CPUs of this host and of this process, as the kernel reports them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::list::parse;
 
-/// Where control groups that confine to CPUs are mounted: version 1, version 2, and of old.
+/// Where cpuset control groups are mounted: version 1, version 2, and the oldest place.
 const CPUSET_ROOTS: [&str; 3] = ["/sys/fs/cgroup/cpuset", "/sys/fs/cgroup", "/dev/cpuset"];
-/// What the list of allowed CPUs is called there: version 2, version 1, without a prefix.
+/// Names of the file that lists their CPUs: version 2, version 1, without a prefix.
 const CPUSET_FILES: [&str; 4] = [
     "cpuset.cpus.effective",
     "cpuset.effective_cpus",
@@ -18,31 +18,31 @@ const CPUSET_FILES: [&str; 4] = [
     "cpus",
 ];
 
-/// What there is, and what this process may use.
+/// CPUs of this host, and those that this process may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Host {
-    /// The affinity that the process was started with.
+    /// The affinity at the process's start.
     pub(super) started_on: Vec<usize>,
-    /// CPUs that the kernel lets a thread of this process run on, if it asks for them.
+    /// CPUs that the kernel grants a thread of this process on request.
     pub(super) granted: Vec<usize>,
-    /// Set aside for special use by the operator: `isolcpus`, isolated cpusets, `nohz_full`.
-    pub(super) set_aside: Vec<usize>,
+    /// Isolated by the operator: `isolcpus`, isolated cpusets, `nohz_full`.
+    pub(super) isolated: Vec<usize>,
     pub(super) online: Vec<usize>,
     pub(super) present: Vec<usize>,
     /// None: there is none, or it can't be seen from here.
     pub(super) cpuset: Option<Cpuset>,
 }
 
-/// A control group that confines to CPUs.
+/// A cpuset control group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cpuset {
-    /// Where its CPUs are listed.
+    /// The file that lists its CPUs.
     pub(super) file: PathBuf,
     pub(super) cpus: Vec<usize>,
 }
 
 impl Host {
-    /// Asks the kernel. Each of `cores` is tried.
+    /// Asks the kernel, and tries each of `cores`.
     ///
     /// # Errors
     /// A sentence: the kernel doesn't say.
@@ -56,14 +56,14 @@ impl Host {
             )
         };
         let cores: Vec<_> = cores.iter().map(|core| core.index()).collect();
-        // By a thread of its own, whose affinity is nobody else's.
+        // On a thread of its own, since it changes its affinity.
         let granted = std::thread::spawn(move || probe(&cores))
             .join()
             .unwrap_or_default();
         Ok(Self {
             started_on: members(&started_on),
             granted,
-            set_aside: [system("isolated"), system("nohz_full")].concat(),
+            isolated: [system("isolated"), system("nohz_full")].concat(),
             online: system("online"),
             present: system("present"),
             cpuset: cpuset(),
@@ -76,8 +76,8 @@ impl Host {
     }
 }
 
-/// All CPUs that the calling thread can be run on: those that are left when it asks for all, but of
-/// `cores` only those that it was run on.
+/// CPUs that the calling thread can run on: those that the kernel grants when all are requested,
+/// but of `cores` only those where it did run.
 fn probe(cores: &[usize]) -> Vec<usize> {
     let mut all = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
@@ -97,7 +97,7 @@ fn probe(cores: &[usize]) -> Vec<usize> {
     granted
 }
 
-/// What is left of an affinity that the calling thread asks for; nothing: it is refused.
+/// What the kernel grants of a requested affinity; empty: it refused.
 fn run_on(set: &CpuSet) -> Vec<usize> {
     let asked = sched_setaffinity(None, set).and_then(|()| sched_getaffinity(None));
     asked.map_or_else(|_| Vec::new(), |set| members(&set))

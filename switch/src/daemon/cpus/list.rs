@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-/// A CPU's number is below this; what a longer range says is cut.
+/// CPU numbers are below this; longer ranges are cut.
 const CPU_END: usize = 1 << 13;
 
-/// The CPUs of a list; what is no number is passed over.
+/// The CPUs of a list; what is not a number is ignored.
 pub(super) fn parse(list: &str) -> Vec<usize> {
     let range = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

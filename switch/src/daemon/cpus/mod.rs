@@ -1,4 +1,4 @@
-//! CPUs: which ones cores poll on, and where all other threads run.
+//! CPUs of the polling cores and of all other threads.
 
 pub(crate) mod choose;
 mod host;

@@ -24,7 +24,7 @@ const IFLA_NEW_IFINDEX: u16 = 49;
 const RX_DROPPED: usize = 6;
 const RX_MISSED: usize = 15;
 
-/// What is known of a device.
+/// A network device of this namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Device {
     pub(crate) index: u32,
@@ -32,12 +32,12 @@ pub(crate) struct Device {
     /// What made it, as in `ip -d link`: `veth`, `vlan`; empty for a NIC.
     pub(crate) kind: String,
     pub(crate) mtu: u32,
-    /// Whether the operator has it up.
+    /// Whether it is administratively up.
     pub(crate) is_up: bool,
     pub(crate) has_carrier: bool,
     /// Bridge or bond that it is part of.
     pub(crate) master: Option<u32>,
-    /// Device that it lies upon; of a veth: its other end.
+    /// Device that it is stacked on; of a veth: its other end.
     pub(crate) lower: Option<u32>,
     /// Receive queues that it may have at most.
     pub(crate) n_rx_queues: u32,
@@ -122,8 +122,8 @@ impl Device {
         Some(device)
     }
 
-    /// Whether it has other frames to carry than those of its own: a macvlan does, a veth doesn't.
-    pub(crate) fn lies_upon(&self, lower: &Device) -> bool {
+    /// Whether it is stacked on `lower`, as a VLAN or a macvlan is; a veth is not on its other end.
+    pub(crate) fn is_stacked_on(&self, lower: &Device) -> bool {
         self.lower == Some(lower.index) && self.index != lower.index && self.kind != "veth"
     }
 }
@@ -134,10 +134,10 @@ fn nested(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
         .map(|(_, value)| value)
 }
 
-/// That a device went.
+/// How a device disappeared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gone {
-    /// For good.
+    /// It was deleted.
     Removed,
     /// Into another network namespace.
     Moved,
@@ -153,13 +153,13 @@ impl Gone {
     }
 }
 
-/// Whether a message says that the device with this index went.
+/// Whether a message says that the device with this index disappeared.
 pub(crate) fn gone(message: &Message, index: u32) -> Option<Gone> {
     if message.kind != kind::DEL_LINK || u32_at(&message.body, 4) != Some(index) {
         return None;
     }
     let is_moved = nested(message.body.get(HEAD..)?, IFLA_NEW_IFINDEX).is_some();
-    // A bridge that lets go of it says the same, of its own address family.
+    // A bridge that releases it sends the same message, in its own address family.
     (message.body.first() == Some(&0)).then_some(if is_moved { Gone::Moved } else { Gone::Removed })
 }
 

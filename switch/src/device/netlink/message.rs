@@ -1,5 +1,4 @@
-//! Netlink messages and their attributes: everything the kernel answers is bytes, looked through
-//! here; what they mean is for those who ask.
+//! Netlink messages and attributes, parsed from the kernel's bytes; callers interpret them.
 //!
 //! Source: `linux/netlink.h`, `linux/rtnetlink.h`; rtnetlink(7).
 
@@ -19,15 +18,15 @@ pub(crate) mod kind {
     pub(crate) const GET_ROUTE: u16 = 26;
 }
 
-/// One message of the kernel.
+/// One message from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) kind: u16,
-    /// Behind the header: a struct by the kind, then attributes.
+    /// After the header: a struct by the kind, then attributes.
     pub(crate) body: Vec<u8>,
 }
 
-/// Sequence number, flags and message, one after another. Ends at the first that isn't whole.
+/// Sequence number, flags and message of each message. Ends at the first incomplete one.
 pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, u16, Message)> + '_ {
     std::iter::from_fn(move || {
         let len = usize::try_from(u32_at(bytes, 0)?).ok()?;
@@ -50,7 +49,7 @@ pub(super) fn refusal(message: &Message) -> Option<io::Error> {
     (code != 0).then(|| io::Error::from_raw_os_error(code.wrapping_neg()))
 }
 
-/// The attributes in `bytes`: number and value. Ends at the first that isn't whole.
+/// The attributes in `bytes`: number and value. Ends at the first incomplete one.
 pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let len = usize::from(u16_at(bytes, 0)?);
@@ -62,7 +61,7 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
-/// An attribute as bytes, with what is needed to align the next.
+/// An attribute as bytes, padded to align the next.
 pub(crate) fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
     let len = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     let mut bytes = [len.to_ne_bytes(), number.to_ne_bytes()].concat();

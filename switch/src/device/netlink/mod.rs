@@ -1,4 +1,4 @@
-//! What the kernel says of devices, addresses and routes.
+//! Devices, addresses and routes, from the kernel.
 
 pub(crate) mod link;
 pub(crate) mod message;

@@ -1,4 +1,4 @@
-//! NETLINK_ROUTE: questions about devices, addresses and routes, and news of devices.
+//! NETLINK_ROUTE: requests about devices, addresses and routes, and notifications about devices.
 //!
 //! Source: `linux/netlink.h`, `linux/rtnetlink.h`; rtnetlink(7).
 
@@ -20,17 +20,17 @@ use super::message::{HEADER, Message, kind, messages, refusal};
 const ROUTE: Option<Protocol> = None;
 const F_REQUEST: u16 = 1;
 const F_DUMP: u16 = 0x300;
-/// What a dump is about changed while it was made.
+/// The objects of a dump changed while it was made.
 const F_DUMP_INTR: u16 = 0x10;
 const GROUP_LINK: u32 = 1;
 /// The kernel writes at most 32 KiB at once.
 const BUFFER: usize = 64 << 10;
-/// It answers at once; this is for a kernel that doesn't.
+/// Receive timeout; the kernel answers at once.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// How often a dump that was disturbed is asked for again.
+/// Attempts at a dump whose objects change meanwhile.
 const ATTEMPTS: usize = 8;
 
-/// A socket to ask by.
+/// A socket for requests.
 #[derive(Debug)]
 pub(crate) struct Netlink {
     socket: OwnedFd,
@@ -57,7 +57,7 @@ impl Netlink {
         })
     }
 
-    /// One thing: the body is its struct and attributes.
+    /// Requests one object; `body`: its struct and attributes.
     ///
     /// # Errors
     /// The kernel's: `ENODEV` where there is no such device.
@@ -73,7 +73,7 @@ impl Netlink {
         }
     }
 
-    /// All things of one kind.
+    /// Requests all objects of one kind.
     ///
     /// # Errors
     /// The kernel's; `Interrupted` if they change all the time.
@@ -86,7 +86,7 @@ impl Netlink {
         Err(io::ErrorKind::Interrupted.into())
     }
 
-    /// None: disturbed.
+    /// None: objects changed meanwhile.
     fn dump_once(&mut self, kind: u16, body: &[u8]) -> io::Result<Option<Vec<Message>>> {
         self.ask(kind, F_REQUEST | F_DUMP, body)?;
         let (mut all, mut is_disturbed) = (Vec::new(), false);
@@ -132,12 +132,12 @@ impl Netlink {
     }
 }
 
-/// News of devices, as they come.
+/// Notifications about devices.
 #[derive(Debug)]
-pub(crate) struct News(OwnedFd);
+pub(crate) struct Notifications(OwnedFd);
 
-impl News {
-    /// From now on, of the network namespace of this thread.
+impl Notifications {
+    /// Subscribes to those of this thread's network namespace.
     ///
     /// # Errors
     /// The kernel's.
@@ -148,22 +148,22 @@ impl News {
         Ok(Self(socket))
     }
 
-    /// What has come since this was asked before. It may have gaps, where the kernel had no room.
+    /// Notifications since the last call. Some may be missing where the kernel's buffer was full.
     pub(crate) fn read(&self) -> Vec<Message> {
-        let mut news = Vec::new();
+        let mut all = Vec::new();
         let mut buffer = vec![0; BUFFER];
         loop {
             match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
-                Ok((n, _)) => news.extend(messages(&buffer[..n]).map(|(_, _, message)| message)),
+                Ok((n, _)) => all.extend(messages(&buffer[..n]).map(|(_, _, message)| message)),
                 // Some did not fit.
                 Err(Errno::INTR | Errno::NOBUFS) => {}
-                Err(_) => return news,
+                Err(_) => return all,
             }
         }
     }
 }
 
-impl AsFd for News {
+impl AsFd for Notifications {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
