@@ -1,6 +1,6 @@
 //! Addresses as people write them: `52:54:00:00:00:01`, `10.0.0.0/8`.
 //!
-//! A MAC address reads with `FromStr`, as the quantities of `units` do.
+//! A MAC address implements `FromStr`, as the quantities of `units` do.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -105,7 +105,10 @@ pub(crate) fn cidr(text: &str) -> Result<Cidr, BadValue> {
     let Ok(addr) = addr.parse::<IpAddr>() else {
         let help = "write addresses as in 10.0.0.0/8, 192.0.2.7 or \"2001:db8::/32\"";
         return Err(BadValue::new(
-            format!("`{}` is no address and no range of addresses", shown(text)),
+            format!(
+                "`{}` is not an address or a range of addresses",
+                shown(text)
+            ),
             help,
         ));
     };
@@ -122,7 +125,7 @@ pub(crate) fn cidr(text: &str) -> Result<Cidr, BadValue> {
             "write how many bits of the address count, 0 to {len_max}, as in {addr}/{len_max}"
         );
         return Err(BadValue::new(
-            format!("`{}` has no length that an address can have", shown(text)),
+            format!("`{}` has an invalid prefix length", shown(text)),
             help,
         ));
     };
@@ -135,7 +138,7 @@ pub(crate) fn cidr(text: &str) -> Result<Cidr, BadValue> {
         cidr.addr
     );
     Err(BadValue::new(
-        format!("`{}` has bits behind the first {len}", shown(text)),
+        format!("`{}` has bits set beyond the first {len}", shown(text)),
         help,
     ))
 }

@@ -1,7 +1,7 @@
 //! Diagnostics of a topology file, printed as a compiler prints them: message, excerpt, help.
 //!
-//! A [`Report`] is made by [`crate::context::Mistakes`]. It is bounded in size and prints no
-//! control characters, whatever the file contains.
+//! [`crate::context::Mistakes`] makes a [`Report`]. It is bounded in size and prints no control
+//! characters, whatever the file contains.
 
 use std::fmt;
 

@@ -44,7 +44,7 @@ pub(crate) static TOPOLOGY: Shape = Shape {
         Key(
             "idle",
             Scalar,
-            "what a core does that finds nothing: adaptive (sleep) | poll",
+            "what an idle core does: adaptive (sleep) | poll",
         ),
         Key("flows", Scalar, "capacity of the flow table"),
         Key("control", Map(&CONTROL), "the socket for operators"),
@@ -87,12 +87,12 @@ static METRICS: Shape = Shape {
 const XDP_MODE: Key = Key(
     "mode",
     Scalar,
-    "how frames are fetched: auto | zero-copy | copy | skb",
+    "how frames are received: auto | zero-copy | copy | skb",
 );
 const RING: Key = Key(
     "ring",
     Scalar,
-    "received frames that wait at most, per queue: 512 to 32768, a power of two",
+    "length of a queue's receive ring, in frames: 512 to 32768, a power of two",
 );
 
 static UPLINK: Shape = Shape {
@@ -110,7 +110,7 @@ static UPLINK: Shape = Shape {
         Key(
             "take",
             Scalar,
-            "true: take the device although the host uses it",
+            "true: attach the device even if the host uses it",
         ),
     ],
 };
@@ -142,7 +142,7 @@ static VM: Shape = Shape {
         Key(
             "limit",
             Map(&LIMIT),
-            "the most that the VM may send and get, over all its NICs",
+            "limits on what the VM sends and receives, over all its NICs",
         ),
         Key("share", Map(&SHARE), "the VM's part of each uplink it uses"),
         Key("nics", Names(&NIC), "its NICs, at least one"),
@@ -156,7 +156,7 @@ static LIMIT: Shape = Shape {
         Key(
             "to-vm",
             Map(&RATE_TO),
-            "what it may get: the rest waits, for a bounded time",
+            "what it may receive: the rest waits, for a bounded time",
         ),
     ],
 };
@@ -170,7 +170,7 @@ const PACKETS_KEY: Key = Key("packets", Scalar, "packets per second, as in 200kp
 const BURST_KEY: Key = Key(
     "burst",
     Scalar,
-    "bytes at once, as in 64KiB; none: that, or 4 ms of the rate",
+    "bytes at once, as in 64KiB; none: 64KiB, or 4 ms of the rate if that is more",
 );
 
 static RATE: Shape = Shape {
@@ -195,7 +195,7 @@ static RATE_TO: Shape = Shape {
 static SHARE: Shape = Shape {
     what: "a share",
     keys: &[
-        Key("min", Scalar, "what it always gets, as in 200mbit"),
+        Key("min", Scalar, "what it is guaranteed, as in 200mbit"),
         Key("weight", Scalar, "its part of the rest"),
     ],
 };
@@ -207,7 +207,7 @@ static NIC: Shape = Shape {
         Key(
             "mac",
             Scalar,
-            "the one address it sends from; none: the first one sticks",
+            "the only address that it may send from; none: the first one that it sends from",
         ),
         Key(
             "macs",
@@ -225,7 +225,7 @@ static NIC: Shape = Shape {
         Key(
             "rules",
             List(&Map(&RULE)),
-            "what it may send and get: the first that fits decides, the rest passes",
+            "which frames pass: the first match decides, and without a match they pass",
         ),
     ],
 };
@@ -234,7 +234,11 @@ static VHOST_USER: Shape = Shape {
     what: "a vhost-user port",
     keys: &[
         Key("path", Scalar, "an absolute path, at most 107 bytes"),
-        Key("listens", Scalar, "who makes the socket: weir | guest"),
+        Key(
+            "listens",
+            Scalar,
+            "which side creates the socket: weir | guest",
+        ),
         Key("group", Scalar, "group that the socket is given to"),
         Key("mode", Scalar, "permission bits, as in \"0660\""),
     ],
@@ -245,7 +249,7 @@ static TAP: Shape = Shape {
     keys: &[Key(
         "name",
         Scalar,
-        "name of the device, made if it isn't there",
+        "name of the device, created if it is missing",
     )],
 };
 
@@ -274,7 +278,7 @@ static DIRECTION: Shape = Shape {
     what: "a rule's direction",
     keys: &[
         Key("from-vm", Map(&MATCH), "what the VM sends"),
-        Key("to-vm", Map(&MATCH), "what it gets"),
+        Key("to-vm", Map(&MATCH), "what it receives"),
     ],
 };
 

@@ -303,8 +303,7 @@ impl NicCheck<'_, '_> {
             Some((holder, holder_at)) => {
                 let place = self.context.mistakes.place(holder_at, node.at);
                 let message = match holder_at.line {
-                    0 => "this is where the control socket is, unless `control` says otherwise"
-                        .to_owned(),
+                    0 => "path already used by the control socket, at its default path".to_owned(),
                     _ => format!("path already used by {holder}, {place}"),
                 };
                 self.wrong(node.at, message, "give each port a socket of its own")

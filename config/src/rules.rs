@@ -65,8 +65,7 @@ impl RuleCheck<'_> {
                 return self.wrong(item.at, "a rule that neither allows nor denies", help);
             }
             (Some(_), Some(_)) => {
-                let help = "make two rules of it, in the order in which they are to be checked: \
-                    the first that fits decides";
+                let help = "make two rules of it, in the order in which they are to be checked: the first match decides";
                 return self.wrong(item.at, "a rule that allows and denies", help);
             }
         };
@@ -132,7 +131,7 @@ impl RuleCheck<'_> {
         let names = || Proto::NAMED.iter().map(|(name, _)| *name);
         let help = match nearest(text, names()) {
             _ if ["ip", "any", "all"].contains(&text) => {
-                "leave `proto` out: the rule is about all IP then".to_owned()
+                "leave `proto` out: the rule then matches all IP".to_owned()
             }
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!(
@@ -284,12 +283,12 @@ impl RuleCheck<'_> {
             "denies"
         };
         let message = format!(
-            "this rule is never reached: the one {place} {done} all that it fits (`{first}`)"
+            "this rule is never reached: the one {place} {done} all that it matches (`{first}`)"
         );
         let help = if first.verdict == rule.verdict {
             "remove it"
         } else {
-            "move it above that one if it is an exception from it, else remove it"
+            "move it above that one if it is an exception to it, else remove it"
         };
         self.mistakes.add(*at, message, help);
         false

@@ -142,7 +142,7 @@ pub(crate) fn read<T>(
 pub(crate) fn device(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<String> {
     let text = node.text()?;
     let bad = if text.is_empty() || text == "." || text == ".." {
-        "is no name".to_owned()
+        "is not a name".to_owned()
     } else if text.len() > DEVICE_MAX {
         format!("has {} bytes; the kernel takes {DEVICE_MAX}", text.len())
     } else if let Some(c) = text

@@ -211,7 +211,7 @@ impl<'a> Includes<'a> {
             // Folders that can't be read match nothing, as in a shell.
             Ok(paths) => paths.flatten().take(INCLUDES_MAX + 1).collect(),
             Err(error) => {
-                let message = format!("`{}` is no glob: {}", shown(pattern), error.msg);
+                let message = format!("`{}` is not a valid glob: {}", shown(pattern), error.msg);
                 self.mistakes.add(
                     at,
                     message,
@@ -241,7 +241,7 @@ impl<'a> Includes<'a> {
             .metadata()
             .is_ok_and(|at| !at.is_file() && !at.is_dir());
         let read = if is_special {
-            Err(io::Error::other("it is no plain file"))
+            Err(io::Error::other("it is not a regular file"))
         } else {
             read_file(path)
         };

@@ -15,7 +15,7 @@ struct Phrase(&'static str, &'static str, &'static str);
 const PHRASES: &[Phrase] = &[
     Phrase(
         "mapping values are not allowed",
-        "a key with a colon can't stand here",
+        "a key with a colon is not allowed here",
         "put it on a line of its own, indented like its neighbours, or quote a value that holds a \
         colon",
     ),
@@ -41,7 +41,7 @@ const PHRASES: &[Phrase] = &[
     ),
     Phrase(
         "quoted scalar",
-        "quoted text is not closed above this place",
+        "quoted text is not closed before this place",
         "close the quotes on the line they begin",
     ),
     Phrase(
@@ -51,13 +51,13 @@ const PHRASES: &[Phrase] = &[
     ),
     Phrase(
         "recursive references",
-        "this alias is inside of what it refers to",
+        "this alias is inside the value that it refers to",
         "write the value instead",
     ),
     Phrase(
         "tag",
         "tags are not used here",
-        "remove the tag, the `!` and the word behind it",
+        "remove the tag: the `!` and the word after it",
     ),
 ];
 
@@ -85,7 +85,7 @@ pub(crate) fn explain(error: &Error, text: &str, at: At, mistakes: &mut Mistakes
         ),
         Error::InvalidScalar { .. } | Error::InvalidBooleanStrict { .. } => (
             "this value doesn't fit its tag",
-            "remove the tag, the `!` and the word behind it",
+            "remove the tag: the `!` and the word after it",
         ),
         Error::AliasReplayLimitExceeded { .. } | Error::Budget { .. } => (
             "the file is nested too deeply, or grows too large",

@@ -107,7 +107,7 @@ pub struct Uplink {
     pub queues: Option<u16>,
     /// Length of a queue's receive ring, in frames: a power of two from 512 to 32768.
     pub ring: u16,
-    /// Whether the device is taken although the host itself uses it.
+    /// Whether the device is attached even if the host itself uses it.
     pub take: bool,
 }
 
@@ -214,7 +214,7 @@ pub enum PortKind {
     VhostUser {
         /// Absolute, at most 107 bytes; no other port and not the control socket uses it.
         path: PathBuf,
-        /// Which side makes the socket.
+        /// Which side creates the socket.
         listens: Listens,
         /// Group of the socket, by name or number; none: the daemon's own. None where the guest
         /// listens.
@@ -222,7 +222,7 @@ pub enum PortKind {
         /// Permission bits, at most `0o777`. Unused where the guest listens.
         mode: u32,
     },
-    /// A tap device, which is made if there is none.
+    /// A tap device, which is created if it is missing.
     Tap {
         /// Name of the device, which no other NIC or uplink uses.
         name: String,
@@ -241,7 +241,7 @@ pub enum PortKind {
     },
 }
 
-/// Which side makes the vhost-user socket and waits for the other.
+/// Which side creates the vhost-user socket and listens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Listens {
     /// weir listens, the guest connects.

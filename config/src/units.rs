@@ -193,7 +193,7 @@ impl Scale {
             )),
             Some(meant) if meant.name.to_lowercase() == lower => Err(BadValue::new(
                 format!(
-                    "the unit is written `{}`, straight behind the number",
+                    "the unit is written `{}`, directly after the number",
                     meant.name
                 ),
                 format!("write `{number}{}`", meant.name),

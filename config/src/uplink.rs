@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::scalar::{self, optional};
 use crate::topology::{DEFAULT_RING, Uplink, XdpMode};
 
-/// Queues of one device at most.
+/// Most queues of one device.
 pub const QUEUES_MAX: u16 = 64;
 
 /// Lengths of a queue's receive ring, in frames: powers of two.

@@ -44,7 +44,7 @@ impl Walk<'_> {
             Value::List(_) | Value::Map(_) => self.mistakes.add(
                 node.at,
                 format!("`{key}` is a single value, not {}", kind_of(node)),
-                format!("write the value behind the colon, as in `{key}: …`"),
+                format!("write the value after the colon, as in `{key}: …`"),
             ),
         }
     }

@@ -126,7 +126,7 @@ const CASES: &[(In, &[Expected])] = &[
         &[(
             2,
             11,
-            "a key with a colon can't stand here",
+            "a key with a colon is not allowed here",
             "a line of its own",
         )],
     ),
@@ -167,7 +167,12 @@ const CASES: &[(In, &[Expected])] = &[
     ),
     (
         Whole("x-a: &a [*a]\n"),
-        &[(1, 10, "this alias is inside of what it refers to", "")],
+        &[(
+            1,
+            10,
+            "this alias is inside the value that it refers to",
+            "",
+        )],
     ),
     (
         Whole("cores: [0]\n<<: 5\n"),
@@ -442,7 +447,7 @@ const CASES: &[(In, &[Expected])] = &[
             1\" }, d: { device: a/b } }",
         ),
         &[
-            (2, 25, "`device` is no name", "`ip link`"),
+            (2, 25, "`device` is not a name", "`ip link`"),
             (
                 2,
                 44,
@@ -821,7 +826,7 @@ const CASES: &[(In, &[Expected])] = &[
     ),
     (
         Socket("path: /run/weir/control.sock"),
-        &[(8, 31, "where the control socket is", "a socket of its own")],
+        &[(8, 31, "already used by the control socket", "a socket of its own")],
     ),
     (
         Socket("path: /s, listens: host"),

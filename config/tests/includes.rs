@@ -233,7 +233,7 @@ fn includes_that_name_nothing_usable_are_refused() {
     folder.assert_found(&[
         ("weir.yaml", 3, 12, "names nothing"),
         ("weir.yaml", 3, 16, "it is a folder"),
-        ("weir.yaml", 3, 23, "`a***b` is no glob"),
+        ("weir.yaml", 3, 23, "`a***b` is not a valid glob"),
     ]);
 }
 
@@ -278,5 +278,5 @@ fn pipe_that_a_glob_finds_is_refused_and_not_waited_for() {
         .arg(folder.path("vms.d/a.yaml"))
         .status();
     assert!(made.unwrap().success());
-    folder.assert_found(&[("weir.yaml", 3, 12, "no plain file")]);
+    folder.assert_found(&[("weir.yaml", 3, 12, "not a regular file")]);
 }

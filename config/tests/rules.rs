@@ -242,32 +242,32 @@ const CASES: &[(&[&str], &[Expected])] = &[
     // Addresses.
     (
         &["{ deny: { to-vm: { cidr: 10.0.0.0/33 } } }"],
-        &[(8, 43, "no length that an address can have", "0 to 32")],
+        &[(8, 43, "invalid prefix length", "0 to 32")],
     ),
     (
         &["{ deny: { to-vm: { cidr: 10.0.0.0/ } } }"],
-        &[(8, 43, "no length that an address can have", "10.0.0.0/32")],
+        &[(8, 43, "invalid prefix length", "10.0.0.0/32")],
     ),
     (
         &["{ deny: { to-vm: { cidr: \"::1/129\" } } }"],
-        &[(8, 43, "no length that an address can have", "0 to 128")],
+        &[(8, 43, "invalid prefix length", "0 to 128")],
     ),
     (
         &["{ deny: { to-vm: { cidr: 10.0.0/8 } } }"],
-        &[(8, 43, "`10.0.0/8` is no address", "10.0.0.0/8")],
+        &[(8, 43, "`10.0.0/8` is not an address", "10.0.0.0/8")],
     ),
     (
         &["{ deny: { to-vm: { cidr: 10.1.2.3/8 } } }"],
         &[(
             8,
             43,
-            "`10.1.2.3/8` has bits behind the first 8",
+            "`10.1.2.3/8` has bits set beyond the first 8",
             "write 10.0.0.0/8 for all of these, or 10.1.2.3 for this one",
         )],
     ),
     (
         &["{ deny: { to-vm: { cidr: \"2001:db8::1/32\" } } }"],
-        &[(8, 43, "bits behind the first 32", "2001:db8::/32")],
+        &[(8, 43, "bits set beyond the first 32", "2001:db8::/32")],
     ),
     (
         &["{ deny: { to-vm: { cidr: fd00::/8, proto: icmp } } }"],
@@ -366,7 +366,7 @@ const CASES: &[(&[&str], &[Expected])] = &[
         &[(
             9,
             11,
-            "this rule is never reached: the one on line 8 denies all that it fits (`deny to-vm: \
+            "this rule is never reached: the one on line 8 denies all that it matches (`deny to-vm: \
             all IP`)",
             "move it above that one if it is an exception",
         )],
@@ -383,13 +383,13 @@ const CASES: &[(&[&str], &[Expected])] = &[
             (
                 11,
                 11,
-                "the one on line 9 denies all that it fits (`deny from-vm: proto tcp, port 20-30`)",
+                "the one on line 9 denies all that it matches (`deny from-vm: proto tcp, port 20-30`)",
                 "remove it",
             ),
             (
                 12,
                 11,
-                "the one on line 8 allows all that it fits",
+                "the one on line 8 allows all that it matches",
                 "move it above",
             ),
         ],
