@@ -826,7 +826,12 @@ const CASES: &[(In, &[Expected])] = &[
     ),
     (
         Socket("path: /run/weir/control.sock"),
-        &[(8, 31, "already used by the control socket", "a socket of its own")],
+        &[(
+            8,
+            31,
+            "already used by the control socket",
+            "a socket of its own",
+        )],
     ),
     (
         Socket("path: /s, listens: host"),

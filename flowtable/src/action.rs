@@ -9,10 +9,9 @@ pub enum Action {
     Unicast(PortId),
     /// To every port of this network but the one it came from.
     Flood(NetworkId),
-    /// To nobody, and counted under this reason.
+    /// Dropped, and counted under this reason.
     Drop(DropReason),
-    /// To nobody: the rules of the port it was for don't let it come there. Counted as
-    /// [`DropReason::Denied`].
+    /// Dropped: the rules of its destination port deny it. Counted as [`DropReason::Denied`].
     Refused(PortId),
 }
 
@@ -28,7 +27,7 @@ impl Action {
         }
     }
 
-    /// Back from a number.
+    /// From such a number.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     pub(crate) fn from_bits(bits: u32) -> Self {

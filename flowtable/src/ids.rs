@@ -1,4 +1,4 @@
-//! Numbers that stand for things, all over the switch. Control gives them; cores index by them.
+//! Ids that the whole switch uses. Control assigns them; cores index by them.
 
 /// A port of the switch: its place in every per-port table.
 pub type PortId = u16;

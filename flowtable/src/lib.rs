@@ -5,20 +5,20 @@
 //!
 //! - [`ids`]: numbers of ports, networks and trunks
 //! - [`action`]: what a decision can be, and every reason to drop
-//! - [`wire`]: the private `header` of a frame, and the `tuple` of what rules can ask of it
-//! - [`rules`]: a NIC's rules, compiled (`policy`), and what they say of a frame
+//! - [`wire`]: the private `header` of a frame, and the `tuple` of what rules can test
+//! - [`rules`]: a `rule` of a NIC; all of a NIC's, compiled (`policy`)
 //! - [`network`]: broadcast domains, and what an ingress port may do
 //! - [`mac`]: the MAC `table`, shared by all cores, and its `entry`; how addresses are learned
 //!   (`learn`), and ports' own ones (`owned`); `owner`: which address is a port's own, and whether
-//!   it takes frames; `dispute`: who has one that a guest and the wire both use; `budget`: how much
-//!   a port may change of it in a second; `reserve`: how much of it is each network's own
-//! - [`cache`]: the `key` that a flow is recognised by; the `table` of decisions, one entry a flow,
-//!   shared by all cores; its entries (`slab`) and whose they are (`quota`); the flows that one
-//!   core used last (`per_core`); how often which of them was hit (`tally`)
-//! - [`lookup`]: the order of all that (`decide`); a burst on its way through it (`context`); what
-//!   decides a flow that is not cached (`slow_path`), or frames that are not due yet (`foresee`)
+//!   the port is started; `dispute`: an address that a guest and the wire both send from; `budget`:
+//!   how much a port may change in a second; `reserve`: the part of each network
+//! - [`cache`]: a flow's `key`; the flow `table`, shared by all cores, its entries (`slab`) and
+//!   each port's part of them (`quota`); the flow cache of each core (`per_core`); hits and misses
+//!   (`tally`)
+//! - [`lookup`]: decides a burst (`decide`), with its look-up `context`; the `slow_path` for flows
+//!   that are not cached; predictions for frames further back in a ring (`foresee`)
 //! - [`memory`]: `cache_line`s of atomics, which are core's or loom's (`sync`), and the quiet
-//!   states by which control knows what no core uses any more (`reclaim`)
+//!   states that tell control what no core uses any more (`reclaim`)
 #![deny(unsafe_code)]
 
 pub mod action;

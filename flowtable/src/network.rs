@@ -7,7 +7,7 @@ use crate::rules::policy::{Direction, Policy, Verdict};
 use crate::wire::tuple::{KeyFields, Tuple};
 use std::sync::Arc;
 
-/// Places of a trunk: one for each VLAN id, the first of which, 0, means none.
+/// Entries of a trunk: one per VLAN id; 0 means untagged.
 const VLANS: usize = 1 << 12;
 /// No network.
 const NOWHERE: NetworkId = NetworkId::MAX;
@@ -19,30 +19,27 @@ pub struct Network {
     pub members: Vec<PortId>,
     /// Longest Ethernet frame without FCS and without tag, in bytes: MTU and 14.
     pub frame_max: u32,
-    /// Whether guests' own VLAN tags pass. They do where no wire carries a tag that could be
-    /// imitated.
+    /// Whether guests' own VLAN tags pass: where there is no wire, whose tags a guest could
+    /// imitate.
     pub passes_tags: bool,
-    /// What the rules of its members for what comes to them depend upon; see
-    /// [`Networks::with_policies`].
+    /// What the `to-vm` rules of its members depend on; see [`Networks::with_policies`].
     pub fields: KeyFields,
-    /// Number of the last change of its members or of their rules: what was decided at an earlier
-    /// one is stale.
+    /// Number of the last change of its members or their rules; decisions from before it are stale.
     pub generation: u32,
-    /// The way to the wire, if there is one: the only member that may be a trunk.
+    /// The way to the wire, if there is one: the only member that can be a trunk.
     pub uplink: Option<Exit>,
 }
 
-/// Where a network's frames leave for a wire.
+/// How a network's frames leave for a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
     /// The uplink, which is among the network's members too.
     pub port: PortId,
-    /// The tag that they carry out there; those that come in by the uplink's trunk have it taken
-    /// off.
+    /// The tag that they carry on the wire; it is removed from received ones.
     pub vlan: Option<u16>,
 }
 
-/// What an uplink carries: to which network a frame from the wire belongs, by its outer tag.
+/// An uplink's networks: which network a frame from the wire belongs to, by its outer tag.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Trunk(Box<[NetworkId; VLANS]>);
 
@@ -57,8 +54,8 @@ impl Trunk {
         Self(places)
     }
 
-    /// The network of a frame whose outer tag has this VLAN id. 0: it has no tag, or one that says
-    /// its priority alone.
+    /// The network of a frame whose outer tag has this VLAN id. 0: it has no tag, or a priority
+    /// tag.
     #[inline(always)]
     pub fn network(&self, vlan: u16) -> Option<NetworkId> {
         let network = self.0[usize::from(vlan) % VLANS];
@@ -84,7 +81,7 @@ pub struct Networks {
     pub networks: Vec<Network>,
     /// Rules by port; a port beyond the list has none.
     pub policies: Vec<Option<Arc<Policy>>>,
-    /// What each uplink carries, in the order of their ids.
+    /// Each uplink's networks, in the order of their ids.
     pub trunks: Vec<Trunk>,
 }
 
@@ -108,8 +105,8 @@ impl Networks {
         self.trunks.get(usize::from(trunk))?.network(vlan)
     }
 
-    /// The same networks with these rules, by port. Networks of which a member's rules are other
-    /// ones than before, get `generation`: a number that no change had before.
+    /// The same networks with these rules, by port. Networks where a member's rules have changed
+    /// get `generation`: a number that no change had before.
     #[must_use]
     pub fn with_policies(mut self, policies: Vec<Option<Arc<Policy>>>, generation: u32) -> Self {
         let before = std::mem::replace(&mut self.policies, policies);
@@ -128,13 +125,13 @@ impl Networks {
         self
     }
 
-    /// A port's rules; none: all may pass.
+    /// A port's rules; none: all frames pass.
     #[inline(always)]
     pub fn policy(&self, port: PortId) -> Option<&Policy> {
         policy_of(&self.policies, port)
     }
 
-    /// What the rules that a frame of this port may meet depend upon.
+    /// What the rules for a frame of this port can depend on: its own and its destination's.
     #[inline(always)]
     pub fn key_fields(&self, from: PortId, network: NetworkId) -> KeyFields {
         let own = self
@@ -143,9 +140,8 @@ impl Networks {
         own | self.network(network).fields
     }
 
-    /// What becomes of a frame that would be sent on: the sender's rules are asked, then those of
-    /// the port it goes to. Of a flood the sender's alone: each copy is asked for by
-    /// [`Networks::may_reach`].
+    /// Applies rules to a frame that would be sent on: the sender's, then the destination's. For a
+    /// flood only the sender's: each copy is checked by [`Networks::may_reach`].
     pub fn judge(&self, from: PortId, action: Action, tuple: &Tuple) -> Action {
         if matches!(action, Action::Drop(_) | Action::Refused(_)) {
             return action;
@@ -158,7 +154,7 @@ impl Networks {
         }
     }
 
-    /// Whether a port's rules let a frame come to it.
+    /// Whether a port's rules let a frame pass to it.
     pub fn may_reach(&self, to: PortId, tuple: &Tuple) -> bool {
         self.policy(to)
             .is_none_or(|policy| policy.decide(Direction::ToVm, tuple) == Verdict::Allow)
@@ -174,11 +170,11 @@ fn policy_of(policies: &[Option<Arc<Policy>>], port: PortId) -> Option<&Policy> 
 pub enum SourcePolicy {
     /// This one alone, from the topology.
     Fixed([u8; 6]),
-    /// The first that is seen, until another guest comes.
+    /// The first one seen, until another guest comes.
     Sticky,
-    /// As many as this and no more, learned and aged.
+    /// Up to this many, learned and aged.
     Learn(u32),
-    /// All there are; as many as this are learned, and aged.
+    /// Any; up to this many are learned and aged.
     Any(u32),
 }
 
@@ -192,19 +188,18 @@ impl SourcePolicy {
     }
 }
 
-/// What a decision needs to know of the port that a frame came in by.
+/// The ingress port of a frame, for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ingress {
     /// The port.
     pub port: PortId,
-    /// The network it belongs to. Of an uplink with a trunk: nothing, its frames say themselves.
+    /// Its network. Unused for a trunk, whose frames' tags name it.
     pub network: NetworkId,
-    /// What an uplink carries; `None` for a port of one network.
+    /// An uplink's networks; `None`: a port of one network.
     pub trunk: Option<TrunkId>,
-    /// Which addresses it may send from.
+    /// Which source addresses it may send from.
     pub source: SourcePolicy,
-    /// Changes whenever anything above does, or what the trunk carries, so that remembered
-    /// decisions of before are stale.
+    /// Changes whenever anything above or the trunk does: cached decisions from before are stale.
     pub generation: u32,
 }
 

@@ -1,20 +1,20 @@
-//! What a flow is recognised by, cut to what its decision can depend upon.
+//! A flow's key: only what its decision can depend on.
 //!
-//! A port without rules has its frames told apart by their MAC addresses alone, so a scan of hosts
-//! or ports makes no new flows there. Where rules ask for more, the key holds just what they ask
-//! for ([`Tuple::cut`]), and holds it exactly.
+//! Flows of a port without rules differ by their MAC addresses alone, so a scan of hosts or ports
+//! makes no new flows there. Where rules test more, the key holds exactly what they test
+//! ([`Tuple::cut`]).
 
 use crate::ids::PortId;
 use crate::wire::header::{Header, TAG_LEN};
 use crate::wire::tuple::{IPV4, KIND_SHIFT, KeyFields, Kind, PROTO_SHIFT, TCP, Tuple, UDP};
 
-/// Words of a key. What is not of an IPv6 flow fits into the first [`SHORT`] of them.
+/// Words of a key. All but IPv6 flows fit into the first [`SHORT`] of them.
 pub(crate) const LONG: usize = 7;
-/// Words of a key that is not of an IPv6 flow; the rest are zero.
+/// Words of a key other than an IPv6 flow's, whose rest is zero.
 pub(crate) const SHORT: usize = 4;
 
-/// A flow's key: both MAC addresses, the port it came in by, whether there is a tag, of a trunk's
-/// frames the VLAN id; behind them, if rules ask for it, what they ask for.
+/// A flow's key: both MAC addresses, the ingress port, whether there is a tag, and for a trunk the
+/// VLAN id; then what rules test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(pub(crate) [u64; LONG]);
 
@@ -24,10 +24,10 @@ const TAGGED: u64 = 1 << 63;
 const PRESENT: u64 = 1 << 62;
 /// In the second word: the ingress port.
 const PORT_SHIFT: u32 = 32;
-/// In the second word: the VLAN id, of a trunk's frames.
+/// In the second word: the VLAN id of a trunk's frames.
 const VLAN_SHIFT: u32 = 48;
 
-/// Which bits of a key's words rules can depend upon.
+/// Which bits of a key's words rules can depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
     fields: KeyFields,
@@ -38,7 +38,7 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// For rules that depend upon this.
+    /// For rules that depend on `fields`.
     #[inline(always)]
     pub fn new(fields: KeyFields) -> Self {
         let bits = |wanted, bits: u64| if fields.holds(wanted) { bits } else { 0 };
@@ -60,9 +60,9 @@ impl Mask {
     }
 }
 
-/// The third and fourth word of most frames' keys: TCP or UDP in IPv4 without options, not a later
-/// fragment. None: any other frame, for [`Tuple::parse_behind`] to read, which says the same of
-/// these.
+/// The third and fourth word of the most common keys: TCP or UDP in IPv4 without options, not a
+/// later fragment. None: any other frame, which takes [`Tuple::parse_behind`]; that gives the same
+/// for these.
 #[inline(always)]
 fn plain_words(header: &Header, len: usize, n_popped: usize) -> Option<[u64; 2]> {
     let at = 14 + (n_popped & 1) * TAG_LEN as usize;
@@ -78,7 +78,7 @@ fn plain_words(header: &Header, len: usize, n_popped: usize) -> Option<[u64; 2]>
         ]))
     };
     let (total_len, proto) = (usize::from(be16(2)), ip[9]);
-    // Far enough for the ports, and no farther than the frame.
+    // Long enough for the ports, and not longer than the frame.
     let is_whole = total_len >= ip.len() && at + total_len <= len;
     let is_plain =
         kind == IPV4 && ip[0] == 0x45 && be16(6) & 0x1fff == 0 && matches!(proto, TCP | UDP);
@@ -88,9 +88,8 @@ fn plain_words(header: &Header, len: usize, n_popped: usize) -> Option<[u64; 2]>
 }
 
 impl Key {
-    /// Of a frame of `len` bytes whose first `n_popped` tags, one at most, rules don't see: with
-    /// what they can depend upon. For most frames; None: the same is to be had of
-    /// [`Key::ruled_of_any`].
+    /// The key with what rules depend on, of a frame of `len` bytes whose first `n_popped` tags (at
+    /// most one) rules don't see. For the most common frames; None: use [`Key::ruled_of_any`].
     #[inline(always)]
     pub fn ruled(
         words: [u64; 2],
@@ -111,7 +110,7 @@ impl Key {
         ]))
     }
 
-    /// The same for any frame.
+    /// The same as [`Key::ruled`] for any frame.
     pub fn ruled_of_any(
         words: [u64; 2],
         header: &Header,
@@ -122,21 +121,21 @@ impl Key {
         Self::from_words(words).with(&Tuple::parse_behind(header, len, n_popped).cut(mask.fields))
     }
 
-    /// From the frame's first two words: the second begins with the rest of the source address,
-    /// then come EtherType or tag.
+    /// The key without rules, from the frame's first two words: the second begins with the rest of
+    /// the source address, then EtherType or tag.
     #[inline(always)]
     pub fn new(header: &Header, port: PortId) -> Self {
         Self::from_words(Self::words_of(header, port))
     }
 
-    /// The words of a key that holds no more than the addresses: there are no others then.
+    /// The words of a key without rules; the others are zero.
     #[inline(always)]
     pub fn words_of(header: &Header, port: PortId) -> [u64; 2] {
         let [first, second] = Self::words_without_tag(header, port);
         [first, second | if header.is_tagged() { TAGGED } else { 0 }]
     }
 
-    /// The same of a frame without tag, or of one whose tag counts as none.
+    /// The same for a frame without tag, or whose tag is ignored.
     #[inline(always)]
     pub(crate) fn words_without_tag(header: &Header, port: PortId) -> [u64; 2] {
         let words = header.words();
@@ -146,7 +145,7 @@ impl Key {
         ]
     }
 
-    /// The same for a frame that came in by a trunk: with its VLAN id.
+    /// The same for a trunk's frame, with its VLAN id.
     #[inline(always)]
     pub(crate) fn words_of_trunk(header: &Header, port: PortId) -> [u64; 2] {
         let [first, second] = Self::words_of(header, port);
@@ -159,7 +158,7 @@ impl Key {
         Self([first, second, 0, 0, 0, 0, 0])
     }
 
-    /// The same with what rules can depend upon.
+    /// The key with what rules depend on.
     #[inline(always)]
     #[must_use]
     pub fn with(self, tuple: &Tuple) -> Self {
@@ -167,7 +166,7 @@ impl Key {
         let [src_hi, src_lo, dst_hi, dst_lo, rest] = tuple.words();
         match tuple.kind {
             Kind::V6 => Self([first, second, rest, src_hi, src_lo, dst_hi, dst_lo]),
-            // Addresses of half a word, or none.
+            // Addresses are half a word, or absent.
             Kind::V4 | Kind::Arp | Kind::Other => {
                 Self([first, second, rest, src_lo << 32 | dst_lo, 0, 0, 0])
             }

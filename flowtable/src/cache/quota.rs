@@ -1,16 +1,14 @@
 //! How many entries each port has, and how many it may have.
 //!
-//! While a quarter of the table is free, anybody may take what it needs. Then the table is *tight*:
-//! a port that has its share, which is an equal part for each port that has any entry at all, gets
-//! no more of them, and what it has beyond may be taken by others. So the last quarter is there for
-//! those who come late.
+//! While a quarter of the table is free, every port may take what it needs. Then the table is
+//! *tight*: a port that has its share (an equal part for each port with any entry) gets no more,
+//! and others may evict what it has beyond. So the last quarter is left for ports that come late.
 
 use crate::ids::PortId;
 use crate::memory::cache_line::Apart;
 use crate::memory::sync::{AtomicU32, Ordering};
 
-/// The counts. All of them are hints to each other, exact only at rest; nothing unsafe rests on
-/// them.
+/// The counts. They are exact only at rest; nothing unsafe depends on them.
 #[derive(Debug)]
 pub(crate) struct Quota {
     capacity: u32,
@@ -23,7 +21,7 @@ pub(crate) struct Quota {
 #[derive(Debug)]
 struct PortQuota {
     n_used: AtomicU32,
-    /// The port's generation, as the core that entered a flow for it last knew it.
+    /// The port's generation, as known to the core that last entered a flow for it.
     generation: AtomicU32,
 }
 
@@ -60,7 +58,7 @@ impl Quota {
         self.share_of(self.n_active.0.load(Ordering::Relaxed))
     }
 
-    /// The same if this port has entries too.
+    /// The same, counting this port as one with entries.
     fn share_with(&self, port: PortId) -> u32 {
         let is_new = self.n_used_by(port) == 0;
         self.share_of(self.n_active.0.load(Ordering::Relaxed) + u32::from(is_new))
@@ -75,7 +73,7 @@ impl Quota {
         (self.capacity / n_ports.max(1)).max(1)
     }
 
-    /// Whether shares bind.
+    /// Whether shares are enforced.
     pub(crate) fn is_tight(&self) -> bool {
         self.n_used() >= self.capacity - self.capacity / 4
     }
@@ -85,7 +83,7 @@ impl Quota {
         !self.is_tight() || self.n_used_by(port) < self.share_with(port)
     }
 
-    /// Whether the port has more than its share, so that `other` may take some of it.
+    /// Whether the port has more than its share, so that `other` may evict some of its entries.
     pub(crate) fn is_over(&self, port: PortId, other: PortId) -> bool {
         self.n_used_by(port) > self.share_with(other)
     }
@@ -100,7 +98,7 @@ impl Quota {
         }
     }
 
-    /// An entry of the port is no longer there. Comes behind its `grew`, so no count passes zero.
+    /// An entry of the port was removed. Comes after its `grew`, so no count falls below zero.
     pub(crate) fn shrank(&self, port: PortId) {
         self.n_used.0.fetch_sub(1, Ordering::Relaxed);
         if let Some(port) = self.port(port)
@@ -110,7 +108,7 @@ impl Quota {
         }
     }
 
-    /// A core says which generation of the port it decides by.
+    /// Records the generation of the port that a core decides by.
     pub(crate) fn announce(&self, port: PortId, generation: u32) {
         if let Some(port) = self.port(port)
             && port.generation.load(Ordering::Relaxed) != generation
@@ -119,9 +117,9 @@ impl Quota {
         }
     }
 
-    /// Whether a decision with this stamp is older than what its port was changed to. One that was
-    /// made by a core which does not know of the change yet counts as old, and one of a network
-    /// that changed since as new: this finds victims, no more.
+    /// Whether a decision with this stamp is older than its port's last change. A decision of a
+    /// core that does not know of the change yet counts as old, and one of a network that has
+    /// changed since as new: this only finds victims.
     pub(crate) fn is_outdated(&self, port: PortId, stamp: u32) -> bool {
         self.port(port)
             .is_none_or(|port| stamp < port.generation.load(Ordering::Relaxed))

@@ -1,11 +1,10 @@
-//! Entries of the flow table: a cache line each, as many as the table may hold, all there from the
+//! Entries of the flow table: a cache line each, as many as the table may hold, allocated at the
 //! start.
 //!
-//! An entry's first word holds a version, which makes it a sequence lock: odd while somebody
-//! writes. Readers copy and then see whether the version stood still; they never wait and write
-//! nothing. A writer takes the lock with one compare-and-swap, and goes without when somebody else
-//! has it. So nobody ever looks at an entry that is freed: there is no such thing, only entries
-//! that hold another flow by now, whose key says so.
+//! An entry's first word holds a version, which makes it a sequence lock: odd during a write.
+//! Readers copy and then check that the version is unchanged; they never wait and never write. A
+//! writer takes the lock with one compare-and-swap, and gives up if another one holds it. Entries
+//! are never freed to the system: one that was reused holds another key.
 //!
 //! An entry belongs to one slot of the table, to one core that is about to fill it, or to the list
 //! of free ones.
@@ -17,37 +16,37 @@ use crate::mac::entry::EntryRef;
 use crate::memory::cache_line::{Apart, Line, Lines, Words, prefetch, zeroed};
 use crate::memory::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// A decision and what it rests on.
+/// A decision and what it depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What is done.
     pub action: Action,
-    /// The greatest of the generations that it rests on.
+    /// The greatest of the generations that it depends on.
     pub stamp: u32,
     /// The source address's entry in the MAC table.
     pub src: EntryRef,
-    /// The destination's, or the word by which its absence is known.
+    /// The destination's entry, or the word that changes when it is entered.
     pub dst: EntryRef,
 }
 
 /// An entry as it was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
-    /// Which one it is.
+    /// Its number.
     pub(crate) entry: u32,
     version: u32,
     /// Second in which it was last known to be in use.
     pub seen: u32,
-    /// What it says.
+    /// Its decision.
     pub decision: Decision,
 }
 
-/// All entries. The words of each: version and second last seen; the key's first four; action and
+/// All entries. Words of each: version and second last seen; the key's first four; action and
 /// stamp; source; destination.
 #[derive(Debug)]
 pub(crate) struct Slab {
     lines: Lines,
-    /// The rest of long keys, untouched until there are any.
+    /// The rest of long keys, not touched until there are any.
     long: Words,
     free: Free,
 }
@@ -76,7 +75,7 @@ impl Slab {
         [self.lines.span(), self.long.span()]
     }
 
-    /// Asks for an entry from memory.
+    /// Prefetches an entry.
     #[inline(always)]
     pub(crate) fn prefetch(&self, entry: u32) {
         self.lines.prefetch(entry as usize);
@@ -87,12 +86,12 @@ impl Slab {
         self.free.take()
     }
 
-    /// Gives one back that no slot names any more.
+    /// Frees an entry that no slot refers to any more.
     pub(crate) fn give(&self, entry: u32) {
         self.free.give(entry);
     }
 
-    /// The entry if it is this key's, and nobody is writing it.
+    /// The entry if it is this key's, and not being written.
     #[inline(always)]
     pub(crate) fn get(&self, entry: u32, key: &Key) -> Option<Hit> {
         let line = self.lines.line(entry as usize);
@@ -113,14 +112,14 @@ impl Slab {
         before.finish(line, entry)
     }
 
-    /// What the entry rests on. A hint: somebody may be writing it.
+    /// The MAC entries that it depends on. A hint: it may be being written.
     #[inline(always)]
-    pub(crate) fn rests(&self, entry: u32) -> [EntryRef; 2] {
+    pub(crate) fn dependencies(&self, entry: u32) -> [EntryRef; 2] {
         let line = self.lines.line(entry as usize);
         [SRC, DST].map(|at| EntryRef::from_bits(line[at].load(Ordering::Relaxed)))
     }
 
-    /// The entry, whose ever it is.
+    /// The entry, whatever its key is.
     pub(crate) fn peek(&self, entry: u32) -> Option<(PortId, Hit)> {
         let line = self.lines.line(entry as usize);
         let before = Stable::begin(line)?;
@@ -128,13 +127,13 @@ impl Slab {
         Some((port, before.finish(line, entry)?))
     }
 
-    /// The ingress port of the flow in it. Right for the owner; for others, a hint.
+    /// The ingress port of its flow. Exact for its owner, a hint for others.
     pub(crate) fn port(&self, entry: u32) -> PortId {
         let second = self.lines.line(entry as usize)[KEY + 1].load(Ordering::Relaxed);
         Key([0, second, 0, 0, 0, 0, 0]).port()
     }
 
-    /// Fills an entry that the caller owns. False when somebody who had found it before is just
+    /// Fills an entry that the caller owns. False: another core that found it before is just
     /// writing to it.
     pub(crate) fn fill(&self, entry: u32, key: &Key, decision: &Decision, now: u32) -> bool {
         let line = self.lines.line(entry as usize);
@@ -153,8 +152,7 @@ impl Slab {
         true
     }
 
-    /// Writes another decision into an entry that was found. False when anybody has written to it
-    /// since.
+    /// Writes another decision into an entry that was found. False: it was written to since.
     pub(crate) fn update(&self, hit: &Hit, decision: &Decision, now: u32) -> bool {
         let line = self.lines.line(hit.entry as usize);
         match Lock::take(line, head(hit.version, hit.seen)) {
@@ -166,11 +164,10 @@ impl Slab {
         }
     }
 
-    /// Notes that the flow is in use. At most once a second and flow; that it fails now and then
-    /// does no harm.
+    /// Marks the flow as in use, at most once a second and flow. May fail, which does no harm.
     pub(crate) fn touch(&self, hit: &Hit, now: u32) {
         let (before, after) = (head(hit.version, hit.seen), head(hit.version, now));
-        // Relaxed: nothing is published by it, and whoever writes compares the whole word.
+        // Relaxed: it publishes nothing, and writers compare the whole word.
         let _ = self.lines.line(hit.entry as usize)[0].compare_exchange(
             before,
             after,
@@ -184,7 +181,7 @@ impl Slab {
         &self.long[entry as usize * REST..][..REST]
     }
 
-    /// Asks for the rest of a long key from memory.
+    /// Prefetches the rest of a long key.
     #[inline(always)]
     pub(crate) fn prefetch_rest(&self, entry: u32) {
         prefetch(&self.rest(entry)[0]);
@@ -212,7 +209,8 @@ struct Stable {
 impl Stable {
     #[inline(always)]
     fn begin(line: &Line) -> Option<Self> {
-        // Acquire, with the Release at the end of `Lock::write`: what was written before is seen.
+        // Acquire, pairs with the Release at the end of `Lock::write`: sees what was written
+        // before.
         let (version, seen) = halves(line[0].load(Ordering::Acquire));
         (version & 1 == 0).then_some(Self { version, seen })
     }
@@ -220,8 +218,8 @@ impl Stable {
     #[inline(always)]
     fn finish(self, line: &Line, entry: u32) -> Option<Hit> {
         let [action, src, dst] = [ACTION, SRC, DST].map(|at| line[at].load(Ordering::Relaxed));
-        // Pairs with the Release fence in `Lock::take`: who has read a word of a later writer sees
-        // the later version too.
+        // Pairs with the Release fence in `Lock::take`: a reader that has read a word of a later
+        // writer sees the later version too.
         fence(Ordering::Acquire);
         let (version, _) = halves(line[0].load(Ordering::Relaxed));
         let (action, stamp) = halves(action);
@@ -253,11 +251,11 @@ impl Lock {
             return None;
         }
         let odd = head(version.wrapping_add(1), seen);
-        // Acquire: behind what the writer before this one wrote.
+        // Acquire: after the stores of the previous writer.
         line[0]
             .compare_exchange(before, odd, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
-        // Keeps the words below behind the odd version; pairs with the Acquire fence in
+        // Keeps the stores below after the odd version; pairs with the Acquire fence in
         // `Stable::finish`.
         fence(Ordering::Release);
         Some(Self { version })
@@ -271,20 +269,20 @@ impl Lock {
         );
         line[SRC].store(decision.src.bits(), Ordering::Relaxed);
         line[DST].store(decision.dst.bits(), Ordering::Relaxed);
-        // Release, with the Acquire in `Stable::begin`.
+        // Release, pairs with the Acquire in `Stable::begin`.
         line[0].store(head(self.version.wrapping_add(2), now), Ordering::Release);
     }
 }
 
-/// Entries that nobody has: those never used yet, and a stack of those given back.
+/// Free entries: those never used, and a stack of those given back.
 #[derive(Debug)]
 struct Free {
     capacity: u32,
     n_fresh: Apart<AtomicU32>,
-    /// How often the stack was changed, and the topmost entry and one. The count tells a top from
-    /// the same one later.
+    /// How often the stack was changed, and the topmost entry plus one. The count distinguishes a
+    /// top from the same one later (ABA).
     top: Apart<AtomicU64>,
-    /// By entry: the one below it on the stack, and one.
+    /// By entry: the one below it on the stack, plus one.
     below: Box<[AtomicU64]>,
 }
 
@@ -310,13 +308,13 @@ impl Free {
         if n < self.capacity {
             return Some(n);
         }
-        // So that the count never gets far enough beyond to wrap.
+        // So that the count can't grow until it wraps.
         self.n_fresh.0.fetch_sub(1, Ordering::Relaxed);
         None
     }
 
     fn pop(&self) -> Option<u32> {
-        // Acquire, with the Release in `give`: what lies below the top is there.
+        // Acquire, pairs with the Release in `give`: the entry below the top is valid.
         let mut top = self.top.0.load(Ordering::Acquire);
         loop {
             let (n, entry) = halves(top);

@@ -1,18 +1,17 @@
 //! Flow table: cached decisions, one entry a flow, shared by all cores.
 //!
-//! Buckets of a cache line hold slots, and a slot an entry's number beside 32 bits of its key's
-//! hash, so that whoever looks touches two lines: a bucket and the entry. A key has two candidate
-//! buckets. Readers write nothing and wait for nobody. A core enters a flow with one
-//! compare-and-swap on a slot; the entry was filled before (`slab.rs` says what keeps readers and
-//! writers of one entry apart).
+//! A bucket is a cache line of slots, and a slot holds an entry's number and 32 bits of its key's
+//! hash, so that a look-up touches two lines: a bucket and the entry. A key has two candidate
+//! buckets. Readers write nothing and never wait. A core enters a flow with one compare-and-swap on
+//! a slot, after filling the entry (`slab.rs` tells how readers and writers of one entry are kept
+//! apart).
 //!
-//! The capacity is fixed. When a flow finds no room, or its port may have no more of it
-//! (`quota.rs`), an entry of its two buckets gives way: one that is outdated, else the port's own
-//! oldest, else the oldest of a port beyond its share. If there is none, the frame is decided and
-//! not remembered.
+//! The capacity is fixed. If there is no room for a flow, or its port may have no more entries
+//! (`quota.rs`), an entry of its two buckets is evicted: an outdated one, else the port's own
+//! oldest, else the oldest of a port over its share. If there is none, the decision is not cached.
 //!
-//! Two cores that enter one flow at the same moment may enter it twice. Each entry is right by
-//! itself, and the one that is found less will be the oldest one day.
+//! Two cores that enter one flow at the same time may enter it twice. Both entries are right, and
+//! the one that is found less will age and be evicted.
 
 use crate::cache::key::Key;
 use crate::cache::quota::Quota;
@@ -25,25 +24,25 @@ use crate::wire::header::spread;
 
 pub use crate::cache::slab::{Decision, Hit};
 
-/// Slots of a bucket that are used. (A checker that tries everything needs small ones.)
+/// Slots of a bucket that are used. (Loom, which tries every interleaving, needs small ones.)
 const BUCKET: usize = if cfg!(loom) { 2 } else { WORDS };
-/// Seconds without a frame after which a flow's entry is free to be taken.
+/// Seconds without a frame after which a flow's entry may be evicted.
 pub const SILENT_MAX: u32 = 60;
-/// [`FlowTable::sweep`] looks at this part of the table.
+/// [`FlowTable::sweep`] checks one part in this many at a time.
 const SWEEP_PART: usize = 64;
 
-/// What became of a flow that was to be remembered.
+/// Result of entering a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entered {
     /// It got a free entry.
     Free,
-    /// It got the entry of one that was outdated, or silent for long.
+    /// It got the entry of an outdated or silent flow.
     OverStale,
-    /// It got the oldest of its own port's.
+    /// It got its own port's oldest entry.
     OverOwn,
-    /// It got the oldest of a port that had more than its share.
+    /// It got the oldest entry of a port over its share.
     OverGreedy,
-    /// It is not remembered: no entry gives way to it, or another core was at the same place.
+    /// It is not cached: no entry could be evicted, or another core was at the same place.
     No,
 }
 
@@ -59,7 +58,7 @@ pub struct FlowTable {
     swept: Apart<AtomicU32>,
 }
 
-/// A slot's content: half of the hash, the entry's number and one. Zero: free.
+/// A slot's content: half of the hash, and the entry's number plus one. Zero: free.
 #[inline(always)]
 fn slot(hash: u64, entry: u32) -> u64 {
     hash & !0xffff_ffff | (u64::from(entry) + 1)
@@ -78,8 +77,8 @@ impl FlowTable {
         self.quota.n_ports()
     }
 
-    /// Room for `capacity` flows of at most `n_ports` ports. `seeds` key the hash, so that nobody
-    /// outside can aim at a bucket.
+    /// Room for `capacity` flows of at most `n_ports` ports. `seeds` key the hash, so that guests
+    /// can't aim at a bucket.
     pub fn new(capacity: usize, n_ports: usize, seeds: [u64; 2]) -> Self {
         let capacity = u32::try_from(capacity.max(1))
             .unwrap_or(u32::MAX)
@@ -95,8 +94,8 @@ impl FlowTable {
         }
     }
 
-    /// The key's hash. Its lower half leads to the buckets, its upper half, which is never that of
-    /// a free slot, is kept in the slot.
+    /// The key's hash. Its lower half selects the buckets; its upper half, never zero, is kept in
+    /// the slot.
     #[inline(always)]
     pub fn hash(&self, key: &Key) -> u64 {
         let [a, b, c, d, e, f, g] = key.0;
@@ -111,19 +110,19 @@ impl FlowTable {
         hash | u64::from(hash >> 32 == 0) << 32
     }
 
-    /// The hash of a key that holds no more than these words.
+    /// The hash of a key of only these words.
     #[inline(always)]
     pub(crate) fn hash_of(&self, [first, second]: [u64; 2]) -> u64 {
         fold(first ^ self.seeds[0], second ^ self.seeds[1])
     }
 
-    /// Asks for the key's first bucket from memory.
+    /// Prefetches the key's first bucket.
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
         self.buckets.prefetch(self.places(hash)[0]);
     }
 
-    /// Looks for an entry that may be the key's, and asks for it from memory.
+    /// Finds an entry that may be the key's, and prefetches it.
     #[inline(always)]
     pub fn candidate(&self, hash: u64, key: &Key) -> Option<u32> {
         let entry = self
@@ -143,11 +142,11 @@ impl FlowTable {
         self.slab.get(entry, key)
     }
 
-    /// Asks for what an entry rests on from memory, whose ever it is by now.
+    /// Prefetches the MAC entries that an entry depends on, whatever its key is by now.
     #[inline(always)]
-    pub(crate) fn prefetch_rests(&self, entry: u32, macs: Known<'_>) {
+    pub(crate) fn prefetch_dependencies(&self, entry: u32, macs: Known<'_>) {
         self.slab
-            .rests(entry)
+            .dependencies(entry)
             .into_iter()
             .for_each(|at| macs.prefetch(at));
     }
@@ -159,7 +158,7 @@ impl FlowTable {
             .places(hash)
             .into_iter()
             .flat_map(|bucket| self.slots(bucket));
-        // Acquire, with the Release of who published the entry: it is filled.
+        // Acquire, pairs with the Release in `publish`: the entry is filled.
         slots
             .map(|slot| slot.load(Ordering::Acquire))
             .find_map(|word| {
@@ -169,18 +168,18 @@ impl FlowTable {
             })
     }
 
-    /// Notes that a flow is in use.
+    /// Marks a flow as in use.
     pub fn touch(&self, hit: &Hit, now: u32) {
         self.slab.touch(hit, now);
     }
 
-    /// Replaces the decision of a flow that was found. False when another core was quicker.
+    /// Replaces the decision of a flow that was found. False: another core was first.
     pub fn update(&self, hit: &Hit, decision: &Decision, now: u32) -> bool {
         self.slab.update(hit, decision, now)
     }
 
-    /// Remembers a flow that was not found. `generation`: the ingress port's; what rests on an
-    /// earlier one is outdated.
+    /// Enters a flow that was not found. `generation`: the ingress port's; decisions of an earlier
+    /// one are outdated.
     pub fn insert(
         &self,
         hash: u64,
@@ -218,8 +217,7 @@ impl FlowTable {
         }
     }
 
-    /// Fills an entry that the caller owns, and names it in a free slot; gives it back if that
-    /// fails.
+    /// Fills an entry that the caller owns, and puts it into a free slot; frees it if that fails.
     fn publish(
         &self,
         slot_at: &AtomicU64,
@@ -230,9 +228,9 @@ impl FlowTable {
         now: u32,
     ) -> bool {
         if self.slab.fill(entry, key, decision, now) {
-            // Counted first, since it may be gone the moment it is there.
+            // Counted first, since it may be evicted as soon as it is published.
             self.quota.grew(key.port());
-            // Release, with the Acquire of who looks: the entry is filled.
+            // Release, pairs with the Acquire of readers: the entry is filled.
             if slot_at
                 .compare_exchange(0, slot(hash, entry), Ordering::Release, Ordering::Relaxed)
                 .is_ok()
@@ -245,9 +243,9 @@ impl FlowTable {
         false
     }
 
-    /// Takes an entry out of its slot; it is the caller's then.
+    /// Takes an entry out of its slot; the caller owns it then.
     fn vacate(&self, slot_at: &AtomicU64, word: u64) -> Option<u32> {
-        // Acquire: behind whoever filled it.
+        // Acquire: after the stores that filled it.
         slot_at
             .compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
@@ -256,7 +254,7 @@ impl FlowTable {
         Some(entry)
     }
 
-    /// Which entry of the two buckets gives way, by its slot and what stood there.
+    /// Which entry of the two buckets to evict: its slot and the slot's word.
     #[cold]
     fn victim(
         &self,
@@ -307,8 +305,8 @@ impl FlowTable {
             || !macs.holds(dst)
     }
 
-    /// Frees entries of a part of the table that are outdated or silent for long; how many. Control
-    /// calls it once a second, so that all of it is seen in about a minute.
+    /// Frees outdated and silent entries in a part of the table; returns how many. Control calls it
+    /// once a second, which covers the table in about a minute.
     pub fn sweep(&self, macs: &MacTable, now: u32) -> usize {
         let n_buckets = self.buckets.len();
         let part = n_buckets.div_ceil(SWEEP_PART);
@@ -338,27 +336,27 @@ impl FlowTable {
         n_freed
     }
 
-    /// Flows that can be remembered.
+    /// Flows that the table can hold.
     pub fn capacity(&self) -> u32 {
         self.slab.capacity()
     }
 
-    /// Flows that are remembered.
+    /// Flows in the table.
     pub fn n_used(&self) -> u32 {
         self.quota.n_used()
     }
 
-    /// Flows of one port that are remembered.
+    /// Flows of one port in the table.
     pub fn n_used_by(&self, port: PortId) -> u32 {
         self.quota.n_used_by(port)
     }
 
-    /// What each port may have of it when three quarters are in use.
+    /// Flows that each port may have when three quarters are in use.
     pub fn share(&self) -> u32 {
         self.quota.share()
     }
 
-    /// Where its memory lies: addresses and bytes. For who can make it lie in large pages.
+    /// Addresses and lengths of its memory, for the caller to put it into large pages.
     pub fn spans(&self) -> [(usize, usize); 3] {
         let [entries, long] = self.slab.spans();
         [self.buckets.span(), entries, long]
@@ -369,7 +367,7 @@ impl FlowTable {
     #[expect(clippy::cast_possible_truncation, reason = "takes a hash apart")]
     fn places(&self, hash: u64) -> [usize; 2] {
         let first = hash as u32 & self.bucket_mask;
-        // The other half of the hash, spread, since its bits stand in the slots of one bucket
+        // From the other half of the hash, mixed, since its bits are in the slots of one bucket
         // already.
         let second =
             ((hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & self.bucket_mask;
@@ -381,13 +379,13 @@ impl FlowTable {
         &self.buckets.line(bucket)[..BUCKET]
     }
 
-    /// An entry of a bucket that has the hash. Looks at all slots, since where it is found can't be
-    /// foreseen.
+    /// An entry of a bucket that has the hash. Checks all slots without branching, since its place
+    /// can't be predicted.
     #[inline(always)]
     fn entry_in(&self, bucket: usize, hash: u64) -> Option<u32> {
         let half = hash & !0xffff_ffff;
-        // What is left of a slot with the same half is less than of any other one, a free one too.
-        // Acquire, with the Release of who published the entry: it is filled.
+        // The xor is least for a slot with the same half, less than for a free one. Acquire, pairs
+        // with the Release in `publish`: the entry is filled.
         let left = self
             .slots(bucket)
             .iter()

@@ -18,7 +18,7 @@ pub struct Tally {
     uncached: Count,
 }
 
-/// The flow table at a moment, and what all cores did with it since the start.
+/// The flow table now, and what all cores did with it since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowReport {
     /// Flows that the table can hold.
@@ -51,7 +51,7 @@ pub struct FlowReport {
 }
 
 impl Tally {
-    /// What became of a flow that was to be remembered.
+    /// Counts the result of entering a flow.
     pub(crate) fn entered(&self, entered: Entered) {
         let count = match entered {
             Entered::Free => &self.inserts,
@@ -63,7 +63,7 @@ impl Tally {
         count.add(1);
     }
 
-    /// A flow's decision was replaced, or another core did it.
+    /// A flow's decision was replaced; `is_done` false: another core did it.
     pub(crate) fn updated(&self, is_done: bool) {
         if is_done {
             self.updates.add(1)
@@ -72,14 +72,14 @@ impl Tally {
         }
     }
 
-    /// A decision that is not worth remembering.
-    pub(crate) fn not_remembered(&self) {
+    /// A decision was not cached.
+    pub(crate) fn not_cached(&self) {
         self.uncached.add(1);
     }
 }
 
 impl FlowReport {
-    /// Of a table that ports below `n_ports` use, by all cores' counts.
+    /// For a table that ports below `n_ports` use, with all cores' counts.
     pub fn new<'a>(
         table: &FlowTable,
         n_ports: usize,

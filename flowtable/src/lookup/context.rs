@@ -14,7 +14,7 @@ pub(crate) struct BurstContext<'a> {
     pub(crate) from: &'a Ingress,
     pub(crate) headers: &'a [Header],
     pub(crate) lens: &'a [u32],
-    /// What rules can depend upon.
+    /// What rules can depend on.
     pub(crate) mask: Mask,
     /// Longest frame without tag.
     pub(crate) frame_max: u32,
@@ -30,9 +30,9 @@ pub(crate) struct BurstContext<'a> {
 }
 
 impl BurstContext<'_> {
-    /// The words that every frame's key holds, a trunk's the VLAN too; and how many of its tags go
-    /// before it is sent on, one at most: a trunk's outer one is its network's, elsewhere one that
-    /// says a priority alone counts as none. No part of either is in what rules see.
+    /// The words that every frame's key holds, with the VLAN for a trunk; and how many tags (at
+    /// most one) are removed before it is sent on: a trunk's outer one is its network's, elsewhere
+    /// a priority tag is ignored. Rules see neither.
     #[inline(always)]
     pub(crate) fn words(&self, header: &Header, len: u32) -> ([u64; 2], usize) {
         let port = self.from.port;
@@ -99,15 +99,15 @@ impl BurstContext<'_> {
         (place.1, n_popped)
     }
 
-    /// All that rules can ask of a frame.
+    /// All that rules can test of a frame.
     pub(crate) fn tuple(&self, k: usize) -> Tuple {
         let (header, len) = (&self.headers[k], self.lens[k]);
         Tuple::parse_behind(header, len as usize, self.words(header, len).1)
     }
 
-    /// Whether all frames are to be decided, and none of them is too long. One look at all lengths
-    /// saves two at each: zero, for frames refused before, counts as the longest there is. Of a
-    /// trunk's frames each is looked at.
+    /// Whether all frames are to be decided, and none of them is too long. One pass over the
+    /// lengths saves two tests of each: a length of zero, of a frame refused before, wraps to the
+    /// longest. A trunk's frames are tested one by one.
     #[inline(always)]
     pub(crate) fn all_fit(&self) -> bool {
         let longest = self
@@ -118,7 +118,7 @@ impl BurstContext<'_> {
     }
 
     /// Whether a frame is to be decided: it was not refused before, and is no longer than its
-    /// network allows. The MTU says nothing of tags, so up to two of them count for no length.
+    /// network allows. The MTU leaves out up to two tags.
     #[cold]
     pub(crate) fn fits(&self, k: usize, action: &mut Action) -> bool {
         let (header, len) = (&self.headers[k], self.lens[k]);
@@ -134,7 +134,7 @@ impl BurstContext<'_> {
     }
 }
 
-/// Frames of a VLAN that is no network's.
+/// Drops frames of a VLAN that belongs to no network.
 pub(crate) fn refuse_vlan(headers: &[Header], lens: &[u32], actions: &mut [Action]) {
     for ((header, &len), action) in headers
         .iter()

@@ -233,7 +233,7 @@ impl Lookup {
         n_popped != 0
     }
 
-    /// Decides what the core's cache has; returns the frames that it hasn't, a bit each.
+    /// Decides the frames whose flows are in the core's cache; returns the others, a bit each.
     #[inline(always)]
     fn look_in_core_cache(
         &mut self,
@@ -307,7 +307,7 @@ impl Lookup {
         entries
             .iter()
             .filter(|&&entry| entry != NONE)
-            .for_each(|&entry| self.flows.prefetch_rests(entry, known));
+            .for_each(|&entry| self.flows.prefetch_dependencies(entry, known));
         let mut n_hits = 0;
         for k in bits(missed) {
             let hit = if entries[k] == NONE {
@@ -369,9 +369,9 @@ impl Lookup {
             macs: &self.macs,
             networks: &self.networks,
         };
-        let SlowDecision { action, rests_on } = slow_path.decide(context, k, key.is_tagged());
-        let Some((src, dst)) = rests_on else {
-            self.tally.not_remembered();
+        let SlowDecision { action, depends_on } = slow_path.decide(context, k, key.is_tagged());
+        let Some((src, dst)) = depends_on else {
+            self.tally.not_cached();
             return action;
         };
         let decision = Decision {

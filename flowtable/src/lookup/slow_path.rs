@@ -18,14 +18,14 @@ pub(crate) struct SlowPath<'a> {
 /// A decision, and the MAC entries that it depends on; `None`: it must not be cached.
 pub(crate) struct SlowDecision {
     pub(crate) action: Action,
-    pub(crate) rests_on: Option<(EntryRef, EntryRef)>,
+    pub(crate) depends_on: Option<(EntryRef, EntryRef)>,
 }
 
 impl SlowDecision {
     fn once(action: Action) -> Self {
         Self {
             action,
-            rests_on: None,
+            depends_on: None,
         }
     }
 
@@ -56,7 +56,7 @@ impl SlowPath<'_> {
         }
         SlowDecision {
             action,
-            rests_on: src_entry.map(|entry| (entry, dst_entry)),
+            depends_on: src_entry.map(|entry| (entry, dst_entry)),
         }
     }
 
@@ -96,8 +96,8 @@ impl SlowPath<'_> {
         }
     }
 
-    /// The port that a frame to this address goes to. A guest none of whose receive rings is
-    /// started may have moved to another host, so its frames go to the uplink.
+    /// The port that a frame to this address goes to. A guest without a started receive ring may
+    /// have moved to another host, so its frames go to the uplink.
     fn way_to(&self, from: &Ingress, found: Found) -> PortId {
         match self.networks.network(from.network).uplink {
             Some(uplink) if uplink.port != from.port && self.macs.is_resting(found.port) => {
@@ -125,7 +125,7 @@ impl SlowPath<'_> {
         }
     }
 
-    /// Whether the address is the port's as far as the port's own ones say.
+    /// Whether the port's own address, fixed or sticky, allows this one.
     pub(crate) fn may_be_its(&self, from: &Ingress, src: [u8; 6]) -> bool {
         match from.source {
             SourcePolicy::Fixed(mac) => mac == src,
@@ -167,7 +167,7 @@ impl SlowPath<'_> {
         }
     }
 
-    /// How many addresses a port that may send from any may have, if it may have another one now.
+    /// How many addresses a port with policy `Any` may have, if it may learn another one now.
     fn learnable(&self, from: &Ingress, n: u32, now: u32) -> Option<u32> {
         if self.macs.n_addresses(from.port) < n && self.macs.may_learn(from.port, now) {
             return Some(n);
@@ -176,7 +176,7 @@ impl SlowPath<'_> {
             .then_some(u32::MAX)
     }
 
-    /// Whether the port may have no more addresses.
+    /// Whether the port has all the addresses that it may have.
     fn is_full(&self, from: &Ingress, n: u32) -> bool {
         let has_reserve = || from.trunk.is_some() && self.macs.reserves().has_room(from.network);
         self.macs.n_addresses(from.port) >= n && !has_reserve()
@@ -189,8 +189,8 @@ impl SlowPath<'_> {
     }
 
     /// What to do with a frame whose source address could not be learned. For a port with a bound
-    /// on its number of addresses that would be one address too many that nobody counts, so the
-    /// frame is dropped; other ports' rights don't depend on the table.
+    /// on its number of addresses it would be an uncounted one, so the frame is dropped; other
+    /// ports' rights don't depend on the table.
     fn not_learned(from: &Ingress, reason: DropReason) -> Result<Option<EntryRef>, DropReason> {
         match from.source {
             SourcePolicy::Learn(_) => Err(reason),
@@ -257,8 +257,8 @@ impl SlowPath<'_> {
                 return Err(DropReason::Spoofed);
             }
             SourcePolicy::Sticky => take(Kind::Sticky, u32::MAX),
-            // Only an uplink gets here, for the address of a port that rests or was silent: at most
-            // one for each port.
+            // Only an uplink gets here, for the address of a port that is resting or was silent: at
+            // most one per port.
             SourcePolicy::Learn(_) | SourcePolicy::Any(_) if found.kind >= Kind::Sticky => {
                 if is_away {
                     macs.send_away(found, from.port, now)
@@ -303,7 +303,7 @@ impl SlowPath<'_> {
     }
 }
 
-/// What right a port has to an address that the table has behind another port.
+/// The right of a port to an address that the table has behind another port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
     /// None: the address is the other port's.

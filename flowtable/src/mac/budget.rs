@@ -1,17 +1,17 @@
-//! How often something may happen in a second, over all cores.
+//! How many events are allowed in a second, over all cores.
 
 use crate::memory::sync::{AtomicU64, Ordering};
 
-/// A second, and how often it happened in it.
+/// A second, and the events counted in it.
 #[derive(Debug, Default)]
 pub struct Budget(AtomicU64);
 
-/// Tries to count before it is given up; each that fails is somebody else's that didn't.
+/// Attempts to count; each failed one is a success of another core.
 const TRIES: usize = 8;
 
 impl Budget {
-    /// Counts one more, if there were fewer than `max` in this second. `now`: seconds; a core whose
-    /// clock is read a little earlier counts into the second that others have begun.
+    /// Counts one event, if there were fewer than `max` in this second. `now`: seconds; a core
+    /// whose clock is read a little earlier counts into the second that others have begun.
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
     pub fn take(&self, now: u32, max: u32) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);

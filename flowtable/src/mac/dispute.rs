@@ -1,34 +1,34 @@
-//! Who has an address that a guest and the wire both send from.
+//! Decides who has an address that a guest and the wire both send from.
 //!
-//! It stays where it is until the other side has *claimed* it three times within a second while the
-//! holder sent nothing. Claims count when they are [`GAP`] apart, and that is what makes them worth
-//! something: a guest's broadcasts that the fabric sends back come in one go with what the guest
-//! sent, however many they are, and a thief that sends a million frames a second has to wait until
-//! the owner has been silent for two gaps. (A guest that QEMU migrated here announces itself 0, 50,
-//! 200, 450 and 800 ms after it went on.)
+//! The address stays where it is until the other side has *claimed* it three times within a second
+//! while the holder sent nothing. A claim counts if it is at least [`GAP`] after the last one. So a
+//! guest's broadcasts that the fabric sends back right after it sent them prove nothing, however
+//! many they are, and a thief that sends a million frames a second has to wait until the owner has
+//! been silent for two gaps. (A guest that QEMU migrated here announces itself 0, 50, 200, 450 and
+//! 800 ms after it resumed.)
 //!
-//! The holder's frames are decided by what is remembered, which writes nothing. So the first of the
-//! claims bumps the entry's sequence; the holder's next frame is decided anew then, and that ends
-//! the claim. Of one address that happens once a gap at most.
+//! The holder's frames hit the flow caches, which writes nothing. So the first claim bumps the
+//! entry's sequence: the holder's next frame takes the slow path, which ends the claim. That
+//! happens at most once a gap and address.
 //!
-//! *Firm* claims are not ended by what the holder sends. They are frames that it can't be the
-//! origin of, and count against a port that took the address from the wire a short time ago
-//! ([`crate::mac::owner`]): whoever had it before may have been silent by chance.
+//! *Firm* claims are not ended by frames of the holder. They are frames that the holder can't have
+//! sent, and count against a port that took the address from the wire a short time ago
+//! ([`crate::mac::owner`]): its owner there may have been silent by chance.
 
-/// What the two sides' times are counted in: 2^20 ns, about a millisecond.
+/// Ticks of claims are 2 to this power nanoseconds, about a millisecond.
 pub const TICK_SHIFT: u32 = 20;
 /// Ticks from one claim that counts to the next.
 pub(crate) const GAP: u32 = 180;
 /// Ticks from the first of three claims to the last, at most.
 const WITHIN: u32 = 954;
-/// Cores' clocks are read at different moments: a claim may seem to be so much older than one
-/// before it.
+/// Cores read the clock at different times: a claim may seem this much older than the one before
+/// it.
 const SLACK: u32 = 64;
-/// Claims that count.
+/// Claims that prove the address.
 const ENOUGH: u64 = 3;
 
-/// What is known of an address's dispute. As a word: when a claim last counted, whether the claims
-/// are firm, how many there are, ticks since the first of them, and the port that claims. Zero:
+/// The state of an address's dispute. As a word: tick of the last claim that counted, whether the
+/// claims are firm, their number, ticks since the first of them, and the port that claims. Zero:
 /// there never was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dispute(pub(crate) u64);
@@ -37,12 +37,12 @@ const N_SHIFT: u32 = 28;
 const N_MASK: u64 = 3 << N_SHIFT;
 const FIRM: u64 = 1 << 30;
 
-/// What a claim comes to.
+/// Result of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// It is too close to the one before, or another port's claim isn't over.
+    /// It is too close to the one before, or another port's claim is not over.
     Ignored,
-    /// It counts. `is_first`: the holder has to be listened for from now on.
+    /// It counts. `is_first`: the holder's frames must be noticed from now on.
     Counts { after: Dispute, is_first: bool },
     /// It is the third.
     Proven { after: Dispute },
@@ -53,7 +53,7 @@ impl Dispute {
         Self(u64::from(last) << 32 | n << N_SHIFT | u64::from(span & 0xfff) << 16 | u64::from(by))
     }
 
-    /// None, of an address that is away from this port.
+    /// No dispute, of an address that is away from this port.
     pub(crate) fn owned(port: u16) -> Self {
         Self(port.into())
     }
@@ -93,8 +93,8 @@ impl Dispute {
             after: Self::new(tick, 0, 1, by).firm_if(is_firm),
             is_first: true,
         };
-        // What the fabric sends back of the holder's must not delay firm ones, so those begin at
-        // once.
+        // The holder's own frames, sent back by the fabric, must not delay firm claims: those begin
+        // at once.
         if self.0 == 0 || is_firm && !self.is_firm() {
             return first;
         }

@@ -2,7 +2,7 @@
 
 use crate::ids::{NetworkId, PortId};
 
-/// Where an entry lies and how often it had changed when it was read.
+/// An entry's slot, and its sequence number when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryRef {
     pub(super) slot: u32,
@@ -10,7 +10,7 @@ pub struct EntryRef {
 }
 
 impl EntryRef {
-    /// Rests on no entry: a group address, for one.
+    /// Depends on no entry: a group address, for instance.
     pub const NONE: EntryRef = EntryRef {
         slot: u32::MAX,
         sequence: 0,
@@ -22,7 +22,7 @@ impl EntryRef {
         u64::from(self.slot) << 32 | u64::from(self.sequence)
     }
 
-    /// Back from a word.
+    /// From such a word.
     #[inline(always)]
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self {
@@ -37,25 +37,24 @@ impl EntryRef {
 pub struct Found {
     /// Its entry.
     pub entry: EntryRef,
-    /// The port behind which it is.
+    /// The port that it is behind.
     pub port: PortId,
     /// Whether another port may take the address over by sending from it.
     pub movable: bool,
     /// How it came to be known.
     pub kind: Kind,
-    /// Whether it is another port's own, which takes no frames for now: see
+    /// Whether it is the own address of another port, which is resting: see
     /// [`crate::MacTable::rest`].
     pub is_away: bool,
 }
 
-/// How an entry came to be, and what may happen to it. The lower ones give way to those above them
-/// where there is no room.
+/// Kind of an entry. Where there is no room, lower kinds are evicted for higher ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Learned from a port that may send from any address, such as an uplink: ages, and moves to
     /// where it was seen last.
     Learned,
-    /// The same, of a port that may have so many addresses and no more.
+    /// The same, from a port with a bound on its addresses.
     Counted,
     /// The first address of a port without `mac:`: stays until another guest comes.
     Sticky,
@@ -63,15 +62,15 @@ pub enum Kind {
     Static,
 }
 
-/// What became of an attempt to learn.
+/// Result of an attempt to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
     /// The address is in the table now.
     Yes(EntryRef),
     /// The port has as many addresses as it may.
     PortFull,
-    /// No slot was free, or another core was learning at the same place. Nothing is remembered; the
-    /// next frame tries again.
+    /// No slot was free, or another core was learning at the same place. The next frame tries
+    /// again.
     NotNow,
 }
 
@@ -82,11 +81,11 @@ pub struct Row {
     pub mac: [u8; 6],
     /// The network it was seen in.
     pub network: NetworkId,
-    /// The port behind which it is.
+    /// The port that it is behind.
     pub port: PortId,
     /// How it came to be known.
     pub kind: Kind,
-    /// The port whose own it is, which takes no frames for now; none: it is where it belongs.
+    /// The port that owns it, and is resting; none: it is behind its owner.
     pub away_from: Option<PortId>,
     /// Whether another port has claimed it, and the port has sent nothing since.
     pub is_disputed: bool,
@@ -99,7 +98,7 @@ pub(super) const VALID: u64 = 1 << 48;
 pub(super) const STATIC: u64 = 1 << 49;
 pub(super) const STICKY: u64 = 1 << 50;
 pub(super) const COUNTED: u64 = 1 << 51;
-/// Its port is the uplink's, its owner another one, which takes no frames for now.
+/// Its port is the uplink; its owner is another one, which is resting.
 pub(super) const AWAY: u64 = 1 << 52;
 
 #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]

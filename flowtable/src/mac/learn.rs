@@ -1,21 +1,21 @@
-//! Learning addresses: at once where a slot is free, else in place of one of lesser rank.
+//! Learns addresses: into a free slot, else in place of an entry of lower kind.
 
 use crate::ids::{NetworkId, PortId};
 use crate::mac::entry::{Kind, Learned, VALID, found_at, key_of, kind_of, network_of, next_word};
 use crate::mac::table::{BUCKET, MacTable};
 use crate::memory::sync::Ordering;
 
-/// Tries to take a stripe's lock for an address that must not be missed; one takes some tens of
-/// nanoseconds, and so does what the holder does.
+/// Attempts at a stripe's lock for an address that must not be missed. One takes some tens of
+/// nanoseconds, as long as the lock is held.
 const TRIES: usize = if cfg!(loom) { 2 } else { 64 };
 
 impl MacTable {
-    /// Enters an address that [`MacTable::find`] did not find; one that the port has by now is as
-    /// good.
+    /// Enters an address that [`MacTable::find`] did not find. If the port has it by now, returns
+    /// that entry.
     ///
-    /// Never waits for long: two cores that learn at the same place at once would enter an address
-    /// twice, so the second one gives up for this frame; at once if all that is lost is a hint,
-    /// else after some tries.
+    /// Never waits for long: two cores that learn at the same place would enter an address twice,
+    /// so the second one gives up for this frame: at once for a learned address, which is a hint,
+    /// else after some attempts.
     pub fn learn(
         &self,
         network: NetworkId,
@@ -39,9 +39,8 @@ impl MacTable {
     }
 
     fn lock(&self, stripe: usize, n_tries: usize) -> bool {
-        // Acquire and Release of this flag order learners of the same key among themselves; readers
-        // need none of it. (Not a swap, which would be as right, but which loom takes to set the
-        // flag behind its release.)
+        // Acquire and Release of this flag order learners of the same key; readers don't need it.
+        // (A swap would do, but loom would let it set the flag after its release.)
         let attempt = || {
             self.learning[stripe]
                 .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
@@ -92,17 +91,18 @@ impl MacTable {
         self.seen[slot].store(now, Ordering::Relaxed);
         self.disputes[slot].store(0, Ordering::Relaxed);
         let word = next_word(self.words[slot].load(Ordering::Relaxed), port, kind);
-        // Release, with the Acquire in `word_if`: the key is there before the word is valid.
+        // Release, pairs with the Acquire in `word_if`: the key is stored before the word is valid.
         self.words[slot].store(word, Ordering::Release);
-        // Release, with the Acquire in `absent` and `holds`: behind the address itself.
+        // Release, pairs with the Acquire in `absent` and `holds`: after the address itself.
         self.words[self.arrivals(buckets[0])].fetch_add(1, Ordering::Release);
         self.changed(key);
         Learned::Yes(found_at(slot, word).entry)
     }
 
-    /// A slot that was free, and is the key's now; its word is not valid yet.
+    /// Takes a free slot for the key; its word is not valid yet.
     fn free_slot(&self, key: u64, buckets: [usize; 2]) -> Option<usize> {
-        // A key of zero is a free slot: zero is no valid address. AcqRel: behind whoever freed it.
+        // A key of zero is a free slot: zero is no valid address. AcqRel: after the stores that
+        // freed it.
         let take = |slot: usize| {
             self.keys[slot].compare_exchange(0, key, Ordering::AcqRel, Ordering::Relaxed)
         };
@@ -112,8 +112,8 @@ impl MacTable {
             .find(|&slot| take(slot).is_ok())
     }
 
-    /// The same of one whose address gives way to one of this kind: of those of the least rank, the
-    /// one that was silent for longest.
+    /// The same by eviction for an address of this kind: of the entries of the lowest kind, the one
+    /// that was silent for longest.
     #[cold]
     fn vacated_slot(&self, key: u64, buckets: [usize; 2], kind: Kind) -> Option<usize> {
         let slots = buckets.into_iter().flat_map(|b| b..b + BUCKET);
@@ -130,9 +130,9 @@ impl MacTable {
             })
         };
         let (_, _, slot, word) = slots.filter_map(rank).min()?;
-        // Whoever makes the word invalid has the slot; nobody takes it while its key isn't zero.
+        // Invalidating the word takes the slot; it is not free for others while its key isn't zero.
         self.invalidate(slot, word)?;
-        // Release: who sees the key gone sees the word invalid before it.
+        // Release: a reader that sees the key gone sees the word invalid.
         self.keys[slot].store(key, Ordering::Release);
         Some(slot)
     }

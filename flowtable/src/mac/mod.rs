@@ -1,4 +1,4 @@
-//! Which port has an address, and whose it is.
+//! MAC addresses: which port each is behind, and which port owns it.
 
 pub mod budget;
 pub mod dispute;

@@ -12,20 +12,19 @@ use crate::network::{Ingress, SourcePolicy};
 
 /// Ports and their own addresses.
 impl MacTable {
-    /// Whether the port may send from the address as far as its own one says: it has none yet, or
-    /// this.
+    /// Whether the port's sticky address allows this one: it has none yet, or this.
     pub(crate) fn may_stick(&self, port: PortId, network: NetworkId, mac: [u8; 6]) -> bool {
         let pin = self.owners.pin(port);
         pin == 0 || pin == key_of(network, mac)
     }
 
-    /// The address is the port's own from now on, if it has no other. Whether it is.
+    /// Makes the address the port's own, if it has no other. Returns whether it is.
     pub fn pin(&self, port: PortId, network: NetworkId, mac: [u8; 6]) -> bool {
         self.owners.try_pin(port, key_of(network, mac))
     }
 
-    /// Another guest is at the port, which is down: the address that stuck is nobody's any more,
-    /// or, if the port took it a short time ago, the uplink's once more.
+    /// Another guest is at the port, which is down: removes the sticky address, or returns it to
+    /// the uplink if the port took it from there a short time ago.
     pub fn unpin(&self, port: PortId) {
         let (Left { key, taken_from }, now) = (self.owners.unpin(port), self.owners.now());
         if taken_from.is_some() {
@@ -56,7 +55,7 @@ impl MacTable {
         }
     }
 
-    /// Ports to which an address stuck: network and address.
+    /// Sticky addresses: port, network and address.
     pub fn pins(&self) -> Vec<(PortId, NetworkId, [u8; 6])> {
         let pins = (0..self.owners.n_ports())
             .zip(0..)
@@ -71,14 +70,14 @@ impl MacTable {
         self.owners.on_trial_of(port)
     }
 
-    /// The port's address was taken from this uplink, and an earlier daemon ended before the trial
-    /// did: it begins anew. `now`: seconds of the switch's clock.
+    /// Restarts the trial of a port whose address was taken from this uplink, since an earlier
+    /// daemon ended before the trial did. `now`: seconds of the switch's clock.
     pub fn try_again(&self, port: PortId, uplink: PortId, now: u32) {
         self.owners.try_again(port, uplink, now);
     }
 
-    /// Whether the port's guest may have used an address elsewhere that is found behind the uplink:
-    /// it did so here, was started just now, or nobody uses it there.
+    /// Whether an address behind the uplink may be the port's: it is its own, its guest was started
+    /// just now (after a migration), or it is unused there.
     pub(crate) fn may_be_moved(
         &self,
         found: Found,
@@ -94,7 +93,7 @@ impl MacTable {
         now.saturating_sub(seen) >= self.owners.silence_needed(to, key_of(network, mac), now)
     }
 
-    /// How often addresses of the port went to its network's uplink, and came back.
+    /// How often addresses of the port moved to its network's uplink, and back.
     pub fn moves(&self, port: PortId) -> Moves {
         self.owners.moves(port)
     }
@@ -109,17 +108,16 @@ impl MacTable {
     }
 
     /// None of the port's receive rings is started any more: until [`MacTable::start`] its
-    /// addresses may live behind the uplink of their network. Nothing that was decided of them
-    /// holds.
+    /// addresses may be behind the uplink of their network. Decisions that depend on them become
+    /// stale.
     pub fn rest(&self, port: PortId) {
         if self.owners.rest(port) {
             self.bump_port(port);
         }
     }
 
-    /// A receive ring of the port is started, and what is its own is its own again: its address
-    /// from the topology wherever it is, the one that stuck to it if it went away while the port
-    /// rested.
+    /// A receive ring of the port is started: moves the port's own address back to it. One from the
+    /// topology wherever it is, a sticky one if it went away while the port was resting.
     pub fn start(&self, from: &Ingress, now: u32) {
         self.owners.begin(from.port, now);
         if !self.owners.start(from.port, now) {
@@ -135,9 +133,8 @@ impl MacTable {
         self.bump_port(from.port);
     }
 
-    /// Where another core changes the entry, it is looked at again; every change but the last is
-    /// one of somebody who knew that the port rested, and each core can have at most one of those
-    /// left.
+    /// Retries if another core changes the entry. That ends: such a change is by a core that still
+    /// knew the port as resting, and each core has at most one of those left.
     fn bring_home(&self, key: u64, kind: Kind, port: PortId, now: u32) {
         let (buckets, _) = self.places(key);
         loop {
@@ -151,7 +148,7 @@ impl MacTable {
                 _ if kind == Kind::Static || found.is_away && self.owner(slot, word) == port => {
                     self.take_over(found, port, kind, false, u32::MAX, now)
                 }
-                // It was lost before, and has to be won.
+                // It was lost before, and has to be claimed.
                 _ => true,
             };
             if is_done {
@@ -160,11 +157,11 @@ impl MacTable {
         }
     }
 
-    /// Port `to` is the uplink's, behind which an address is used that is its owner's, who rests.
-    /// False when somebody else changed it meanwhile.
+    /// Moves an address to the uplink `to`, where it is used while its owner is resting. False:
+    /// another core changed it meanwhile.
     pub fn send_away(&self, found: Found, to: PortId, now: u32) -> bool {
         if let Some(dispute) = self.disputes.get(found.entry.slot as usize) {
-            // Nobody claims an address that is away, so there is a place for its owner.
+            // An address that is away is not claimed, so the word can hold its owner.
             dispute.store(Dispute::owned(found.port).0, Ordering::Relaxed);
         }
         let went = self.take_over(found, to, found.kind, true, u32::MAX, now);
@@ -174,7 +171,7 @@ impl MacTable {
         went
     }
 
-    /// Whose address it is, wherever it is.
+    /// The port that owns the address, wherever it is.
     pub(super) fn owner(&self, slot: usize, word: u64) -> PortId {
         if word & AWAY == 0 {
             port_of(word)
@@ -187,7 +184,7 @@ impl MacTable {
         for slot in 0..self.keys.len() {
             let word = self.words[slot].load(Ordering::Acquire);
             if word & VALID != 0 && port_of(word) == port {
-                // Where it fails, somebody else has changed it.
+                // If it fails, another core has changed it.
                 self.bump(slot, word);
             }
         }

@@ -1,22 +1,21 @@
-//! What each port owns: the address that stuck to it, and whether it takes frames at all.
+//! What each port owns: its sticky address, and whether it is started.
 //!
 //! A port without `mac:` owns the first address that it sends from, its *pin*, whatever becomes of
-//! that address's entry in the table: a guest whose address is behind another port for now may not
-//! send from any other one. Cores pin by one compare-and-swap, so that of two cores with two new
-//! addresses of one guest one loses. Control alone unpins, and says who *rests*: a port none of
-//! whose receive rings is started. The address of a port that rests may live behind the network's
-//! uplink meanwhile.
+//! that address's entry in the table: a guest whose address is behind another port may not send
+//! from any other one. Cores pin by one compare-and-swap, so of two cores with two new addresses of
+//! one guest, one loses. Only control unpins, and marks ports as *resting*: ports without a started
+//! receive ring. The address of a resting port may be behind the network's uplink meanwhile.
 //!
-//! An address that is behind the uplink may be a guest's that QEMU migrated here, or the gateway's.
-//! What tells them apart is time: the one speaks as soon as its receive ring starts, the other one
-//! is never silent for long, and goes on to speak when its address was taken. So a guest may take
-//! its first address from the wire only while it is *young*, or where nobody there used it for
-//! long; and a port that took one is on *trial* for a while ([`crate::mac::dispute`]). A port that
-//! did not stand it is *in doubt* for an hour, whatever guest is there: no guest of its is young,
-//! and its own gets what it lost after a longer silence each time. Nor did one stand it whose guest
-//! gave way to another, else a front-end would end the trial by naming other memory; what it took
-//! goes back to the uplink. While the port rests its trial stands still, else a guest would sit it
-//! out with its receive rings stopped.
+//! An address behind the uplink may belong to a guest that QEMU migrated here, or to the gateway.
+//! Time tells them apart: the guest sends as soon as its receive ring starts, the gateway is never
+//! silent for long, and goes on sending when its address was taken. So a guest may take its first
+//! address from the wire only while it is *young*, or if the address was unused there for long; and
+//! a port that took one is on *trial* for a while ([`crate::mac::dispute`]). A port that lost the
+//! address on trial is *in doubt* for an hour, whatever guest is there: no guest of it is young,
+//! and regaining an address takes a longer silence each time. A port whose guest was replaced
+//! during the trial is in doubt as well, or a front-end could end the trial by naming other memory;
+//! what it took returns to the uplink. While the port is resting its trial is suspended, or a guest
+//! could wait for its end with its receive rings stopped.
 
 use crate::ids::PortId;
 use crate::memory::cache_line::Apart;
@@ -25,31 +24,30 @@ use crate::memory::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// Seconds from the first start of a guest's receive rings in which it may have been migrated here:
 /// QEMU announces it within one.
 const YOUNG: u32 = 5;
-/// Seconds after which an address is not used behind the uplink any more, as far as can be told.
+/// Seconds of silence after which an address counts as unused behind the uplink.
 const UNUSED: u32 = 30;
-/// Seconds for which a port that took an address from the wire may lose it to who had it.
+/// Seconds for which a port that took an address from the wire may lose it to its former holder.
 const TRIAL: u32 = 60;
-/// Seconds of silence after which an address that was lost so may be taken once more; twice as many
-/// each time that comes again.
+/// Seconds of silence after which an address lost on trial may be taken again; doubled each time.
 const DOUBT: u32 = 5;
 const DOUBTS_MAX: u32 = 5;
-/// Seconds after which that is forgotten.
+/// Seconds after which doubts are forgotten.
 const FORGIVEN: u32 = 3600;
 
 /// All ports, by id.
 #[derive(Debug)]
 pub(crate) struct Owners {
     ports: Box<[Apart<Owner>]>,
-    /// Seconds of the switch's clock, as control last said.
+    /// Seconds of the switch's clock, set by control.
     now: AtomicU32,
 }
 
-/// What a guest that has gone leaves behind.
+/// What a guest that is gone leaves behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
     /// The key of its address; 0: none.
     pub(crate) key: u64,
-    /// The uplink that it took one from, if it is on trial yet.
+    /// The uplink that it took one from, if it is still on trial.
     pub(crate) taken_from: Option<PortId>,
 }
 
@@ -73,14 +71,14 @@ struct Owner {
     n_away: AtomicU32,
 }
 
-/// How often addresses went from a port to the uplink and back, since the start.
+/// How often addresses moved from a port to the uplink and back, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
-    /// To the uplink, behind which they were used while the port was silent.
+    /// To the uplink: used there while the port was silent.
     pub n_lost: u32,
-    /// From the uplink, since the port used them while nobody there did.
+    /// From the uplink: used by the port while the wire was silent.
     pub n_won: u32,
-    /// To the uplink, while the port took no frames; they come back when it does.
+    /// To the uplink while the port was resting; they return when it starts.
     pub n_away: u32,
 }
 
@@ -105,15 +103,15 @@ impl Owners {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// The key of the address that stuck to the port; 0: none.
+    /// The key of the port's sticky address; 0: none.
     pub(crate) fn pin(&self, port: PortId) -> u64 {
         self.of(port)
             .map_or(0, |owner| owner.pin.load(Ordering::Relaxed))
     }
 
-    /// The address is the port's from now on, if it has no other. Whether it is.
+    /// Makes the address the port's own, if it has no other. Returns whether it is.
     pub(crate) fn try_pin(&self, port: PortId, key: u64) -> bool {
-        // Relaxed: it says all by itself.
+        // Relaxed: nothing else depends on it.
         let before = |owner: &Owner| {
             owner
                 .pin
@@ -124,12 +122,12 @@ impl Owners {
         })
     }
 
-    /// The port may have another one.
+    /// Removes the port's sticky address.
     pub(crate) fn unpin(&self, port: PortId) -> Left {
         let Some(owner) = self.of(port) else {
             return Left::default();
         };
-        // Not a swap, which loom takes apart in more ways than there are.
+        // Not a swap, for which loom explores too many interleavings.
         let key = owner.pin.load(Ordering::Relaxed);
         let taken_from = self.on_trial_of(port);
         owner.pin.store(0, Ordering::Relaxed);
@@ -138,7 +136,7 @@ impl Owners {
         Left { key, taken_from }
     }
 
-    /// What the port took from the wire went back there on trial.
+    /// The port lost on trial what it took from the wire.
     pub(crate) fn doubt(&self, port: PortId, now: u32) {
         let Some(owner) = self.of(port) else { return };
         let n_doubts = self.n_doubts(port, now);
@@ -156,7 +154,7 @@ impl Owners {
         }
     }
 
-    /// Seconds for which an address has to be unused behind the uplink, before the port may claim
+    /// Seconds for which an address has to be silent behind the uplink before the port may claim
     /// it.
     pub(crate) fn silence_needed(&self, port: PortId, key: u64, now: u32) -> u32 {
         let is_own = self.pin(port) == key;
@@ -177,7 +175,7 @@ impl Owners {
             .compare_exchange(0, until, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether the port's guest may still be about to say that it was migrated here.
+    /// Whether the port's guest may still announce that it was migrated here.
     fn is_young(&self, port: PortId, now: u32) -> bool {
         self.of(port)
             .is_some_and(|owner| now < owner.young_until.load(Ordering::Relaxed))
@@ -209,7 +207,7 @@ impl Owners {
             .is_some_and(|owner| owner.is_resting.load(Ordering::Acquire))
     }
 
-    /// Notes that it rests. Whether that is new.
+    /// Marks the port as resting. Returns whether that is new.
     pub(crate) fn rest(&self, port: PortId) -> bool {
         let Some(owner) = self.of(port) else {
             return false;
@@ -221,7 +219,7 @@ impl Owners {
         !owner.is_resting.swap(true, Ordering::AcqRel)
     }
 
-    /// Notes that it rests no more, and goes on with its trial. Whether that is new.
+    /// Marks the port as started, and resumes its trial. Returns whether that is new.
     pub(crate) fn start(&self, port: PortId, now: u32) -> bool {
         let Some(owner) = self.of(port) else {
             return false;
@@ -234,7 +232,7 @@ impl Owners {
         owner.is_resting.swap(false, Ordering::AcqRel)
     }
 
-    /// The trial that an earlier daemon did not end begins anew.
+    /// Restarts a trial that an earlier daemon did not finish.
     pub(crate) fn try_again(&self, port: PortId, uplink: PortId, now: u32) {
         let Some(owner) = self.of(port) else { return };
         owner.taken_from.store(uplink.into(), Ordering::Relaxed);

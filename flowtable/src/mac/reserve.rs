@@ -1,30 +1,30 @@
-//! What each network may learn from the wire, whatever its neighbours do.
+//! What each network may learn from the wire, whatever other networks do.
 //!
-//! The networks of a trunk share what its port may learn: addresses in all, and in a second new
-//! ones and such as it takes over from other ports. Stations of one that use up any of it would
-//! leave those of the others unknown, and what is sent to them would be flooded, or go to where
-//! they were. So beyond the port's bounds each network has a few of all to itself.
+//! The networks of a trunk share what its port may learn: addresses in total, and new and moved
+//! ones in a second. If stations of one network used it up, those of the others would stay unknown,
+//! and frames to them would be flooded or go to an old place. So beyond the port's bounds each
+//! network has a reserve of its own.
 
 use crate::ids::NetworkId;
 use crate::mac::budget::Budget;
 use crate::memory::sync::{AtomicU32, Ordering};
 
-/// Addresses of a network that are learned although its uplink's port has as many as it may.
+/// Addresses of a network that are learned even if its uplink's port has as many as it may.
 pub const ADDRESSES: u32 = 256;
-/// New ones in a second.
+/// New addresses in a second.
 const LEARNS_PER_SECOND: u32 = 256;
-/// Taken over in a second.
+/// Addresses taken over in a second.
 const MOVES_PER_SECOND: u32 = 64;
-/// Networks that are told apart.
+/// Networks with a reserve of their own.
 const NETWORKS: usize = if cfg!(loom) { 1 } else { 4096 };
 
-/// By network, as far as they go; those beyond share them.
+/// By network, modulo [`NETWORKS`].
 #[derive(Debug)]
 pub(crate) struct Reserves(Box<[Reserve]>);
 
 #[derive(Debug, Default)]
 struct Reserve {
-    /// Addresses in the table that ports without a bound of their own have taught.
+    /// Addresses in the table that were learned from ports without a bound.
     n_learned: AtomicU32,
     learns: Budget,
     moves: Budget,
@@ -39,18 +39,18 @@ impl Reserves {
         &self.0[usize::from(network) % NETWORKS]
     }
 
-    /// One more was entered.
+    /// Counts an address that was entered.
     pub(crate) fn entered(&self, network: NetworkId) {
         // Relaxed, as all here: a count, which orders nothing.
         self.of(network).n_learned.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One has gone, or is another kind's now.
+    /// Counts an address that was removed, or is of another kind now.
     pub(crate) fn left(&self, network: NetworkId) {
         self.of(network).n_learned.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether one more has a place.
+    /// Whether one more may be in the table.
     pub(crate) fn has_room(&self, network: NetworkId) -> bool {
         self.of(network).n_learned.load(Ordering::Relaxed) < ADDRESSES
     }

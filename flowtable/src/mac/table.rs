@@ -1,23 +1,21 @@
 //! The MAC table: which address is behind which port, for all networks and all cores.
 //!
-//! One fixed block of slots in buckets of eight, two candidate buckets an address. Any core looks
-//! up without waiting and without writing; any core learns with one compare-and-swap; control ages
-//! and removes. A slot's *word* holds port, flags and a sequence number that rises with every
-//! change, and works as a sequence lock over the slot's key: a reader that sees the same valid word
-//! before and after the key has read one consistent entry. What was decided from an entry remembers
-//! (slot, sequence) and asks [`MacTable::holds`] later; so a move makes stale just what rested on
-//! it.
+//! A fixed number of slots in buckets of eight, two candidate buckets per address. Every core looks
+//! up without waiting or writing, and learns with one compare-and-swap; control ages and removes. A
+//! slot's *word* holds port, flags and a sequence number that rises with every change, and works as
+//! a sequence lock over the slot's key: a reader that sees the same valid word before and after the
+//! key has read one consistent entry. A decision keeps (slot, sequence) of its entries and checks
+//! [`MacTable::holds`] later, so a move makes stale only what depends on it.
 //!
-//! What was decided because nobody had an address rests on that too: each bucket has one more word,
-//! behind those of all slots, whose sequence rises when an address that would be looked for there
-//! first is entered ([`MacTable::absent`]).
+//! A decision may depend on the absence of an address: each bucket has one more word, after those
+//! of all slots, whose sequence rises when an address is entered that has this as its first bucket
+//! ([`MacTable::absent`]).
 //!
-//! A slot that is needed for an address of a port which may have only some, or for one from the
-//! topology, is taken from the one of lesser rank that was silent for longest ([`Kind`]): what
-//! comes from a wire fills no bucket for good.
+//! If there is no free slot for an address of a higher [`Kind`], the entry of the lowest kind that
+//! was silent for longest is evicted: addresses from a wire can't fill a bucket for good.
 //!
-//! [`MacTable::epoch`] changes whenever anything in its networks does. It makes nothing stale, it
-//! only saves work: while it stands still, nothing needs asking whether it holds.
+//! [`MacTable::epoch`] changes whenever anything in its networks does. It only saves work: while it
+//! is unchanged, entries need no check.
 
 use crate::ids::{NetworkId, PortId};
 use crate::mac::budget::Budget;
@@ -32,16 +30,16 @@ use crate::memory::cache_line::{Apart, Words, prefetch};
 use crate::memory::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use crate::wire::header::spread;
 
-/// Slots of a bucket. (A checker that tries everything needs small ones.)
+/// Slots of a bucket. (Loom, which tries every interleaving, needs small ones.)
 pub(super) const BUCKET: usize = if cfg!(loom) { 2 } else { 8 };
 /// Stripes of the learn lock; see [`MacTable::learn`].
 const STRIPES: usize = if cfg!(loom) { 1 } else { 64 };
-/// Networks whose changes are told apart.
+/// Networks with an epoch of their own.
 const EPOCHS: usize = if cfg!(loom) { 1 } else { 64 };
-/// Looks at an entry that is being changed.
+/// Attempts to read an entry that is being changed.
 const LOOKS: usize = 3;
-/// New addresses and moves that one port may cause in a second. (Of a port that may have only some
-/// addresses, their number is the budget for new ones.)
+/// New addresses and moves that one port may cause in a second. (For a port with a bound on its
+/// addresses, the bound is the budget for new ones.)
 const LEARNS_PER_SECOND: u32 = 1 << 17;
 const MOVES_PER_SECOND: u32 = 1 << 10;
 
@@ -58,7 +56,7 @@ pub struct MacTable {
     pub(super) per_port: Box<[AtomicU32]>,
     pub(super) reserves: Reserves,
     budgets: Box<[Apart<Budgets>]>,
-    /// By network, as far as they go; those beyond share them.
+    /// By network, modulo [`EPOCHS`].
     pub(super) epochs: [Apart<AtomicU32>; EPOCHS],
     pub(super) learning: Box<[AtomicBool]>,
     pub(super) seeds: [u64; 2],
@@ -74,13 +72,13 @@ impl Known<'_> {
     #[inline(always)]
     pub(crate) fn holds(self, entry: EntryRef) -> bool {
         match self.0.get(entry.slot as usize) {
-            // Acquire: who sees a change by this sees all that came before it.
+            // Acquire: a reader that sees a change here sees all that came before it.
             Some(word) => sequence_of(word.load(Ordering::Acquire)) == entry.sequence,
             None => entry == EntryRef::NONE,
         }
     }
 
-    /// Asks for what [`Known::holds`] will look at from memory.
+    /// Prefetches what [`Known::holds`] reads.
     #[inline(always)]
     pub(crate) fn prefetch(self, entry: EntryRef) {
         if let Some(word) = self.0.get(entry.slot as usize) {
@@ -98,7 +96,7 @@ struct Budgets {
 
 impl MacTable {
     /// Room for `capacity` addresses (twice as many slots) of at most `n_ports` ports. `seeds` key
-    /// the hash, so that nobody outside can aim at a bucket.
+    /// the hash, so that guests can't aim at a bucket.
     pub fn new(capacity: usize, n_ports: usize, seeds: [u64; 2]) -> Self {
         let n_buckets = (capacity.max(BUCKET) * 2 / BUCKET)
             .next_power_of_two()
@@ -120,11 +118,12 @@ impl MacTable {
         }
     }
 
-    /// Changes whenever anything that belongs to the network does. Read it *before* what is to be
-    /// remembered with it.
+    /// Changes whenever anything of the network does. Read it *before* the entries that are cached
+    /// with it.
     #[inline(always)]
     pub fn epoch(&self, network: NetworkId) -> u32 {
-        // Acquire, with the Release in `changed`: who sees the new epoch sees the change.
+        // Acquire, pairs with the Release in `changed`: a reader that sees the new epoch sees the
+        // change.
         self.epochs[usize::from(network) % EPOCHS]
             .0
             .load(Ordering::Acquire)
@@ -155,19 +154,19 @@ impl MacTable {
         if self.keys[slot].load(Ordering::Relaxed) != key {
             return None;
         }
-        // An entry that is just changed is there before and after; of one that is changed again and
-        // again somebody else will know.
+        // An entry that is being changed is valid before and after; if it changes repeatedly, give
+        // up.
         (0..LOOKS).find_map(|_| self.stable_word(slot, key))
     }
 
     /// Word, key, word again, as a sequence lock.
     #[inline(always)]
     fn stable_word(&self, slot: usize, key: u64) -> Option<u64> {
-        // Acquire with the Release of the writer's last store: a valid word means that its key is
-        // in place.
+        // Acquire, pairs with the Release of the writer's last store: if the word is valid, its key
+        // is stored.
         let word = self.words[slot].load(Ordering::Acquire);
         let same = self.keys[slot].load(Ordering::Relaxed) == key;
-        // The fence keeps the second look at the word behind the look at the key.
+        // The fence keeps the second load of the word after the load of the key.
         fence(Ordering::Acquire);
         (same && word & VALID != 0 && self.words[slot].load(Ordering::Relaxed) == word)
             .then_some(word)
@@ -182,16 +181,17 @@ impl MacTable {
             .map(|(slot, word)| found_at(slot, word))
     }
 
-    /// What a decision rests on that nobody has an address: it holds until somebody may have. The
-    /// address, if there is one now.
+    /// What a decision depends on that an address is in no entry: valid until it may have been
+    /// entered.
     ///
     /// # Errors
-    /// Who has the address, since it was entered meanwhile.
+    /// The entry, if the address was entered meanwhile.
     pub fn absent(&self, network: NetworkId, mac: [u8; 6]) -> Result<EntryRef, Found> {
         let (buckets, _) = self.places(key_of(network, mac));
         let at = self.arrivals(buckets[0]);
-        // Acquire, with the Release in `learn_alone`: who sees an arrival sees the address. Before
-        // the look, so that an address which the look misses changes the word afterwards.
+        // Acquire, pairs with the Release in `learn_alone`: a reader that sees an arrival sees the
+        // address. Loaded before the look-up, so that an address which it misses changes the word
+        // afterwards.
         let sequence = sequence_of(self.words[at].load(Ordering::Acquire));
         match self.find(network, mac) {
             Some(found) => Err(found),
@@ -202,7 +202,7 @@ impl MacTable {
         }
     }
 
-    /// Place of the word that says of the bucket with this first slot when addresses came to it.
+    /// Index of the word that counts arrivals in the bucket with this first slot.
     pub(super) fn arrivals(&self, bucket: usize) -> usize {
         self.keys.len() + bucket / BUCKET
     }
@@ -214,26 +214,26 @@ impl MacTable {
             .find_map(|slot| self.word_if(slot, key).map(|word| (slot, word)))
     }
 
-    /// Whether an entry is still what it was. Its sequence alone says so: it rises with every
-    /// change, removal among them.
+    /// Whether an entry is unchanged. Its sequence alone tells: it rises with every change and with
+    /// removal.
     #[inline(always)]
     pub fn holds(&self, entry: EntryRef) -> bool {
         self.known().holds(entry)
     }
 
-    /// Where what is looked at often lies: addresses and bytes. For who can make it lie in large
+    /// Addresses and lengths of the memory that is read often, for the caller to put it into large
     /// pages.
     pub fn spans(&self) -> [(usize, usize); 2] {
         [self.keys.span(), self.words.span()]
     }
 
-    /// The part that [`MacTable::holds`] looks at, for who asks often.
+    /// The part that [`MacTable::holds`] reads, for frequent checks.
     #[inline(always)]
     pub(crate) fn known(&self) -> Known<'_> {
         Known(&self.words)
     }
 
-    /// Whether the port may have one more address entered in this second, on whichever core.
+    /// Whether the port may learn one more address in this second, over all cores.
     pub fn may_learn(&self, port: PortId, now: u32) -> bool {
         self.budgets
             .get(usize::from(port))
@@ -252,7 +252,7 @@ impl MacTable {
             .is_some_and(|port| port.0.moves.take(now, MOVES_PER_SECOND))
     }
 
-    /// Notes that the address behind `entry` sent. Called at most once a second and flow.
+    /// Marks the address of `entry` as in use. Called at most once a second and flow.
     pub fn touch(&self, entry: EntryRef, now: u32) {
         if let Some(seen) = self.seen.get(entry.slot as usize)
             && seen.load(Ordering::Relaxed) != now
@@ -261,14 +261,14 @@ impl MacTable {
         }
     }
 
-    /// Addresses that are the port's in the table.
+    /// Addresses of the port in the table.
     pub fn n_addresses(&self, port: PortId) -> u32 {
         self.per_port
             .get(usize::from(port))
             .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// The address was seen behind another port: rewrites that one entry. False when somebody else
+    /// The address was seen behind another port: rewrites that one entry. False: another core
     /// changed it meanwhile, it may not move, or `port` has as many addresses as it may.
     pub fn move_to(
         &self,
@@ -281,8 +281,8 @@ impl MacTable {
         found.movable && self.take_over(found, port, kind, false, address_max, now)
     }
 
-    /// The same of any address, for who has a right to it. `is_away`: it is its owner's
-    /// nevertheless.
+    /// The same for any address, if `port` has a right to it. `is_away`: it still belongs to its
+    /// owner.
     pub(crate) fn take_over(
         &self,
         found: Found,
@@ -315,7 +315,7 @@ impl MacTable {
         if moved {
             from.fetch_sub(1, Ordering::Relaxed);
             self.seen[slot].store(now, Ordering::Relaxed);
-            // The key can't be another's: an entry that goes, goes with its word.
+            // The key can't be another one's: removing an entry changes its word.
             let key = self.keys[slot].load(Ordering::Relaxed);
             self.changed(key);
             match (kind_of(before) == Kind::Learned, kind == Kind::Learned) {
@@ -324,8 +324,7 @@ impl MacTable {
                 _ => {}
             }
             if !is_away {
-                // The holder before was claimed from; of this one nothing was heard that it could
-                // have answered.
+                // Ends the claims against the former holder; this one had no chance to answer any.
                 self.heard(found.entry);
             }
         } else {
@@ -334,7 +333,7 @@ impl MacTable {
         moved
     }
 
-    /// What rests on the entry is to be decided anew. False when it had changed meanwhile.
+    /// Makes decisions that depend on the entry stale. False: it had changed meanwhile.
     pub(super) fn bump(&self, slot: usize, before: u64) -> bool {
         let after = before & !u64::from(u32::MAX) | next_sequence(before);
         let bumped = self.words[slot]
@@ -346,10 +345,9 @@ impl MacTable {
         bumped
     }
 
-    /// Port `by` sends from an address that is on the other side of the wire: whether that proves
-    /// that it has it; see [`crate::mac::dispute`]. `tick`: 2^20 ns of the switch's clock.
-    /// `is_firm`: the holder can't be the origin of the frame, and what it sends itself ends
-    /// nothing.
+    /// Port `by` sends from an address that is on the other side of the wire. Returns whether that
+    /// proves its claim; see [`crate::mac::dispute`]. `tick`: 2^20 ns of the switch's clock.
+    /// `is_firm`: the holder can't have sent the frame, so its own frames don't end the claim.
     pub fn claim(&self, found: Found, by: PortId, tick: u32, is_firm: bool) -> bool {
         let slot = found.entry.slot as usize;
         let (Some(dispute), Some(word)) = (self.disputes.get(slot), self.words.get(slot)) else {
@@ -361,7 +359,7 @@ impl MacTable {
             Claim::Counts { after, is_first } => (after, is_first, false),
             Claim::Proven { after } => (after, false, true),
         };
-        // Where it fails, another core's claim counts. Relaxed: the bump shows it.
+        // If it fails, another core's claim counts. Relaxed: the bump publishes it.
         if dispute
             .compare_exchange(before, after.0, Ordering::Relaxed, Ordering::Relaxed)
             .is_err()
@@ -370,7 +368,7 @@ impl MacTable {
         }
         let before = word.load(Ordering::Acquire);
         if is_first && before & VALID != 0 && sequence_of(before) == found.entry.sequence {
-            // With the Acquire of who sees that the entry changed: its look at the dispute comes
+            // Pairs with the Acquire of a reader that sees the entry changed: it loads the dispute
             // later.
             self.bump(slot, before);
         }
@@ -388,8 +386,8 @@ impl MacTable {
         }
     }
 
-    /// Removes what `port` learned; its own address stays, from the topology or sticky. For a guest
-    /// that disconnected.
+    /// Removes the addresses learned from `port`; its own one stays, from the topology or sticky.
+    /// For a guest that disconnected.
     pub fn forget_port(&self, port: PortId) -> usize {
         self.remove_where(|word, _| port_of(word) == port && word & (STATIC | STICKY) == 0)
     }
@@ -423,12 +421,12 @@ impl MacTable {
         if self.invalidate(slot, word).is_none() {
             return false;
         }
-        // Release: who sees the key gone sees the word invalid before it.
+        // Release: a reader that sees the key gone sees the word invalid.
         self.keys[slot].store(0, Ordering::Release);
         true
     }
 
-    /// Ends an entry; the slot is the caller's then. None: another one changed it.
+    /// Invalidates an entry; the caller owns the slot then. None: another core changed it.
     pub(super) fn invalidate(&self, slot: usize, word: u64) -> Option<()> {
         self.words[slot]
             .compare_exchange(
@@ -449,7 +447,7 @@ impl MacTable {
         Some(())
     }
 
-    /// Every address, for a report. A snapshot entry by entry, not of one moment.
+    /// Every address, for a report. Each row is consistent, but they are not of one moment.
     pub fn rows(&self) -> Vec<Row> {
         (0..self.keys.len())
             .filter_map(|slot| {

@@ -1,4 +1,4 @@
-//! Cache lines of atomic words: zero at first, in pages that the system gives when they are
+//! Cache lines of atomic words, zero at first; the system provides their pages when they are
 //! touched.
 
 use crate::memory::sync::{AtomicU64, Ordering};
@@ -10,29 +10,29 @@ pub(crate) const WORDS: usize = 8;
 /// A line.
 pub(crate) type Line = [AtomicU64; WORDS];
 
-/// A large page of the system's.
+/// Bytes of a large page.
 const LARGE_PAGE: usize = 2 << 20;
-/// Where a cache line begins.
+/// Bytes of a cache line.
 const LINE_BYTES: usize = WORDS * size_of::<AtomicU64>();
 
-/// So many atomic words, shared by all threads. They begin where a cache line does; where they fill
-/// a large page, at one, and end with one, so that all of them can lie in such pages.
+/// Atomic words, shared by all threads. They begin at a cache line; if they fill a large page, they
+/// begin and end at large pages, so that all of them can be in such pages.
 #[derive(Debug)]
 pub(crate) struct Words {
-    /// From a box, and ours alone: more than were asked for, some of them before the first one.
+    /// The whole box: more words than requested, some of them before the first one.
     all: NonNull<[AtomicU64]>,
     first: NonNull<AtomicU64>,
     n: usize,
 }
 
-// SAFETY: it is a box of atomic words, which threads may send to each other and share.
+// SAFETY: it owns a box of atomic words, which threads may send and share.
 unsafe impl Send for Words {}
 // SAFETY: as above.
 unsafe impl Sync for Words {}
 
 impl Drop for Words {
     fn drop(&mut self) {
-        // SAFETY: it came from a box, in `new`, and nobody can have a reference to any of it.
+        // SAFETY: it came from a box, in `new`, and no reference to it can exist any more.
         drop(unsafe { Box::from_raw(self.all.as_ptr()) });
     }
 }
@@ -56,7 +56,7 @@ impl Words {
         Self { all, first, n }
     }
 
-    /// Where they lie: address and bytes.
+    /// Their address and length in bytes.
     pub(crate) fn span(&self) -> (usize, usize) {
         (self.as_ptr().addr(), size_of_val(&**self))
     }
@@ -72,7 +72,7 @@ impl std::ops::Deref for Words {
     }
 }
 
-/// So many lines, shared by all threads.
+/// Cache lines, shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Lines(Words);
 
@@ -89,22 +89,22 @@ impl Lines {
     /// The line with this number.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     #[inline(always)]
     pub(crate) fn line(&self, n: usize) -> &Line {
         assert!(n * WORDS < self.0.n, "a line of those that were made");
-        // SAFETY: there are whole lines, and this one is among them. Not by way of all words, since
-        // an interpreter then looks at each.
+        // SAFETY: there are whole lines, and this one is among them. Not through the slice of all
+        // words, which Miri would check word by word.
         unsafe { self.0.first.add(n * WORDS).cast::<Line>().as_ref() }
     }
 
-    /// Asks for a line from memory.
+    /// Prefetches a line.
     #[inline(always)]
     pub(crate) fn prefetch(&self, n: usize) {
         prefetch(&self.line(n)[0]);
     }
 
-    /// Where it all lies: address and bytes.
+    /// Their address and length in bytes.
     pub(crate) fn span(&self) -> (usize, usize) {
         self.0.span()
     }
@@ -113,7 +113,7 @@ impl Lines {
 /// Atomic words, all zero.
 #[cfg(not(loom))]
 pub(crate) fn zeroed(n: usize) -> Box<[AtomicU64]> {
-    // SAFETY: an atomic word is valid whatever its bytes are, so it is with zeros.
+    // SAFETY: an atomic word is valid with any bytes, zeros included.
     unsafe { Box::new_zeroed_slice(n).assume_init() }
 }
 
@@ -122,11 +122,11 @@ pub(crate) fn zeroed(n: usize) -> Box<[AtomicU64]> {
     (0..n).map(|_| AtomicU64::new(0)).collect()
 }
 
-/// Asks for the cache line of a word from memory.
+/// Prefetches the cache line of a word.
 #[inline(always)]
 pub(crate) fn prefetch(word: &AtomicU64) {
     #[cfg(not(any(loom, miri)))]
-    // SAFETY: a prefetch does nothing that can be seen, whatever the address.
+    // SAFETY: a prefetch has no visible effect, whatever the address.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast());
@@ -134,8 +134,8 @@ pub(crate) fn prefetch(word: &AtomicU64) {
     let _ = word;
 }
 
-/// A word by itself, far enough from others that no core disturbs another: two lines, since they
-/// are prefetched in pairs.
+/// A value on cache lines of its own, against false sharing: two lines, since they are prefetched
+/// in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Apart<T>(pub(crate) T);
@@ -145,7 +145,7 @@ pub(crate) struct Apart<T>(pub(crate) T);
 pub(crate) struct Count(std::sync::atomic::AtomicU64);
 
 impl Count {
-    /// The one writer's.
+    /// Called by the one writer.
     #[inline(always)]
     pub(crate) fn add(&self, n: u64) {
         self.0

@@ -1,5 +1,4 @@
-//! Memory that cores share: lines of atomics, which are core's or loom's, and when nobody uses
-//! something any more.
+//! Memory that cores share: lines of atomics, which are core's or loom's, and quiet states.
 
 #[allow(unsafe_code)] // memory that is zero, and a prefetch
 pub(crate) mod cache_line;

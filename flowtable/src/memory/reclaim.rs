@@ -1,24 +1,22 @@
 //! Quiet states: how control learns that no core uses an old value any more.
 //!
-//! Each core announces once a turn, between bursts, that it holds nothing of before
-//! ([`Quiet::pass`]), or that it sleeps and holds nothing at all ([`Quiet::offline`]). Control asks
-//! after a change ([`Quiet::ask`]) and frees what was replaced once [`Quiet::passed`] says that
-//! every core has been through a quiet state since. Cores never wait for anything here; control
-//! does.
+//! Each core announces once a turn, between bursts, that it holds no reference from before
+//! ([`Quiet::pass`]), or that it sleeps and holds none at all ([`Quiet::offline`]). After a change
+//! control requests a quiet state ([`Quiet::ask`]), and frees the old value once every core has
+//! passed one ([`Quiet::passed`]). Cores never wait here; control does.
 //!
-//! A core's answer is the number it was asked by, not a count of its turns: a core may well have
-//! finished a turn after the change and have begun the next one without seeing the change, its own
-//! stores being still on their way. Who has seen the number has seen what was changed before it.
-//! `tests/loom.rs` tries all of it.
+//! A core answers with the number of the request, not with a count of its turns: a core may finish
+//! a turn after the change and begin the next one without seeing the change. A core that has seen
+//! the number has seen what was changed before it. Checked by loom in `tests/loom.rs`.
 
 use crate::memory::sync::{AtomicU64, Ordering, fence};
 
-/// Low bit of a core's word: it is online. The rest is the last number it answered.
+/// Low bit of a core's word: it is online. The rest is the last number that it answered.
 const ONLINE: u64 = 1;
 /// Numbers leave the low bit free.
 const STEP: u64 = 2;
 
-/// The number asked last, and one answer a core, each on a cache line of its own.
+/// The last request, and an answer per core, each on a cache line of its own.
 #[derive(Debug)]
 pub struct Quiet {
     asked: Line,
@@ -43,14 +41,14 @@ impl Quiet {
     /// calls this.
     #[inline]
     pub fn pass(&self, core: usize) {
-        // Acquire, with the Release in `ask`: from here on the core sees what was changed before
-        // that number.
+        // Acquire, pairs with the Release in `ask`: from here on the core sees what was changed
+        // before that request.
         let asked = self.asked.0.load(Ordering::Acquire);
         // Release: what the core read in the turn happens before control's acquire in `passed`.
         self.cores[core].0.store(asked | ONLINE, Ordering::Release);
     }
 
-    /// The core goes to sleep and will look at nothing shared before [`Quiet::online`].
+    /// The core goes to sleep and will read nothing shared before [`Quiet::online`].
     pub fn offline(&self, core: usize) {
         let answered = self.cores[core].0.load(Ordering::Relaxed);
         // Release: as in `pass`.
@@ -59,30 +57,30 @@ impl Quiet {
             .store(answered & !ONLINE, Ordering::Release);
     }
 
-    /// The core is back. Must come before its first look at anything shared.
+    /// The core is awake. Must come before it reads anything shared.
     pub fn online(&self, core: usize) {
         // Acquire: as in `pass`; a core that holds nothing answers at once.
         let asked = self.asked.0.load(Ordering::Acquire);
-        // Release: a control thread that missed the core's sleep still sees what it did before it
-        // as done.
+        // Release: a control thread that missed the core's sleep still sees what it did before
+        // that.
         self.cores[core].0.store(asked | ONLINE, Ordering::Release);
         // Pairs with the fence in `ask`: either control sees the core online, or the core sees
         // control's change.
         fence(Ordering::SeqCst);
     }
 
-    /// Asks every core to pass a quiet state. Called by control after it has made its change; gives
-    /// the number to wait for.
+    /// Requests a quiet state of every core. Called by control after its change; returns the number
+    /// to wait for.
     pub fn ask(&self) -> u64 {
-        // Release, with the Acquire of whoever answers: the change was made before. (A core that
-        // reads the number of a later request sees this one's change too: only such additions ever
-        // write there.)
+        // Release, pairs with the Acquire of answering cores: the change came before. (A core that
+        // reads the number of a later request sees this change, too: only such additions write
+        // there.)
         let asked = self.asked.0.fetch_add(STEP, Ordering::AcqRel) + STEP;
         fence(Ordering::SeqCst);
         asked
     }
 
-    /// Whether each core has been quiet at least once since this was asked.
+    /// Whether each core has been quiet at least once since this request.
     pub fn passed(&self, asked: u64) -> bool {
         self.cores.iter().all(|core| {
             let now = core.0.load(Ordering::Acquire);

@@ -1,5 +1,5 @@
-//! Atomics: core's, or, under `--cfg loom`, those of a checker that tries every interleaving and
-//! every value that a load may return by the memory model (`tests/loom.rs`).
+//! Atomics: core's, or under `--cfg loom` loom's, which tries every interleaving and every value
+//! that a load may return by the memory model (`tests/loom.rs`).
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -7,7 +7,7 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, f
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
-/// A moment for another thread.
+/// Lets another thread run.
 #[inline(always)]
 pub(crate) fn spin_loop() {
     #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! What operators allow and deny.
+//! Rules of NICs: what operators allow and deny.
 
 pub mod policy;
 pub mod rule;

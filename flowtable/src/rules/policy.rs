@@ -1,18 +1,16 @@
 //! Rules of a NIC, compiled: which frames may leave its VM, and which may come to it.
 //!
-//! Stateless and in order: the first rule that fits a frame decides it, and what no rule fits
-//! passes. A rule that fits as far as the frame can be read, and asks for something that can't be,
-//! denies: whoever sends headers that a filter can't follow doesn't get past it. What that means
-//! frame by frame:
+//! Stateless and in order: the first rule that matches a frame decides, and a frame that no rule
+//! matches passes. A rule that matches as far as the frame can be read, but tests something that
+//! can't, denies: unreadable headers don't bypass a filter. In detail:
 //!
-//! - A later fragment has no port, so a rule with ports or ICMP types doesn't fit it, neither to
-//!   allow nor to deny. The first fragment is judged by its port, and without it nobody puts the
-//!   datagram together. No later fragment can put another port over it: it begins eight bytes
-//!   further at least, behind both ports. (A first fragment too short to hold its port can't be
-//!   read, and is denied.)
-//! - IPv6 extension headers are passed over as far as the private header reaches. A port behind
-//!   that can't be read.
-//! - What isn't IP is fitted by rules that name it alone: `arp`, `non-ip`.
+//! - A later fragment has no port, so a rule with ports or ICMP types doesn't match it, neither to
+//!   allow nor to deny. The first fragment is judged by its port, and the datagram can't be
+//!   reassembled without it. No later fragment can overwrite the ports: it begins at least eight
+//!   bytes further on. (A first fragment too short to hold its port can't be read, and is denied.)
+//! - IPv6 extension headers are skipped as far as the private header reaches. A port beyond that
+//!   can't be read.
+//! - Only rules that name it match what isn't IP: `arp`, `non-ip`.
 //!
 //! Source: RFC 1858 and RFC 3128 (tiny and overlapping fragments), RFC 7112.
 
@@ -21,7 +19,7 @@ use std::net::IpAddr;
 
 pub use crate::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 
-/// A NIC's rules. Immutable: other rules are another policy.
+/// A NIC's compiled rules. Immutable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     from_vm: Chain,
@@ -38,13 +36,13 @@ impl Policy {
         }
     }
 
-    /// What the rules of a direction depend upon. `NONE`: they let all pass.
+    /// What the rules of a direction depend on. `NONE`: all frames pass.
     #[inline(always)]
     pub fn fields(&self, direction: Direction) -> KeyFields {
         self.chain(direction).fields
     }
 
-    /// What the rules of a direction say of a frame. Costs a few instructions a rule.
+    /// Decides a frame by the rules of a direction. Costs a few instructions per rule.
     pub fn decide(&self, direction: Direction, tuple: &Tuple) -> Verdict {
         let chain = self.chain(direction);
         let other = match direction {
@@ -52,10 +50,10 @@ impl Policy {
             Direction::ToVm => tuple.src,
         };
         for test in &chain.tests {
-            match test.fits(other, tuple) {
-                Fit::No => {}
-                Fit::Yes => return test.verdict,
-                Fit::Unknown => return Verdict::Deny,
+            match test.matches(other, tuple) {
+                Match::No => {}
+                Match::Yes => return test.verdict,
+                Match::Unknown => return Verdict::Deny,
             }
         }
         Verdict::Allow
@@ -70,7 +68,7 @@ impl Policy {
     }
 }
 
-/// The rules of one direction, up to the last that denies: those behind it only allow what passes
+/// The rules of one direction, up to the last that denies: those after it only allow what passes
 /// anyway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Chain {
@@ -117,16 +115,16 @@ fn fields_of(rule: &Rule) -> KeyFields {
         }
 }
 
-/// Whether a rule is about a frame.
+/// Whether a rule matches a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fit {
+enum Match {
     No,
     Yes,
-    /// It can't be told.
+    /// Unreadable.
     Unknown,
 }
 
-/// A rule as it is asked.
+/// A compiled rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Test {
     /// By [`Kind`].
@@ -172,41 +170,41 @@ impl Test {
         }
     }
 
-    /// What certainly doesn't fit comes before what can't be told.
-    fn fits(&self, other: Address, tuple: &Tuple) -> Fit {
+    /// A test that certainly fails comes before one that can't be read.
+    fn matches(&self, other: Address, tuple: &Tuple) -> Match {
         let is_unreadable = tuple.reach == Reach::Broken;
         if is_unreadable && tuple.kind == Kind::Other {
-            return Fit::Unknown;
+            return Match::Unknown;
         }
         if !self.kinds[tuple.kind as usize] {
-            return Fit::No;
+            return Match::No;
         }
         let (is_any, has_proto) = (
             self.net.is_none() && self.proto.is_none(),
             tuple.reach != Reach::Addresses,
         );
         match self.proto {
-            _ if is_any => return Fit::Yes,
-            _ if is_unreadable => return Fit::Unknown,
-            _ if self.net.is_some_and(|net| !net.holds(other)) => return Fit::No,
-            None => return Fit::Yes,
-            Some(_) if !has_proto => return Fit::Unknown,
-            Some(proto) if proto != tuple.proto => return Fit::No,
-            Some(_) if self.numbers.is_empty() => return Fit::Yes,
+            _ if is_any => return Match::Yes,
+            _ if is_unreadable => return Match::Unknown,
+            _ if self.net.is_some_and(|net| !net.holds(other)) => return Match::No,
+            None => return Match::Yes,
+            Some(_) if !has_proto => return Match::Unknown,
+            Some(proto) if proto != tuple.proto => return Match::No,
+            Some(_) if self.numbers.is_empty() => return Match::Yes,
             Some(_) => {}
         }
         match tuple.reach {
-            Reach::LaterFragment => Fit::No,
+            Reach::LaterFragment => Match::No,
             Reach::Whole
                 if self
                     .numbers
                     .iter()
                     .any(|&(first, last)| (first..=last).contains(&tuple.number)) =>
             {
-                Fit::Yes
+                Match::Yes
             }
-            Reach::Whole => Fit::No,
-            _ => Fit::Unknown,
+            Reach::Whole => Match::No,
+            _ => Match::Unknown,
         }
     }
 }
@@ -218,7 +216,7 @@ impl Net {
             IpAddr::V6(addr) => (addr.to_bits(), 128),
         };
         let all = u128::MAX >> (128 - width);
-        // All bits of the address but its last ones; a shift by all of them leaves none.
+        // Shifts out the last bits of the address; a shift by all of them leaves none.
         let last = u32::from(width - cidr.len.min(width));
         let mask = all & u128::MAX.checked_shl(last).unwrap_or(0);
         Self {

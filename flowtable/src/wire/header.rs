@@ -1,7 +1,7 @@
-//! The private header of a frame, and what is parsed of it.
+//! The private header of a frame, and its parsing.
 //!
-//! The bytes were copied out of the guest's memory before anything looks at them, and the frame is
-//! sent from them, so nothing here can be changed after it was decided.
+//! The bytes are copied out of the guest's memory before they are read, and the frame is sent from
+//! them, so the guest can't change them after the decision.
 
 /// Bytes of a frame that are copied into the private header.
 pub const HEADER_MAX: usize = 128;
@@ -57,7 +57,7 @@ impl Header {
         is_tag(self.ethertype())
     }
 
-    /// The VLAN id of the outer tag; 0: no tag, or one that says its priority alone.
+    /// The VLAN id of the outer tag; 0: no tag, or a priority tag.
     #[inline(always)]
     pub(crate) fn vlan(&self) -> u16 {
         if self.is_tagged() {
@@ -67,16 +67,15 @@ impl Header {
         }
     }
 
-    /// Whether all that the tags of a frame of `len` bytes say is a priority: there is one, of VLAN 0.
-    /// One of VLAN 0 around another tag is none of these, since without it the frame would be in
-    /// the other's VLAN.
+    /// Whether a frame of `len` bytes has a priority tag, of VLAN 0, and no other. A tag of VLAN 0
+    /// around another tag is none: without it the frame would be in the other's VLAN.
     pub fn is_priority_tagged(&self, len: usize) -> bool {
         self.is_tagged()
             && self.vlan() == 0
             && self.be16(16, len).is_some_and(|inner| !is_tag(inner))
     }
 
-    /// How many VLAN tags the frame of `len` bytes carries, two being the most that are looked for.
+    /// How many VLAN tags the frame of `len` bytes carries; counts at most two.
     pub(crate) fn n_tags(&self, len: usize) -> u32 {
         let has_tag = |at: usize| self.be16(at, len).is_some_and(is_tag);
         if !has_tag(12) {
@@ -93,7 +92,7 @@ impl Header {
         (word(0), word(8))
     }
 
-    /// What stands at a place of a frame of `len` bytes; None beyond its end, or the header's.
+    /// The byte at `at` of a frame of `len` bytes; None beyond the end of frame or header.
     pub(crate) fn byte(&self, at: usize, len: usize) -> Option<u8> {
         (at < len.min(HEADER_MAX)).then(|| self.0[at])
     }
@@ -117,9 +116,9 @@ pub(crate) fn is_tag(kind: u16) -> bool {
     matches!(kind, VLAN | QINQ)
 }
 
-/// A number that is the same for both directions of a flow and differs between flows: addresses and
-/// ports of IPv4 or IPv6, behind up to two VLAN tags; of anything else the MAC addresses. Fragments
-/// hash by their addresses alone, so that all of a datagram goes one way.
+/// A hash that is the same for both directions of a flow: of addresses and ports of IPv4 or IPv6
+/// behind up to two VLAN tags, otherwise of the MAC addresses. Fragments hash by addresses alone,
+/// so that all of a datagram goes one way.
 ///
 /// `len`: bytes of the frame; never reads beyond it or beyond the header.
 pub fn symmetric_hash(header: &Header, len: usize) -> u32 {
@@ -177,7 +176,7 @@ fn ports(header: &Header, at: usize, protocol: u8, len: usize) -> u32 {
     }
 }
 
-/// Spreads what differs in a few bits over all of them.
+/// Spreads a difference in a few bits over all of them.
 fn mix(word: u32) -> u32 {
     let word = (word ^ word >> 16).wrapping_mul(0x45d9_f3b5);
     let word = (word ^ word >> 15).wrapping_mul(0x2c1b_3c6d);

@@ -1,16 +1,16 @@
-//! What rules can ask of a frame behind its Ethernet header, read out of the private header once.
+//! What rules can test of a frame after its Ethernet header, parsed once from the private header.
 //!
-//! A [`Tuple`] says how far the frame could be read ([`Reach`]), since a rule must tell "no port"
-//! from "a port that can't be seen". [`Tuple::cut`] keeps what certain rules can depend upon and
-//! nothing else, so that frames which those rules can't tell apart are one flow. The source port is
-//! not part of it: no rule asks for it.
+//! A [`Tuple`] records how far the frame could be read ([`Reach`]), since rules distinguish "no
+//! port" from "a port that can't be read". [`Tuple::cut`] keeps only what certain rules can depend
+//! on, so that frames which those rules can't distinguish are one flow. The source port is left
+//! out: no rule tests it.
 
 use crate::wire::header::{ETHERNET_LEN, HEADER_MAX, Header, TAG_LEN};
 use std::ops::BitOr;
 
 const TAGS_MAX: usize = 2;
-/// Bytes of a frame that are looked at: what is left of the private header behind a trunk's tag, so
-/// that a frame says the same with that tag and without it.
+/// Bytes of a frame that are parsed: the private header less a trunk's tag, so that a frame parses
+/// alike with that tag and without it.
 const REACH: usize = HEADER_MAX - TAG_LEN as usize;
 const VLAN: u16 = 0x8100;
 const QINQ: u16 = 0x88a8;
@@ -36,7 +36,7 @@ pub(crate) const PROTO_SHIFT: u32 = 16;
 /// In the last of [`Tuple::words`]: the tuple's kind.
 pub(crate) const KIND_SHIFT: u32 = 24;
 
-/// What stands behind the Ethernet header and its tags.
+/// What follows the Ethernet header and its tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -65,11 +65,11 @@ pub enum Reach {
     Cut,
     /// Nor can the protocol: IPv6 extension headers are broken or too long.
     Addresses,
-    /// Nor can the addresses: the frame is not what its type claims, or has more tags than two.
+    /// Nor can the addresses: the frame is not what its type claims, or has more than two tags.
     Broken,
 }
 
-/// What a flow's key must hold behind the Ethernet addresses: a set.
+/// The set of fields that a flow's key must hold after the Ethernet addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyFields(u8);
 
@@ -111,7 +111,7 @@ impl BitOr for KeyFields {
 /// An address as two words, most significant first; an IPv4 address is the low half of the second.
 pub type Address = [u64; 2];
 
-/// What rules can ask of one frame. What doesn't exist or can't be read is zero.
+/// What rules can test of one frame. Fields that don't exist or can't be read are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tuple {
     /// Source address.
@@ -143,8 +143,8 @@ impl Tuple {
         Self::parse_behind(header, len, 0)
     }
 
-    /// The same as if the first `n_popped` tags weren't there: what [`Tuple::parse`] says once they
-    /// are taken off.
+    /// The same, ignoring the first `n_popped` tags: what [`Tuple::parse`] gives once they are
+    /// removed.
     pub fn parse_behind(header: &Header, len: usize, n_popped: usize) -> Self {
         let before = n_popped * TAG_LEN as usize;
         let (frame, mut at) = (
@@ -243,8 +243,8 @@ impl Tuple {
         }
     }
 
-    /// Passes over extension headers, each of them at least eight bytes, so that they end with what
-    /// was copied. None: the protocol can't be told.
+    /// Skips extension headers, each of at least eight bytes, so that the private header bounds
+    /// them. None: the protocol can't be read.
     fn behind_extensions(
         self,
         frame: View<'_>,
@@ -266,8 +266,8 @@ impl Tuple {
                     let offset = frame.be16(at + 2, end)? >> 3;
                     at += 8;
                     if offset > 0 {
-                        // What begins with an extension header holds its protocol in the first
-                        // fragment alone.
+                        // If it begins with an extension header, only the first fragment has the
+                        // protocol.
                         let is_known = at <= end && !is_extension(next);
                         return is_known.then_some(Self {
                             proto: next,
@@ -300,8 +300,8 @@ impl Tuple {
         }
     }
 
-    /// What rules that ask for no more than `fields` can depend upon; the rest is zero. Two frames
-    /// that are alike in this are decided alike by them.
+    /// What rules that test only `fields` can depend on; the rest is zero. Frames that are equal in
+    /// this are decided alike by them.
     #[must_use]
     pub fn cut(self, fields: KeyFields) -> Self {
         if fields.is_none() {
@@ -339,7 +339,7 @@ impl Tuple {
     }
 }
 
-/// A private header of which no more is read than what is said of a frame.
+/// A private header, of which only the first bytes are read.
 #[derive(Clone, Copy)]
 struct View<'a> {
     header: &'a Header,
