@@ -1,6 +1,7 @@
 //! Some cases beside each other, taking turns:
 //!
-//!     compare WORD...     the cases of these names; a word that is no name means all whose names begin with it
+//!     compare WORD...     the cases of these names; a word that is no name means all whose names
+//!                         begin with it
 //!
 //! Prints TSC cycles of a frame, minimum, median and maximum of all turns, and the median of what
 //! each is of the first one in the same turn.

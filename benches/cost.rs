@@ -1,8 +1,8 @@
 //! For `./x cost`: a number of bursts from one guest to another, to be counted by callgrind, which
 //! looks at `poll_once` alone.
 //!
-//!     cost CASE BURSTS        CASE: plain | limits, where a limit that holds nothing back is on both VMs |
-//!                             rules, where the receiver has one that denies none of it
+//!     cost CASE BURSTS        CASE: plain | limits, where a limit that holds nothing back is on
+//!                             both VMs | rules, where the receiver has one that denies none of it
 //!
 //! Run by `cargo bench` without words, it does a few of each and counts nothing.
 #![allow(missing_docs)]

@@ -65,7 +65,8 @@ impl RuleCheck<'_> {
                 return self.wrong(item.at, "a rule that neither allows nor denies", help);
             }
             (Some(_), Some(_)) => {
-                let help = "make two rules of it, in the order in which they are to be checked: the first match decides";
+                let help = "make two rules of it, in the order in which they are to be checked: \
+                    the first match decides";
                 return self.wrong(item.at, "a rule that allows and denies", help);
             }
         };

@@ -145,8 +145,8 @@ mod tests {
                 .contains("1 to 4094"),
             "{network}"
         );
-        let rules = &schema["properties"]["vms"]["additionalProperties"]["properties"]["nics"]["additionalProperties"]
-            ["properties"]["rules"];
+        let vm = &schema["properties"]["vms"]["additionalProperties"];
+        let rules = &vm["properties"]["nics"]["additionalProperties"]["properties"]["rules"];
         assert_eq!(
             rules["items"]["properties"]["deny"]["properties"]["to-vm"]["type"],
             json!(["object", "null"])

@@ -29,7 +29,9 @@ vms:
         mac: "52:54:00:00:00:01"
         vhost-user: { path: /run/weir/web-net0.sock, listens: weir, group: kvm, mode: "0660" }
         rules:
-          - deny: { to-vm: { proto: tcp, port: [25, 8000-8100] }, from-vm: { cidr: "2001:db8::/32" } }
+          - deny:
+              to-vm: { proto: tcp, port: [25, 8000-8100] }
+              from-vm: { cidr: "2001:db8::/32" }
           - allow: { from-vm: { cidr: 10.0.0.0/8, proto: icmp, icmp-type: 8 } }
       net1: { network: red, macs: any, tap: { name: tap7 } }
 "#;

@@ -7,8 +7,8 @@ use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 /// from column 11 on.
 fn text(rules: &[&str]) -> String {
     format!(
-        "cores: [0]\nnetworks: {{ blue: {{}} }}\nvms:\n  a:\n    nics:\n      n:\n        \
-         {{ network: blue, vhost-user: {{ path: /s }},\n        rules: [ {} ] }}\n",
+        "cores: [0]\nnetworks: {{ blue: {{}} }}\nvms:\n  a:\n    nics:\n      n:\n        {{ \
+        network: blue, vhost-user: {{ path: /s }},\n        rules: [ {} ] }}\n",
         rules.join(",\n          ")
     )
 }
@@ -133,9 +133,8 @@ fn example_of_the_documentation_is_understood() {
 #[test]
 fn rules_may_be_shared_by_an_anchor() {
     let text = "x-rules: &r [ { deny: { to-vm: { proto: tcp } } } ]\ncores: [0]\nnetworks: { b: {} \
-        }\nvms:\n  \
-                a: { nics: { n: { network: b, vhost-user: { path: /a }, rules: *r } } }\n  \
-                c: { nics: { n: { network: b, vhost-user: { path: /c }, rules: *r } } }\n";
+        }\nvms:\n  a: { nics: { n: { network: b, vhost-user: { path: /a }, rules: *r } } }\n  c: { \
+        nics: { n: { network: b, vhost-user: { path: /c }, rules: *r } } }\n";
     let topology = parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
     assert!(topology.nics().all(|(_, nic)| nic.rules.len() == 1));
 }
@@ -366,8 +365,8 @@ const CASES: &[(&[&str], &[Expected])] = &[
         &[(
             9,
             11,
-            "this rule is never reached: the one on line 8 denies all that it matches (`deny to-vm: \
-            all IP`)",
+            "this rule is never reached: the one on line 8 denies all that it matches (`deny \
+            to-vm: all IP`)",
             "move it above that one if it is an exception",
         )],
     ),
@@ -383,7 +382,8 @@ const CASES: &[(&[&str], &[Expected])] = &[
             (
                 11,
                 11,
-                "the one on line 9 denies all that it matches (`deny from-vm: proto tcp, port 20-30`)",
+                "the one on line 9 denies all that it matches (`deny from-vm: proto tcp, port \
+                20-30`)",
                 "remove it",
             ),
             (

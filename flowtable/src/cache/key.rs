@@ -267,11 +267,18 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 4 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn different_tuples_make_different_keys(
-            words in any::<[[u64; 2]; 4]>(), numbers in any::<[(u16, u8); 2]>(), kinds in [0usize..4, 0..4], few in any::<bool>(),
+            words in any::<[[u64; 2]; 4]>(),
+            numbers in any::<[(u16, u8); 2]>(),
+            kinds in [0usize..4, 0..4],
+            few in any::<bool>(),
         ) {
             let tuple = |at: usize| {
                 let kind = [Kind::Other, Kind::Arp, Kind::V4, Kind::V6][kinds[at]];
@@ -282,7 +289,8 @@ mod tests {
                     Kind::Arp | Kind::Other => [0, 0],
                 };
                 let (src, dst) = (address(words[at]), address(words[at + 2]));
-                let (number, proto) = if few { (numbers[at].0 % 2, numbers[at].1 % 2) } else { numbers[at] };
+                let (number, proto) = numbers[at];
+                let (number, proto) = if few { (number % 2, proto % 2) } else { (number, proto) };
                 Tuple { src, dst, number, proto, kind, ..Tuple::default() }
             };
             let keys = [0, 1].map(|at| Key::new(&header(&MACS), 1).with(&tuple(at)));

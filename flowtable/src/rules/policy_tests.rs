@@ -402,7 +402,12 @@ fn any_rule() -> impl Strategy<Value = Rule> {
 
 /// Tuples as the parser makes them: what can't be read is zero.
 fn any_tuple() -> impl Strategy<Value = Tuple> {
-    let kind = prop_oneof![1 => Just(Kind::Other), 1 => Just(Kind::Arp), 3 => Just(Kind::V4), 3 => Just(Kind::V6)];
+    let kind = prop_oneof![
+        1 => Just(Kind::Other),
+        1 => Just(Kind::Arp),
+        3 => Just(Kind::V4),
+        3 => Just(Kind::V6),
+    ];
     let reach = prop_oneof![
         4 => Just(Reach::Whole),
         1 => Just(Reach::LaterFragment),
@@ -458,7 +463,10 @@ proptest! {
 
     #[test]
     #[cfg_attr(miri, ignore = "thousands of cases, and files of its own")]
-    fn policy_says_what_its_rules_say(rules in proptest::collection::vec(any_rule(), 0..6), tuple in any_tuple()) {
+    fn policy_says_what_its_rules_say(
+        rules in proptest::collection::vec(any_rule(), 0..6),
+        tuple in any_tuple(),
+    ) {
         let policy = Policy::new(&rules);
         for direction in [FromVm, ToVm] {
             prop_assert_eq!(policy.decide(direction, &tuple), naive(&rules, direction, &tuple));

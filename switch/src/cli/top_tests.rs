@@ -59,7 +59,10 @@ fn view() -> View {
         version: "1".into(),
         pid: 9,
     };
-    let uplinks = r#"[{ "name": "up0", "device": "eth1", "carrier": true, "lost": { "rx_ring_full": 5 }, "more": 1 }]"#;
+    let uplinks = r#"[{
+        "name": "up0", "device": "eth1", "carrier": true,
+        "lost": { "rx_ring_full": 5 }, "more": 1
+    }]"#;
     let uplinks = serde_json::from_str(uplinks).unwrap();
     View {
         version,

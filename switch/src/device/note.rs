@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn note_is_read_as_it_was_written() {
         assert_eq!(parsed("eth1.device", &good()), Ok(good()));
-        let before = r#"{"world":"boot net:[1]","index":7,"device":"eth1","features":{"rx-lro":true},"channels":null}"#;
+        let before = r#"{"world":"boot net:[1]","index":7,"device":"eth1",
+            "features":{"rx-lro":true},"channels":null}"#;
         assert!(
             Note::parse("eth1.device", before.as_bytes()).is_ok(),
             "as earlier versions wrote it"

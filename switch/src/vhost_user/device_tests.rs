@@ -753,12 +753,15 @@ proptest! {
             let _ = device.take_notes();
             let cores = plane.0.borrow();
             let view = device.view();
-            let runs: Vec<_> = (0..4_u16).filter(|&index| view.queues[usize::from(index)].state == QueueState::Runs).collect();
+            let of_state = |state: QueueState| -> Vec<u16> {
+                let has_state = |&index: &u16| view.queues[usize::from(index)].state == state;
+                (0..4_u16).filter(has_state).collect()
+            };
             let mut up: Vec<_> = cores.up.iter().map(|up| up.0).collect();
             up.sort_unstable();
-            prop_assert_eq!(&runs, &up);
-            let discards = (0..4_u16).filter(|&index| view.queues[usize::from(index)].state == QueueState::Discards);
-            prop_assert_eq!(discards.collect::<Vec<_>>(), cores.discarding.iter().map(|queue| queue.0).collect::<Vec<_>>());
+            prop_assert_eq!(&of_state(QueueState::Runs), &up);
+            let discarding: Vec<_> = cores.discarding.iter().map(|queue| queue.0).collect();
+            prop_assert_eq!(of_state(QueueState::Discards), discarding);
             if !up.is_empty() {
                 prop_assert!(Arc::ptr_eq(cores.memory.as_ref().unwrap(), device.memory().unwrap()));
                 prop_assert_eq!(Some(cores.features), view.features);

@@ -274,14 +274,18 @@ mod tests {
         let port_of = |device: &str| {
             let counters = serde_json::to_string(&CounterReport::default()).unwrap();
             let json = format!(
-                r#"{{ "name": "a/n", "network": "b", "state": "up", "waits_for": null, "at_ns": 0, "drops": [], "rules": [],
-                    "rates": {{ "rx_pps": 0, "rx_bps": 0, "tx_pps": 0, "tx_bps": 0 }}, "counters": {counters},
-                    "connection": null, "queues": [], {device} }}"#
+                r#"{{
+                    "name": "a/n", "network": "b", "state": "up", "waits_for": null,
+                    "at_ns": 0, "drops": [], "rules": [],
+                    "rates": {{ "rx_pps": 0, "rx_bps": 0, "tx_pps": 0, "tx_bps": 0 }},
+                    "counters": {counters}, "connection": null, "queues": [], {device}
+                }}"#
             );
             port(&serde_json::from_str(&json).unwrap())
         };
         let text = port_of(
-            r#""fetched": { "mode": "skb", "zero_copy": false, "queues": 1 }, "remarks": ["it is slower"],
+            r#""fetched": { "mode": "skb", "zero_copy": false, "queues": 1 },
+               "remarks": ["it is slower"],
                "lost": { "rx_dropped": 4, "rx_fill_ring_empty": 3, "rx_ring_full": 2 }"#,
         );
         for line in [
