@@ -1,11 +1,12 @@
 //! Broadcast domains, and what a port may send into one. Immutable values: control builds new ones
 //! and hands them over.
 
+use std::sync::Arc;
+
 use crate::action::{Action, DropReason};
 use crate::ids::{NetworkId, PortId, TrunkId};
 use crate::rules::policy::{Direction, Policy, Verdict};
 use crate::wire::tuple::{KeyFields, Tuple};
-use std::sync::Arc;
 
 /// Entries of a trunk: one per VLAN id; 0 means untagged.
 const VLANS: usize = 1 << 12;

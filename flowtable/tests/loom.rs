@@ -3,6 +3,8 @@
 #![cfg(loom)]
 #![allow(missing_docs)]
 
+use std::sync::Mutex;
+
 use flowtable::mac::entry::{Found, Kind, Learned};
 use flowtable::mac::table::MacTable;
 use flowtable::memory::reclaim::Quiet;
@@ -10,7 +12,6 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use std::sync::Mutex;
 
 #[path = "loom/flows.rs"]
 mod flows;

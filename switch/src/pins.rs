@@ -6,11 +6,11 @@
 //! network device. Pins are saved in the run directory within a tenth of a second, so that after a
 //! crash no other guest gets an address by sending first.
 
-use hashbrown::HashMap;
 use std::sync::{Arc, Mutex};
 
 use flowtable::mac::entry::Kind;
 use flowtable::{Ingress, MacTable, PortId, SourcePolicy};
+use hashbrown::HashMap;
 use pmd::shm::{FileId, GuestMemory};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};

@@ -1,6 +1,7 @@
-use super::*;
 use std::fs;
 use std::path::Path;
+
+use super::*;
 
 const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const B: [u8; 6] = [2, 0, 0, 0, 0, 2];

@@ -1,15 +1,17 @@
 //! The table beside a model, its victims, and two threads that hammer it.
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
+use std::sync::atomic::AtomicBool;
+
+use hashbrown::HashMap;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 use crate::action::Action;
 use crate::mac::entry::{EntryRef, Kind, Learned};
 use crate::wire::header::Header;
 use crate::wire::tuple::{Kind as Family, Tuple};
-use hashbrown::HashMap;
-use proptest::collection::vec;
-use proptest::prelude::*;
-use std::sync::atomic::AtomicBool;
 
 /// So many, or a part of them for an interpreter, which takes a tenth of a second to enter a flow.
 const fn many(n: u32) -> u32 {

@@ -1,6 +1,8 @@
 //! Decides a burst: key and hash of every frame, then the core's own cache, then the shared flow
 //! table, then the slow path for flows that neither has.
 
+use std::sync::Arc;
+
 use crate::action::Action;
 use crate::cache::key::{Key, Mask};
 use crate::cache::per_core::{CoreCache, Flow, When};
@@ -13,7 +15,6 @@ use crate::mac::dispute::TICK_SHIFT;
 use crate::mac::table::{Known, MacTable};
 use crate::network::{Ingress, Networks};
 use crate::wire::header::Header;
-use std::sync::Arc;
 
 /// Frames that [`Lookup::decide`] takes at once.
 pub const BURST_MAX: usize = 32;

@@ -1,8 +1,9 @@
 //! Cache lines of atomic words, zero at first; the system provides their pages when they are
 //! touched.
 
-use crate::memory::sync::{AtomicU64, Ordering};
 use std::ptr::NonNull;
+
+use crate::memory::sync::{AtomicU64, Ordering};
 
 /// Words of a line.
 pub(crate) const WORDS: usize = 8;

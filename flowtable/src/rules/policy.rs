@@ -14,8 +14,9 @@
 //!
 //! Source: RFC 1858 and RFC 3128 (tiny and overlapping fragments), RFC 7112.
 
-use crate::wire::tuple::{Address, ICMP, ICMP6, KeyFields, Kind, Reach, Tuple};
 use std::net::IpAddr;
+
+use crate::wire::tuple::{Address, ICMP, ICMP6, KeyFields, Kind, Reach, Tuple};
 
 pub use crate::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 

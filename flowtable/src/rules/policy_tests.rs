@@ -1,8 +1,9 @@
-use super::*;
-use crate::wire::tuple::{SCTP, TCP, UDP};
-use proptest::prelude::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::tuple::{SCTP, TCP, UDP};
 use Direction::{FromVm, ToVm};
 use Verdict::{Allow, Deny};
 

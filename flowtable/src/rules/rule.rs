@@ -1,8 +1,9 @@
 //! One rule of a NIC: which frames of one direction it matches, and what happens to them.
 
-use crate::wire::tuple::{ICMP, ICMP6, SCTP, TCP, UDP};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::wire::tuple::{ICMP, ICMP6, SCTP, TCP, UDP};
 
 /// Direction of a frame, seen from the VM that has the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

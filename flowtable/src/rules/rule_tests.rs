@@ -1,6 +1,6 @@
-use super::*;
 use proptest::prelude::*;
 
+use super::*;
 use Direction::{FromVm, ToVm};
 use Verdict::{Allow, Deny};
 

@@ -5,8 +5,9 @@
 //! on, so that frames which those rules can't distinguish are one flow. The source port is left
 //! out: no rule tests it.
 
-use crate::wire::header::{ETHERNET_LEN, HEADER_MAX, Header, TAG_LEN};
 use std::ops::BitOr;
+
+use crate::wire::header::{ETHERNET_LEN, HEADER_MAX, Header, TAG_LEN};
 
 const TAGS_MAX: usize = 2;
 /// Bytes of a frame that are parsed: the private header less a trunk's tag, so that a frame parses

@@ -1,7 +1,8 @@
-use super::*;
-use crate::cache::key::{Key, Mask};
 use etherparse::{NetSlice, SlicedPacket};
 use proptest::prelude::*;
+
+use super::*;
+use crate::cache::key::{Key, Mask};
 
 const FIELDS: [KeyFields; 5] = [
     KeyFields::KIND,

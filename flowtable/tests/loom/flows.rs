@@ -1,12 +1,13 @@
 //! The table of flows: who enters, looks, changes and sweeps at the same time.
 
-use super::{ANY, check, find, learn, mac, table};
 use flowtable::cache::table::{Decision, Entered, Hit};
 use flowtable::mac::entry::{EntryRef, Kind};
 use flowtable::mac::table::MacTable;
 use flowtable::{Action, FlowTable, Header, Key};
 use loom::sync::Arc;
 use loom::thread;
+
+use super::{ANY, check, find, learn, mac, table};
 
 /// The smallest table of flows: two entries at most, two buckets of two.
 fn flows(capacity: usize) -> Arc<Flows> {

@@ -1,10 +1,12 @@
 //! What others may put into a folder, and what comes of it: nothing.
 
-use super::*;
-use rustix::fs::{Gid, Uid, chown, mkfifoat};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::Instant;
+
+use rustix::fs::{Gid, Uid, chown, mkfifoat};
+
+use super::*;
 
 fn folder() -> (tempfile::TempDir, Folder) {
     let dir = tempfile::tempdir().unwrap();

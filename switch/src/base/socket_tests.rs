@@ -1,6 +1,7 @@
-use super::*;
 use std::io::Read;
 use std::os::unix::fs::symlink;
+
+use super::*;
 
 fn open(path: &Path) -> Result<Listening, String> {
     Listening::open("web/net0", path, None, 0o660)

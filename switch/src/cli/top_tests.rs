@@ -1,9 +1,10 @@
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
 use super::*;
 use crate::api::core::Load;
 use crate::api::counters::DropReport;
 use crate::api::vm::LimitReport;
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 
 fn vm(name: &str, rx_bps: f64, throttled: f64) -> VmReport {
     let limit = LimitReport {

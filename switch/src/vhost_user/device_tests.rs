@@ -1,12 +1,14 @@
-use super::*;
-use crate::vhost_user::cores::Raised;
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use pmd::ring::QueueSpec;
 use pmd::{GuestFault, SetupError};
 use proptest::prelude::*;
 use rustix::event::{EventfdFlags, eventfd as new_eventfd};
 use rustix::fs::{MemfdFlags, memfd_create};
-use std::cell::RefCell;
-use std::rc::Rc;
+
+use super::*;
+use crate::vhost_user::cores::Raised;
 
 const SLOTS: u64 = 0x20;
 /// Offered as protocol features.

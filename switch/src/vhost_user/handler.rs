@@ -7,6 +7,7 @@
 
 use std::fs::File;
 
+use pmd::shm::RegionSpec;
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
     VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
@@ -14,8 +15,6 @@ use vhost::vhost_user::message::{
     VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVringAddrFlags, VhostUserVringState,
 };
 use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
-
-use pmd::shm::RegionSpec;
 
 use super::cores::DataPlane;
 use super::device::Device;
