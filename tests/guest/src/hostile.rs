@@ -27,6 +27,7 @@ use crate::ring::{Desc, INDIRECT, NEXT, NO_NOTIFY, WRITE};
 
 mod cases;
 mod frames;
+mod inject;
 
 pub use cases::FAULTS;
 pub use frames::odd_frames;
