@@ -112,8 +112,7 @@ impl Crate {
                 }
                 TokenTree::Ident(word) => {
                     let line = word.span().start().line;
-                    let is_field = at > 0
-                        && matches!(&tokens[at - 1], TokenTree::Punct(mark) if mark.as_char() == '.');
+                    let is_field = at > 0 && is_mark(&tokens[at - 1], &['.']);
                     let (segments, end) = path_at(&tokens, at);
                     if segments.len() > 1 && !is_field {
                         self.mention(name, segments, line);
@@ -304,15 +303,18 @@ fn path_at(tokens: &[TokenTree], mut at: usize) -> (Vec<String>, usize) {
     (segments, at)
 }
 
+/// Whether a token is one of these marks.
+fn is_mark(token: &TokenTree, marks: &[char]) -> bool {
+    matches!(token, TokenTree::Punct(mark) if marks.contains(&mark.as_char()))
+}
+
 /// All paths of a tree of `use`, with the name that each has from now on; none: all names of it.
 fn use_paths(
     prefix: &[String],
     tokens: &[TokenTree],
     paths: &mut Vec<(Vec<String>, Option<String>)>,
 ) {
-    for part in
-        tokens.split(|token| matches!(token, TokenTree::Punct(mark) if mark.as_char() == ',' || mark.as_char() == ';'))
-    {
+    for part in tokens.split(|token| is_mark(token, &[',', ';'])) {
         if part.is_empty() {
             continue;
         }
@@ -322,7 +324,11 @@ fn use_paths(
         at += if is_colons(part, at) { 2 } else { 0 };
         match part.get(at) {
             Some(TokenTree::Group(group)) => {
-                use_paths(&path, &group.stream().into_iter().collect::<Vec<_>>(), paths);
+                use_paths(
+                    &path,
+                    &group.stream().into_iter().collect::<Vec<_>>(),
+                    paths,
+                );
             }
             Some(TokenTree::Punct(mark)) if mark.as_char() == '*' => paths.push((path, None)),
             Some(TokenTree::Ident(word)) if word == "as" => {

@@ -14,7 +14,8 @@
 //! let mut driver = GuestDriver::new(Options::default()).unwrap();
 //! driver.post_rx(0);                                        // all receive buffers
 //! assert!(driver.send(0, &[0x55; 60]));
-//! let mut device = NaiveDevice::new(&driver);               // or weir's ring, on `driver.memory()` and `driver.vring_uva(1)`
+//! // Or weir's ring, on `driver.memory()` and `driver.vring_uva(1)`.
+//! let mut device = NaiveDevice::new(&driver);
 //! let frame = device.receive(0).unwrap();
 //! device.deliver(0, &frame);
 //! assert_eq!(driver.reclaim_tx(0), 1);

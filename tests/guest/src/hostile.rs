@@ -8,10 +8,12 @@
 //!
 //! for fault in FAULTS {
 //!     let mut driver = GuestDriver::new(Options::default()).unwrap();
-//!     let frame = [0x02; 64];                             // something that the switch would deliver
+//!     // A frame that the switch would deliver.
+//!     let frame = [0x02; 64];
 //!     let mut attack = Attack::new(&mut driver, 0, &frame);
 //!     if attack.run(fault) {
-//!         // let the switch run; then compare with fault.grade, attack.n_chains() and driver.vring_base(attack.vring())
+//!         // Let the switch run, then compare with `fault.grade`, `attack.n_chains()` and
+//!         // `driver.vring_base(attack.vring())`.
 //!     }
 //! }
 //! ```

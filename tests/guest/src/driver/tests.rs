@@ -412,11 +412,19 @@ fn shape() -> impl Strategy<Value = Options> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 200 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 4 } else { 200 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Whatever both sides do, frames come out as they went in, in order, from any starting index.
     #[test]
-    fn driver_and_device_agree_with_two_queues(options in shape(), start: u16, steps in prop::collection::vec(step(), 1..120)) {
+    fn driver_and_device_agree_with_two_queues(
+        options in shape(),
+        start: u16,
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
         let (mut driver, mut device) = pair_of(options);
         for v in 0..2 {
             driver.ring(v).start_at(start);
@@ -426,14 +434,22 @@ proptest! {
         let (mut to_device, mut to_driver) = (VecDeque::new(), VecDeque::new());
         for (seed, step) in steps.into_iter().enumerate() {
             match step {
-                Step::Send(len) => if driver.send(0, &frame(seed, len)) { to_device.push_back(frame(seed, len)) },
+                Step::Send(len) => {
+                    if driver.send(0, &frame(seed, len)) {
+                        to_device.push_back(frame(seed, len));
+                    }
+                }
                 Step::Post(most) => { driver.post_rx_up_to(0, most); }
                 Step::DeviceTakes(most) => for _ in 0..most {
                     let got = device.receive(0);
                     prop_assert_eq!(&got, &to_device.pop_front());
                     if got.is_none() { break }
                 },
-                Step::DeviceDelivers(len) => if device.deliver(0, &frame(seed, len)) { to_driver.push_back(frame(seed, len)) },
+                Step::DeviceDelivers(len) => {
+                    if device.deliver(0, &frame(seed, len)) {
+                        to_driver.push_back(frame(seed, len));
+                    }
+                }
                 Step::Recv(most) => for _ in 0..most {
                     let got = driver.recv(0);
                     prop_assert_eq!(&got, &to_driver.pop_front());
