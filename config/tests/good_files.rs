@@ -15,9 +15,10 @@ fn parsed(text: &str) -> Topology {
 /// A topology of one VM with one NIC, whose keys besides network and socket are `nic`.
 fn with_nic(nic: &str) -> Nic {
     let text = format!(
-        "cores: [0]\nnetworks: {{ blue: {{}} }}\n\
-         vms: {{ a: {{ nics: {{ n: {{ network: blue, vhost-user: {{ path: /s }}, {nic} }} }} }} \
-         }}\n"
+        r"cores: [0]
+networks: {{ blue: {{}} }}
+vms: {{ a: {{ nics: {{ n: {{ network: blue, vhost-user: {{ path: /s }}, {nic} }} }} }} }}
+"
     );
     parsed(&text).vms.remove(0).nics.remove(0)
 }
@@ -57,19 +58,26 @@ fn uplink_example_is_two_networks_on_one_device() {
 #[test]
 fn every_supported_key_reaches_its_value() {
     let topology = parsed(
-        "cores: [2, 3]\n\
-         idle: poll\n\
-         flows: 65536\n\
-         control: { path: /run/weir/ctl.sock, group: kvm, mode: \"0600\" }\n\
-         include: []\n\
-         uplinks: { up0: { device: eth1, mode: zero-copy, queues: 4, ring: 16384, take: true } }\n\
-         networks:\n  blue: { vlan: 100, mtu: 3498, uplink: up0 }\n  red:\n\
-         vms:\n  web:\n    limit: { from-vm: { rate: 1gbit, packets: 200kpps, burst: 64KiB }, \
-         to-vm: { rate: 2.5gbit } }\n    nics:\n      net0:\n        network: red\n        mac: \
-         \"52:54:00:00:00:01\"\n        queues: 4\n        \
-         vhost-user: { path: /run/weir/web.sock, listens: weir, group: \"36\", mode: 0o666 \
-         }\n        \
-         rules: [ { deny: { to-vm: { proto: tcp, port: 25 } } } ]\n",
+        r#"cores: [2, 3]
+idle: poll
+flows: 65536
+control: { path: /run/weir/ctl.sock, group: kvm, mode: "0600" }
+include: []
+uplinks: { up0: { device: eth1, mode: zero-copy, queues: 4, ring: 16384, take: true } }
+networks:
+  blue: { vlan: 100, mtu: 3498, uplink: up0 }
+  red:
+vms:
+  web:
+    limit: { from-vm: { rate: 1gbit, packets: 200kpps, burst: 64KiB }, to-vm: { rate: 2.5gbit } }
+    nics:
+      net0:
+        network: red
+        mac: "52:54:00:00:00:01"
+        queues: 4
+        vhost-user: { path: /run/weir/web.sock, listens: weir, group: "36", mode: 0o666 }
+        rules: [ { deny: { to-vm: { proto: tcp, port: 25 } } } ]
+"#,
     );
     let expected = Topology {
         cores: vec!["2".parse().unwrap(), "3".parse().unwrap()],
@@ -227,9 +235,10 @@ fn macs_may_be_learned() {
 #[test]
 fn guest_may_listen() {
     let topology = parsed(
-        "cores: [0]\nnetworks: { blue: {} }\n\
-         vms: { a: { nics: { n: { network: blue, vhost-user: { path: /s, listens: guest } } } } \
-         }\n",
+        r"cores: [0]
+networks: { blue: {} }
+vms: { a: { nics: { n: { network: blue, vhost-user: { path: /s, listens: guest } } } } }
+",
     );
     let PortKind::VhostUser { listens, .. } = &topology.vms[0].nics[0].port else {
         panic!("{topology:?}")
@@ -240,8 +249,9 @@ fn guest_may_listen() {
 #[test]
 fn uplink_has_defaults_for_all_but_its_device() {
     let topology = parsed(
-        "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: auto, take: \
-        false } }\n",
+        r"cores: [0]
+uplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: auto, take: false } }
+",
     );
     let of = |uplink: &Uplink| (uplink.mode, uplink.queues, uplink.take);
     assert_eq!(
@@ -253,9 +263,10 @@ fn uplink_has_defaults_for_all_but_its_device() {
 #[test]
 fn uplink_carries_several_networks_and_knows_them() {
     let topology = parsed(
-        "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } }\n\
-         networks: { a: { uplink: up0 }, b: { uplink: up0, vlan: 7 }, c: {}, d: { uplink: up0, \
-         vlan: 8 } }\n",
+        r"cores: [0]
+uplinks: { up0: { device: eth1 }, up1: { device: eth2 } }
+networks: { a: { uplink: up0 }, b: { uplink: up0, vlan: 7 }, c: {}, d: { uplink: up0, vlan: 8 } }
+",
     );
     let names = |uplink| {
         topology
@@ -270,10 +281,15 @@ fn uplink_carries_several_networks_and_knows_them() {
 #[test]
 fn nic_may_be_a_tap_or_a_device() {
     let topology = parsed(
-        "cores: [0]\nnetworks: { b: {} }\nvms:\n  a:\n    nics:\n      n0: { network: b, tap: { \
-        name: tap7 }, queues: 1 }\n      \
-         n1: { network: b, macs: any, queues: 2, afxdp: { device: veth0, mode: skb, ring: 512 } \
-         }\n      n2: { network: b, afxdp: { device: veth1 } }\n",
+        r"cores: [0]
+networks: { b: {} }
+vms:
+  a:
+    nics:
+      n0: { network: b, tap: { name: tap7 }, queues: 1 }
+      n1: { network: b, macs: any, queues: 2, afxdp: { device: veth0, mode: skb, ring: 512 } }
+      n2: { network: b, afxdp: { device: veth1 } }
+",
     );
     let ports: Vec<_> = topology.vms[0].nics.iter().map(|nic| &nic.port).collect();
     let afxdp = |device: &str, mode, ring, queues| PortKind::AfXdp {
@@ -299,9 +315,14 @@ fn nic_may_be_a_tap_or_a_device() {
 #[test]
 fn same_mac_may_be_in_two_networks() {
     let topology = parsed(
-        "cores: [0]\nnetworks: { blue: {}, red: {} }\nvms:\n  a:\n    nics:\n      \
-         n0: { network: blue, mac: \"52:54:00:00:00:01\", vhost-user: { path: /s0 } }\n      \
-         n1: { network: red, mac: \"52:54:00:00:00:01\", vhost-user: { path: /s1 } }\n",
+        r#"cores: [0]
+networks: { blue: {}, red: {} }
+vms:
+  a:
+    nics:
+      n0: { network: blue, mac: "52:54:00:00:00:01", vhost-user: { path: /s0 } }
+      n1: { network: red, mac: "52:54:00:00:00:01", vhost-user: { path: /s1 } }
+"#,
     );
     assert_eq!(topology.vms[0].nics.len(), 2);
 }
@@ -309,9 +330,13 @@ fn same_mac_may_be_in_two_networks() {
 #[test]
 fn anchors_under_x_keys_are_shared_by_merges() {
     let topology = parsed(
-        "x-nic: &nic { network: blue, queues: 4 }\ncores: [0]\nnetworks: { blue: {} }\nvms:\n  \
-         a: { nics: { n: { <<: *nic, vhost-user: { path: /a } } } }\n  \
-         b: { nics: { n: { <<: *nic, queues: 2, vhost-user: { path: /b } } } }\n",
+        r"x-nic: &nic { network: blue, queues: 4 }
+cores: [0]
+networks: { blue: {} }
+vms:
+  a: { nics: { n: { <<: *nic, vhost-user: { path: /a } } } }
+  b: { nics: { n: { <<: *nic, queues: 2, vhost-user: { path: /b } } } }
+",
     );
     let queues: Vec<_> = topology.nics().map(|(_, nic)| nic.queues).collect();
     assert_eq!(queues, [4, 2]);
@@ -327,15 +352,19 @@ fn byte_order_mark_and_windows_lines_are_no_mistake() {
 
 #[test]
 fn four_thousand_nics_are_read() {
-    let mut text =
-        "x-nic: &nic { queues: 2, macs: any }\ncores: [0]\nnetworks: { a: {}, b: {}, c: {}, d: {} \
-        }\nvms:\n"
-            .to_owned();
+    let mut text = r"x-nic: &nic { queues: 2, macs: any }
+cores: [0]
+networks: { a: {}, b: {}, c: {}, d: {} }
+vms:
+"
+    .to_owned();
     for n in 0..4096 {
         let network = ["a", "b", "c", "d"][n % 4];
         text.push_str(&format!(
-            "  vm{n}:\n    nics:\n      net0: {{ <<: *nic, network: {network}, vhost-user: {{ \
-            path: /run/{n}.sock, mode: \"0600\" }} }}\n"
+            r#"  vm{n}:
+    nics:
+      net0: {{ <<: *nic, network: {network}, vhost-user: {{ path: /run/{n}.sock, mode: "0600" }} }}
+"#
         ));
     }
     assert_eq!(parsed(&text).nics().count(), 4096);

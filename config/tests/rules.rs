@@ -7,8 +7,15 @@ use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 /// from column 11 on.
 fn text(rules: &[&str]) -> String {
     format!(
-        "cores: [0]\nnetworks: {{ blue: {{}} }}\nvms:\n  a:\n    nics:\n      n:\n        {{ \
-        network: blue, vhost-user: {{ path: /s }},\n        rules: [ {} ] }}\n",
+        r"cores: [0]
+networks: {{ blue: {{}} }}
+vms:
+  a:
+    nics:
+      n:
+        {{ network: blue, vhost-user: {{ path: /s }},
+        rules: [ {} ] }}
+",
         rules.join(",\n          ")
     )
 }
@@ -132,9 +139,13 @@ fn example_of_the_documentation_is_understood() {
 
 #[test]
 fn rules_may_be_shared_by_an_anchor() {
-    let text = "x-rules: &r [ { deny: { to-vm: { proto: tcp } } } ]\ncores: [0]\nnetworks: { b: {} \
-        }\nvms:\n  a: { nics: { n: { network: b, vhost-user: { path: /a }, rules: *r } } }\n  c: { \
-        nics: { n: { network: b, vhost-user: { path: /c }, rules: *r } } }\n";
+    let text = r"x-rules: &r [ { deny: { to-vm: { proto: tcp } } } ]
+cores: [0]
+networks: { b: {} }
+vms:
+  a: { nics: { n: { network: b, vhost-user: { path: /a }, rules: *r } } }
+  c: { nics: { n: { network: b, vhost-user: { path: /c }, rules: *r } } }
+";
     let topology = parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
     assert!(topology.nics().all(|(_, nic)| nic.rules.len() == 1));
 }

@@ -112,10 +112,18 @@ mod tests {
 
     #[test]
     fn vm_has_all_its_nics_and_no_uplink() {
-        let text = "cores: [0]\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } \
-            }\nnetworks: { a: { uplink: up0 } }\nvms:\n  v:\n    nics:\n      n0: { network: a, \
-            vhost-user: { path: /a } }\n      n1: { network: a, vhost-user: { path: /b } }\n  \
-            w:\n    nics:\n      n0: { network: a, vhost-user: { path: /c } }\n";
+        let text = r"cores: [0]
+uplinks: { up0: { device: eth1 }, up1: { device: eth2 } }
+networks: { a: { uplink: up0 } }
+vms:
+  v:
+    nics:
+      n0: { network: a, vhost-user: { path: /a } }
+      n1: { network: a, vhost-user: { path: /b } }
+  w:
+    nics:
+      n0: { network: a, vhost-user: { path: /c } }
+";
         let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
         let vms = Vms::new(&ports(&topology));
         let vms: Vec<_> = vms

@@ -39,8 +39,14 @@ mod tests {
 
     #[test]
     fn files_of_all_that_guests_may_send_are_counted() {
-        let text = "cores: [0]\nnetworks: {a: {}}\nvms: {v: {nics: {n: {network: a, queues: 2, \
-            vhost-user: {path: /n}}, m: {network: a, vhost-user: {path: /m}}}}}\n";
+        let text = r"cores: [0]
+networks: {a: {}}
+vms:
+  v:
+    nics:
+      n: {network: a, queues: 2, vhost-user: {path: /n}}
+      m: {network: a, vhost-user: {path: /m}}
+";
         let ports =
             ports(&config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}")));
         // As many as a guest may have regions of large pages, whose files are kept.

@@ -60,8 +60,13 @@ mod tests {
             .map(|(idx, macs)| nic(idx, macs))
             .collect();
         let text = format!(
-            "cores: [0]\nuplinks: {{ up0: {{ device: eth1 }} }}\nnetworks: {{ a: {{ uplink: up0 }} \
-            }}\nvms:\n  v:\n    nics:\n{nics}"
+            r"cores: [0]
+uplinks: {{ up0: {{ device: eth1 }} }}
+networks: {{ a: {{ uplink: up0 }} }}
+vms:
+  v:
+    nics:
+{nics}"
         );
         let topology =
             config::parse(&text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));

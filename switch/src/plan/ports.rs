@@ -166,12 +166,15 @@ pub(super) mod tests {
 
     /// Two networks behind the second of two uplinks, one behind the first, and one without any.
     pub(crate) fn topology() -> Topology {
-        let text = "cores: [0]\n\
-             uplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: 2 } }\n\
-             networks: { a: { uplink: up1, vlan: 7, mtu: 2000 }, b: {}, c: { uplink: up1 }, \
-             d: { uplink: up0 } }\n\
-             vms:\n  v:\n    nics:\n      n0: { network: b, vhost-user: { path: /s } }\n      \
-             n1: { network: a, afxdp: { device: veth0 } }\n";
+        let text = r"cores: [0]
+uplinks: { up0: { device: eth1 }, up1: { device: eth2, queues: 2 } }
+networks: { a: { uplink: up1, vlan: 7, mtu: 2000 }, b: {}, c: { uplink: up1 }, d: { uplink: up0 } }
+vms:
+  v:
+    nics:
+      n0: { network: b, vhost-user: { path: /s } }
+      n1: { network: a, afxdp: { device: veth0 } }
+";
         config::parse(text, "weir.yaml").unwrap()
     }
 
