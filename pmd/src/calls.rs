@@ -19,7 +19,7 @@
 //! ([`Calls::measured`]): it takes the same spinlock.
 
 use crate::error::SetupError;
-use crate::lock;
+use crate::lock::lock;
 use crate::sys::{self, Epoll, EventFd};
 use flowtable::PortId;
 use hashbrown::HashMap;

@@ -19,10 +19,10 @@
     reason = "positions in a ring are 16 bits"
 )]
 
-use crate::blocked::destination;
 use crate::burst::{BURST_MAX, Burst};
 use crate::port::{PortView, RxQueue};
 use crate::send::Views;
+use crate::send::destination;
 use crate::stats::CoreStats;
 use crate::sys;
 use crate::time::Nanos;

@@ -5,7 +5,7 @@
 //! until it has got some, or a moment is over, the others' frames wait, but those of a wire, which
 //! can't, and floods, which don't. Claims go round: who has been served has none, and who is
 //! refused meanwhile lays the next. Whoever has nothing for the receiver any more gives its claim
-//! back ([`super::reserved`]).
+//! back ([`crate::send::reserved`]).
 
 use super::stall::STALLED_AFTER;
 use crate::time::Nanos;

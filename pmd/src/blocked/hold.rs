@@ -4,7 +4,7 @@
 //! it may wait for ever. When a frame behind it could go, it may wait for a tenth of the time; then
 //! it is dropped. See [`Hold::may_hold`].
 
-use super::reserved::Reserved;
+use crate::send::reserved::Reserved;
 use crate::time::Nanos;
 use flowtable::{NetworkId, PortId};
 

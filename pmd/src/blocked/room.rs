@@ -7,11 +7,11 @@
 //! in its ring may be another frame by then. The wait counts as any other: for whose turn it is,
 //! and for when the receiver is stalled.
 
-use super::{destination, lock_at};
 use crate::burst::Burst;
 use crate::page_faults::PageFaults;
 use crate::port::RxQueue;
 use crate::send::{Sender, TXQS_MAX, Views};
+use crate::send::{destination, lock_at};
 use crate::time::Nanos;
 use flowtable::{Action, PortId};
 use std::cell::Cell;

@@ -6,10 +6,10 @@
 //! one to a core, the sending one behind a lock. The socket is closed when both are dropped, by
 //! control.
 
+use crate::burst::checksum;
 use crate::burst::{BURST_MAX, Burst};
-use crate::checksum;
 use crate::error::SetupError;
-use crate::limits::Allowance;
+use crate::limit::limits::Allowance;
 use crate::port::{Flushed, Room};
 use crate::ring::frames::{Ledger, PACKET_MAX, RxFrame, XskRx, XskTx};
 use crate::ring::xsk::{self, SocketSpec, TxWaker};
@@ -96,7 +96,7 @@ impl XskWatch {
     }
 
     fn ask<T>(&self, question: impl FnOnce(RawFd) -> io::Result<T>) -> io::Result<T> {
-        let fd = crate::lock(&self.0);
+        let fd = crate::lock::lock(&self.0);
         // Under the lock: the number stays this socket's until the receiving half has taken it
         // back.
         question(fd.ok_or(io::ErrorKind::NotConnected)?)
@@ -197,7 +197,7 @@ pub struct AfXdpRx {
 
 impl Drop for AfXdpRx {
     fn drop(&mut self) {
-        *crate::lock(&self.watch.0) = None;
+        *crate::lock::lock(&self.watch.0) = None;
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! A reservation shuts out all others, so it must not outlast its purpose: a receive queue whose
 //! frames no longer go there gives it back when it is looked at next
-//! ([`crate::blocked::reserved`]). One that ran out all the same (its core sleeps, or was
+//! ([`crate::send::reserved`]). One that ran out all the same (its core sleeps, or was
 //! preempted) ends after [`STANDS`], and none is made for [`UNUSED`] after that, by nobody: who
 //! waits comes by luck meanwhile.
 

@@ -6,8 +6,8 @@
 )]
 
 use crate::burst::{BURST_MAX, Burst};
-use crate::limits::Allowance;
-use crate::lock;
+use crate::limit::limits::Allowance;
+use crate::lock::lock;
 use crate::port::Room;
 use crate::shm::Piece;
 use flowtable::DropReason;

@@ -8,11 +8,11 @@
 
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::SetupError;
-use crate::limits::Allowance;
-use crate::offload::{HEADER_LEN_LEGACY, Wishes};
+use crate::limit::limits::Allowance;
 use crate::port::Room;
 use crate::shm::Piece;
 use crate::sys::tun;
+use crate::virtio_net::{HEADER_LEN_LEGACY, Wishes};
 use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{DropReason, HEADER_MAX};
 use std::collections::VecDeque;

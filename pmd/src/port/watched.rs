@@ -4,7 +4,7 @@
 
 use super::{Room, RxKind, RxQueue, TxKind, TxQueue};
 use crate::burst::Burst;
-use crate::limits::Allowance;
+use crate::limit::limits::Allowance;
 use crate::page_faults::PageFaults;
 use crate::ring::chain::Budget;
 use crate::shm::Piece;

@@ -8,7 +8,7 @@
 
 use super::damage::Damage;
 use super::presence::{Backing, Presence};
-use crate::lock;
+use crate::lock::lock;
 use crate::sys::{self, Epoll, EventFd, userfault};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

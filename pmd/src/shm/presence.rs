@@ -229,7 +229,7 @@ impl Presence {
 
     /// The mapping ends: the pager leaves its addresses alone from now on.
     pub(super) fn end(&self) {
-        let mut backing = crate::lock(&self.backing);
+        let mut backing = crate::lock::lock(&self.backing);
         if !std::mem::replace(&mut backing.has_ended, true) {
             // A handler that adds one yet is counted for as long as the guest is there.
             self.account.orphan(self.forget_holes());

@@ -7,12 +7,12 @@
 use super::Features;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst};
 use crate::error::{Grade, GuestFault, SetupError};
-use crate::limits::Allowance;
-use crate::offload::{HEADER_LEN, HEADER_LEN_LEGACY, Wishes};
+use crate::limit::limits::Allowance;
 use crate::ring::split::read_net_header;
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, Piece, damage};
 use crate::stats::PortStats;
+use crate::virtio_net::{HEADER_LEN, HEADER_LEN_LEGACY, Wishes};
 use flowtable::wire::header::ETHERNET_LEN;
 use flowtable::{DropReason, HEADER_MAX};
 use std::sync::Arc;

@@ -3,10 +3,10 @@
 
 use super::tx::VhostTx;
 use crate::burst::Burst;
-use crate::offload::HEADER_LEN;
 use crate::ring::SplitRing;
 use crate::ring::chain::PIECES_MAX;
 use crate::shm::{Piece, damage};
+use crate::virtio_net::HEADER_LEN;
 use arrayvec::ArrayVec;
 use flowtable::HEADER_MAX;
 

@@ -1,0 +1,13 @@
+//! What is known of queues and receivers where frames have to wait.
+//!
+//! - [`hold`]: for how long a blocked frame may hold up those behind it
+//! - `ahead`: what stands behind the burst of a blocked queue
+//! - `stall`: when a receiver counts as stalled
+//! - `claim`: whose turn it is at a receiver that can't take all
+//! - `room`: queues that are not looked at before their receiver has room
+
+pub(crate) mod ahead;
+pub(crate) mod claim;
+pub mod hold;
+pub(crate) mod room;
+pub(crate) mod stall;

@@ -1,0 +1,185 @@
+//! Frames for a VM that is at the limit on what it gets: who waits where, and what is dropped.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "positions in a ring are 16 bits, as are ports"
+)]
+
+use super::{Block, lock_at, slot_of};
+use crate::burst::Burst;
+use crate::limit::limits::Limit;
+use crate::limit::queue::{Flow, VmQueue};
+use crate::port::{PortView, RxQueue};
+use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views, Way, alike};
+use arrayvec::ArrayVec;
+use flowtable::{Action, DropReason, PortId};
+use std::sync::Arc;
+
+/// What becomes of a frame that its receiver's limit blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// It stays where it is, and all behind it.
+    Held,
+    /// It was copied to those that wait for this VM.
+    Queued,
+    /// It is dropped.
+    Lost,
+}
+
+impl Sender<'_> {
+    /// Whether a frame to this VM has to wait although there may be an allowance: frames of its own
+    /// receive queue wait there, or others, whose turn it is. Copies of floods don't wait, nor what
+    /// comes out of a queue.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn is_behind(
+        &self,
+        limit: &Limit,
+        queue: &VmQueue,
+        to: PortId,
+        is_copy: bool,
+    ) -> bool {
+        let Some(queues) = self.queues.as_deref().filter(|_| !is_copy) else {
+            return false;
+        };
+        if queues.opens_at(self.rxq, to).is_some() {
+            return true;
+        }
+        self.turn_at != Some(to) && limit.until_saved(self.now, queue.slack) > 0
+    }
+
+    /// What becomes of a frame to a VM at its limit, before anybody knows whether it may wait.
+    #[cold]
+    pub(crate) fn over(&self, view: &PortView) -> Way {
+        if view.limit_queue().is_some() {
+            Way::Blocked(Block::Limit)
+        } else {
+            Way::Lost(DropReason::Limit)
+        }
+    }
+
+    /// Frame `k` is blocked by its receiver's limit. What may stay where it is does as long as
+    /// nothing behind it could go elsewhere; everything else is queued.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn over_limit<'v>(
+        &mut self,
+        outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
+        burst: &mut Burst,
+        k: usize,
+        rxq: &mut RxQueue,
+        can_hold: bool,
+    ) -> Over
+    where
+        Self: 'v,
+    {
+        let Action::Unicast(to) = burst.actions[k] else {
+            return Over::Lost;
+        };
+        let views = self.views;
+        let is_another_vms =
+            |slot| goes_elsewhere(views, Action::Unicast((slot / TXQS_MAX) as PortId), to);
+        let is_another_behind =
+            can_hold && self.another_could_go(outs, burst, k, rxq, is_another_vms);
+        if can_hold {
+            if is_another_behind
+                || burst.actions[..k]
+                    .iter()
+                    .any(|&action| goes_elsewhere(self.views, action, to))
+            {
+                rxq.turn.is_mixed_at(self.now);
+            }
+            if !rxq.turn.is_mixed(self.now) {
+                return Over::Held;
+            }
+        }
+        let limits = self
+            .views
+            .get(usize::from(to))
+            .and_then(Option::as_ref)
+            .and_then(|view| view.limits());
+        let (Some(limits), Some(queues)) = (limits, self.queues.as_deref_mut()) else {
+            return Over::Lost;
+        };
+        let flow = Flow {
+            from: rxq.port,
+            who: self.rxq,
+            to,
+            is_local: can_hold,
+        };
+        let is_queued = queues.push(limits, flow, burst, k, self.now);
+        if !is_queued && can_hold && !is_another_behind {
+            return Over::Held;
+        }
+        // That it goes now is no pace of the ring's own.
+        rxq.ahead
+            .dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
+        if is_queued { Over::Queued } else { Over::Lost }
+    }
+
+    /// Sends what may go of a burst of frames that waited: all for port `to`, and from `from`.
+    /// Gives how many of the first of them went, or were dropped, and what holds up the next.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn send_held(
+        &mut self,
+        burst: &mut Burst,
+        from: PortId,
+        to: PortId,
+    ) -> (usize, Option<Block>) {
+        let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
+        let (views, mut n_forwarded, mut k, mut block) = (self.views, 0, 0, None);
+        while k < burst.n {
+            let way = match burst.actions[k] {
+                Action::Unicast(_) => {
+                    let n_alike = alike(&burst.actions[k..burst.n]);
+                    let (n, way) = self.reserve(views, &mut outs, burst, k, n_alike, false, to);
+                    n_forwarded += n as u64;
+                    k += n;
+                    if way == Way::Reserved {
+                        continue;
+                    }
+                    way
+                }
+                Action::Drop(reason) => Way::Lost(reason),
+                _ => Way::Lost(DropReason::Denied),
+            };
+            match way {
+                Way::Blocked(why) => {
+                    block = Some(why);
+                    break;
+                }
+                Way::Lost(reason) => self.lose(from, reason, burst.actions[k]),
+                Way::Reserved => {}
+            }
+            k += 1;
+        }
+        self.commit(&mut outs, burst, None);
+        self.stats.port(from).forwarded(n_forwarded);
+        (k, block)
+    }
+
+    /// The first of these frames, which waited for port `to`, found its lock taken: they come next.
+    #[cold]
+    pub(crate) fn reserve_for_held(&self, burst: &Burst, to: PortId) {
+        let slot = slot_of(self.views, self.core, burst, 0, to);
+        if let Some(lock) = slot.and_then(|slot| lock_at(self.views, slot)) {
+            lock.reserve_turn(self.rxq, self.now);
+        }
+    }
+}
+
+/// Whether a frame goes to another VM than the one of port `to`.
+fn goes_elsewhere(views: &Views, action: Action, to: PortId) -> bool {
+    let limits = |port: PortId| {
+        views
+            .get(usize::from(port))?
+            .as_ref()?
+            .limits()
+            .map(Arc::as_ptr)
+    };
+    match action {
+        Action::Unicast(port) => limits(port) != limits(to),
+        Action::Flood(_) => true,
+        Action::Drop(_) | Action::Refused(_) => false,
+    }
+}
