@@ -20,11 +20,12 @@
 //! - [`time`]: time as a value
 //! - [`error`]: the three kinds of mistakes that never mix
 //! - [`sys`]: every system call and the cycle counter, thinly
-//! - `lock`: one function
+//! - `amount`: frames and bytes; `lock`: one function
 //!
 //! Unsafe code is in `shm`, `ring` and `sys` alone.
 #![deny(unsafe_code)]
 
+mod amount;
 pub mod blocked;
 pub mod burst;
 mod calls;
@@ -46,9 +47,10 @@ pub mod sys;
 pub mod time;
 pub mod virtio_net;
 
+pub use control as fleet;
 pub use control::Fleet;
-pub use control::cores as fleet;
 pub use error::{GuestFault, SetupError};
-pub use limit::{flood_budget, limits, rate};
+pub use limit as limits;
+pub use limit::{flood_budget, rate};
 pub use poll::Core;
 pub use poll::idle;

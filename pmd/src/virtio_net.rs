@@ -1,7 +1,8 @@
 //! What a frame's sender wishes to be done to it, as the virtio-net header says it (VIRTIO 1.2,
 //! 5.1.6).
 
-use crate::limit::limits::Amount;
+use crate::amount::Amount;
+use crate::shm::Piece;
 
 /// Bytes of the header with `num_buffers`: VERSION_1 or MRG_RXBUF was negotiated.
 pub const HEADER_LEN: u32 = 12;
@@ -66,6 +67,35 @@ impl Wishes {
     pub fn is_empty(&self) -> bool {
         !self.needs_csum && self.gso_type == 0
     }
+}
+
+/// Writes the header of a frame without wishes to the beginning of `place`: zeros, and how many
+/// buffers the frame fills. `header_len`: [`HEADER_LEN`] or [`HEADER_LEN_LEGACY`]; `place` is as
+/// long.
+#[inline(always)]
+pub(crate) fn write_net_header(place: Piece, header_len: u32, n_buffers: u16) {
+    if header_len == HEADER_LEN {
+        assert!(place.len() >= HEADER_LEN);
+        let last = u32::from(n_buffers) << 16;
+        // Where the header ends a cache line, it is a line of its own, which is best left where it
+        // is.
+        let alone = (place.addr() + HEADER_LEN as usize).is_multiple_of(64);
+        if !alone || place.load_u64(0) != 0 || place.load_u32(8) != last {
+            place.store_u64(0, 0);
+            place.store_u32(8, last);
+        }
+    } else {
+        assert!(place.len() >= HEADER_LEN_LEGACY);
+        place.store_u64(0, 0);
+        place.store_u16(8, 0);
+    }
+}
+
+/// The first eight bytes of the header at the beginning of `place`, and the two behind them.
+#[inline(always)]
+pub(crate) fn read_net_header(place: Piece) -> (u64, u16) {
+    assert!(place.len() >= HEADER_LEN_LEGACY);
+    (place.load_u64(0), place.load_u16(8))
 }
 
 /// What a frame of `len` bytes becomes on a wire, in frames and bytes without FCS: each segment has

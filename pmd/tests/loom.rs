@@ -12,7 +12,7 @@ use loom::sync::atomic as atomics;
 #[path = "../src/shm/slot.rs"]
 mod slot;
 use slot::{Put, Slot};
-#[path = "../src/limit/queue/free_list.rs"]
+#[path = "../src/limit/free_list.rs"]
 mod free_list;
 use free_list::FreeList;
 

@@ -9,39 +9,22 @@
 //!
 //! Where frames move on so fast that all that wait will be gone in time, nothing is looked at.
 //!
-//! **What it costs.** At most a hundredth of the core's time over all its queues, of which each
-//! queue has its part and may have more while others leave half of what is saved up, so that one
-//! that is scanned for ever hurts itself alone. Counted, not measured: [`FRAME_COST`] and
-//! [`DESCRIPTOR_COST`] are what cold lines cost. A queue that may not be scanned now counts after
-//! [`UNKNOWN_MAX`] as one with frames that could go.
+//! What is looked at, and when, is in `poll::scan`.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "positions in a ring are 16 bits"
 )]
 
-use crate::burst::{BURST_MAX, Burst};
-use crate::port::{PortView, RxQueue};
-use crate::send::Views;
-use crate::send::destination;
-use crate::stats::CoreStats;
-use crate::sys;
+use super::share::Share;
 use crate::time::Nanos;
 use arrayvec::ArrayVec;
-use flowtable::{Action, Lookup};
 
 /// Destinations ahead that are told apart; behind more than these, something will be able to go.
 const PLACES_MAX: usize = 16;
 /// Turns after which a position may mean another lap of the ring: a turn takes a burst at most, and
 /// positions are 16 bits.
 const TURNS_MAX: u64 = 1000;
-/// Bursts that are looked at ahead in one turn, of one queue and of all.
-const CHUNKS_OF_QUEUE: usize = 4;
-const CHUNKS_OF_TURN: usize = 64;
-/// What a frame and a descriptor behind its first count against the budget, in nanoseconds.
-const FRAME_COST: i64 = 60;
-const DESCRIPTOR_COST: i64 = 10;
-/// What may be saved up, in nanoseconds of scanning: by all queues of a core, and by each.
-const SAVED_MAX: i64 = 10_000_000;
+/// What each queue may save up, in nanoseconds of scanning.
 const SAVED_OF_QUEUE_MAX: i64 = 200_000;
 /// For how long a queue waits to be scanned before it counts as one with frames that could go.
 const UNKNOWN_MAX: Nanos = 4_000_000;
@@ -54,60 +37,6 @@ const PACE_TIME: Nanos = 1_000_000;
 const GONE_MAX: Nanos = 6_000_000;
 /// A pace that was taken so long ago says nothing.
 const PACE_OLD: Nanos = 20_000_000;
-
-/// A part of the time that passes, saved up to a bound.
-#[derive(Clone, Copy, Debug)]
-struct Share {
-    left: i64,
-    then: Nanos,
-}
-
-impl Share {
-    fn earn(&mut self, now: Nanos, n_parts: usize, max: i64) {
-        // A second is more than enough to earn all that can be saved.
-        let passed = i64::try_from(now.saturating_sub(self.then))
-            .unwrap_or(i64::MAX)
-            .min(1_000_000_000);
-        let earned = passed / (100 * i64::try_from(n_parts.max(1)).unwrap_or(i64::MAX));
-        // What is less than a nanosecond goes on being earned.
-        if earned > 0 {
-            self.left = (self.left + earned).min(max);
-            self.then = now;
-        }
-    }
-}
-
-/// What a core scans with, for all its queues.
-#[derive(Debug)]
-pub(crate) struct Scanner {
-    burst: Box<Burst>,
-    share: Share,
-    turn: u64,
-    n_chunks: usize,
-}
-
-impl Scanner {
-    pub(crate) fn new() -> Self {
-        Self {
-            burst: Box::default(),
-            share: Share {
-                left: SAVED_MAX,
-                then: 0,
-            },
-            turn: 0,
-            n_chunks: 0,
-        }
-    }
-
-    fn has_time_for(&self, ahead: &Ahead) -> bool {
-        let least = if ahead.share.left > 0 {
-            0
-        } else {
-            SAVED_MAX / 2
-        };
-        self.share.left > least
-    }
-}
 
 /// Frames to one transmit queue: its place in `slots`, and where the last of them stands.
 #[derive(Clone, Copy, Debug)]
@@ -186,10 +115,7 @@ impl Default for Ahead {
             found: (0, None, 0),
             unknown_since: None,
             n_refused: 0,
-            share: Share {
-                left: SAVED_OF_QUEUE_MAX,
-                then: 0,
-            },
+            share: Share::new(SAVED_OF_QUEUE_MAX),
         }
     }
 }
@@ -281,6 +207,68 @@ impl Ahead {
         !self.pace.is_slow
     }
 
+    /// Whether more is to be looked at; asked once.
+    pub(crate) fn takes_wish(&mut self) -> bool {
+        std::mem::take(&mut self.is_wanted)
+    }
+
+    /// More is to be looked at, of the queue that stands at `base` now. Its burst looks at so many
+    /// frames itself.
+    pub(crate) fn begin_look(&mut self, base: u16, n_in_burst: u16, n_rxqs: usize, now: Nanos) {
+        let begin = base.wrapping_add(n_in_burst);
+        if !is_behind(self.next, begin) {
+            (self.next, self.from) = (begin, begin);
+        }
+        self.places.retain(|place| is_behind(place.last, base));
+        self.any = self.any.filter(|&position| is_behind(position, base));
+        self.share.earn(now, n_rxqs, SAVED_OF_QUEUE_MAX);
+        self.n_refused = self.n_refused.saturating_add(1);
+    }
+
+    /// How far behind `base` the first frame stands that was not looked at, and how many wait from
+    /// there on, of `n_waiting` from `base` on. `None`: nothing more need be known.
+    pub(crate) fn rest(&mut self, base: u16, n_waiting: u16) -> Option<(u16, u16)> {
+        let from = self.next.wrapping_sub(base);
+        let n = n_waiting.saturating_sub(from);
+        if n == 0 || self.any.is_some() {
+            self.unknown_since = None;
+            return None;
+        }
+        Some((from, n))
+    }
+
+    /// Whether some of its part of the time is left.
+    pub(crate) fn has_share(&self) -> bool {
+        self.share.left > 0
+    }
+
+    /// A look was taken that cost so many nanoseconds.
+    pub(crate) fn has_looked(&mut self, cost: i64) {
+        self.n_refused = 0;
+        self.share.left -= cost;
+    }
+
+    /// Frames are left that could not be looked at.
+    pub(crate) fn leaves_unknown(&mut self, now: Nanos) {
+        self.unknown_since.get_or_insert(now);
+    }
+
+    /// The frame that stands `k` behind the first that was not looked at could go whatever is
+    /// blocked.
+    pub(crate) fn note_any(&mut self, k: u16) {
+        self.any = Some(self.next.wrapping_add(k));
+    }
+
+    /// The same frame goes to a transmit queue.
+    pub(crate) fn note_at(&mut self, k: u16, slot: usize) {
+        self.note(slot, self.next.wrapping_add(k));
+    }
+
+    /// So many more frames were looked at.
+    pub(crate) fn pass(&mut self, n: u16) {
+        self.next = self.next.wrapping_add(n);
+    }
+
     /// Positions of another lap mean nothing any more.
     fn forget_old(&mut self, from: u16, turn: u64) {
         if turn.wrapping_sub(self.turn) >= TURNS_MAX {
@@ -297,108 +285,6 @@ impl Ahead {
             self.any = Some(last);
         }
     }
-}
-
-/// The first part of the burst was dealt with, and what is behind it waits: looks further into the
-/// queue's ring, if that is wanted and there is time for it. Gives whether the next turn may look
-/// on at once.
-#[cold]
-#[inline(never)]
-pub(crate) fn look_on(
-    rxq: &mut RxQueue,
-    n_rxqs: usize,
-    scanner: &mut Scanner,
-    lookup: &Lookup,
-    (view, views): (&PortView, &Views),
-    (core, stats): (usize, &CoreStats),
-    now: Nanos,
-) -> bool {
-    if !std::mem::take(&mut rxq.ahead.is_wanted) {
-        return false;
-    }
-    let base = rxq.position();
-    let n_waiting = rxq.n_waiting();
-    let ahead = &mut rxq.ahead;
-    // The next burst looks at so many itself.
-    let begin = base.wrapping_add(BURST_MAX as u16);
-    if !is_behind(ahead.next, begin) {
-        (ahead.next, ahead.from) = (begin, begin);
-    }
-    ahead.places.retain(|place| is_behind(place.last, base));
-    ahead.any = ahead.any.filter(|&position| is_behind(position, base));
-    let turn = stats.n_turns();
-    if scanner.turn != turn {
-        (scanner.turn, scanner.n_chunks) = (turn, 0);
-    }
-    scanner.share.earn(now, 1, SAVED_MAX);
-    ahead.share.earn(now, n_rxqs, SAVED_OF_QUEUE_MAX);
-    ahead.n_refused = ahead.n_refused.saturating_add(1);
-    for _ in 0..CHUNKS_OF_QUEUE {
-        let from = rxq.ahead.next.wrapping_sub(base);
-        let n = n_waiting.saturating_sub(from);
-        if n == 0 || rxq.ahead.any.is_some() {
-            rxq.ahead.unknown_since = None;
-            return false;
-        }
-        if scanner.n_chunks == CHUNKS_OF_TURN || !scanner.has_time_for(&rxq.ahead) {
-            break;
-        }
-        scanner.n_chunks += 1;
-        rxq.ahead.n_refused = 0;
-        let then = sys::cycles();
-        look_at(
-            rxq,
-            from,
-            n,
-            &mut scanner.burst,
-            lookup,
-            view,
-            (core, views),
-        );
-        let n_frames = scanner.burst.n as i64;
-        let cost = FRAME_COST * n_frames + DESCRIPTOR_COST * scanner.burst.budget.n_spent() as i64;
-        scanner.share.left -= cost;
-        rxq.ahead.share.left -= cost;
-        stats.scanned(sys::cycles().wrapping_sub(then), scanner.burst.n as u64);
-    }
-    rxq.ahead.unknown_since.get_or_insert(now);
-    scanner.has_time_for(&rxq.ahead)
-}
-
-/// Looks at the `n` frames that stand `from` behind the queue's base, as far as a burst goes.
-fn look_at(
-    rxq: &mut RxQueue,
-    from: u16,
-    n: u16,
-    burst: &mut Burst,
-    lookup: &Lookup,
-    view: &PortView,
-    (core, views): (usize, &Views),
-) {
-    rxq.peek_ahead(from, usize::from(n).min(BURST_MAX), burst);
-    let n_read = burst.n;
-    lookup.foresee(
-        &view.ingress,
-        &burst.headers[..n_read],
-        &burst.lens[..n_read],
-        &mut burst.actions[..n_read],
-    );
-    for k in 0..n_read {
-        let position = rxq.ahead.next.wrapping_add(k as u16);
-        match burst.actions[k] {
-            Action::Flood(_) => rxq.ahead.any = Some(position),
-            Action::Unicast(_) => {
-                if let Some(slot) = destination(views, core, burst, k) {
-                    rxq.ahead.note(slot, position);
-                }
-            }
-            // One that will be dropped waits as well as any other.
-            Action::Drop(_) | Action::Refused(_) => {}
-        }
-    }
-    // Where not one can be read, the queue ends: it is stopped when it comes to that.
-    let n_done = if n_read == 0 { n } else { n_read as u16 };
-    rxq.ahead.next = rxq.ahead.next.wrapping_add(n_done);
 }
 
 #[cfg(test)]
@@ -471,17 +357,5 @@ mod tests {
         assert!(is_slow(3, 65_341));
         assert!(!is_slow(4, 65_600_u32 as u16));
         assert!(!is_slow(40, 65_600_u32 as u16), "that was too long ago");
-    }
-
-    #[test]
-    fn part_of_the_time_is_a_hundredth_and_that_of_one_of_many_queues_less() {
-        let mut share = Share { left: 0, then: 0 };
-        (1..=1_000_000).for_each(|at| share.earn(at * 1_000, 1, i64::MAX));
-        assert_eq!(share.left, 10_000_000);
-        let mut share = Share { left: 0, then: 0 };
-        (1..=1_000_000).for_each(|at| share.earn(at * 1_000, 64, i64::MAX));
-        assert!((140_000..=156_250).contains(&share.left), "{}", share.left);
-        share.earn(3_600 * 1_000_000_000, 1, SAVED_OF_QUEUE_MAX);
-        assert_eq!(share.left, SAVED_OF_QUEUE_MAX);
     }
 }

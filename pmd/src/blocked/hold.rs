@@ -4,7 +4,6 @@
 //! it may wait for ever. When a frame behind it could go, it may wait for a tenth of the time; then
 //! it is dropped. See [`Hold::may_hold`].
 
-use crate::send::reserved::Reserved;
 use crate::time::Nanos;
 use flowtable::{NetworkId, PortId};
 
@@ -37,6 +36,15 @@ pub struct Hold {
     reserved: Option<Reserved>,
     /// What it reserved before that, at another place, and has to give back.
     replaced: Option<Reserved>,
+}
+
+/// A reserved turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reserved {
+    /// At which transmit queue, by its place in `slots`.
+    pub(crate) slot: usize,
+    /// The last burst of which a frame wanted to go there.
+    pub(crate) burst: u32,
 }
 
 /// A transmit queue was found locked, turn after turn.

@@ -1,26 +1,7 @@
-//! Queues that are not looked at before their receiver has room.
-//!
-//! To read a burst, decide it and find that nothing of it can go takes a microsecond, turn after
-//! turn, and many senders may wait for one slow receiver. So a queue of which all that is known
-//! goes to one transmit queue without room only asks whether there is some now. That is a hint:
-//! what it has to send is read and decided anew when there is, or a moment later, since what stands
-//! in its ring may be another frame by then. The wait counts as any other: for whose turn it is,
-//! and for when the receiver is stalled.
+//! What a receive queue waits for where all of it waits for the same: room at one transmit queue.
+//! See `poll::wait`.
 
-use crate::burst::Burst;
-use crate::page_faults::PageFaults;
-use crate::port::RxQueue;
-use crate::send::{Sender, TXQS_MAX, Views};
-use crate::send::{destination, lock_at};
 use crate::time::Nanos;
-use flowtable::{Action, PortId};
-use std::cell::Cell;
-use std::cmp::Ordering;
-
-/// How long a queue is not looked at whose frames are all known: where they go may change.
-const KNOWN_MAX: Nanos = 8_000_000;
-/// The same where it is not yet known whether those behind the burst will be gone in time.
-const UNKNOWN_MAX: Nanos = 1_000_000;
 
 /// Of one receive queue: what it waits for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,119 +20,25 @@ impl RoomWait {
     pub(crate) fn may_wait_at(&mut self, slot: Option<usize>, k: usize) {
         self.at = slot.map(|slot| (slot, k == 0));
     }
-}
 
-/// What was found in this turn, so that not every queue asks: a transmit queue without room, and
-/// whose turn it is there.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NoRoom {
-    pub(crate) found: Option<(usize, u32)>,
-    /// The number of the turn.
-    pub(crate) turn: u64,
-}
+    /// The transmit queue that it may wait at, and whether its whole burst goes there.
+    pub(crate) fn at(&self) -> Option<(usize, bool)> {
+        self.at
+    }
 
-impl Sender<'_> {
-    /// The transmit queue that a burst's frames from `k` on go to, if all go there: `slot`.
-    pub(crate) fn all_go_to(&self, burst: &Burst, k: usize, slot: Option<usize>) -> Option<usize> {
-        let goes_there = |later| match burst.actions[later] {
-            Action::Unicast(_) => destination(self.views, self.core, burst, later) == slot,
-            Action::Flood(_) => false,
-            Action::Drop(_) | Action::Refused(_) => true,
-        };
-        slot.filter(|_| (k + 1..burst.n).all(goes_there))
+    /// It waits with so many frames, until then at the latest.
+    pub(crate) fn begin(&mut self, n_known: u16, until: Nanos) {
+        (self.n_known, self.until) = (n_known, until);
     }
-}
 
-/// A burst of the queue was held up, and all that there was time for was looked at behind it:
-/// whether it is looked at again only when there is room.
-#[cold]
-#[inline(never)]
-pub(crate) fn begin(rxq: &mut RxQueue, n_left: usize, now: Nanos) {
-    let Some((slot, is_whole)) = rxq.room.at else {
-        rxq.room.until = 0;
-        return;
-    };
-    let n_waiting = rxq.n_waiting();
-    rxq.room.n_known = n_waiting;
-    rxq.room.until = match usize::from(n_waiting).cmp(&n_left) {
-        Ordering::Equal => now + KNOWN_MAX,
-        Ordering::Greater
-            if rxq
-                .ahead
-                .all_go_to(slot, (rxq.position(), n_left, n_waiting)) =>
-        {
-            now + KNOWN_MAX
-        }
-        Ordering::Greater if is_whole && rxq.ahead.is_fast() => now + UNKNOWN_MAX,
-        // Of a tap it is not known what waits.
-        _ => 0,
-    };
-}
+    /// It does not wait.
+    pub(crate) fn does_not_begin(&mut self) {
+        self.until = 0;
+    }
 
-/// Whether a queue whose frames were held up goes on waiting for room, unseen.
-#[cold]
-#[inline(never)]
-pub(crate) fn goes_on(
-    rxq: &mut RxQueue,
-    views: &Views,
-    burst: u32,
-    no_room: &mut NoRoom,
-    faults: &mut PageFaults,
-    now: Nanos,
-) -> bool {
-    let goes_on = match rxq.room {
-        RoomWait {
-            at: Some((slot, _)),
-            n_known,
-            until,
-        } if now < until => {
-            rxq.n_waiting() <= n_known && has_none(rxq, (slot, views), burst, no_room, faults, now)
-        }
-        _ => false,
-    };
-    if goes_on {
-        rxq.ahead.stays(no_room.turn);
-        // Its VM's limit is not what holds it back.
-        rxq.gate.passed(now, true);
-    } else {
-        rxq.room = RoomWait::default();
+    /// The transmit queue that it waits at now, and the frames that it began with.
+    pub(crate) fn waits_at(&self, now: Nanos) -> Option<(usize, u16)> {
+        let (slot, _) = self.at?;
+        (now < self.until).then_some((slot, self.n_known))
     }
-    goes_on
-}
-
-/// Whether there is no room there for this queue.
-fn has_none(
-    rxq: &mut RxQueue,
-    (slot, views): (usize, &Views),
-    burst: u32,
-    no_room: &mut NoRoom,
-    faults: &mut PageFaults,
-    now: Nanos,
-) -> bool {
-    if no_room
-        .found
-        .is_some_and(|(full, next)| full == slot && next != rxq.who)
-    {
-        return true;
-    }
-    let Some(lock) = lock_at(views, slot) else {
-        return false;
-    };
-    // Who finds another core there has a wait of its own.
-    let Some(mut txq) = lock.look() else {
-        return false;
-    };
-    if txq.looks_open(&Cell::new(0), ((slot / TXQS_MAX) as PortId, faults), now) {
-        return txq.claim.bars(rxq.who, now);
-    }
-    if txq.claim.is_paused_for_long(now) || !txq.claim.is_paused(now) && txq.is_stalled(now) {
-        return false;
-    }
-    txq.claim.lay(rxq.who, now);
-    let next = txq.claim.holder(now);
-    no_room.found = Some((slot, next));
-    if next == rxq.who {
-        rxq.hold.reserve(slot, burst);
-    }
-    true
 }

@@ -9,7 +9,7 @@
     reason = "lengths of headers and tags"
 )]
 
-use crate::limit::limits::{Allowance, Amount};
+use crate::amount::{Allowance, Amount};
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::{Piece, damage};
 use crate::virtio_net::{Wishes, becomes};
@@ -110,6 +110,17 @@ impl Burst {
     #[inline(always)]
     pub(crate) fn more(&self, k: usize) -> (u16, u16) {
         if self.is_plain { (0, 0) } else { self.more[k] }
+    }
+
+    /// How many frames from `k` on have the same action.
+    #[inline(always)]
+    pub(crate) fn n_alike(&self, k: usize) -> usize {
+        let actions = &self.actions[k..self.n];
+        let first = actions[0];
+        actions
+            .iter()
+            .position(|&action| action != first)
+            .unwrap_or(actions.len())
     }
 
     /// The one port that frame `k` goes to.

@@ -1,9 +1,15 @@
 //! Control's side of all cores.
 //!
-//! - [`cores`]: ports come up and go down here
+//! - [`cores`]: all of them, and what they report
+//! - `up_down`: how ports come up and go down; `books`: what control remembers of them
+//! - `port`: what a switch is made of, and a port as it comes up and goes down
 //! - `spaced`: work of control that holds up cores
 
+mod books;
 pub mod cores;
-pub(crate) mod spaced;
+mod port;
+mod spaced;
+mod up_down;
 
 pub use cores::Fleet;
+pub use port::{FleetOptions, PortDown, PortUp};

@@ -10,8 +10,9 @@
 //! and these find something left. A queue that comes late, since cores look only once a turn, is
 //! not late for its next time too: else what nobody takes in time would add up.
 
+use super::vm::VmLimits;
+use crate::amount::Allowance;
 use crate::burst::Burst;
-use crate::limit::limits::{Allowance, VmLimits};
 use crate::time::Nanos;
 use std::sync::Arc;
 

@@ -4,8 +4,9 @@
 )]
 
 use super::*;
+use crate::amount::Amount;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX};
-use crate::limit::limits::{Amount, LimitOptions};
+use crate::limit::options::LimitOptions;
 use crate::time::SECOND;
 use crate::virtio_net::Wishes;
 use proptest::prelude::*;

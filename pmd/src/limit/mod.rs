@@ -1,16 +1,32 @@
 //! How much may pass in a time.
 //!
 //! - [`rate`]: one word for all cores
-//! - [`vm`]: a VM's, in each direction
+//! - `options`: what is asked for of a limit, and how it stands
+//! - `one_way`: one direction's limit
+//! - `vm`: both of a VM; `vm_queue`, `chunks`, `free_list`: what is held at the one on what it gets,
+//!   over all cores, and in which memory
 //! - [`gate`]: what holds a receive queue back for them
 //! - `policer`: what of a burst may go to a VM
-//! - `queue`: what waits for a VM that gets no more
+//! - `queue`: what of one core's waits for VMs that get no more
 //! - [`flood_budget`]: how many copies a port's floods may make
 
+mod chunks;
 pub mod flood_budget;
+mod free_list;
 pub mod gate;
-pub mod vm;
-pub use vm as limits;
+mod one_way;
+mod options;
 pub(crate) mod policer;
 pub(crate) mod queue;
 pub mod rate;
+mod vm;
+mod vm_queue;
+
+pub use crate::amount::{Allowance, Amount};
+pub use one_way::Limit;
+pub use options::{LimitOptions, LimitReport, QueueOptions, QueueReport};
+pub use vm::VmLimits;
+pub(crate) use vm_queue::VmQueue;
+// By this name `free_list` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in
+// their place.
+use std::sync::atomic as atomics;

@@ -1,8 +1,8 @@
 //! The policer: what of a burst a VM may get before its limit is used up. What is over it waits
 //! ([`crate::limit::queue`]), or, where the limit has no queue, is dropped.
 
+use super::one_way::Limit;
 use crate::burst::Burst;
-use crate::limit::limits::Limit;
 use crate::time::Nanos;
 
 /// What may go.
@@ -40,7 +40,8 @@ pub(crate) fn pass(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::limits::{Amount, LimitOptions};
+    use crate::amount::Amount;
+    use crate::limit::options::LimitOptions;
     use crate::virtio_net::Wishes;
 
     const START: Nanos = 1_000_000_000;

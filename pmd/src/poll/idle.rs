@@ -8,7 +8,8 @@
 //! don't keep the core awake: between two allowances it sleeps, so that a guest far over its limit
 //! costs what one at its limit does.
 
-use crate::poll::{Core, Turn, earliest};
+use super::core::Core;
+use super::outcome::{Turn, earliest};
 use crate::port::{RxKind, RxQueue};
 use crate::sys;
 use crate::time::{Clock, ClockReader, Nanos, seconds};

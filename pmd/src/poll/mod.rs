@@ -1,12 +1,22 @@
 //! What one core does, turn after turn.
 //!
-//! - `turn`: the loop
+//! - `turn`: the loop; `outcome`: what a turn came to
+//! - `core`: a core, and what it is made of
+//! - `wait`: queues that are not looked at before their receiver has room; `scan`: the look at what
+//!   is behind the burst of one that is blocked
+//! - `release`: frames that wait at limits
+//! - `commands`: what control wants; [`mailbox`]: how that travels
 //! - [`idle`]: how a core that finds nothing goes to sleep
-//! - [`mailbox`]: how values travel between control and a core
 
+mod commands;
+mod core;
 pub mod idle;
 pub mod mailbox;
+mod outcome;
+mod release;
+mod scan;
 mod turn;
+mod wait;
 
-pub use turn::{Core, Turn};
-pub(crate) use turn::{earliest, next_burst};
+pub use self::core::Core;
+pub use outcome::Turn;

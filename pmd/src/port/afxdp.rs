@@ -6,13 +6,13 @@
 //! one to a core, the sending one behind a lock. The socket is closed when both are dropped, by
 //! control.
 
+use crate::amount::Allowance;
 use crate::burst::checksum;
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::SetupError;
-use crate::limit::limits::Allowance;
-use crate::port::{Flushed, Room};
-use crate::ring::frames::{Ledger, PACKET_MAX, RxFrame, XskRx, XskTx};
-use crate::ring::xsk::{self, SocketSpec, TxWaker};
+use crate::port::room::{Flushed, Room};
+use crate::ring::frames::Ledger;
+use crate::ring::xsk::{self, PACKET_MAX, RxFrame, SocketSpec, TxWaker, XskRx, XskTx};
 use crate::ring::xsk_peer::XskPeer;
 use crate::shm::Piece;
 use crate::sys::bpf::Attach;

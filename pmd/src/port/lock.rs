@@ -11,7 +11,9 @@
 //! preempted) ends after [`STANDS`], and none is made for [`UNUSED`] after that, by nobody: who
 //! waits comes by luck meanwhile.
 
-use crate::port::TxQueue;
+use super::afxdp;
+use super::room::Flushed;
+use super::txq::{TxKind, TxQueue};
 use crate::time::Nanos;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -137,6 +139,15 @@ impl TxLock {
     /// Which burst holds it; 0: that can't be said.
     pub(crate) fn holder(&self) -> u32 {
         self.holder.load(Ordering::Relaxed)
+    }
+
+    /// Tells the kernel of frames that it has not seen, and takes back the memory of those that are
+    /// out. The queue is locked for moments only.
+    pub(crate) fn flush(&self) -> Flushed {
+        afxdp::flush(|| match &mut self.look()?.kind {
+            TxKind::AfXdp(queue) => Some(queue.look()),
+            TxKind::Vhost(_) | TxKind::Tap(_) | TxKind::Mem(_) => Some(afxdp::Look::NOTHING),
+        })
     }
 
     /// `who` found it taken, and is to come next, unless somebody else is, or lately somebody did

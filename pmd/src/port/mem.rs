@@ -5,10 +5,10 @@
     reason = "numbers of frames in a test"
 )]
 
+use crate::amount::Allowance;
 use crate::burst::{BURST_MAX, Burst};
-use crate::limit::limits::Allowance;
 use crate::lock::lock;
-use crate::port::Room;
+use crate::port::room::Room;
 use crate::shm::Piece;
 use flowtable::DropReason;
 use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};

@@ -5,17 +5,25 @@
 //! - [`afxdp`]: a queue of a NIC or a veth, through an AF_XDP socket
 //! - [`tap`]: a tap device
 //! - [`mem`]: plain memory, for tests
-//! - `rxq`: those of any kind
-//! - `lock`: what stands before each transmit queue
+//! - `rxq`, `txq`: queues of any kind; `room`: what becomes of frames at the latter
 //! - `watched`: the same queues while page faults are watched for
+//! - `lock`: what stands before each transmit queue
+//! - `view`: what every core knows of a port; `views`: of all of them, and where in them a frame goes
 
 pub mod afxdp;
 pub(crate) mod lock;
 pub mod mem;
+mod room;
 mod rxq;
 pub mod tap;
+mod txq;
 pub mod vhost;
-pub(crate) mod watched;
+mod view;
+pub(crate) mod views;
+mod watched;
 
-pub(crate) use rxq::{Flushed, Room, RxKind, TxKind};
-pub use rxq::{PortView, RxQueue, TxQueue};
+pub(crate) use room::{Flushed, Room};
+pub(crate) use rxq::RxKind;
+pub use rxq::RxQueue;
+pub use txq::TxQueue;
+pub use view::PortView;

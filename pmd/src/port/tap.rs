@@ -6,10 +6,10 @@
 //! nothing is dropped for a limit); what waits behind them waits in the kernel. To the kernel a
 //! frame goes by way of private memory too, which costs little beside the call.
 
+use crate::amount::Allowance;
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::SetupError;
-use crate::limit::limits::Allowance;
-use crate::port::Room;
+use crate::port::room::Room;
 use crate::shm::Piece;
 use crate::sys::tun;
 use crate::virtio_net::{HEADER_LEN_LEGACY, Wishes};

@@ -2,9 +2,12 @@
 //! alone is measured, and a queue that has to pause for its faults does little at a time
 //! afterwards, so that no turn becomes long.
 
-use super::{Room, RxKind, RxQueue, TxKind, TxQueue};
+use super::room::Room;
+use super::rxq::{RxKind, RxQueue};
+use super::txq::{TxKind, TxQueue};
+use super::vhost::FEW_DESCRIPTORS;
+use crate::amount::Allowance;
 use crate::burst::Burst;
-use crate::limit::limits::Allowance;
 use crate::page_faults::PageFaults;
 use crate::ring::chain::Budget;
 use crate::shm::Piece;
@@ -18,11 +21,9 @@ use std::cell::Cell;
 const PAGE: u32 = 4096;
 /// For how long a queue that was paused does little at a time.
 const SLOW_FOR: Nanos = 1_000_000_000;
-/// What that is: frames, bytes, descriptors of chains, buffers.
+/// What that is: frames and bytes; and [`FEW_DESCRIPTORS`].
 const FEW_FRAMES: usize = 16;
 const FEW_BYTES: u32 = 16_384;
-pub(crate) const FEW_DESCRIPTORS: usize = 64;
-pub(crate) const FEW_BUFFERS: u16 = 32;
 
 impl RxQueue {
     /// As [`RxQueue::peek`], and touches all that will be read of the frames: what is not there is

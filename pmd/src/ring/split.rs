@@ -5,101 +5,32 @@
 //! next; after a crash it can be read back from the used index. What the guest writes is read once,
 //! into a local; what we write (the used ring) is never read back as truth.
 
-use crate::calls::{Calls, call_bit, error_bit};
+use super::PIECES_MAX;
+use super::descriptor::Descriptor;
+use super::spec::{QueueSpec, RingOptions, SIZE_MAX};
+use crate::calls::Calls;
 use crate::error::{GuestFault, SetupError};
-use crate::shm::guest::Window;
 use crate::shm::{
-    Damage, GuestMemory, Piece, load_u16, load_u32, load_u64, prefetch, store_four_if_different,
-    store_u32, store_u64,
+    Damage, GuestMemory, Piece, Window, load_u64, prefetch, store_four_if_different, store_u64,
 };
-use crate::sys::EventFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering, fence};
-
-/// The longest ring the specification allows.
-pub const SIZE_MAX: u16 = 32768;
-
-const NO_INTERRUPT: u16 = 1;
-const NO_NOTIFY: u16 = 1;
-
-/// A virtqueue as the front-end describes it.
-#[derive(Clone, Debug)]
-pub struct QueueSpec {
-    /// Virtqueue index: even ones the guest receives from, odd ones it transmits to.
-    pub index: u16,
-    /// Entries: a power of two, [`SIZE_MAX`] at most.
-    pub size: u16,
-    /// Front-end address of the descriptor table.
-    pub desc: u64,
-    /// Front-end address of the available ring.
-    pub avail: u64,
-    /// Front-end address of the used ring.
-    pub used: u64,
-    /// Position the front-end asks to start at. The used index in memory wins; see
-    /// [`SplitRing::base`].
-    pub base: Option<u16>,
-    /// Where the guest wants to be called.
-    pub call: Option<Arc<EventFd>>,
-    /// Where the guest kicks.
-    pub kick: Option<Arc<EventFd>>,
-    /// Where the front-end wants to hear of a queue that stopped.
-    pub err: Option<Arc<EventFd>>,
-    /// The front-end has disabled it after it had run: what the guest sends by it is taken and
-    /// dropped.
-    pub discards: bool,
-}
-
-/// What was negotiated about rings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingOptions {
-    /// VIRTIO_F_EVENT_IDX.
-    pub event_idx: bool,
-    /// VIRTIO_F_INDIRECT_DESC.
-    pub indirect: bool,
-}
-
-/// A descriptor, read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Descriptor {
-    pub(crate) addr: u64,
-    pub(crate) len: u32,
-    pub(crate) flags: u16,
-    pub(crate) next: u16,
-}
-
-pub(crate) const NEXT: u16 = 1;
-pub(crate) const WRITE: u16 = 2;
-pub(crate) const INDIRECT: u16 = 4;
-
-impl Descriptor {
-    /// From its two words.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-    pub(crate) fn new(addr: u64, word: u64) -> Self {
-        Self {
-            addr,
-            len: word as u32,
-            flags: (word >> 32) as u16,
-            next: (word >> 48) as u16,
-        }
-    }
-}
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 /// One virtqueue, set up and translated. Belongs to whoever polls it.
 #[derive(Debug)]
 pub struct SplitRing {
     desc: *mut u8,
-    avail: *mut u8,
-    used: *mut u8,
+    pub(super) avail: *mut u8,
+    pub(super) used: *mut u8,
     mask: u16,
     /// Next entry to take from the available ring, and to write into the used ring.
-    next: u16,
+    pub(super) next: u16,
     /// Available index as last read.
     seen: u16,
     /// Used index when the guest was last asked whether it wants a call.
-    called: u16,
-    options: RingOptions,
-    kicks_wanted: bool,
+    pub(super) called: u16,
+    pub(super) options: RingOptions,
+    pub(super) kicks_wanted: bool,
     /// The part of guest memory that the last translation led to.
     pub(crate) window: Window,
     pub(crate) memory: Arc<GuestMemory>,
@@ -110,9 +41,9 @@ pub struct SplitRing {
     /// The chain that was walked last leads to memory that is not to be touched yet: it is to be
     /// walked again later.
     pub(crate) waits: bool,
-    spec: QueueSpec,
+    pub(super) spec: QueueSpec,
     /// What is known of the port's eventfds. None: of a ring that no switch has.
-    calls: Option<Arc<Calls>>,
+    pub(super) calls: Option<Arc<Calls>>,
 }
 
 // SAFETY: the pointers lead into `memory`, which the ring holds, and are used through `&mut self`
@@ -151,7 +82,7 @@ impl SplitRing {
         let avail = place("available ring", spec.avail, 6 + 2 * n, 2)?;
         let used = place("used ring", spec.used, 6 + 8 * n, 4)?;
         let table = if options.indirect {
-            vec![[0; 2]; usize::from(spec.size).min(super::chain::PIECES_MAX)]
+            vec![[0; 2]; usize::from(spec.size).min(PIECES_MAX)]
         } else {
             vec![]
         };
@@ -218,7 +149,7 @@ impl SplitRing {
     /// It lies inside the ring; `ring` is `avail` or `used`, both aligned to two at least, and `at`
     /// is even.
     #[inline(always)]
-    unsafe fn word(&self, ring: *mut u8, at: usize) -> &AtomicU16 {
+    pub(super) unsafe fn word(&self, ring: *mut u8, at: usize) -> &AtomicU16 {
         // SAFETY: mapped, as the ring holds its memory; aligned; shared with the guest, hence
         // atomic.
         unsafe { &*ring.add(at).cast::<AtomicU16>() }
@@ -367,161 +298,5 @@ impl SplitRing {
         // SAFETY: the used index is two bytes into the used ring. Release, with the driver's
         // acquire of the index: the entries, and the buffers they stand for, are written.
         unsafe { self.word(self.used, 2) }.store(self.next, Ordering::Release);
-    }
-
-    /// Calls the guest for what was published since the last time, if it asked for that.
-    #[inline(always)]
-    pub(crate) fn call_if_wanted(&mut self) {
-        // Full fence, with the driver's between its event word (or flags) and its look at the used
-        // index: either it sees the new index, or we see that it wants a call.
-        fence(Ordering::SeqCst);
-        let (new, old) = (self.next, std::mem::replace(&mut self.called, self.next));
-        let wanted = if self.options.event_idx {
-            // SAFETY: the used_event word stands behind the available ring's entries; the ring was
-            // checked with it.
-            let event = unsafe { self.word(self.avail, 4 + 2 * usize::from(self.size())) }
-                .load(Ordering::Relaxed);
-            needs_event(event, new, old)
-        } else {
-            // SAFETY: the first two bytes of the available ring.
-            new != old
-                && unsafe { self.word(self.avail, 0) }.load(Ordering::Relaxed) & NO_INTERRUPT == 0
-        };
-        if wanted {
-            self.call();
-        }
-    }
-
-    #[cold]
-    fn call(&self) {
-        if let Some(call) = &self.spec.call {
-            self.signal(call, call_bit(self.spec.index));
-        }
-    }
-
-    #[cold]
-    fn signal(&self, event: &EventFd, bit: u64) {
-        match &self.calls {
-            Some(calls) => calls.signal(event, bit),
-            None => event.signal(),
-        }
-    }
-
-    /// From now on its eventfds are signalled as the port's; the guest is called once, in case a
-    /// call was lost before. On a control thread.
-    pub(crate) fn begin_calls(&mut self, calls: &Arc<Calls>) {
-        self.calls = Some(calls.clone());
-        self.call();
-    }
-
-    /// What it may have to signal, as the port's eventfds are numbered.
-    pub(crate) fn signalled(&self) -> impl Iterator<Item = (u64, Arc<EventFd>)> {
-        let call = self
-            .spec
-            .call
-            .clone()
-            .map(|call| (call_bit(self.spec.index), call));
-        let err = self
-            .spec
-            .err
-            .clone()
-            .map(|err| (error_bit(self.spec.index), err));
-        call.into_iter().chain(err)
-    }
-
-    /// Tells the front-end that this queue was stopped.
-    pub(crate) fn report_error(&self) {
-        if let Some(err) = &self.spec.err {
-            self.signal(err, error_bit(self.spec.index));
-        }
-    }
-
-    /// Asks the guest to kick for whatever it adds from now on, or not to. After asking,
-    /// [`SplitRing::has_more`] has to be looked at once more.
-    pub(crate) fn want_kicks(&mut self, wanted: bool) {
-        if self.is_damaged() {
-            return;
-        }
-        let event_at = 4 + 8 * usize::from(self.size());
-        if self.options.event_idx {
-            // An old event word asks for one kick in 65,536; so nothing needs to be written to end
-            // it.
-            if wanted {
-                // SAFETY: the avail_event word stands behind the used ring's entries; the ring was
-                // checked with it.
-                unsafe { self.word(self.used, event_at) }.store(self.next, Ordering::Relaxed);
-            } else if self.kicks_wanted {
-                // SAFETY: the first two bytes of the used ring.
-                unsafe { self.word(self.used, 0) }.store(0, Ordering::Relaxed);
-            }
-        } else if wanted != self.kicks_wanted {
-            let flags = if wanted { 0 } else { NO_NOTIFY };
-            // SAFETY: as above.
-            unsafe { self.word(self.used, 0) }.store(flags, Ordering::Relaxed);
-        }
-        self.kicks_wanted = wanted;
-        if wanted {
-            // With the driver's fence between its available index and its look at flags or event.
-            fence(Ordering::SeqCst);
-        }
-    }
-}
-
-/// Whether an index that goes from `old` to `new` passes `event` (VIRTIO 1.2, 2.7.10).
-#[inline(always)]
-pub(crate) fn needs_event(event: u16, new: u16, old: u16) -> bool {
-    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
-}
-
-/// The virtio-net header of a frame without wishes: zeros, and how many buffers it fills.
-#[inline(always)]
-pub(crate) fn write_net_header(place: Piece, header_len: u32, n_buffers: u16) {
-    assert!(place.len >= header_len);
-    let last = u32::from(n_buffers) << 16;
-    // SAFETY: `header_len` bytes of a mapped piece, 10 or 12.
-    unsafe {
-        // Where the header ends a cache line, it is a line of its own, which is best left where it
-        // is.
-        let alone = (place.ptr as usize + 12).is_multiple_of(64);
-        if header_len == 12 {
-            if !alone || load_u64(place.ptr) != 0 || load_u32(place.ptr.add(8)) != last {
-                store_u64(place.ptr, 0);
-                store_u32(place.ptr.add(8), last);
-            }
-        } else {
-            store_u64(place.ptr, 0);
-            place.ptr.add(8).write_volatile(0);
-            place.ptr.add(9).write_volatile(0);
-        }
-    }
-}
-
-/// The first eight bytes of a virtio-net header and the two behind them.
-#[inline(always)]
-pub(crate) fn read_net_header(place: Piece) -> (u64, u16) {
-    assert!(place.len >= 10);
-    // SAFETY: ten bytes of a mapped piece.
-    unsafe { (load_u64(place.ptr), load_u16(place.ptr.add(8))) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn event_is_needed_exactly_when_the_index_passes_it() {
-        for event in [0u16, 5, 65_533, 65_535] {
-            for old in [event, event.wrapping_sub(3), event.wrapping_add(1)] {
-                for step in 0..6 {
-                    let new = old.wrapping_add(step);
-                    let passed = (1..=step).any(|n| old.wrapping_add(n) == event.wrapping_add(1));
-                    assert_eq!(
-                        needs_event(event, new, old),
-                        passed,
-                        "event {event} old {old} new {new}"
-                    );
-                }
-            }
-        }
     }
 }

@@ -4,10 +4,12 @@
     reason = "positions in a ring are 16 bits"
 )]
 
+use super::outcome::{Block, Wait, Way};
+use super::sender::{OUTS_MAX, Out, Sender};
 use crate::burst::Burst;
 use crate::port::lock::TxLock;
+use crate::port::views::{TXQS_MAX, destination, lock_at};
 use crate::port::{PortView, RxQueue};
-use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views, Way, queue_of};
 use crate::time::Nanos;
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, PortId};
@@ -18,30 +20,6 @@ const WELL_USED: u32 = 8;
 /// How long a frame that can wait tries a lock before the next turn at it is reserved: most come by
 /// luck.
 const RESERVE_AFTER: Nanos = 50_000;
-
-/// Why a frame can't go now.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Block {
-    /// The receiver has no buffers.
-    Full,
-    /// It has some, but too few for this frame.
-    Short,
-    /// Another core is sending there.
-    Locked,
-    /// The burst has used up what it may look at.
-    Later,
-    /// The receiver's VM has got all that its limit allows, or others are before this frame there.
-    Limit,
-}
-
-/// How a blocked frame waits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// For its receiver.
-    Held,
-    /// For nobody: it goes with the next burst.
-    Next,
-}
 
 /// A frame to a receiver that is not waited for.
 fn stalled(view: &PortView) -> Way {
@@ -136,12 +114,6 @@ impl Sender<'_> {
     ) -> bool {
         self.place_of(slot)
             .is_some_and(|place| outs[place].frames.count_ones() >= WELL_USED)
-    }
-
-    /// Which of the burst's destinations a transmit queue is, by its place in `slots`; none: none
-    /// of the burst's so far.
-    pub(crate) fn place_of(&self, slot: Option<usize>) -> Option<usize> {
-        usize::from(self.slots[slot?]).checked_sub(1)
     }
 
     /// Frame `k`, which goes to `slot`, is blocked: it waits while nothing behind it could go
@@ -286,36 +258,14 @@ impl Sender<'_> {
                 .looks_open(&self.walked, at, self.now),
         }
     }
-}
 
-/// The transmit queue that a unicast frame goes to, by its place in `slots`.
-pub(crate) fn destination(views: &Views, core: usize, burst: &Burst, k: usize) -> Option<usize> {
-    let Action::Unicast(to) = burst.actions[k] else {
-        return None;
-    };
-    slot_of(views, core, burst, k, to)
-}
-
-/// The same for a frame that goes to port `to`.
-pub(crate) fn slot_of(
-    views: &Views,
-    core: usize,
-    burst: &Burst,
-    k: usize,
-    to: PortId,
-) -> Option<usize> {
-    let view = views.get(usize::from(to))?.as_deref();
-    let queue = view
-        .and_then(|view| queue_of(view, core, burst, k))
-        .map_or(0, |(queue, _)| queue);
-    Some(usize::from(to) * TXQS_MAX + queue)
-}
-
-/// The transmit queue at this place, if it is up.
-pub(crate) fn lock_at(views: &Views, slot: usize) -> Option<&TxLock> {
-    views
-        .get(slot / TXQS_MAX)?
-        .as_ref()?
-        .txqs
-        .get(slot % TXQS_MAX)
+    /// The transmit queue that a burst's frames from `k` on go to, if all go there: `slot`.
+    fn all_go_to(&self, burst: &Burst, k: usize, slot: Option<usize>) -> Option<usize> {
+        let goes_there = |later| match burst.actions[later] {
+            Action::Unicast(_) => destination(self.views, self.core, burst, later) == slot,
+            Action::Flood(_) => false,
+            Action::Drop(_) | Action::Refused(_) => true,
+        };
+        slot.filter(|_| (k + 1..burst.n).all(goes_there))
+    }
 }

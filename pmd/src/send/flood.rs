@@ -10,13 +10,14 @@
 //! limit or no limit; the first copy of a frame is free, as of one that is not flooded. Without
 //! budget a guest's frame waits in its ring; one off a wire is dropped.
 
+use super::outcome::{Block, Flooded, Way};
+use super::sender::{OUTS_MAX, Out, Sender};
+use crate::amount::Amount;
 use crate::blocked::hold::FloodAt;
 use crate::burst::{Burst, COPIED_BYTES_MAX, COPIES_MAX};
-use crate::limit::limits::Amount;
+use crate::port::views::slot_of;
 use crate::port::{PortView, RxQueue};
 use crate::ring::chain::DESCRIPTORS_MAX;
-use crate::send::{Block, slot_of};
-use crate::send::{OUTS_MAX, Out, Sender, Way};
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, NetworkId, PortId, Tuple};
 
@@ -37,17 +38,6 @@ impl Copied {
             || self.n_bytes + len as usize > COPIED_BYTES_MAX
             || self.n_descriptors >= DESCRIPTORS_MAX
     }
-}
-
-/// How far a flood came.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flooded {
-    /// All copies are on their way, or dropped.
-    Done,
-    /// The next turn goes on with it.
-    Next,
-    /// The same, and it has to wait: for a lock, or for the port's budget.
-    Waits,
 }
 
 /// What became of one copy.

@@ -1,20 +1,27 @@
 //! From decisions to destinations.
 //!
-//! - `sender`: reserve for each frame in order, then copy and publish, one visit to each destination
+//! - `dispatch`: a burst, frame after frame
+//! - `sender`: what that needs, and the destinations that a burst has locked
+//! - `reserve`, `commit`: places at a destination, and the copy into them
+//! - `outcome`: what becomes of frames
+//! - `blocked`: what becomes of those that can't go now: for how long they wait, and when they are
+//!   dropped; `give_back`: turns that were reserved, and which nobody has a use for any more
 //! - `flood`: the copies of a flooded frame
-//! - `blocked`: what becomes of frames that can't go now: for how long they wait, and when they are
-//!   dropped
-//! - `over_limit`: what waits for a VM at its limit
-//! - `reserved`: how a turn is given back that its queue has no use for any more
+//! - `over_limit`: who waits where for a VM at its limit; `held`: what has waited there
 
-pub(crate) mod blocked;
-pub(crate) mod flood;
+mod blocked;
+mod commit;
+mod dispatch;
+mod flood;
+mod give_back;
+mod held;
+mod outcome;
 mod over_limit;
 #[cfg(test)]
 mod pause_tests;
-pub(crate) mod reserved;
+mod reserve;
 mod sender;
 
-pub(crate) use blocked::{Block, Wait, destination, lock_at, slot_of};
-pub(crate) use over_limit::Over;
-pub(crate) use sender::{OUTS_MAX, Out, Sender, TXQS_MAX, Views, Way, alike, queue_of};
+pub(crate) use give_back::give_back;
+pub(crate) use outcome::{Block, Sent};
+pub(crate) use sender::Sender;

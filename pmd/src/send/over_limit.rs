@@ -4,26 +4,16 @@
     reason = "positions in a ring are 16 bits, as are ports"
 )]
 
-use super::{Block, lock_at, slot_of};
+use super::outcome::{Block, Over, Way};
+use super::sender::{OUTS_MAX, Out, Sender};
 use crate::burst::Burst;
-use crate::limit::limits::Limit;
-use crate::limit::queue::{Flow, VmQueue};
+use crate::limit::queue::Flow;
+use crate::limit::{Limit, VmQueue};
+use crate::port::views::{TXQS_MAX, Views, limits_of};
 use crate::port::{PortView, RxQueue};
-use crate::send::{OUTS_MAX, Out, Sender, TXQS_MAX, Views, Way, alike};
 use arrayvec::ArrayVec;
 use flowtable::{Action, DropReason, PortId};
 use std::sync::Arc;
-
-/// What becomes of a frame that its receiver's limit blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
-    /// It stays where it is, and all behind it.
-    Held,
-    /// It was copied to those that wait for this VM.
-    Queued,
-    /// It is dropped.
-    Lost,
-}
 
 impl Sender<'_> {
     /// Whether a frame to this VM has to wait although there may be an allowance: frames of its own
@@ -92,11 +82,7 @@ impl Sender<'_> {
                 return Over::Held;
             }
         }
-        let limits = self
-            .views
-            .get(usize::from(to))
-            .and_then(Option::as_ref)
-            .and_then(|view| view.limits());
+        let limits = limits_of(self.views, to);
         let (Some(limits), Some(queues)) = (limits, self.queues.as_deref_mut()) else {
             return Over::Lost;
         };
@@ -115,68 +101,11 @@ impl Sender<'_> {
             .dropped(rxq.position().wrapping_add(k as u16 + 1), self.now);
         if is_queued { Over::Queued } else { Over::Lost }
     }
-
-    /// Sends what may go of a burst of frames that waited: all for port `to`, and from `from`.
-    /// Gives how many of the first of them went, or were dropped, and what holds up the next.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn send_held(
-        &mut self,
-        burst: &mut Burst,
-        from: PortId,
-        to: PortId,
-    ) -> (usize, Option<Block>) {
-        let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
-        let (views, mut n_forwarded, mut k, mut block) = (self.views, 0, 0, None);
-        while k < burst.n {
-            let way = match burst.actions[k] {
-                Action::Unicast(_) => {
-                    let n_alike = alike(&burst.actions[k..burst.n]);
-                    let (n, way) = self.reserve(views, &mut outs, burst, k, n_alike, false, to);
-                    n_forwarded += n as u64;
-                    k += n;
-                    if way == Way::Reserved {
-                        continue;
-                    }
-                    way
-                }
-                Action::Drop(reason) => Way::Lost(reason),
-                _ => Way::Lost(DropReason::Denied),
-            };
-            match way {
-                Way::Blocked(why) => {
-                    block = Some(why);
-                    break;
-                }
-                Way::Lost(reason) => self.lose(from, reason, burst.actions[k]),
-                Way::Reserved => {}
-            }
-            k += 1;
-        }
-        self.commit(&mut outs, burst, None);
-        self.stats.port(from).forwarded(n_forwarded);
-        (k, block)
-    }
-
-    /// The first of these frames, which waited for port `to`, found its lock taken: they come next.
-    #[cold]
-    pub(crate) fn reserve_for_held(&self, burst: &Burst, to: PortId) {
-        let slot = slot_of(self.views, self.core, burst, 0, to);
-        if let Some(lock) = slot.and_then(|slot| lock_at(self.views, slot)) {
-            lock.reserve_turn(self.rxq, self.now);
-        }
-    }
 }
 
 /// Whether a frame goes to another VM than the one of port `to`.
 fn goes_elsewhere(views: &Views, action: Action, to: PortId) -> bool {
-    let limits = |port: PortId| {
-        views
-            .get(usize::from(port))?
-            .as_ref()?
-            .limits()
-            .map(Arc::as_ptr)
-    };
+    let limits = |port: PortId| limits_of(views, port).map(Arc::as_ptr);
     match action {
         Action::Unicast(port) => limits(port) != limits(to),
         Action::Flood(_) => true,

@@ -1,6 +1,6 @@
 //! Receivers that are paused, since a core waited for their pages, and those who send to them.
 
-use crate::control::cores::{Fleet, FleetOptions, PortUp};
+use crate::control::{Fleet, FleetOptions, PortUp};
 use crate::poll::Core;
 use crate::port::mem::MemPort;
 use crate::port::{RxQueue, TxQueue};

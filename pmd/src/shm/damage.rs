@@ -8,7 +8,7 @@
 //! another part that is gone, and each costs a signal. What is not read for that is taken to be
 //! zeros, as what the signal handler puts there.
 
-use super::Piece;
+use super::piece::Piece;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 thread_local! {

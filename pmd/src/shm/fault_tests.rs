@@ -1,6 +1,7 @@
 //! Signals beside mappings that come and go on other threads.
 
-use super::super::guest::{GuestMemory, RegionSpec};
+use super::super::guest::GuestMemory;
+use super::super::region::RegionSpec;
 use super::*;
 use std::fs::File;
 use std::os::fd::FromRawFd;

@@ -2,7 +2,10 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
+use super::super::own::OwnRegion;
 use super::*;
+use std::any::Any;
+use std::fs::File;
 use std::os::fd::FromRawFd;
 use std::sync::atomic::Ordering;
 
@@ -205,7 +208,7 @@ fn huge_pages_that_nobody_reserved_kill_nobody() {
     assert_eq!(sealed, 0);
     let memory = GuestMemory::new(vec![spec(0, 1 << 40, 2 << 20, 0, &file)]).unwrap();
     // Works where a huge page happens to be free; where not, it is no memory of a guest's.
-    let ring = memory.ring(1 << 40, 4096, 16).expect("it lies in a region");
+    let ring = memory.ring_at(1 << 40, 4096, 16).expect("it lies in a region");
     // SAFETY: two bytes of the mapping.
     unsafe { ring.add(2).write_volatile(7) };
     assert!(memory.may_touch(0, 3) || memory.is_damaged());
@@ -448,13 +451,13 @@ fn ring_must_lie_in_one_region_and_be_aligned() {
         spec(1 << 30, (1 << 40) + 2 * PAGE, 2 * PAGE, 4 * PAGE, &file),
     ])
     .unwrap();
-    assert!(memory.ring(1 << 40, 2 * PAGE, 16).is_some());
+    assert!(memory.ring_at(1 << 40, 2 * PAGE, 16).is_some());
     assert!(
-        memory.ring(1 << 40, 2 * PAGE + 1, 16).is_none(),
+        memory.ring_at(1 << 40, 2 * PAGE + 1, 16).is_none(),
         "the last byte is in the next region"
     );
-    assert!(memory.ring((1 << 40) + 8, 64, 16).is_none(), "not aligned");
-    assert!(memory.ring((1 << 40) - 8, 64, 1).is_none());
+    assert!(memory.ring_at((1 << 40) + 8, 64, 16).is_none(), "not aligned");
+    assert!(memory.ring_at((1 << 40) - 8, 64, 1).is_none());
 }
 
 #[test]
@@ -523,7 +526,7 @@ fn large_pages_that_nobody_can_make_are_refused() {
             true,
         )
     };
-    assert!(of(pager::Account::default()).is_ok());
-    let error = of(pager::Account::without_pager()).expect_err("cores would have to make them");
+    assert!(of(Account::default()).is_ok());
+    let error = of(Account::without_pager()).expect_err("cores would have to make them");
     assert!(error.to_string().contains("open files"), "{error}");
 }

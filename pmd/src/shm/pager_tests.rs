@@ -1,5 +1,7 @@
 //! Turns, credit and order of what is made for guests.
 
+use super::super::account::{HOLES_SAVED, NS_A_HOLE};
+use super::super::presence::Account;
 use super::*;
 #[cfg(not(miri))]
 use std::os::fd::FromRawFd;

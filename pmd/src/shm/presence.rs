@@ -3,7 +3,7 @@
 //! A large page that its file doesn't have yet is made by whoever touches it first: the kernel
 //! clears two megabytes, or a gigabyte, and whoever else the core serves waits. So a core leads no
 //! address into such a mapping before the page was *granted*: it marks the page as wanted, leaves
-//! the frame where it is, and goes on; [`super::pager`] makes the page on a thread of its own and
+//! the frame where it is, and goes on; `pager` makes the page on a thread of its own and
 //! grants it. A page is wanted because the guest posted a buffer there, so no memory is made that
 //! nobody uses.
 //!
@@ -13,7 +13,8 @@
 //! at a bounded rate for each guest. More holes of a guest at a time than [`HOLES_MAX`], and all of
 //! the mapping counts as damaged.
 
-use super::pager;
+use super::account;
+use crate::lock::lock;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,9 @@ pub(crate) const HOLES_MAX: usize = 32;
 const HOLES_MAX_OF_ALL: usize = 2048;
 static N_HOLES: AtomicUsize = AtomicUsize::new(0);
 
+/// A guest's, for all its mappings.
+pub(super) type Account = account::Account<Presence>;
+
 /// The pages of one mapping, a bit each. Cores and the signal handler use it without a lock.
 #[derive(Debug)]
 pub(crate) struct Presence {
@@ -34,7 +38,7 @@ pub(crate) struct Presence {
     wanted: Box<[AtomicU64]>,
     holes: Box<[AtomicU64]>,
     /// Of the guest, for all its mappings.
-    pub(super) account: Arc<pager::Account>,
+    pub(super) account: Arc<Account>,
     /// The number of the page that was made of it last, among the guest's.
     pub(super) served_at: AtomicU64,
     /// Holes that there were so far.
@@ -66,7 +70,7 @@ impl Presence {
         len: usize,
         page: usize,
         is_told: bool,
-        account: Arc<pager::Account>,
+        account: Arc<Account>,
     ) -> Self {
         let n_pages = len >> page.trailing_zeros();
         let bits = || {
@@ -229,7 +233,7 @@ impl Presence {
 
     /// The mapping ends: the pager leaves its addresses alone from now on.
     pub(super) fn end(&self) {
-        let mut backing = crate::lock::lock(&self.backing);
+        let mut backing = lock(&self.backing);
         if !std::mem::replace(&mut backing.has_ended, true) {
             // A handler that adds one yet is counted for as long as the guest is there.
             self.account.orphan(self.forget_holes());
@@ -285,7 +289,7 @@ mod tests {
             n_pages << 12,
             4096,
             false,
-            Arc::new(pager::Account::default()),
+            Arc::new(Account::default()),
         )
     }
 

@@ -4,7 +4,7 @@
 //! guest's memory is: by [`Piece`], never by reference. Who may touch which frame when is kept by
 //! [`crate::ring::frames`].
 
-use super::Piece;
+use super::piece::Piece;
 use std::any::Any;
 use std::sync::Arc;
 

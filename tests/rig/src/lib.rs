@@ -13,7 +13,7 @@ use pmd::port::mem::MemPort;
 use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;
-use pmd::shm::guest::OwnRegion;
+use pmd::shm::own::OwnRegion;
 use pmd::shm::{GuestMemory, RegionSpec};
 use pmd::stats::Counters;
 use pmd::time::Nanos;

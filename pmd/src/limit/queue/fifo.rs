@@ -8,9 +8,9 @@
     reason = "places in a chunk, and lengths of frames"
 )]
 
-use super::chunks::{CHUNK_BYTES, Chain, Chunks};
+use crate::amount::Allowance;
 use crate::burst::{BURST_MAX, Burst};
-use crate::limit::limits::Allowance;
+use crate::limit::chunks::{CHARGED, CHUNK_BYTES, Chain, Chunks, ROOM};
 use crate::shm::Piece;
 use crate::time::Nanos;
 use crate::virtio_net::Wishes;
@@ -18,12 +18,6 @@ use flowtable::HEADER_MAX;
 
 /// Bytes of a record, and what the place of each is a multiple of.
 const RECORD_BYTES: usize = 32;
-
-/// A queue is charged at least so much for each [`ROOM`] bytes that its frames take up in chunks.
-/// Frames of more than 106 bytes count as what they are, and so do those of 64; one of 14, which
-/// takes up 64, counts three times.
-pub(crate) const CHARGED: u64 = 2;
-pub(crate) const ROOM: u64 = 3;
 
 /// What is known of a frame besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

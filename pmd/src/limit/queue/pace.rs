@@ -6,9 +6,10 @@
 //! who wait. One that waits and does not come for its part must cost nobody the rate: what has been
 //! left over for longer than the VM's slack is anybody's.
 
-use super::VmQueue;
 use crate::limit::gate::SHUT_MIN;
-use crate::limit::limits::{Limit, VmLimits};
+use crate::limit::one_way::Limit;
+use crate::limit::vm::VmLimits;
+use crate::limit::vm_queue::VmQueue;
 use crate::time::Nanos;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -86,7 +87,8 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::limits::{Amount, LimitOptions, QueueOptions};
+    use crate::amount::Amount;
+    use crate::limit::options::{LimitOptions, QueueOptions};
 
     const MS: Nanos = 1_000_000;
 

@@ -1,198 +1,25 @@
-//! All queues of held frames that one core has, and what a VM has of them.
+//! All queues of held frames that one core has.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of queues")]
 
-use super::chunks::{CHUNK_BYTES, Chunks};
-use super::fifo::{Fifo, Taken};
+use super::fifo::Fifo;
+use super::held::{Flow, Held};
 use super::pace::{Pace, Waiting};
 use crate::burst::Burst;
-use crate::limit::limits::{Amount, Limit, LimitOptions, VmLimits};
-use crate::limit::rate::Limiter;
+use crate::limit::vm::VmLimits;
 use crate::stats::CoreStats;
 use crate::time::Nanos;
-use flowtable::{Action, DropReason, PortId};
+use flowtable::{DropReason, PortId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of a full Ethernet frame without FCS.
-const FRAME_BYTES: u64 = 1514;
-/// Full frames that may wait at any rate: with fewer, TCP has no means to notice that one was lost.
-const FRAMES_MIN: u64 = 6;
-/// Chunks for local frames, and for those off a wire, besides those that their bytes need: a queue
-/// goes beyond its part by one frame, of 64 KiB at most, of 9 KiB off a wire, and has a chunk at
-/// either end that is not full. Off a wire there are two frames of 3,498 bytes, four chunks, for
-/// each of 16 queues besides, since a queue may always hold two.
-const CHUNKS_MORE_LOCAL: u64 = 64;
-const CHUNKS_MORE: u64 = 80;
-/// The longest that what is saved up is kept for one whose turn it is.
-const SLACK_MAX: Nanos = 2_000_000;
-/// Copies of floods that pass ahead each second, and at once: in no second more than a thousand.
-const FLOODS_PER_SEC: u64 = 950;
-const FLOODS_AT_ONCE: u64 = 50;
 /// Queues of one core: for each port that the switch may have, at least, and at most.
 const QUEUES_A_PORT: usize = 16;
 const QUEUES_MIN: usize = 256;
 const QUEUES_MAX: usize = 2048;
 
-/// What is held at the limit on what one VM gets, over all cores: whose memory it is in, and how
-/// much of it.
-#[derive(Debug)]
-#[repr(align(128))]
-pub(crate) struct VmQueue {
-    /// Queues and rings that wait.
-    pub(crate) n_waiting: AtomicU64,
-    /// Frames in all queues, and their bytes.
-    n_frames: AtomicU64,
-    n_bytes: AtomicU64,
-    pub(crate) chunks: Chunks,
-    bytes_max: u64,
-    frames_max: u64,
-    /// A frame that waited for longer is dropped.
-    pub(crate) age_max: Nanos,
-    /// What has been saved up for longer than this is for anybody.
-    pub(crate) slack: Nanos,
-    /// What floods may be charged without an allowance: copies, and bytes, a quarter of the limit,
-    /// so that they leave it the rest.
-    flood_copies: Limiter,
-    flood_bytes: Option<Limiter>,
-}
-
-impl VmQueue {
-    /// None where what is over the limit is dropped.
-    pub(crate) fn new(options: &LimitOptions, limit: &Limit) -> Option<Self> {
-        let asked = options.queue?;
-        let in_time = |per_second: u64| {
-            let n = u128::from(per_second) * u128::from(asked.time) / 1_000_000_000;
-            u64::try_from(n).unwrap_or(u64::MAX)
-        };
-        let frames_max = options
-            .packets_per_sec
-            .map_or(u64::MAX, |packets| in_time(packets).max(FRAMES_MIN));
-        let by_bits = options.bits_per_sec.map(|bits| in_time(bits / 8));
-        let bytes_max = by_bits
-            .unwrap_or(frames_max.saturating_mul(FRAME_BYTES))
-            .min(asked.bytes_max);
-        let bytes_max = bytes_max.max(FRAMES_MIN * FRAME_BYTES);
-        // All local queues together have room for what one may hold that waits alone, and a wire's
-        // queues for as much again: so one of these never lacks a chunk while it is within its
-        // part, whatever guests do. Several get theirs as those before them shrink to theirs.
-        let n_chunks =
-            (bytes_max * super::fifo::ROOM / super::fifo::CHARGED).div_ceil(CHUNK_BYTES as u64);
-        let n_local = n_chunks + CHUNKS_MORE_LOCAL;
-        let [n_all, n_local] = [n_local + n_chunks + CHUNKS_MORE, n_local]
-            .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        let least = Amount {
-            n_frames: FRAMES_MIN + 1,
-            n_bytes: (FRAMES_MIN + 1) * FRAME_BYTES,
-        };
-        Some(Self {
-            n_waiting: AtomicU64::new(0),
-            n_frames: AtomicU64::new(0),
-            n_bytes: AtomicU64::new(0),
-            chunks: Chunks::new(n_all, n_local),
-            bytes_max,
-            frames_max,
-            age_max: (asked.time.saturating_mul(9) / 4).max(limit.time(least)),
-            slack: (limit.burst_time() / 4).min(SLACK_MAX),
-            flood_copies: Limiter::of_packets(FLOODS_PER_SEC, Some(FLOODS_AT_ONCE)),
-            flood_bytes: options
-                .bits_per_sec
-                .map(|bits| Limiter::of_bits(bits / 4, None)),
-        })
-    }
-
-    /// Queues and rings that wait here.
-    #[inline(always)]
-    pub(crate) fn n_waiting(&self) -> u64 {
-        self.n_waiting.load(Ordering::Relaxed)
-    }
-
-    /// Frames that wait here now.
-    pub(crate) fn n_frames(&self) -> u64 {
-        self.n_frames.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that wait here now, and that may.
-    pub(crate) fn n_bytes(&self) -> (u64, u64) {
-        (self.n_bytes.load(Ordering::Relaxed), self.bytes_max)
-    }
-
-    /// Whether a queue that holds so much has used up a part of what it may: `parts` of two.
-    fn is_over(&self, fifo: &Fifo, parts: u64) -> bool {
-        // Who shares the rate shares the room, so that the time in a queue is the same however many
-        // there are.
-        let n = self.n_waiting().max(1) * 2;
-        let (n_frames, n_bytes) = (fifo.n_frames() as u64, fifo.n_charged());
-        n_frames > 1
-            && (n_bytes.saturating_mul(n) > self.bytes_max.saturating_mul(parts)
-                || n_frames.saturating_mul(n) > self.frames_max.saturating_mul(parts))
-    }
-
-    /// Whether a flood's copy of so many bytes may pass without an allowance; it is charged all the
-    /// same.
-    #[cold]
-    pub(crate) fn may_pass_ahead(&self, now: Nanos, n_bytes: u32) -> bool {
-        let limiters = [
-            Some((&self.flood_copies, 1)),
-            self.flood_bytes.as_ref().map(|l| (l, u64::from(n_bytes))),
-        ];
-        let may = limiters
-            .iter()
-            .flatten()
-            .all(|(limiter, _)| limiter.credit(now).is_some());
-        if may {
-            limiters.iter().flatten().for_each(|(limiter, units)| {
-                limiter.charge(now, *units);
-            });
-        }
-        may
-    }
-
-    /// For control: see [`Limiter::refresh`].
-    pub(crate) fn refresh(&self, now: Nanos) {
-        [Some(&self.flood_copies), self.flood_bytes.as_ref()]
-            .into_iter()
-            .flatten()
-            .for_each(|l| l.refresh(now));
-    }
-}
-
-/// Whose frames a queue has: those of one receive queue for one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flow {
-    pub(crate) from: PortId,
-    /// The receive queue, as receivers know it.
-    pub(crate) who: u32,
-    pub(crate) to: PortId,
-    /// They could have stayed where they were.
-    pub(crate) is_local: bool,
-}
-
-/// One queue.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) flow: Flow,
-    /// The queues before and behind it of those that the table finds in the same place, and one; 0:
-    /// none.
-    before: u16,
-    next: u16,
-    /// Where it is in the list of those in use.
-    place: u16,
-    pub(super) waiting: Waiting,
-    pub(super) fifo: Fifo,
-    pub(super) pace: Pace,
-    /// It isn't looked at before.
-    pub(super) opens_at: Nanos,
-    /// Since when its receiver takes nothing.
-    pub(super) blocked_since: Option<Nanos>,
-    /// The rules by which its frames were decided, all but so many at its head.
-    pub(super) rules: u32,
-    n_stale: usize,
-}
-
 /// A queue in use, and what tells whether a port that goes down has to do with it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Live {
-    pub(super) slot: u16,
+struct Live {
+    slot: u16,
     from: PortId,
     to: PortId,
 }
@@ -200,9 +27,9 @@ pub(super) struct Live {
 /// All queues of one core. Has room for as many as it will ever have.
 #[derive(Debug)]
 pub(crate) struct LimitQueues {
-    pub(super) slots: Box<[Option<Held>]>,
+    slots: Box<[Option<Held>]>,
     free: Vec<u16>,
-    pub(super) live: Vec<Live>,
+    live: Vec<Live>,
     /// Of them, those of frames that could have stayed where they were.
     n_local: usize,
     /// By port: the queues of frames from it.
@@ -214,7 +41,7 @@ pub(crate) struct LimitQueues {
     /// When the first of them may be looked at; the end of time: there is none.
     pub(crate) due_at: Nanos,
     /// How often rules have changed.
-    pub(super) rules: u32,
+    rules: u32,
 }
 
 impl LimitQueues {
@@ -276,20 +103,8 @@ impl LimitQueues {
         let Some(held) = &mut self.slots[slot] else {
             return false;
         };
-        let Some((_, queue)) = held.waiting.at() else {
-            return false;
-        };
-        if queue.is_over(&held.fifo, 1) {
-            super::ecn::mark(&mut burst.headers[k], burst.lens[k] as usize);
-        }
-        let has_room =
-            !queue.is_over(&held.fifo, 2) && held.fifo.push(&queue.chunks, burst, k, now);
-        if has_room {
-            queue.n_frames.fetch_add(1, Ordering::Relaxed);
-            queue
-                .n_bytes
-                .fetch_add(burst.lens[k].into(), Ordering::Relaxed);
-        } else if held.fifo.n_frames() == 0 {
+        let has_room = held.push(burst, k, now);
+        if !has_room && held.fifo.n_frames() == 0 {
             self.remove(slot);
         }
         has_room
@@ -354,7 +169,7 @@ impl LimitQueues {
     }
 
     /// Forgets a queue in which nothing is left. The last in the list takes its place there.
-    pub(super) fn remove(&mut self, slot: usize) {
+    fn remove(&mut self, slot: usize) {
         let Some(held) = self.slots[slot].take() else {
             return;
         };
@@ -406,68 +221,34 @@ impl LimitQueues {
         true
     }
 
+    /// The queue at a place in the list of those in use; `None`: there are not as many.
+    pub(crate) fn slot_at(&self, place: usize) -> Option<usize> {
+        self.live.get(place).map(|live| live.slot.into())
+    }
+
+    /// A queue by its slot, and how often rules have changed.
+    pub(crate) fn held(&mut self, slot: usize) -> Option<(&mut Held, u32)> {
+        Some((self.slots[slot].as_mut()?, self.rules))
+    }
+
+    /// When a queue that was served may be looked at again. `None`: nothing is left in it, and the
+    /// last in the list has taken its place.
+    pub(crate) fn keep(&mut self, slot: usize) -> Option<Nanos> {
+        match &self.slots[slot] {
+            Some(held) if held.fifo.n_frames() > 0 => Some(held.opens_at),
+            _ => {
+                self.remove(slot);
+                None
+            }
+        }
+    }
+
     /// Rules have changed: what waits is judged by them before it goes.
     pub(crate) fn rules_changed(&mut self) {
         self.rules = self.rules.wrapping_add(1);
     }
 }
 
-impl Held {
-    /// Whether the first frames were decided by other rules than these.
-    pub(super) fn is_stale(&mut self, rules: u32) -> bool {
-        if self.rules != rules {
-            (self.rules, self.n_stale) = (rules, self.fifo.n_frames());
-        }
-        self.n_stale > 0
-    }
-
-    /// Takes the first `n` frames off.
-    pub(super) fn pop(&mut self, n: usize, stats: &CoreStats) {
-        let Some((_, queue)) = self.waiting.at() else {
-            return;
-        };
-        let taken = self.fifo.pop(&queue.chunks, n);
-        self.n_stale = self.n_stale.saturating_sub(n);
-        self.count(taken, stats);
-    }
-
-    /// Drops the first `n` frames.
-    pub(super) fn drop_first(&mut self, n: usize, reason: DropReason, stats: &CoreStats) {
-        self.pop(n, stats);
-        stats.lost_many(
-            self.flow.from,
-            Action::Unicast(self.flow.to),
-            reason,
-            n as u64,
-        );
-    }
-
-    /// Drops all frames, which costs the same however many they are.
-    fn drop_all(&mut self, reason: DropReason, stats: &CoreStats) {
-        let Some((_, queue)) = self.waiting.at() else {
-            return;
-        };
-        let taken = self.fifo.clear(&queue.chunks);
-        self.count(taken, stats);
-        stats.lost_many(
-            self.flow.from,
-            Action::Unicast(self.flow.to),
-            reason,
-            taken.n_frames as u64,
-        );
-    }
-
-    /// These wait no longer.
-    fn count(&self, Taken { n_frames, n_bytes }: Taken, stats: &CoreStats) {
-        let Some((_, queue)) = self.waiting.at() else {
-            return;
-        };
-        queue.n_frames.fetch_sub(n_frames as u64, Ordering::Relaxed);
-        queue.n_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
-        stats.port(self.flow.from).unqueued(n_frames as u64);
-    }
-}
-
 #[cfg(test)]
 #[path = "queues_tests.rs"]
-mod queue_tests;
+mod tests;

@@ -2,7 +2,8 @@
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use super::*;
-use crate::limit::limits::QueueOptions;
+use crate::limit::chunks::tests::N_PIECES;
+use crate::limit::{LimitOptions, QueueOptions};
 use crate::shm::Piece;
 
 const VM: PortId = 1;
@@ -67,7 +68,6 @@ fn one_that_takes_all_the_queues_it_can_leaves_some_to_another() {
 #[test]
 #[cfg_attr(miri, ignore = "a hundred thousand frames")]
 fn port_that_goes_down_costs_a_bounded_time_whatever_is_held() {
-    use super::super::chunks::tests::N_PIECES;
     for (port, queues_of) in [(VM, 2..7), (2, 2..3)] {
         let (mut queues, limits) = (LimitQueues::new(128), limits());
         let (stats, mut frame) = (CoreStats::new(128), [7; 60]);

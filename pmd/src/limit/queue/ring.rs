@@ -1,12 +1,13 @@
 //! A ring whose first frame is held at a VM's limit, and all behind it: when it is looked at again.
 
-use super::LimitQueues;
 use super::pace::{Pace, Waiting};
+use super::queues::LimitQueues;
 use crate::burst::Burst;
 use crate::limit::gate::SHUT_MIN;
-use crate::send::Views;
+use crate::limit::vm::VmLimits;
 use crate::time::Nanos;
 use flowtable::{Action, PortId};
+use std::sync::Arc;
 
 /// A ring is looked at this often at least: meanwhile, frames for others may have come behind those
 /// that are held.
@@ -64,7 +65,7 @@ impl RingTurn {
     }
 
     /// The first `n` frames of the burst went, and what is behind them is held at the limit of
-    /// `at`, if at any. Gives when to look again.
+    /// `at`, a port with the limits of its VM, if at any. Gives when to look again.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle(
@@ -72,8 +73,7 @@ impl RingTurn {
         now: Nanos,
         burst: &Burst,
         n: usize,
-        at: Option<PortId>,
-        views: &Views,
+        at: Option<(PortId, Option<&Arc<VmLimits>>)>,
         held: Option<Nanos>,
     ) -> Option<Nanos> {
         if let Some((limit, queue)) = self.waiting.as_ref().and_then(Waiting::at) {
@@ -85,7 +85,7 @@ impl RingTurn {
                 self.pace.served(now, cost, queue.n_waiting());
             }
         }
-        let Some(to) = at else {
+        let Some((to, limits)) = at else {
             self.waiting = None;
             return None;
         };
@@ -94,7 +94,7 @@ impl RingTurn {
             self.waiting = None;
             return Some(opens_at.clamp(now + SHUT_MIN, now + self.look_again(now)));
         }
-        let limits = views.get(usize::from(to))?.as_ref()?.limits()?;
+        let limits = limits?;
         if !self
             .waiting
             .as_ref()

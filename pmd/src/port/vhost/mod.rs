@@ -12,9 +12,10 @@ pub mod scatter;
 pub mod tx;
 
 pub use rx::VhostRx;
+pub(crate) use tx::FEW_DESCRIPTORS;
 pub use tx::VhostTx;
 
-use crate::ring::split::RingOptions;
+use crate::ring::RingOptions;
 use crate::virtio_net::{HEADER_LEN, HEADER_LEN_LEGACY};
 
 const GUEST_CSUM: u64 = 1 << 1;

@@ -5,14 +5,13 @@
 )]
 
 use super::Features;
+use crate::amount::Allowance;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst};
 use crate::error::{Grade, GuestFault, SetupError};
-use crate::limit::limits::Allowance;
-use crate::ring::split::read_net_header;
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, Piece, damage};
 use crate::stats::PortStats;
-use crate::virtio_net::{HEADER_LEN, HEADER_LEN_LEGACY, Wishes};
+use crate::virtio_net::{HEADER_LEN, HEADER_LEN_LEGACY, Wishes, read_net_header};
 use flowtable::wire::header::ETHERNET_LEN;
 use flowtable::{DropReason, HEADER_MAX};
 use std::sync::Arc;

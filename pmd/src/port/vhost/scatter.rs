@@ -3,8 +3,7 @@
 
 use super::tx::VhostTx;
 use crate::burst::Burst;
-use crate::ring::SplitRing;
-use crate::ring::chain::PIECES_MAX;
+use crate::ring::{PIECES_MAX, SplitRing};
 use crate::shm::{Piece, damage};
 use crate::virtio_net::HEADER_LEN;
 use arrayvec::ArrayVec;

@@ -7,18 +7,23 @@
 use super::Features;
 use crate::burst::{BURST_MAX, Burst};
 use crate::error::{GuestFault, SetupError};
-use crate::port::Room;
-use crate::port::watched::{FEW_BUFFERS, FEW_DESCRIPTORS};
-use crate::ring::chain::{Budget, DESCRIPTORS_MAX, PIECES_MAX, Pieces};
-use crate::ring::split::{WRITE, write_net_header};
-use crate::ring::{QueueSpec, SplitRing};
+use crate::port::room::Room;
+use crate::ring::chain::{Budget, DESCRIPTORS_MAX, Pieces};
+use crate::ring::descriptor::WRITE;
+use crate::ring::{PIECES_MAX, QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, Piece, damage};
+use crate::virtio_net::write_net_header;
 use flowtable::HEADER_MAX;
 use std::cell::Cell;
 use std::sync::Arc;
 
 /// Buffers that are looked at ahead of the frames that go into them.
 const STASH: usize = 256;
+
+/// Descriptors of chains and buffers that are looked at in one burst where the guest's pages make
+/// the core wait.
+pub(crate) const FEW_DESCRIPTORS: usize = 64;
+const FEW_BUFFERS: u16 = 32;
 
 /// Descriptors that a chain may always have, however much the burst has read already: drivers have
 /// no more than 19 for a frame.

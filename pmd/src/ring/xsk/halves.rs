@@ -10,19 +10,13 @@
     reason = "numbers of frames, and places in a UMEM of some MiB"
 )]
 
+use super::frame::{FRAME_BYTES, HEADROOM, PACKET_MAX, RxFrame, TxFrame};
 use super::rings::{RxRings, TxRings, TxWaker};
 use crate::ring::BURST_MAX;
 use crate::shm::Piece;
 use crate::shm::umem::UmemArea;
 use arrayvec::ArrayVec;
 use std::os::fd::{BorrowedFd, RawFd};
-
-/// Bytes of a frame of UMEM.
-pub(crate) const FRAME_BYTES: usize = 4096;
-/// Bytes in front of the packet, which the kernel wants for itself (`XDP_PACKET_HEADROOM`).
-pub(crate) const HEADROOM: usize = 256;
-/// The longest packet that fits.
-pub(crate) const PACKET_MAX: u32 = (FRAME_BYTES - HEADROOM) as u32;
 
 /// Where the frames of one half of a queue are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,22 +38,6 @@ impl Ledger {
     pub fn is_balanced(&self) -> bool {
         self.n_kernel + self.n_burst + self.n_free == self.n_frames && self.n_strays == 0
     }
-}
-
-/// A received packet, from the receive ring until it is given back. Whoever has it owns its frame.
-#[derive(Debug)]
-pub(crate) struct RxFrame {
-    number: u32,
-    at: usize,
-    len: u32,
-}
-
-/// A frame to be sent, from the free list until it is put into the transmit ring. Whoever has it
-/// owns it.
-#[derive(Debug)]
-#[must_use = "a frame that is dropped is lost"]
-pub(crate) struct TxFrame {
-    pub(super) number: u32,
 }
 
 /// The receiving half: receive ring and fill ring.

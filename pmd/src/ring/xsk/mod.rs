@@ -1,10 +1,17 @@
 //! AF_XDP sockets.
 //!
-//! - [`rings`]: a socket's four rings; [`halves`]: who owns what is in them
-//! - [`peer`]: the kernel's half, in memory
+//! - `rings`: a socket's four rings; `socket`: how it is opened
+//! - `frame`: a frame of its UMEM; [`halves`]: who owns which of them
+//! - [`peer`], `peer_rings`: the kernel's half, in memory
 
+mod frame;
 pub mod halves;
 pub mod peer;
-pub mod rings;
+mod peer_rings;
+mod rings;
+mod socket;
 
-pub(crate) use rings::{SocketSpec, TxWaker, open};
+pub(crate) use frame::{PACKET_MAX, RxFrame};
+pub(crate) use halves::{XskRx, XskTx};
+pub(crate) use rings::TxWaker;
+pub(crate) use socket::{SocketSpec, open};

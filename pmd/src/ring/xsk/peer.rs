@@ -3,36 +3,13 @@
 //! complete in any order.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames")]
 
-use super::halves::{FRAME_BYTES, HEADROOM, PACKET_MAX, XskRx, XskTx};
+use super::frame::{FRAME_BYTES, HEADROOM, PACKET_MAX};
+use super::halves::{XskRx, XskTx};
+use super::peer_rings::PeerRings;
 use super::rings::{RxRings, TxRings};
-use crate::ring::BURST_MAX;
+use crate::lock::lock;
 use crate::shm::umem::UmemArea;
-use arrayvec::ArrayVec;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
-
-/// Packets that one wake-up takes, as the kernel's copy mode has it unless told otherwise.
-const BUDGET: usize = 32;
-
-/// The rings, and what lies behind them.
-#[derive(Debug)]
-pub(crate) struct PeerRings {
-    area: UmemArea,
-    n_rx: usize,
-    n_tx: usize,
-    fill: VecDeque<u32>,
-    received: VecDeque<(usize, u32)>,
-    transmit: VecDeque<(u32, u32)>,
-    completed: VecDeque<u32>,
-    /// Packets that went out.
-    sent: VecDeque<Vec<u8>>,
-    /// Frames whose packets went out, and which are not completed yet.
-    held: Vec<u32>,
-    is_stalled: bool,
-    holds_completions: bool,
-    n_wakes: u64,
-    n_lost: u64,
-}
 
 /// For whoever plays the kernel and the wire behind it.
 #[derive(Clone, Debug)]
@@ -44,21 +21,7 @@ impl XskPeer {
     /// A socket of so many frames each way in memory: the kernel's half, and both of the switch's.
     pub(crate) fn open(n_rx: usize, n_tx: usize) -> (Self, XskRx, XskTx) {
         let area = UmemArea::on_heap((n_rx + n_tx) * FRAME_BYTES);
-        let rings = PeerRings {
-            area: area.clone(),
-            n_rx,
-            n_tx,
-            fill: VecDeque::new(),
-            received: VecDeque::new(),
-            transmit: VecDeque::new(),
-            completed: VecDeque::new(),
-            sent: VecDeque::new(),
-            held: Vec::new(),
-            is_stalled: false,
-            holds_completions: false,
-            n_wakes: 0,
-            n_lost: 0,
-        };
+        let rings = PeerRings::new(area.clone(), n_rx, n_tx);
         let rings = Arc::new(Mutex::new(rings));
         let rx = XskRx::new(RxRings::Peer(rings.clone()), area.clone(), n_rx);
         let tx = XskTx::new(TxRings::Peer(rings.clone()), area, n_rx, n_tx);
@@ -66,7 +29,7 @@ impl XskPeer {
     }
 
     fn rings(&self) -> MutexGuard<'_, PeerRings> {
-        crate::lock::lock(&self.rings)
+        lock(&self.rings)
     }
 
     /// A packet arrives from the wire; false when there was no memory for it and it is lost.
@@ -135,60 +98,5 @@ impl XskPeer {
     /// Packets that found none.
     pub fn n_lost(&self) -> u64 {
         self.rings().n_lost
-    }
-}
-
-impl PeerRings {
-    pub(super) fn take_received(&mut self, n: usize, to: &mut ArrayVec<(usize, u32), BURST_MAX>) {
-        let n = n.min(self.received.len());
-        to.extend(self.received.drain(..n));
-    }
-
-    pub(super) fn has_received(&self) -> bool {
-        !self.received.is_empty()
-    }
-
-    pub(super) fn fill(&mut self, numbers: &[u32]) -> usize {
-        let n = numbers.len().min(self.n_rx - self.fill.len());
-        self.fill.extend(&numbers[..n]);
-        n
-    }
-
-    pub(super) fn put(&mut self, packets: impl Iterator<Item = (u32, u32)>) -> usize {
-        let before = self.transmit.len();
-        self.transmit.extend(packets.take(self.n_tx - before));
-        self.transmit.len() - before
-    }
-
-    pub(super) fn take_completed(&mut self, done: &mut ArrayVec<u32, BURST_MAX>) {
-        let n = done.remaining_capacity().min(self.completed.len());
-        done.extend(self.completed.drain(..n));
-    }
-
-    pub(super) fn n_unsent(&self) -> usize {
-        self.transmit.len()
-    }
-
-    /// What `sendto` does.
-    pub(super) fn wake(&mut self) {
-        self.n_wakes += 1;
-        if self.is_stalled {
-            return;
-        }
-        for _ in 0..BUDGET.min(self.transmit.len()) {
-            let (number, len) = self.transmit.pop_front().expect("as many as there are");
-            let at = number as usize * FRAME_BYTES + HEADROOM;
-            let mut packet = vec![0; len as usize];
-            self.area
-                .piece(at, len)
-                .expect("a frame of this area")
-                .read(&mut packet, len as usize);
-            self.sent.push_back(packet);
-            if self.holds_completions {
-                self.held.push(number);
-            } else {
-                self.completed.push_back(number);
-            }
-        }
     }
 }

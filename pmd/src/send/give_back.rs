@@ -5,20 +5,12 @@
 //! guest has rewritten the frame or emptied the ring, a limit holds it back now, its port goes
 //! down. Then it is given back when the queue is looked at next.
 
-use super::lock_at;
+use super::sender::{OUTS_MAX, Out, Sender};
+use crate::blocked::hold::Reserved;
 use crate::port::RxQueue;
-use crate::send::{OUTS_MAX, Out, Sender, Views};
+use crate::port::views::{Views, lock_at};
 use crate::time::Nanos;
 use arrayvec::ArrayVec;
-
-/// A reserved turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reserved {
-    /// At which transmit queue, by its place in `slots`.
-    pub(crate) slot: usize,
-    /// The last burst of which a frame wanted to go there.
-    pub(crate) burst: u32,
-}
 
 impl Sender<'_> {
     /// The burst is over, and some of it was held up, or something of one before. Gives back what

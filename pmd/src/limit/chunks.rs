@@ -17,6 +17,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Bytes of a chunk.
 pub(crate) const CHUNK_BYTES: usize = 2048;
 
+/// A queue is charged at least so much for each [`ROOM`] bytes that its frames take up in chunks.
+/// Frames of more than 106 bytes count as what they are, and so do those of 64; one of 14, which
+/// takes up 64, counts three times.
+pub(crate) const CHARGED: u64 = 2;
+pub(crate) const ROOM: u64 = 3;
+
 /// All chunks of one VM.
 #[derive(Debug)]
 pub(crate) struct Chunks {
@@ -107,13 +113,13 @@ impl Chunks {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::cell::Cell;
 
     thread_local! {
         /// Pieces of chunks that this thread has been shown.
-        pub(in super::super) static N_PIECES: Cell<u64> = const { Cell::new(0) };
+        pub(crate) static N_PIECES: Cell<u64> = const { Cell::new(0) };
     }
 
     impl Chunks {

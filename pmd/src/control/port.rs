@@ -1,0 +1,42 @@
+//! What a switch is made of, and a port as it comes up and goes down.
+
+use crate::port::{RxQueue, TxQueue};
+use flowtable::{Ingress, Networks};
+use std::sync::Arc;
+
+/// What a switch is made of.
+#[derive(Clone, Debug)]
+pub struct FleetOptions {
+    /// Polling cores.
+    pub n_cores: usize,
+    /// Ports, connected or not; their ids are below this.
+    pub n_ports: usize,
+    /// Decisions that can be remembered, by all cores together.
+    pub n_flows: usize,
+    /// Addresses that the MAC table can hold.
+    pub n_macs: usize,
+    /// All networks.
+    pub networks: Arc<Networks>,
+    /// Random numbers that key the hashes.
+    pub seeds: [u64; 2],
+}
+
+/// A port as it comes up.
+#[derive(Debug)]
+pub struct PortUp {
+    /// What decisions about its frames need.
+    pub ingress: Ingress,
+    /// Queues to receive from; each goes to the core that has the fewest.
+    pub rxqs: Vec<RxQueue>,
+    /// Queues to send to.
+    pub txqs: Vec<TxQueue>,
+}
+
+/// A port that went down: all of it, back in one hand.
+#[derive(Debug, Default)]
+pub struct PortDown {
+    /// Its receive queues, at the positions they had reached.
+    pub rxqs: Vec<RxQueue>,
+    /// Its transmit queues.
+    pub txqs: Vec<TxQueue>,
+}

@@ -1,0 +1,110 @@
+//! A polling core, and what it is made of.
+
+use super::mailbox::Mailbox;
+use super::scan::Scanner;
+use crate::burst::Burst;
+use crate::error::SetupError;
+use crate::limit::queue::LimitQueues;
+use crate::page_faults::PageFaults;
+use crate::port::views::TXQS_MAX;
+use crate::port::{PortView, RxQueue};
+use crate::stats::CoreStats;
+use crate::sys::Epoll;
+use crate::time::Nanos;
+use flowtable::memory::reclaim::Quiet;
+use flowtable::{Lookup, PortId};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// A polling core: all that one thread needs to switch frames. Nothing in it is shared but what
+/// stands behind an `Arc`.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) id: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "queues travel between control and cores in their boxes"
+    )]
+    pub(crate) rxqs: Vec<Box<RxQueue>>,
+    pub(crate) views: Box<[Option<Arc<PortView>>]>,
+    /// By port: until when one that has just gone down is taken to be changing, not gone.
+    pub(crate) changing: Box<[Nanos]>,
+    pub(crate) lookup: Lookup,
+    pub(crate) burst: Box<Burst>,
+    /// The number of the burst under way: see [`crate::send::Sender`].
+    pub(crate) n_bursts: u32,
+    pub(super) scanner: Scanner,
+    pub(crate) slots: Box<[u16]>,
+    /// Transmit queues with frames that are not out yet; see `TxLock::flush`.
+    pub(crate) flushes: Vec<(PortId, u16)>,
+    /// Frames that wait at the limits of the VMs they are for.
+    pub(crate) queues: LimitQueues,
+    pub(crate) faults: PageFaults,
+    /// A port that is going down, of which something waits there yet.
+    pub(super) leaving: Option<PortId>,
+    pub(crate) stats: Arc<CoreStats>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) quiet: Arc<Quiet>,
+    /// What the core sleeps in: control's wake-up, and the kicks of its queues, which control adds
+    /// and removes.
+    pub(crate) epoll: Arc<Epoll>,
+}
+
+/// Numbers of a core's bursts, of which the high part is the core's own.
+#[inline(always)]
+pub(crate) fn next_burst(n: u32) -> u32 {
+    n.wrapping_add(1) | 1
+}
+
+impl Core {
+    /// The core with this number. `stats`, `mailbox` and `quiet` are shared with control.
+    ///
+    /// # Errors
+    /// When the process has no more file descriptors.
+    pub(crate) fn new(
+        id: usize,
+        lookup: Lookup,
+        stats: Arc<CoreStats>,
+        mailbox: Arc<Mailbox>,
+        quiet: Arc<Quiet>,
+    ) -> Result<Self, SetupError> {
+        let n_ports = stats.n_ports();
+        let epoll = Arc::new(Epoll::new()?);
+        if !epoll.add(mailbox.wake_fd().as_fd()) {
+            return Err(SetupError::new(
+                "the kernel lets this user watch no more files (fs.epoll.max_user_watches)",
+            ));
+        }
+        Ok(Self {
+            id,
+            rxqs: Vec::with_capacity(n_ports * TXQS_MAX),
+            views: (0..n_ports).map(|_| None).collect(),
+            changing: vec![0; n_ports].into(),
+            lookup,
+            burst: Box::default(),
+            n_bursts: u32::try_from(id % 256).unwrap_or(0) << 24,
+            scanner: Scanner::new(),
+            slots: vec![0; n_ports * TXQS_MAX].into(),
+            flushes: Vec::with_capacity(n_ports * TXQS_MAX),
+            queues: LimitQueues::new(n_ports),
+            faults: PageFaults::new(n_ports),
+            leaving: None,
+            stats,
+            mailbox,
+            quiet,
+            epoll,
+        })
+    }
+
+    /// Takes up the memory that only this core uses. Called on the core's own thread, so that it
+    /// lies near its CPU; until then few decisions are remembered.
+    pub fn make_room(&mut self) {
+        self.lookup.make_room();
+    }
+
+    /// Bounds what pages that guests' memory lacks cost this core: see `page_faults`. Called on the
+    /// core's own thread; until then nothing is bounded.
+    pub fn bound_page_faults(&mut self) {
+        self.faults.begin();
+    }
+}

@@ -1,0 +1,84 @@
+//! What every core knows of a port that is up.
+
+use super::lock::TxLock;
+use super::txq::{TxKind, TxQueue};
+use crate::limit::flood_budget::FloodBudget;
+use crate::limit::{Limit, VmLimits, VmQueue};
+use crate::time::Nanos;
+use flowtable::{DropReason, Ingress};
+use std::sync::Arc;
+
+/// What every core knows of a port that is up. Immutable but for the queues behind their locks;
+/// replaced as a whole.
+#[derive(Debug)]
+pub struct PortView {
+    /// What decisions about its frames need.
+    pub ingress: Ingress,
+    /// Its transmit queues.
+    pub(crate) txqs: Vec<TxLock>,
+    /// What its floods may copy.
+    pub(crate) copies: Arc<FloodBudget>,
+    /// Those of its VM, if it has any.
+    limits: Option<Arc<VmLimits>>,
+    /// A core uses the queue of its own number, so that cores don't meet; else a flow decides.
+    pub(crate) is_by_core: bool,
+    /// What a frame is dropped for that could not wait for room.
+    pub(crate) reason_full: DropReason,
+}
+
+impl PortView {
+    /// With all the queues that the guest has enabled, or the device has.
+    pub(crate) fn new(
+        ingress: Ingress,
+        mut txqs: Vec<TxQueue>,
+        limits: Option<Arc<VmLimits>>,
+        copies: Arc<FloodBudget>,
+    ) -> Self {
+        let mut is_device = false;
+        for txq in &mut txqs {
+            if let TxKind::AfXdp(queue) = &mut txq.kind {
+                // Whoever knew that it has to be flushed let go of it.
+                queue.forget_flush();
+                is_device = true;
+            }
+        }
+        let reason_full = if is_device {
+            DropReason::UplinkFull
+        } else {
+            DropReason::ReceiverFull
+        };
+        let txqs = txqs.into_iter().map(TxLock::new).collect();
+        Self {
+            ingress,
+            txqs,
+            copies,
+            limits,
+            is_by_core: is_device,
+            reason_full,
+        }
+    }
+
+    /// The limit on what its VM gets.
+    #[inline(always)]
+    pub(crate) fn to_vm(&self) -> Option<&Limit> {
+        self.limits.as_ref()?.to_vm.as_ref()
+    }
+
+    /// What is held at that limit; none: what is over it is dropped.
+    #[inline(always)]
+    pub(crate) fn limit_queue(&self) -> Option<&VmQueue> {
+        self.limits.as_ref()?.queue.as_ref()
+    }
+
+    /// Whether a flood's copy of so many bytes may pass although there is no allowance.
+    #[cold]
+    pub(crate) fn may_pass_ahead(&self, now: Nanos, n_bytes: u32) -> bool {
+        self.limit_queue()
+            .is_some_and(|queue| queue.may_pass_ahead(now, n_bytes))
+    }
+
+    /// Those of its VM, if it has any.
+    pub(crate) fn limits(&self) -> Option<&Arc<VmLimits>> {
+        self.limits.as_ref()
+    }
+}
