@@ -25,7 +25,8 @@ impl Sender<'_> {
         let mut outs: ArrayVec<Out<'_>, OUTS_MAX> = ArrayVec::new();
         let (views, port) = (self.views, from.ingress.port);
         let (mut n_forwarded, mut k, mut copied) = (0, 0, Copied::default());
-        let (mut was_held, mut was_cut, mut at_limit) = (false, false, None);
+        let (mut was_held, mut was_cut) = (false, false);
+        let (mut at_limit, mut flood_waits_until) = (None, None);
         while k < burst.n {
             let way = match burst.actions[k] {
                 Action::Unicast(to) => {
@@ -59,6 +60,10 @@ impl Sender<'_> {
                         }
                         Flooded::Next => was_cut = true,
                         Flooded::Waits => was_held = true,
+                        Flooded::WaitsUntil(opens_at) => {
+                            was_held = true;
+                            flood_waits_until = Some(opens_at);
+                        }
                     }
                     break;
                 }
@@ -93,7 +98,11 @@ impl Sender<'_> {
         }
         self.commit(&mut outs, burst, self.exit(from));
         self.stats.port(port).forwarded(n_forwarded);
-        Sent { n: k, at_limit }
+        Sent {
+            n: k,
+            at_limit,
+            flood_waits_until,
+        }
     }
 
     /// Where frames of this port get a tag. Those of a trunk have lost theirs, and its networks

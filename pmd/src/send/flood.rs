@@ -80,8 +80,7 @@ impl Sender<'_> {
             rxq.hold.forget_flood();
             if let Err(opens_at) = from.copies.may_begin(network, self.now) {
                 if can_hold {
-                    rxq.gate.shut(self.now, opens_at, false);
-                    return (0, Flooded::Waits);
+                    return (0, Flooded::WaitsUntil(opens_at));
                 }
                 self.lose(port, DropReason::FloodLimit, Action::Flood(network));
                 return (0, Flooded::Done);

@@ -1,5 +1,6 @@
 //! What becomes of frames, and of a burst of them.
 
+use crate::time::Nanos;
 use flowtable::{DropReason, PortId};
 
 /// Whether a frame got a place.
@@ -52,8 +53,10 @@ pub(crate) enum Flooded {
     Done,
     /// The next turn goes on with it.
     Next,
-    /// The same, and it has to wait: for a lock, or for the port's budget.
+    /// The same, and it has to wait for a lock.
     Waits,
+    /// It has to wait until then for the port's budget, and was not begun.
+    WaitsUntil(Nanos),
 }
 
 /// What became of a burst.
@@ -63,4 +66,6 @@ pub(crate) struct Sent {
     pub(crate) n: usize,
     /// The port at whose limit the rest waits.
     pub(crate) at_limit: Option<PortId>,
+    /// Until when the rest waits for the budget of its port's floods.
+    pub(crate) flood_waits_until: Option<Nanos>,
 }
