@@ -51,9 +51,7 @@ impl Sender<'_> {
             if out.frames != 0 {
                 let n_frames = u64::from(out.frames.count_ones());
                 self.stats.port(out.port).sent(n_frames, n_bytes);
-                if let Some(limit) = out.bill {
-                    limit.charge(self.now, Amount { n_frames, n_bytes });
-                }
+                out.limit.settle(Amount { n_frames, n_bytes }, self.now);
             }
         }
     }

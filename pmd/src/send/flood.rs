@@ -12,7 +12,6 @@
 
 use super::outcome::{Block, Flooded, Way};
 use super::sender::{OUTS_MAX, Out, Sender};
-use crate::amount::Amount;
 use crate::blocked::hold::FloodAt;
 use crate::burst::{Burst, COPIED_BYTES_MAX, COPIES_MAX};
 use crate::port::views::slot_of;
@@ -99,7 +98,9 @@ impl Sender<'_> {
         // The list may have changed meanwhile, not its order, by id: for a member that is gone the
         // next one stands.
         let begin = members.partition_point(|&member| member < next);
-        self.settle(outs, burst);
+        for out in outs.iter_mut() {
+            out.limit.settle_before_copies(burst, out.frames, self.now);
+        }
         // Copies that can't wait take no turns with those that can.
         let who = std::mem::take(&mut self.who);
         // Read once for all members, and only where one of them has rules.
@@ -214,25 +215,5 @@ impl Sender<'_> {
             n_tried
         };
         stats.copied(n);
-    }
-
-    /// Charges what was let pass as a whole burst and is not charged yet: copies of a frame are
-    /// more than the burst has, so from now on each is asked about.
-    #[cold]
-    fn settle(&self, outs: &mut ArrayVec<Out<'_>, OUTS_MAX>, burst: &Burst) {
-        for out in outs {
-            let Some(limit) = out.bill.take() else {
-                continue;
-            };
-            let frames = (0..burst.n).filter(|k| out.frames >> k & 1 != 0);
-            let n_bytes = frames.map(|k| u64::from(burst.lens[k])).sum();
-            limit.charge(
-                self.now,
-                Amount {
-                    n_frames: out.frames.count_ones().into(),
-                    n_bytes,
-                },
-            );
-        }
     }
 }

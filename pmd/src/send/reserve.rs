@@ -4,7 +4,7 @@
 use super::outcome::{Block, Way};
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::burst::Burst;
-use crate::limit::policer::{self, Pass};
+use crate::limit::OutLimit;
 use crate::port::Room;
 use crate::port::views::{TXQS_MAX, Views, queue_of};
 use arrayvec::ArrayVec;
@@ -35,34 +35,33 @@ impl Sender<'_> {
         };
         let slot = usize::from(to) * TXQS_MAX + queue;
         let place = usize::from(self.slots[slot]);
-        let (mut n, mut bill) = (n, None);
-        // One that lets the whole burst pass is asked once.
-        let mut limit = view
-            .to_vm()
-            .filter(|_| place == 0 || outs[place - 1].bill.is_none());
-        if let Some(asked) = limit {
-            let pass = match view.limit_queue() {
-                Some(queue)
-                    if queue.n_waiting() > 0 && self.is_behind(asked, queue, to, is_copy) =>
-                {
-                    Pass::Some(0)
+        let mut limit = match place {
+            0 => OutLimit::new(view.to_vm()),
+            at => outs[at - 1].limit,
+        };
+        let n = match limit.to_ask() {
+            None => n,
+            Some(to_vm) => {
+                let n_admitted = match view.limit_queue() {
+                    Some(queue)
+                        if queue.n_waiting() > 0 && self.is_behind(to_vm, queue, to, is_copy) =>
+                    {
+                        0
+                    }
+                    _ => limit.admit(burst, k, n, place == 0 && !is_copy, self.now),
+                };
+                match n_admitted {
+                    0 if is_copy && view.may_pass_ahead(self.now, burst.lens[k]) => n,
+                    0 if is_copy => return (0, Way::Lost(DropReason::Limit)),
+                    0 => return (0, self.over(view)),
+                    n_admitted => n_admitted,
                 }
-                _ => policer::pass(asked, burst, k, n, is_copy, self.now),
-            };
-            match pass {
-                Pass::All if place == 0 => bill = limit.take(),
-                Pass::All => {}
-                Pass::Some(0) if is_copy && view.may_pass_ahead(self.now, burst.lens[k]) => {}
-                Pass::Some(0) if is_copy => return (0, Way::Lost(DropReason::Limit)),
-                Pass::Some(0) => return (0, self.over(view)),
-                Pass::Some(n_within) => n = n_within,
             }
-        }
+        };
         let out = match place {
-            0 => match self.open(view, queue, outs, to, slot) {
+            0 => match self.open(view, queue, outs, (to, slot), limit) {
                 Some(out) => {
                     self.slots[slot] = outs.len() as u16;
-                    outs[out].bill = bill;
                     out
                 }
                 None => return (0, Way::Blocked(Block::Locked)),
@@ -91,9 +90,7 @@ impl Sender<'_> {
             out.queue.claim.redeem(self.who);
         }
         out.frames |= (((1u64 << n) - 1) << k) as u32;
-        if let Some(limit) = limit {
-            limit.charge(self.now, burst.amount(k, n));
-        }
+        limit.charge(burst, k, n, self.now);
         let way = match room {
             Room::Reserved => Way::Reserved,
             Room::Full => self.no_room(out, view, Block::Full),

@@ -1,7 +1,7 @@
 //! What sending a burst needs, and the destinations that it has locked.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of destinations")]
 
-use crate::limit::Limit;
+use crate::limit::OutLimit;
 use crate::limit::queue::LimitQueues;
 use crate::page_faults::PageFaults;
 use crate::port::lock::TxLock;
@@ -23,9 +23,8 @@ pub(crate) struct Out<'a> {
     pub(super) slot: usize,
     pub(crate) lock: &'a TxLock,
     pub(crate) frames: u32,
-    /// What its frames are charged to, all at once when they go; none: nothing, or it was done for
-    /// each.
-    pub(crate) bill: Option<&'a Limit>,
+    /// That of the receiver's VM.
+    pub(crate) limit: OutLimit<'a>,
 }
 
 /// Everything that sending a burst needs, borrowed from the core for one call.
@@ -68,8 +67,8 @@ impl Sender<'_> {
         view: &'v PortView,
         queue: usize,
         outs: &mut ArrayVec<Out<'v>, OUTS_MAX>,
-        port: PortId,
-        slot: usize,
+        (port, slot): (PortId, usize),
+        limit: OutLimit<'v>,
     ) -> Option<usize> {
         let lock = &view.txqs[queue];
         let queue = lock.open(self.burst, self.rxq, self.now)?;
@@ -79,7 +78,7 @@ impl Sender<'_> {
             slot,
             lock,
             frames: 0,
-            bill: None,
+            limit,
         })
         .ok()?;
         Some(outs.len() - 1)
