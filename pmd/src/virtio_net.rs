@@ -1,5 +1,5 @@
-//! What a frame's sender wishes to be done to it, as the virtio-net header says it (VIRTIO 1.2,
-//! 5.1.6).
+//! The virtio-net header (VIRTIO 1.2, 5.1.6): the offload that a frame's sender requests, and the
+//! number of buffers that a frame fills.
 
 use crate::amount::Amount;
 use crate::shm::Piece;
@@ -21,9 +21,9 @@ const TCP_LEN: u32 = 20;
 /// The largest header of TCP, all options included.
 const TCP_LEN_MAX: u32 = 60;
 
-/// Wishes of one frame. The same fields as the header has, read once.
+/// The offload that one frame requests. The same fields as the header has, read once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct Offload {
     /// The checksum from `csum_start` to the end is to be stored at `csum_start + csum_offset`.
     pub needs_csum: bool,
     /// Segmentation asked for; 0: none.
@@ -36,7 +36,7 @@ pub struct Wishes {
     pub csum_offset: u16,
 }
 
-impl Wishes {
+impl Offload {
     /// From the first eight bytes of the header and the two after them, as little-endian words.
     #[inline(always)]
     pub fn parse(first: u64, then: u16) -> Self {
@@ -69,7 +69,7 @@ impl Wishes {
     }
 }
 
-/// Writes the header of a frame without wishes to the beginning of `place`: zeros, and how many
+/// Writes the header of a frame that requests no offload to the beginning of `place`: zeros, and how many
 /// buffers the frame fills. `header_len`: [`HEADER_LEN`] or [`HEADER_LEN_LEGACY`]; `place` is as
 /// long.
 #[inline(always)]
@@ -105,24 +105,24 @@ pub(crate) fn read_net_header(place: Piece) -> (u64, u16) {
 /// segmentation requires to lead to the transport header, and by what stands there; the sender's
 /// own `hdr_len` is only a hint (VIRTIO 1.2, 5.1.6.2.1) and not looked at. What makes no sense
 /// counts as it stands.
-pub fn becomes(len: u32, wishes: &Wishes, header: &[u8]) -> Amount {
+pub fn becomes(len: u32, offload: &Offload, header: &[u8]) -> Amount {
     let whole = Amount {
         n_frames: 1,
         n_bytes: len.into(),
     };
-    let (start, size) = (u32::from(wishes.csum_start), u32::from(wishes.gso_size));
+    let (start, size) = (u32::from(offload.csum_start), u32::from(offload.gso_size));
     let headers = start
-        + match wishes.gso_type & !GSO_ECN {
+        + match offload.gso_type & !GSO_ECN {
             0 => return whole,
             // Fragments of a datagram: all but the transport header comes again, and is part of the
             // payload once.
             GSO_UDP => 0,
             GSO_UDP_L4 => UDP_LEN,
-            _ => tcp_len(header, usize::from(wishes.csum_start)),
+            _ => tcp_len(header, usize::from(offload.csum_start)),
         };
     let Some(payload) = len
         .checked_sub(headers)
-        .filter(|_| size > 0 && wishes.needs_csum)
+        .filter(|_| size > 0 && offload.needs_csum)
     else {
         return whole;
     };
@@ -145,13 +145,13 @@ fn tcp_len(header: &[u8], start: usize) -> u32 {
 mod tests {
     use super::*;
 
-    /// A TCP frame's first bytes, with `n_options` bytes of options, and its wishes.
-    fn tso(gso_type: u8, gso_size: u16, l3: u16, n_options: u8) -> (Wishes, [u8; 128]) {
+    /// A TCP frame's first bytes, with `n_options` bytes of options, and the offload it requests.
+    fn tso(gso_type: u8, gso_size: u16, l3: u16, n_options: u8) -> (Offload, [u8; 128]) {
         let mut header = [0; 128];
         let start = 14 + l3;
         header[usize::from(start) + 12] = (5 + n_options / 4) << 4;
         (
-            Wishes {
+            Offload {
                 needs_csum: true,
                 gso_type,
                 gso_size,
@@ -169,90 +169,90 @@ mod tests {
     #[test]
     fn segment_is_charged_for_what_it_becomes() {
         // 44 segments of 1448 bytes and one of 1, each with 14 + 20 + 32 bytes of headers.
-        let (wishes, header) = tso(1, 1448, 20, 12);
+        let (offload, header) = tso(1, 1448, 20, 12);
         let len = 66 + 44 * 1448 + 1;
         assert_eq!(
-            becomes(len, &wishes, &header),
+            becomes(len, &offload, &header),
             amount(45, 45 * 66 + 44 * 1448 + 1)
         );
         // Exactly full segments, IPv6, with ECN.
-        let (wishes, header) = tso(4 | 0x80, 1440, 40, 0);
+        let (offload, header) = tso(4 | 0x80, 1440, 40, 0);
         assert_eq!(
-            becomes(74 + 10 * 1440, &wishes, &header),
+            becomes(74 + 10 * 1440, &offload, &header),
             amount(10, 10 * (74 + 1440))
         );
         // One segment, and none at all.
-        let (wishes, header) = tso(1, 1448, 20, 12);
-        assert_eq!(becomes(66 + 100, &wishes, &header), amount(1, 166));
-        assert_eq!(becomes(66, &wishes, &header), amount(1, 66));
+        let (offload, header) = tso(1, 1448, 20, 12);
+        assert_eq!(becomes(66 + 100, &offload, &header), amount(1, 166));
+        assert_eq!(becomes(66, &offload, &header), amount(1, 66));
     }
 
     #[test]
     fn udp_segments_have_eight_bytes_of_header_and_fragments_none() {
-        let (wishes, header) = tso(5, 1000, 20, 0);
+        let (offload, header) = tso(5, 1000, 20, 0);
         assert_eq!(
-            becomes(42 + 2500, &wishes, &header),
+            becomes(42 + 2500, &offload, &header),
             amount(3, 3 * 42 + 2500)
         );
-        let (wishes, header) = tso(3, 1480, 20, 0);
+        let (offload, header) = tso(3, 1480, 20, 0);
         assert_eq!(
-            becomes(34 + 8 + 8000, &wishes, &header),
+            becomes(34 + 8 + 8000, &offload, &header),
             amount(6, 6 * 34 + 8008)
         );
     }
 
     #[test]
-    fn wish_that_makes_no_sense_counts_as_it_stands() {
-        let (wishes, header) = tso(1, 1448, 20, 12);
+    fn offload_that_makes_no_sense_counts_as_it_stands() {
+        let (offload, header) = tso(1, 1448, 20, 12);
         let len = 60_000;
         for bad in [
-            Wishes {
+            Offload {
                 gso_size: 0,
-                ..wishes
+                ..offload
             },
-            Wishes {
+            Offload {
                 csum_start: u16::MAX,
-                ..wishes
+                ..offload
             },
-            Wishes {
+            Offload {
                 needs_csum: false,
-                ..wishes
+                ..offload
             },
-            Wishes {
+            Offload {
                 gso_type: 0,
-                ..wishes
+                ..offload
             },
-            Wishes {
+            Offload {
                 gso_type: 0x80,
-                ..wishes
+                ..offload
             },
         ] {
             assert_eq!(becomes(len, &bad, &header), amount(1, 60_000), "{bad:?}");
         }
         // A header out of sight is taken for a short one, a segment size of a byte for what it is.
-        let far = Wishes {
+        let far = Offload {
             csum_start: 120,
-            ..wishes
+            ..offload
         };
         assert_eq!(
             becomes(140 + 2000, &far, &header),
             amount(2, 2 * 140 + 2000)
         );
-        let tiny = Wishes {
+        let tiny = Offload {
             gso_size: 1,
-            ..wishes
+            ..offload
         };
         assert_eq!(becomes(66 + 1000, &tiny, &header).n_frames, 1000);
-        assert_eq!(becomes(0, &wishes, &header), amount(1, 0));
+        assert_eq!(becomes(0, &offload, &header), amount(1, 0));
     }
 
     #[test]
     fn fields_come_from_their_places() {
         let bytes = [1, 3, 54, 0, 0xb4, 5, 34, 0];
-        let wishes = Wishes::parse(u64::from_le_bytes(bytes), 16);
+        let offload = Offload::parse(u64::from_le_bytes(bytes), 16);
         assert_eq!(
-            wishes,
-            Wishes {
+            offload,
+            Offload {
                 needs_csum: true,
                 gso_type: 3,
                 gso_size: 1460,
@@ -260,11 +260,11 @@ mod tests {
                 csum_offset: 16
             }
         );
-        assert!(!wishes.is_empty());
-        assert_eq!(wishes.to_bytes(), [1, 3, 0, 0, 0xb4, 5, 34, 0, 16, 0]);
-        assert!(Wishes::parse(0, 0).is_empty());
+        assert!(!offload.is_empty());
+        assert_eq!(offload.to_bytes(), [1, 3, 0, 0, 0xb4, 5, 34, 0, 16, 0]);
+        assert!(Offload::parse(0, 0).is_empty());
         assert!(
-            Wishes::parse(2, 0).is_empty(),
+            Offload::parse(2, 0).is_empty(),
             "a valid checksum is no wish"
         );
     }

@@ -208,7 +208,7 @@ impl Ahead {
     }
 
     /// Whether more is to be looked at; asked once.
-    pub(crate) fn takes_wish(&mut self) -> bool {
+    pub(crate) fn takes_request(&mut self) -> bool {
         std::mem::take(&mut self.is_wanted)
     }
 

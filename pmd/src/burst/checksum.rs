@@ -12,7 +12,7 @@
 )]
 
 use crate::burst::Burst;
-use crate::virtio_net::Wishes;
+use crate::virtio_net::Offload;
 use flowtable::{HEADER_MAX, Header};
 
 const IPV4: u16 = 0x0800;
@@ -44,7 +44,7 @@ struct Transport {
 ///
 /// Fragments are whole datagrams' parts, finished by whoever cut them. A UDP checksum of zero means
 /// that there is none.
-pub(crate) fn partial(header: &Header, len: usize) -> Option<Wishes> {
+pub(crate) fn partial(header: &Header, len: usize) -> Option<Offload> {
     let bytes = &header.0[..len.min(HEADER_MAX)];
     let transport = transport(bytes, len)?;
     let csum_offset = if transport.protocol == TCP { 16 } else { 6 };
@@ -55,26 +55,26 @@ pub(crate) fn partial(header: &Header, len: usize) -> Option<Wishes> {
     let pseudo = u16::from_be(fold(sum));
     let is_partial = there == pseudo && !(transport.protocol == UDP && there == 0);
     let csum_start = transport.at as u16;
-    is_partial.then(|| Wishes {
+    is_partial.then(|| Offload {
         needs_csum: true,
         csum_start,
         csum_offset: csum_offset as u16,
-        ..Wishes::default()
+        ..Offload::default()
     })
 }
 
-/// Finishes the checksum that frame `k` still needs, in the private header; its wish is fulfilled
+/// Finishes the checksum that frame `k` still needs, in the private header; its request is done
 /// then.
 ///
 /// Reads the frame once to its end. A place beyond the private header, which no frame of
 /// [`partial`] names, is left alone.
 pub(crate) fn complete(burst: &mut Burst, k: usize) {
-    let wishes = std::mem::take(&mut burst.wishes[k]);
-    burst.wishing &= !(1 << k);
-    let (start, len) = (usize::from(wishes.csum_start), burst.lens[k] as usize);
-    let place = start + usize::from(wishes.csum_offset);
+    let offload = std::mem::take(&mut burst.offloads[k]);
+    burst.with_offload &= !(1 << k);
+    let (start, len) = (usize::from(offload.csum_start), burst.lens[k] as usize);
+    let place = start + usize::from(offload.csum_offset);
     let in_header = len.min(HEADER_MAX);
-    if !wishes.needs_csum || place + 2 > in_header {
+    if !offload.needs_csum || place + 2 > in_header {
         return;
     }
     let mut sum = sum(&burst.headers[k].0[start..in_header]);

@@ -78,7 +78,7 @@ fn burst(bytes: &mut [u8], cut: usize) -> Box<Burst> {
     burst
 }
 
-fn wishes_of(bytes: &[u8]) -> Option<Wishes> {
+fn offload_of(bytes: &[u8]) -> Option<Offload> {
     let mut header = Header::default();
     // What is left over from other frames must not count.
     header.0.fill(0xa5);
@@ -88,13 +88,13 @@ fn wishes_of(bytes: &[u8]) -> Option<Wishes> {
 }
 
 /// The frame after its checksum was finished.
-fn finished(bytes: &[u8], wishes: Wishes, cut: usize) -> Vec<u8> {
+fn finished(bytes: &[u8], offload: Offload, cut: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let mut burst = burst(&mut bytes, cut);
-    burst.wishes[0] = wishes;
-    burst.wishing = 1;
+    burst.offloads[0] = offload;
+    burst.with_offload = 1;
     complete(&mut burst, 0);
-    assert_eq!(burst.wishing, 0);
+    assert_eq!(burst.with_offload, 0);
     let n = bytes.len().min(HEADER_MAX);
     let header = burst.headers[0].0;
     drop(burst);
@@ -120,15 +120,15 @@ fn partial_checksum_is_recognised_and_finished_whatever_the_length() {
         let (whole, place) = packet(case);
         let mut bytes = whole.clone();
         unfinish(&mut bytes, case, place);
-        let wishes = wishes_of(&bytes).unwrap_or_else(|| panic!("{case:?} was not recognised"));
+        let offload = offload_of(&bytes).unwrap_or_else(|| panic!("{case:?} was not recognised"));
         assert_eq!(
-            usize::from(wishes.csum_start + wishes.csum_offset),
+            usize::from(offload.csum_start + offload.csum_offset),
             place,
             "{case:?}"
         );
         for cut in [usize::MAX, 1, 37, 64, 96, 127, 128, 131, 132, 400] {
             assert_eq!(
-                finished(&bytes, wishes, cut),
+                finished(&bytes, offload, cut),
                 whole,
                 "{case:?}, cut at {cut}"
             );
@@ -141,10 +141,10 @@ fn finished_checksum_is_left_alone() {
     let mut n_same = 0;
     for case in cases() {
         let (whole, _) = packet(case);
-        if let Some(wishes) = wishes_of(&whole) {
+        if let Some(offload) = offload_of(&whole) {
             // By chance the same: finishing it again changes nothing.
             n_same += 1;
-            assert_eq!(finished(&whole, wishes, usize::MAX), whole, "{case:?}");
+            assert_eq!(finished(&whole, offload, usize::MAX), whole, "{case:?}");
         }
     }
     assert!(n_same < 10, "{n_same}");
@@ -169,9 +169,9 @@ fn udp_without_a_checksum_keeps_none() {
     let rest = !sum(&[&bytes[..32], &[0, 0]].concat());
     bytes[32..34].copy_from_slice(&rest.to_be_bytes());
     assert_eq!(sum(&bytes), 0xffff);
-    assert_eq!(wishes_of(&bytes), None);
+    assert_eq!(offload_of(&bytes), None);
     bytes[place..place + 2].fill(0xff);
-    assert!(wishes_of(&bytes).is_some());
+    assert!(offload_of(&bytes).is_some());
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
     let fitting = ((sum & 0xffff) + (sum >> 16)) as u16;
     bytes[end - 2..].copy_from_slice(&fitting.to_be_bytes());
     unfinish(&mut bytes, case, place);
-    let done = finished(&bytes, wishes_of(&bytes).unwrap(), usize::MAX);
+    let done = finished(&bytes, offload_of(&bytes).unwrap(), usize::MAX);
     assert_eq!(done[place..place + 2], [0xff, 0xff]);
 }
 
@@ -207,9 +207,9 @@ fn fragments_are_finished_by_who_cut_them() {
         let (mut bytes, place) = packet(case);
         unfinish(&mut bytes, case, place);
         bytes[20] &= 0xbf; // "don't fragment" is no fragment
-        assert!(wishes_of(&bytes).is_some());
+        assert!(offload_of(&bytes).is_some());
         bytes[at] |= value;
-        assert_eq!(wishes_of(&bytes), None, "byte {at} with {value:#x}");
+        assert_eq!(offload_of(&bytes), None, "byte {at} with {value:#x}");
     }
     // A fragment header of IPv6.
     let case = Case {
@@ -221,7 +221,7 @@ fn fragments_are_finished_by_who_cut_them() {
     let (mut bytes, place) = packet(case);
     unfinish(&mut bytes, case, place);
     bytes[20] = 44;
-    assert_eq!(wishes_of(&bytes), None);
+    assert_eq!(offload_of(&bytes), None);
 }
 
 #[test]
@@ -239,16 +239,16 @@ fn options_of_ipv6_are_walked_past_within_bounds() {
     bytes.splice(54..54, [6, 0, 1, 4, 0, 0, 0, 0]);
     bytes[20] = 0;
     bytes[19] += 8;
-    let wishes = wishes_of(&bytes).unwrap();
-    assert_eq!((wishes.csum_start, wishes.csum_offset), (62, 16));
+    let offload = offload_of(&bytes).unwrap();
+    assert_eq!((offload.csum_start, offload.csum_offset), (62, 16));
     bytes[55] = 255;
-    assert_eq!(wishes_of(&bytes), None, "options that leave the header");
+    assert_eq!(offload_of(&bytes), None, "options that leave the header");
     let mut many = bytes.clone();
     many[54..62].copy_from_slice(&[0, 0, 1, 4, 0, 0, 0, 0]);
     for _ in 0..6 {
         many.splice(54..54, [0, 0, 1, 4, 0, 0, 0, 0]);
     }
-    assert_eq!(wishes_of(&many), None, "more options than are walked past");
+    assert_eq!(offload_of(&many), None, "more options than are walked past");
 }
 
 #[test]
@@ -263,10 +263,10 @@ fn padding_of_zeros_belongs_to_the_frame_and_anything_else_does_not() {
     let mut bytes = whole.clone();
     unfinish(&mut bytes, case, place);
     bytes.resize(60, 0);
-    let done = finished(&bytes, wishes_of(&bytes).unwrap(), usize::MAX);
+    let done = finished(&bytes, offload_of(&bytes).unwrap(), usize::MAX);
     assert_eq!(done[..whole.len()], whole);
     bytes[59] = 1;
-    assert_eq!(wishes_of(&bytes), None);
+    assert_eq!(offload_of(&bytes), None);
 }
 
 #[test]
@@ -281,20 +281,20 @@ fn truncated_and_malformed_headers_are_left_alone() {
         let (mut bytes, place) = packet(case);
         unfinish(&mut bytes, case, place);
         for len in 14..bytes.len() {
-            assert_eq!(wishes_of(&bytes[..len]), None, "{case:?} cut to {len}");
+            assert_eq!(offload_of(&bytes[..len]), None, "{case:?} cut to {len}");
         }
         let ip = 14 + 4 * case.n_tags;
         let mut wrong = bytes.clone();
         wrong[ip] ^= 0x20;
-        assert_eq!(wishes_of(&wrong), None, "{case:?} with another version");
+        assert_eq!(offload_of(&wrong), None, "{case:?} with another version");
         if !case.is_v6 {
             wrong = bytes.clone();
             wrong[ip] = 0x44;
-            assert_eq!(wishes_of(&wrong), None, "a header of 16 bytes");
+            assert_eq!(offload_of(&wrong), None, "a header of 16 bytes");
             wrong = bytes.clone();
             wrong[ip + 2..ip + 4].copy_from_slice(&[0, 24]);
             assert_eq!(
-                wishes_of(&wrong),
+                offload_of(&wrong),
                 None,
                 "a total length with no room for a transport header"
             );
@@ -303,7 +303,7 @@ fn truncated_and_malformed_headers_are_left_alone() {
 }
 
 #[test]
-fn wish_that_leads_out_of_the_header_changes_nothing() {
+fn offload_that_leads_out_of_the_header_changes_nothing() {
     let (whole, _) = packet(Case {
         is_v6: false,
         is_tcp: true,
@@ -311,12 +311,12 @@ fn wish_that_leads_out_of_the_header_changes_nothing() {
         payload: 300,
     });
     for (csum_start, csum_offset) in [(127, 0), (34, 200), (u16::MAX, u16::MAX), (340, 6)] {
-        let wishes = Wishes {
+        let offload = Offload {
             needs_csum: true,
             csum_start,
             csum_offset,
-            ..Wishes::default()
+            ..Offload::default()
         };
-        assert_eq!(finished(&whole, wishes, usize::MAX), whole);
+        assert_eq!(finished(&whole, offload, usize::MAX), whole);
     }
 }

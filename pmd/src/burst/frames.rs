@@ -12,7 +12,7 @@
 use crate::amount::{Allowance, Amount};
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::{Piece, damage};
-use crate::virtio_net::{Wishes, becomes};
+use crate::virtio_net::{Offload, becomes};
 use arrayvec::ArrayVec;
 use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{Action, DropReason, HEADER_MAX, Header, PortId};
@@ -43,10 +43,10 @@ pub struct Burst {
     pub(crate) more: [(u16, u16); BURST_MAX],
     /// Every frame lies in one piece, as most do.
     pub(crate) is_plain: bool,
-    /// Means something only for frames that are in `wishing`.
-    pub(crate) wishes: [Wishes; BURST_MAX],
-    /// Frames whose sender wishes something, a bit each.
-    pub(crate) wishing: u32,
+    /// Means something only for frames that are in `with_offload`.
+    pub(crate) offloads: [Offload; BURST_MAX],
+    /// Frames that request an offload, a bit each.
+    pub(crate) with_offload: u32,
     /// Frames that were refused, a bit each.
     pub(crate) refused: u32,
     /// Frames whose outer tag was taken off, a bit each.
@@ -68,8 +68,8 @@ impl Default for Burst {
             data: [Piece::EMPTY; BURST_MAX],
             more: [(0, 0); BURST_MAX],
             is_plain: true,
-            wishes: [Wishes::default(); BURST_MAX],
-            wishing: 0,
+            offloads: [Offload::default(); BURST_MAX],
+            with_offload: 0,
             refused: 0,
             popped: 0,
             ids: [0; BURST_MAX],
@@ -87,7 +87,7 @@ impl Burst {
         (
             self.n,
             self.sum_bytes,
-            self.wishing,
+            self.with_offload,
             self.refused,
             self.popped,
         ) = (0, 0, 0, 0, 0);
@@ -215,7 +215,7 @@ impl Burst {
             self.read_header_from(k, LAST, LAST + n_more);
         }
         self.sum_bytes -= TAG_LEN;
-        self.wishes[k].csum_start = self.wishes[k].csum_start.saturating_sub(TAG as u16);
+        self.offloads[k].csum_start = self.offloads[k].csum_start.saturating_sub(TAG as u16);
         self.popped |= 1 << k;
     }
 
@@ -263,12 +263,12 @@ impl Burst {
     /// become.
     #[inline(always)]
     pub(crate) fn amount(&self, k: usize, n: usize) -> Amount {
-        match self.wishing {
+        match self.with_offload {
             0 => Amount {
                 n_frames: n as u64,
                 n_bytes: self.sum(k, n),
             },
-            _ => self.amount_wished(k, n),
+            _ => self.amount_with_offload(k, n),
         }
     }
 
@@ -285,15 +285,15 @@ impl Burst {
     }
 
     #[cold]
-    fn amount_wished(&self, k: usize, n: usize) -> Amount {
+    fn amount_with_offload(&self, k: usize, n: usize) -> Amount {
         let mut amount = Amount::default();
         for k in k..k + n {
-            let frame = match self.wishing >> k & 1 {
+            let frame = match self.with_offload >> k & 1 {
                 0 => Amount {
                     n_frames: 1,
                     n_bytes: self.lens[k].into(),
                 },
-                _ => becomes(self.lens[k], &self.wishes[k], &self.headers[k].0),
+                _ => becomes(self.lens[k], &self.offloads[k], &self.headers[k].0),
             };
             amount.n_frames += frame.n_frames;
             amount.n_bytes += frame.n_bytes;
@@ -322,7 +322,7 @@ impl Burst {
     /// are; some become more.
     #[inline(always)]
     pub(crate) fn keep_within(&mut self, allowance: Allowance) {
-        if self.wishing != 0 {
+        if self.with_offload != 0 {
             self.n = self.n_within(0, self.n, allowance);
             self.sum_bytes = self.lens[..self.n].iter().sum();
         }

@@ -8,7 +8,7 @@ use crate::amount::Amount;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX};
 use crate::limit::options::LimitOptions;
 use crate::time::SECOND;
-use crate::virtio_net::Wishes;
+use crate::virtio_net::Offload;
 use proptest::prelude::*;
 
 /// Queues that always have frames of one kind, each polled by a core of its own, all of one VM.
@@ -30,8 +30,8 @@ impl Flooder {
         let mut burst = Box::<Burst>::default();
         burst.lens = [len; BURST_MAX];
         if let Some(gso_size) = gso_size {
-            burst.wishing = u32::MAX;
-            burst.wishes = [Wishes {
+            burst.with_offload = u32::MAX;
+            burst.offloads = [Offload {
                 needs_csum: true,
                 gso_type: 1,
                 gso_size,

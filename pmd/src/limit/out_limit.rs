@@ -55,7 +55,7 @@ impl<'a> OutLimit<'a> {
         };
         let is_ample = allowance.n_bytes >= burst.sum_bytes && allowance.n_frames >= burst.n;
         // A frame that is to be cut up is charged for more than it is.
-        if is_ample && burst.wishing == 0 && may_be_whole {
+        if is_ample && burst.with_offload == 0 && may_be_whole {
             *self = Self::Whole(limit);
             return n;
         }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::amount::Amount;
     use crate::limit::options::LimitOptions;
-    use crate::virtio_net::Wishes;
+    use crate::virtio_net::Offload;
 
     /// What may go.
     #[derive(Debug, PartialEq, Eq)]
@@ -200,8 +200,8 @@ mod tests {
         // payload.
         const BECOMES: u64 = 31 * (66 + 100);
         let mut burst = burst(&[66 + 31 * 100; 8]);
-        burst.wishing = 0b1111_1110;
-        burst.wishes = [Wishes {
+        burst.with_offload = 0b1111_1110;
+        burst.offloads = [Offload {
             needs_csum: true,
             gso_type: 1,
             gso_size: 100,

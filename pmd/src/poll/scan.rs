@@ -67,7 +67,7 @@ pub(crate) fn look_on(
     (core, stats): (usize, &CoreStats),
     now: Nanos,
 ) -> bool {
-    if !rxq.ahead.takes_wish() {
+    if !rxq.ahead.takes_request() {
         return false;
     }
     let base = rxq.position();

@@ -104,13 +104,15 @@ fn has_none(
         return false;
     };
     if txq.looks_open(&Cell::new(0), ((slot / TXQS_MAX) as PortId, faults), now) {
-        return txq.claim.bars(rxq.who, now);
+        return txq.next_sender.must_wait(rxq.who, now);
     }
-    if txq.claim.is_paused_for_long(now) || !txq.claim.is_paused(now) && txq.is_stalled(now) {
+    if txq.next_sender.is_paused_for_long(now)
+        || !txq.next_sender.is_paused(now) && txq.is_stalled(now)
+    {
         return false;
     }
-    txq.claim.lay(rxq.who, now);
-    let next = txq.claim.holder(now);
+    txq.next_sender.reserve(rxq.who, now);
+    let next = txq.next_sender.holder(now);
     no_room.found = Some((slot, next));
     if next == rxq.who {
         rxq.hold.reserve(slot, burst);

@@ -259,9 +259,9 @@ impl AfXdpRx {
 
 /// Notes what a sender on this machine left for somebody else to finish.
 fn note_partial(burst: &mut Burst, k: usize) {
-    if let Some(wishes) = checksum::partial(&burst.headers[k], burst.lens[k] as usize) {
-        burst.wishes[k] = wishes;
-        burst.wishing |= 1 << k;
+    if let Some(offload) = checksum::partial(&burst.headers[k], burst.lens[k] as usize) {
+        burst.offloads[k] = offload;
+        burst.with_offload |= 1 << k;
     }
 }
 

@@ -180,7 +180,7 @@ fn runts_are_refused_and_partial_checksums_noted_on_a_veth_alone() {
             (burst.lens[0], burst.actions[0]),
             (0, flowtable::Action::Drop(DropReason::Runt))
         );
-        assert_eq!(burst.wishing, if is_veth { 2 } else { 0 });
+        assert_eq!(burst.with_offload, if is_veth { 2 } else { 0 });
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::SetupError;
 use crate::port::room::Room;
 use crate::shm::Piece;
 use crate::sys::tun;
-use crate::virtio_net::{HEADER_LEN_LEGACY, Wishes};
+use crate::virtio_net::{HEADER_LEN_LEGACY, Offload};
 use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use flowtable::{DropReason, HEADER_MAX};
 use std::collections::VecDeque;
@@ -192,14 +192,14 @@ fn offer(burst: &mut Burst, k: usize, packet: &mut Packet) {
     }
     burst.read_header(k);
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
-    let wishes = Wishes::parse(word(0), u16::from_le_bytes([header[8], header[9]]));
-    if !wishes.is_empty() {
-        let end = usize::from(wishes.csum_start) + usize::from(wishes.csum_offset) + 2;
-        if wishes.gso_type != 0 || end > len.min(HEADER_MAX) {
+    let offload = Offload::parse(word(0), u16::from_le_bytes([header[8], header[9]]));
+    if !offload.is_empty() {
+        let end = usize::from(offload.csum_start) + usize::from(offload.csum_offset) + 2;
+        if offload.gso_type != 0 || end > len.min(HEADER_MAX) {
             return burst.refuse(k, DropReason::BadOffload);
         }
-        burst.wishes[k] = wishes;
-        burst.wishing |= 1 << k;
+        burst.offloads[k] = offload;
+        burst.with_offload |= 1 << k;
     }
 }
 
@@ -237,13 +237,13 @@ impl TapTx {
         let mut n_bytes = 0;
         for k in (0..BURST_MAX).filter(|k| mask >> k & 1 != 0) {
             let (header, frame) = self.packet.split_at_mut(NET_HEADER);
-            // A tag would move what a wish names; no network with a tag leaves by a tap.
-            let wishes = if burst.wishing >> k & 1 != 0 {
-                burst.wishes[k]
+            // A tag would move what a request names; no network with a tag leaves by a tap.
+            let offload = if burst.with_offload >> k & 1 != 0 {
+                burst.offloads[k]
             } else {
-                Wishes::default()
+                Offload::default()
             };
-            header.copy_from_slice(&wishes.to_bytes());
+            header.copy_from_slice(&offload.to_bytes());
             let len = burst.write_frame(k, Piece::of_private(frame), tag);
             if !tun::write(self.fd.as_fd(), &self.packet[..NET_HEADER + len as usize]) {
                 self.n_refused = REFUSED_AGAIN;
@@ -374,9 +374,9 @@ mod tests {
                 runt
             ]
         );
-        assert_eq!(burst.wishing, 1 << 5);
+        assert_eq!(burst.with_offload, 1 << 5);
         assert_eq!(
-            (burst.wishes[5].csum_start, burst.wishes[5].csum_offset),
+            (burst.offloads[5].csum_start, burst.offloads[5].csum_offset),
             (34, 16)
         );
     }

@@ -5,7 +5,7 @@ use super::mem::{MemPort, MemTx};
 use super::room::Room;
 use super::tap::TapTx;
 use super::vhost::{Features, VhostTx};
-use crate::blocked::claim::Claim;
+use crate::blocked::next_sender::NextSender;
 use crate::blocked::stall::Stall;
 use crate::burst::Burst;
 use crate::error::{GuestFault, SetupError};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// A queue that frames are given to. Reached by every core, one at a time.
 #[derive(Debug)]
 pub struct TxQueue {
-    pub(crate) claim: Claim,
+    pub(crate) next_sender: NextSender,
     stall: Stall,
     pub(crate) kind: TxKind,
 }
@@ -64,7 +64,7 @@ impl TxQueue {
 
     fn new(kind: TxKind) -> Self {
         Self {
-            claim: Claim::default(),
+            next_sender: NextSender::default(),
             stall: Stall::default(),
             kind,
         }
@@ -152,7 +152,7 @@ impl TxQueue {
 
     /// Whether a small frame would find room now.
     pub(crate) fn has_room(&mut self, now: Nanos, walked: &Cell<usize>) -> bool {
-        if self.claim.is_paused(now) {
+        if self.next_sender.is_paused(now) {
             return false;
         }
         match &mut self.kind {
@@ -177,7 +177,7 @@ impl TxQueue {
 
     /// Whether the receiver does itself what a frame's sender left to do.
     #[cold]
-    pub(crate) fn takes_wishes(&self) -> bool {
+    pub(crate) fn does_offloads(&self) -> bool {
         match &self.kind {
             TxKind::Vhost(queue) => queue.takes_checksums(),
             TxKind::Tap(_) => true,

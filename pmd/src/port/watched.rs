@@ -104,7 +104,7 @@ impl TxQueue {
             .paused_until(now, port)
             .filter(|_| self.is_of_guest())
         {
-            self.claim.pause(until, now);
+            self.next_sender.pause(until, now);
             return (0, Room::Full);
         }
         let few = self.few_of(lens, n_before, faults.was_paused(now, port, SLOW_FOR));
@@ -130,7 +130,7 @@ impl TxQueue {
             return self.has_room(now, walked);
         }
         if let Some(until) = faults.paused_until(now, port) {
-            self.claim.pause(until, now);
+            self.next_sender.pause(until, now);
             return false;
         }
         let begun = sys::cycles();
@@ -163,7 +163,7 @@ impl TxQueue {
     /// Nobody gives it anything until then, and it gets little at a time for a while.
     fn pause(&mut self, until: Option<Nanos>, now: Nanos) {
         if let Some(until) = until.filter(|_| self.is_of_guest()) {
-            self.claim.pause(until, now);
+            self.next_sender.pause(until, now);
         }
     }
 

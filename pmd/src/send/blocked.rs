@@ -91,7 +91,7 @@ impl Sender<'_> {
     /// What becomes of a frame to a queue where it is another's turn, or nobody's.
     #[cold]
     pub(crate) fn barred(&self, out: &Out<'_>, view: &PortView) -> Way {
-        if out.queue.claim.is_paused_for_long(self.now) {
+        if out.queue.next_sender.is_paused_for_long(self.now) {
             stalled(view)
         } else {
             Way::Blocked(Block::Full)
@@ -155,7 +155,7 @@ impl Sender<'_> {
                 DropReason::ReceiverFull
             });
         }
-        self.claim(outs, rxq, slot);
+        self.reserve_next(outs, rxq, slot);
         if why == Block::Full {
             rxq.room.may_wait_at(self.all_go_to(burst, k, slot), k);
         }
@@ -192,10 +192,10 @@ impl Sender<'_> {
         may_wait
     }
 
-    /// A frame waits for its receiver. If this queue has got nothing there, the receiver is to
-    /// serve it next.
+    /// A frame waits for its receiver. If this queue has got nothing there, the receiver's next
+    /// buffers are reserved for it.
     #[cold]
-    fn claim(
+    fn reserve_next(
         &self,
         outs: &mut ArrayVec<Out<'_>, OUTS_MAX>,
         rxq: &mut RxQueue,
@@ -206,7 +206,7 @@ impl Sender<'_> {
             .and_then(|place| outs.get_mut(place))
             .filter(|out| out.frames == 0)
         {
-            out.queue.claim.lay(self.who, self.now);
+            out.queue.next_sender.reserve(self.who, self.now);
             rxq.hold.reserve(slot.unwrap_or(0), self.burst);
         }
     }

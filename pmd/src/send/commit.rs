@@ -20,7 +20,7 @@ impl Sender<'_> {
         for out in outs.iter_mut() {
             self.slots[out.slot] = 0;
             out.lock.closes();
-            if burst.wishing & out.frames != 0 {
+            if burst.with_offload & out.frames != 0 {
                 fulfil(burst, out);
             }
             let tag = exit
@@ -61,10 +61,10 @@ impl Sender<'_> {
 #[cold]
 #[inline(never)]
 fn fulfil(burst: &mut Burst, out: &Out<'_>) {
-    let mut rest = if out.queue.takes_wishes() {
+    let mut rest = if out.queue.does_offloads() {
         0
     } else {
-        burst.wishing & out.frames
+        burst.with_offload & out.frames
     };
     while rest != 0 {
         checksum::complete(burst, rest.trailing_zeros() as usize);

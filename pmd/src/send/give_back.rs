@@ -1,5 +1,5 @@
 //! Turns that a receive queue has reserved: at a lock ([`crate::port::lock`]), or at a receiver
-//! without room ([`crate::blocked::claim`]).
+//! without room ([`crate::blocked::next_sender`]).
 //!
 //! Both keep others out, so a queue that has no use for its turn any more must not keep it: its
 //! guest has rewritten the frame or emptied the ring, a limit holds it back now, its port goes
@@ -53,7 +53,7 @@ impl Sender<'_> {
             .and_then(|place| outs.get_mut(place))
         {
             Some(out) => {
-                out.queue.claim.redeem(rxq.who);
+                out.queue.next_sender.release(rxq.who);
                 out.lock.give_turn_back(rxq.who, self.now);
                 true
             }
@@ -81,7 +81,7 @@ fn give_back_at(who: u32, slot: usize, views: &Views, now: Nanos) -> bool {
     };
     lock.give_turn_back(who, now);
     lock.look().is_some_and(|mut txq| {
-        txq.claim.redeem(who);
+        txq.next_sender.release(who);
         true
     })
 }

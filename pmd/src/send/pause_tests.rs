@@ -52,7 +52,7 @@ impl Three {
             };
             let mut txq = TxQueue::mem(ends);
             if port == 2 {
-                txq.claim.pause(paused_until, 0);
+                txq.next_sender.pause(paused_until, 0);
             }
             fleet.up(PortUp {
                 ingress,

@@ -69,7 +69,7 @@ impl Sender<'_> {
             n => n - 1,
         };
         let out = &mut outs[out];
-        if out.queue.claim.bars(self.who, self.now) {
+        if out.queue.next_sender.must_wait(self.who, self.now) {
             return (0, self.barred(out, view));
         }
         let (lens, hint) = (&burst.lens[k..k + n], (burst.n - k) as u16);
@@ -87,7 +87,7 @@ impl Sender<'_> {
             }
         };
         if n > 0 {
-            out.queue.claim.redeem(self.who);
+            out.queue.next_sender.release(self.who);
         }
         out.frames |= (((1u64 << n) - 1) << k) as u32;
         limit.charge(burst, k, n, self.now);

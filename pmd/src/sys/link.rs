@@ -113,13 +113,13 @@ impl Ethtool {
     ///
     /// # Errors
     /// The kernel's; `NotFound` for a name it doesn't know.
-    pub fn set_features(&self, device: &str, wishes: &[(&str, bool)]) -> io::Result<()> {
+    pub fn set_features(&self, device: &str, offload: &[(&str, bool)]) -> io::Result<()> {
         let names = self.feature_names(device)?;
         let n_blocks = names.len().div_ceil(32);
         let mut words = vec![0u32; 2 + 2 * n_blocks];
         words[0] = ETHTOOL_SFEATURES;
         words[1] = u32::try_from(n_blocks).unwrap_or(0);
-        for (wish, is_on) in wishes {
+        for (wish, is_on) in offload {
             let idx = names.iter().position(|name| name == wish);
             let idx = idx.ok_or_else(|| {
                 io::Error::new(io::ErrorKind::NotFound, format!("no offload {wish}"))

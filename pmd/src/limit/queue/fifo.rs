@@ -13,7 +13,7 @@ use crate::burst::{BURST_MAX, Burst};
 use crate::limit::chunks::{CHARGED, CHUNK_BYTES, Chain, Chunks, ROOM};
 use crate::shm::Piece;
 use crate::time::Nanos;
-use crate::virtio_net::Wishes;
+use crate::virtio_net::Offload;
 use flowtable::HEADER_MAX;
 
 /// Bytes of a record, and what the place of each is a multiple of.
@@ -25,7 +25,7 @@ struct Record {
     len: u32,
     /// When it was put here.
     at: Nanos,
-    wishes: Option<Wishes>,
+    offload: Option<Offload>,
 }
 
 impl Record {
@@ -33,20 +33,20 @@ impl Record {
         let mut bytes = [0; RECORD_BYTES];
         bytes[..4].copy_from_slice(&self.len.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.at.to_le_bytes());
-        if let Some(wishes) = self.wishes {
+        if let Some(offload) = self.offload {
             bytes[4] = 1;
-            bytes[16..26].copy_from_slice(&wishes.to_bytes());
+            bytes[16..26].copy_from_slice(&offload.to_bytes());
         }
         bytes
     }
 
     fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let wishes = (bytes[4] == 1).then(|| Wishes::parse(word(16), word(24) as u16));
+        let offload = (bytes[4] == 1).then(|| Offload::parse(word(16), word(24) as u16));
         Self {
             len: word(0) as u32,
             at: word(8),
-            wishes,
+            offload,
         }
     }
 
@@ -172,13 +172,13 @@ impl Fifo {
         if n_more > 0 && !self.grow(chunks, n_more as u32) {
             return false;
         }
-        let wishes = (burst.wishing >> k & 1 != 0).then_some(burst.wishes[k]);
+        let offload = (burst.with_offload >> k & 1 != 0).then_some(burst.offloads[k]);
         self.tail.write(
             chunks,
             &Record {
                 len,
                 at: now,
-                wishes,
+                offload,
             }
             .to_bytes(),
         );
@@ -324,9 +324,9 @@ fn show(mut place: Place, chunks: &Chunks, burst: &mut Burst, k: usize, record: 
     burst.data[k] = first.unwrap_or(Piece::EMPTY);
     burst.add_len(k, record.len);
     burst.read_header(k);
-    if let Some(wishes) = record.wishes {
-        burst.wishes[k] = wishes;
-        burst.wishing |= 1 << k;
+    if let Some(offload) = record.offload {
+        burst.offloads[k] = offload;
+        burst.with_offload |= 1 << k;
     }
     true
 }

@@ -5,21 +5,21 @@ use super::*;
 use std::collections::VecDeque;
 
 /// A burst of these frames, which the caller keeps.
-fn burst_of(frames: &mut [Vec<u8>], wishing: u32) -> Box<Burst> {
+fn burst_of(frames: &mut [Vec<u8>], with_offload: u32) -> Box<Burst> {
     let mut burst = Box::<Burst>::default();
     for (k, frame) in frames.iter_mut().enumerate() {
         burst.n = k + 1;
         burst.data[k] = Piece::of_private(frame);
         burst.add_len(k, frame.len() as u32);
         burst.read_header(k);
-        burst.wishes[k] = wishes(k as u16);
+        burst.offloads[k] = offload(k as u16);
     }
-    burst.wishing = wishing;
+    burst.with_offload = with_offload;
     burst
 }
 
-fn wishes(n: u16) -> Wishes {
-    Wishes {
+fn offload(n: u16) -> Offload {
+    Offload {
         needs_csum: true,
         gso_type: 0,
         gso_size: n,
@@ -52,7 +52,7 @@ fn frames_come_out_as_they_went_in_and_no_chunk_is_lost() {
         let chunks = Chunks::new(40, 40);
         let (mut fifo, mut model) = (
             Fifo::new(seed % 2 == 0),
-            VecDeque::<(Vec<u8>, Nanos, Option<Wishes>)>::new(),
+            VecDeque::<(Vec<u8>, Nanos, Option<Offload>)>::new(),
         );
         let mut out = Box::<Burst>::default();
         for now in 0..if cfg!(miri) { 30 } else { 400 } {
@@ -68,8 +68,8 @@ fn frames_come_out_as_they_went_in_and_no_chunk_is_lost() {
             for k in 0..burst.n {
                 let n_before = n_taken(&chunks);
                 if fifo.push(&chunks, &burst, k, now) {
-                    let wishes = (burst.wishing >> k & 1 != 0).then_some(burst.wishes[k]);
-                    model.push_back((bytes_of(&burst, k), now, wishes));
+                    let offload = (burst.with_offload >> k & 1 != 0).then_some(burst.offloads[k]);
+                    model.push_back((bytes_of(&burst, k), now, offload));
                 } else {
                     assert_eq!(
                         n_taken(&chunks),
@@ -89,12 +89,12 @@ fn frames_come_out_as_they_went_in_and_no_chunk_is_lost() {
             };
             fifo.peek(&chunks, &mut out, allowance);
             let mut n_bytes = 0;
-            for (k, (bytes, _, wishes)) in model.iter().enumerate().take(out.n) {
+            for (k, (bytes, _, offload)) in model.iter().enumerate().take(out.n) {
                 assert!(n_bytes < allowance.n_bytes && k < allowance.n_frames);
                 assert_eq!(&bytes_of(&out, k), bytes, "seed {seed}");
                 assert_eq!(
-                    (out.wishing >> k & 1 != 0).then_some(out.wishes[k]),
-                    *wishes
+                    (out.with_offload >> k & 1 != 0).then_some(out.offloads[k]),
+                    *offload
                 );
                 n_bytes += out.lens[k];
             }

@@ -11,7 +11,7 @@ use crate::error::{Grade, GuestFault, SetupError};
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, Piece, damage};
 use crate::stats::PortStats;
-use crate::virtio_net::{HEADER_LEN, HEADER_LEN_LEGACY, Wishes, read_net_header};
+use crate::virtio_net::{HEADER_LEN, HEADER_LEN_LEGACY, Offload, read_net_header};
 use flowtable::wire::header::ETHERNET_LEN;
 use flowtable::{DropReason, HEADER_MAX};
 use std::sync::Arc;
@@ -220,19 +220,19 @@ impl VhostRx {
                 (frame.len() as usize).min(HEADER_MAX),
             );
             if first & 0xff01 != 0 {
-                Self::read_wishes(burst, k, first, then);
+                Self::read_offload(burst, k, first, then);
             }
         }
         !damage::was_met()
     }
 
-    /// What the sender wishes to be done. Nothing of the kind is negotiated yet, so any wish is a
+    /// The offload that the frame requests. Nothing of the kind is negotiated yet, so any request is a
     /// mistake.
     #[cold]
-    fn read_wishes(burst: &mut Burst, k: usize, first: u64, then: u16) {
-        burst.wishes[k] = Wishes::parse(first, then);
-        burst.wishing |= 1 << k;
-        if !burst.wishes[k].is_empty() {
+    fn read_offload(burst: &mut Burst, k: usize, first: u64, then: u16) {
+        burst.offloads[k] = Offload::parse(first, then);
+        burst.with_offload |= 1 << k;
+        if !burst.offloads[k].is_empty() {
             burst.refuse(k, DropReason::BadOffload);
         }
     }
@@ -273,7 +273,7 @@ impl VhostRx {
         let [a, b, c, d, e, f, g, h, i, j, _, _] = header;
         let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         if first & 0xff01 != 0 {
-            Self::read_wishes(burst, k, first, u16::from_le_bytes([i, j]));
+            Self::read_offload(burst, k, first, u16::from_le_bytes([i, j]));
         }
     }
 

@@ -455,7 +455,7 @@ impl VhostTx {
         if self.ring.is_damaged() {
             return self.commit_nowhere(burst, mask);
         }
-        if burst.wishing & mask != 0 || !burst.is_plain {
+        if burst.with_offload & mask != 0 || !burst.is_plain {
             self.commit_some_plain(burst, mask)
         } else {
             self.commit_as::<true>(burst, mask)
@@ -482,7 +482,7 @@ impl VhostTx {
             .sum()
     }
 
-    /// `PLAIN`: every frame is in one piece and comes without wishes, which go into virtio-net
+    /// `PLAIN`: every frame is in one piece and requests no offload, which goes into virtio-net
     /// headers.
     #[inline(always)]
     fn commit_as<const PLAIN: bool>(&mut self, burst: &Burst, mask: u32) -> u64 {
@@ -495,7 +495,7 @@ impl VhostTx {
             n_bytes += u64::from(len);
             let place = self.stash.pieces[slot];
             // One piece to read from, one to write to.
-            let is_plain = PLAIN || burst.more(k).1 == 0 && burst.wishing & 1 << k == 0;
+            let is_plain = PLAIN || burst.more(k).1 == 0 && burst.with_offload & 1 << k == 0;
             let needed = len + header_len;
             if place.len() >= needed && is_plain && !damage::was_met() {
                 put_plain(burst, k, place.first(needed), header_len);
@@ -569,7 +569,7 @@ impl VhostTx {
     }
 }
 
-/// A frame without wishes into `place`, as long as it and its virtio-net header.
+/// A frame that requests no offload into `place`, as long as it and its virtio-net header.
 #[inline(always)]
 fn put_plain(burst: &Burst, k: usize, place: Piece, header_len: u32) {
     let len = burst.lens[k];
