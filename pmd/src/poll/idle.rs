@@ -10,7 +10,7 @@
 
 use super::core::Core;
 use super::outcome::{Turn, earliest};
-use crate::port::{RxKind, RxQueue};
+use crate::port::RxQueue;
 use crate::sys;
 use crate::time::{Clock, ClockReader, Nanos, seconds};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,35 +88,11 @@ impl Core {
         let waits = |rxq: &RxQueue| rxq.is_held || rxq.gate.shut_until(now).is_some();
         self.faults.begin_visits();
         for rxq in self.rxqs.iter_mut().filter(|rxq| !(wanted && waits(rxq))) {
-            match &mut rxq.kind {
-                RxKind::Vhost(queue) => {
-                    armed.all_wake &= rxq.can_wake;
-                    if queue.stopped_for().is_some() {
-                        continue;
-                    }
-                    // Its ring is memory that its front-end may take back meanwhile, and a core
-                    // that waits for that pauses it.
-                    let begun = sys::cycles();
-                    let mut until = self.faults.paused_until(now, rxq.port);
-                    if until.is_none() {
-                        queue.ring.want_kicks(wanted);
-                        armed.has_more |= queue.has_more();
-                        until = self.faults.visited(now, begun, rxq.port);
-                    }
-                    if let Some(until) = until {
-                        rxq.gate.pause(until);
-                        armed.opens_at = earliest(armed.opens_at, until);
-                    }
-                }
-                RxKind::AfXdp(queue) => {
-                    armed.has_more |= queue.has_more();
-                    armed.all_wake &= rxq.can_wake;
-                }
-                RxKind::Tap(queue) => {
-                    armed.has_more |= queue.has_more();
-                    armed.all_wake &= rxq.can_wake;
-                }
-                RxKind::Mem(_) => armed.all_wake = false,
+            let queue = rxq.arm(wanted, &mut self.faults, now);
+            armed.has_more |= queue.has_more;
+            armed.all_wake &= queue.can_wake;
+            if let Some(until) = queue.opens_at {
+                armed.opens_at = earliest(armed.opens_at, until);
             }
         }
         armed

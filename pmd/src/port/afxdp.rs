@@ -13,6 +13,7 @@ use crate::error::SetupError;
 use crate::port::room::{Flushed, Room};
 use crate::ring::frames::Ledger;
 use crate::ring::xsk::{self, PACKET_MAX, RxFrame, SocketSpec, TxWaker, XskRx, XskTx};
+#[cfg(any(test, feature = "test-support"))]
 use crate::ring::xsk_peer::XskPeer;
 use crate::shm::Piece;
 use crate::sys::bpf::Attach;
@@ -158,6 +159,7 @@ impl AfXdpQueue {
     }
 
     /// The same with the kernel's half in memory.
+    #[cfg(any(test, feature = "test-support"))]
     pub fn in_memory(options: &XskOptions) -> (Self, XskPeer) {
         let (peer, rx, tx) = XskPeer::open(options.n_rx as usize, options.n_tx as usize);
         (

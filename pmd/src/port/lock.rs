@@ -146,7 +146,7 @@ impl TxLock {
     pub(crate) fn flush(&self) -> Flushed {
         afxdp::flush(|| match &mut self.look()?.kind {
             TxKind::AfXdp(queue) => Some(queue.look()),
-            TxKind::Vhost(_) | TxKind::Tap(_) | TxKind::Mem(_) => Some(afxdp::Look::NOTHING),
+            _ => Some(afxdp::Look::NOTHING),
         })
     }
 

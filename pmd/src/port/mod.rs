@@ -6,12 +6,15 @@
 //! - [`tap`]: a tap device
 //! - [`mem`]: plain memory, for tests
 //! - `rxq`, `txq`: queues of any kind; `room`: what becomes of frames at the latter
+//! - `arm`: a receive queue before its core sleeps
 //! - `watched`: the same queues while page faults are watched for
 //! - `lock`: what stands before each transmit queue
 //! - `view`: what every core knows of a port; `views`: of all of them, and where in them a frame goes
 
 pub mod afxdp;
+mod arm;
 pub(crate) mod lock;
+#[cfg(any(test, feature = "test-support"))]
 pub mod mem;
 mod room;
 mod rxq;
@@ -23,7 +26,6 @@ pub(crate) mod views;
 mod watched;
 
 pub(crate) use room::{Flushed, Room};
-pub(crate) use rxq::RxKind;
 pub use rxq::RxQueue;
 pub use txq::TxQueue;
 pub use view::PortView;

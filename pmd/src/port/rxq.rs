@@ -1,6 +1,7 @@
 //! Receive queues, of any kind.
 
 use super::afxdp::AfXdpRx;
+#[cfg(any(test, feature = "test-support"))]
 use super::mem::{MemPort, MemRx};
 use super::tap::TapRx;
 use super::vhost::{Features, VhostRx};
@@ -51,6 +52,7 @@ pub(crate) enum RxKind {
     Vhost(VhostRx),
     AfXdp(Box<AfXdpRx>),
     Tap(Box<TapRx>),
+    #[cfg(any(test, feature = "test-support"))]
     Mem(MemRx),
 }
 
@@ -83,6 +85,7 @@ impl RxQueue {
     }
 
     /// The receiving side of a port in plain memory.
+    #[cfg(any(test, feature = "test-support"))]
     pub fn mem(port: PortId, ends: &MemPort) -> Self {
         Self::new(port, RxKind::Mem(MemRx::new(ends)))
     }
@@ -114,24 +117,22 @@ impl RxQueue {
         match &self.kind {
             RxKind::Vhost(queue) => queue.index(),
             RxKind::AfXdp(queue) => queue.index(),
-            RxKind::Tap(_) | RxKind::Mem(_) => 1,
+            _ => 1,
         }
     }
 
     /// Position in the ring, for a front-end that asks.
     pub fn base(&self) -> u16 {
-        match &self.kind {
-            RxKind::Vhost(queue) => queue.base(),
-            RxKind::AfXdp(_) | RxKind::Tap(_) | RxKind::Mem(_) => 0,
-        }
+        self.guest().map_or(0, VhostRx::base)
     }
 
     /// Where in its ring the next burst begins, modulo 2^16.
     pub(crate) fn position(&self) -> u16 {
         match &self.kind {
             RxKind::Vhost(queue) => queue.base(),
+            #[cfg(any(test, feature = "test-support"))]
             RxKind::Mem(queue) => queue.position(),
-            RxKind::AfXdp(_) | RxKind::Tap(_) => 0,
+            _ => 0,
         }
     }
 
@@ -140,8 +141,9 @@ impl RxQueue {
     pub(crate) fn n_waiting(&self) -> u16 {
         match &self.kind {
             RxKind::Vhost(queue) => queue.n_waiting(),
+            #[cfg(any(test, feature = "test-support"))]
             RxKind::Mem(queue) => queue.n_waiting(),
-            RxKind::AfXdp(_) | RxKind::Tap(_) => 0,
+            _ => 0,
         }
     }
 
@@ -150,17 +152,15 @@ impl RxQueue {
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.peek_ahead(from, n, burst),
+            #[cfg(any(test, feature = "test-support"))]
             RxKind::Mem(queue) => queue.peek_ahead(from, n, burst),
-            RxKind::AfXdp(_) | RxKind::Tap(_) => burst.clear(),
+            _ => burst.clear(),
         }
     }
 
     /// The fault for which it was stopped; only setting it up anew lets it run again.
     pub fn stopped_for(&self) -> Option<GuestFault> {
-        match &self.kind {
-            RxKind::Vhost(queue) => queue.stopped_for(),
-            RxKind::AfXdp(_) | RxKind::Tap(_) | RxKind::Mem(_) => None,
-        }
+        self.guest().and_then(VhostRx::stopped_for)
     }
 
     /// Where the frames of a device's queue are; others keep no ledger.
@@ -174,11 +174,7 @@ impl RxQueue {
 
     /// A guest's ring.
     pub(crate) fn guest_ring(&mut self) -> Option<&mut SplitRing> {
-        if let RxKind::Vhost(queue) = &mut self.kind {
-            Some(&mut queue.ring)
-        } else {
-            None
-        }
+        self.guest_mut().map(|queue| &mut queue.ring)
     }
 
     /// What becomes readable when frames come while the core sleeps, if anything does.
@@ -187,6 +183,7 @@ impl RxQueue {
             RxKind::Vhost(queue) => queue.ring.spec().kick.as_deref().map(AsFd::as_fd),
             RxKind::AfXdp(queue) => queue.wake_fd(),
             RxKind::Tap(queue) => Some(queue.wake_fd()),
+            #[cfg(any(test, feature = "test-support"))]
             RxKind::Mem(_) => None,
         }
     }
@@ -210,11 +207,7 @@ impl RxQueue {
     /// Whether nothing was found only because a guest's memory is not to be touched yet.
     #[inline]
     pub(crate) fn takes_wait(&mut self) -> bool {
-        if let RxKind::Vhost(queue) = &mut self.kind {
-            queue.takes_wait()
-        } else {
-            false
-        }
+        self.guest_mut().is_some_and(VhostRx::takes_wait)
     }
 
     /// Whether anything waits, asked afresh.
@@ -223,6 +216,7 @@ impl RxQueue {
             RxKind::Vhost(queue) => queue.has_more(),
             RxKind::AfXdp(queue) => queue.has_more(),
             RxKind::Tap(queue) => queue.has_more(),
+            #[cfg(any(test, feature = "test-support"))]
             RxKind::Mem(queue) => queue.has_more(),
         }
     }
@@ -249,7 +243,25 @@ impl RxQueue {
         match &self.kind {
             RxKind::Vhost(_) | RxKind::Tap(_) => true,
             RxKind::AfXdp(_) => false,
+            #[cfg(any(test, feature = "test-support"))]
             RxKind::Mem(queue) => queue.can_hold(),
+        }
+    }
+
+    /// A guest's, if it is one.
+    #[inline(always)]
+    pub(super) fn guest(&self) -> Option<&VhostRx> {
+        match &self.kind {
+            RxKind::Vhost(queue) => Some(queue),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn guest_mut(&mut self) -> Option<&mut VhostRx> {
+        match &mut self.kind {
+            RxKind::Vhost(queue) => Some(queue),
+            _ => None,
         }
     }
 }
@@ -262,6 +274,7 @@ impl RxKind {
         match self {
             RxKind::AfXdp(queue) => queue.peek(burst, allowance),
             RxKind::Tap(queue) => queue.peek(burst, allowance),
+            #[cfg(any(test, feature = "test-support"))]
             RxKind::Mem(queue) => queue.peek(burst, allowance),
             RxKind::Vhost(_) => 0,
         }
@@ -272,6 +285,7 @@ impl RxKind {
         match self {
             RxKind::AfXdp(queue) => queue.consume(n),
             RxKind::Tap(queue) => queue.consume(n),
+            #[cfg(any(test, feature = "test-support"))]
             RxKind::Mem(queue) => queue.consume(n),
             RxKind::Vhost(_) => {}
         }

@@ -1,6 +1,7 @@
 //! Transmit queues, of any kind.
 
 use super::afxdp::AfXdpTx;
+#[cfg(any(test, feature = "test-support"))]
 use super::mem::{MemPort, MemTx};
 use super::room::Room;
 use super::tap::TapTx;
@@ -29,6 +30,7 @@ pub(crate) enum TxKind {
     Vhost(Box<VhostTx>),
     AfXdp(Box<AfXdpTx>),
     Tap(Box<TapTx>),
+    #[cfg(any(test, feature = "test-support"))]
     Mem(MemTx),
 }
 
@@ -58,6 +60,7 @@ impl TxQueue {
     }
 
     /// The sending side of a port in plain memory.
+    #[cfg(any(test, feature = "test-support"))]
     pub fn mem(ends: &MemPort) -> Self {
         Self::new(TxKind::Mem(MemTx::new(ends)))
     }
@@ -76,7 +79,7 @@ impl TxQueue {
         match &self.kind {
             TxKind::Vhost(queue) => queue.index(),
             TxKind::AfXdp(queue) => queue.index(),
-            TxKind::Tap(_) | TxKind::Mem(_) => 0,
+            _ => 0,
         }
     }
 
@@ -91,35 +94,22 @@ impl TxQueue {
 
     /// A guest's ring.
     pub(crate) fn guest_ring(&mut self) -> Option<&mut SplitRing> {
-        if let TxKind::Vhost(queue) = &mut self.kind {
-            Some(queue.ring_mut())
-        } else {
-            None
-        }
+        self.guest_mut().map(VhostTx::ring_mut)
     }
 
     /// Position in the ring, for a front-end that asks.
     pub fn base(&self) -> u16 {
-        match &self.kind {
-            TxKind::Vhost(queue) => queue.base(),
-            TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => 0,
-        }
+        self.guest().map_or(0, VhostTx::base)
     }
 
     /// The fault for which it was stopped, as for a receive queue.
     pub fn stopped_for(&self) -> Option<GuestFault> {
-        match &self.kind {
-            TxKind::Vhost(queue) => queue.stopped_for(),
-            TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => None,
-        }
+        self.guest().and_then(VhostTx::stopped_for)
     }
 
     /// Descriptors of chains that this burst has walked there since that was asked before.
     pub(crate) fn take_walked(&mut self) -> usize {
-        match &mut self.kind {
-            TxKind::Vhost(queue) => queue.take_walked(),
-            TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => 0,
-        }
+        self.guest_mut().map_or(0, VhostTx::take_walked)
     }
 
     /// Sets room aside for frames of these lengths, behind what is reserved already; gives how many
@@ -144,6 +134,7 @@ impl TxQueue {
         let n_used = match &self.kind {
             TxKind::Vhost(queue) => queue.n_used(),
             TxKind::AfXdp(queue) => queue.n_used(),
+            #[cfg(any(test, feature = "test-support"))]
             TxKind::Mem(queue) => queue.n_used(),
             TxKind::Tap(_) => 0,
         };
@@ -159,6 +150,7 @@ impl TxQueue {
             TxKind::Vhost(queue) => queue.has_room(walked),
             TxKind::AfXdp(queue) => queue.has_room(),
             TxKind::Tap(queue) => queue.has_room(),
+            #[cfg(any(test, feature = "test-support"))]
             TxKind::Mem(queue) => queue.has_room(),
         }
     }
@@ -181,7 +173,7 @@ impl TxQueue {
         match &self.kind {
             TxKind::Vhost(queue) => queue.takes_checksums(),
             TxKind::Tap(_) => true,
-            TxKind::AfXdp(_) | TxKind::Mem(_) => false,
+            _ => false,
         }
     }
 
@@ -191,15 +183,29 @@ impl TxQueue {
     pub(crate) fn wants_flush(&mut self) -> bool {
         match &mut self.kind {
             TxKind::AfXdp(queue) => queue.wants_flush(),
-            TxKind::Vhost(_) | TxKind::Tap(_) | TxKind::Mem(_) => false,
+            _ => false,
         }
     }
 
     /// The last fault since this was asked before, and how many there were.
     pub(crate) fn take_fault(&mut self) -> Option<(GuestFault, u64)> {
+        self.guest_mut().and_then(VhostTx::take_fault)
+    }
+
+    /// A guest's, if it is one.
+    #[inline(always)]
+    pub(super) fn guest(&self) -> Option<&VhostTx> {
+        match &self.kind {
+            TxKind::Vhost(queue) => Some(queue),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn guest_mut(&mut self) -> Option<&mut VhostTx> {
         match &mut self.kind {
-            TxKind::Vhost(queue) => queue.take_fault(),
-            TxKind::AfXdp(_) | TxKind::Tap(_) | TxKind::Mem(_) => None,
+            TxKind::Vhost(queue) => Some(queue),
+            _ => None,
         }
     }
 }
@@ -211,6 +217,7 @@ impl TxKind {
         match self {
             TxKind::AfXdp(queue) => queue.reserve(lens),
             TxKind::Tap(queue) => queue.reserve(lens),
+            #[cfg(any(test, feature = "test-support"))]
             TxKind::Mem(queue) => queue.reserve(lens.len()),
             TxKind::Vhost(_) => (0, Room::Stopped),
         }
@@ -221,6 +228,7 @@ impl TxKind {
         match self {
             TxKind::AfXdp(queue) => queue.commit(burst, mask, tag),
             TxKind::Tap(queue) => queue.commit(burst, mask, tag),
+            #[cfg(any(test, feature = "test-support"))]
             TxKind::Mem(queue) => queue.commit(burst, mask, tag),
             TxKind::Vhost(_) => 0,
         }

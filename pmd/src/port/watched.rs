@@ -3,8 +3,8 @@
 //! afterwards, so that no turn becomes long.
 
 use super::room::Room;
-use super::rxq::{RxKind, RxQueue};
-use super::txq::{TxKind, TxQueue};
+use super::rxq::RxQueue;
+use super::txq::TxQueue;
 use super::vhost::FEW_DESCRIPTORS;
 use crate::amount::Allowance;
 use crate::burst::Burst;
@@ -84,7 +84,7 @@ impl RxQueue {
 
     /// What comes off a wire is in memory of our own.
     fn is_of_guest(&self) -> bool {
-        matches!(self.kind, RxKind::Vhost(_))
+        self.guest().is_some()
     }
 }
 
@@ -169,13 +169,13 @@ impl TxQueue {
 
     /// Others' memory is our own.
     fn is_of_guest(&self) -> bool {
-        matches!(self.kind, TxKind::Vhost(_))
+        self.guest().is_some()
     }
 
     /// How many of frames of these lengths it may get in this burst, of which it got `n_before`;
     /// few where its port `was_paused`.
     fn few_of(&mut self, lens: &[u32], n_before: usize, was_paused: bool) -> usize {
-        let TxKind::Vhost(queue) = &mut self.kind else {
+        let Some(queue) = self.guest_mut() else {
             return lens.len();
         };
         if !was_paused {

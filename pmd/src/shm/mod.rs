@@ -18,6 +18,7 @@ mod copy;
 pub(crate) mod damage;
 pub mod fault;
 pub mod guest;
+#[cfg(any(test, feature = "test-support"))]
 pub mod own;
 mod pager;
 mod piece;

@@ -6,7 +6,9 @@
 
 mod frame;
 pub mod halves;
+#[cfg(any(test, feature = "test-support"))]
 pub mod peer;
+#[cfg(any(test, feature = "test-support"))]
 mod peer_rings;
 mod rings;
 mod socket;

@@ -6,12 +6,15 @@
 )]
 
 use super::frame::{FRAME_BYTES, TxFrame};
+#[cfg(any(test, feature = "test-support"))]
 use super::peer_rings::PeerRings;
+#[cfg(any(test, feature = "test-support"))]
 use crate::lock::lock;
 use crate::ring::BURST_MAX;
 use crate::sys::xdp;
 use arrayvec::ArrayVec;
 use std::os::fd::RawFd;
+#[cfg(any(test, feature = "test-support"))]
 use std::sync::{Arc, Mutex};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
@@ -19,6 +22,7 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 #[derive(Debug)]
 pub(super) enum RxRings {
     Kernel(Box<KernelRx>),
+    #[cfg(any(test, feature = "test-support"))]
     Peer(Arc<Mutex<PeerRings>>),
 }
 
@@ -26,6 +30,7 @@ pub(super) enum RxRings {
 #[derive(Debug)]
 pub(super) enum TxRings {
     Kernel(Box<KernelTx>),
+    #[cfg(any(test, feature = "test-support"))]
     Peer(Arc<Mutex<PeerRings>>),
 }
 
@@ -66,6 +71,7 @@ impl RxRings {
                         .map(|desc| (desc.addr(), desc.lengths().data() as u32)),
                 );
             }
+            #[cfg(any(test, feature = "test-support"))]
             RxRings::Peer(rings) => lock(rings).take_received(n, to),
         }
     }
@@ -86,6 +92,7 @@ impl RxRings {
                 // list.
                 unsafe { kernel.fill.produce(&kernel.scratch[..n]) }
             }
+            #[cfg(any(test, feature = "test-support"))]
             RxRings::Peer(rings) => lock(rings).fill(numbers),
         }
     }
@@ -101,16 +108,17 @@ impl RxRings {
     pub(super) fn has_more(&mut self) -> bool {
         match self {
             RxRings::Kernel(kernel) => kernel.rx.nb_avail_exact() > 0,
+            #[cfg(any(test, feature = "test-support"))]
             RxRings::Peer(rings) => lock(rings).has_received(),
         }
     }
 
     /// The socket; `None` in memory.
     pub(super) fn fd(&self) -> Option<RawFd> {
-        if let RxRings::Kernel(kernel) = self {
-            Some(kernel.fd)
-        } else {
-            None
+        match self {
+            RxRings::Kernel(kernel) => Some(kernel.fd),
+            #[cfg(any(test, feature = "test-support"))]
+            RxRings::Peer(_) => None,
         }
     }
 }
@@ -120,6 +128,7 @@ impl RxRings {
 #[derive(Debug)]
 pub(crate) enum TxWaker {
     Kernel(RawFd),
+    #[cfg(any(test, feature = "test-support"))]
     Peer(Arc<Mutex<PeerRings>>),
 }
 
@@ -129,6 +138,7 @@ impl TxWaker {
     pub(crate) fn wake(self) {
         match self {
             TxWaker::Kernel(fd) => xdp::wake_tx(fd),
+            #[cfg(any(test, feature = "test-support"))]
             TxWaker::Peer(rings) => lock(&rings).wake(),
         }
     }
@@ -151,6 +161,7 @@ impl TxRings {
                 // SAFETY: frames of this UMEM, which their callers gave up by value.
                 unsafe { kernel.tx.produce(&kernel.scratch[..n]) }
             }
+            #[cfg(any(test, feature = "test-support"))]
             TxRings::Peer(rings) => {
                 lock(rings).put(frames.iter().map(|(frame, len)| (frame.number, *len)))
             }
@@ -171,6 +182,7 @@ impl TxRings {
                         .map(|desc| (desc.addr() / FRAME_BYTES) as u32),
                 );
             }
+            #[cfg(any(test, feature = "test-support"))]
             TxRings::Peer(rings) => lock(rings).take_completed(done),
         }
     }
@@ -180,6 +192,7 @@ impl TxRings {
     pub(super) fn n_unsent(&mut self) -> usize {
         match self {
             TxRings::Kernel(kernel) => (kernel.size - kernel.tx.nb_free_exact()) as usize,
+            #[cfg(any(test, feature = "test-support"))]
             TxRings::Peer(rings) => lock(rings).n_unsent(),
         }
     }
@@ -189,6 +202,7 @@ impl TxRings {
     pub(super) fn wants_wake(&self) -> bool {
         match self {
             TxRings::Kernel(kernel) => kernel.tx.needs_wakeup(),
+            #[cfg(any(test, feature = "test-support"))]
             TxRings::Peer(_) => true,
         }
     }
@@ -198,6 +212,7 @@ impl TxRings {
     pub(super) fn waker(&self) -> TxWaker {
         match self {
             TxRings::Kernel(kernel) => TxWaker::Kernel(kernel.fd),
+            #[cfg(any(test, feature = "test-support"))]
             TxRings::Peer(rings) => TxWaker::Peer(rings.clone()),
         }
     }
