@@ -69,9 +69,9 @@ impl Offload {
     }
 }
 
-/// Writes the header of a frame that requests no offload to the beginning of `place`: zeros, and how many
-/// buffers the frame fills. `header_len`: [`HEADER_LEN`] or [`HEADER_LEN_LEGACY`]; `place` is as
-/// long.
+/// Writes the header of a frame that requests no offload to the beginning of `place`: zeros, and
+/// how many buffers the frame fills. `header_len`: [`HEADER_LEN`] or [`HEADER_LEN_LEGACY`]; `place`
+/// is as long.
 #[inline(always)]
 pub(crate) fn write_net_header(place: Piece, header_len: u32, n_buffers: u16) {
     if header_len == HEADER_LEN {

@@ -61,7 +61,10 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
                 "amount error lock sys time shm virtio_net ring stats page_faults burst blocked \
                  limit",
             ),
-            ("send", "amount time ring stats page_faults burst blocked limit port"),
+            (
+                "send",
+                "amount time ring stats page_faults burst blocked limit port",
+            ),
             (
                 "poll",
                 "amount error sys time shm ring stats page_faults burst blocked limit port send",

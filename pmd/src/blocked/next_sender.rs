@@ -1,11 +1,11 @@
 //! Fair queueing of blocked senders at a receiver that can't take all that is sent to it.
 //!
 //! The first sender of a turn would take every buffer that the receiver frees, and the others would
-//! never get one. So a sender that got nothing reserves the receiver's next buffers. Until it has got
-//! some, or the reservation ends, the frames of the others wait, except those of a wire, which
-//! can't, and floods, which don't. Reservations go round: a sender that was served has none, and the
-//! first that has to wait meanwhile makes the next. A sender that has nothing for the receiver any
-//! more releases its reservation (`send::give_back`).
+//! never get one. So a sender that got nothing reserves the receiver's next buffers. Until it has
+//! got some, or the reservation ends, the frames of the others wait, except those of a wire, which
+//! can't, and floods, which don't. Reservations go round: a sender that was served has none, and
+//! the first that has to wait meanwhile makes the next. A sender that has nothing for the receiver
+//! any more releases its reservation (`send::give_back`).
 
 use super::stall::STALLED_AFTER;
 use crate::time::Nanos;
@@ -30,8 +30,8 @@ pub(crate) struct NextSender {
 }
 
 impl NextSender {
-    /// Whether `who` has to wait, since the buffers are reserved for another sender. 0, a sender that
-    /// takes no turns, only waits for a pause.
+    /// Whether `who` has to wait, since the buffers are reserved for another sender. 0, a sender
+    /// that takes no turns, only waits for a pause.
     #[inline(always)]
     pub(crate) fn must_wait(&self, who: u32, now: Nanos) -> bool {
         self.holder != 0
@@ -40,8 +40,8 @@ impl NextSender {
             && now < self.until
     }
 
-    /// No sender gets anything until then, whatever was reserved. A pause that was long when it began
-    /// is so to its end.
+    /// No sender gets anything until then, whatever was reserved. A pause that was long when it
+    /// began is so to its end.
     #[cold]
     pub(crate) fn pause(&mut self, until: Nanos, now: Nanos) {
         let was_long = self.is_paused_for_long(now);

@@ -3,8 +3,8 @@
 //! - [`rate`]: one word for all cores
 //! - `options`: what is asked for of a limit, and how it stands
 //! - `one_way`: one direction's limit
-//! - `vm`: both of a VM; `vm_queue`, `chunks`, `free_list`: what is held at the one on what it gets,
-//!   over all cores, and in which memory
+//! - `vm`: both of a VM; `vm_queue`, `chunks`, `free_list`: what is held at the one on what it
+//!   gets, over all cores, and in which memory
 //! - [`gate`]: what holds a receive queue back for them
 //! - `out_limit`: what of a burst may go to a VM, and what is charged for that
 //! - `queue`: what of one core's waits for VMs that get no more

@@ -1,5 +1,5 @@
-//! The limit on what a VM gets, while a burst is sent to one of its queues: what of the burst may go,
-//! and what is charged for that. What is over the limit waits ([`super::queue`]), or, where the
+//! The limit on what a VM gets, while a burst is sent to one of its queues: what of the burst may
+//! go, and what is charged for that. What is over the limit waits ([`super::queue`]), or, where the
 //! limit has no queue, is dropped.
 
 use super::one_way::Limit;
@@ -36,8 +36,8 @@ impl<'a> OutLimit<'a> {
     }
 
     /// How many of the `n` frames from `k` on may go, the one that crosses the limit included.
-    /// `may_be_whole`: the burst as a whole may be let pass: nothing of it went there yet, and these
-    /// are no copies, which may go to others of the VM's NICs too.
+    /// `may_be_whole`: the burst as a whole may be let pass: nothing of it went there yet, and
+    /// these are no copies, which may go to others of the VM's NICs too.
     #[inline(always)]
     pub(crate) fn admit(
         &mut self,

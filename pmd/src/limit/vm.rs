@@ -1,10 +1,10 @@
 //! What one VM may send and get, over all its NICs and queues and on all cores.
 //!
-//! A limit on what it *sends* holds frames back in its rings and never drops one ([`crate::limit::gate`]);
-//! a limit on what it *gets* holds them in their senders' rings, and those that can't stay there in
-//! a bounded queue ([`crate::limit::queue`]), or, without a queue, drops them as
-//! [`flowtable::DropReason::Limit`]. Both count Ethernet frames without FCS, and a frame that asks
-//! for segmentation as what it becomes.
+//! A limit on what it *sends* holds frames back in its rings and never drops one
+//! ([`crate::limit::gate`]); a limit on what it *gets* holds them in their senders' rings, and
+//! those that can't stay there in a bounded queue ([`crate::limit::queue`]), or, without a queue,
+//! drops them as [`flowtable::DropReason::Limit`]. Both count Ethernet frames without FCS, and a
+//! frame that asks for segmentation as what it becomes.
 //!
 //! Control makes the value and keeps it as long as the VM is there; ports that come and go share
 //! it.

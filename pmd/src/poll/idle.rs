@@ -1,8 +1,8 @@
 //! How a core that finds nothing goes to sleep, and why it never sleeps through a frame.
 //!
 //! After a while without frames it asks every guest for kicks, then looks at every ring once more
-//! (a fence on either side makes sure that the guest sees the request or the core sees the frame), and
-//! only then waits, for kicks and for control.
+//! (a fence on either side makes sure that the guest sees the request or the core sees the frame),
+//! and only then waits, for kicks and for control.
 //!
 //! Queues that a limit holds back are not asked for kicks, and the frames that they are let through
 //! don't keep the core awake: between two allowances it sleeps, so that a guest far over its limit

@@ -1,4 +1,5 @@
-//! The look at what stands in a blocked queue's ring behind its burst: see [`crate::blocked::ahead`].
+//! The look at what stands in a blocked queue's ring behind its burst: see
+//! [`crate::blocked::ahead`].
 //!
 //! **What it costs.** At most a hundredth of the core's time over all its queues, of which each
 //! queue has its part and may have more while others leave half of what is saved up, so that one

@@ -9,7 +9,8 @@
 //! - `arm`: a receive queue before its core sleeps
 //! - `watched`: the same queues while page faults are watched for
 //! - `lock`: what stands before each transmit queue
-//! - `view`: what every core knows of a port; `views`: of all of them, and where in them a frame goes
+//! - `view`: what every core knows of a port; `views`: of all of them, and where in them a frame
+//!   goes
 
 pub mod afxdp;
 mod arm;

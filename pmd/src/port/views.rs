@@ -1,5 +1,4 @@
 //! All ports as a core knows them, and which transmit queue of one a frame goes to.
-#![expect(clippy::cast_possible_truncation, reason = "places in a burst")]
 
 use super::lock::TxLock;
 use super::view::PortView;

@@ -6,9 +6,10 @@
 //! the member at which it stopped. It waits for no receiver, and for a lock only as long as whoever
 //! has it is running. No lock is kept meanwhile, so two floods can't wait for each other.
 //!
-//! **What floods may cost.** Each port has a budget of copies a second ([`crate::limit::flood_budget`]),
-//! limit or no limit; the first copy of a frame is free, as of one that is not flooded. Without
-//! budget a guest's frame waits in its ring; one off a wire is dropped.
+//! **What floods may cost.** Each port has a budget of copies a second
+//! ([`crate::limit::flood_budget`]), limit or no limit; the first copy of a frame is free, as of
+//! one that is not flooded. Without budget a guest's frame waits in its ring; one off a wire is
+//! dropped.
 
 use super::outcome::{Block, Flooded, Way};
 use super::sender::{OUTS_MAX, Out, Sender};

@@ -1,5 +1,4 @@
 //! What sending a burst needs, and the destinations that it has locked.
-#![expect(clippy::cast_possible_truncation, reason = "numbers of destinations")]
 
 use crate::limit::OutLimit;
 use crate::limit::queue::LimitQueues;

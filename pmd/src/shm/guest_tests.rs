@@ -208,7 +208,9 @@ fn huge_pages_that_nobody_reserved_kill_nobody() {
     assert_eq!(sealed, 0);
     let memory = GuestMemory::new(vec![spec(0, 1 << 40, 2 << 20, 0, &file)]).unwrap();
     // Works where a huge page happens to be free; where not, it is no memory of a guest's.
-    let ring = memory.ring_at(1 << 40, 4096, 16).expect("it lies in a region");
+    let ring = memory
+        .ring_at(1 << 40, 4096, 16)
+        .expect("it lies in a region");
     // SAFETY: two bytes of the mapping.
     unsafe { ring.add(2).write_volatile(7) };
     assert!(memory.may_touch(0, 3) || memory.is_damaged());
@@ -456,7 +458,10 @@ fn ring_must_lie_in_one_region_and_be_aligned() {
         memory.ring_at(1 << 40, 2 * PAGE + 1, 16).is_none(),
         "the last byte is in the next region"
     );
-    assert!(memory.ring_at((1 << 40) + 8, 64, 16).is_none(), "not aligned");
+    assert!(
+        memory.ring_at((1 << 40) + 8, 64, 16).is_none(),
+        "not aligned"
+    );
     assert!(memory.ring_at((1 << 40) - 8, 64, 1).is_none());
 }
 

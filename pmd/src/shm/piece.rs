@@ -2,7 +2,8 @@
 
 use super::copy::{copy, load_u16, load_u32, load_u64, prefetch, store_u16, store_u32, store_u64};
 
-/// Bytes in guest memory: checked when made, valid for as long as the [`super::GuestMemory`] it came from.
+/// Bytes in guest memory: checked when made, valid for as long as the [`super::GuestMemory`] it
+/// came from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
     pub(crate) ptr: *mut u8,

@@ -3,9 +3,8 @@
 //! A large page that its file doesn't have yet is made by whoever touches it first: the kernel
 //! clears two megabytes, or a gigabyte, and whoever else the core serves waits. So a core leads no
 //! address into such a mapping before the page was *granted*: it marks the page as wanted, leaves
-//! the frame where it is, and goes on; `pager` makes the page on a thread of its own and
-//! grants it. A page is wanted because the guest posted a buffer there, so no memory is made that
-//! nobody uses.
+//! the frame where it is, and goes on; `pager` makes the page on a thread of its own and grants it.
+//! A page is wanted because the guest posted a buffer there, so no memory is made that nobody uses.
 //!
 //! A front-end may take a granted page away again (a balloon, free pages that the guest reported,
 //! malice). Touching it then raises SIGBUS where the kernel can tell by signal (`sys::userfault`);

@@ -149,8 +149,8 @@ fn presence(
     pager::attend(&presence).then_some(presence)
 }
 
-/// Maps a region. `account`: the guest's. `is_paged`: the pages are large ones, of which cores touch only those
-/// that were granted.
+/// Maps a region. `account`: the guest's. `is_paged`: the pages are large ones, of which cores
+/// touch only those that were granted.
 pub(super) fn map(
     spec: &RegionSpec,
     account: &Arc<Account>,

@@ -56,6 +56,7 @@ fn mark_ipv4(ip: &mut [u8]) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "16 bits of a sum")]
 mod tests {
     use super::*;
 

@@ -1,10 +1,10 @@
 //! Whose turn it is at a limit that several senders wait at: queues of held frames and rings, on
 //! whatever cores.
 //!
-//! As queues of one VM are paced at the limit on what it sends ([`crate::limit::gate`]): who was served
-//! stays away for the time that what it sent takes at the limit's rate, times the number of those
-//! who wait. One that waits and does not come for its part must cost nobody the rate: what has been
-//! left over for longer than the VM's slack is anybody's.
+//! As queues of one VM are paced at the limit on what it sends ([`crate::limit::gate`]): who was
+//! served stays away for the time that what it sent takes at the limit's rate, times the number of
+//! those who wait. One that waits and does not come for its part must cost nobody the rate: what
+//! has been left over for longer than the VM's slack is anybody's.
 
 use crate::limit::gate::SHUT_MIN;
 use crate::limit::one_way::Limit;

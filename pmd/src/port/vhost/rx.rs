@@ -226,8 +226,8 @@ impl VhostRx {
         !damage::was_met()
     }
 
-    /// The offload that the frame requests. Nothing of the kind is negotiated yet, so any request is a
-    /// mistake.
+    /// The offload that the frame requests. Nothing of the kind is negotiated yet, so any request
+    /// is a mistake.
     #[cold]
     fn read_offload(burst: &mut Burst, k: usize, first: u64, then: u16) {
         burst.offloads[k] = Offload::parse(first, then);
