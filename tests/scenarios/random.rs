@@ -3,7 +3,7 @@
 use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
 use guest::options::Indirect;
-use rig::{ALL, Dice, Rig, frame, id_of, mac, networks, options};
+use rig::{ALL, Dice, Rig, frame, id_of, mac, networks, options, seeds};
 use std::collections::HashMap;
 
 /// What was sent: who sent it, and to which station (`None`: to all).
@@ -156,7 +156,7 @@ impl World {
 
 #[test]
 fn every_frame_of_any_traffic_is_delivered_rightly_or_counted() {
-    for seed in 0..60 {
+    for seed in seeds(0..60) {
         let mut world = World::new(seed);
         for _ in 0..60 {
             world.send_some();

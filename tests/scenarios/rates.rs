@@ -8,7 +8,7 @@ use guest::lean::LeanTx;
 use guest::stack::Mac;
 use pmd::limits::{LimitOptions, VmLimits};
 use pmd::port::mem::MemPort;
-use rig::{ALL, Dice, Rig, STEP, frame, mac, networks, options};
+use rig::{ALL, Dice, Rig, STEP, frame, mac, networks, options, seeds};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -158,7 +158,7 @@ fn assert_rates(flood: &mut Flood, rates: &[(f64, f64)], n_windows: u32, what: &
 
 #[test]
 fn vms_that_flood_get_their_rates_and_lose_nothing() {
-    for seed in 0..12 {
+    for seed in seeds(0..12) {
         let mut dice = Dice::new(seed);
         let n_cores = 1 + dice.below(4);
         let n_vms = [1, 2, 8, 40][dice.below(4)];

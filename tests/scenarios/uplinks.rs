@@ -13,7 +13,7 @@ use pmd::port::mem::MemPort;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::xsk_peer::XskPeer;
 use pmd::sys::bpf::Attach;
-use rig::{ALL, Dice, Rig, frame, id_of, mac, options};
+use rig::{ALL, Dice, Rig, frame, id_of, mac, options, seeds};
 use std::sync::Arc;
 
 const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
@@ -436,7 +436,7 @@ fn partial_checksum_of_a_veth_is_finished_unless_the_guest_does_that_itself() {
 
 #[test]
 fn random_traffic_over_a_trunk_balances_to_the_last_frame() {
-    for seed in 0..6 {
+    for seed in seeds(0..6) {
         let mut dice = Dice::new(seed);
         let mut rig = guests(&Options {
             rx_ring: 64,

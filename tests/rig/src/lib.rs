@@ -19,6 +19,7 @@ use pmd::stats::Counters;
 use pmd::time::Nanos;
 use pmd::{Core, Fleet};
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Virtual time that one step takes.
@@ -511,6 +512,14 @@ pub fn rewrite(guest: &GuestDriver, bytes: &[u8]) -> u64 {
     let (addr, header) = (guest.scratch(), vec![0; guest.options().header_bytes()]);
     guest.memory().write(addr, &[&header[..], bytes].concat());
     addr
+}
+
+/// Seeds of a scenario: all of them, or the one that the variable `SEED` names. Each is printed, so
+/// that the output of a failed test ends with its own.
+pub fn seeds(all: Range<u64>) -> impl Iterator<Item = u64> {
+    let only = std::env::var("SEED").map(|seed| seed.parse().expect("SEED is a number"));
+    let range = only.map_or(all, |seed: u64| seed..seed + 1);
+    range.inspect(|seed| println!("SEED={seed}"))
 }
 
 /// Numbers from a seed (xorshift64*).

@@ -1,7 +1,7 @@
 //! Frames off a wire, which can't wait where they are.
 
 use super::*;
-use rig::Dice;
+use rig::{Dice, seeds};
 
 const WIRE: u16 = 0;
 const VM: u16 = 1;
@@ -111,7 +111,7 @@ fn without_a_queue_what_is_over_the_limit_is_dropped() {
 /// pair of sender and receiver frames come in the order in which they were sent.
 #[test]
 fn no_frame_overtakes_another_of_its_flow() {
-    for seed in 0..24 {
+    for seed in seeds(0..24) {
         let mut dice = Dice::new(seed);
         let n_cores = 1 + dice.below(3);
         let n_ports = 4 + dice.below(5) as u16;

@@ -4,7 +4,7 @@
 use super::packets::{ICMP, ICMP6, Kind, Number, Packet, TCP, UDP};
 use super::{Ruled, rule};
 use flowtable::rules::policy::{Cidr, Direction, Proto, Rule, Verdict};
-use rig::{ALL, Dice, mac};
+use rig::{ALL, Dice, mac, seeds};
 use std::collections::HashMap;
 
 use Direction::{FromVm, ToVm};
@@ -157,7 +157,7 @@ type Sent = (usize, Option<usize>, Packet);
 
 #[test]
 fn random_rules_and_packets_are_decided_as_the_model_decides_them() {
-    for seed in 0..40 {
+    for seed in seeds(0..40) {
         let mut dice = Dice::new(seed);
         let n_ports = 2 + dice.below(5);
         let mut ruled = Ruled::with_cores(1 + dice.below(3), n_ports);

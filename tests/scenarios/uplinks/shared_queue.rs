@@ -19,7 +19,7 @@ fn note_sent(peer: &XskPeer, n_got: &mut [u64; 2]) {
 #[test]
 fn two_cores_send_by_a_queue_whose_own_core_sleeps() {
     const N: u64 = 600;
-    for seed in 0..4 {
+    for seed in seeds(0..4) {
         let mut dice = Dice::new(seed);
         let mut rig = guests_on(3, &options());
         // Few to send with, so that cores meet at the end of them.
