@@ -1,34 +1,45 @@
-"""What the checks share: commands in a guest, figures of pings, namespaces with a wire between them, one JSON line a check."""
+"""What the checks of Linux guests share: commands in a guest, figures of pings, one JSON line a check."""
 import contextlib
 import json
-import pathlib
 import re
 import subprocess
-import time
+from collections.abc import Iterator
+from typing import Any
 
-GUEST = str(pathlib.Path(__file__).resolve().parent.parent / "guest")
-failed = []
+from .paths import GUEST
+
+# Checks of this program that have failed.
+failed: list[str] = []
 
 
-def guest(*words):
+def guest(*words: str) -> str:
+    """What the program `guest` says to these words."""
     done = subprocess.run([GUEST, *words], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"guest {' '.join(words)}: {done.stdout[-300:]}{done.stderr[-300:]}")
     return done.stdout
 
 
-def inside(name, command, timeout=60):
+def inside(name: str, command: str, timeout: int = 60) -> str:
+    """The output of a shell command in a guest."""
     return guest("exec", "--timeout", str(timeout), name, command)
 
 
-def report(check, good, **figures):
+def stop_guests(*names: str) -> None:
+    """Ends these guests, whether they are there or not."""
+    for name in names:
+        subprocess.run([GUEST, "stop", name], capture_output=True)
+
+
+def report(check: str, good: object, **figures: Any) -> None:
+    """Prints a check's line; one that isn't good is noted in `failed`."""
     if not good:
         failed.append(check)
     print(json.dumps({"check": check, "ok": bool(good), **figures}), flush=True)
 
 
 @contextlib.contextmanager
-def checking(check):
+def checking(check: str) -> Iterator[None]:
     """A check that cannot be made has failed; those after it still run."""
     try:
         yield
@@ -36,85 +47,45 @@ def checking(check):
         report(check, False, error=str(error))
 
 
-def pings(text):
+def check_kernel_log(check: str, **figures: Any) -> None:
+    """The kernel of guest A has complained of nothing."""
+    with checking(check):
+        kernel = inside("A", "dmesg | grep -E 'WARN|BUG|Oops|stall|NETDEV WATCHDOG' | head -5")
+        report(check, not kernel, lines=kernel, **figures)
+
+
+def matched(pattern: str, text: str) -> re.Match[str]:
+    """Where `text` matches, as it must."""
+    found = re.search(pattern, text)
+    if not found:
+        raise ValueError(f"no {pattern!r} in {text[-300:]!r}")
+    return found
+
+
+def pings(text: str) -> tuple[int, int, float | None]:
     """(sent, received, average round trip in ms) of the last lines of ping, busybox's or iputils'."""
-    sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+)(?: packets)? received", text).groups())
+    sent, received = map(int, matched(r"(\d+) packets transmitted, (\d+)(?: packets)? received", text).groups())
     average = re.search(r"= [\d.]+/([\d.]+)/", text)
     return sent, received, float(average.group(1)) if average else None
 
 
-def longest_gap(text):
+def longest_gap(text: str) -> int:
     """The most replies missing in a row."""
     seen = sorted({int(n) for n in re.findall(r"seq=(\d+)", text)})
     return max((b - a - 1 for a, b in zip(seen, seen[1:])), default=0)
 
 
-def run(*words, timeout=120):
-    done = subprocess.run(list(map(str, words)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=timeout)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, words))}: {done.stdout[-1000:]}")
-    return done.stdout
+class Pinging:
+    """Pings from guest A in the background; what they came to is asked once, at the end."""
 
+    def __init__(self, target: str, interval: float = 0.02) -> None:
+        inside("A", f"ping -i {interval} -w 600 {target} >/tmp/during 2>&1 & echo $! >/tmp/during.pid")
 
-def until(what, is_so, limit=60):
-    deadline = time.monotonic() + limit
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not so in {limit} s: {what}")
-        time.sleep(0.02)
+    def n_replies(self) -> int:
+        """Replies by now."""
+        return int(inside("A", "grep -c seq= /tmp/during || true").strip())
 
-
-@contextlib.contextmanager
-def spaces(*names):
-    """Network namespaces of these names, whose devices have no IPv6 addresses. They and the devices in them are gone
-    at the end. As root."""
-    try:
-        for name in names:
-            run("ip", "netns", "add", name)
-            run("ip", "-n", name, "link", "set", "lo", "up")
-            within(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
-        yield
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-
-
-def within(space, *words, **options):
-    """Runs a command in a network namespace to its end."""
-    return run("ip", "netns", "exec", space, *words, **options)
-
-
-def veth(a, b):
-    """Two devices, (namespace, name) each, at the two ends of one wire; both up."""
-    (space, device), (peer_space, peer) = a, b
-    run("ip", "link", "add", device, "netns", space, "type", "veth", "peer", "name", peer, "netns", peer_space)
-    for space, device in (a, b):
-        run("ip", "-n", space, "link", "set", device, "up")
-
-
-@contextlib.contextmanager
-def wire(switch, host):
-    """Two network namespaces of these names: in the first a device up0, in the second eth0 at its other end. As root."""
-    with spaces(switch, host):
-        veth((switch, "up0"), (host, "eth0"))
-        yield
-
-
-def listens(space, port):
-    """Whether somebody in a network namespace listens on this TCP port; connections of before may be there too."""
-    rows = [line.split() for line in within(space, "cat", "/proc/net/tcp", "/proc/net/tcp6").splitlines()]
-    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
-
-
-@contextlib.contextmanager
-def serving(space, port, *words):
-    """A server in a network namespace that listens on this port."""
-    server = subprocess.Popen(["ip", "netns", "exec", space, *map(str, words)], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until(f"{words[0]} listens", lambda: listens(space, port))
-        yield
-    finally:
-        server.kill()
-        server.wait()
+    def end(self) -> str:
+        """Ends it; all that ping has printed."""
+        inside("A", "kill -INT $(cat /tmp/during.pid); sleep 0.5")
+        return inside("A", "cat /tmp/during")

@@ -22,28 +22,31 @@ import argparse
 import contextlib
 import json
 import os
-import pathlib
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-HERE = pathlib.Path(__file__).resolve().parent.parent
-ROOT = HERE.parent.parent
-sys.path.insert(0, str(ROOT / "benches/peers"))
-import generator                                # noqa: E402
-from .checks import run, wire
 from .daemon import Daemon, directory, running
+from .paths import GUEST, RELEASE, ROOT, WEIR
+from .process import Word, background, exit_on_term, program, run
+from .spaces import wire
+
+sys.path.insert(0, str(ROOT / "benches/peers"))
+import generator                                # type: ignore[import]  # noqa: E402
 
 POLLED, LOADED = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 SILENT = 16
-results = []
+Case = tuple[bool, dict[str, Any]]               # whether it passed, and its figures
+results: list[bool] = []
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weir", default=str(ROOT / "target/release/weir"))
-    parser.add_argument("--guest", default=str(ROOT / "target/release/guest"))
+def main() -> int:
+    parser = program(__doc__)
+    parser.add_argument("--weir", default=str(RELEASE / "weir"))
+    parser.add_argument("--guest", default=str(RELEASE / "guest"))
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name holds TEXT")
     parser.add_argument("--tcp", action="store_true", help="two Linux guests instead of everything else")
@@ -53,7 +56,7 @@ def main():
     os.environ["WEIR"], os.environ["GUEST"] = options.weir, options.guest
     options.nice = -20 if options.busy else 0
     Daemon.is_realtime = options.busy
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))         # so that `finally` is reached
+    exit_on_term()
     for name, case in cases(options):
         if options.only in name:
             attempt(name, case)
@@ -62,7 +65,8 @@ def main():
     return 1 if failed or not results else 0
 
 
-def cases(options):
+def cases(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Case]]]:
+    """All that are asked for, by name."""
     if options.tcp:
         yield "tcp", lambda: tcp(10 if options.short else 20)
         return
@@ -71,15 +75,14 @@ def cases(options):
     seconds = 2 if options.short else 5
     for load in ("guest", "testpmd"):
         for name, limit, size, bps, pps in rates[::2] if options.short and load == "testpmd" else rates:
-            yield (f"rate {name} {load}",
-                   lambda load=load, limit=limit, size=size, bps=bps, pps=pps:
-                   rate(options, load, limit, size, bps, pps, seconds))
+            yield f"rate {name} {load}", partial(rate, options, load, limit, size, bps, pps, seconds)
     yield "excess", lambda: excess(options, 3 if options.short else 10)
     yield "silent", lambda: silent(options, 4 if options.short else 10)
     yield "wake", lambda: wake(options)
 
 
-def attempt(name, case):
+def attempt(name: str, case: Callable[[], Case]) -> None:
+    """Runs a case and prints its line; one that can't be run has failed."""
     try:
         ok, figures = case()
     except (RuntimeError, OSError, ValueError, KeyError, subprocess.SubprocessError, generator.Failed) as error:
@@ -90,7 +93,8 @@ def attempt(name, case):
 
 # --- the cases ---------------------------------------------------------------------------------------
 
-def rate(options, load, limit, size, bps, pps, seconds):
+def rate(options: argparse.Namespace, load: str, limit: str, size: int, bps: float, pps: float, seconds: int) -> Case:
+    """What is taken of a flood over a limit, of bits or packets a second."""
     with weir(["from-vm: { %s }" % limit, ""]) as daemon, flood(options, load, size, daemon):
         time.sleep(1)                           # what was saved up before is used up
         before = daemon.counted("vm0/net0")
@@ -104,9 +108,9 @@ def rate(options, load, limit, size, bps, pps, seconds):
                 "mbps": round(got["rx_bytes"] * 8 / 1e6, 2), "dropped": after["dropped"] - before["dropped"]}
 
 
-def excess(options, seconds):
+def excess(options: argparse.Namespace, seconds: int) -> Case:
     """100 Mbit/s are 12,500 frames of 1,000 bytes a second."""
-    used = {}
+    used: dict[int, float] = {}
     for times in (1, 10):
         with weir(["from-vm: { rate: 100mbit }", ""]) as daemon, \
                 pair(options, daemon, "--size", 1000, "--pps", 12500 * times):
@@ -122,7 +126,8 @@ def excess(options, seconds):
     return used[10] <= used[1] + 0.02, {f"cpu_percent_at_{n}_times": round(100 * cpu, 2) for n, cpu in used.items()}
 
 
-def silent(options, seconds):
+def silent(options: argparse.Namespace, seconds: int) -> Case:
+    """The core's CPU time while its guests say nothing."""
     is_root = os.geteuid() == 0
     with uplink() if is_root else contextlib.nullcontext() as space, weir([""] * SILENT, space) as daemon, \
             contextlib.ExitStack() as guests:
@@ -134,14 +139,15 @@ def silent(options, seconds):
 
 
 @contextlib.contextmanager
-def uplink():
+def uplink() -> Iterator[str]:
     """A network namespace with a device up0, for a weir."""
     space = f"weir-limits-{os.getpid()}"
     with wire(space, space + "-host"):
         yield space
 
 
-def wake(options):
+def wake(options: argparse.Namespace) -> Case:
+    """The first frames to a core that is asleep."""
     lost, pings = 0, 0
     with weir(["", ""]) as daemon:
         with echo(options, daemon, 0):
@@ -159,7 +165,7 @@ def wake(options):
     return pings == 5 and lost == 0, {"first_pings_answered": pings, "of": 5, "bursts_with_losses": lost}
 
 
-def tcp(seconds):
+def tcp(seconds: int) -> Case:
     """Of a frame of 1,514 bytes TCP carries 1,448, timestamps being on. 10 Mbit/s, since emulated guests do little more."""
     limit, best = 10e6, 1448 / 1514
     with weir(["from-vm: { rate: 10mbit }", ""]) as daemon:
@@ -185,8 +191,9 @@ def tcp(seconds):
                                            "held_back_percent": round(100 * held, 1)}
 
 
-def linux(*words):
-    done = subprocess.run(list(map(str, [HERE / "guest", *words])), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def linux(*words: Word) -> str:
+    """What the program `guest`, for Linux guests, says to these words."""
+    done = subprocess.run(list(map(str, [GUEST, *words])), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=240,
                           preexec_fn=lambda: os.nice(-20 if Daemon.is_realtime else 0))
     if done.returncode:
@@ -197,55 +204,42 @@ def linux(*words):
 # --- loads -------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
-def flood(options, load, size, daemon):
+def flood(options: argparse.Namespace, load: str, size: int, daemon: Daemon) -> Iterator[None]:
+    """Frames of this size from vm0 to vm1, as many as the load can make."""
     kind = generator.GENERATORS[load]
-    directory = daemon.directory / "load"
-    directory.mkdir()
-    running = kind(generator.Load(size=size), [str(daemon.socket(0)), str(daemon.socket(1))], False, LOADED,
-                   options.nice, str(directory), huge=False)
+    path = daemon.directory / "load"
+    path.mkdir()
+    generating = kind(generator.Load(size=size), [str(daemon.socket(0)), str(daemon.socket(1))], False, LOADED,
+                      options.nice, str(path), huge=False)
     try:
-        running.ready()
+        generating.ready()
         daemon.until_up(2)
-        running.start()
+        generating.start()
         yield
     finally:
-        running.stop()
+        generating.stop()
 
 
 @contextlib.contextmanager
-def pair(options, daemon, *words):
-    words = ["pair", "--a", daemon.socket(0), "--b", daemon.socket(1), "--cpu", LOADED, "--quiet", *words]
-    with background(options, *words):
+def pair(options: argparse.Namespace, daemon: Daemon, *words: Word) -> Iterator[None]:
+    """The software guest at vm0 and vm1, who sends as the words say."""
+    with background(options.guest, "pair", "--a", daemon.socket(0), "--b", daemon.socket(1), "--cpu", LOADED, "--quiet",
+                    *words, nice=options.nice):
         daemon.until_up(2)
         yield
 
 
 @contextlib.contextmanager
-def echo(options, daemon, number):
+def echo(options: argparse.Namespace, daemon: Daemon, number: int) -> Iterator[None]:
+    """The software guest at port `number`, who answers."""
     mac = "02:00:00:00:00:0a" if number == 0 else f"02:00:00:00:01:{number:02x}"
-    with background(options, "--socket", daemon.socket(number), "--mode", "echo", "--mac", mac,
-                    "--ip", f"10.0.0.{10 + number}", "--quiet"):
+    with background(options.guest, "--socket", daemon.socket(number), "--mode", "echo", "--mac", mac,
+                    "--ip", f"10.0.0.{10 + number}", "--quiet", nice=options.nice):
         yield
 
 
-@contextlib.contextmanager
-def background(options, *words):
-    process = subprocess.Popen(list(map(str, [options.guest, *words])), stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, preexec_fn=lambda: os.nice(options.nice))
-    try:
-        yield
-        if process.poll() is not None:
-            raise RuntimeError(f"the guest ended with {process.returncode}")
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def guest(options, *words):
+def guest(options: argparse.Namespace, *words: Word) -> subprocess.CompletedProcess[str]:
+    """The software guest to its end."""
     return subprocess.run(list(map(str, [options.guest, *words])), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           text=True, timeout=60)
 
@@ -253,11 +247,11 @@ def guest(options, *words):
 # --- the daemon --------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
-def weir(limits, space=None):
+def weir(limits: list[str], space: str | None = None) -> Iterator[Daemon]:
     """A running weir with a VM, vm0 and so on, for each of these limits; "": none. In a network namespace, with up0
     there as its uplink, if one is given."""
     with directory() as path:
-        run(HERE / "weir", path, "topology", "--ports", len(limits), "--cores", POLLED,
+        run(WEIR, path, "topology", "--ports", len(limits), "--cores", POLLED,
             *(["--uplink", "up0"] if space else []))
         file = path / "weir.yaml"
         text = file.read_text()

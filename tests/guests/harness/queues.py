@@ -16,39 +16,45 @@ import argparse
 import json
 import os
 import pathlib
-import re
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
-HERE = pathlib.Path(__file__).resolve().parent.parent
-from .checks import GUEST, checking, failed, guest, inside, longest_gap, pings, report, run, until
+from .checks import (Pinging, check_kernel_log, checking, failed, guest, inside, longest_gap, matched, pings,
+                     report, stop_guests)
+from .daemon import log_of
+from .paths import WEIR
+from .process import Word, exit_on_term, program, run, until
 
 PEER = "10.0.0.2"
+Tell = Callable[..., str]
 # Each flow goes by the queue that its hash says, not by that of the CPU it runs on: so all queues are used.
 # With one queue there is nothing to say, and no file takes it.
 SPREAD = "for q in /sys/class/net/eth0/queues/tx-*/xps_cpus; do echo 0 > $q; done 2>/dev/null; true"
 
 
-def carried(count):
+def carried(count: int) -> list[int]:
     """Packets by queue of A, both directions."""
     text = inside("A", "ethtool -S eth0")
-    return [int(re.search(rf"{way}_queue_{queue}_packets: (\d+)", text).group(1))
+    return [int(matched(rf"{way}_queue_{queue}_packets: (\d+)", text).group(1))
             for way in ("rx", "tx") for queue in range(count)]
 
 
-def check_ping(label, count=200, lost_max=1):
+def check_ping(label: str, count: int = 200, lost_max: int = 1) -> None:
+    """Pings to B, of which so many may be lost."""
     with checking(label):
         sent, received, average = pings(inside("A", f"ping -q -i 0.02 -c {count} {PEER}"))
         report(label, sent - received <= lost_max, sent=sent, lost=sent - received, round_trip_ms=average)
 
 
-def check_tcp(label, count, seconds):
+def check_tcp(label: str, count: int, seconds: int) -> None:
+    """TCP both ways, by every queue."""
     with checking(label):
         inside("A", SPREAD)
         inside("B", SPREAD)
-        before, rates = carried(count), []
+        before = carried(count)
+        rates: list[float] = []
         for direction in ("", "-R"):
             for span in (seconds, 4 * seconds):         # emulated CPUs that others use too may need longer to begin
                 text = inside("A", f"iperf3 -J -t {span} -P {4 * count} -c {PEER} {direction}", span + 90)
@@ -61,24 +67,23 @@ def check_tcp(label, count, seconds):
                packets_by_tx_queue=packets[count:])
 
 
-def during(label, action, gap_max_s, lost_max=None):
+def during(label: str, action: Callable[[], object], gap_max_s: float, lost_max: int | None = None) -> None:
     """Pings every 20 ms while action() runs."""
     with checking(label):
-        inside("A", f"ping -i 0.02 -w 600 {PEER} >/tmp/during 2>&1 & echo $! >/tmp/during.pid")
-        replies = lambda: int(inside("A", "grep -c seq= /tmp/during || true").strip())          # noqa: E731
-        until("pings are answered", lambda: replies() > 20)
+        pinging = Pinging(PEER)
+        until("pings are answered", lambda: pinging.n_replies() > 20)
         action()
-        before = replies()
-        until("pings are answered still", lambda: replies() > before + 50)
-        inside("A", "kill -INT $(cat /tmp/during.pid); sleep 0.5")
-        text = inside("A", "cat /tmp/during")
+        before = pinging.n_replies()
+        until("pings are answered still", lambda: pinging.n_replies() > before + 50)
+        text = pinging.end()
         sent, received, _ = pings(text)
         gap = 0.02 * longest_gap(text)
         good = gap <= gap_max_s and (lost_max is None or sent - received <= lost_max)
         report(label, good, sent=sent, lost=sent - received, longest_gap_ms=round(1000 * gap))
 
 
-def check_port(label, tell, count):
+def check_port(label: str, tell: Tell, count: int) -> None:
+    """The daemon has refused nothing of A's front-end, and so many queue pairs run."""
     with checking(label):
         port = json.loads(tell("show", "port", "vm0/net0", "--json"))
         states = {queue["state"] for queue in port["queues"][:2 * count]}
@@ -88,20 +93,25 @@ def check_port(label, tell, count):
                states=sorted(states), refusal=refusal, drops=drops, memory_regions=port["connection"]["memory_regions"])
 
 
-def check_memory(label):
-    def swap():
+def check_memory(label: str) -> None:
+    """Modules of memory come and go."""
+    def swap() -> None:
         for command in (("plug", "A", "d0"), ("plug", "A", "d1"), ("unplug", "A", "d0"),
                         ("plug", "A", "d2", "--size", "256M"), ("unplug", "A", "d1"), ("unplug", "A", "d2")):
             guest(*command)
     during(label, swap, 1, lost_max=10)
 
 
-def set_queues(n):
+def set_queues(n: int) -> None:
+    """Has A use so many queue pairs."""
     inside("A", f"ethtool -L eth0 combined {n}")
 
 
-def check_count(count, directory, options, tell):
-    label = lambda text: f"{count} queue pair{'s'[:count > 1]}, {text}"         # noqa: E731
+def check_count(count: int, directory: pathlib.Path, options: argparse.Namespace, tell: Tell) -> None:
+    """Boots two guests with so many queue pairs, and makes all checks."""
+    def label(text: str) -> str:
+        return f"{count} queue pair{'s'[:count > 1]}, {text}"
+
     cpus = min(count, 4) if count < 8 else 2
     role = "--server" if options.listens == "guest" else "--client"
     os.environ["GUEST_STATE"] = str(directory / f"guests-{count}")
@@ -132,24 +142,22 @@ def check_count(count, directory, options, tell):
     check_ping(label("ping after it"))
     check_tcp(label("tcp after that"), count, options.seconds)
     check_port(label("port in the end"), tell, count)
-    with checking(label("guest kernel log")):
-        kernel = inside("A", "dmesg | grep -E 'WARN|BUG|Oops|stall|NETDEV WATCHDOG' | head -5")
-        report(label("guest kernel log"), not kernel, lines=kernel)
+    check_kernel_log(label("guest kernel log"))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    parser = program(__doc__)
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--listens", choices=["weir", "guest"], default="guest")
     parser.add_argument("--counts", default="1,2,4,8")
     parser.add_argument("--seconds", type=int, default=3)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))         # so that `finally` is reached
+    exit_on_term()
     directory = options.directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
 
-    def tell(*words):
-        return run(HERE / "weir", directory, *words)
+    def tell(*words: Word) -> str:
+        return run(WEIR, directory, *words)
 
     tell("start", "--ports", 2, "--queues", 8, "--listens", options.listens)
     try:
@@ -159,10 +167,9 @@ def main():
             except (RuntimeError, subprocess.SubprocessError) as error:
                 report(f"{count} queue pairs", False, error=str(error))
             finally:
-                for name in ("A", "B"):
-                    subprocess.run([GUEST, "stop", name], capture_output=True)
+                stop_guests("A", "B")
     finally:
         if failed:
-            print((directory / "weir.log").read_text()[-3000:], file=sys.stderr)
-        subprocess.run([str(HERE / "weir"), str(directory), "stop"], capture_output=True)
+            print(log_of(directory, 3000), file=sys.stderr)
+        subprocess.run([WEIR, directory, "stop"], capture_output=True)
     return 1 if failed else 0

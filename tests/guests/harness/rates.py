@@ -10,12 +10,15 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
+
+from .process import program
 
 HEAD = ("port", "state", "rx Mpps", "rx Gbit/s", "tx Mpps", "tx Gbit/s", "dropped", "held turns")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    parser = program(__doc__)
     parser.add_argument("--weir", required=True)
     parser.add_argument("--control", required=True)
     parser.add_argument("--seconds", type=float)
@@ -41,13 +44,16 @@ def main():
     return 0 if delivered else 1
 
 
-def ask(options):
+def ask(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """All ports, as the daemon describes them."""
     answer = subprocess.run([options.weir, "--control", options.control, "show", "ports", "--json"],
                             check=True, capture_output=True, text=True)
-    return json.loads(answer.stdout)
+    ports: list[dict[str, Any]] = json.loads(answer.stdout)
+    return ports
 
 
-def rows(ports):
+def rows(ports: list[dict[str, Any]]) -> list[str]:
+    """The table's lines."""
     table = [HEAD]
     for port in ports:
         rate, count = port["rates"], port["counters"]

@@ -19,39 +19,47 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 
-HERE = pathlib.Path(__file__).resolve().parent.parent
-from .checks import checking, failed, guest, inside, longest_gap, pings, report, run, serving, until, wire, within
+from .checks import (Pinging, check_kernel_log, checking, failed, guest, inside, longest_gap, pings, report,
+                     stop_guests)
+from .daemon import directory, log_of
+from .paths import WEIR
+from .process import Word, exit_on_term, program, run, until
+from .spaces import serving, wire, within
 
 GUEST_IP, HOST_IP = "10.0.0.1", "10.0.0.2"
 SWITCH, HOST = f"weir-wire-{os.getpid()}", f"weir-host-{os.getpid()}"
+Tell = Callable[..., str]
 
 
-def host(*words, **options):
-    return within(HOST, *words, **options)
+def host(*words: Word) -> str:
+    """Runs a command on the host on the wire."""
+    return within(HOST, *words)
 
 
-def check_pings():
-    for way, text in (("host to guest", lambda: host("ping", "-q", "-i", "0.02", "-c", 200, GUEST_IP)),
-                      ("guest to host", lambda: inside("A", f"ping -q -i 0.02 -c 200 {HOST_IP}"))):
+def check_pings() -> None:
+    """Pings each way."""
+    ways: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("host to guest", lambda: host("ping", "-q", "-i", "0.02", "-c", 200, GUEST_IP)),
+        ("guest to host", lambda: inside("A", f"ping -q -i 0.02 -c 200 {HOST_IP}")))
+    for way, text in ways:
         with checking("ping " + way):
             sent, received, average = pings(text())
             report("ping " + way, sent == received == 200, sent=sent, lost=sent - received, round_trip_ms=average)
 
 
-def loopback():
+def loopback() -> float:
     """Bits a second that the guest's CPU can do at all."""
     inside("A", "iperf3 -s -D -p 5300")
     text = inside("A", "iperf3 -J -t 2 -p 5300 -c 127.0.0.1")
-    return json.loads(text)["end"]["sum_received"]["bits_per_second"]
+    return float(json.loads(text)["end"]["sum_received"]["bits_per_second"])
 
 
-def check_tcp(seconds, best, when=""):
+def check_tcp(seconds: int, best: float, when: str = "") -> None:
+    """TCP each way, against `best` bits a second."""
     for way, direction in (("guest to host", ""), ("host to guest", "-R")):
         with checking(f"tcp {way}{when}"):
             with serving(HOST, 5201, "iperf3", "-s", "-1"):
@@ -62,99 +70,101 @@ def check_tcp(seconds, best, when=""):
                    retransmits=end["sum_sent"].get("retransmits"), seconds=seconds)
 
 
-def check_integrity(directory):
+def check_integrity(path: pathlib.Path) -> None:
+    """A random file to the guest and back."""
     with checking("integrity"):
-        sent = directory / "sent"
+        sent = path / "sent"
         sent.write_bytes(os.urandom(16 << 20))
-        with serving(HOST, 8080, "python3", "-m", "http.server", "8080", "--directory", directory):
+        with serving(HOST, 8080, "python3", "-m", "http.server", "8080", "--directory", path):
             inside("A", f"wget -q -O /tmp/got http://{HOST_IP}:8080/sent && httpd -p 8080 -h /tmp")
-        host("busybox", "wget", "-q", "-O", directory / "back", f"http://{GUEST_IP}:8080/got")
-        report("integrity", sent.read_bytes() == (directory / "back").read_bytes(), bytes=16 << 20)
+        host("busybox", "wget", "-q", "-O", path / "back", f"http://{GUEST_IP}:8080/got")
+        report("integrity", sent.read_bytes() == (path / "back").read_bytes(), bytes=16 << 20)
 
 
-def wrong_checksums(snmp):
+def wrong_checksums(snmp: str) -> int:
     """Of TCP and UDP, by /proc/net/snmp."""
     rows = [line.split() for line in snmp.splitlines() if line.startswith(("Tcp:", "Udp:"))]
     return sum(int(value) for names, values in zip(rows[::2], rows[1::2])
                for name, value in zip(names, values) if name == "InCsumErrors")
 
 
-def check_checksums():
+def check_checksums() -> None:
+    """Neither kernel has counted a wrong one."""
     with checking("checksums"):
         wrong = {"host": wrong_checksums(host("cat", "/proc/net/snmp")),
                  "guest": wrong_checksums(inside("A", "cat /proc/net/snmp"))}
         report("checksums", not any(wrong.values()), wrong=wrong)
 
 
-def check_restart(tell):
+def check_restart(tell: Tell) -> None:
+    """Pings while weir is killed and started again."""
     with checking("restart"):
-        inside("A", f"ping -i 0.02 -w 600 {HOST_IP} >/tmp/during 2>&1 & echo $! >/tmp/during.pid")
-        replies = lambda: inside("A", "grep -c seq= /tmp/during || true").strip()       # noqa: E731
-        until("pings are answered", lambda: int(replies()) > 20)
+        pinging = Pinging(HOST_IP)
+        until("pings are answered", lambda: pinging.n_replies() > 20)
         tell("crash")
         tell("restart")
-        before = int(replies())
-        until("pings are answered again", lambda: int(replies()) > before + 50)
-        inside("A", "kill -INT $(cat /tmp/during.pid); sleep 0.5")
-        text = inside("A", "cat /tmp/during")
+        before = pinging.n_replies()
+        until("pings are answered again", lambda: pinging.n_replies() > before + 50)
+        text = pinging.end()
         sent, received, _ = pings(text)
         gap = 20 * longest_gap(text)
         report("restart", gap <= 3_000, sent=sent, lost=sent - received, longest_gap_ms=gap)
 
 
-def check_leavings():
+def check_leavings() -> None:
+    """The device is as it was."""
     with checking("leavings"):
         link = json.loads(run("ip", "-n", SWITCH, "-d", "-j", "link", "show", "up0"))[0]
         report("leavings", "xdp" not in link and not link["promiscuity"], promiscuity=link["promiscuity"])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    parser = program(__doc__)
     parser.add_argument("--listens", choices=["weir", "guest"], default="guest")
     parser.add_argument("--seconds", type=int, default=5)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))         # so that `finally` is reached
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="weir-uplink-"))
-    os.environ["GUEST_STATE"] = str(directory / "guests")
-    os.mkdir(directory / "guests")
-
-    def tell(*words):
-        return run("ip", "netns", "exec", SWITCH, HERE / "weir", directory, *words)
-
-    try:
+    exit_on_term()
+    with directory("weir-uplink-") as path:
+        os.environ["GUEST_STATE"] = str(path / "guests")
+        os.mkdir(path / "guests")
         with wire(SWITCH, HOST):
             run("ip", "-n", HOST, "addr", "add", HOST_IP + "/24", "dev", "eth0")
-            try:
-                tell("start", "--ports", 1, "--listens", options.listens, "--uplink", "up0")
-                role = "--server" if options.listens == "guest" else "--client"
-                guest("start", "--name", "A", "--ip", GUEST_IP + "/24", "--sock", str(directory / "p0.sock"), role)
-                checks(options, directory, tell)
-            except BaseException:
-                failed.append("boot")           # the log is wanted
-                raise
-            finally:
-                subprocess.run([str(HERE / "guest"), "stop", "A"], capture_output=True)
-                subprocess.run([str(HERE / "weir"), str(directory), "stop"], capture_output=True)
-                if failed and (directory / "weir.log").exists():
-                    print((directory / "weir.log").read_text()[-3000:], file=sys.stderr)
+            with_guest(options, path)
             check_leavings()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     return 1 if failed else 0
 
 
-def checks(options, directory, tell):
+def with_guest(options: argparse.Namespace, path: pathlib.Path) -> None:
+    """All checks that need a weir and a guest; both are gone at the end."""
+    def tell(*words: Word) -> str:
+        return within(SWITCH, WEIR, path, *words)
+
+    try:
+        tell("start", "--ports", 1, "--listens", options.listens, "--uplink", "up0")
+        role = "--server" if options.listens == "guest" else "--client"
+        guest("start", "--name", "A", "--ip", GUEST_IP + "/24", "--sock", str(path / "p0.sock"), role)
+        checks(options, path, tell)
+    except BaseException:
+        failed.append("boot")                   # the log is wanted
+        raise
+    finally:
+        stop_guests("A")
+        subprocess.run([WEIR, path, "stop"], capture_output=True)
+        if failed:
+            print(log_of(path, 3000), file=sys.stderr)
+
+
+def checks(options: argparse.Namespace, path: pathlib.Path, tell: Tell) -> None:
+    """What has to hold while weir runs."""
     mode = json.loads(tell("show", "uplinks", "--json"))[0]
     report("boot", mode["state"] == "up", device=mode["device"], mode=mode["mode"], listens=options.listens)
     check_pings()
     best = loopback()
     check_tcp(options.seconds, best)
-    check_integrity(directory)
+    check_integrity(path)
     check_restart(tell)
     check_tcp(options.seconds, best, " after restart")
     check_checksums()
     drops = json.loads(tell("show", "port", "wire", "--json"))["drops"]
     drops = {drop["reason"]: drop["frames"] for drop in drops if drop["frames"]}
-    with checking("guest kernel log"):
-        kernel = inside("A", "dmesg | grep -E 'WARN|BUG|Oops|stall|NETDEV WATCHDOG' | head -5")
-        report("guest kernel log", not kernel, lines=kernel, dropped_since_restart=drops)
+    check_kernel_log("guest kernel log", dropped_since_restart=drops)

@@ -20,10 +20,10 @@ import os
 import pathlib
 import re
 import select
-import signal
 import subprocess
-import sys
 import time
+
+from .process import exit_on_term, program
 
 PATHS = {
     "split mergeable": "packed_vq=0,mrg_rxbuf=1,in_order=0",
@@ -48,9 +48,12 @@ MAC = {"a": "02:00:00:00:0a:01", "b": "02:00:00:00:0b:01"}
 class Testpmd:
     """One testpmd with one virtio-user port, driven by its prompt."""
 
-    def __init__(self, name, sock, path, server, nice):
+    def __init__(self, name: str, sock: str, path: str, server: bool, nice: int) -> None:
+        def setting(word: str, default: int) -> int:
+            found = re.search(rf"\b{word}=(\d+)", path)
+            return int(found[1]) if found else default
+
         self.name, self.sock, self.server = name, sock, server
-        setting = lambda word, default: int((re.search(rf"\b{word}=(\d+)", path) or [0, default])[1])
         queues, size = setting("queues", 1), setting("queue_size", 256)
         vdev = f"net_virtio_user0,mac={MAC[name]},path={sock},{path},server={int(server)}"
         if "queue_size" not in path:
@@ -64,32 +67,36 @@ class Testpmd:
              "--nb-cores=1", f"--rxq={queues}", f"--txq={queues}", f"--rxd={size}", f"--txd={size}",
              f"--total-num-mbufs={buffers}", "--forward-mode=rxonly", f"--eth-peer=0,{peer}", "--no-lsc-interrupt"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        os.set_blocking(self.process.stdout.fileno(), False)
+        assert self.process.stdin and self.process.stdout
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+        os.set_blocking(self.stdout.fileno(), False)
         self.text = ""
 
-    def until(self, mark, timeout):
+    def until(self, mark: str, timeout: float) -> str:
+        """What it says before `mark`."""
         deadline = time.monotonic() + timeout
         while mark not in self.text:
             if time.monotonic() > deadline or self.process.poll() is not None:
                 ended = self.process.poll()
                 raise RuntimeError(f"testpmd {self.name} (ended: {ended}): no {mark!r} in: {self.text[-1500:]}")
-            if select.select([self.process.stdout], [], [], 0.2)[0]:
-                self.text += os.read(self.process.stdout.fileno(), 65536).decode(errors="replace")
+            if select.select([self.stdout], [], [], 0.2)[0]:
+                self.text += os.read(self.stdout.fileno(), 65536).decode(errors="replace")
         answer, self.text = self.text.split(mark, 1)
         return answer
 
-    def tell(self, command):
+    def tell(self, command: str) -> None:
         """testpmd runs what it is told in order, so nothing waits for its prompt."""
-        self.process.stdin.write(command.encode() + b"\n")
-        self.process.stdin.flush()
+        self.stdin.write(command.encode() + b"\n")
+        self.stdin.flush()
 
-    def count(self):
+    def count(self) -> tuple[int, int]:
         """(received, sent) by now."""
         self.tell("show port stats 0")
         words = self.until("Tx-bps:", 60).split()
-        return tuple(int(words[words.index(f"{which}-packets:") + 1]) for which in ("RX", "TX"))
+        received, sent = (int(words[words.index(f"{which}-packets:") + 1]) for which in ("RX", "TX"))
+        return received, sent
 
-    def relink(self):
+    def relink(self) -> None:
         """Wait for the switch to be back. The driver listens, but takes a connection only when asked for its link."""
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
@@ -100,10 +107,11 @@ class Testpmd:
             time.sleep(0.1)
         raise RuntimeError(f"testpmd {self.name}: no link within 15 s of the restart")
 
-    def end(self):
+    def end(self) -> None:
+        """Ends it, by force if need be."""
         try:
-            self.process.stdin.write(b"stop\nquit\n")
-            self.process.stdin.flush()
+            self.stdin.write(b"stop\nquit\n")
+            self.stdin.flush()
             self.process.wait(10)
         except (OSError, subprocess.TimeoutExpired):
             self.process.kill()
@@ -112,27 +120,28 @@ class Testpmd:
             pathlib.Path(self.sock).unlink(missing_ok=True)
 
 
-def transfer(source, target, sizes):
+def transfer(source: Testpmd, target: Testpmd, sizes: str) -> tuple[int, int]:
     """Send BURSTS of frames; (sent, arrived) at the target."""
     # Differences, since to clear the counters races with the driver, which adds to them all the time.
     sent_so_far, arrived_so_far = source.count()[1], target.count()[0]
     for command in ("stop", f"set txpkts {sizes}", f"start tx_first {BURSTS}"):
         source.tell(command)
-    deadline, before = time.monotonic() + 8, None
+    deadline, now = time.monotonic() + 8, (0, 0)
     while time.monotonic() < deadline:
-        now = source.count()[1] - sent_so_far, target.count()[0] - arrived_so_far
+        before, now = now, (source.count()[1] - sent_so_far, target.count()[0] - arrived_so_far)
         if now == before and now[0] > 0 and now[1] >= now[0]:
             break                                 # all is there and none too many came since
-        before = now
         time.sleep(0.2)
     return now
 
 
-def one_path(name, path, options):
-    tests, started = [], time.monotonic()
+def one_path(name: str, path: str, options: argparse.Namespace) -> bool:
+    """Transfers both ways over one path of the driver; whether all arrived."""
+    tests: list[bool] = []
+    started = time.monotonic()
     ends = [Testpmd(side, sock, path, options.server, options.nice)
             for side, sock in (("a", options.a), ("b", options.b))]
-    figures = {}
+    figures: dict[str, list[int] | str] = {}
     try:
         for end in ends:
             end.tell("start")
@@ -161,8 +170,8 @@ def one_path(name, path, options):
     return all(tests)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    parser = program(__doc__)
     parser.add_argument("--a", required=True, metavar="SOCK")
     parser.add_argument("--b", required=True, metavar="SOCK")
     parser.add_argument("--server", action="store_true")
@@ -171,6 +180,6 @@ def main():
     parser.add_argument("--settle", type=float, default=1.5, help="seconds for the switch to take the ports up")
     parser.add_argument("--nice", type=int, default=0)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))        # so that `finally` is reached
+    exit_on_term()
     results = [one_path(name, path, options) for name, path in PATHS.items() if options.only in name]
     return 0 if all(results) else 1
