@@ -1,13 +1,13 @@
 //! A guest whose frames go to many others.
 
 use crate::{BURST, Spent, lean_rx, lean_tx, step};
-use flowtable::{PortId, SourcePolicy};
+use flowtable::PortId;
 use guest::Options;
 use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx};
 use guest::stack::Mac;
 use pmd::time::Nanos;
-use rig::{ALL, Rig, networks, options};
+use rig::{ALL, ANY, Rig, networks, options};
 
 /// Time between turns: enough for what copies cost the sender's port.
 const TURN: Nanos = 1_000_000;
@@ -25,7 +25,7 @@ impl Flood {
         let members: Vec<PortId> = (0..=n_sinks).collect();
         let mut rig = Rig::new(1, members.len(), networks(&[&members]));
         let _ = rig.fleet.settle();
-        let policy = SourcePolicy::Learn(u32::MAX);
+        let policy = ANY;
         let options = Options {
             line_offset: 52,
             checked: false,

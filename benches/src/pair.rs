@@ -2,12 +2,12 @@
 
 use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
 use flowtable::rules::policy::{Cidr, Proto, Rule};
-use flowtable::{Direction, Networks, Policy, SourcePolicy, Verdict};
+use flowtable::{Direction, Networks, Policy, Verdict};
 use guest::Options;
 use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx};
-use pmd::limits::{LimitOptions, VmLimits};
-use rig::{Rig, frame, mac, networks, options};
+use pmd::limits::LimitOptions;
+use rig::{ANY, Rig, frame, mac, networks, options};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -100,10 +100,9 @@ impl Pair {
         // Without large pages it is slower, as the daemon is.
         let _ = rig.fleet.settle();
         for port in (0..2).filter(|_| limit != LimitOptions::default()) {
-            rig.fleet
-                .limit(&[port], &Arc::new(VmLimits::new(limit, limit)));
+            rig.limit(&[port], limit, limit);
         }
-        let policy = SourcePolicy::Learn(u32::MAX);
+        let policy = ANY;
         rig.plug(0, policy, options.clone());
         rig.plug(0, policy, options);
         rig.guests[1].send(0, &frame([0xff; 6], mac(1), 0, 60));

@@ -2,23 +2,19 @@
 //! while a core is in it counts: it takes a packet out of a list, or puts one into it.
 
 use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
-use flowtable::{Exit, Network, Networks, PortId, SourcePolicy};
+use flowtable::{Exit, Network, Networks, PortId};
 use guest::Options;
 use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx};
 use guest::stack::{checksum, udp_frame};
-use pmd::port::afxdp::{AfXdpQueue, XskMode, XskOptions};
-use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::xsk_peer::XskPeer;
-use pmd::sys::bpf::Attach;
-use rig::{ALL, Rig, frame, mac, options};
+use rig::{ALL, ANY, Rig, frame, mac, options};
 use std::sync::Arc;
 
 const GUEST: PortId = 0;
 const UPLINK: PortId = 1;
 /// The station on the wire; the guest is station 0.
 const REMOTE: u16 = 10;
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 
 /// A switch with a guest on port 0 and a device on port 1, of one network.
 pub struct Uplink {
@@ -69,22 +65,8 @@ impl Uplink {
                 ..options()
             },
         );
-        let options = XskOptions {
-            device: "up0".into(),
-            queue: 0,
-            mode: XskMode::Copy,
-            attach: Attach::Native,
-            is_veth: kind != Checksum::Unasked,
-            n_rx: 256,
-            n_tx: 256,
-        };
-        let (AfXdpQueue { rx, tx, .. }, wire) = AfXdpQueue::in_memory(&options);
-        rig.plug_queues(
-            UPLINK,
-            Some(0),
-            vec![RxQueue::afxdp(UPLINK, rx)],
-            vec![TxQueue::afxdp(tx)],
-        );
+        let is_veth = kind != Checksum::Unasked;
+        let wire = rig.plug_device(UPLINK, Some(0), is_veth, [256, 256]);
         introduce(&mut rig, &wire);
         let packet = packet(len, kind);
         assert!(wire.deliver(&packet));

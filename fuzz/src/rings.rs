@@ -11,8 +11,8 @@ use crate::input::Input;
 use flowtable::SourcePolicy;
 use guest::ring::{Desc, INDIRECT, NEXT, WRITE};
 use guest::{GuestDriver, Indirect, Layout, Options};
+use rig::{ALL, ANY, Rig, frame, id_of, mac, networks};
 use std::collections::BTreeSet;
-use rig::{ALL, Rig, frame, id_of, mac, networks};
 
 /// What one input may do.
 const OPERATIONS_MAX: usize = 200;
@@ -57,7 +57,7 @@ impl World {
         for _ in OFFENDERS {
             let options = offender(input);
             n_rxqs += usize::from(options.n_queue_pairs);
-            rig.plug(0, SourcePolicy::Learn(u32::MAX), options);
+            rig.plug(0, ANY, options);
         }
         for port in CANARIES {
             rig.plug(0, SourcePolicy::Fixed(mac(port)), canary());
@@ -66,7 +66,7 @@ impl World {
             assert!(rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60)));
             rig.settle();
         }
-        (0..4).for_each(|port| drop(rig.receive_all(port)));
+        rig.drain(0..4);
         let offered = OFFENDERS.map(|g| Offered::new(&rig.guests[g]));
         let before = OFFENDERS.map(|g| Image::of(&rig.guests[g]));
         Self {
@@ -194,7 +194,7 @@ impl World {
         }
         // Buffers of before are the guest's own again.
         self.offered[g] = Offered::new(&self.rig.guests[g]);
-        self.rig.up(port, 0, SourcePolicy::Learn(u32::MAX));
+        self.rig.up(port, 0, ANY);
         self.turn(1);
     }
 

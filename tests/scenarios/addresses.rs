@@ -1,12 +1,12 @@
 //! Whose an address is, on the whole switch: floods of sources from a guest and from the wire, and
 //! guests that move.
 
-use flowtable::{DropReason, Exit, Ingress, Network, Networks, PortId, SourcePolicy, Trunk};
+use flowtable::{DropReason, Ingress, PortId, SourcePolicy};
 use guest::Options;
 use pmd::fleet::PortUp;
 use pmd::port::mem::MemPort;
 use pmd::port::{RxQueue, TxQueue};
-use rig::{ALL, Rig, frame, mac, options};
+use rig::{ALL, Rig, behind_uplink, frame, ingress, mac, options};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -32,22 +32,8 @@ fn source_of(frame: &[u8]) -> [u8; 6] {
 
 /// A switch of so many cores, its guest with two queue pairs, and the wire.
 fn rig(n_cores: usize, source: SourcePolicy, n_macs: usize) -> (Rig, MemPort) {
-    let network = Network {
-        members: vec![GUEST, NEIGHBOUR, UPLINK],
-        frame_max: 1514,
-        uplink: Some(Exit {
-            port: UPLINK,
-            vlan: None,
-        }),
-        ..Network::default()
-    };
-    let trunks = vec![Trunk::new([(None, 0)])];
-    let networks = Arc::new(Networks {
-        networks: vec![network],
-        trunks,
-        ..Networks::default()
-    });
-    let mut rig = Rig::with_room(n_cores, 3, networks, n_macs);
+    let networks = behind_uplink(UPLINK, 1514, &[(&[GUEST, NEIGHBOUR], None)]);
+    let mut rig = Rig::with_room(n_cores, 3, Arc::new(networks), n_macs);
     rig.plug(
         0,
         source,
@@ -59,11 +45,8 @@ fn rig(n_cores: usize, source: SourcePolicy, n_macs: usize) -> (Rig, MemPort) {
     rig.plug(0, SourcePolicy::Sticky, options());
     let wire = MemPort::new(1 << 10, false);
     let ingress = Ingress {
-        port: UPLINK,
-        network: u16::MAX,
         trunk: Some(0),
-        source: SourcePolicy::Any(UPLINK_MACS),
-        generation: 1,
+        ..ingress(UPLINK, u16::MAX, SourcePolicy::Any(UPLINK_MACS))
     };
     let (rxqs, txqs) = (vec![RxQueue::mem(UPLINK, &wire)], vec![TxQueue::mem(&wire)]);
     rig.fleet.up(PortUp {
@@ -77,10 +60,6 @@ fn rig(n_cores: usize, source: SourcePolicy, n_macs: usize) -> (Rig, MemPort) {
     assert!(rig.guests[1].send(0, &frame(ALL, mac(NEIGHBOUR), 0, 60)));
     rig.settle();
     (rig, wire)
-}
-
-fn drops(rig: &Rig, port: PortId, reason: DropReason) -> u64 {
-    rig.counters(port).drops[reason.index()]
 }
 
 /// What arrived anywhere since this was asked before.
@@ -209,10 +188,10 @@ fn guest_that_moved_away_is_reached_by_the_uplink_and_is_itself_again_when_it_is
             [frame(mac(NEIGHBOUR), mac(GUEST), 8, 60)]
         );
         assert_eq!(
-            [DropReason::Spoofed, DropReason::PortDown].map(|reason| drops(&rig, UPLINK, reason)),
+            [DropReason::Spoofed, DropReason::PortDown].map(|reason| rig.drops(UPLINK, reason)),
             [0, 0]
         );
-        assert_eq!(drops(&rig, NEIGHBOUR, DropReason::PortDown), 0);
+        assert_eq!(rig.drops(NEIGHBOUR, DropReason::PortDown), 0);
         // Back.
         rig.up(GUEST, 0, source);
         rig.step();
@@ -223,7 +202,7 @@ fn guest_that_moved_away_is_reached_by_the_uplink_and_is_itself_again_when_it_is
         assert_eq!(rig.receive_all(NEIGHBOUR).len(), 1);
         wire.send(&frame(mac(NEIGHBOUR), mac(GUEST), 9, 60));
         rig.settle();
-        assert_eq!(drops(&rig, UPLINK, DropReason::Spoofed), 1);
+        assert_eq!(rig.drops(UPLINK, DropReason::Spoofed), 1);
         rig.assert_balanced();
     }
 }
@@ -248,9 +227,9 @@ fn thief_of_the_gateways_address_gets_nothing_while_the_gateway_speaks() {
         }
     }
     assert_eq!(answered, 6, "the gateway's own frames");
-    assert_eq!(drops(&rig, UPLINK, DropReason::Spoofed), 0);
+    assert_eq!(rig.drops(UPLINK, DropReason::Spoofed), 0);
     assert_eq!(
-        drops(&rig, GUEST, DropReason::Spoofed),
+        rig.drops(GUEST, DropReason::Spoofed),
         rig.counters(GUEST).rx_frames
     );
     rig.assert_balanced();

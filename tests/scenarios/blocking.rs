@@ -1,10 +1,10 @@
 //! Receivers that leave no room: who waits, who doesn't, for how long.
 
-use flowtable::{DropReason, SourcePolicy};
+use flowtable::DropReason;
 use guest::Options;
 use guest::hostile::{Attack, FAULTS, Fault, Grade};
 use pmd::port::mem::MemPort;
-use rig::{ALL, Rig, STEP, frame, id_of, mac, networks, options};
+use rig::{ALL, ANY, Rig, STEP, frame, id_of, mac, networks, options};
 
 /// Three guests that know each other; the receive ring of port 1 is as small as can be.
 fn rig() -> Rig {
@@ -13,23 +13,19 @@ fn rig() -> Rig {
         let rx_ring = if port == 1 { 8 } else { 256 };
         rig.plug(
             0,
-            SourcePolicy::Learn(u32::MAX),
+            ANY,
             Options {
                 rx_ring,
                 ..options()
             },
         );
     }
-    for port in 0..3 {
-        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
-        rig.settle();
-        (0..3).for_each(|port| drop(rig.receive_all(port)));
-    }
+    rig.introduce(0..3);
     rig
 }
 
 fn full(rig: &Rig) -> u64 {
-    rig.counters(0).drops[DropReason::ReceiverFull.index()]
+    rig.drops(0, DropReason::ReceiverFull)
 }
 
 #[test]
@@ -115,35 +111,25 @@ fn short_pause_of_a_receiver_costs_nobody_a_frame() {
 #[test]
 fn frame_that_all_buffers_together_cannot_hold_does_not_stand_in_the_way_for_ever() {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
-    rig.plug(0, SourcePolicy::Learn(u32::MAX), options());
+    rig.plug(0, ANY, options());
     rig.plug(
         0,
-        SourcePolicy::Learn(u32::MAX),
+        ANY,
         Options {
             rx_ring: 64,
             rx_shape: vec![7, 60, 33],
             ..options()
         },
     );
-    for port in 0..2 {
-        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
-        rig.settle();
-        (0..2).for_each(|port| drop(rig.receive_all(port)));
-    }
+    rig.introduce(0..2);
     // 21 chains of 100 bytes are all there is.
     rig.guests[0].send(0, &frame(mac(1), mac(0), 1, 3000));
     rig.guests[0].send(0, &frame(mac(1), mac(0), 2, 2000));
     for _ in 0..20_000_000 / STEP {
         rig.step();
     }
-    assert_eq!(
-        rig.receive_all(1)
-            .iter()
-            .map(|f| id_of(f))
-            .collect::<Vec<_>>(),
-        [2]
-    );
-    assert_eq!(rig.counters(0).drops[DropReason::TooBig.index()], 1);
+    assert_eq!(rig.receive_ids(1), [2]);
+    assert_eq!(rig.drops(0, DropReason::TooBig), 1);
     rig.assert_balanced();
 }
 
@@ -166,21 +152,21 @@ fn frames_off_a_wire_cannot_wait() {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
     rig.plug(
         0,
-        SourcePolicy::Learn(u32::MAX),
+        ANY,
         Options {
             rx_ring: 8,
             ..options()
         },
     );
     let wire = MemPort::new(1000, false);
-    rig.plug_mem(1, 0, &wire);
+    rig.plug_mem(1, Some(0), &wire);
     rig.guests[0].send(0, &frame(ALL, mac(0), 0, 60));
     rig.settle();
     (0..20).for_each(|id| wire.send(&frame(mac(0), mac(1), id, 60)));
     rig.settle();
     assert_eq!(wire.n_waiting(), 0);
     assert_eq!(rig.receive_all(0).len(), 8);
-    assert_eq!(rig.counters(1).drops[DropReason::ReceiverFull.index()], 12);
+    assert_eq!(rig.drops(1, DropReason::ReceiverFull), 12);
     rig.assert_balanced();
 }
 
@@ -191,18 +177,14 @@ fn neighbours_of_a_blocked_pair_lose_nothing() {
         let rx_ring = if port == 1 { 4 } else { 256 };
         rig.plug(
             0,
-            SourcePolicy::Learn(u32::MAX),
+            ANY,
             Options {
                 rx_ring,
                 ..options()
             },
         );
     }
-    for port in 0..4 {
-        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
-        rig.settle();
-    }
-    (0..4).for_each(|port| drop(rig.receive_all(port)));
+    rig.introduce(0..4);
     let mut next = 0;
     for id in 0..5_000 {
         while rig.guests[0].send(0, &frame(mac(1), mac(0), 0, 60)) {}
@@ -239,10 +221,10 @@ fn udp(port: u16) -> Vec<u8> {
 fn queue_that_its_guest_does_not_serve_holds_up_its_other_queues_no_more_than_a_tenth_of_the_time()
 {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
-    rig.plug(0, SourcePolicy::Learn(u32::MAX), options());
+    rig.plug(0, ANY, options());
     rig.plug(
         0,
-        SourcePolicy::Learn(u32::MAX),
+        ANY,
         Options {
             n_queue_pairs: 2,
             rx_ring: 64,
@@ -296,7 +278,7 @@ fn senders_to_a_slow_receiver_get_the_same_part_of_it() {
             let rx_ring = if port == 1 { 16 } else { 256 };
             rig.plug(
                 0,
-                SourcePolicy::Learn(u32::MAX),
+                ANY,
                 Options {
                     rx_ring,
                     ..options()
@@ -305,7 +287,7 @@ fn senders_to_a_slow_receiver_get_the_same_part_of_it() {
         }
         rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
         rig.settle();
-        (0..5).for_each(|port| drop(rig.receive_all(port)));
+        rig.drain(0..5);
         let (senders, mut got) = ([0u16, 2, 3, 4], [0u64; 5]);
         for _ in 0..4_000 {
             for from in senders {
@@ -366,7 +348,7 @@ fn frames_that_fill_several_buffers_of_a_slow_receiver_are_not_lost() {
     rig.down(1);
     rig.guests[1] = guest::GuestDriver::new(merging).expect("memory");
     rig.guests[1].post_rx(0);
-    rig.up(1, 0, SourcePolicy::Learn(u32::MAX));
+    rig.up(1, 0, ANY);
     rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
     rig.settle();
     drop(rig.receive_all(0));
@@ -389,25 +371,19 @@ fn frames_that_fill_several_buffers_of_a_slow_receiver_are_not_lost() {
 #[test]
 fn flood_of_frames_that_fill_many_small_buffers_reaches_a_receiver_that_has_them() {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
-    rig.plug(0, SourcePolicy::Learn(u32::MAX), options());
+    rig.plug(0, ANY, options());
     let small = Options {
         rx_ring: 2048,
         rx_shape: vec![300],
         mergeable: true,
         ..options()
     };
-    rig.plug(0, SourcePolicy::Learn(u32::MAX), small);
+    rig.plug(0, ANY, small);
     for id in 0..32 {
         assert!(rig.guests[0].send(0, &frame(ALL, mac(0), id, 9000)));
     }
     rig.settle();
-    assert_eq!(
-        rig.receive_all(1)
-            .iter()
-            .map(|bytes| id_of(bytes))
-            .collect::<Vec<_>>(),
-        (0..32).collect::<Vec<_>>()
-    );
+    assert_eq!(rig.receive_ids(1), (0..32).collect::<Vec<_>>());
     rig.assert_balanced();
 }
 
@@ -418,7 +394,7 @@ fn frames_of_a_wire_which_cannot_wait_are_not_kept_from_a_receiver_by_whose_turn
         let rx_ring = if port == 1 { 8 } else { 256 };
         rig.plug(
             0,
-            SourcePolicy::Learn(u32::MAX),
+            ANY,
             Options {
                 rx_ring,
                 ..options()
@@ -426,7 +402,7 @@ fn frames_of_a_wire_which_cannot_wait_are_not_kept_from_a_receiver_by_whose_turn
         );
     }
     let wire = MemPort::new(64, false);
-    rig.plug_mem(3, 0, &wire);
+    rig.plug_mem(3, Some(0), &wire);
     rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
     rig.settle();
     for id in 0..12 {

@@ -5,18 +5,17 @@ mod behind;
 
 use crate::paging::buffers_of;
 use crate::small_pages::{GIVEN_BACK, giving_back};
-use flowtable::{Ingress, PortId, SourcePolicy};
+use flowtable::PortId;
 use guest::{GuestDriver, Options};
-use pmd::fleet::{FleetOptions, PortUp};
+use pmd::fleet::FleetOptions;
 use pmd::idle::Idle;
-use pmd::limits::{LimitOptions, VmLimits};
-use pmd::port::vhost::Features;
-use pmd::port::{RxQueue, TxQueue};
-use pmd::ring::QueueSpec;
+use pmd::limits::VmLimits;
 use pmd::sys::EventFd;
 use pmd::time::Clock;
 use pmd::{Core, Fleet};
-use rig::{ALL, frame, id_of, mac, memory_of, networks, options};
+use rig::{
+    ALL, ANY, NO_LIMIT, bits, frame, id_of, ingress, mac, memory_of, networks, options, port_with,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -95,48 +94,16 @@ impl Threads {
             guest.post_rx(pair);
         });
         let memory = Arc::new(memory_of(&guest));
-        let features = Features::from_bits(guest.options().features());
-        let (mut rxqs, mut txqs, mut kicks) = (Vec::new(), Vec::new(), Vec::new());
-        for vring in 0..guest.n_vrings() {
+        let mut kicks = Vec::new();
+        let up = port_with(&memory, &guest, ingress(port, 0, ANY), |queue| {
             let kick = Arc::new(EventFd::new().expect("an eventfd"));
             kicks.push(kick.clone());
-            let (at, size) = (guest.vring_uva(vring), guest.vring_size(vring));
-            let (desc, avail, used) = (
-                at.desc,
-                at.avail,
-                used.filter(|_| vring == 1).unwrap_or(at.used),
-            );
-            let index = vring as u16;
-            let spec = QueueSpec {
-                index,
-                size,
-                desc,
-                avail,
-                used,
-                base: None,
-                call: None,
-                kick: Some(kick),
-                err: None,
-                discards: false,
-            };
-            if vring % 2 == 0 {
-                txqs.push(TxQueue::vhost(memory.clone(), &spec, features).expect("ring"));
-            } else {
-                rxqs.push(RxQueue::vhost(port, memory.clone(), &spec, features).expect("ring"));
+            queue.kick = Some(kick);
+            if queue.index == 1 {
+                queue.used = used.unwrap_or(queue.used);
             }
-        }
-        let ingress = Ingress {
-            port,
-            network: 0,
-            trunk: None,
-            source: SourcePolicy::Learn(u32::MAX),
-            generation: 1,
-        };
-        self.fleet.up(PortUp {
-            ingress,
-            rxqs,
-            txqs,
         });
+        self.fleet.up(up);
         (guest, kicks)
     }
 }
@@ -360,11 +327,7 @@ fn core_that_waits_for_an_allowance_is_woken_by_its_other_guests() {
 }
 
 fn limit(bits_per_sec: u64) -> Arc<VmLimits> {
-    let from_vm = LimitOptions {
-        bits_per_sec: Some(bits_per_sec),
-        ..LimitOptions::default()
-    };
-    Arc::new(VmLimits::new(from_vm, LimitOptions::default()))
+    Arc::new(VmLimits::new(bits(bits_per_sec), NO_LIMIT))
 }
 
 #[test]

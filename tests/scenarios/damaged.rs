@@ -3,21 +3,20 @@
 //! meets is few of them, however many frames, pieces, queues and files lead there.
 
 use crate::paging::n_faults;
-use flowtable::{DropReason, HEADER_MAX, SourcePolicy};
+use flowtable::{DropReason, HEADER_MAX};
 use guest::Options;
 use guest::options::Indirect;
 use guest::ring::{Desc, INDIRECT, NEXT, WRITE};
 use pmd::error::GuestFault;
 use pmd::port::mem::MemPort;
 use pmd::shm::{GuestMemory, RegionSpec};
-use rig::{ALL, Rig, frame, id_of, mac, networks, options, regions_of};
+use rig::{ALL, ANY, Rig, frame, mac, networks, options, regions_of};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 /// What the signal handler replaces at once, and how far apart places are here.
 const PART: u64 = 1 << 18;
 const APART: u64 = 2 * PART;
@@ -138,11 +137,7 @@ fn turn(rig: &mut Rig, of: u16, gone: &Gone) {
     let n = gone.n_met();
     println!("{n} parts met in {took:?}");
     assert!((1..=MET_MAX).contains(&n), "{n} parts were met in one turn");
-    let ids: Vec<u64> = rig
-        .receive_all(3)
-        .iter()
-        .map(|frame| id_of(frame))
-        .collect();
+    let ids: Vec<u64> = rig.receive_ids(3);
     assert_eq!(ids, (0..8).collect::<Vec<_>>());
     (0..100).for_each(|_| _ = rig.step());
     assert!(
@@ -270,7 +265,7 @@ fn plain_frames_that_are_gone_stop_at_the_first_in_one_file_or_in_many() {
         rig.guests[0].publish(1);
         turn(&mut rig, 0, &gone);
         assert_eq!(
-            rig.counters(0).drops[DropReason::Spoofed.index()],
+            rig.drops(0, DropReason::Spoofed),
             0,
             "nothing is learned from what is not there"
         );
@@ -406,7 +401,7 @@ fn frames_of_many_pieces_that_are_gone_leave_by_a_wire_as_zeros() {
     let (mut rig, gone) = (Rig::new(1, 2, networks(&[&[0, 1]])), Gone::new(992, 1));
     rig.plug(0, ANY, shape(1, 1024));
     let wire = MemPort::new(64, false);
-    rig.plug_mem(1, 0, &wire);
+    rig.plug_mem(1, Some(0), &wire);
     set_up(&mut rig, 0, &gone);
     send_pieces(&mut rig, &gone);
     gone.cut();

@@ -1,11 +1,7 @@
 //! Transmit queues that a guest has disabled: what it sends by them is taken, dropped and paid for.
 
-use flowtable::{DropReason, SourcePolicy};
-use pmd::limits::{LimitOptions, VmLimits};
-use rig::{ALL, Rig, STEP, frame, id_of, mac, networks, options};
-use std::sync::Arc;
-
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
+use flowtable::DropReason;
+use rig::{ALL, ANY, NO_LIMIT, Rig, STEP, bits, frame, mac, networks, options};
 
 #[test]
 fn frames_of_a_disabled_queue_are_received_dropped_and_learned_nothing_from() {
@@ -48,35 +44,18 @@ fn frames_of_a_disabled_queue_are_received_dropped_and_learned_nothing_from() {
     rig.set_disabled(0, 0, ANY, false);
     assert!(rig.guests[0].send(0, &frame(mac(1), mac(0), 77, 60)));
     rig.settle();
-    assert_eq!(
-        rig.receive_all(1)
-            .iter()
-            .map(|frame| id_of(frame))
-            .collect::<Vec<_>>(),
-        [77]
-    );
+    assert_eq!(rig.receive_ids(1), [77]);
     rig.assert_balanced();
 }
 
 #[test]
 fn frames_of_a_disabled_queue_are_paid_for_out_of_their_vms_limit() {
-    let bits = Some(8_000_000); // a byte a microsecond
-    let limit = LimitOptions {
-        bits_per_sec: bits,
-        packets_per_sec: None,
-        burst_bytes: None,
-        queue: None,
-    };
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
-    let none = LimitOptions {
-        bits_per_sec: None,
-        ..limit
-    };
-    rig.fleet.limit(&[0], &Arc::new(VmLimits::new(limit, none)));
-    (0..2).for_each(|_| _ = rig.plug(0, ANY, options()));
+    rig.limit(&[0], bits(8_000_000), NO_LIMIT); // a byte a microsecond
+    rig.plug_all(2, &options());
     rig.set_disabled(0, 0, ANY, true);
     (0..200).for_each(|id| assert!(rig.guests[0].send(0, &frame(mac(1), mac(0), id, 1000))));
-    let dropped = |rig: &Rig| rig.counters(0).drops[DropReason::QueueDisabled.index()];
+    let dropped = |rig: &Rig| rig.drops(0, DropReason::QueueDisabled);
     (0..100_000_000 / STEP).for_each(|_| _ = rig.step());
     assert!(
         (90..=115).contains(&dropped(&rig)),

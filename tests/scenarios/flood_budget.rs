@@ -5,46 +5,28 @@ use crate::floods::wide;
 use flowtable::rules::policy::Direction::ToVm;
 use flowtable::rules::policy::Verdict::Deny;
 use flowtable::rules::policy::{Policy, Proto, Rule};
-use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};
+use flowtable::{DropReason, Networks, PortId};
 use pmd::flood_budget::{COPIES_PER_SEC, COPIES_SAVED, RESERVE_PER_SEC, RESERVE_SAVED};
 use pmd::port::mem::MemPort;
-use pmd::port::{RxQueue, TxQueue};
-use rig::{ALL, Rig, STEP, frame, id_of, mac, networks, rewrite, send_raw};
+use rig::{ALL, ANY, Rig, STEP, behind_uplink, frame, id_of, mac, networks, rewrite, send_raw};
 use std::sync::Arc;
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 /// Members of the VLANs 1 and 2 besides the uplink, which is the last port and their trunk.
 const LOUD: u16 = 200;
 const QUIET: u16 = 40;
 const UPLINK: PortId = LOUD + QUIET;
 
 fn trunk() -> (Rig, Vec<MemPort>, MemPort) {
-    let network = |members: std::ops::Range<u16>, vlan| Network {
-        members: members.chain([UPLINK]).collect(),
-        frame_max: 1514,
-        uplink: Some(Exit {
-            port: UPLINK,
-            vlan: Some(vlan),
-        }),
-        ..Network::default()
-    };
-    let networks = Networks {
-        networks: vec![network(0..LOUD, 1), network(LOUD..UPLINK, 2)],
-        trunks: vec![Trunk::new([(Some(1), 0), (Some(2), 1)])],
-        ..Networks::default()
-    };
+    let members: Vec<PortId> = (0..UPLINK).collect();
+    let (loud, quiet) = members.split_at(usize::from(LOUD));
+    let networks = behind_uplink(UPLINK, 1514, &[(loud, Some(1)), (quiet, Some(2))]);
     let mut rig = Rig::with_room(1, usize::from(UPLINK) + 1, Arc::new(networks), 1 << 12);
     let ends: Vec<_> = (0..UPLINK).map(|_| MemPort::new(1 << 20, true)).collect();
     for (port, ends) in (0..).zip(&ends) {
-        rig.plug_mem(port, u16::from(port >= LOUD), ends);
+        rig.plug_mem(port, Some(u16::from(port >= LOUD)), ends);
     }
     let wire = MemPort::new(1 << 20, false);
-    rig.plug_queues(
-        UPLINK,
-        None,
-        vec![RxQueue::mem(UPLINK, &wire)],
-        vec![TxQueue::mem(&wire)],
-    );
+    rig.plug_mem(UPLINK, None, &wire);
     (rig, ends, wire)
 }
 
@@ -232,7 +214,7 @@ fn unwilling(n: u16, are_up: bool) -> Rig {
     let mut rig = Rig::with_room(1, usize::from(n), Arc::new(networks), 1 << 13);
     rig.plug(0, ANY, rig::options());
     let n_up = if are_up { n } else { 2 };
-    (1..n_up).for_each(|port| rig.plug_mem(port, 0, &MemPort::new(16, true)));
+    (1..n_up).for_each(|port| rig.plug_mem(port, Some(0), &MemPort::new(16, true)));
     rig
 }
 

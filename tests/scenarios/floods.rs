@@ -1,14 +1,11 @@
 //! Floods: no copy is lost for a lock that is let go in time, and what they may copy is bounded.
 
-use flowtable::{DropReason, SourcePolicy};
+use flowtable::DropReason;
 use guest::Options;
 use pmd::flood_budget::{COPIES_PER_SEC, COPIES_SAVED};
-use pmd::limits::{LimitOptions, VmLimits};
 use pmd::port::mem::MemPort;
-use rig::{ALL, Rig, frame, id_of, mac, networks, options};
-use std::sync::Arc;
+use rig::{ALL, ANY, NO_LIMIT, Rig, bits, frame, id_of, mac, networks, options};
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 /// Ports in memory: on core 0 one that sends, and one that holds it up; a wire on core 1 that
 /// floods.
 const BUSY: u16 = 0;
@@ -32,23 +29,17 @@ fn two() -> Two {
     let [busy, wire, stop] = [true, false, true].map(|can_hold| MemPort::new(100_000, can_hold));
     // Rigs number their guests from 0; these come behind the ports in memory.
     for (port, ends) in [(BUSY, &busy), (WIRE, &wire), (STOP, &stop)] {
-        rig.plug_mem(port, 0, ends);
+        rig.plug_mem(port, Some(0), ends);
         rig.guests
             .push(guest::GuestDriver::new(options()).expect("memory"));
     }
-    (0..3).for_each(|_| _ = rig.plug(0, ANY, options()));
+    rig.plug_all(3, &options());
     for (port, ends) in [(BUSY, &busy), (STOP, &stop)] {
         ends.send(&frame(ALL, mac(port), 0, 60));
     }
     wire.send(&frame(ALL, mac(WIRE), 0, 60));
     rig.settle();
-    for port in [FLOODER, B, LAST] {
-        rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
-        rig.settle();
-    }
-    [FLOODER, B, LAST]
-        .iter()
-        .for_each(|&port| drop(rig.receive_all(port)));
+    rig.introduce([FLOODER, B, LAST]);
     Two {
         rig,
         busy,
@@ -69,7 +60,7 @@ impl Two {
     }
 
     fn drops(&self, port: u16, reason: DropReason) -> u64 {
-        self.rig.counters(port).drops[reason.index()]
+        self.rig.drops(port, reason)
     }
 
     /// What a guest got of floods, which is all but what core 0's port sent.
@@ -169,11 +160,7 @@ fn cores_that_flood_and_send_to_the_same_guests_at_once_lose_no_copy() {
             },
         )
     });
-    for port in 0..6 {
-        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
-        rig.settle();
-        (0..6).for_each(|port| drop(rig.receive_all(port)));
-    }
+    rig.introduce(0..6);
     // Neighbours are on different cores: 0 and 1 flood, 2 and 3 send to 4 and 5 as fast as they
     // can.
     let (mut sent, mut got) = ([0u64; 2], [[0u64; 2]; 6]);
@@ -234,7 +221,7 @@ pub(crate) fn wide(n: u16, can_hold: bool) -> (Rig, Vec<MemPort>) {
     rig.plug(0, ANY, options());
     let ends: Vec<MemPort> = (0..n).map(|_| MemPort::new(1 << 20, can_hold)).collect();
     for (port, ends) in (1..).zip(&ends) {
-        rig.plug_mem(port, 0, ends);
+        rig.plug_mem(port, Some(0), ends);
     }
     (rig, ends)
 }
@@ -269,14 +256,7 @@ fn guest_that_floods_makes_the_copies_that_its_port_may_and_loses_nothing() {
     const N: u16 = 200;
     for limit in [None, Some(1_000_000_000)] {
         let (mut rig, ends) = wide(N, true);
-        let from_vm = LimitOptions {
-            bits_per_sec: limit,
-            ..LimitOptions::default()
-        };
-        rig.fleet.limit(
-            &[0],
-            &Arc::new(VmLimits::new(from_vm, LimitOptions::default())),
-        );
+        rig.limit(&[0], limit.map_or(NO_LIMIT, bits), NO_LIMIT);
         let (time, begin) = (300_000_000, rig.now);
         while rig.now < begin + time {
             while rig.guests[0].send(0, &frame(ALL, mac(0), 1, 60)) {}

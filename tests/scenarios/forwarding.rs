@@ -4,20 +4,7 @@ use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
 use guest::options::Indirect;
 use pmd::port::mem::MemPort;
-use rig::{ALL, Rig, frame, id_of, mac, networks, options};
-
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
-
-/// Both guests make themselves known.
-fn introduce(rig: &mut Rig, ports: &[u16]) {
-    for &port in ports {
-        assert!(rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60)));
-        rig.settle();
-    }
-    for port in 0..rig.guests.len() as u16 {
-        rig.receive_all(port);
-    }
-}
+use rig::{ALL, ANY, Rig, frame, id_of, mac, networks, options};
 
 fn shapes() -> Vec<(&'static str, Options)> {
     let o = options;
@@ -163,7 +150,7 @@ fn frames_of_every_size_pass_unchanged_between_guests_of_every_shape() {
             let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
             rig.plug(0, ANY, a.clone());
             rig.plug(0, ANY, b);
-            introduce(&mut rig, &[0, 1]);
+            rig.introduce(0..2);
             for (n, len) in [60, 64, 65, 127, 128, 129, 200, 1514, 1999, 2048, 4000, 9014]
                 .into_iter()
                 .enumerate()
@@ -204,7 +191,7 @@ fn long_burst_wraps_the_rings_many_times_in_order() {
             ..options()
         },
     );
-    introduce(&mut rig, &[0, 1]);
+    rig.introduce(0..2);
     let (mut n_sent, mut n_got) = (0u64, 0u64);
     while n_got < 70_000 {
         while rig.guests[0].send(
@@ -240,7 +227,8 @@ fn broadcast_reaches_every_other_member_of_the_network_and_nobody_else() {
 #[test]
 fn unknown_address_is_flooded_and_a_known_one_goes_to_its_port_alone() {
     let mut rig = Rig::simple(4, &options());
-    introduce(&mut rig, &[0, 1, 2]);
+    rig.introduce(0..3);
+    rig.drain([3]);
     for (to, expected) in [(2, [0, 0, 1, 0]), (3, [0, 1, 1, 1])] {
         rig.guests[0].send(0, &frame(mac(to), mac(0), 1, 60));
         rig.settle();
@@ -260,7 +248,7 @@ fn same_address_lives_in_two_networks() {
         rig.guests[port].send(0, &frame(ALL, mac(9), 0, 60));
     }
     rig.settle();
-    (0..4).for_each(|port| drop(rig.receive_all(port)));
+    rig.drain(0..4);
     for (from, to) in [(1, 0), (3, 2)] {
         rig.guests[from].send(0, &frame(mac(9), mac(from as u16), 1, 60));
         rig.settle();
@@ -274,7 +262,7 @@ fn same_address_lives_in_two_networks() {
 #[test]
 fn station_that_moves_is_followed_with_its_first_frame() {
     let mut rig = Rig::simple(3, &options());
-    introduce(&mut rig, &[0, 1, 2]);
+    rig.introduce(0..3);
     for turn in 0..40 {
         let at = 1 + turn % 2;
         rig.guests[at].send(0, &frame(mac(0), mac(7), 1, 60));
@@ -297,16 +285,10 @@ fn guest_with_an_address_sends_from_no_other() {
     rig.guests[0].send(0, &frame(ALL, mac(0), 1, 60));
     rig.guests[1].send(0, &frame(ALL, mac(0), 2, 60));
     rig.settle();
-    assert_eq!(
-        rig.receive_all(1)
-            .iter()
-            .map(|f| id_of(f))
-            .collect::<Vec<_>>(),
-        [1]
-    );
+    assert_eq!(rig.receive_ids(1), [1]);
     assert_eq!(rig.receive_all(0).len(), 0);
     for port in 0..2 {
-        assert_eq!(rig.counters(port).drops[DropReason::Spoofed.index()], 1);
+        assert_eq!(rig.drops(port, DropReason::Spoofed), 1);
     }
     rig.assert_balanced();
 }
@@ -330,7 +312,7 @@ fn frame_too_long_for_the_receivers_buffers_is_dropped_for_that_receiver_alone()
     rig.settle();
     assert_eq!(rig.receive_all(1).len(), 1);
     assert_eq!(rig.receive_all(2).len(), 2);
-    assert_eq!(rig.counters(0).drops[DropReason::TooBig.index()], 1);
+    assert_eq!(rig.drops(0, DropReason::TooBig), 1);
     assert_eq!(rig.counters(1).missed, 1);
     rig.assert_balanced();
 }
@@ -344,7 +326,7 @@ fn flow_stays_on_one_queue_and_flows_spread_over_all() {
             ..options()
         },
     );
-    introduce(&mut rig, &[0, 1]);
+    rig.introduce(0..2);
     let udp = |port: u16| {
         let mut bytes = [
             &mac(1)[..],
@@ -387,7 +369,7 @@ fn wire_in_memory_and_guest_exchange_frames() {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
     rig.plug(0, ANY, options());
     let wire = MemPort::new(64, false);
-    rig.plug_mem(1, 0, &wire);
+    rig.plug_mem(1, Some(0), &wire);
     for len in [60, 128, 129, 1514, 9014] {
         rig.guests[0].send(0, &frame(ALL, mac(0), 1, len));
         wire.send(&frame(ALL, mac(1), 2, len));
@@ -397,7 +379,7 @@ fn wire_in_memory_and_guest_exchange_frames() {
     }
     wire.send(&[1; 13]);
     rig.settle();
-    assert_eq!(rig.counters(1).drops[DropReason::Runt.index()], 1);
+    assert_eq!(rig.drops(1, DropReason::Runt), 1);
     rig.assert_balanced();
 }
 
@@ -410,14 +392,10 @@ fn runts_and_frames_beyond_the_mtu_are_dropped_by_name() {
         (13, DropReason::Runt),
         (9015, DropReason::TooBig),
     ] {
-        let before = rig.counters(0).drops[reason.index()];
+        let before = rig.drops(0, reason);
         assert!(rig.guests[0].send(0, &frame(ALL, mac(0), 1, len)));
         rig.settle();
-        assert_eq!(
-            rig.counters(0).drops[reason.index()],
-            before + 1,
-            "{len} bytes"
-        );
+        assert_eq!(rig.drops(0, reason), before + 1, "{len} bytes");
     }
     rig.guests[0].send(0, &frame(ALL, mac(0), 1, 14));
     rig.settle();
@@ -460,7 +438,7 @@ fn burst_of_floods_is_cut_before_it_makes_more_copies_than_a_turn_may() {
 #[test]
 fn silent_station_is_forgotten_and_found_again() {
     let mut rig = Rig::simple(3, &options());
-    introduce(&mut rig, &[0, 1, 2]);
+    rig.introduce(0..3);
     rig.now += 301_000_000_000;
     rig.guests[0].send(0, &frame(mac(2), mac(0), 0, 60));
     rig.settle();
@@ -531,7 +509,7 @@ fn mergeable_buffers_of_several_descriptors_never_run_into_a_wall() {
             ..options()
         },
     );
-    introduce(&mut rig, &[0, 1]);
+    rig.introduce(0..2);
     let (mut id, mut next) = (0, 0);
     while next < 3000 {
         while id < 3000

@@ -4,9 +4,8 @@ use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
 use guest::hostile::{Attack, FAULTS, Fault, Grade, odd_frames};
 use guest::options::Indirect;
-use rig::{ALL, Rig, frame, id_of, mac, networks, options};
+use rig::{ALL, ANY, Rig, frame, id_of, mac, networks, options};
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 const OFFENDER: u16 = 0;
 const VICTIM: u16 = 1;
 /// Turns that each attack is given.
@@ -16,14 +15,8 @@ const TURNS: u64 = 300;
 fn rig(offender: &Options) -> Rig {
     let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
     rig.plug(0, ANY, offender.clone());
-    (1..4).for_each(|_| {
-        rig.plug(0, ANY, options());
-    });
-    for port in 0..4 {
-        rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
-        rig.settle();
-        (0..4).for_each(|port| drop(rig.receive_all(port)));
-    }
+    rig.plug_all(3, &options());
+    rig.introduce(0..4);
     rig
 }
 
@@ -244,7 +237,7 @@ fn available_index_that_goes_back_stops_the_queue_wherever_it_lands() {
             Some(0),
             "{back} back: {stopped:?}"
         );
-        assert!(rig.counters(VICTIM).drops[DropReason::PortDown.index()] > 0);
+        assert!(rig.drops(VICTIM, DropReason::PortDown) > 0);
         run_with_canaries(&mut rig, "an index that goes back");
     }
 }
@@ -443,7 +436,7 @@ fn address_of_a_port_that_keeps_its_first_is_taken_back_from_who_was_quicker() {
     rig.guests[0].send(0, &frame(ALL, mac(1), 2, 60));
     rig.guests[1].send(0, &frame(ALL, mac(5), 3, 60));
     rig.settle();
-    let spoofed = [0, 1].map(|port| rig.counters(port).drops[DropReason::Spoofed.index()]);
+    let spoofed = [0, 1].map(|port| rig.drops(port, DropReason::Spoofed));
     assert_eq!(
         spoofed,
         [1, 1],

@@ -1,23 +1,15 @@
 //! Ports that come and go while others send, and guests that meet a new switch.
 
-use flowtable::{DropReason, SourcePolicy};
+use flowtable::DropReason;
 use guest::Options;
-use rig::{ALL, Rig, frame, id_of, mac, networks, options};
-
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
+use rig::{ALL, ANY, Rig, frame, id_of, mac, networks, options};
 
 #[test]
 fn port_goes_down_and_up_in_traffic_and_nobody_loses_anything() {
     for n_cores in 1..=3 {
         let mut rig = Rig::new(n_cores, 4, networks(&[&[0, 1, 2, 3]]));
-        for _ in 0..4 {
-            rig.plug(0, ANY, options());
-        }
-        for port in 0..4 {
-            rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
-            rig.settle();
-            (0..4).for_each(|port| drop(rig.receive_all(port)));
-        }
+        rig.plug_all(4, &options());
+        rig.introduce(0..4);
         let (mut next, mut n_to_it) = (0, 0);
         for id in 0..2000 {
             assert!(rig.guests[0].send(0, &frame(mac(1), mac(0), id, 60)));
@@ -74,8 +66,8 @@ fn frame_to_a_port_that_is_down_is_dropped_by_name() {
     rig.now += 10_000_000;
     rig.guests[0].send(0, &frame(ALL, mac(0), 0, 60));
     rig.settle();
-    assert_eq!(rig.counters(0).drops[DropReason::PortDown.index()], 1);
-    assert_eq!(rig.counters(0).drops[DropReason::NoDestination.index()], 1);
+    assert_eq!(rig.drops(0, DropReason::PortDown), 1);
+    assert_eq!(rig.drops(0, DropReason::NoDestination), 1);
     rig.assert_balanced();
 }
 

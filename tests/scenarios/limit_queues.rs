@@ -11,18 +11,11 @@ mod wire;
 use flowtable::{DropReason, PortId};
 use pmd::limits::{LimitOptions, QueueOptions, VmLimits};
 use pmd::port::mem::MemPort;
-use rig::{ALL, Rig, STEP, frame, id_of, mac, networks};
+use rig::{ALL, MS, NO_LIMIT, Rig, SECOND, STEP, frame, id_of, mac, networks};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const SECOND: u64 = 1_000_000_000;
-const MS: u64 = 1_000_000;
-const NONE: LimitOptions = LimitOptions {
-    bits_per_sec: None,
-    packets_per_sec: None,
-    burst_bytes: None,
-    queue: None,
-};
+/// What waits for a VM, does so for so long.
 const QUEUE: Option<QueueOptions> = Some(QueueOptions {
     time: 20 * MS,
     bytes_max: 8 << 20,
@@ -30,17 +23,15 @@ const QUEUE: Option<QueueOptions> = Some(QueueOptions {
 
 fn bits(bits_per_sec: u64) -> LimitOptions {
     LimitOptions {
-        bits_per_sec: Some(bits_per_sec),
         queue: QUEUE,
-        ..NONE
+        ..rig::bits(bits_per_sec)
     }
 }
 
 fn packets(packets_per_sec: u64) -> LimitOptions {
     LimitOptions {
-        packets_per_sec: Some(packets_per_sec),
         queue: QUEUE,
-        ..NONE
+        ..rig::packets(packets_per_sec)
     }
 }
 
@@ -61,10 +52,9 @@ impl World {
         let mut rig = Rig::with_room(n_cores, ports.len(), networks(&[&members]), 1 << 12);
         let mut ends = Vec::new();
         for (port, &(can_hold, to_vm)) in (0..).zip(ports) {
-            rig.fleet
-                .limit(&[port], &Arc::new(VmLimits::new(NONE, to_vm)));
+            rig.limit(&[port], NO_LIMIT, to_vm);
             let end = MemPort::new(usize::MAX, can_hold);
-            rig.plug_mem(port, 0, &end);
+            rig.plug_mem(port, Some(0), &end);
             ends.push(end);
         }
         let mut world = Self {
@@ -124,7 +114,7 @@ impl World {
     }
 
     fn drops(&self, port: PortId, reason: DropReason) -> u64 {
-        self.rig.counters(port).drops[reason.index()]
+        self.rig.drops(port, reason)
     }
 
     /// Everything is counted, and nothing waits any more.

@@ -1,12 +1,11 @@
 //! Receivers whose buffers are chains of many descriptors, all of which have to be read: what one
 //! burst may read.
 
-use flowtable::{DropReason, SourcePolicy};
+use flowtable::DropReason;
 use guest::Options;
-use rig::{ALL, Rig, frame, id_of, mac, networks, options};
+use rig::{ALL, ANY, Rig, frame, mac, networks, options};
 use std::time::Instant;
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 /// Receivers with a single buffer of as many descriptors as a chain may have.
 const N: u16 = 30;
 /// Beside them, one whose buffers are of three.
@@ -37,7 +36,7 @@ fn rig() -> Rig {
         rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
         (0..20).for_each(|_| {
             rig.settle();
-            (0..N + 2).for_each(|port| drop(rig.receive_all(port)));
+            rig.drain(0..N + 2);
         });
     }
     rig
@@ -69,12 +68,8 @@ fn burst_reads_as_many_descriptors_of_long_chains_as_of_one_such_receiver() {
         );
         times.push(took);
         rig.settle();
-        (1..MODEST).for_each(|port| drop(rig.receive_all(port)));
-        let modest: Vec<u64> = rig
-            .receive_all(MODEST)
-            .iter()
-            .map(|frame| id_of(frame))
-            .collect();
+        rig.drain(1..MODEST);
+        let modest: Vec<u64> = rig.receive_ids(MODEST);
         assert_eq!(modest, [id], "behind long chains it comes all the same");
         rig.guests[0].reclaim_tx(0);
     }

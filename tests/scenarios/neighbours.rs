@@ -266,9 +266,7 @@ fn measure(other: impl Fn(u32) -> (PortId, Vec<u8>)) {
 
 fn rig() -> Rig {
     let mut rig = Rig::with_room(1, 4, with_rules(), 1 << 14);
-    for _ in 0..4 {
-        rig.plug(0, SourcePolicy::Learn(u32::MAX), options());
-    }
+    rig.plug_all(4, &options());
     for port in [1, 0] {
         rig.guests[port].send(0, &datagram([0xff; 6], mac(port as u16), 0));
         rig.settle();

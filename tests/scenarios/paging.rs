@@ -2,16 +2,13 @@
 //! millisecond to several, while its other guests wait. Small pages are taken for large ones where
 //! none are reserved.
 
-use flowtable::SourcePolicy;
 use guest::options::{Backing, Layout};
 use guest::{GuestDriver, Options};
 use pmd::shm::GuestMemory;
-use rig::{ALL, Rig, STEP, frame, id_of, mac, memory_of, networks, options, regions_of};
+use rig::{ALL, ANY, Rig, STEP, frame, id_of, mac, memory_of, networks, options, regions_of};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 
 /// Buffers that have pages of their own, small ones; of large pages there are 30.
 fn shape(backing: Backing) -> Options {
@@ -74,7 +71,7 @@ fn rig(backing: Backing) -> (Rig, [Arc<GuestMemory>; 2]) {
         }
     }
     rig.settle();
-    (0..4).for_each(|port| drop(rig.receive_all(port)));
+    rig.drain(0..4);
     (rig, [memories[0].clone(), memories[1].clone()])
 }
 
@@ -249,11 +246,7 @@ fn guest_whose_pages_are_taken_away_again_and_again_costs_its_neighbours_nothing
         let before = n_faults();
         rig.step();
         n_core += n_faults() - before;
-        let ids: Vec<u64> = rig
-            .receive_all(3)
-            .iter()
-            .map(|frame| id_of(frame))
-            .collect();
+        let ids: Vec<u64> = rig.receive_ids(3);
         let wanted: Vec<u64> = (0..8).map(|id| round << 8 | id).collect();
         assert_eq!(ids, wanted, "the neighbours' frames of round {round}");
         rig.guests[2].reclaim_tx(0);

@@ -3,7 +3,7 @@
 use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
 use guest::options::Indirect;
-use rig::{ALL, Dice, Rig, frame, id_of, mac, networks, options, seeds};
+use rig::{ALL, ANY, Dice, Rig, frame, id_of, mac, networks, options, seeds};
 use std::collections::HashMap;
 
 /// What was sent: who sent it, and to which station (`None`: to all).
@@ -68,7 +68,7 @@ impl World {
             let n_queue_pairs = 1 + dice.below(3) as u16;
             let options = any_options(&mut dice, n_queue_pairs);
             all_fit &= u32::from(options.rx_ring) * options.rx_shape[0] >= 5012;
-            rig.plug(network, SourcePolicy::Learn(u32::MAX), options);
+            rig.plug(network, ANY, options);
         }
         Self {
             rig,
@@ -134,7 +134,7 @@ impl World {
             self.receive_some(true);
         }
         self.rig.assert_balanced();
-        let too_big = |port| self.rig.counters(port).drops[DropReason::TooBig.index()];
+        let too_big = |port| self.rig.drops(port, DropReason::TooBig);
         assert!(
             !self.all_fit || (0..self.network_of.len() as u16).all(|port| too_big(port) == 0),
             "too big for whom?"

@@ -1,6 +1,6 @@
 //! Limits: what is over them waits, or is dropped, and nobody else notices.
 
-use flowtable::{DropReason, PortId, SourcePolicy};
+use flowtable::{DropReason, PortId};
 use guest::Options;
 use guest::flows::{Flows, Vary};
 use guest::header::{NEEDS_CSUM, NetHeader};
@@ -8,27 +8,15 @@ use guest::lean::LeanTx;
 use guest::stack::Mac;
 use pmd::limits::{LimitOptions, VmLimits};
 use pmd::port::mem::MemPort;
-use rig::{ALL, Dice, Rig, STEP, frame, mac, networks, options, seeds};
+use rig::{
+    ALL, ANY, Dice, NO_LIMIT, Rig, SECOND, STEP, bits, frame, mac, networks, options, packets,
+    seeds,
+};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
-const SECOND: u64 = 1_000_000_000;
 /// The time over which a limit shall be nearly exact.
 const WINDOW: u64 = 10_000_000;
-const NO_LIMIT: LimitOptions = LimitOptions {
-    bits_per_sec: None,
-    packets_per_sec: None,
-    burst_bytes: None,
-    queue: None,
-};
-
-fn bits(bits_per_sec: u64) -> LimitOptions {
-    LimitOptions {
-        bits_per_sec: Some(bits_per_sec),
-        ..NO_LIMIT
-    }
-}
 
 /// VMs that send as fast as their queues are emptied, to a wire that takes everything.
 struct Flood {
@@ -51,8 +39,7 @@ impl Flood {
             let ports: Vec<_> = (0..n)
                 .filter(|&port| vms[usize::from(port)].0 == vm)
                 .collect();
-            rig.fleet
-                .limit(&ports, &Arc::new(VmLimits::new(limit, NO_LIMIT)));
+            rig.limit(&ports, limit, NO_LIMIT);
         }
         let (mut txs, mut n_sent) = (Vec::new(), Vec::new());
         for &(_, n_queue_pairs, len) in vms {
@@ -79,7 +66,7 @@ impl Flood {
             n_sent.push(vec![0; usize::from(n_queue_pairs)]);
         }
         let wire = MemPort::new(usize::MAX, false);
-        rig.plug_mem(n, 0, &wire);
+        rig.plug_mem(n, Some(0), &wire);
         wire.send(&frame(ALL, mac(n), 0, 60));
         rig.step();
         Self {
@@ -233,14 +220,8 @@ fn neighbour_of_a_flooder_over_its_limit_notices_nothing() {
     let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
     let limits = Arc::new(VmLimits::new(bits(10_000_000), NO_LIMIT));
     rig.fleet.limit(&[0], &limits);
-    for _ in 0..4 {
-        rig.plug(0, ANY, options());
-    }
-    for port in 0..4u16 {
-        rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
-        rig.settle();
-    }
-    (0..4).for_each(|port| drop(rig.receive_all(port)));
+    rig.plug_all(4, &options());
+    rig.introduce(0..4);
     for id in 0..20_000 {
         while rig.guests[0].send(0, &frame(mac(1), mac(0), id, 1000)) {}
         assert!(rig.guests[2].send(0, &frame(mac(3), mac(2), id, 60)));
@@ -267,11 +248,8 @@ fn neighbour_of_a_flooder_over_its_limit_notices_nothing() {
 /// Two VMs, of which the first may send a megabit a second.
 fn sender_at_a_megabit() -> Rig {
     let mut rig = Rig::new(1, 2, networks(&[&[0, 1]]));
-    rig.fleet
-        .limit(&[0], &Arc::new(VmLimits::new(bits(1_000_000), NO_LIMIT)));
-    for _ in 0..2 {
-        rig.plug(0, ANY, options());
-    }
+    rig.limit(&[0], bits(1_000_000), NO_LIMIT);
+    rig.plug_all(2, &options());
     rig
 }
 
@@ -371,17 +349,14 @@ fn bill_outlives_the_port() {
 /// each other.
 fn receivers(n_cores: usize, to_vm: LimitOptions) -> Rig {
     let mut rig = Rig::new(n_cores, 3, networks(&[&[0, 1, 2]]));
-    rig.fleet
-        .limit(&[1], &Arc::new(VmLimits::new(NO_LIMIT, to_vm)));
-    for _ in 0..3 {
-        rig.plug(0, ANY, options());
-    }
+    rig.limit(&[1], NO_LIMIT, to_vm);
+    rig.plug_all(3, &options());
     for port in 0..3u16 {
         rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
         rig.now += SECOND;
         rig.settle();
     }
-    (0..3).for_each(|port| drop(rig.receive_all(port)));
+    rig.drain(0..3);
     rig
 }
 
@@ -389,13 +364,7 @@ fn receivers(n_cores: usize, to_vm: LimitOptions) -> Rig {
 fn vm_gets_what_it_may_and_the_rest_is_dropped_by_name() {
     for (to_vm, bytes_per_sec) in [
         (bits(50_000_000), 6_250_000.0),
-        (
-            LimitOptions {
-                packets_per_sec: Some(5_000),
-                ..NO_LIMIT
-            },
-            5_000_000.0,
-        ),
+        (packets(5_000), 5_000_000.0),
     ] {
         let mut rig = receivers(2, to_vm);
         let (mut n_other, mut id) = (0, 0);
@@ -461,7 +430,7 @@ fn queues_and_nics_of_a_vm_share_what_it_may_get() {
         rig.guests[usize::from(port)].send(0, &frame(mac(9), mac(port), 0, 60));
     }
     rig.settle();
-    (0..3).for_each(|port| drop(rig.receive_all(port)));
+    rig.drain(0..3);
     rig.now += 100 * SECOND;
     let left = |rig: &Rig| {
         limits
@@ -487,7 +456,7 @@ fn queues_and_nics_of_a_vm_share_what_it_may_get() {
             left(&rig)
         );
     }
-    assert_eq!(rig.counters(0).drops[DropReason::Limit.index()], 36);
+    assert_eq!(rig.drops(0, DropReason::Limit), 36);
     rig.assert_balanced();
 }
 
@@ -508,14 +477,12 @@ fn flood_to_all_nics_of_a_vm_stays_within_what_it_may_get() {
         let limits = Arc::new(limits);
         let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 2, 3, 4]]));
         rig.fleet.limit(&[1, 2, 3, 4], &limits);
-        for _ in 0..5 {
-            rig.plug(0, ANY, options());
-        }
+        rig.plug_all(5, &options());
         for port in 1..5 {
             rig.guests[usize::from(port)].send(0, &frame(mac(9), mac(port), 0, 60));
         }
         rig.settle();
-        (0..5).for_each(|port| drop(rig.receive_all(port)));
+        rig.drain(0..5);
         rig.now += 1000 * SECOND;
         for id in 0..32 {
             let to = if id < n_unicast {
@@ -547,8 +514,7 @@ fn flood_to_all_nics_of_a_vm_stays_within_what_it_may_get() {
 #[test]
 fn flood_is_charged_once_to_its_sender_and_to_every_receiver() {
     let mut rig = receivers(1, bits(8_000_000));
-    rig.fleet
-        .limit(&[0], &Arc::new(VmLimits::new(bits(80_000_000), NO_LIMIT)));
+    rig.limit(&[0], bits(80_000_000), NO_LIMIT);
     rig.down(0);
     rig.up(0, 0, ANY);
     rig.step();
@@ -571,9 +537,6 @@ fn flood_is_charged_once_to_its_sender_and_to_every_receiver() {
         (got[1] as i64 - 500).abs() <= 4 + 66,
         "{got:?}: what was saved is used up more slowly"
     );
-    assert_eq!(
-        rig.counters(0).drops[DropReason::Limit.index()],
-        rig.counters(1).limited
-    );
+    assert_eq!(rig.drops(0, DropReason::Limit), rig.counters(1).limited);
     rig.assert_balanced();
 }

@@ -6,15 +6,14 @@ mod random;
 mod tags;
 
 use flowtable::rules::policy::{Direction, Policy, Proto, Rule, Verdict};
-use flowtable::{DropReason, Networks, SourcePolicy};
+use flowtable::{DropReason, Networks};
 use packets::{Kind, Number, Packet, TCP, UDP, tcp};
-use rig::{ALL, Rig, mac, networks, options};
+use rig::{ALL, ANY, Rig, mac, networks, options};
 use std::sync::Arc;
 
 use Direction::{FromVm, ToVm};
 use Verdict::{Allow, Deny};
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 const NOBODY: [usize; 0] = [];
 
 fn rule(direction: Direction, verdict: Verdict) -> Rule {
@@ -54,9 +53,7 @@ impl Ruled {
         let members: Vec<u16> = (0..n as u16).collect();
         let networks = networks(&[&members]);
         let mut rig = Rig::new(n_cores, n, networks.clone());
-        for _ in 0..n {
-            rig.plug(0, ANY, options());
-        }
+        rig.plug_all(n, &options());
         let mut ruled = Self {
             rig,
             networks: (*networks).clone(),

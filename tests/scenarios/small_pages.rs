@@ -3,17 +3,18 @@
 //! and numbers.
 
 use crate::paging::{Buffers, buffers_of, n_faults};
-use flowtable::{DropReason, Ingress, SourcePolicy};
+use flowtable::DropReason;
 use guest::{GuestDriver, Options};
 use pmd::port::TxQueue;
 use pmd::port::vhost::Features;
 use pmd::ring::QueueSpec;
-use rig::{ALL, Rig, STEP, frame, id_of, mac, networks, options};
+use rig::{
+    ALL, ANY, Rig, STEP, frame, id_of, ingress, mac, memory_of, networks, options, port_in,
+    queue_of, regions_of,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 
 /// Buffers of 9,100 bytes, three pages, none of which the guest touches itself.
 fn shape(rx_ring: u16) -> Options {
@@ -120,7 +121,7 @@ impl Four {
 fn cost(guest: &GuestDriver) -> f64 {
     let pages = buffers_of(guest, 4096);
     let memory =
-        pmd::shm::GuestMemory::new(rig::regions_of(guest).expect("in a file")).expect("regions");
+        pmd::shm::GuestMemory::new(regions_of(guest).expect("in a file")).expect("regions");
     let region = guest.memory().regions()[0].spec();
     let first = region.gpa + pages.offset - region.file_offset;
     // The least of many, since other tests want the CPUs and the kernel's locks as well.
@@ -442,41 +443,21 @@ fn waits_while_looking_for_room(has_other: bool) -> (Vec<Duration>, Vec<u64>) {
             },
         );
     }
-    for port in [0, 1, 4] {
-        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
-        rig.settle();
-        [0, 1, 4]
-            .into_iter()
-            .for_each(|port| drop(rig.receive_all(port)));
-    }
+    rig.introduce([0, 1, 4]);
     // X comes again, with a ring to receive into that nobody ever puts a buffer in.
     let pages = buffers_of(&rig.guests[1], 4096);
-    let memory = Arc::new(rig::memory_of(&rig.guests[1]));
-    let ingress = Ingress {
-        port: 1,
-        network: 0,
-        trunk: None,
-        source: ANY,
-        generation: 1,
-    };
-    let mut up = rig::port_in(&memory, &rig.guests[1], ingress);
+    let memory = Arc::new(memory_of(&rig.guests[1]));
+    let mut up = port_in(&memory, &rig.guests[1], ingress(1, 0, ANY));
     let region = rig.guests[1].memory().regions()[0].spec();
     let at = region.uva + pages.offset - region.file_offset;
     let (desc, avail, used) = (at, at + 4096, at + 8192);
     let options = rig.guests[1].options();
     let features = Features::from_bits(options.features());
-    let (base, call, kick, err) = (None, None, None, None);
     let spec = QueueSpec {
-        index: 0,
-        size: 256,
         desc,
         avail,
         used,
-        base,
-        call,
-        kick,
-        err,
-        discards: false,
+        ..queue_of(&rig.guests[1], 0)
     };
     pages.take_away();
     up.txqs = vec![TxQueue::vhost(memory.clone(), &spec, features).expect("a ring")];
@@ -485,9 +466,7 @@ fn waits_while_looking_for_room(has_other: bool) -> (Vec<Duration>, Vec<u64>) {
     rig.step();
     rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
     rig.settle();
-    [0, 4]
-        .into_iter()
-        .for_each(|port| drop(rig.receive_all(port)));
+    rig.drain([0, 4]);
     let mut four = Four::of_pair(rig);
     let stop = AtomicBool::new(false);
     let stalls = std::thread::scope(|s| {

@@ -1,12 +1,10 @@
 //! Turns that a sender reserves at a receiver: others wait for it as long as it has use for them,
 //! not longer.
 
-use flowtable::SourcePolicy;
 use guest::{GuestDriver, Options};
 use pmd::port::mem::MemPort;
-use rig::{ALL, Rig, frame, id_of, mac, networks, options, rewrite, send_raw};
+use rig::{ALL, ANY, Rig, frame, id_of, mac, networks, options, rewrite, send_raw};
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 const LINK_LOCAL: [u8; 6] = [1, 0x80, 0xc2, 0, 0, 14];
 
 /// On core 0 a port in memory that sends, one that all send to, and one that holds up who sends
@@ -25,7 +23,7 @@ fn turn_at_a_lock_is_given_back_by_a_guest_that_has_rewritten_its_frame() {
             .iter()
             .find_map(|(at, ends)| (*at == port).then_some(ends))
         {
-            rig.plug_mem(port, 0, ends);
+            rig.plug_mem(port, Some(0), ends);
             rig.guests
                 .push(GuestDriver::new(options()).expect("memory"));
             ends.send(&frame(ALL, mac(port), 0, 60));
@@ -80,11 +78,7 @@ fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_that_has_no_frame_fo
                 },
             )
         });
-        for port in 0..4 {
-            rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
-            rig.settle();
-            (0..4).for_each(|port| drop(rig.receive_all(port)));
-        }
+        rig.introduce(0..4);
         for round in 0..50 {
             // All is full but for what 3 has to send.
             (0..8).for_each(|_| assert!(rig.guests[2].send(0, &frame(mac(1), mac(2), 1, 60))));
@@ -103,9 +97,7 @@ fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_that_has_no_frame_fo
                 got.iter().any(|bytes| id_of(bytes) == 1_000 + round),
                 "round {round}: it waits for nobody"
             );
-            [0, 2, 3]
-                .into_iter()
-                .for_each(|port| drop(rig.receive_all(port)));
+            rig.drain([0, 2, 3]);
         }
         rig.assert_counted();
     }
@@ -126,11 +118,7 @@ fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_whose_frame_is_for_a
             },
         )
     });
-    for port in 0..5 {
-        rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
-        rig.settle();
-        (0..5).for_each(|port| drop(rig.receive_all(port)));
-    }
+    rig.introduce(0..5);
     for round in 0..50 {
         for to in [1, 4] {
             (0..8).for_each(|_| assert!(rig.guests[2].send(0, &frame(mac(to), mac(2), 1, 60))));
@@ -152,10 +140,10 @@ fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_whose_frame_is_for_a
             "round {round}: it waits for nobody"
         );
         for _ in 0..4 {
-            (0..5).for_each(|port| drop(rig.receive_all(port)));
+            rig.drain(0..5);
             rig.settle();
         }
-        (0..5).for_each(|port| drop(rig.receive_all(port)));
+        rig.drain(0..5);
         (0..5).for_each(|port| _ = rig.guests[port].reclaim_tx(0));
     }
     rig.assert_counted();

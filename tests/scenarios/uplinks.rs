@@ -5,18 +5,14 @@ mod limit;
 mod priority;
 mod shared_queue;
 
-use flowtable::{DropReason, Exit, Network, Networks, PortId, SourcePolicy, Trunk};
+use flowtable::{DropReason, Network, Networks, PortId, Trunk};
 use guest::Options;
 use guest::options::feature;
-use pmd::port::afxdp::{AfXdpQueue, XskMode, XskOptions};
 use pmd::port::mem::MemPort;
-use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::xsk_peer::XskPeer;
-use pmd::sys::bpf::Attach;
-use rig::{ALL, Dice, Rig, frame, id_of, mac, options, seeds};
+use rig::{ALL, ANY, Dice, Rig, behind_uplink, frame, id_of, mac, options, seeds};
 use std::sync::Arc;
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 /// Ports 0 and 1 are guests in VLAN 100 and without a tag; 2 is the uplink.
 const UPLINK: PortId = 2;
 /// Frames of its queue: for what is received, for what is sent. Not the same, so that none stands
@@ -25,19 +21,11 @@ const N_RX: u32 = 64;
 const N_TX: u32 = 128;
 
 fn networks() -> Arc<Networks> {
-    let network = |port, vlan| Network {
-        members: vec![port, UPLINK],
-        frame_max: 3512,
-        passes_tags: false,
-        uplink: Some(Exit { port: UPLINK, vlan }),
-        ..Network::default()
-    };
-    let trunks = vec![Trunk::new([(Some(100), 0), (None, 1)])];
-    Arc::new(Networks {
-        networks: vec![network(0, Some(100)), network(1, None)],
-        trunks,
-        ..Networks::default()
-    })
+    Arc::new(behind_uplink(
+        UPLINK,
+        3512,
+        &[(&[0], Some(100)), (&[1], None)],
+    ))
 }
 
 /// The guests' side of the switch; the uplink is not up yet.
@@ -60,23 +48,7 @@ fn uplink(rig: &mut Rig, is_veth: bool) -> XskPeer {
 /// Port 2 by a queue of so many frames, for what is received and for what is sent; in a network, or
 /// the trunk.
 fn device(rig: &mut Rig, network: Option<u16>, is_veth: bool, [n_rx, n_tx]: [u32; 2]) -> XskPeer {
-    let options = XskOptions {
-        device: "up0".into(),
-        queue: 0,
-        mode: XskMode::Copy,
-        attach: Attach::Native,
-        is_veth,
-        n_rx,
-        n_tx,
-    };
-    let (AfXdpQueue { rx, tx, .. }, peer) = AfXdpQueue::in_memory(&options);
-    rig.plug_queues(
-        UPLINK,
-        network,
-        vec![RxQueue::afxdp(UPLINK, rx)],
-        vec![TxQueue::afxdp(tx)],
-    );
-    peer
+    rig.plug_device(UPLINK, network, is_veth, [n_rx, n_tx])
 }
 
 fn tagged(tag: [u8; 4], frame: &[u8]) -> Vec<u8> {
@@ -94,12 +66,8 @@ fn introduce(rig: &mut Rig, peer: &XskPeer) {
         assert!(rig.guests[usize::from(port)].send(0, &frame(mac(10), mac(port), 0, 60)));
     }
     rig.settle();
-    (0..2).for_each(|port| drop(rig.receive_all(port)));
+    rig.drain(0..2);
     while peer.receive().is_some() {}
-}
-
-fn drops(rig: &Rig, port: PortId, reason: DropReason) -> u64 {
-    rig.counters(port).drops[reason.index()]
 }
 
 /// Takes the uplink down and looks at where its frames are.
@@ -180,10 +148,10 @@ fn inner_tags_pass_while_those_of_guests_and_unknown_vlans_are_dropped_by_name()
     rig.settle();
     assert_eq!(rig.receive_all(0), [inner]);
     assert_eq!(rig.receive_all(1), [plain]);
-    assert_eq!(drops(&rig, UPLINK, DropReason::UnknownVlan), 1);
-    assert_eq!(drops(&rig, UPLINK, DropReason::Runt), 1);
-    assert_eq!(drops(&rig, UPLINK, DropReason::LinkLocal), 1);
-    assert_eq!(drops(&rig, 0, DropReason::Tagged), 1);
+    assert_eq!(rig.drops(UPLINK, DropReason::UnknownVlan), 1);
+    assert_eq!(rig.drops(UPLINK, DropReason::Runt), 1);
+    assert_eq!(rig.drops(UPLINK, DropReason::LinkLocal), 1);
+    assert_eq!(rig.drops(0, DropReason::Tagged), 1);
     assert_eq!(peer.receive(), None);
     rig.assert_balanced();
     assert_ledger_is_at_rest(&mut rig);
@@ -258,8 +226,8 @@ fn frames_to_a_full_uplink_are_dropped_by_its_name_when_others_could_go() {
         n_through > 1000,
         "{n_through} got past the uplink that takes nothing"
     );
-    assert!(drops(&rig, 0, DropReason::UplinkFull) > 100);
-    assert_eq!(drops(&rig, 0, DropReason::ReceiverFull), 0);
+    assert!(rig.drops(0, DropReason::UplinkFull) > 100);
+    assert_eq!(rig.drops(0, DropReason::ReceiverFull), 0);
     assert!(rig.counters(UPLINK).missed > 0);
     rig.assert_balanced();
 }
@@ -285,7 +253,7 @@ fn guest_that_stops_taking_costs_the_wire_its_frames_and_nobody_else_any() {
         got.into_iter().eq(0..400),
         "the other guest got everything, in order"
     );
-    assert_eq!(drops(&rig, UPLINK, DropReason::ReceiverFull), 400 - 16);
+    assert_eq!(rig.drops(UPLINK, DropReason::ReceiverFull), 400 - 16);
     assert_eq!(peer.n_lost(), 0);
     rig.assert_balanced();
     assert_ledger_is_at_rest(&mut rig);
@@ -312,24 +280,10 @@ fn one_wake_up_a_turn_serves_all_guests_that_send() {
 #[test]
 fn two_ports_of_one_network_pass_frames_between_two_wires() {
     // As a container's veth and an uplink's: neither end is a guest.
-    let network = Network {
-        members: vec![0, UPLINK],
-        frame_max: 1514,
-        passes_tags: false,
-        ..Network::default()
-    };
-    let uplink_of = |vlan| Network {
-        uplink: Some(Exit { port: UPLINK, vlan }),
-        ..network.clone()
-    };
-    let networks = Networks {
-        networks: vec![uplink_of(Some(100))],
-        trunks: vec![Trunk::new([(Some(100), 0)])],
-        ..Networks::default()
-    };
+    let networks = behind_uplink(UPLINK, 1514, &[(&[0], Some(100))]);
     let mut rig = Rig::new(1, 3, Arc::new(networks));
     let container = MemPort::new(64, false);
-    rig.plug_mem(0, 0, &container);
+    rig.plug_mem(0, Some(0), &container);
     let peer = uplink(&mut rig, false);
     container.send(&frame(mac(10), mac(0), 1, 800));
     rig.settle();
@@ -477,7 +431,7 @@ fn random_traffic_over_a_trunk_balances_to_the_last_frame() {
         for _ in 0..200 {
             peer.complete(usize::MAX, |n| dice.below(n));
             rig.step();
-            (0..2).for_each(|port| drop(rig.receive_all(port)));
+            rig.drain(0..2);
         }
         rig.settle();
         rig.assert_balanced();

@@ -1,15 +1,13 @@
 //! Whatever lies in front, a frame to a willing receiver goes out in time; and what only waits for
 //! a slow one is not lost.
 
-use flowtable::{DropReason, SourcePolicy};
+use flowtable::DropReason;
 use guest::Options;
 use guest::ring::{Desc, NEXT, WRITE};
 use pmd::port::mem::MemPort;
-use pmd::port::{RxQueue, TxQueue};
 use pmd::time::Nanos;
-use rig::{ALL, Rig, frame, id_of, mac, networks, options};
+use rig::{ALL, ANY, Rig, frame, id_of, mac, networks, options};
 
-const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);
 /// Within this a frame to a willing receiver has to be out.
 const IN_TIME: Nanos = 10_000_000;
 /// Whom the others send to in vain.
@@ -33,20 +31,8 @@ fn rig(n_ports: u16, tx_ring: u16) -> Rig {
             },
         );
     }
-    introduce(&mut rig);
+    rig.introduce(0..rig.guests.len() as u16);
     rig
-}
-
-fn introduce(rig: &mut Rig) {
-    for port in 0..rig.guests.len() {
-        rig.guests[port].send(0, &frame(ALL, mac(port as u16), 0, 60));
-        rig.settle();
-        (0..rig.guests.len() as u16).for_each(|port| drop(rig.receive_all(port)));
-    }
-}
-
-fn drops(rig: &Rig, port: u16, reason: DropReason) -> u64 {
-    rig.counters(port).drops[reason.index()]
 }
 
 /// Fills what is free of port 0's ring with frames to `B`, then one to `C`. Gives how long that
@@ -85,7 +71,7 @@ fn frame_behind_a_ring_full_of_others_to_a_suspended_guest_goes_out_in_time() {
             times[99] / 1000
         );
         assert!(times[99] < IN_TIME, "{times:?}");
-        assert!(drops(&rig, 0, DropReason::ReceiverFull) > 0);
+        assert!(rig.drops(0, DropReason::ReceiverFull) > 0);
         rig.settle();
         rig.assert_balanced();
     }
@@ -122,7 +108,7 @@ fn receiver_that_takes_nothing_for_a_second_is_stalled_until_it_takes_a_frame() 
     let mut rig = rig(3, 256);
     while rig.guests[0].send(0, &frame(mac(B), mac(0), 1, 60)) {}
     let begin = rig.now;
-    while drops(&rig, 0, DropReason::ReceiverStalled) == 0 {
+    while rig.drops(0, DropReason::ReceiverStalled) == 0 {
         rig.step();
         assert!(rig.now - begin < 1_100_000_000);
     }
@@ -135,7 +121,7 @@ fn receiver_that_takes_nothing_for_a_second_is_stalled_until_it_takes_a_frame() 
     assert_eq!(rig.counters(0).n_dropped(), 256 - 8);
     assert_eq!(
         rig.counters(0).n_dropped(),
-        drops(&rig, 0, DropReason::ReceiverStalled),
+        rig.drops(0, DropReason::ReceiverStalled),
         "by that name alone"
     );
     // However seldom one comes, it is not waited for again.
@@ -171,7 +157,7 @@ fn receiver_whose_port_is_down_is_waited_for_while_it_is_changed_and_then_gone_n
     }
     assert!(rig.now - begin > 9_000_000);
     rig.settle();
-    assert_eq!(drops(&rig, 0, DropReason::PortDown), 256 - 8);
+    assert_eq!(rig.drops(0, DropReason::PortDown), 256 - 8);
     rig.assert_balanced();
 }
 
@@ -179,32 +165,17 @@ fn receiver_whose_port_is_down_is_waited_for_while_it_is_changed_and_then_gone_n
 fn frame_behind_others_to_an_uplink_that_sends_nothing_goes_out_in_time() {
     let mut rig = rig(3, 1024);
     // A device whose transmit ring has eight places, and whose kernel never takes anything.
-    let options = pmd::port::afxdp::XskOptions {
-        device: "up0".into(),
-        queue: 0,
-        mode: pmd::port::afxdp::XskMode::Copy,
-        attach: pmd::sys::bpf::Attach::Native,
-        is_veth: false,
-        n_rx: 8,
-        n_tx: 8,
-    };
     rig.down(B);
-    let (device, peer) = pmd::port::afxdp::AfXdpQueue::in_memory(&options);
-    rig.plug_queues(
-        B,
-        Some(0),
-        vec![RxQueue::afxdp(B, device.rx)],
-        vec![TxQueue::afxdp(device.tx)],
-    );
+    let peer = rig.plug_device(B, Some(0), false, [8, 8]);
     peer.deliver(&frame(ALL, mac(B), 0, 60));
     rig.settle();
-    (0..3).for_each(|port| drop(rig.receive_all(port)));
+    rig.drain(0..3);
     peer.stall(true);
     for id in 0..20 {
         assert!(time_behind_a_full_ring(&mut rig, id) < IN_TIME);
     }
     let lost = rig.counters(0).n_dropped();
-    assert!(lost > 10_000 && drops(&rig, 0, DropReason::UplinkFull) == lost);
+    assert!(lost > 10_000 && rig.drops(0, DropReason::UplinkFull) == lost);
     // With nothing else behind they wait a second, then the uplink counts as stalled.
     rig.guests[0].reclaim_tx(0);
     while rig.guests[0].send(0, &frame(mac(B), mac(0), 1, 60)) {}
@@ -215,7 +186,7 @@ fn frame_behind_others_to_an_uplink_that_sends_nothing_goes_out_in_time() {
     rig.settle();
     assert_eq!(
         rig.counters(0).n_dropped(),
-        drops(&rig, 0, DropReason::UplinkFull)
+        rig.drops(0, DropReason::UplinkFull)
     );
     rig.assert_counted();
 }
@@ -492,16 +463,14 @@ fn looping_rig() -> (Rig, MemPort) {
             },
         );
     }
-    introduce(&mut rig);
+    rig.introduce(0..rig.guests.len() as u16);
     let wire = MemPort::new(10_000, false);
-    rig.plug_mem(3, 0, &wire);
+    rig.plug_mem(3, Some(0), &wire);
     assert_eq!(make_looping(&mut rig), 1024);
     // Down, it was forgotten.
     rig.guests[1].send(0, &frame(ALL, mac(B), 0, 60));
     rig.settle();
-    [0, C]
-        .into_iter()
-        .for_each(|port| drop(rig.receive_all(port)));
+    rig.drain([0, C]);
     while wire.receive().is_some() {}
     (rig, wire)
 }
@@ -548,6 +517,6 @@ fn receiver_with_broken_buffers_does_not_keep_the_wire_from_others() {
             "frames off the wire can't wait for a receiver"
         );
     }
-    assert_eq!(drops(&rig, 3, DropReason::ReceiverFull), 200);
+    assert_eq!(rig.drops(3, DropReason::ReceiverFull), 200);
     rig.assert_counted();
 }

@@ -1,13 +1,10 @@
 //! What is held is bounded, and takes nothing from others.
 
 use super::*;
-use pmd::port::afxdp::{AfXdpQueue, XskMode, XskOptions};
-use pmd::port::{RxQueue, TxQueue};
-use pmd::sys::bpf::Attach;
 
 #[test]
 fn sixty_four_limited_vms_flooded_with_short_frames_cost_another_nothing() {
-    let mut ports = vec![(false, NONE)];
+    let mut ports = vec![(false, NO_LIMIT)];
     ports.extend((0..64).map(|_| (false, bits(1_000_000))));
     // The last is limited too, and gets less than it may.
     ports.push((false, bits(100_000_000)));
@@ -42,25 +39,14 @@ fn fill_ring_is_as_full_while_a_vm_is_held_as_when_none_is() {
     const N_RX: u32 = 64;
     let mut world = World::new(
         1,
-        &[(false, NONE), (false, bits(10_000_000)), (false, NONE)],
+        &[
+            (false, NO_LIMIT),
+            (false, bits(10_000_000)),
+            (false, NO_LIMIT),
+        ],
     );
     world.rig.down(0);
-    let options = XskOptions {
-        device: "up0".into(),
-        queue: 0,
-        mode: XskMode::Copy,
-        attach: Attach::Native,
-        is_veth: false,
-        n_rx: N_RX,
-        n_tx: 64,
-    };
-    let (AfXdpQueue { rx, tx, .. }, peer) = AfXdpQueue::in_memory(&options);
-    world.rig.plug_queues(
-        0,
-        Some(0),
-        vec![RxQueue::afxdp(0, rx)],
-        vec![TxQueue::afxdp(tx)],
-    );
+    let peer = world.rig.plug_device(0, Some(0), false, [N_RX, 64]);
     let mut most_held = 0;
     for id in 0..3_000 {
         for _ in 0..4 {
@@ -82,7 +68,14 @@ fn fill_ring_is_as_full_while_a_vm_is_held_as_when_none_is() {
 #[test]
 fn port_that_goes_down_leaves_nothing_behind_whichever_side_it_is() {
     for goes_down in [0, 1] {
-        let mut world = World::new(2, &[(false, NONE), (false, bits(10_000_000)), (true, NONE)]);
+        let mut world = World::new(
+            2,
+            &[
+                (false, NO_LIMIT),
+                (false, bits(10_000_000)),
+                (true, NO_LIMIT),
+            ],
+        );
         for _ in 0..55 {
             world.send(0, 1, 1514);
         }
@@ -94,7 +87,7 @@ fn port_that_goes_down_leaves_nothing_behind_whichever_side_it_is() {
         assert_eq!(world.drops(0, DropReason::PortDown), before);
         // Whoever has the port now gets nothing of it.
         let end = MemPort::new(usize::MAX, false);
-        world.rig.plug_mem(goes_down, 0, &end);
+        world.rig.plug_mem(goes_down, Some(0), &end);
         world.rig.now += SECOND;
         world.assert_at_rest();
         assert!(end.receive().is_none() && world.receive(1).is_empty());
@@ -106,12 +99,16 @@ fn port_that_goes_down_leaves_nothing_behind_whichever_side_it_is() {
 fn receiver_that_takes_nothing_keeps_nothing_for_long() {
     let mut world = World::new(
         1,
-        &[(false, NONE), (false, NONE), (false, bits(100_000_000))],
+        &[
+            (false, NO_LIMIT),
+            (false, NO_LIMIT),
+            (false, bits(100_000_000)),
+        ],
     );
     // One with room for a hundred frames.
     let end = MemPort::new(100, false);
     world.rig.down(2);
-    world.rig.plug_mem(2, 0, &end);
+    world.rig.plug_mem(2, Some(0), &end);
     end.send(&frame(mac(0), mac(2), 0, 60));
     world.rig.settle();
     for step in 0..10_000u64 {
@@ -149,7 +146,10 @@ fn flood_passes_ahead_at_a_saturated_vm_a_thousand_times_a_second_at_most() {
         (100_000_000, 20_000, 60),
         (2_000_000, 1_000, 1514),
     ] {
-        let mut world = World::new(1, &[(false, NONE), (false, bits(rate)), (true, NONE)]);
+        let mut world = World::new(
+            1,
+            &[(false, NO_LIMIT), (false, bits(rate)), (true, NO_LIMIT)],
+        );
         let (mut n_unicast, mut n_flood, mut most_took, mut n_sent, mut owed) =
             (0u64, 0u64, 0, 0, 0u64);
         let mut floods = HashMap::new();

@@ -12,13 +12,17 @@ fn world() -> World {
         bytes_max: BYTES_MAX,
     };
     let to_vm = LimitOptions {
-        bits_per_sec: Some(1_000_000),
         queue: Some(queue),
-        ..NONE
+        ..bits(1_000_000)
     };
     World::new(
         1,
-        &[(false, NONE), (false, to_vm), (false, NONE), (false, NONE)],
+        &[
+            (false, NO_LIMIT),
+            (false, to_vm),
+            (false, NO_LIMIT),
+            (false, NO_LIMIT),
+        ],
     )
 }
 
@@ -70,7 +74,7 @@ fn port_that_goes_down_with_megabytes_held_keeps_nobody_waiting() {
             // Whoever has the port now gets nothing of it, and pays for nothing: all of the room is
             // there.
             let end = MemPort::new(usize::MAX, false);
-            world.rig.plug_mem(goes_down, 0, &end);
+            world.rig.plug_mem(goes_down, Some(0), &end);
             world.ports[usize::from(goes_down)] = end;
             world.send(0, 1, 60);
             world.rig.step();
@@ -91,12 +95,12 @@ fn port_that_goes_down_with_megabytes_held_keeps_nobody_waiting() {
 /// another's ring waited there.
 #[test]
 fn ring_that_waited_at_a_port_that_went_down_keeps_nothing_of_it() {
-    let mut world = World::new(2, &[(true, NONE), (true, NONE), (false, NONE)]);
-    let limits = Arc::new(VmLimits::new(NONE, bits(2_000_000)));
+    let mut world = World::new(2, &[(true, NO_LIMIT), (true, NO_LIMIT), (false, NO_LIMIT)]);
+    let limits = Arc::new(VmLimits::new(NO_LIMIT, bits(2_000_000)));
     world.rig.down(1);
     world.rig.fleet.limit(&[1], &limits);
     let end = world.ports[1].clone();
-    world.rig.plug_mem(1, 0, &end);
+    world.rig.plug_mem(1, Some(0), &end);
     let before = Arc::strong_count(&limits);
     world.send_many(0, 1, 1514, 200);
     world.send_many(2, 1, 1514, 200);

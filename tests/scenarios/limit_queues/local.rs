@@ -7,7 +7,7 @@ fn ring_is_held_without_limit_and_loses_nothing() {
     for n_cores in [1, 2] {
         let mut world = World::new(
             n_cores,
-            &[(true, NONE), (true, bits(20_000_000)), (true, NONE)],
+            &[(true, NO_LIMIT), (true, bits(20_000_000)), (true, NO_LIMIT)],
         );
         let mut next = 1;
         for step in 0..300_000 {
@@ -39,7 +39,7 @@ fn core_with_frames_that_wait_looks_at_them_when_they_may_go() {
         (false, [(2_000_000, 700), (20_000_000, 4_000)]),
     ] {
         for (rate, most) in rates {
-            let mut world = World::new(1, &[(can_hold, NONE), (true, bits(rate))]);
+            let mut world = World::new(1, &[(can_hold, NO_LIMIT), (true, bits(rate))]);
             let (mut n_turns, mut n_got) = (0, 0);
             let start = world.rig.now;
             while world.rig.now < start + SECOND {
@@ -76,7 +76,7 @@ fn senders_to_one_vm_take_turns_at_its_limit() {
     for n_cores in [1, 2, 4] {
         for kinds in [vec![true, true, false], vec![false, false, true, false]] {
             let mut ports = vec![(true, bits(100_000_000))];
-            ports.extend(kinds.iter().map(|&can_hold| (can_hold, NONE)));
+            ports.extend(kinds.iter().map(|&can_hold| (can_hold, NO_LIMIT)));
             let mut world = World::new(n_cores, &ports);
             let n = kinds.len() as u16;
             let mut got = vec![0u64; kinds.len()];
@@ -114,23 +114,17 @@ fn one_that_does_not_come_for_its_turn_costs_nobody_the_rate() {
         1,
         &[
             (true, bits(50_000_000)),
-            (false, NONE),
-            (true, NONE),
-            (true, NONE),
+            (false, NO_LIMIT),
+            (true, NO_LIMIT),
+            (true, NO_LIMIT),
         ],
     );
     for port in 2..4 {
-        let limits = VmLimits::new(
-            LimitOptions {
-                bits_per_sec: Some(100_000),
-                ..NONE
-            },
-            NONE,
-        );
+        let limits = VmLimits::new(rig::bits(100_000), NO_LIMIT);
         world.rig.down(port);
         world.rig.fleet.limit(&[port], &Arc::new(limits));
         let end = world.ports[usize::from(port)].clone();
-        world.rig.plug_mem(port, 0, &end);
+        world.rig.plug_mem(port, Some(0), &end);
     }
     let mut sum = 0;
     for step in 0..150_000 {
@@ -150,7 +144,10 @@ fn one_that_does_not_come_for_its_turn_costs_nobody_the_rate() {
 /// out of the way.
 #[test]
 fn frame_behind_one_that_is_held_goes_on() {
-    let mut world = World::new(1, &[(true, NONE), (true, bits(10_000_000)), (true, NONE)]);
+    let mut world = World::new(
+        1,
+        &[(true, NO_LIMIT), (true, bits(10_000_000)), (true, NO_LIMIT)],
+    );
     let mut n_other = 0;
     for step in 0..20_000 {
         let mut others = Vec::new();

@@ -13,8 +13,8 @@ const RATE: u64 = 100_000_000;
 #[test]
 fn wire_loses_nothing_of_its_share_to_guests_that_fill_a_vms_queue() {
     for (n_cores, n_guests, len) in [(1, 1, 22), (2, 1, 60), (1, 8, 1514), (2, 8, 22)] {
-        let mut ports = vec![(false, NONE), (false, bits(RATE)), (true, NONE)];
-        ports.extend((0..n_guests).map(|_| (true, NONE)));
+        let mut ports = vec![(false, NO_LIMIT), (false, bits(RATE)), (true, NO_LIMIT)];
+        ports.extend((0..n_guests).map(|_| (true, NO_LIMIT)));
         let mut world = World::new(n_cores, &ports);
         let share = RATE / 8 / (n_guests + 1);
         // Nine tenths of the rate, each time half of what may wait in 20 ms.

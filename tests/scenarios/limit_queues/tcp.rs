@@ -113,7 +113,7 @@ impl Tcp {
 
 /// One stream from port 0 to port 1; the part of the limit that it gets of what it could.
 fn part(can_hold: bool, limit: LimitOptions, rtt: u64) -> f64 {
-    let mut world = World::new(1, &[(can_hold, NONE), (true, limit)]);
+    let mut world = World::new(1, &[(can_hold, NO_LIMIT), (true, limit)]);
     let mut tcp = Tcp::new(0, 1, rtt, 4_000.0);
     let mut got = Vec::new();
     let (warm_up, time) = (3 * SECOND, 5 * SECOND);
@@ -160,7 +160,14 @@ fn stream_gets_what_the_limit_leaves_to_it_where_dropping_starved_it() {
 fn limited_receiver_and_another_share_a_sender() {
     const TIME: u64 = 4 * SECOND;
     let run = |to_both: bool| {
-        let mut world = World::new(1, &[(true, NONE), (true, bits(100_000_000)), (true, NONE)]);
+        let mut world = World::new(
+            1,
+            &[
+                (true, NO_LIMIT),
+                (true, bits(100_000_000)),
+                (true, NO_LIMIT),
+            ],
+        );
         // 100 frames each half a millisecond: 2.4 Gbit/s.
         let mut streams = [
             Tcp::new(0, 1, 500_000, 1_000.0),

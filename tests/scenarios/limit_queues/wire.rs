@@ -39,7 +39,7 @@ fn vm_gets_its_rate_exactly_and_no_frame_waits_for_more_than_fifty_milliseconds(
             if len == 64 && rate > 200_000_000 {
                 continue;
             }
-            let mut world = World::new(1, &[(false, NONE), (false, bits(rate))]);
+            let mut world = World::new(1, &[(false, NO_LIMIT), (false, bits(rate))]);
             // What was saved up goes, and the queue fills.
             let offered = (rate * 2).max(20_000_000);
             flood(&mut world, offered, len, 500 * MS);
@@ -63,7 +63,7 @@ fn vm_gets_its_rate_exactly_and_no_frame_waits_for_more_than_fifty_milliseconds(
 
 #[test]
 fn packets_a_second_hold_in_the_same_way() {
-    let mut world = World::new(1, &[(false, NONE), (false, packets(5_000))]);
+    let mut world = World::new(1, &[(false, NO_LIMIT), (false, packets(5_000))]);
     flood(&mut world, 100_000_000, 500, 200 * MS);
     let (_, n, most) = flood(&mut world, 100_000_000, 500, SECOND);
     assert!(n.abs_diff(5_000) <= 25, "{n}");
@@ -73,7 +73,7 @@ fn packets_a_second_hold_in_the_same_way() {
 
 #[test]
 fn burst_that_fits_into_the_queue_is_delivered_late_and_whole() {
-    let mut world = World::new(1, &[(false, NONE), (false, bits(100_000_000))]);
+    let mut world = World::new(1, &[(false, NO_LIMIT), (false, bits(100_000_000))]);
     // 64 KiB at once, and 20 ms of the rate.
     for _ in 0..200 {
         world.send(WIRE, VM, 1514);
@@ -95,7 +95,7 @@ fn without_a_queue_what_is_over_the_limit_is_dropped() {
         queue: None,
         ..bits(100_000_000)
     };
-    let mut world = World::new(1, &[(false, NONE), (false, policed)]);
+    let mut world = World::new(1, &[(false, NO_LIMIT), (false, policed)]);
     for _ in 0..200 {
         world.send(WIRE, VM, 1514);
     }
@@ -118,7 +118,7 @@ fn no_frame_overtakes_another_of_its_flow() {
         let ports: Vec<(bool, LimitOptions)> = (0..n_ports)
             .map(|_| {
                 let limit = match dice.below(3) {
-                    0 => NONE,
+                    0 => NO_LIMIT,
                     1 => packets(1_000 + dice.below(100_000) as u64),
                     _ => bits(2_000_000 << dice.below(9)),
                 };
@@ -180,7 +180,7 @@ fn queue_that_is_half_full_marks_what_understands_it() {
             .sum();
         (sum % 0xffff) as u16
     }
-    let mut world = World::new(1, &[(false, NONE), (false, bits(100_000_000))]);
+    let mut world = World::new(1, &[(false, NO_LIMIT), (false, bits(100_000_000))]);
     (0..200).for_each(|n| world.ports[0].send(&packet(n)));
     world.assert_at_rest();
     let got: Vec<Vec<u8>> = std::iter::from_fn(|| world.ports[1].receive()).collect();
@@ -199,7 +199,7 @@ fn queue_that_is_half_full_marks_what_understands_it() {
 #[test]
 fn rules_that_change_meanwhile_are_kept_to() {
     use flowtable::rules::policy::{Direction, Policy, Proto, Rule, Verdict};
-    let mut world = World::new(1, &[(false, NONE), (false, bits(10_000_000))]);
+    let mut world = World::new(1, &[(false, NO_LIMIT), (false, bits(10_000_000))]);
     for _ in 0..60 {
         world.send(WIRE, VM, 1514);
     }

@@ -3,12 +3,9 @@
 
 use super::packets::{Packet, tcp};
 use super::{ANY, Direction, FromVm, Ruled, ToVm, deny_port};
-use flowtable::{Exit, Network, Networks, Policy, Trunk};
-use pmd::port::afxdp::{AfXdpQueue, XskMode, XskOptions};
-use pmd::port::{RxQueue, TxQueue};
+use flowtable::Policy;
 use pmd::ring::xsk_peer::XskPeer;
-use pmd::sys::bpf::Attach;
-use rig::{ALL, Rig, mac, options};
+use rig::{ALL, Rig, behind_uplink, mac, options};
 use std::sync::Arc;
 
 const UPLINK: u16 = 1;
@@ -78,36 +75,11 @@ fn wired(vlan: Option<u16>) -> (Rig, XskPeer) {
 }
 
 fn wired_by(vlan: Option<u16>, direction: Direction) -> (Rig, XskPeer) {
-    let network = Network {
-        members: vec![0, UPLINK],
-        frame_max: 3512,
-        uplink: Some(Exit { port: UPLINK, vlan }),
-        ..Network::default()
-    };
-    let networks = Networks {
-        networks: vec![network],
-        trunks: vec![Trunk::new([(vlan, 0)])],
-        ..Networks::default()
-    };
+    let networks = behind_uplink(UPLINK, 3512, &[(&[0], vlan)]);
     let policies = vec![Some(Arc::new(Policy::new(&deny_port(direction, 25))))];
     let mut rig = Rig::new(1, 2, Arc::new(networks.with_policies(policies, 1)));
     rig.plug(0, ANY, options());
-    let options = XskOptions {
-        device: "up0".into(),
-        queue: 0,
-        mode: XskMode::Copy,
-        attach: Attach::Native,
-        is_veth: false,
-        n_rx: 64,
-        n_tx: 64,
-    };
-    let (AfXdpQueue { rx, tx, .. }, peer) = AfXdpQueue::in_memory(&options);
-    rig.plug_queues(
-        UPLINK,
-        None,
-        vec![RxQueue::afxdp(UPLINK, rx)],
-        vec![TxQueue::afxdp(tx)],
-    );
+    let peer = rig.plug_device(UPLINK, None, false, [64, 64]);
     assert!(rig.guests[0].send(0, &tcp(26).frame(ALL, mac(0), false, 0)));
     rig.settle();
     while peer.receive().is_some() {}

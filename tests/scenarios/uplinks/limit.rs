@@ -1,26 +1,17 @@
 //! A limit on what a VM sends by a NIC that is a device.
 
 use super::*;
-use pmd::limits::{LimitOptions, VmLimits};
-use rig::STEP;
+use rig::{NO_LIMIT, STEP, bits, packets};
 
 #[test]
 fn nic_by_af_xdp_gets_its_rate_over_ten_milliseconds_and_over_a_second() {
     const WINDOW: u64 = 10_000_000;
-    let bits = |bits| LimitOptions {
-        bits_per_sec: Some(bits),
-        ..LimitOptions::default()
-    };
-    let packets = LimitOptions {
-        packets_per_sec: Some(8_000),
-        ..LimitOptions::default()
-    };
     for (limit, len, per_second) in [
         (bits(100_000_000), 1514, 12.5e6),
         (bits(100_000_000), 60, 12.5e6),
         (bits(1_000_000), 1514, 0.125e6),
         (bits(1_000_000_000), 1514, 125e6),
-        (packets, 1514, 8_000.0 * 1514.0),
+        (packets(8_000), 1514, 8_000.0 * 1514.0),
     ] {
         let network = Network {
             members: vec![0, UPLINK],
@@ -35,12 +26,9 @@ fn nic_by_af_xdp_gets_its_rate_over_ten_milliseconds_and_over_a_second() {
                 ..Networks::default()
             }),
         );
-        rig.fleet.limit(
-            &[UPLINK],
-            &Arc::new(VmLimits::new(limit, LimitOptions::default())),
-        );
+        rig.limit(&[UPLINK], limit, NO_LIMIT);
         let wire = MemPort::new(usize::MAX, false);
-        rig.plug_mem(0, 0, &wire);
+        rig.plug_mem(0, Some(0), &wire);
         let peer = device(&mut rig, Some(0), false, [512, 64]);
         wire.send(&frame(ALL, mac(0), 0, 60));
         rig.step();

@@ -2,27 +2,14 @@
 //! its frame goes; and it hides no other tag.
 
 use super::*;
+use rig::behind_uplink;
 
 const PRIORITIES: [[u8; 4]; 3] = [[0x81, 0, 0xe0, 0], [0x81, 0, 0, 0], [0x88, 0xa8, 0xa0, 0]];
 
 /// Guests 0 and 1 and the uplink in one network.
 fn one_network(vlan: Option<u16>, options: &Options) -> (Rig, XskPeer) {
-    let network = Network {
-        members: vec![0, 1, UPLINK],
-        frame_max: 1514,
-        uplink: Some(Exit { port: UPLINK, vlan }),
-        ..Network::default()
-    };
-    let trunks = vec![Trunk::new([(vlan, 0)])];
-    let mut rig = Rig::new(
-        1,
-        3,
-        Arc::new(Networks {
-            networks: vec![network],
-            trunks,
-            ..Networks::default()
-        }),
-    );
+    let networks = behind_uplink(UPLINK, 1514, &[(&[0, 1], vlan)]);
+    let mut rig = Rig::new(1, 3, Arc::new(networks));
     rig.plug(0, ANY, options.clone());
     rig.plug(0, ANY, options.clone());
     let peer = uplink(&mut rig, false);
@@ -30,7 +17,7 @@ fn one_network(vlan: Option<u16>, options: &Options) -> (Rig, XskPeer) {
     assert!(rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60)));
     assert!(rig.guests[0].send(0, &frame(ALL, mac(0), 0, 60)));
     rig.settle();
-    (0..2).for_each(|port| drop(rig.receive_all(port)));
+    rig.drain(0..2);
     while peer.receive().is_some() {}
     (rig, peer)
 }
@@ -119,7 +106,7 @@ fn priority_of_a_guests_frame_counts_as_no_tag_in_unicast_and_flood_whatever_its
         assert!(rig.guests[0].send(0, &tagged(PRIORITIES[0], &frame(mac(1), mac(0), id, 1515))));
         assert_eq!(arrived(&mut rig, &peer), [vec![], Vec::<Vec<u8>>::new()]);
         assert_eq!(
-            drops(&rig, 0, DropReason::TooBig),
+            rig.drops(0, DropReason::TooBig),
             1,
             "the frame itself, not its tag"
         );
@@ -165,7 +152,7 @@ fn burst_of_frames_with_and_without_priority_and_foreign_tags_keeps_its_order() 
         (0..32).filter(|id| id % 4 >= 2 && id % 3 != 2).count()
     );
     assert_eq!(
-        drops(&rig, 0, DropReason::Tagged),
+        rig.drops(0, DropReason::Tagged),
         (0..32).filter(|id| id % 3 == 2).count() as u64
     );
     rig.assert_balanced();
@@ -207,7 +194,7 @@ fn priority_tag_hides_no_other_tag() {
                 rig.guests[0].reclaim_tx(0);
             }
         }
-        assert_eq!(drops(&rig, 0, DropReason::Tagged), n_tagged);
+        assert_eq!(rig.drops(0, DropReason::Tagged), n_tagged);
         rig.assert_balanced();
     }
 }
@@ -252,7 +239,7 @@ fn priority_of_a_containers_frame_counts_as_no_tag_and_its_checksum_is_finished(
     ));
     rig.settle();
     assert_eq!(rig.receive_all(1), Vec::<Vec<u8>>::new());
-    assert_eq!(drops(&rig, UPLINK, DropReason::Tagged), 2);
+    assert_eq!(rig.drops(UPLINK, DropReason::Tagged), 2);
     rig.assert_balanced();
 }
 
@@ -279,6 +266,6 @@ fn two_tags_count_for_no_length_where_guests_tags_pass() {
         rig.settle();
         assert!(rig.receive_all(1).is_empty());
     }
-    assert_eq!(drops(&rig, 0, DropReason::TooBig), 2);
+    assert_eq!(rig.drops(0, DropReason::TooBig), 2);
     rig.assert_balanced();
 }
