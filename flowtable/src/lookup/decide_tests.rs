@@ -551,5 +551,5 @@ fn inner_tags_pass_and_the_outer_one_counts_for_no_length() {
     assert_eq!(deal(&[], 0), Action::Flood(9), "refused before");
 }
 
-#[path = "owning_tests.rs"]
+#[path = "owning_tests/mod.rs"]
 mod owning;

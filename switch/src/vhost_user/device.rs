@@ -430,5 +430,5 @@ impl<P: DataPlane> Device<P> {
 }
 
 #[cfg(test)]
-#[path = "device_tests.rs"]
+#[path = "device_tests/mod.rs"]
 mod tests;
