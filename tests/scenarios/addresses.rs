@@ -1,14 +1,15 @@
 //! Whose an address is, on the whole switch: floods of sources from a guest and from the wire, and
 //! guests that move.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use flowtable::{DropReason, Ingress, PortId, SourcePolicy};
 use guest::Options;
 use pmd::fleet::PortUp;
 use pmd::port::mem::MemPort;
 use pmd::port::{RxQueue, TxQueue};
 use rig::{ALL, Rig, behind_uplink, frame, ingress, mac, options};
-use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// Port 0 is the guest that matters, 1 its neighbour, 2 the uplink.
 const GUEST: PortId = 0;

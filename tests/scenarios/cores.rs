@@ -3,8 +3,11 @@
 
 mod behind;
 
-use crate::paging::buffers_of;
-use crate::small_pages::{GIVEN_BACK, giving_back};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
 use flowtable::PortId;
 use guest::{GuestDriver, Options};
 use pmd::fleet::FleetOptions;
@@ -16,10 +19,9 @@ use pmd::{Core, Fleet};
 use rig::{
     ALL, ANY, NO_LIMIT, bits, frame, id_of, ingress, mac, memory_of, networks, options, port_with,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+
+use crate::paging::buffers_of;
+use crate::small_pages::{GIVEN_BACK, giving_back};
 
 /// Long enough for the slowest machine; a test that waits for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -2,7 +2,11 @@
 //! each part that is gone costs a signal, and mappings of which a process has not many. What a turn
 //! meets is few of them, however many frames, pieces, queues and files lead there.
 
-use crate::paging::n_faults;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use flowtable::{DropReason, HEADER_MAX};
 use guest::Options;
 use guest::options::Indirect;
@@ -12,10 +16,8 @@ use pmd::port::mem::MemPort;
 use pmd::shm::{GuestMemory, RegionSpec};
 use rig::{ALL, ANY, Rig, frame, mac, networks, options, regions_of};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
-use std::fs::File;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+
+use crate::paging::n_faults;
 
 /// What the signal handler replaces at once, and how far apart places are here.
 const PART: u64 = 1 << 18;

@@ -1,7 +1,8 @@
 //! What floods may cost: one network of a trunk takes nothing from another, and a guest that sets
 //! up its queues anew gets nothing anew.
 
-use crate::floods::wide;
+use std::sync::Arc;
+
 use flowtable::rules::policy::Direction::ToVm;
 use flowtable::rules::policy::Verdict::Deny;
 use flowtable::rules::policy::{Policy, Proto, Rule};
@@ -9,7 +10,8 @@ use flowtable::{DropReason, Networks, PortId};
 use pmd::flood_budget::{COPIES_PER_SEC, COPIES_SAVED, RESERVE_PER_SEC, RESERVE_SAVED};
 use pmd::port::mem::MemPort;
 use rig::{ALL, ANY, Rig, STEP, behind_uplink, frame, id_of, mac, networks, rewrite, send_raw};
-use std::sync::Arc;
+
+use crate::floods::wide;
 
 /// Members of the VLANs 1 and 2 besides the uplink, which is the last port and their trunk.
 const LOUD: u16 = 200;

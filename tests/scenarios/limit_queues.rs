@@ -8,12 +8,13 @@ mod shares;
 mod tcp;
 mod wire;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use flowtable::{DropReason, PortId};
 use pmd::limits::{LimitOptions, QueueOptions, VmLimits};
 use pmd::port::mem::MemPort;
 use rig::{ALL, MS, NO_LIMIT, Rig, SECOND, STEP, frame, id_of, mac, networks};
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// What waits for a VM, does so for so long.
 const QUEUE: Option<QueueOptions> = Some(QueueOptions {

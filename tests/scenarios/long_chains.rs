@@ -1,10 +1,11 @@
 //! Receivers whose buffers are chains of many descriptors, all of which have to be read: what one
 //! burst may read.
 
+use std::time::Instant;
+
 use flowtable::DropReason;
 use guest::Options;
 use rig::{ALL, ANY, Rig, frame, mac, networks, options};
-use std::time::Instant;
 
 /// Receivers with a single buffer of as many descriptors as a chain may have.
 const N: u16 = 30;

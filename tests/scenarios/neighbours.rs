@@ -1,14 +1,15 @@
 //! What a guest that scans a million flows, or flaps addresses a million times a second, costs its
 //! neighbour: as decisions that the neighbour's frames need, and in cycles.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use flowtable::rules::policy::{Cidr, Proto, Rule};
 use flowtable::{
     Action, Direction, FlowReport, FlowTable, Header, Ingress, Lookup, MacTable, Networks, Policy,
     PortId, SourcePolicy, Verdict,
 };
 use rig::{Rig, mac, networks, options};
-use std::net::IpAddr;
-use std::sync::Arc;
 
 const BURST: usize = 32;
 /// Frames that the disturbing guest sends.

@@ -2,13 +2,14 @@
 //! millisecond to several, while its other guests wait. Small pages are taken for large ones where
 //! none are reserved.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use guest::options::{Backing, Layout};
 use guest::{GuestDriver, Options};
 use pmd::shm::GuestMemory;
 use rig::{ALL, ANY, Rig, STEP, frame, id_of, mac, memory_of, networks, options, regions_of};
 use rustix::fs::{FallocateFlags, fallocate};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Buffers that have pages of their own, small ones; of large pages there are 30.
 fn shape(backing: Backing) -> Options {

@@ -1,10 +1,11 @@
 //! Whole switches with traffic of all kinds, from seeds, against a model of who may get what.
 
+use std::collections::HashMap;
+
 use flowtable::{DropReason, SourcePolicy};
 use guest::Options;
 use guest::options::Indirect;
 use rig::{ALL, ANY, Dice, Rig, frame, id_of, mac, networks, options, seeds};
-use std::collections::HashMap;
 
 /// What was sent: who sent it, and to which station (`None`: to all).
 struct Sent {

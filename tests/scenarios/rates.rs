@@ -1,5 +1,8 @@
 //! Limits: what is over them waits, or is dropped, and nobody else notices.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
 use flowtable::{DropReason, PortId};
 use guest::Options;
 use guest::flows::{Flows, Vary};
@@ -12,8 +15,6 @@ use rig::{
     ALL, ANY, Dice, NO_LIMIT, Rig, SECOND, STEP, bits, frame, mac, networks, options, packets,
     seeds,
 };
-use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 /// The time over which a limit shall be nearly exact.
 const WINDOW: u64 = 10_000_000;

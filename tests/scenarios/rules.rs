@@ -5,14 +5,15 @@ mod packets;
 mod random;
 mod tags;
 
+use std::sync::Arc;
+
 use flowtable::rules::policy::{Direction, Policy, Proto, Rule, Verdict};
 use flowtable::{DropReason, Networks};
-use packets::{Kind, Number, Packet, TCP, UDP, tcp};
 use rig::{ALL, ANY, Rig, mac, networks, options};
-use std::sync::Arc;
 
 use Direction::{FromVm, ToVm};
 use Verdict::{Allow, Deny};
+use packets::{Kind, Number, Packet, TCP, UDP, tcp};
 
 const NOBODY: [usize; 0] = [];
 

@@ -2,7 +2,10 @@
 //! cost. In the time of this machine, since that is what faults cost; what is asserted are shares
 //! and numbers.
 
-use crate::paging::{Buffers, buffers_of, n_faults};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
 use flowtable::DropReason;
 use guest::{GuestDriver, Options};
 use pmd::port::TxQueue;
@@ -12,9 +15,8 @@ use rig::{
     ALL, ANY, Rig, STEP, frame, id_of, ingress, mac, memory_of, networks, options, port_in,
     queue_of, regions_of,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+
+use crate::paging::{Buffers, buffers_of, n_faults};
 
 /// Buffers of 9,100 bytes, three pages, none of which the guest touches itself.
 fn shape(rx_ring: u16) -> Options {

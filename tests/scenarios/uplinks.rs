@@ -5,13 +5,14 @@ mod limit;
 mod priority;
 mod shared_queue;
 
+use std::sync::Arc;
+
 use flowtable::{DropReason, Network, Networks, PortId, Trunk};
 use guest::Options;
 use guest::options::feature;
 use pmd::port::mem::MemPort;
 use pmd::ring::xsk_peer::XskPeer;
 use rig::{ALL, ANY, Dice, Rig, behind_uplink, frame, id_of, mac, options, seeds};
-use std::sync::Arc;
 
 /// Ports 0 and 1 are guests in VLAN 100 and without a tag; 2 is the uplink.
 const UPLINK: PortId = 2;

@@ -2,13 +2,15 @@
 //! descriptors from one to the other and does nothing else, and a sender that is as bare. By
 //! `xsk-rs` alone, nothing of the switch is used but its XDP program.
 
-use crate::world::index_of;
-use pmd::sys::bpf::{Attach, XdpLink};
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
+
+use pmd::sys::bpf::{Attach, XdpLink};
 use xsk_rs::config::{BindFlags, FrameSize, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
+
+use crate::world::index_of;
 
 const N_FRAMES: u32 = 8192;
 const RING: u32 = 2048;

@@ -2,11 +2,13 @@
 //! --nocapture`.
 #![forbid(unsafe_code)]
 
-use crate::bare::{self, Work};
-use crate::world::{NATIVE, Switch, World, can_run};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::bare::{self, Work};
+use crate::world::{NATIVE, Switch, World, can_run};
 
 /// Runs of each kind, in turns.
 const RUNS: usize = 5;

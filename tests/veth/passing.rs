@@ -1,11 +1,12 @@
 //! What has to pass between two namespaces, with the offloads that the kernel sets.
 #![forbid(unsafe_code)]
 
-use crate::world::{Manner, NATIVE, Switch, World, can_run, open};
 use pmd::port::afxdp::{self, XskMode, XskOptions};
 use pmd::port::tap::open_tap;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::sys::bpf::Attach;
+
+use crate::world::{Manner, NATIVE, Switch, World, can_run, open};
 
 /// Ping, TCP and UDP between station 1 in `a` and station 2 in `b`, both ways and by both kinds of
 /// address; no checksum is bad.

@@ -1,6 +1,13 @@
 //! Network namespaces with veth pairs between them, and a switch whose threads run beside them.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
 use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy, Trunk};
 use pmd::Fleet;
 use pmd::fleet::{FleetOptions, PortDown, PortUp};
@@ -12,12 +19,6 @@ use pmd::time::Clock;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 /// One test at a time: they share two CPUs.
 static TURN: Mutex<()> = Mutex::new(());

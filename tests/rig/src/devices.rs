@@ -1,6 +1,5 @@
 //! Ports that are no guests': queues of devices whose kernel's half is in memory, and plain memory.
 
-use crate::Rig;
 use flowtable::{Ingress, PortId, SourcePolicy};
 use pmd::fleet::PortUp;
 use pmd::port::afxdp::{AfXdpQueue, XskMode, XskOptions};
@@ -8,6 +7,8 @@ use pmd::port::mem::MemPort;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::xsk_peer::XskPeer;
 use pmd::sys::bpf::Attach;
+
+use crate::Rig;
 
 impl Rig {
     /// Queues of any kind as a port, with any address; `network: None`: it is a trunk, the first

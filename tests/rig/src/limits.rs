@@ -1,10 +1,12 @@
 //! Limits of VMs, and spans of time.
 
-use crate::Rig;
+use std::sync::Arc;
+
 use flowtable::PortId;
 use pmd::limits::{LimitOptions, VmLimits};
 use pmd::time::Nanos;
-use std::sync::Arc;
+
+use crate::Rig;
 
 /// A millisecond of virtual time.
 pub const MS: Nanos = 1_000_000;

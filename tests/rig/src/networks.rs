@@ -1,7 +1,8 @@
 //! Networks, as control would make them from a topology.
 
-use flowtable::{Exit, Network, Networks, PortId, Trunk};
 use std::sync::Arc;
+
+use flowtable::{Exit, Network, Networks, PortId, Trunk};
 
 /// Networks by their members; MTU 9,000; tags pass.
 pub fn networks(members: &[&[PortId]]) -> Arc<Networks> {

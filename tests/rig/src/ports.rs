@@ -1,5 +1,8 @@
 //! A guest's queues and memory, as its front-end would announce them.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use flowtable::{Ingress, PortId, SourcePolicy};
 use guest::options::{Backing, Layout};
 use guest::{GuestDriver, Options};
@@ -9,8 +12,6 @@ use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;
 use pmd::shm::own::OwnRegion;
 use pmd::shm::{GuestMemory, RegionSpec};
-use std::any::Any;
-use std::sync::Arc;
 
 /// Any address, however many.
 pub const ANY: SourcePolicy = SourcePolicy::Learn(u32::MAX);

@@ -1,8 +1,7 @@
 //! The switch itself: its cores, its clock, its guests.
 
-use crate::frames::{ALL, frame, id_of, mac};
-use crate::networks::networks;
-use crate::ports::{ANY, ingress, memory_of, port_in, port_with};
+use std::sync::Arc;
+
 use flowtable::{DropReason, Networks, PortId, SourcePolicy};
 use guest::{GuestDriver, Options};
 use pmd::fleet::{FleetOptions, PortDown};
@@ -11,7 +10,10 @@ use pmd::shm::GuestMemory;
 use pmd::stats::Counters;
 use pmd::time::Nanos;
 use pmd::{Core, Fleet};
-use std::sync::Arc;
+
+use crate::frames::{ALL, frame, id_of, mac};
+use crate::networks::networks;
+use crate::ports::{ANY, ingress, memory_of, port_in, port_with};
 
 /// Virtual time that one step takes.
 pub const STEP: Nanos = 10_000;

@@ -1,15 +1,17 @@
 //! In real time: how soon a frame goes out behind a ring of others to a guest that takes nothing,
 //! and what that costs the core.
 
-use super::{Threads, kick_if_due, wait_for};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
 use core_affinity::CoreId;
 use guest::{GuestDriver, Options};
 use pmd::idle::Idle;
 use pmd::stats::CoreReport;
 use pmd::sys::{self, EventFd};
 use rig::{ALL, frame, id_of, mac, options};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+
+use super::{Threads, kick_if_due, wait_for};
 
 type Plugged = (GuestDriver, Vec<Arc<EventFd>>);
 

@@ -1,7 +1,8 @@
 //! Ports that go down with as much held as may be.
 
-use super::*;
 use pmd::sys::thread_cpu_ns;
+
+use super::*;
 
 const BYTES_MAX: u64 = 8 << 20;
 

@@ -1,8 +1,9 @@
 //! A sender as TCP is: slow start, CUBIC's growth, seven tenths of the window after a loss, and
 //! silence until a time-out when nothing comes back. It sends in bursts, as segmentation does.
 
-use super::*;
 use std::collections::BTreeMap;
+
+use super::*;
 
 const MSS: u64 = 1448;
 const LEN: usize = 1514;

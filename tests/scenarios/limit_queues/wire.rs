@@ -1,7 +1,8 @@
 //! Frames off a wire, which can't wait where they are.
 
-use super::*;
 use rig::{Dice, seeds};
+
+use super::*;
 
 const WIRE: u16 = 0;
 const VM: u16 = 1;

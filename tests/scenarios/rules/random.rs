@@ -1,12 +1,13 @@
 //! Random rules and packets against a model that knows the packets as they were made, not as they
 //! are read.
 
-use super::packets::{ICMP, ICMP6, Kind, Number, Packet, TCP, UDP};
-use super::{Ruled, rule};
-use flowtable::rules::policy::{Cidr, Direction, Proto, Rule, Verdict};
-use rig::{ALL, Dice, mac, seeds};
 use std::collections::HashMap;
 
+use flowtable::rules::policy::{Cidr, Direction, Proto, Rule, Verdict};
+use rig::{ALL, Dice, mac, seeds};
+
+use super::packets::{ICMP, ICMP6, Kind, Number, Packet, TCP, UDP};
+use super::{Ruled, rule};
 use Direction::{FromVm, ToVm};
 use Verdict::{Allow, Deny};
 

@@ -1,12 +1,14 @@
 //! Tags before a packet: rules see the same of a unicast and of a flood, from a guest and from a
 //! wire.
 
-use super::packets::{Packet, tcp};
-use super::{ANY, Direction, FromVm, Ruled, ToVm, deny_port};
+use std::sync::Arc;
+
 use flowtable::Policy;
 use pmd::ring::xsk_peer::XskPeer;
 use rig::{ALL, Rig, behind_uplink, mac, options};
-use std::sync::Arc;
+
+use super::packets::{Packet, tcp};
+use super::{ANY, Direction, FromVm, Ruled, ToVm, deny_port};
 
 const UPLINK: u16 = 1;
 

@@ -1,7 +1,8 @@
 //! A limit on what a VM sends by a NIC that is a device.
 
-use super::*;
 use rig::{NO_LIMIT, STEP, bits, packets};
+
+use super::*;
 
 #[test]
 fn nic_by_af_xdp_gets_its_rate_over_ten_milliseconds_and_over_a_second() {

@@ -1,8 +1,9 @@
 //! A tag that says a priority alone (VLAN 0) counts as none, wherever it comes from and wherever
 //! its frame goes; and it hides no other tag.
 
-use super::*;
 use rig::behind_uplink;
+
+use super::*;
 
 const PRIORITIES: [[u8; 4]; 3] = [[0x81, 0, 0xe0, 0], [0x81, 0, 0, 0], [0x88, 0xa8, 0xa0, 0]];
 

@@ -1,8 +1,9 @@
 //! Whatever is said, in whatever order.
 
+use proptest::prelude::*;
+
 use super::fake::*;
 use super::*;
-use proptest::prelude::*;
 
 /// A message, well-formed or not.
 #[derive(Clone, Debug)]

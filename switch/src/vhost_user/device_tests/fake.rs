@@ -1,13 +1,15 @@
 //! Cores that poll nothing, and what a front-end has: regions, events, rings.
 
-use super::*;
-use crate::vhost_user::cores::Raised;
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use pmd::ring::QueueSpec;
 use pmd::{GuestFault, SetupError};
 use rustix::event::{EventfdFlags, eventfd as new_eventfd};
 use rustix::fs::{MemfdFlags, memfd_create};
-use std::cell::RefCell;
-use std::rc::Rc;
+
+use super::*;
+use crate::vhost_user::cores::Raised;
 
 pub(super) const SLOTS: u64 = 0x20;
 /// Offered as protocol features.

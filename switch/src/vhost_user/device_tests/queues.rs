@@ -1,9 +1,10 @@
 //! Which queues run, and where they stand.
 
+use pmd::GuestFault;
+
 use super::fake::*;
 use super::memory::again;
 use super::*;
-use pmd::GuestFault;
 
 #[test]
 fn port_rests_while_no_receive_ring_is_started_and_not_for_less() {
