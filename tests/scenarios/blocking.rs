@@ -9,17 +9,7 @@ use rig::{ALL, ANY, Rig, STEP, frame, id_of, mac, networks, options};
 /// Three guests that know each other; the receive ring of port 1 is as small as can be.
 fn rig() -> Rig {
     let mut rig = Rig::new(1, 3, networks(&[&[0, 1, 2]]));
-    for port in 0..3 {
-        let rx_ring = if port == 1 { 8 } else { 256 };
-        rig.plug(
-            0,
-            ANY,
-            Options {
-                rx_ring,
-                ..options()
-            },
-        );
-    }
+    rig.plug_rx_rings([256, 8, 256]);
     rig.introduce(0..3);
     rig
 }
@@ -173,17 +163,7 @@ fn frames_off_a_wire_cannot_wait() {
 #[test]
 fn neighbours_of_a_blocked_pair_lose_nothing() {
     let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
-    for port in 0..4 {
-        let rx_ring = if port == 1 { 4 } else { 256 };
-        rig.plug(
-            0,
-            ANY,
-            Options {
-                rx_ring,
-                ..options()
-            },
-        );
-    }
+    rig.plug_rx_rings([256, 4, 256, 256]);
     rig.introduce(0..4);
     let mut next = 0;
     for id in 0..5_000 {
@@ -274,17 +254,7 @@ fn frame_that_will_be_dropped_anyway_ends_no_wait() {
 fn senders_to_a_slow_receiver_get_the_same_part_of_it() {
     for n_cores in [1, 2] {
         let mut rig = Rig::new(n_cores, 5, networks(&[&[0, 1, 2, 3, 4]]));
-        for port in 0..5 {
-            let rx_ring = if port == 1 { 16 } else { 256 };
-            rig.plug(
-                0,
-                ANY,
-                Options {
-                    rx_ring,
-                    ..options()
-                },
-            );
-        }
+        rig.plug_rx_rings([256, 16, 256, 256, 256]);
         rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
         rig.settle();
         rig.drain(0..5);
@@ -390,17 +360,7 @@ fn flood_of_frames_that_fill_many_small_buffers_reaches_a_receiver_that_has_them
 #[test]
 fn frames_of_a_wire_which_cannot_wait_are_not_kept_from_a_receiver_by_whose_turn_it_is() {
     let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
-    for port in 0..3 {
-        let rx_ring = if port == 1 { 8 } else { 256 };
-        rig.plug(
-            0,
-            ANY,
-            Options {
-                rx_ring,
-                ..options()
-            },
-        );
-    }
+    rig.plug_rx_rings([256, 8, 256]);
     let wire = MemPort::new(64, false);
     rig.plug_mem(3, Some(0), &wire);
     rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));

@@ -52,28 +52,24 @@ impl Four {
     }
 
     /// C and D being ports 2 and 3.
-    fn of(mut rig: Rig) -> Self {
-        for port in 0..rig.guests.len() as u16 {
-            rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
-            rig.settle();
-            rig.receive_all(port ^ 1);
-            rig.guests[usize::from(port)].reclaim_tx(0);
-        }
-        Self::of_known(rig)
+    fn of(rig: Rig) -> Self {
+        let ports = 0..rig.guests.len() as u16;
+        Self::of_known(rig, ports)
     }
 
     /// The same where only C and D may not know each other yet.
-    fn of_pair(mut rig: Rig) -> Self {
-        for port in [2, 3] {
+    fn of_pair(rig: Rig) -> Self {
+        Self::of_known(rig, 2..4)
+    }
+
+    /// The guests of these ports get to know their neighbours.
+    fn of_known(mut rig: Rig, ports: std::ops::Range<u16>) -> Self {
+        for port in ports {
             rig.guests[usize::from(port)].send(0, &frame(ALL, mac(port), 0, 60));
             rig.settle();
             rig.receive_all(port ^ 1);
             rig.guests[usize::from(port)].reclaim_tx(0);
         }
-        Self::of_known(rig)
-    }
-
-    fn of_known(mut rig: Rig) -> Self {
         // The neighbours' pages are there, and the core has them.
         for id in 0..600 {
             assert!(rig.guests[2].send(0, &frame(mac(3), mac(2), id, 60)));

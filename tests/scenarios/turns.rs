@@ -1,7 +1,7 @@
 //! Turns that a sender reserves at a receiver: others wait for it as long as it has use for them,
 //! not longer.
 
-use guest::{GuestDriver, Options};
+use guest::GuestDriver;
 use pmd::port::mem::MemPort;
 use rig::{ALL, ANY, Rig, frame, id_of, mac, networks, options, rewrite, send_raw};
 
@@ -68,16 +68,7 @@ fn turn_at_a_lock_is_given_back_by_a_guest_that_has_rewritten_its_frame() {
 fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_that_has_no_frame_for_it_any_more() {
     for has_rest in [false, true] {
         let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
-        (0..4).for_each(|port| {
-            _ = rig.plug(
-                0,
-                ANY,
-                Options {
-                    rx_ring: if port == 1 { 8 } else { 256 },
-                    ..options()
-                },
-            )
-        });
+        rig.plug_rx_rings([256, 8, 256, 256]);
         rig.introduce(0..4);
         for round in 0..50 {
             // All is full but for what 3 has to send.
@@ -107,17 +98,7 @@ fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_that_has_no_frame_fo
 fn turn_at_a_receiver_without_room_is_given_back_by_a_guest_whose_frame_is_for_another_such_one_now()
  {
     let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 2, 3, 4]]));
-    let is_small = |port| port == 1 || port == 4;
-    (0..5).for_each(|port| {
-        _ = rig.plug(
-            0,
-            ANY,
-            Options {
-                rx_ring: if is_small(port) { 8 } else { 256 },
-                ..options()
-            },
-        )
-    });
+    rig.plug_rx_rings([256, 8, 256, 256, 8]);
     rig.introduce(0..5);
     for round in 0..50 {
         for to in [1, 4] {

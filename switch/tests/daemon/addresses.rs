@@ -39,18 +39,6 @@ fn topology(n_cores: usize, policy: &str) -> String {
     )
 }
 
-fn dropped(daemon: &Daemon, port: &str, reason: &str) -> u64 {
-    let drops = daemon.port(port)["drops"].clone();
-    let of = drops
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|drop| drop["reason"] == reason)
-        .unwrap()["frames"]
-        .clone();
-    of.as_u64().unwrap()
-}
-
 /// As `a` floods with 50,000 sources on both its queues, the neighbour counts which of them come
 /// through.
 #[test]
@@ -114,7 +102,7 @@ fn flood_of_sources_at_full_rate_reaches_nobody() {
             through.len()
         );
         daemon.until("the rest is dropped as what it is", |daemon| {
-            dropped(daemon, "a/net0", "spoofed")
+            daemon.dropped("a/net0", "spoofed")
                 >= N_FRAMES - N_FRAMES / N_SOURCES * 2 * n_allowed as u64 - 1000
         });
         let macs = daemon.json(&["macs"]);
@@ -157,7 +145,7 @@ fn address_that_stuck_is_its_guests_after_a_kill_whoever_sends_first() {
                 send(&mut b, &frame(1, 9, 60, seed));
             }
             daemon.until("none of it passed", |daemon| {
-                dropped(daemon, "b/net0", "spoofed") == 100
+                daemon.dropped("b/net0", "spoofed") == 100
             });
             a.reconnect(PATIENCE).unwrap();
         } else {
@@ -220,10 +208,10 @@ fn same_guest_that_connects_again_has_no_second_address() {
     daemon.until_state("a/net0", "waiting");
     a.reconnect(PATIENCE).unwrap();
     daemon.until_state("a/net0", "up");
-    let before = dropped(&daemon, "a/net0", "spoofed");
+    let before = daemon.dropped("a/net0", "spoofed");
     send(&mut a, &frame(5, 2, 60, 1));
     daemon.until("it is dropped", |daemon| {
-        dropped(daemon, "a/net0", "spoofed") == before + 1
+        daemon.dropped("a/net0", "spoofed") == before + 1
     });
     let last = frame(1, 2, 99, 2);
     send(&mut a, &last);

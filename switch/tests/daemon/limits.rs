@@ -129,14 +129,7 @@ fn vm_gets_no_more_than_it_may_and_what_is_dropped_is_said() {
         limited >= 1000 - most && since("limited") == since("missed"),
         "{before} {counters}"
     );
-    let drops = daemon.port("b/net0")["drops"].clone();
-    let limit = drops
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|drop| drop["reason"] == "limit")
-        .unwrap();
-    assert_eq!(limit["frames"].as_u64(), Some(limited));
+    assert_eq!(daemon.dropped("b/net0", "limit"), limited);
     let top = weir()
         .arg("--control")
         .arg(daemon.path("control.sock"))

@@ -546,14 +546,12 @@ fn live(kind: Kind, n_pairs: u16) {
     both_ways(&mut daemon, &mut a, &mut b, "connected again");
     a.driver.assert_intact();
     b.driver.assert_intact();
-    let drops = daemon.port("a/net0")["drops"].clone();
-    let disabled = drops
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|drop| drop["reason"] == "queue-disabled")
-        .unwrap();
-    assert_eq!(disabled["frames"], 0, "{}", kind.name);
+    assert_eq!(
+        daemon.dropped("a/net0", "queue-disabled"),
+        0,
+        "{}",
+        kind.name
+    );
 }
 
 #[test]
@@ -574,16 +572,7 @@ fn what_is_sent_by_a_disabled_queue_is_dropped_and_counted_and_not_delivered_lat
     let mut b = FrontEnd::connect(&daemon, "b.sock", KINDS[2], 1);
     let counter =
         |daemon: &Daemon, name: &str| daemon.port("a/net0")["counters"][name].as_u64().unwrap();
-    let disabled = |daemon: &Daemon| {
-        let drops = daemon.port("a/net0")["drops"].clone();
-        let drop = drops
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|drop| drop["reason"] == "queue-disabled")
-            .cloned();
-        drop.map_or(0, |drop| drop["frames"].as_u64().unwrap())
-    };
+    let disabled = |daemon: &Daemon| daemon.dropped("a/net0", "queue-disabled");
     a.start();
     b.start();
     daemon.until_state("a/net0", "up");

@@ -124,6 +124,14 @@ impl Daemon {
         self.json(&["port", name])
     }
 
+    /// Frames from a port that were dropped for this reason.
+    pub(crate) fn dropped(&self, port: &str, reason: &str) -> u64 {
+        let port = self.port(port);
+        let drops = port["drops"].as_array().unwrap();
+        let drop = drops.iter().find(|drop| drop["reason"] == reason);
+        drop.unwrap()["frames"].as_u64().unwrap()
+    }
+
     /// Asks until it is so.
     pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         let begin = Instant::now();

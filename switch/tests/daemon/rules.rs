@@ -44,14 +44,8 @@ fn rules_are_in_force_and_on_show() {
         }
     }
     daemon.until("all are counted", |daemon| {
-        let (a, b) = (daemon.port("a/net0"), daemon.port("b/net0"));
-        let denied = a["drops"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|drop| drop["reason"] == "denied")
-            .unwrap();
-        denied["frames"] == 6 && b["counters"]["refused"] == 3
+        let b = daemon.port("b/net0");
+        daemon.dropped("a/net0", "denied") == 6 && b["counters"]["refused"] == 3
     });
     let text = |port: &str| String::from_utf8(daemon.show(&["port", port]).stdout).unwrap();
     let (a, b) = (text("a/net0"), text("b/net0"));

@@ -273,17 +273,7 @@ fn guest_that_stops_taking_costs_the_wire_only_what_was_for_it() {
     for n in 0..2000 {
         a.send(&frame(1, 3, 60, n));
     }
-    let full = |daemon: &Daemon| {
-        let drops = daemon.port("wire")["drops"].clone();
-        drops
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|drop| drop["reason"] == "receiver-full")
-            .unwrap()["frames"]
-            .as_u64()
-            .unwrap()
-    };
+    let full = |daemon: &Daemon| daemon.dropped("wire", "receiver-full");
     daemon.until("its ring is full", |daemon| full(daemon) > 0);
     for n in 0..200 {
         a.send(&frame(1, 4, 60, n));

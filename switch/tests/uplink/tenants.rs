@@ -155,7 +155,7 @@ fn sixty_four_limited_vms_flooded_off_the_wire_cost_another_no_frame() {
                 .as_u64()
                 .unwrap()
         };
-        let limited = |daemon: &Daemon| dropped_for_limit(daemon);
+        let limited = |daemon: &Daemon| daemon.dropped("wire", "limit");
         let (before, limited_before, n_before) =
             (missed(&daemon), limited(&daemon), tenants.n_limited);
         let (n_flood, n_sent) =
@@ -193,16 +193,4 @@ fn sixty_four_limited_vms_flooded_off_the_wire_cost_another_no_frame() {
         let get = |name: &str| counters[name].as_u64().unwrap();
         get("rx_frames") + get("copies") == get("forwarded") + get("dropped")
     });
-}
-
-fn dropped_for_limit(daemon: &Daemon) -> u64 {
-    let drops = daemon.port("wire")["drops"].clone();
-    drops
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|drop| drop["reason"] == "limit")
-        .unwrap()["frames"]
-        .as_u64()
-        .unwrap()
 }

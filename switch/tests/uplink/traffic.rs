@@ -46,18 +46,6 @@ fn assert_balanced(daemon: &mut Daemon) {
     });
 }
 
-fn drops(daemon: &Daemon, port: &str, reason: &str) -> u64 {
-    let drops = daemon.port(port)["drops"].clone();
-    drops
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|drop| drop["reason"] == reason)
-        .unwrap()["frames"]
-        .as_u64()
-        .unwrap()
-}
-
 /// Two containers in one network, each on a device.
 fn two_containers() -> Option<(Spaces, String)> {
     let spaces = spaces(&["sw", "a", "b"])?;
@@ -323,12 +311,12 @@ fn tags_are_on_the_wire_and_nowhere_else() {
     // A VLAN of nobody, and a guest that makes tags itself.
     wire.send(&tagged(1, 3, &[300], 5));
     daemon.until("it is dropped", |daemon| {
-        drops(daemon, "wire", "unknown-vlan") == 1
+        daemon.dropped("wire", "unknown-vlan") == 1
     });
     g.send(0, &tagged(3, 1, &[100], 6));
     h.send(0, &tagged(4, 1, &[100], 6));
     daemon.until("they are dropped", |daemon| {
-        drops(daemon, "g/n", "tagged") == 1 && drops(daemon, "h/n", "tagged") == 1
+        daemon.dropped("g/n", "tagged") == 1 && daemon.dropped("h/n", "tagged") == 1
     });
     // A guest's own priority is none either: to the wire its frame goes with the network's tag, or
     // without any.
@@ -345,7 +333,7 @@ fn tags_are_on_the_wire_and_nowhere_else() {
     // But it brings no other tag through.
     h.send(0, &tagged(4, 1, &[0, 100], 9));
     daemon.until("it is dropped", |daemon| {
-        drops(daemon, "h/n", "tagged") == 2
+        daemon.dropped("h/n", "tagged") == 2
     });
     assert_balanced(&mut daemon);
 }
@@ -385,7 +373,7 @@ fn priority_tags_that_a_kernel_sends_by_a_veth_or_a_tap_count_as_none() {
         kernel.send(&tagged(station, 3, &[0, 9], 2));
         kernel.send(&tagged(station, 3, &[9], 2));
         daemon.until("they are dropped", |daemon| {
-            drops(daemon, port, "tagged") == 2
+            daemon.dropped(port, "tagged") == 2
         });
     }
     assert_balanced(&mut daemon);

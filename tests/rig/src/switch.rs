@@ -13,7 +13,7 @@ use pmd::{Core, Fleet};
 
 use crate::frames::{ALL, frame, id_of, mac};
 use crate::networks::networks;
-use crate::ports::{ANY, ingress, memory_of, port_in, port_with};
+use crate::ports::{ANY, ingress, memory_of, options, port_in, port_with};
 
 /// Virtual time that one step takes.
 pub const STEP: Nanos = 10_000;
@@ -79,6 +79,17 @@ impl Rig {
     pub fn plug_all(&mut self, n: usize, options: &Options) {
         for _ in 0..n {
             self.plug(0, ANY, options.clone());
+        }
+    }
+
+    /// Plugs guests with any addresses into the first network, whose receive rings are so long.
+    pub fn plug_rx_rings(&mut self, rx_rings: impl IntoIterator<Item = u16>) {
+        for rx_ring in rx_rings {
+            let options = Options {
+                rx_ring,
+                ..options()
+            };
+            self.plug(0, ANY, options);
         }
     }
 
