@@ -21,7 +21,7 @@ use rig::{
 };
 
 use crate::paging::buffers_of;
-use crate::small_pages::{GIVEN_BACK, giving_back};
+use crate::small_pages::given_back::{GIVEN_BACK, giving_back};
 
 /// Long enough for the slowest machine; a test that waits for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
