@@ -99,7 +99,7 @@ impl Burst {
     }
 
     /// Some frames may lie in several pieces from now on.
-    pub(crate) fn set_not_plain(&mut self) {
+    pub(super) fn set_not_plain(&mut self) {
         if self.is_plain {
             self.is_plain = false;
             self.more = [(0, 0); BURST_MAX];
@@ -134,18 +134,10 @@ impl Burst {
     }
 
     /// Frame `k` is one of so many bytes.
-    #[inline(always)]
+    #[cfg(test)]
     pub(crate) fn add_len(&mut self, k: usize, len: u32) {
         self.lens[k] = len;
         self.sum_bytes += len;
-    }
-
-    /// Refuses frame `k`, whose length is counted.
-    pub(crate) fn refuse(&mut self, k: usize, reason: DropReason) {
-        self.sum_bytes -= self.lens[k];
-        self.lens[k] = 0;
-        self.actions[k] = Action::Drop(reason);
-        self.refused |= 1 << k;
     }
 
     /// Decides that every frame is dropped for this reason, but for those that were refused

@@ -1,9 +1,12 @@
 //! Frames on their way.
 //!
 //! - [`frames`]: what one receive queue had, up to [`BURST_MAX`]
+//! - `writer`: how a queue fills it
 //! - [`checksum`]: those that a sender on this machine left for somebody else to finish
 
 pub mod checksum;
 pub mod frames;
+mod writer;
 
 pub use frames::{BURST_BYTES_MAX, BURST_MAX, Burst, COPIED_BYTES_MAX, COPIES_MAX};
+pub(crate) use writer::BurstWriter;

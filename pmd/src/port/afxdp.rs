@@ -8,7 +8,7 @@
 
 use crate::amount::Allowance;
 use crate::burst::checksum;
-use crate::burst::{BURST_MAX, Burst};
+use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::error::SetupError;
 use crate::port::room::{Flushed, Room};
 use crate::ring::frames::Ledger;
@@ -224,17 +224,16 @@ impl AfXdpRx {
         if self.peeked.is_empty() {
             return 0;
         }
-        burst.clear();
+        let mut writer = BurstWriter::new(burst);
         for (k, frame) in self.peeked.iter().enumerate().take(allowance.n_frames) {
-            if burst.sum_bytes >= allowance.n_bytes {
+            if writer.n_bytes() >= allowance.n_bytes {
                 break;
             }
-            burst.n = k + 1;
-            burst.data[k] = self.ring.piece(frame);
-            burst.data[k].prefetch();
-            burst.add_len(k, burst.data[k].len());
+            let piece = self.ring.piece(frame);
+            piece.prefetch();
+            writer.put(k, piece, piece.len());
         }
-        for k in 0..burst.n {
+        for k in 0..writer.finish() {
             if burst.lens[k] < ETHERNET_LEN {
                 burst.refuse(k, DropReason::Runt);
                 continue;
@@ -262,8 +261,7 @@ impl AfXdpRx {
 /// Notes what a sender on this machine left for somebody else to finish.
 fn note_partial(burst: &mut Burst, k: usize) {
     if let Some(offload) = checksum::partial(&burst.headers[k], burst.lens[k] as usize) {
-        burst.offloads[k] = offload;
-        burst.with_offload |= 1 << k;
+        burst.set_offload(k, offload);
     }
 }
 

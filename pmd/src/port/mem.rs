@@ -6,7 +6,7 @@
 )]
 
 use crate::amount::Allowance;
-use crate::burst::{BURST_MAX, Burst};
+use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::lock::lock;
 use crate::port::room::Room;
 use crate::shm::Piece;
@@ -103,23 +103,22 @@ impl MemRx {
         {
             self.burst.push_back(frame);
         }
-        burst.clear();
-        let mut n_bytes = 0;
+        let mut writer = BurstWriter::new(burst);
+        let mut n_bytes: u32 = 0;
         for (k, frame) in self.burst.iter_mut().enumerate().take(allowance.n_frames) {
             if n_bytes >= allowance.n_bytes {
                 break;
             }
-            burst.n = k + 1;
-            burst.data[k] = Piece::of_private(frame);
-            burst.add_len(k, burst.data[k].len());
-            n_bytes = n_bytes.saturating_add(burst.lens[k]);
-            if burst.lens[k] < ETHERNET_LEN {
-                burst.refuse(k, DropReason::Runt);
+            let piece = Piece::of_private(frame);
+            writer.put(k, piece, piece.len());
+            n_bytes = n_bytes.saturating_add(piece.len());
+            if piece.len() < ETHERNET_LEN {
+                writer.refuse(k, DropReason::Runt);
             } else {
-                burst.read_header(k);
+                writer.read_header(k);
             }
         }
-        burst.n
+        writer.finish()
     }
 
     pub(crate) fn position(&self) -> u16 {
@@ -131,7 +130,7 @@ impl MemRx {
     }
 
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
-        burst.clear();
+        let mut writer = BurstWriter::new(burst);
         let mut waiting = lock(&self.frames);
         let frames = self
             .burst
@@ -139,12 +138,16 @@ impl MemRx {
             .chain(waiting.iter_mut())
             .skip(from.into());
         for (k, frame) in frames.enumerate().take(n.min(BURST_MAX)) {
-            burst.data[k] = Piece::of_private(frame);
-            let len = burst.data[k].len();
-            burst.add_len(k, if len < ETHERNET_LEN { 0 } else { len });
-            burst.read_header(k);
-            burst.n = k + 1;
+            let piece = Piece::of_private(frame);
+            let len = if piece.len() < ETHERNET_LEN {
+                0
+            } else {
+                piece.len()
+            };
+            writer.put(k, piece, len);
+            writer.read_header(k);
         }
+        writer.finish();
     }
 
     pub(crate) fn consume(&mut self, n: usize) {

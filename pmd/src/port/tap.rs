@@ -7,7 +7,7 @@
 //! frame goes by way of private memory too, which costs little beside the call.
 
 use crate::amount::Allowance;
-use crate::burst::{BURST_MAX, Burst};
+use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::error::SetupError;
 use crate::port::room::Room;
 use crate::shm::Piece;
@@ -142,15 +142,14 @@ impl TapRx {
         if self.waiting.is_empty() {
             return 0;
         }
-        burst.clear();
+        let mut writer = BurstWriter::new(burst);
         for (k, packet) in self.waiting.iter_mut().enumerate().take(allowance.n_frames) {
-            if burst.sum_bytes >= allowance.n_bytes {
+            if writer.n_bytes() >= allowance.n_bytes {
                 break;
             }
-            offer(burst, k, packet);
-            burst.n = k + 1;
+            offer(&mut writer, k, packet);
         }
-        burst.n
+        writer.finish()
     }
 
     pub(crate) fn consume(&mut self, n: usize) {
@@ -177,29 +176,28 @@ impl TapRx {
 }
 
 /// Makes a packet frame `k` of the burst.
-fn offer(burst: &mut Burst, k: usize, packet: &mut Packet) {
+fn offer(writer: &mut BurstWriter<'_>, k: usize, packet: &mut Packet) {
     let (header, frame) = packet.bytes.split_at_mut(NET_HEADER);
     let len = packet.len.saturating_sub(NET_HEADER);
     // It is read with one byte to spare, so one that has all of them was cut.
     if len > FRAME_MAX {
-        burst.add_len(k, 0);
-        return burst.refuse(k, DropReason::TooBig);
+        writer.put(k, Piece::EMPTY, 0);
+        return writer.refuse(k, DropReason::TooBig);
     }
-    burst.data[k] = Piece::of_private(&mut frame[..len]);
-    burst.add_len(k, burst.data[k].len());
-    if burst.lens[k] < ETHERNET_LEN {
-        return burst.refuse(k, DropReason::Runt);
+    let piece = Piece::of_private(&mut frame[..len]);
+    writer.put(k, piece, piece.len());
+    if piece.len() < ETHERNET_LEN {
+        return writer.refuse(k, DropReason::Runt);
     }
-    burst.read_header(k);
+    writer.read_header(k);
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
     let offload = Offload::parse(word(0), u16::from_le_bytes([header[8], header[9]]));
     if !offload.is_empty() {
         let end = usize::from(offload.csum_start) + usize::from(offload.csum_offset) + 2;
         if offload.gso_type != 0 || end > len.min(HEADER_MAX) {
-            return burst.refuse(k, DropReason::BadOffload);
+            return writer.refuse(k, DropReason::BadOffload);
         }
-        burst.offloads[k] = offload;
-        burst.with_offload |= 1 << k;
+        writer.set_offload(k, offload);
     }
 }
 
@@ -238,11 +236,7 @@ impl TapTx {
         for k in (0..BURST_MAX).filter(|k| mask >> k & 1 != 0) {
             let (header, frame) = self.packet.split_at_mut(NET_HEADER);
             // A tag would move what a request names; no network with a tag leaves by a tap.
-            let offload = if burst.with_offload >> k & 1 != 0 {
-                burst.offloads[k]
-            } else {
-                Offload::default()
-            };
+            let offload = burst.offload(k).unwrap_or_default();
             header.copy_from_slice(&offload.to_bytes());
             let len = burst.write_frame(k, Piece::of_private(frame), tag);
             if !tun::write(self.fd.as_fd(), &self.packet[..NET_HEADER + len as usize]) {

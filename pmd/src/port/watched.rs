@@ -56,7 +56,7 @@ impl RxQueue {
             allowance.n_bytes = allowance.n_bytes.min(FEW_BYTES);
             budget = Budget::of(FEW_DESCRIPTORS);
         }
-        burst.budget = budget;
+        burst.set_budget(budget);
         let n = self.peek(burst, allowance, stats);
         for k in 0..n {
             burst.for_each_piece(k, touch);

@@ -9,7 +9,7 @@
 )]
 
 use crate::amount::Allowance;
-use crate::burst::{BURST_MAX, Burst};
+use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::limit::chunks::{CHARGED, CHUNK_BYTES, Chain, Chunks, ROOM};
 use crate::shm::Piece;
 use crate::time::Nanos;
@@ -172,7 +172,7 @@ impl Fifo {
         if n_more > 0 && !self.grow(chunks, n_more as u32) {
             return false;
         }
-        let offload = (burst.with_offload >> k & 1 != 0).then_some(burst.offloads[k]);
+        let offload = burst.offload(k);
         self.tail.write(
             chunks,
             &Record {
@@ -222,18 +222,19 @@ impl Fifo {
     /// Shows the first frames in `burst`, as many as go into it and into `allowance`, the one that
     /// crosses it included. They stay here.
     pub(crate) fn peek(&self, chunks: &Chunks, burst: &mut Burst, allowance: Allowance) {
-        burst.clear();
+        let mut writer = BurstWriter::new(burst);
         let mut place = self.head;
         for k in 0..self.n_frames.min(BURST_MAX).min(allowance.n_frames) {
-            if burst.sum_bytes >= allowance.n_bytes {
+            if writer.n_bytes() >= allowance.n_bytes {
                 break;
             }
             let record = place.read_record(chunks, |_| {});
-            if !show(place, chunks, burst, k, record) {
+            if !show(place, chunks, &mut writer, k, record) {
                 break;
             }
             skip_frame(&mut place, chunks, record.len, |_| {});
         }
+        writer.finish();
         burst.keep_within(allowance);
     }
 
@@ -302,31 +303,22 @@ fn skip_frame(place: &mut Place, chunks: &Chunks, len: u32, left: impl FnMut(u32
 
 /// Shows a frame, whose bytes begin at `place`, as the burst's next; false: there is no room for
 /// its pieces.
-fn show(mut place: Place, chunks: &Chunks, burst: &mut Burst, k: usize, record: Record) -> bool {
-    let start = burst.pieces.len();
-    let mut first = None;
-    let mut has_room = true;
-    let piece = |piece| match first {
-        None => first = Some(piece),
-        Some(_) => has_room &= burst.pieces.try_push(piece).is_ok(),
+fn show(
+    mut place: Place,
+    chunks: &Chunks,
+    writer: &mut BurstWriter<'_>,
+    k: usize,
+    record: Record,
+) -> bool {
+    let parts = |piece: &mut dyn FnMut(Piece)| {
+        place.advance(chunks, record.len as usize, piece, |_| {});
     };
-    place.advance(chunks, record.len as usize, piece, |_| {});
-    if !has_room {
-        burst.pieces.truncate(start);
+    if !writer.put_parts(k, record.len, parts) {
         return false;
     }
-    let n_more = burst.pieces.len() - start;
-    if n_more > 0 {
-        burst.set_not_plain();
-        burst.more[k] = (start as u16, n_more as u16);
-    }
-    burst.n = k + 1;
-    burst.data[k] = first.unwrap_or(Piece::EMPTY);
-    burst.add_len(k, record.len);
-    burst.read_header(k);
+    writer.read_header(k);
     if let Some(offload) = record.offload {
-        burst.offloads[k] = offload;
-        burst.with_offload |= 1 << k;
+        writer.set_offload(k, offload);
     }
     true
 }

@@ -6,7 +6,7 @@
 )]
 
 use super::rx::{FRAME_MAX, VhostRx};
-use crate::burst::{BURST_MAX, Burst};
+use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::error::GuestFault;
 use crate::shm::damage;
 use flowtable::wire::header::ETHERNET_LEN;
@@ -24,22 +24,24 @@ impl VhostRx {
     /// Looks at the `n` chains that stand `from` behind the base, a burst at most; fewer if they
     /// have too many descriptors. A broken one has no bytes.
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
-        burst.clear();
         damage::forget();
         let n = if self.ring.is_damaged() {
             0
         } else {
             n.min(BURST_MAX)
         };
+        let mut writer = BurstWriter::new(burst);
         self.ring.prefetch_descriptors(from, n as u16);
         for k in 0..n {
             let head = self.ring.head(from.wrapping_add(k as u16));
-            if head >= self.ring.size() || !self.find_ahead(burst, k, head) || damage::was_met() {
+            if head >= self.ring.size()
+                || !self.find_ahead(&mut writer, k, head)
+                || damage::was_met()
+            {
                 break;
             }
-            burst.n = k + 1;
         }
-        for k in 0..burst.n {
+        for k in 0..writer.finish() {
             if damage::was_met() {
                 return burst.clear();
             }
@@ -47,13 +49,13 @@ impl VhostRx {
                 self.read_chain_header(burst, k);
                 continue;
             }
-            burst.data[k] = burst.data[k].behind(self.header_len);
+            burst.begin_at(k, burst.data[k].behind(self.header_len));
             burst.read_header(k);
         }
     }
 
     /// Where the frame of a chain is. False: the burst has no room for it.
-    fn find_ahead(&mut self, burst: &mut Burst, k: usize, head: u16) -> bool {
+    fn find_ahead(&mut self, writer: &mut BurstWriter<'_>, k: usize, head: u16) -> bool {
         let descriptor = self.ring.descriptor(head);
         let len = descriptor.len.wrapping_sub(self.header_len);
         if descriptor.flags == 0
@@ -61,27 +63,15 @@ impl VhostRx {
             && let Some(piece) = self.ring.piece(descriptor.addr, descriptor.len)
         {
             piece.behind(self.header_len).prefetch();
-            burst.data[k] = piece;
-            burst.add_len(k, len);
-            burst.more[k] = (0, 0);
+            writer.put(k, piece, len);
             return true;
         }
-        burst.set_not_plain();
-        let start = burst.pieces.len();
-        let is_first = start == 0 && burst.budget.is_whole();
-        let walked = self
-            .ring
-            .walk(head, false, &mut burst.pieces, &mut burst.budget);
-        burst.data[k] = crate::shm::Piece::EMPTY;
-        burst.more[k] = (0, 0);
-        match walked {
-            Ok(n_bytes) if n_bytes > self.header_len => {
-                burst.add_len(k, n_bytes - self.header_len);
-                burst.more[k] = (start as u16, (burst.pieces.len() - start) as u16);
-            }
-            Err(GuestFault::ChainTooLong) if !is_first => return false,
-            _ => burst.add_len(k, 0),
+        let is_first = writer.burst().is_untouched();
+        let walked = self.walk(writer.burst(), k, head);
+        if walked == Err(GuestFault::ChainTooLong) && !is_first {
+            return false;
         }
+        writer.put_placed(k);
         true
     }
 }

@@ -6,10 +6,10 @@
 
 use super::Features;
 use crate::amount::Allowance;
-use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst};
+use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst, BurstWriter};
 use crate::error::{Grade, GuestFault, SetupError};
 use crate::ring::{QueueSpec, SplitRing};
-use crate::shm::{GuestMemory, Piece, damage};
+use crate::shm::{GuestMemory, damage};
 use crate::stats::PortStats;
 use crate::virtio_net::{HEADER_LEN, HEADER_LEN_LEGACY, Offload, read_net_header};
 use flowtable::wire::header::ETHERNET_LEN;
@@ -104,10 +104,9 @@ impl VhostRx {
         n_bytes_max: u32,
         stats: &PortStats,
     ) {
-        burst.clear();
+        let mut writer = BurstWriter::new(burst);
         self.ring.prefetch_descriptors(0, n_max as u16);
         let header_len = self.header_len;
-        let (mut n, mut n_bytes) = (0, 0);
         for k in 0..n_max {
             let head = self.ring.head(k as u16);
             if head >= self.ring.size() {
@@ -117,7 +116,7 @@ impl VhostRx {
                 }
                 break;
             }
-            burst.ids[k] = head;
+            writer.set_id(k, head);
             let descriptor = self.ring.descriptor(head);
             let len = descriptor.len.wrapping_sub(header_len);
             let piece = match descriptor.flags {
@@ -130,19 +129,16 @@ impl VhostRx {
                     // same one twice.
                     piece.prefetch();
                     piece.behind(header_len).prefetch();
-                    burst.data[k] = piece;
-                    burst.lens[k] = len;
+                    writer.put(k, piece, len);
                 }
-                None if !self.read_chain(burst, k, head, stats) => break,
-                None => {}
+                None if !self.read_chain(writer.burst(), k, head, stats) => break,
+                None => writer.put_placed(k),
             }
-            n = k + 1;
-            n_bytes += burst.lens[k];
-            if n_bytes >= n_bytes_max {
+            if writer.n_bytes() >= n_bytes_max {
                 break;
             }
         }
-        (burst.n, burst.sum_bytes) = (n, n_bytes);
+        writer.finish();
     }
 
     /// A chain that is not one plain descriptor. False: the burst has no room for it, or its memory
@@ -150,47 +146,48 @@ impl VhostRx {
     #[cold]
     #[inline(never)]
     fn read_chain(&mut self, burst: &mut Burst, k: usize, head: u16, stats: &PortStats) -> bool {
-        burst.set_not_plain();
-        let start = burst.pieces.len();
-        let header_len = self.header_len;
-        let is_first = start == 0 && burst.budget.is_whole();
-        let walked = self
-            .ring
-            .walk(head, false, &mut burst.pieces, &mut burst.budget)
-            .and_then(|n_bytes| {
-                if n_bytes < header_len {
-                    Err(GuestFault::TooShort)
-                } else {
-                    Ok(n_bytes - header_len)
-                }
-            });
-        (burst.data[k], burst.lens[k], burst.more[k]) = (Piece::EMPTY, 0, (0, 0));
+        let is_first = burst.is_untouched();
+        let walked = self.walk(burst, k, head);
         if damage::was_met() {
             return false;
         }
         match walked {
             // A frame of no bytes at all.
-            Ok(0) => burst.refuse(k, DropReason::Runt),
-            Ok(len) => {
-                burst.lens[k] = len;
-                burst.more[k] = (start as u16, (burst.pieces.len() - start) as u16);
-            }
+            Ok(0) => burst.note_refused(k, DropReason::Runt),
+            Ok(_) => {}
             Err(_) if self.ring.waits => {
                 let n_known = self.ring.available(k as u16, 0).unwrap_or(0);
                 self.ring.ask_ahead(k as u16, n_known.min(BURST_MAX as u16));
                 return false;
             }
             Err(GuestFault::ChainTooLong) if !is_first => return false,
-            Err(GuestFault::TooShort) => burst.refuse(k, DropReason::Runt),
+            Err(GuestFault::TooShort) => burst.note_refused(k, DropReason::Runt),
             Err(fault) => {
                 if k as u16 >= self.n_counted {
                     self.n_counted = k as u16 + 1;
                     stats.faulted(self.ring.index(), fault, 1);
                 }
-                burst.refuse(k, DropReason::BadChain);
+                burst.note_refused(k, DropReason::BadChain);
             }
         }
         true
+    }
+
+    /// Walks the chain at `head` for frame `k`; gives the frame's bytes.
+    ///
+    /// # Errors
+    /// As [`SplitRing::walk`]; and [`GuestFault::TooShort`] if not even a virtio-net header fits.
+    pub(super) fn walk(
+        &mut self,
+        burst: &mut Burst,
+        k: usize,
+        head: u16,
+    ) -> Result<u32, GuestFault> {
+        let (ring, header_len) = (&mut self.ring, self.header_len);
+        burst.place_chain(k, |pieces, budget| {
+            let n_bytes = ring.walk(head, false, pieces, budget)?;
+            n_bytes.checked_sub(header_len).ok_or(GuestFault::TooShort)
+        })
     }
 
     /// Second pass: the virtio-net headers and the private headers, out of lines that are on their
@@ -210,7 +207,7 @@ impl VhostRx {
             }
             let (first, then) = read_net_header(place);
             let frame = place.behind(header_len);
-            burst.data[k] = frame;
+            burst.begin_at(k, frame);
             if frame.len() < ETHERNET_LEN {
                 burst.refuse(k, DropReason::Runt);
                 continue;
@@ -230,9 +227,9 @@ impl VhostRx {
     /// is a mistake.
     #[cold]
     fn read_offload(burst: &mut Burst, k: usize, first: u64, then: u16) {
-        burst.offloads[k] = Offload::parse(first, then);
-        burst.with_offload |= 1 << k;
-        if !burst.offloads[k].is_empty() {
+        let offload = Offload::parse(first, then);
+        burst.set_offload(k, offload);
+        if !offload.is_empty() {
             burst.refuse(k, DropReason::BadOffload);
         }
     }
@@ -242,30 +239,13 @@ impl VhostRx {
     #[cold]
     #[inline(never)]
     pub(super) fn read_chain_header(&mut self, burst: &mut Burst, k: usize) {
-        let (mut start, end) = (
-            usize::from(burst.more[k].0),
-            usize::from(burst.more[k].0 + burst.more[k].1),
-        );
-        if burst.lens[k] == 0 || start == end {
+        if !burst.is_chain(k) {
             return;
         }
         let mut header = [0u8; HEADER_LEN as usize];
-        let (mut at, header_len) = (0, self.header_len as usize);
-        while at < header_len && start < end && !damage::was_met() {
-            let piece = burst.pieces[start];
-            let n = (piece.len() as usize).min(header_len - at);
-            piece.read(&mut header[at..], n);
-            at += n;
-            burst.pieces[start] = piece.behind(n as u32);
-            if n == piece.len() as usize {
-                start += 1;
-            }
-        }
-        if damage::was_met() {
+        if !burst.take_front(k, &mut header[..self.header_len as usize]) {
             return burst.refuse(k, DropReason::BadChain);
         }
-        burst.data[k] = burst.pieces[start];
-        burst.more[k] = ((start + 1) as u16, (end - start - 1) as u16);
         if burst.lens[k] < ETHERNET_LEN {
             return burst.refuse(k, DropReason::Runt);
         }

@@ -92,8 +92,8 @@ impl VhostTx {
         let mut left = burst.lens[k] + self.header_len;
         let n_buffers = self.n_buffers(at, left);
         let mut net_header = [0u8; HEADER_LEN as usize];
-        if burst.with_offload & 1 << k != 0 {
-            net_header[..10].copy_from_slice(&burst.offloads[k].to_bytes());
+        if let Some(offload) = burst.offload(k) {
+            net_header[..10].copy_from_slice(&offload.to_bytes());
         }
         net_header[10..].copy_from_slice(&n_buffers.to_le_bytes());
         let mut gather = Gather::new(&net_header[..self.header_len as usize], burst, k);
