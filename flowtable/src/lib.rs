@@ -17,8 +17,7 @@
 //!   (`tally`)
 //! - [`lookup`]: decides a burst (`decide`), with its look-up `context`; the `slow_path` for flows
 //!   that are not cached; predictions for frames further back in a ring (`foresee`)
-//! - [`memory`]: `cache_line`s of atomics, which are core's or loom's (`sync`), and the quiet
-//!   states that tell control what no core uses any more (`reclaim`)
+//! - [`memory`]: `cache_line`s of atomics, which are core's or loom's (`sync`)
 #![deny(unsafe_code)]
 
 pub mod action;

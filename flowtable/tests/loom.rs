@@ -7,10 +7,7 @@ use std::sync::Mutex;
 
 use flowtable::mac::entry::{Found, Kind, Learned};
 use flowtable::mac::table::MacTable;
-use flowtable::memory::reclaim::Quiet;
-use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 #[path = "loom/flows.rs"]
@@ -388,84 +385,4 @@ fn assert_counts_are_right(table: &MacTable) {
         );
         table.forget_port(port);
     }
-}
-
-/// A value that control replaces while a core looks at it. Which of the two it is now stands in
-/// `current`.
-struct Shared {
-    quiet: Quiet,
-    current: AtomicUsize,
-    values: [UnsafeCell<()>; 2],
-}
-
-// SAFETY: the cells hold nothing; loom notes who looks at them and who frees them, and reports both
-// at once as a race.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn new() -> Arc<Self> {
-        let values = [UnsafeCell::new(()), UnsafeCell::new(())];
-        Arc::new(Self {
-            quiet: Quiet::new(1),
-            current: AtomicUsize::new(0),
-            values,
-        })
-    }
-
-    /// Core: a turn, in which it looks at the value twice.
-    fn turn(&self) {
-        let value = &self.values[self.current.load(Ordering::Acquire)];
-        value.with(|_| ());
-        value.with(|_| ());
-    }
-
-    /// Control: puts the other value in place, and frees the old one if it may.
-    fn replace(&self) {
-        self.current.store(1, Ordering::Release);
-        let asked = self.quiet.ask();
-        thread::yield_now();
-        if self.quiet.passed(asked) {
-            self.values[0].with_mut(|_| ());
-        }
-    }
-}
-
-#[test]
-fn value_that_was_replaced_is_freed_when_no_core_looks_at_it_any_more() {
-    check(|| {
-        let shared = Shared::new();
-        let core = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                shared.quiet.online(0);
-                for _ in 0..2 {
-                    shared.turn();
-                    shared.quiet.pass(0);
-                }
-                shared.turn();
-            })
-        };
-        shared.replace();
-        core.join().unwrap();
-    });
-}
-
-#[test]
-fn value_that_was_replaced_is_freed_while_the_core_sleeps_or_when_it_is_awake() {
-    check(|| {
-        let shared = Shared::new();
-        let core = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                shared.quiet.online(0);
-                shared.turn();
-                shared.quiet.offline(0);
-                shared.quiet.online(0);
-                shared.turn();
-                shared.quiet.offline(0);
-            })
-        };
-        shared.replace();
-        core.join().unwrap();
-    });
 }

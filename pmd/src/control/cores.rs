@@ -11,7 +11,6 @@ use crate::poll::mailbox::{Command, Mailbox};
 use crate::stats::{CoreReport, CoreStats, Counters, sum};
 use crate::sys::{self, Epoll};
 use crate::time::SECOND;
-use flowtable::memory::reclaim::Quiet;
 use flowtable::{FlowReport, FlowTable, Lookup, MacTable, Networks, PortId, Tally};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -49,7 +48,6 @@ impl Fleet {
             options.n_ports,
             options.seeds,
         ));
-        let quiet = Arc::new(Quiet::new(n_cores));
         let mailboxes = (0..n_cores)
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
@@ -61,13 +59,7 @@ impl Fleet {
             .map(|id| {
                 let lookup = Lookup::new(flows.clone(), macs.clone(), options.networks.clone());
                 tallies.push(lookup.tally().clone());
-                Core::new(
-                    id,
-                    lookup,
-                    stats[id].clone(),
-                    mailboxes[id].clone(),
-                    quiet.clone(),
-                )
+                Core::new(id, lookup, stats[id].clone(), mailboxes[id].clone())
             })
             .collect::<Result<_, SetupError>>()?;
         let epolls = cores.iter().map(|core| core.epoll.clone()).collect();

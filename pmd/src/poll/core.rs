@@ -11,7 +11,6 @@ use crate::port::{PortView, RxQueue};
 use crate::stats::CoreStats;
 use crate::sys::Epoll;
 use crate::time::Nanos;
-use flowtable::memory::reclaim::Quiet;
 use flowtable::{Lookup, PortId};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -44,7 +43,6 @@ pub struct Core {
     pub(super) leaving: Option<PortId>,
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) quiet: Arc<Quiet>,
     /// What the core sleeps in: control's wake-up, and the kicks of its queues, which control adds
     /// and removes.
     pub(crate) epoll: Arc<Epoll>,
@@ -57,7 +55,7 @@ pub(crate) fn next_burst(n: u32) -> u32 {
 }
 
 impl Core {
-    /// The core with this number. `stats`, `mailbox` and `quiet` are shared with control.
+    /// The core with this number. `stats` and `mailbox` are shared with control.
     ///
     /// # Errors
     /// When the process has no more file descriptors.
@@ -66,7 +64,6 @@ impl Core {
         lookup: Lookup,
         stats: Arc<CoreStats>,
         mailbox: Arc<Mailbox>,
-        quiet: Arc<Quiet>,
     ) -> Result<Self, SetupError> {
         let n_ports = stats.n_ports();
         let epoll = Arc::new(Epoll::new()?);
@@ -91,7 +88,6 @@ impl Core {
             leaving: None,
             stats,
             mailbox,
-            quiet,
             epoll,
         })
     }

@@ -48,7 +48,6 @@ impl Core {
     /// Polls until `stop`. The caller has pinned the thread.
     pub fn run(mut self, idle: Idle, clock: Clock, stop: &AtomicBool) {
         let _ = sys::prepare_signals();
-        self.quiet.online(self.id);
         self.make_room();
         self.bound_page_faults();
         let mut clock = clock.reader();
@@ -75,7 +74,6 @@ impl Core {
                 std::hint::spin_loop();
             }
         }
-        self.quiet.offline(self.id);
     }
 
     /// Asks every guest to kick, or not to, but for those whose frames have to wait anyway.
@@ -105,19 +103,13 @@ impl Core {
             self.stats.has_used(sys::thread_cpu_ns(), now);
             let most = if armed.all_wake { None } else { Some(NAP) };
             let paused = armed.opens_at.map(|at| at.saturating_sub(now));
-            self.doze(nap.into_iter().chain(most).chain(paused).min());
+            self.epoll
+                .wait(nap.into_iter().chain(most).chain(paused).min());
             self.mailbox.wake_fd().clear();
             self.faults.slept();
         }
         let now = clock.at(sys::cycles());
         self.arm(now, false);
-    }
-
-    /// Waits, and counts as quiet meanwhile.
-    fn doze(&self, time: Option<Nanos>) {
-        self.quiet.offline(self.id);
-        self.epoll.wait(time);
-        self.quiet.online(self.id);
     }
 }
 

@@ -298,7 +298,7 @@ impl Core {
         n_unsent
     }
 
-    /// Counts the turn, announces the quiet state, applies commands.
+    /// Counts the turn, applies commands.
     #[inline(always)]
     fn between_turns(&mut self, now: Nanos, turn: &mut Turn) {
         self.stats.turned();
@@ -306,6 +306,5 @@ impl Core {
             self.take_commands(now);
             turn.is_pending |= self.leaving.is_some();
         }
-        self.quiet.pass(self.id);
     }
 }
