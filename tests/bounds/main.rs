@@ -2,6 +2,8 @@
 //! them down.
 #![forbid(unsafe_code)]
 
+mod sizes;
+
 use config::{BitsPerSec, Bytes, Limit, Micros, PacketsPerSec, Topology};
 use pmd::limits::{LimitOptions, QueueOptions, VmLimits};
 use pmd::rate::{BITS_PER_SEC_MAX, BITS_PER_SEC_MIN, BURST_TIME_MIN, Limiter, PACKETS_PER_SEC_MAX};
