@@ -115,7 +115,11 @@ fn log_uniform(from: f64, to: f64) -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 1 } else { 96 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 1 } else { 96 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// 10 kbit/s to 400 Gbit/s, 64 bytes to 64 KiB that are segmented, one to four cores.
     #[test]
@@ -131,7 +135,8 @@ proptest! {
         let per_second = rate as f64 / 8.0;
         // Fast enough to take twice as much, slow enough to be a core.
         let a_burst = (32.0 * one).min(f64::from(BURST_BYTES_MAX));
-        let turn = (n_cores as f64 * a_burst / per_second / 2.0 * 1e9).clamp(10.0, 10_000.0) as Nanos;
+        let burst_time = n_cores as f64 * a_burst / per_second * 1e9;
+        let turn = (burst_time / 2.0).clamp(10.0, 10_000.0) as Nanos;
         // As much of a second as a test has time for: where bursts come so fast, the error is no
         // larger over less.
         let n_windows = (1_000_000 / (10_000_000 / turn)).clamp(3, 100);
@@ -150,7 +155,11 @@ proptest! {
     }
 
     #[test]
-    fn flooder_gets_its_packets(rate in log_uniform(0.0, 24.0), n_cores in 1..=4usize, is_cut_up in any::<bool>()) {
+    fn flooder_gets_its_packets(
+        rate in log_uniform(0.0, 24.0),
+        n_cores in 1..=4usize,
+        is_cut_up in any::<bool>(),
+    ) {
         let options = LimitOptions { packets_per_sec: Some(rate), ..LimitOptions::default() };
         // Frames that become 45 packets each, or small ones.
         let mut flooder = match is_cut_up {
@@ -158,7 +167,8 @@ proptest! {
             false => Flooder::new(options, n_cores, 64, None),
         };
         let one = flooder.burst.amount(0, 1).n_frames as f64;
-        let turn = (n_cores as f64 * 32.0 / rate as f64 / 2.0 * 1e9).clamp(100.0, 10_000.0) as Nanos;
+        let burst_time = n_cores as f64 * 32.0 / rate as f64 * 1e9;
+        let turn = (burst_time / 2.0).clamp(100.0, 10_000.0) as Nanos;
         flooder.run(10_000_000, turn);
         let mut sum = 0.0;
         for _ in 0..100 {

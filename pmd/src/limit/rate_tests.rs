@@ -67,7 +67,11 @@ fn steps() -> impl Strategy<Value = Vec<(u64, u64)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 512 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 4 } else { 512 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn bill_is_that_of_exact_fractions(
@@ -90,7 +94,10 @@ proptest! {
             prop_assume!(credit > -DEBT_MAX / 2);
             let difference = (credit as f64 - exact as f64 / bits as f64).abs();
             // As exact as a float is.
-            prop_assert!(difference <= error + (credit as f64).abs() * 1e-12, "off by {difference}, {error} at most");
+            prop_assert!(
+                difference <= error + (credit as f64).abs() * 1e-12,
+                "off by {difference}, {error} at most"
+            );
         }
     }
 
@@ -103,7 +110,11 @@ proptest! {
     }
 
     #[test]
-    fn packets_are_counted_as_exactly(packets in 1..=PACKETS_PER_SEC_MAX, start in any::<u64>(), n in 1..64u64) {
+    fn packets_are_counted_as_exactly(
+        packets in 1..=PACKETS_PER_SEC_MAX,
+        start in any::<u64>(),
+        n in 1..64u64,
+    ) {
         let limiter = fresh(Limiter::of_packets(packets, None), start.into());
         let mut model = Model::new(packets, 1, limiter.burst, start.into());
         for step in 0..100 {

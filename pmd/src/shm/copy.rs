@@ -23,8 +23,12 @@ mod machine {
                 let value: $type;
                 // SAFETY: the caller's promise.
                 unsafe {
-                    asm!(concat!("mov {v:", $width, "}, [{p}]"), v = out($reg) value, p = in(reg) from,
-                        options(nostack, preserves_flags, readonly));
+                    asm!(
+                        concat!("mov {v:", $width, "}, [{p}]"),
+                        v = out($reg) value,
+                        p = in(reg) from,
+                        options(nostack, preserves_flags, readonly)
+                    );
                 }
                 value
             }
@@ -38,8 +42,12 @@ mod machine {
             pub(crate) unsafe fn $store(to: *mut u8, value: $type) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    asm!(concat!("mov [{p}], {v:", $width, "}"), v = in($reg) value, p = in(reg) to,
-                        options(nostack, preserves_flags));
+                    asm!(
+                        concat!("mov [{p}], {v:", $width, "}"),
+                        v = in($reg) value,
+                        p = in(reg) to,
+                        options(nostack, preserves_flags)
+                    );
                 }
             }
         };
@@ -66,10 +74,19 @@ mod machine {
             let ids = _mm256_cvtepu16_epi64(_mm_loadl_epi64(ids.as_ptr().cast()));
             let lens = _mm256_cvtepu32_epi64(_mm_loadu_si128(lens.as_ptr().cast()));
             let entries = _mm256_or_si256(ids, _mm256_slli_epi64::<32>(lens));
-            asm!("vmovdqu {v}, [{p}]", v = out(ymm_reg) there, p = in(reg) to, options(nostack, preserves_flags, readonly));
+            asm!(
+                "vmovdqu {v}, [{p}]",
+                v = out(ymm_reg) there,
+                p = in(reg) to,
+                options(nostack, preserves_flags, readonly)
+            );
             if _mm256_movemask_epi8(_mm256_cmpeq_epi64(entries, there)) != -1 {
-                asm!("vmovdqu [{p}], \
-                    {v}", v = in(ymm_reg) entries, p = in(reg) to, options(nostack, preserves_flags));
+                asm!(
+                    "vmovdqu [{p}], {v}",
+                    v = in(ymm_reg) entries,
+                    p = in(reg) to,
+                    options(nostack, preserves_flags)
+                );
             }
         }
     }
