@@ -1,7 +1,7 @@
 //! Two guests, and a switch between them.
 
 use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
-use flowtable::rules::policy::{Cidr, Proto, Rule};
+use flowtable::rules::rule::{Cidr, Proto, Rule};
 use flowtable::{Direction, Networks, Policy, Verdict};
 use guest::Options;
 use guest::flows::{Flows, Vary};

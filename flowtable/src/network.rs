@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::action::{Action, DropReason};
 use crate::ids::{NetworkId, PortId, TrunkId};
-use crate::rules::policy::{Direction, Policy, Verdict};
+use crate::rules::policy::Policy;
+use crate::rules::rule::{Direction, Verdict};
 use crate::wire::tuple::{KeyFields, Tuple};
 
 /// Entries of a trunk: one per VLAN id; 0 means untagged.
@@ -207,7 +208,7 @@ pub struct Ingress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::policy::{Proto, Rule};
+    use crate::rules::rule::{Proto, Rule};
 
     fn deny(direction: Direction) -> Option<Arc<Policy>> {
         let rule = Rule {

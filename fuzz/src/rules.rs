@@ -1,7 +1,8 @@
 //! Rules, and what is read of a frame for them.
 
 use crate::input::Input;
-use flowtable::rules::policy::{Cidr, Direction, Policy, Proto, Rule, Verdict};
+use flowtable::rules::policy::Policy;
+use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 use flowtable::{Header, Tuple};
 
 const RULES_MAX: usize = 4;

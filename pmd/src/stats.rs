@@ -224,7 +224,7 @@ pub struct CoreStats {
 
 /// The same as plain numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CoreReport {
+pub struct CoreCounters {
     /// Times the core went through its queues.
     pub turns: u64,
     /// Cycles of the time-stamp counter spent on bursts of which frames went on.
@@ -344,9 +344,9 @@ impl CoreStats {
     }
 
     /// As plain numbers.
-    pub fn report(&self) -> CoreReport {
+    pub fn report(&self) -> CoreCounters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CoreReport {
+        CoreCounters {
             turns: get(&self.turns),
             busy_cycles: get(&self.busy_cycles),
             held_cycles: get(&self.held_cycles),

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use flowtable::rules::policy::Direction::ToVm;
-use flowtable::rules::policy::Verdict::Deny;
-use flowtable::rules::policy::{Policy, Proto, Rule};
+use flowtable::rules::policy::Policy;
+use flowtable::rules::rule::Direction::ToVm;
+use flowtable::rules::rule::Verdict::Deny;
+use flowtable::rules::rule::{Proto, Rule};
 use flowtable::{DropReason, Networks, PortId};
 use pmd::flood_budget::{COPIES_PER_SEC, COPIES_SAVED, RESERVE_PER_SEC, RESERVE_SAVED};
 use pmd::port::mem::MemPort;

@@ -4,10 +4,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use flowtable::rules::policy::{Cidr, Proto, Rule};
+use flowtable::rules::rule::{Cidr, Proto, Rule};
 use flowtable::{
-    Action, Direction, FlowReport, FlowTable, Header, Ingress, Lookup, MacTable, Networks, Policy,
-    PortId, SourcePolicy, Verdict,
+    Action, Direction, FlowCounters, FlowTable, Header, Ingress, Lookup, MacTable, Networks,
+    Policy, PortId, SourcePolicy, Verdict,
 };
 use rig::{Rig, mac, networks, options};
 
@@ -88,7 +88,7 @@ impl Cores {
     }
 
     /// A burst of the neighbour's: all of it must get to port 1.
-    fn neighbour(&mut self, turn: u32) -> FlowReport {
+    fn neighbour(&mut self, turn: u32) -> FlowCounters {
         let before = self.report(0);
         let flow = |k: u32| {
             header(&datagram(
@@ -103,7 +103,7 @@ impl Cores {
             "{actions:?}"
         );
         let after = self.report(0);
-        FlowReport {
+        FlowCounters {
             front_hits: after.front_hits - before.front_hits,
             hits: after.hits - before.hits,
             misses: after.misses - before.misses,
@@ -111,8 +111,8 @@ impl Cores {
         }
     }
 
-    fn report(&self, core: usize) -> FlowReport {
-        FlowReport::new(&self.flows, 4, [&**self.cores[core].tally()])
+    fn report(&self, core: usize) -> FlowCounters {
+        FlowCounters::new(&self.flows, 4, [&**self.cores[core].tally()])
     }
 
     /// The neighbour's bursts on core 0, each behind one of the other guest's on either core. How

@@ -7,7 +7,8 @@ mod tags;
 
 use std::sync::Arc;
 
-use flowtable::rules::policy::{Direction, Policy, Proto, Rule, Verdict};
+use flowtable::rules::policy::Policy;
+use flowtable::rules::rule::{Direction, Proto, Rule, Verdict};
 use flowtable::{DropReason, Networks};
 use rig::{ALL, ANY, Rig, mac, networks, options};
 

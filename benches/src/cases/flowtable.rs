@@ -5,7 +5,7 @@ use super::{Case, Run};
 use crate::{BURST, Spent, timed};
 use flowtable::cache::table::{Decision, Entered};
 use flowtable::mac::entry::{EntryRef, Kind, Learned};
-use flowtable::rules::policy::{Cidr, Proto, Rule};
+use flowtable::rules::rule::{Cidr, Proto, Rule};
 use flowtable::{
     Action, Direction, FlowTable, HEADER_MAX, Header, Key, KeyFields, MacTable, Mask, Policy,
     Tuple, Verdict,

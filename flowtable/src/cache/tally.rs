@@ -20,7 +20,7 @@ pub struct Tally {
 
 /// The flow table now, and what all cores did with it since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FlowReport {
+pub struct FlowCounters {
     /// Flows that the table can hold.
     pub capacity: u32,
     /// Flows that it holds.
@@ -78,7 +78,7 @@ impl Tally {
     }
 }
 
-impl FlowReport {
+impl FlowCounters {
     /// For a table that ports below `n_ports` use, with all cores' counts.
     pub fn new<'a>(
         table: &FlowTable,

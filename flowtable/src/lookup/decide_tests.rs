@@ -345,7 +345,8 @@ fn mail(dst: [u8; 6], src: [u8; 6]) -> Header {
 
 #[test]
 fn rules_of_both_ends_are_part_of_the_answer_from_the_next_frame_on() {
-    use crate::rules::policy::{Direction, Policy, Proto, Rule, Verdict};
+    use crate::rules::policy::Policy;
+    use crate::rules::rule::{Direction, Proto, Rule, Verdict};
     let deny = |direction| {
         let numbers = vec![(25, 25)];
         let rule = Rule {

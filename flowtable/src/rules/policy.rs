@@ -16,9 +16,8 @@
 
 use std::net::IpAddr;
 
+use crate::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 use crate::wire::tuple::{Address, ICMP, ICMP6, KeyFields, Kind, Reach, Tuple};
-
-pub use crate::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 
 /// A NIC's compiled rules. Immutable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

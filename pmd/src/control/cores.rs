@@ -8,10 +8,10 @@ use crate::error::{GuestFault, SetupError};
 use crate::lock::lock;
 use crate::poll::Core;
 use crate::poll::mailbox::{Command, Mailbox};
-use crate::stats::{CoreReport, CoreStats, Counters, sum};
+use crate::stats::{CoreCounters, CoreStats, Counters, sum};
 use crate::sys::{self, Epoll};
 use crate::time::SECOND;
-use flowtable::{FlowReport, FlowTable, Lookup, MacTable, Networks, PortId, Tally};
+use flowtable::{FlowCounters, FlowTable, Lookup, MacTable, Networks, PortId, Tally};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -118,9 +118,9 @@ impl Fleet {
     }
 
     /// What is remembered of flows, and how often it was asked for.
-    pub fn flows(&self) -> FlowReport {
+    pub fn flows(&self) -> FlowCounters {
         let n_ports = self.stats.first().map_or(0, |stats| stats.n_ports());
-        FlowReport::new(
+        FlowCounters::new(
             &self.flows,
             n_ports,
             self.tallies.iter().map(|tally| &**tally),
@@ -174,7 +174,7 @@ impl Fleet {
     }
 
     /// What each core has done.
-    pub fn cores(&self) -> Vec<CoreReport> {
+    pub fn cores(&self) -> Vec<CoreCounters> {
         self.stats.iter().map(|stats| stats.report()).collect()
     }
 

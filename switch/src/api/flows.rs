@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The flow table now, and what all cores did with it since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FlowsReport {
+pub(crate) struct FlowReport {
     /// Capacity of the table, and flows in it.
     pub(crate) capacity: u32,
     pub(crate) used: u32,

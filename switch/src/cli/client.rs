@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::command::What;
 use super::text::{cores, flows, limits, macs, port, uplinks};
-use crate::api::flows::FlowsReport;
+use crate::api::flows::FlowReport;
 use crate::base::http;
 use crate::base::socket::open_stream;
 
@@ -34,7 +34,7 @@ pub(crate) fn show(control: &Path, what: &What) -> Result<String, String> {
             uplinks::uplinks(&uplinks)
         }),
         What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| macs::macs(&macs)),
-        What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowsReport| {
+        What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowReport| {
             flows::flows(&flows)
         }),
         What::Limits { json } => ask(control, "/v1/limits", *json, |vms: Vec<_>| {

@@ -5,8 +5,8 @@ use crate::api::core::CoreReport;
 
 /// Every polling core, in the topology's order.
 pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
-    let report = |(core, (counters, &cpu)): (usize, (pmd::stats::CoreReport, &usize))| {
-        let pmd::stats::CoreReport {
+    let report = |(core, (counters, &cpu)): (usize, (pmd::stats::CoreCounters, &usize))| {
+        let pmd::stats::CoreCounters {
             n_rxqs,
             turns,
             busy_cycles,

@@ -1,11 +1,11 @@
 //! The flow table, as operators see it.
 
 use super::sources::Sources;
-use crate::api::flows::{FlowsReport, PortFlows};
+use crate::api::flows::{FlowReport, PortFlows};
 
 /// The flow table now.
-pub(crate) fn flows(sources: &Sources) -> FlowsReport {
-    let flowtable::FlowReport {
+pub(crate) fn flows(sources: &Sources) -> FlowReport {
+    let flowtable::FlowCounters {
         capacity,
         used,
         share,
@@ -35,7 +35,7 @@ pub(crate) fn flows(sources: &Sources) -> FlowsReport {
         })
         .collect();
     by_port.sort_by_key(|port| std::cmp::Reverse(port.flows));
-    FlowsReport {
+    FlowReport {
         capacity,
         used,
         share,

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use pmd::Fleet;
-use pmd::stats::CoreReport;
+use pmd::stats::CoreCounters;
 use pmd::time::{Clock, Nanos, SECOND};
 
 use crate::api::core::Load;
@@ -19,7 +19,7 @@ pub(crate) struct Loads(Mutex<Vec<Sample>>);
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at: Nanos,
-    core: CoreReport,
+    core: CoreCounters,
     load: Load,
 }
 
@@ -54,7 +54,12 @@ impl Loads {
     }
 }
 
-fn load_between(last: &Sample, at: Nanos, core: &CoreReport, span: impl Fn(u64) -> Nanos) -> Load {
+fn load_between(
+    last: &Sample,
+    at: Nanos,
+    core: &CoreCounters,
+    span: impl Fn(u64) -> Nanos,
+) -> Load {
     let busy_ns = span(core.busy_cycles.saturating_sub(last.core.busy_cycles));
     let n_frames = core.rx_frames.saturating_sub(last.core.rx_frames);
     let passed = at.saturating_sub(last.at);
@@ -82,13 +87,13 @@ fn part(n: u64, of: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn core(cpu_at: Nanos, cpu_ns: u64, busy_cycles: u64, rx_frames: u64) -> CoreReport {
-        CoreReport {
+    fn core(cpu_at: Nanos, cpu_ns: u64, busy_cycles: u64, rx_frames: u64) -> CoreCounters {
+        CoreCounters {
             cpu_at,
             cpu_ns,
             busy_cycles,
             rx_frames,
-            ..CoreReport::default()
+            ..CoreCounters::default()
         }
     }
 

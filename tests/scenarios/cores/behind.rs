@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use guest::{GuestDriver, Options};
 use pmd::idle::Idle;
-use pmd::stats::CoreReport;
+use pmd::stats::CoreCounters;
 use pmd::sys::{self, EventFd};
 use rig::{ALL, frame, id_of, mac, options};
 
@@ -65,7 +65,7 @@ fn receive(guest: &mut GuestDriver) -> Vec<Vec<u8>> {
 }
 
 /// The core's part spent on looking ahead, and on bursts of which nothing could go, in thousandths.
-fn parts(before: CoreReport, after: CoreReport, n_cycles: u64) -> [u64; 2] {
+fn parts(before: CoreCounters, after: CoreCounters, n_cycles: u64) -> [u64; 2] {
     let cycles = [
         after.scan_cycles - before.scan_cycles,
         after.held_cycles - before.held_cycles,

@@ -199,7 +199,8 @@ fn queue_that_is_half_full_marks_what_understands_it() {
 
 #[test]
 fn rules_that_change_meanwhile_are_kept_to() {
-    use flowtable::rules::policy::{Direction, Policy, Proto, Rule, Verdict};
+    use flowtable::rules::policy::Policy;
+    use flowtable::rules::rule::{Direction, Proto, Rule, Verdict};
     let mut world = World::new(1, &[(false, NO_LIMIT), (false, bits(10_000_000))]);
     for _ in 0..60 {
         world.send(WIRE, VM, 1514);

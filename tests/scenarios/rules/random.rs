@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use flowtable::rules::policy::{Cidr, Direction, Proto, Rule, Verdict};
+use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 use rig::{ALL, Dice, mac, seeds};
 
 use super::packets::{ICMP, ICMP6, Kind, Number, Packet, TCP, UDP};

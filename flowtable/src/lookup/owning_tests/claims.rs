@@ -176,7 +176,7 @@ fn claims_make_few_of_the_holders_frames_slow() {
     rig.send(&sticky(GUEST), ALL, A, 0);
     rig.wire(ALL, C);
     let misses = |rig: &Rig| {
-        crate::cache::tally::FlowReport::new(&rig.lookup.flows, 0, [&*rig.lookup.tally]).misses
+        crate::cache::tally::FlowCounters::new(&rig.lookup.flows, 0, [&*rig.lookup.tally]).misses
     };
     let before = misses(&rig);
     for n in 0..100_000u32 {

@@ -1,10 +1,10 @@
 //! `show flows`.
 
-use crate::api::flows::FlowsReport;
+use crate::api::flows::FlowReport;
 use crate::cli::format::{align, percent};
 
 /// `show flows`.
-pub(crate) fn flows(report: &FlowsReport) -> String {
+pub(crate) fn flows(report: &FlowReport) -> String {
     let n_frames = report.front_hits + report.hits + report.misses;
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let of_frames = |n: u64| match n_frames {
