@@ -2,7 +2,7 @@
 //! guests on its ports. No root, no socket, no sleep; everything comes from a seed.
 //!
 //! - [`Rig`]: the switch, its clock and its guests
-//! - [`networks`], [`behind_uplink`]: who is in a network with whom
+//! - [`networks()`], [`behind_uplink`]: who is in a network with whom
 //! - [`options`], [`memory_of`], [`port_of`]: a guest, and what its front-end would announce
 //! - [`bits`], [`packets`]: limits of VMs
 //! - [`frame`], [`id_of`]: frames that say which they are
