@@ -2,6 +2,9 @@
 //! resumes. Messages go through the `vhost` crate; what that crate can't say is a raw message.
 //! Control only: rings are the driver's.
 
+mod error;
+mod socket;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -21,133 +24,14 @@ use crate::options::{Options, feature};
 use crate::raw;
 use crate::sys;
 
+pub use error::FrontendError;
+use error::{Doing, Result};
+pub use socket::Socket;
+
 /// How long a back-end may take to answer; after that the connection is closed.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Regions that SET_MEM_TABLE may name.
 const TABLE_REGIONS: usize = 8;
-
-/// What failed and why.
-#[derive(Debug)]
-pub struct FrontendError {
-    doing: &'static str,
-    why: String,
-}
-
-impl fmt::Display for FrontendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "vhost-user front-end, {}: {}", self.doing, self.why)
-    }
-}
-
-impl std::error::Error for FrontendError {}
-
-impl From<io::Error> for FrontendError {
-    fn from(e: io::Error) -> Self {
-        Self::connecting(e)
-    }
-}
-
-impl FrontendError {
-    pub(crate) fn connecting(e: io::Error) -> Self {
-        Self {
-            doing: "opening the connection",
-            why: e.to_string(),
-        }
-    }
-
-    pub(crate) fn memory(e: io::Error) -> Self {
-        Self {
-            doing: "making guest memory",
-            why: e.to_string(),
-        }
-    }
-
-    pub(crate) fn features(had: u64, now: u64) -> Self {
-        Self {
-            doing: "resuming",
-            why: format!("features were {had:#x}, the back-end now grants {now:#x}"),
-        }
-    }
-
-    pub(crate) fn base(vring: usize, base: u16, used: u16) -> Self {
-        Self {
-            doing: "stopping",
-            why: format!("virtqueue {vring}: GET_VRING_BASE says {base}, the used index is {used}"),
-        }
-    }
-}
-
-type Result<T> = std::result::Result<T, FrontendError>;
-
-/// Says what was tried when it failed.
-trait Doing<T> {
-    fn doing(self, doing: &'static str) -> Result<T>;
-}
-
-impl<T, E: fmt::Display> Doing<T> for std::result::Result<T, E> {
-    fn doing(self, doing: &'static str) -> Result<T> {
-        self.map_err(|e| FrontendError {
-            doing,
-            why: e.to_string(),
-        })
-    }
-}
-
-/// Which end of the socket opens it.
-#[derive(Debug)]
-pub enum Socket {
-    /// The back-end listens at this path.
-    Connect(PathBuf),
-    /// The back-end connects to us.
-    Listen(UnixListener),
-}
-
-impl Socket {
-    /// Listens at `path`, over whatever stale socket is there.
-    ///
-    /// # Errors
-    /// If the path can't be bound.
-    pub fn listen(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self::Listen(listener))
-    }
-
-    /// One connection; waits for the other end until `timeout`.
-    ///
-    /// # Errors
-    /// If there is none by then.
-    pub fn open(&self, timeout: Duration) -> io::Result<UnixStream> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let opened = match self {
-                Self::Connect(path) => UnixStream::connect(path),
-                Self::Listen(listener) => listener.accept().map(|(stream, _)| stream),
-            };
-            match opened {
-                Ok(stream) => {
-                    stream.set_nonblocking(false)?;
-                    return Ok(stream);
-                }
-                Err(e) if Instant::now() >= deadline || sys::stopped() => return Err(e),
-                Err(_) => self.wait()?,
-            }
-        }
-    }
-
-    /// A listener wakes up when somebody connects; for a path there is nothing to wait on but time.
-    fn wait(&self) -> io::Result<()> {
-        let fds: Vec<RawFd> = match self {
-            Self::Connect(_) => vec![],
-            Self::Listen(listener) => vec![listener.as_raw_fd()],
-        };
-        sys::wait_readable(&fds, Duration::from_millis(10)).map(drop)
-    }
-}
 
 /// How to speak vhost-user.
 #[derive(Clone, Copy, Debug)]

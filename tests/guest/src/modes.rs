@@ -1,5 +1,8 @@
 //! What the program does, mode by mode. Each returns whether all went well.
 
+mod flood;
+mod verify;
+
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -11,6 +14,8 @@ use guest::{Guest, sys};
 use crate::commands::{Command, Commands};
 use crate::report::{Record, Ticker, per};
 use crate::{Common, End, Mode, One, Pair};
+use flood::{enabled, flood, obey};
+use verify::verify;
 
 type Outcome = Result<bool, Box<dyn std::error::Error>>;
 
@@ -114,142 +119,6 @@ fn load_port(
         touch: common.touch,
     };
     LoadPort::set_up(guest, &common.flows(here, there), config)
-}
-
-/// Enables the rings.
-fn enabled(mut port: LoadPort, here: End) -> Result<LoadPort, guest::FrontendError> {
-    port.guest().enable()?;
-    announce(&mut port, here);
-    Ok(port)
-}
-
-fn flood(mut ports: Vec<LoadPort>, common: &Common) -> Outcome {
-    let hz = sys::cycles_per_second();
-    let mut ticker = Ticker::new(common.quiet);
-    let mut n_mended = 0;
-    let until = common
-        .seconds
-        .map_or(u64::MAX, |s| sys::cycles() + scale(hz, s));
-    drive(
-        &mut ports,
-        until,
-        hz / 50,
-        &AtomicBool::new(false),
-        |ports| {
-            let sum = sum(ports);
-            ticker.tick([sum.n_sent, sum.n_received]);
-            for port in ports {
-                n_mended += u64::from(port.mend(common.patience())?);
-            }
-            Ok::<(), guest::FrontendError>(())
-        },
-    )?;
-    let (seconds, sum) = (ticker.seconds(), sum(&ports));
-    Record::default()
-        .int("sent", sum.n_sent)
-        .int("received", sum.n_received)
-        .real("seconds", seconds)
-        .real("sent_mpps", per(sum.n_sent, seconds) / 1e6)
-        .real("received_mpps", per(sum.n_received, seconds) / 1e6)
-        .real("cycles_a_frame", per(sum.busy_cycles, per(sum.n_busy, 1.0)))
-        .real("busy_share", per(sum.busy_cycles, seconds * per(hz, 1.0)))
-        .int("kicks", sum.n_kicks)
-        .int("reconnects", n_mended)
-        .print(common.json);
-    Ok(true)
-}
-
-/// The flood of a pair as commands tell; `b` is the second port's address.
-fn obey(mut ports: Vec<LoadPort>, common: &Common, b: End) -> Outcome {
-    let (hz, start) = (sys::cycles_per_second(), Instant::now());
-    let until = common
-        .seconds
-        .map_or(u64::MAX, |s| sys::cycles() + scale(hz, s));
-    let mut n_mended = 0;
-    let answer = |at: &str, ports: &[LoadPort], n_mended: u64| {
-        let (tsc, ns) = (
-            sys::cycles(),
-            u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        );
-        let (a, b, both) = (ports[0].counters(), ports[1].counters(), sum(ports));
-        Record::default()
-            .text("at", at)
-            .int("ns", ns)
-            .int("tsc", tsc)
-            .int("tsc_hz", hz)
-            .int("a_sent", a.n_sent)
-            .int("a_received", a.n_received)
-            .int("b_sent", b.n_sent)
-            .int("b_received", b.n_received)
-            .int("busy_cycles", both.busy_cycles)
-            .int("busy_frames", both.n_busy)
-            .int("offers", both.n_offers)
-            .int("dry", both.n_dry)
-            .int("kicks", both.n_kicks)
-            .int("reconnects", n_mended)
-            .print(true);
-    };
-    let commands = Commands::read(std::io::stdin())?;
-    ports.iter_mut().for_each(|port| port.set_sending(false));
-    answer("ready", &ports, n_mended);
-    drive(&mut ports, until, hz / 50, commands.asked(), |ports| {
-        for command in commands.take() {
-            match command {
-                Command::Start => {
-                    announce(&mut ports[1], b);
-                    ports.iter_mut().for_each(|port| port.set_sending(true));
-                    answer("start", ports, n_mended);
-                }
-                Command::Stop => {
-                    ports.iter_mut().for_each(|port| port.set_sending(false));
-                    answer("stop", ports, n_mended);
-                }
-                Command::Stats => answer("stats", ports, n_mended),
-                Command::Unknown(line) => Record::default().text("unknown", &line).print(true),
-                Command::End => sys::stop(),
-            }
-        }
-        for port in ports {
-            n_mended += u64::from(port.mend(common.patience())?);
-        }
-        Ok::<(), guest::FrontendError>(())
-    })?;
-    Ok(true)
-}
-
-/// A broadcast, unless the port's lean rings send: so that a switch that learns knows where to
-/// send.
-fn announce(port: &mut LoadPort, here: End) {
-    if !port.config().send {
-        port.guest()
-            .send(0, &Host::new(here.0, here.1).arp_request(here.1));
-    }
-}
-
-fn sum(ports: &[LoadPort]) -> LoadCounters {
-    ports
-        .iter()
-        .map(LoadPort::counters)
-        .fold(LoadCounters::default(), |a, b| LoadCounters {
-            n_sent: a.n_sent + b.n_sent,
-            n_received: a.n_received + b.n_received,
-            n_bytes: a.n_bytes + b.n_bytes,
-            busy_cycles: a.busy_cycles + b.busy_cycles,
-            n_busy: a.n_busy + b.n_busy,
-            n_kicks: a.n_kicks + b.n_kicks,
-            n_offers: a.n_offers + b.n_offers,
-            n_dry: a.n_dry + b.n_dry,
-        })
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a time to stop at"
-)]
-fn scale(hz: u64, seconds: f64) -> u64 {
-    (hz as f64 * seconds) as u64
 }
 
 /// Whether to go on: time, signals.
@@ -408,122 +277,4 @@ fn reflect(mut port: PingPort, common: &Common) -> Outcome {
     }
     Record::default().int("reflected", n).print(common.json);
     Ok(true)
-}
-
-/// Test frames of `size` and less from `sender` to `receiver`, either of which may be somebody
-/// else's.
-fn verify(
-    mut sender: Option<Guest>,
-    mut receiver: Option<Guest>,
-    common: &Common,
-    from: End,
-    to: End,
-) -> Outcome {
-    let until = Until::new(common);
-    let (mut ticker, mut verifier) = (Ticker::new(common.quiet), Verifier::default());
-    let n_flows = u16::try_from(common.flows.clamp(1, 60_000))?;
-    let (mut n_sent, mut quiet_since) = (0u64, Instant::now());
-    if let Some(receiver) = &mut receiver {
-        receiver.send(0, &Host::new(to.0, to.1).arp_request(to.1));
-    }
-    let start = Instant::now();
-    loop {
-        let done = !until.go_on() || common.count.is_some_and(|count| n_sent >= count);
-        if let (Some(sender), false) = (&mut sender, done) {
-            let due = if common.pps > 0 {
-                per(common.pps, 1.0) * start.elapsed().as_secs_f64()
-            } else {
-                f64::INFINITY
-            };
-            n_sent += send_burst(sender, common, (from, to), n_flows, n_sent, due);
-            mend(sender, common)?;
-        }
-        let got = receiver
-            .as_mut()
-            .map_or(0, |receiver| take_all(receiver, &mut verifier));
-        if got > 0 {
-            quiet_since = Instant::now();
-        } else if let (Some(receiver), None) = (&mut receiver, &sender) {
-            receiver.wait(Duration::from_millis(100));
-        }
-        if let Some(receiver) = &mut receiver {
-            mend(receiver, common)?;
-        }
-        ticker.tick([n_sent, verifier.n_good]);
-        // What is on its way is still looked at.
-        let settled = receiver.is_none() || quiet_since.elapsed() > Duration::from_millis(200);
-        if (done || sys::stopped()) && settled {
-            break;
-        }
-    }
-    let sent_in = |flow: u16| {
-        let index = u64::from(flow - 1);
-        if sender.is_some() {
-            (n_sent + u64::from(n_flows) - 1 - index) / u64::from(n_flows)
-        } else {
-            0
-        }
-    };
-    let mut record = Record::default()
-        .int("sent", n_sent)
-        .int("good", verifier.n_good)
-        .int("lost", verifier.n_lost(sent_in));
-    record = record
-        .int("corrupt", verifier.n_corrupt)
-        .int("duplicate", verifier.n_duplicate);
-    record = record
-        .int("reordered", verifier.n_reordered)
-        .int("other", verifier.n_other)
-        .real("seconds", ticker.seconds());
-    if let Some(why) = &verifier.first_error {
-        record = record.text("first_error", why);
-    }
-    record.print(common.json);
-    Ok(verifier.is_clean() && (receiver.is_none() || verifier.n_good > 0))
-}
-
-/// Up to 32 frames; frame `n` is of flow `1 + n % n_flows`, its length grows from frame to frame.
-fn send_burst(
-    sender: &mut Guest,
-    common: &Common,
-    (from, to): (End, End),
-    n_flows: u16,
-    first: u64,
-    due: f64,
-) -> u64 {
-    let pairs = u64::from(sender.driver.options().n_queue_pairs);
-    let most = common.count.map_or(32, |count| (count - first).min(32));
-    let mut n = 0;
-    while n < most && per(first + n, 1.0) < due {
-        let number = first + n;
-        let flow = u16::try_from(number % u64::from(n_flows)).expect("a remainder of 16 bits") + 1;
-        let stamp = Stamp {
-            flow,
-            seq: number / u64::from(n_flows),
-        };
-        let spread = (common.size.max(TEST_FRAME_LEAST) - TEST_FRAME_LEAST + 1) as u64;
-        let len = TEST_FRAME_LEAST + usize::try_from(number * 37 % spread).expect("less than size");
-        // A flow keeps to one queue, or it may arrive out of order.
-        let pair = usize::try_from(u64::from(flow) % pairs).expect("few");
-        let frame = test_frame(from, to, stamp, len);
-        if !sender.send(pair, &frame) {
-            break;
-        }
-        n += 1;
-    }
-    n
-}
-
-fn take_all(receiver: &mut Guest, verifier: &mut Verifier) -> u64 {
-    let mut n = 0;
-    for pair in 0..usize::from(receiver.driver.options().n_queue_pairs) {
-        for _ in 0..64 {
-            let Some(frame) = receiver.recv(pair) else {
-                break;
-            };
-            verifier.take(&frame);
-            n += 1;
-        }
-    }
-    n
 }
