@@ -13,6 +13,9 @@ use guest::options::Indirect;
 use guest::ring::{Desc, INDIRECT, NEXT, WRITE};
 use pmd::error::GuestFault;
 use pmd::port::mem::MemPort;
+use pmd::port::vhost::Features;
+use pmd::port::{RxQueue, TxQueue};
+use pmd::ring::QueueSpec;
 use pmd::shm::{GuestMemory, RegionSpec};
 use rig::{ALL, ANY, Rig, frame, mac, networks, options, regions_of};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
@@ -58,14 +61,18 @@ impl Gone {
     /// The regions of a guest with these beside its own.
     fn beside(&self, rig: &Rig, port: u16) -> Vec<RegionSpec> {
         let mut regions = regions_of(&rig.guests[usize::from(port)]).expect("it is in a file");
-        regions.extend((0..).zip(&self.files).map(|(n, file)| RegionSpec {
+        regions.extend(self.regions());
+        regions
+    }
+
+    fn regions(&self) -> impl Iterator<Item = RegionSpec> {
+        (0..).zip(&self.files).map(|(n, file)| RegionSpec {
             guest_addr: GONE + n * self.of_each,
             user_addr: GONE + n * self.of_each,
             len: self.of_each,
             file_offset: 0,
             file: file.try_clone().expect("a file"),
-        }));
-        regions
+        })
     }
 
     /// The address of a place, in the midst of a part with others around.
@@ -419,5 +426,48 @@ fn frames_of_many_pieces_that_are_gone_leave_by_a_wire_as_zeros() {
         frames
             .iter()
             .all(|bytes| bytes[HEADER_MAX..].iter().all(|&byte| byte == 0) && bytes.len() == 252)
+    );
+}
+
+/// Control goes no further either: a front-end may ask for queue after queue before it is sent
+/// away, each in another part of what is gone.
+#[test]
+fn queues_that_are_set_up_in_memory_that_is_gone_meet_few_parts() {
+    const N: u64 = 100;
+    let gone = Gone::new(3 * N, 1);
+    let memory = Arc::new(GuestMemory::new(gone.regions().collect()).expect("regions"));
+    gone.cut();
+    for n in 0..N {
+        let spec = QueueSpec {
+            index: u16::from(n % 2 == 1),
+            size: 256,
+            desc: gone.at(3 * n),
+            avail: gone.at(3 * n + 1),
+            used: gone.at(3 * n + 2),
+            base: None,
+            call: None,
+            kick: None,
+            err: None,
+            discards: false,
+        };
+        let features = Features::from_bits(1 << 32);
+        let built = if n % 2 == 1 {
+            RxQueue::vhost(0, memory.clone(), &spec, features).map(drop)
+        } else {
+            TxQueue::vhost(memory.clone(), &spec, features).map(drop)
+        };
+        let error = built.expect_err("its memory is gone");
+        assert!(
+            error
+                .to_string()
+                .contains(GuestFault::MemoryGone.sentence()),
+            "{error}"
+        );
+    }
+    assert!(memory.is_damaged());
+    assert_eq!(
+        gone.n_met(),
+        0,
+        "the kernel tells what is gone without a signal"
     );
 }

@@ -165,6 +165,9 @@ impl SplitRing {
     #[inline(never)]
     pub(crate) fn ask_ahead(&self, from: u16, n: u16) {
         for at in 0..n {
+            if self.is_damaged() {
+                return;
+            }
             let descriptor = self.descriptor(self.head(from.wrapping_add(at)));
             self.memory
                 .may_touch(descriptor.addr, descriptor.len.min(LEN_MAX));

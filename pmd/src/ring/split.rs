@@ -54,7 +54,8 @@ impl SplitRing {
     /// Translates a queue's addresses and takes up its position.
     ///
     /// # Errors
-    /// When the size is none, or a ring does not lie, aligned and whole, in one region.
+    /// When the size is none, a ring does not lie, aligned and whole, in one region, or some of the
+    /// memory is gone.
     pub fn new(
         memory: Arc<GuestMemory>,
         spec: &QueueSpec,
@@ -69,6 +70,7 @@ impl SplitRing {
         }
         let n = u64::from(spec.size);
         let place = |name: &str, addr: u64, len: u64, align: u64| {
+            check_undamaged(&memory, index)?;
             memory.ring_at(addr, len, align).ok_or_else(|| {
                 SetupError::new(format!(
                     "queue {index}: the {name} at {addr:#x} is not {len} bytes inside one region, \
@@ -81,6 +83,7 @@ impl SplitRing {
         let desc = place("descriptor table", spec.desc, 16 * n, 16)?;
         let avail = place("available ring", spec.avail, 6 + 2 * n, 2)?;
         let used = place("used ring", spec.used, 6 + 8 * n, 4)?;
+        check_undamaged(&memory, index)?;
         let table = if options.indirect {
             vec![[0; 2]; usize::from(spec.size).min(PIECES_MAX)]
         } else {
@@ -106,6 +109,7 @@ impl SplitRing {
         };
         // SAFETY: two bytes inside the used ring.
         ring.next = unsafe { ring.word(ring.used, 2) }.load(Ordering::Acquire);
+        check_undamaged(&ring.memory, index)?;
         (ring.seen, ring.called) = (ring.next, ring.next);
         ring.want_kicks(false);
         Ok(ring)
@@ -299,4 +303,16 @@ impl SplitRing {
         // acquire of the index: the entries, and the buffers they stand for, are written.
         unsafe { self.word(self.used, 2) }.store(self.next, Ordering::Release);
     }
+}
+
+/// Nothing of a damaged memory is touched any more, by control neither: each part of it that is
+/// gone would cost the process mappings.
+fn check_undamaged(memory: &GuestMemory, index: u16) -> Result<(), SetupError> {
+    if memory.is_damaged() {
+        return Err(SetupError::new(format!(
+            "queue {index}: {}",
+            GuestFault::MemoryGone.sentence()
+        )));
+    }
+    Ok(())
 }

@@ -233,8 +233,8 @@ fn put_empty_pages(at: usize, base: usize, len: usize, extra: usize) -> Put {
     put
 }
 
-/// The same. `may_split`: the mapping may become several. `put_at` puts pages over so many bytes
-/// from an address on, if it can.
+/// The same. `may_split`: the mapping may become several for good. `put_at` puts pages over so many
+/// bytes from an address on, if it can.
 fn put_pages_around(
     at: usize,
     (base, len): (usize, usize),
@@ -246,8 +246,10 @@ fn put_pages_around(
         || window_around(at, base, len),
         |presence| presence.page_around(at - base),
     );
-    let is_put = may_split && put_at(base + from, n);
-    if let Some(presence) = presence.filter(|presence| is_put && presence.may_lose(at - base)) {
+    // Pages that are put back are counted by themselves: others' parts are nothing to their guest.
+    let to_lose = presence.filter(|presence| presence.may_lose(at - base));
+    let is_put = (may_split || to_lose.is_some()) && put_at(base + from, n);
+    if let Some(presence) = to_lose.filter(|_| is_put) {
         presence.lose(at - base);
         return Put::Page;
     }

@@ -1,6 +1,8 @@
 //! Signals beside mappings that come and go on other threads.
 
+use super::super::account::Account;
 use super::super::guest::GuestMemory;
+use super::super::presence::HOLES_MAX;
 use super::super::region::RegionSpec;
 use super::*;
 use std::fs::File;
@@ -144,6 +146,30 @@ fn page_alone_is_replaced_where_there_is_no_memory_for_a_window() {
             put
         );
         assert_eq!(tried.into_inner(), expected);
+    }
+}
+
+/// Others have used up the parts that may be put for good.
+#[test]
+fn large_page_that_is_put_back_is_no_part_that_others_can_use_up() {
+    let (file, account) = (memfd(64 * PAGE), Arc::new(Account::default()));
+    let base = 64 * WINDOW;
+    let presence = Presence::new(file, 0, base, 64 * PAGE, PAGE, false, account);
+    (0..64).for_each(|page| presence.grant(page));
+    for (n_before, put, tried) in [
+        (0, Put::Page, (base + 9 * PAGE, PAGE)),
+        (HOLES_MAX, Put::ForGood, (base, 64 * PAGE)),
+    ] {
+        (32..32 + n_before).for_each(|page| presence.lose(page * PAGE));
+        let put_at = |from, n| {
+            assert_eq!((from, n), tried);
+            true
+        };
+        let at = base + if n_before == 0 { 9 } else { 10 } * PAGE;
+        assert_eq!(
+            put_pages_around(at, (base, 64 * PAGE), Some(&presence), false, put_at),
+            put
+        );
     }
 }
 

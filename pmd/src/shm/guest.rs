@@ -295,7 +295,11 @@ impl GuestMemory {
             pager::grant_now(presence, region.in_mapping(at), n_bytes);
         }
         // SAFETY: the range is inside the region's mapping.
-        unsafe { sys::prefault(host, n_bytes) };
+        let is_there = unsafe { sys::prefault(host, n_bytes) };
+        // A large page that was taken away meanwhile is put back.
+        if !is_there && region.mapping.presence.is_none() {
+            self.account.damage.done();
+        }
         prefetch(host);
         Some(host)
     }

@@ -43,25 +43,27 @@ pub(crate) unsafe fn unmap(map: MmapRaw, page: usize) {
     }
 }
 
-/// Makes pages present, off the core, so that the core does not fault on them one by one.
+/// Makes pages present, off the core, so that the core does not fault on them one by one. False:
+/// some of them can't be had, and whoever touches them gets a signal.
 ///
 /// # Safety
 /// The range is mapped.
-pub(crate) unsafe fn prefault(base: *mut u8, len: usize) {
+pub(crate) unsafe fn prefault(base: *mut u8, len: usize) -> bool {
     if cfg!(miri) {
-        return; // it has no pages
+        return true; // it has no pages
     }
     let start = base as usize & !4095;
     let end = (base as usize + len).next_multiple_of(4096);
     // SAFETY: whole pages of a mapped range; populating changes no byte. Older kernels refuse,
     // which only costs time later.
-    unsafe {
+    let done = unsafe {
         libc::madvise(
             start as *mut libc::c_void,
             end - start,
             libc::MADV_POPULATE_WRITE,
         )
     };
+    done == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EFAULT)
 }
 
 /// The least of the kernel's large pages.

@@ -145,9 +145,7 @@ impl<P: DataPlane> Connection<'_, P> {
         let mut begun: Option<Instant> = None;
         loop {
             self.wait(begun.is_some());
-            if self.stop.is_requested() {
-                return Err(End::Stopping);
-            }
+            self.may_go_on()?;
             match peek(&self.peek)? {
                 Peeked::Nothing => {}
                 Peeked::Whole(header, files) => return Ok((header, files)),
@@ -270,6 +268,18 @@ impl<P: DataPlane> Connection<'_, P> {
 }
 
 impl<P: DataPlane> Connection<'_, P> {
+    /// Whether there may be a next message.
+    fn may_go_on(&self) -> Result<(), End> {
+        if self.stop.is_requested() {
+            return Err(End::Stopping);
+        }
+        // Its end is not the end of what the front-end had sent before.
+        if self.port.link.is_closing() {
+            return Err(End::Gone);
+        }
+        Ok(())
+    }
+
     /// Pauses a front-end that changes its queues too often, or has too many files closing.
     fn pause(&self) -> Result<(), End> {
         while let Some(pause) = self.port.changes.pause(Instant::now()) {
@@ -278,7 +288,7 @@ impl<P: DataPlane> Connection<'_, P> {
             }
         }
         if self.port.closing.wait(self.stop) {
-            Ok(())
+            self.may_go_on()
         } else {
             Err(End::Stopping)
         }
@@ -349,3 +359,7 @@ impl<P: DataPlane> Connection<'_, P> {
         result
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -141,6 +141,12 @@ impl Link {
         }
     }
 
+    /// Whether the connection is being closed from our side. What the front-end had sent before is
+    /// still in the socket then.
+    pub(crate) fn is_closing(&self) -> bool {
+        lock(&self.state).closing.is_some()
+    }
+
     /// A message is being handled from now on.
     pub(crate) fn begin_message(&self) {
         lock(&self.state).busy_since = Some(Instant::now());
