@@ -4,7 +4,7 @@ use super::PIECES_MAX;
 use super::descriptor::{Descriptor, INDIRECT, NEXT, WRITE};
 use super::split::SplitRing;
 use crate::error::GuestFault;
-use crate::shm::{GuestMemory, Piece, damage};
+use crate::shm::{GuestMemory, Piece, Window, damage};
 use arrayvec::ArrayVec;
 
 /// Descriptors that one burst or one chain may have, those of tables and empty ones counted.
@@ -62,6 +62,8 @@ impl Budget {
 /// What a walk has found so far.
 struct Walk<'a> {
     memory: &'a GuestMemory,
+    /// The part of it that the last translation led to.
+    window: Window,
     pieces: &'a mut Pieces,
     budget: &'a mut Budget,
     n_bytes: u64,
@@ -91,12 +93,12 @@ impl Walk<'_> {
         self.touch(descriptor)?;
         let pieces = &mut *self.pieces;
         let mut has_room = true;
-        let is_inside = self
-            .memory
-            .pieces(descriptor.addr, descriptor.len, |piece| {
-                has_room = pieces.try_push(piece).is_ok();
-                has_room
-            });
+        let is_inside =
+            self.memory
+                .pieces(&mut self.window, descriptor.addr, descriptor.len, |piece| {
+                    has_room = pieces.try_push(piece).is_ok();
+                    has_room
+                });
         match (is_inside, has_room) {
             (true, _) => Ok(()),
             (false, true) => Err(GuestFault::OutsideMemory),
@@ -107,7 +109,8 @@ impl Walk<'_> {
     /// Whether the bytes of a descriptor may be touched. The fault that is given if not stands for
     /// the walk's end alone: see [`SplitRing::waits`].
     fn touch(&mut self, descriptor: Descriptor) -> Result<(), GuestFault> {
-        if self.memory.may_touch(descriptor.addr, descriptor.len) {
+        let is_known = self.window.piece(descriptor.addr, descriptor.len).is_some();
+        if is_known || self.memory.may_touch(descriptor.addr, descriptor.len) {
             return Ok(());
         }
         self.waits = true;
@@ -150,13 +153,24 @@ impl SplitRing {
         let before = pieces.len();
         // Taken out for the walk, which also reads the ring it belongs to.
         let mut table = std::mem::take(&mut self.table);
-        let mut waits = false;
-        let walked = self.walk_to(head, writable, pieces, budget, &mut table, &mut waits);
-        (self.table, self.waits) = (table, waits);
+        let mut walk = Walk {
+            memory: &self.memory,
+            window: self.window,
+            pieces: &mut *pieces,
+            budget,
+            n_bytes: 0,
+            n_descriptors: 0,
+            direction: if writable { WRITE } else { 0 },
+            waits: false,
+        };
+        let walked = self.walk_descriptors(head, &mut walk, &mut table);
+        let (n_bytes, window, waits) = (walk.n_bytes, walk.window, walk.waits);
+        (self.table, self.window, self.waits) = (table, window, waits);
         if walked.is_err() {
             pieces.truncate(before);
         }
-        walked
+        walked?;
+        u32::try_from(n_bytes).map_err(|_| GuestFault::TooLong)
     }
 
     /// Asks for the memory that the next `n` chains from `from` on begin in, behind one that waits
@@ -172,32 +186,6 @@ impl SplitRing {
             self.memory
                 .may_touch(descriptor.addr, descriptor.len.min(LEN_MAX));
         }
-    }
-
-    fn walk_to(
-        &self,
-        head: u16,
-        writable: bool,
-        pieces: &mut Pieces,
-        budget: &mut Budget,
-        table: &mut [[u64; 2]],
-        waits: &mut bool,
-    ) -> Result<u32, GuestFault> {
-        let direction = if writable { WRITE } else { 0 };
-        let memory = &self.memory;
-        let mut walk = Walk {
-            memory,
-            pieces,
-            budget,
-            n_bytes: 0,
-            n_descriptors: 0,
-            direction,
-            waits: false,
-        };
-        let walked = self.walk_descriptors(head, &mut walk, table);
-        *waits = walk.waits;
-        walked?;
-        u32::try_from(walk.n_bytes).map_err(|_| GuestFault::TooLong)
     }
 
     fn walk_descriptors(
@@ -241,7 +229,7 @@ impl SplitRing {
         // All of it is copied, so all of it counts.
         walk.count(n_entries, DESCRIPTORS_MAX)?;
         walk.touch(leads_here)?;
-        copy_table(walk.memory, leads_here, &mut table[..n_entries])?;
+        copy_table(walk, leads_here, &mut table[..n_entries])?;
         let mut at = 0;
         for _ in 0..n_entries {
             let [addr, word] = table[at];
@@ -265,12 +253,13 @@ impl SplitRing {
 /// Copies a table out of guest memory, across regions if need be; a guest that rewrites it changes
 /// nothing any more.
 fn copy_table(
-    memory: &GuestMemory,
+    walk: &mut Walk<'_>,
     table: Descriptor,
     to: &mut [[u64; 2]],
 ) -> Result<(), GuestFault> {
     let mut n_copied = 0usize;
-    let is_inside = memory.pieces(table.addr, table.len, |piece| {
+    let Walk { memory, window, .. } = walk;
+    let is_inside = memory.pieces(window, table.addr, table.len, |piece| {
         let mut bytes = [0; 16];
         let mut rest = piece;
         // Where it is gone, the next piece of it may be too.

@@ -251,9 +251,11 @@ impl GuestMemory {
     }
 
     /// The bytes at a guest address, in as many pieces as regions they cross; false when some of
-    /// them are nowhere, or `put` says that it has no room.
+    /// them are nowhere, or `put` says that it has no room. `window`: where to look first, and then
+    /// what the last of them lies in.
     pub(crate) fn pieces(
         &self,
+        window: &mut Window,
         mut addr: u64,
         mut len: u32,
         mut put: impl FnMut(Piece) -> bool,
@@ -262,9 +264,12 @@ impl GuestMemory {
             return false;
         }
         while len > 0 {
-            let Some(window) = self.window(addr) else {
-                return false;
-            };
+            if window.piece(addr, 1).is_none() {
+                let Some(found) = self.window(addr) else {
+                    return false;
+                };
+                *window = found;
+            }
             let here = u32::try_from(window.len - (addr - window.guest_addr))
                 .unwrap_or(u32::MAX)
                 .min(len);

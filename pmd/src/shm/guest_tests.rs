@@ -30,9 +30,9 @@ fn spec(guest_addr: u64, user_addr: u64, len: u64, file_offset: u64, file: &File
 const PAGE: u64 = 4096;
 
 fn bytes(memory: &GuestMemory, addr: u64, len: u32) -> Option<usize> {
-    let mut n = 0;
+    let (mut n, mut window) = (0, Window::EMPTY);
     memory
-        .pieces(addr, len, |piece| {
+        .pieces(&mut window, addr, len, |piece| {
             n += 1;
             let mut to = vec![0; piece.len() as usize];
             piece.read(&mut to, piece.len() as usize);

@@ -28,6 +28,10 @@ static N_HOLES: AtomicUsize = AtomicUsize::new(0);
 /// A guest's, for all its mappings.
 pub(super) type Account = account::Account<Presence>;
 
+/// Words of bits that are looked at on either side of a page's own: what it costs to find a place
+/// must not grow with what its guest was ever granted. Of pages of two megabytes, a gigabyte.
+const WORDS_BESIDE: usize = 4;
+
 /// The pages of one mapping, a bit each. Cores and the signal handler use it without a lock.
 #[derive(Debug)]
 pub(crate) struct Presence {
@@ -97,15 +101,18 @@ impl Presence {
         }
     }
 
-    /// The granted bytes around byte `at` of the mapping, from and to; none: its page is not
-    /// granted.
+    /// The granted bytes around byte `at` of the mapping, as far as [`WORDS_BESIDE`] tells, from
+    /// and to; none: its page is not granted.
     pub(super) fn granted_around(&self, at: usize) -> Option<(usize, usize)> {
         let page = at >> self.page_bits;
         if !is_set(&self.granted, page) {
             return None;
         }
         let (mut first, mut end) = (page, page + 1);
-        while first > 0 {
+        let word = page / 64;
+        let least = word.saturating_sub(WORDS_BESIDE) * 64;
+        let most = ((word + 1 + WORDS_BESIDE) * 64).min(self.n_pages);
+        while first > least {
             // Of the word that the page before lies in, those up to it.
             let word =
                 self.granted[(first - 1) / 64].load(Ordering::Acquire) << (63 - (first - 1) % 64);
@@ -115,7 +122,7 @@ impl Presence {
                 break;
             }
         }
-        while end < self.n_pages {
+        while end < most {
             let word = self.granted[end / 64].load(Ordering::Acquire) >> (end % 64);
             let n = word.trailing_ones() as usize;
             end += n.min(64 - end % 64);
@@ -320,6 +327,22 @@ mod tests {
                     "page {page} of {n_pages} without {holes:?}"
                 );
             }
+        }
+    }
+
+    /// A page's own word and those that may be looked at beside it tell of so many pages.
+    #[test]
+    fn run_of_granted_pages_is_looked_at_no_further_however_long_it_is() {
+        const N: usize = 1 << 20;
+        let presence = presence(N);
+        (0..N).for_each(|page| presence.grant(page));
+        for page in [0, 63, 64, N / 2, N / 2 + 17, N - 1] {
+            let (from, to) = presence.granted_around(page << 12).unwrap();
+            assert!((from..to).contains(&(page << 12)));
+            let n_words = (to >> 12).div_ceil(64) - (from >> 12) / 64;
+            assert!(n_words <= 2 * WORDS_BESIDE + 1, "{n_words} words");
+            let n_beside = (page - (from >> 12)).min((to >> 12) - page);
+            assert!(n_beside >= 64 * WORDS_BESIDE || page < 65 || page == N - 1);
         }
     }
 
