@@ -39,6 +39,8 @@ pub(super) struct Account<M> {
     n_holes: AtomicUsize,
     /// Those of them whose mapping has ended: they count until they could have been put back.
     n_orphans: AtomicUsize,
+    /// Pages that were put back and are mappings of their own since.
+    n_apart: AtomicUsize,
     /// Pages made for it so far.
     n_served: AtomicU64,
     /// Of whom mappings of large pages are; none: the process can have no more files or threads.
@@ -55,6 +57,7 @@ impl<M> Default for Account<M> {
             turn: Mutex::default(),
             n_holes: AtomicUsize::default(),
             n_orphans: AtomicUsize::default(),
+            n_apart: AtomicUsize::default(),
             n_served: AtomicU64::default(),
             pager: OnceLock::default(),
             damage: Arc::default(),
@@ -108,6 +111,19 @@ impl<M> Account<M> {
 
     pub(super) fn is_mended(&self) {
         self.n_holes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn n_apart(&self) -> usize {
+        self.n_apart.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_apart(&self) {
+        self.n_apart.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many are mappings of their own no more.
+    pub(super) fn are_joined(&self, n: usize) {
+        self.n_apart.fetch_sub(n, Ordering::Relaxed);
     }
 
     /// A mapping ended that had so many.

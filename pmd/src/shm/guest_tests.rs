@@ -404,6 +404,30 @@ fn page_that_is_taken_away_again_and_again_is_put_back_at_a_bounded_rate() {
     assert!(memory.n_lost_pages() >= 16, "it came back only {n} times");
 }
 
+/// Each change of a queue has its rings looked at, and their pages put back.
+#[test]
+fn pages_of_rings_that_are_taken_away_at_each_change_are_put_back_at_the_same_rate() {
+    let file = memfd(64 * PAGE);
+    let memory = GuestMemory::of_large_pages(vec![spec(0, 1 << 40, 64 * PAGE, 0, &file)]).unwrap();
+    let begin = std::time::Instant::now();
+    for _ in 0..20 {
+        for page in 0..2 {
+            let ring = memory.ring_at((1 << 40) + page * PAGE, 64, 16).unwrap();
+            punch(&file, page, 1);
+            // SAFETY: two bytes of the mapping.
+            unsafe { ring.add(2).write_volatile(7) };
+        }
+    }
+    let most = 17 + begin.elapsed().as_millis() as u64 / 50;
+    assert!(memory.n_lost_pages() >= 16, "{}", memory.n_lost_pages());
+    assert!(
+        memory.n_lost_pages() <= most,
+        "{} of {most}",
+        memory.n_lost_pages()
+    );
+    assert!(!memory.is_damaged());
+}
+
 #[test]
 fn file_cut_short_behind_large_pages_is_noted_and_does_not_grow_back() {
     let file = memfd(8 * PAGE);

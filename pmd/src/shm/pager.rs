@@ -13,6 +13,7 @@ use crate::sys::{self, Epoll, EventFd, userfault};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 /// Bytes of a pager's stack: there are many.
 const STACK: usize = 1 << 18;
@@ -30,12 +31,24 @@ pub(super) fn attend(presence: &Arc<Presence>) -> bool {
 
 /// Makes the pages of `len` bytes at `at` and grants them, on the caller's thread, which is
 /// control's. Those of a ring, which cores touch without asking. If they can't be had, the memory
-/// is marked so.
+/// is marked so. A front-end that takes its rings' pages away waits here until it is their turn.
 pub(super) fn grant_now(presence: &Presence, at: usize, len: usize) {
-    let backing = lock(&presence.backing);
     for page in at >> presence.page_bits..=(at + len.max(1) - 1) >> presence.page_bits {
-        if !make(presence, &backing, page) {
-            presence.goes();
+        if presence.is_hole(page) {
+            wait_for_turn(presence);
+        }
+        if !make(presence, &lock(&presence.backing), page) {
+            return presence.goes();
+        }
+    }
+}
+
+/// Until one page of this guest's may be put back.
+fn wait_for_turn(presence: &Presence) {
+    loop {
+        match presence.account.take_turn(sys::monotonic_ns(), &OF_ALL) {
+            0 => return,
+            wait => std::thread::sleep(Duration::from_nanos(wait)),
         }
     }
 }
@@ -167,10 +180,36 @@ fn make(presence: &Presence, backing: &Backing, page: usize) -> bool {
             userfault::tell_by_signal(base, len);
         }
         presence.mend(page);
+        if presence.is_scattered() && !map_anew(presence, backing, page) {
+            return false;
+        }
     }
     // SAFETY: as above. If it was taken away again already, the core will hear of it.
     unsafe { userfault::enter(base, len) };
     presence.grant(page);
+    true
+}
+
+/// Maps the file over a stretch of many mappings around a page, which makes one of them. Pages in
+/// it that are holes are the file's then, and are still not granted. False: the kernel can't.
+fn map_anew(presence: &Presence, backing: &Backing, page: usize) -> bool {
+    let pages = presence.stretch_around(page);
+    let place = |page: usize| page << presence.page_bits;
+    let (base, len) = (backing.base + place(pages.start), place(pages.len()));
+    let offset = backing.offset + place(pages.start) as u64;
+    // SAFETY: whole pages inside a mapping that has not ended, as its lock is held; what is there
+    // is the file's, or empty.
+    if unsafe { userfault::map_over(base, &backing.file, offset, len) }.is_err() {
+        return false;
+    }
+    if backing.is_told {
+        userfault::tell_by_signal(base, len);
+    }
+    presence.join(&pages);
+    for page in pages.filter(|&page| presence.has(page)) {
+        // SAFETY: as above. If it was taken away, the core will hear of it.
+        unsafe { userfault::enter(backing.base + place(page), place(1)) };
+    }
     true
 }
 

@@ -150,3 +150,97 @@ fn region_that_is_taken_away_and_added_again_brings_no_new_credit_nor_room_for_h
     account.forgive(begin + 10 * NS_A_HOLE);
     assert_eq!(account.n_holes(), super::super::presence::HOLES_MAX - 10);
 }
+
+/// Reserved for a test and given back; see `tests/scenarios/paging.rs`.
+#[cfg(not(miri))]
+struct LargePages {
+    before: u64,
+}
+
+#[cfg(not(miri))]
+impl LargePages {
+    const FILE: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn reserve(n: u64) -> Option<Self> {
+        let read = || -> Option<u64> {
+            let text = std::fs::read_to_string(Self::FILE).ok()?;
+            text.trim().parse().ok()
+        };
+        let before = read()?;
+        let written = std::fs::write(Self::FILE, (before + n).to_string());
+        let pages = Self { before };
+        (written.is_ok() && read() >= Some(before + n)).then_some(pages)
+    }
+}
+
+#[cfg(not(miri))]
+impl Drop for LargePages {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::FILE, self.before.to_string());
+    }
+}
+
+/// One page after another of a sparse file of large ones is taken away and put back: the kernel
+/// allows a process so many mappings, and joins none of these.
+#[test]
+#[cfg(not(miri))]
+fn large_pages_that_were_put_back_are_joined_to_one_mapping_again() {
+    /// Some of the pages of a file that is mapped anew in three stretches.
+    const N: usize = 20_000;
+    const N_TAKEN: usize = 1000;
+    const BITS: usize = 21;
+    let Some(_pages) = LargePages::reserve(4) else {
+        eprintln!("NOT RUN: it takes 4 large pages, and root to reserve them");
+        return;
+    };
+    let flags = libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
+    // SAFETY: a plain call with a valid name; the new fd is nobody else's, if there is one.
+    let file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"joined".as_ptr(), flags)) };
+    file.set_len((N << BITS) as u64).unwrap();
+    let map = std::mem::ManuallyDrop::new(sys::map_shared(&file, 0, N << BITS).unwrap());
+    let base = map.as_mut_ptr() as usize;
+    let is_told = userfault::tell_by_signal(base, N << BITS);
+    let (account, of_all) = (Arc::new(Account::default()), Mutex::default());
+    let take_away = |page: usize| {
+        use std::os::fd::AsRawFd;
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let (at, len) = ((page << BITS).cast_signed() as i64, 1 << BITS);
+        // SAFETY: a plain call on an open file.
+        let done = unsafe { libc::fallocate(file.as_raw_fd(), mode, at, len) };
+        assert_eq!(done, 0);
+    };
+    let n_mappings = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().filter(|line| line.contains("joined")).count()
+    };
+    let presence = Presence::new(
+        file.try_clone().unwrap(),
+        0,
+        base,
+        N << BITS,
+        1 << BITS,
+        is_told,
+        account.clone(),
+    );
+    let mut mappings = [Arc::new(presence)];
+    let mut most = 0;
+    for page in (0..N_TAKEN).map(|n| n * 37 % N) {
+        let presence = mappings[0].clone();
+        // As the signal handler does. SAFETY: a whole page of the mapping above.
+        assert!(unsafe { userfault::put_empty_pages(base + (page << BITS), 1 << BITS) });
+        presence.lose(page << BITS);
+        lock(&account.credit).paid_until = 0;
+        assert!(serve_one(&mut mappings, &of_all).has_made && presence.has(page));
+        *lock(&of_all) = Credit::default();
+        // SAFETY: eight bytes of it, and they are there.
+        unsafe { ((base + (page << BITS)) as *mut u64).write_volatile(7) };
+        take_away(page);
+        most = most.max(n_mappings());
+    }
+    assert_eq!(mappings[0].n_lost(), N_TAKEN as u64);
+    assert!((32..=72).contains(&most), "{most} mappings");
+    mappings[0].end();
+    assert_eq!((account.n_holes(), account.n_apart()), (0, 0));
+    // SAFETY: nobody uses it any more.
+    unsafe { sys::unmap(std::mem::ManuallyDrop::into_inner(map), 1 << BITS) };
+}

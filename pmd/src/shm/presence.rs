@@ -10,11 +10,13 @@
 //! malice). Touching it then raises SIGBUS where the kernel can tell by signal (`sys::userfault`);
 //! the handler puts empty pages over that one page, a *hole*, and the pager puts the file's back,
 //! at a bounded rate for each guest. More holes of a guest at a time than [`HOLES_MAX`], and all of
-//! the mapping counts as damaged.
+//! the mapping counts as damaged. A page that was put back stays a mapping of its own, as the
+//! kernel joins none of large pages; where there are too many of those, the file is mapped anew.
 
 use super::account;
 use crate::lock::lock;
 use std::fs::File;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +26,15 @@ pub(crate) const HOLES_MAX: usize = 32;
 /// process so many.
 const HOLES_MAX_OF_ALL: usize = 2048;
 static N_HOLES: AtomicUsize = AtomicUsize::new(0);
+/// Pages of one guest that were put back and are mappings of their own.
+const APART_MAX: usize = 32;
+/// The same of all guests together: two mappings more for each, as with holes.
+const APART_MAX_OF_ALL: usize = 1024;
+/// Pages that are mapped anew at once, aligned: the kernel lets nobody change the process's
+/// mappings for about a tenth of a microsecond each. Where two such stretches meet, two mappings
+/// do.
+const STRETCH: usize = 8192;
+static N_APART: AtomicUsize = AtomicUsize::new(0);
 
 /// A guest's, for all its mappings.
 pub(super) type Account = account::Account<Presence>;
@@ -40,6 +51,8 @@ pub(crate) struct Presence {
     granted: Box<[AtomicU64]>,
     wanted: Box<[AtomicU64]>,
     holes: Box<[AtomicU64]>,
+    /// Pages that were put back since what is around them was mapped: each is a mapping of its own.
+    apart: Box<[AtomicU64]>,
     /// Of the guest, for all its mappings.
     pub(super) account: Arc<Account>,
     /// The number of the page that was made of it last, among the guest's.
@@ -87,6 +100,7 @@ impl Presence {
             granted: bits(),
             wanted: bits(),
             holes: bits(),
+            apart: bits(),
             account,
             served_at: AtomicU64::new(0),
             n_lost: AtomicU64::new(0),
@@ -185,6 +199,32 @@ impl Presence {
             N_HOLES.fetch_sub(1, Ordering::Relaxed);
             self.account.is_mended();
         }
+        if !set(&self.apart, page) {
+            N_APART.fetch_add(1, Ordering::Relaxed);
+            self.account.is_apart();
+        }
+    }
+
+    /// Whether it is time to map what was put back anew: too many pages are mappings of their own.
+    pub(super) fn is_scattered(&self) -> bool {
+        self.account.n_apart() >= APART_MAX || N_APART.load(Ordering::Relaxed) >= APART_MAX_OF_ALL
+    }
+
+    /// The pages around one that may be mapped anew at once.
+    pub(super) fn stretch_around(&self, page: usize) -> Range<usize> {
+        let first = page / STRETCH * STRETCH;
+        first..(first + STRETCH).min(self.n_pages)
+    }
+
+    /// What [`Presence::stretch_around`] gave is one mapping again.
+    pub(super) fn join(&self, stretch: &Range<usize>) {
+        self.no_more_apart(&self.apart[stretch.start / 64..stretch.end.div_ceil(64)]);
+    }
+
+    fn no_more_apart(&self, apart: &[AtomicU64]) {
+        let n = forget(apart);
+        N_APART.fetch_sub(n, Ordering::Relaxed);
+        self.account.are_joined(n);
     }
 
     pub(super) fn is_hole(&self, page: usize) -> bool {
@@ -243,24 +283,29 @@ impl Presence {
         if !std::mem::replace(&mut backing.has_ended, true) {
             // A handler that adds one yet is counted for as long as the guest is there.
             self.account.orphan(self.forget_holes());
+            self.no_more_apart(&self.apart);
         }
     }
 
     fn forget_holes(&self) -> usize {
-        let n: u32 = self
-            .holes
-            .iter()
-            .map(|word| word.swap(0, Ordering::AcqRel).count_ones())
-            .sum();
-        N_HOLES.fetch_sub(n as usize, Ordering::Relaxed);
-        n as usize
+        let n = forget(&self.holes);
+        N_HOLES.fetch_sub(n, Ordering::Relaxed);
+        n
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
         self.forget_holes();
+        self.no_more_apart(&self.apart);
     }
+}
+
+/// Sets none any more; how many were set.
+fn forget(bits: &[AtomicU64]) -> usize {
+    bits.iter()
+        .map(|word| word.swap(0, Ordering::AcqRel).count_ones() as usize)
+        .sum()
 }
 
 fn is_set(bits: &[AtomicU64], page: usize) -> bool {
