@@ -236,3 +236,17 @@ fn memory_that_is_unmapped_lets_others_change_mappings_meanwhile() {
     tries.sort_unstable();
     assert!(tries[2] >= MIN, "{tries:?} times");
 }
+
+/// Nobody waits for such: a rest after each part of it would take seconds.
+#[test]
+fn memory_that_nobody_touched_is_unmapped_at_once_however_much_it_is() {
+    const LEN: usize = 1 << 35;
+    let took = (0..3).map(|_| {
+        let memory = memory(&memfd(LEN), LEN);
+        let begin = Instant::now();
+        drop(memory);
+        begin.elapsed()
+    });
+    let took = took.min().unwrap();
+    assert!(took < Duration::from_millis(300), "{took:?}");
+}

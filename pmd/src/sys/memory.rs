@@ -3,7 +3,7 @@
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Maps `len` bytes of a file from `offset`, shared and writable. Both in whole pages of the file's
 /// own size: of less of a large page the kernel would map all, and refuse to end a part.
@@ -21,8 +21,9 @@ pub(crate) fn map_shared(file: &File, offset: u64, len: usize) -> io::Result<Mma
 /// Bytes that are unmapped at once. The kernel lets nobody change the process's mappings meanwhile,
 /// a signal handler on a core neither, and takes 0.2 us for each page that was touched.
 const UNMAPPED_AT_ONCE: usize = 4 << 20;
-/// Rest after each part: the kernel's lock goes to whoever comes, and that would be this thread
-/// again, for 4 ms, before one that sleeps there has its turn.
+/// Rest after parts that took so long: the kernel's lock goes to whoever comes, and that would be
+/// this thread again, for 4 ms, before one that sleeps there has its turn. Parts that nobody
+/// touched take a microsecond or two.
 const UNMAPPING_RESTS: Duration = Duration::from_micros(50);
 
 /// Ends a mapping of pages of `page` bytes, part by part; dropped, it would end at once.
@@ -33,12 +34,14 @@ pub(crate) unsafe fn unmap(map: MmapRaw, page: usize) {
     let (base, len) = (map.as_mut_ptr(), map.len());
     std::mem::forget(map);
     let step = UNMAPPED_AT_ONCE.max(page);
+    let mut begun = Instant::now();
     for at in (0..len).step_by(step) {
         // SAFETY: the caller's promise; what was unmapped before, which may be somebody else's by
         // now, is left out.
         unsafe { libc::munmap(base.wrapping_add(at).cast(), step.min(len - at)) };
-        if at + step < len {
+        if at + step < len && begun.elapsed() >= UNMAPPING_RESTS {
             std::thread::sleep(UNMAPPING_RESTS);
+            begun = Instant::now();
         }
     }
 }

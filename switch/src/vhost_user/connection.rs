@@ -251,6 +251,8 @@ impl<P: DataPlane> Connection<'_, P> {
         self.port
             .link
             .end_message(handler.device.view(), handler.device.memory());
+        // The queues run and the front-end has its answer.
+        drop(handler.device.take_old_memory());
         for note in handler.device.take_notes() {
             self.port.log.info(note);
         }

@@ -2,7 +2,7 @@
 //!
 //! Every change of what a running queue depends on happens between [`DataPlane::down`] and
 //! [`DataPlane::up`]; a refused message changes nothing. Old memory is unmapped once no core uses
-//! it, by the control thread that owns this value.
+//! it and the queues run again, by the control thread that owns this value.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub(crate) struct Device<P: DataPlane> {
     protocol: u64,
     offered_protocol: u64,
     regions: Regions,
+    /// The memory before that, until it is taken.
+    old_memory: Option<Arc<GuestMemory>>,
     queues: Vec<Queue>,
     /// Queues that the cores poll, a bit each.
     live: u32,
@@ -57,6 +59,7 @@ impl<P: DataPlane> Device<P> {
             protocol: 0,
             offered_protocol,
             regions: Regions::default(),
+            old_memory: None,
             queues: vec![Queue::default(); usize::from(n_pairs) * 2],
             live: 0,
             n_changes: 0,
@@ -229,6 +232,7 @@ impl<P: DataPlane> Device<P> {
     pub(crate) fn close(&mut self) {
         self.reset();
         self.regions = Regions::default();
+        self.old_memory = None;
         self.protocol = 0;
         self.plane.forget();
     }
@@ -243,6 +247,12 @@ impl<P: DataPlane> Device<P> {
     /// How often queues were taken from the cores or memory was replaced, since the last call.
     pub(crate) fn take_changes(&mut self) -> u64 {
         std::mem::take(&mut self.n_changes)
+    }
+
+    /// The memory that was replaced last, which nobody uses any more. Its mappings end with this,
+    /// and that may take seconds.
+    pub(crate) fn take_old_memory(&mut self) -> Option<Arc<GuestMemory>> {
+        self.old_memory.take()
     }
 
     /// Log lines since the last call.
@@ -321,7 +331,7 @@ impl<P: DataPlane> Device<P> {
         let Some(memory) = memory else { return Ok(()) };
         self.n_changes += 1;
         self.park();
-        self.regions.put(memory);
+        self.old_memory = Some(self.regions.put(memory));
         self.queues.iter_mut().for_each(|queue| queue.broken = None);
         self.settle(None)
     }

@@ -32,10 +32,10 @@ impl Regions {
         (self.memory.n_regions() > 0).then_some(&self.memory)
     }
 
-    /// Installs what one of the methods below returned. The caller has made sure that the old
-    /// memory is not in use.
-    pub(crate) fn put(&mut self, memory: GuestMemory) {
-        self.memory = Arc::new(memory);
+    /// Installs what one of the methods below returned, and returns the old memory, which may take
+    /// long to drop. The caller has made sure that it is not in use.
+    pub(crate) fn put(&mut self, memory: GuestMemory) -> Arc<GuestMemory> {
+        std::mem::replace(&mut self.memory, Arc::new(memory))
     }
 
     /// The memory with these regions and no others, `n_max` at most; none: no change.

@@ -24,9 +24,15 @@ fn memory_is_swapped_while_nothing_runs_and_the_old_is_let_go() {
     let old = Arc::downgrade(device.memory().unwrap());
     let n_downs = plane.0.borrow().n_downs;
     device.add_region(region(1)).unwrap();
-    assert!(old.upgrade().is_none(), "nobody holds the old memory");
     assert_eq!(plane.0.borrow().n_downs, n_downs + 1);
     assert_eq!(plane.0.borrow().memory.as_ref().unwrap().n_regions(), 2);
+    assert_eq!(plane.0.borrow().up.len(), 2);
+    assert!(
+        old.upgrade().is_some(),
+        "it takes long to end, while nothing would run"
+    );
+    drop(device.take_old_memory());
+    assert!(old.upgrade().is_none(), "nobody holds the old memory");
     device.remove_region(REGION, REGION, REGION).unwrap();
     assert_eq!(plane.0.borrow().memory.as_ref().unwrap().n_regions(), 1);
     device.remove_region(0, 0, REGION).unwrap();
