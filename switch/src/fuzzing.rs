@@ -138,6 +138,10 @@ impl DataPlane for Cores {
         256
     }
 
+    fn memory_bytes(&self) -> u64 {
+        1 << 40
+    }
+
     fn rest(&mut self) {
         let is_resting = lock(&self.0).txqs.is_empty();
         assert!(is_resting, "a receive ring runs in a port at rest");

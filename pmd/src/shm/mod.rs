@@ -11,6 +11,7 @@
 //!   `account`: what one guest may have put back
 //! - [`fault`]: what is done where memory is gone; `slot`: the table that the signal handler reads;
 //!   `damage`: the marks that it leaves
+//! - `space`: how much of this process's address space each guest's memory may take
 //! - `umem`: the memory that a device's queue and this process share
 
 mod account;
@@ -25,6 +26,7 @@ mod piece;
 mod presence;
 mod region;
 mod slot;
+mod space;
 pub(crate) mod umem;
 mod window;
 
@@ -35,6 +37,7 @@ pub use fault::mappings_of_a_port;
 pub use guest::GuestMemory;
 pub(crate) use piece::Piece;
 pub use region::RegionSpec;
+pub use space::bytes_of_a_port;
 pub(crate) use window::Window;
 // By this name `slot` finds its atomics; the checker of `pmd/tests/loom.rs` puts others in their
 // place.

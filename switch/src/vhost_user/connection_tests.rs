@@ -28,6 +28,10 @@ impl DataPlane for Hopeless {
         8
     }
 
+    fn memory_bytes(&self) -> u64 {
+        1 << 40
+    }
+
     fn rest(&mut self) {
         self.n.fetch_add(1, Ordering::Relaxed);
         self.port.link.close("it is hopeless");

@@ -27,6 +27,9 @@ pub(crate) trait DataPlane {
     /// Memory regions that the port's front-end may have at a time.
     fn memory_slots(&self) -> usize;
 
+    /// Bytes of all of them together.
+    fn memory_bytes(&self) -> u64;
+
     /// None of the guest's receive rings is started: its addresses may be behind the uplink.
     fn rest(&mut self);
 
@@ -124,6 +127,10 @@ impl DataPlane for FleetPort {
 
     fn memory_slots(&self) -> usize {
         pmd::shm::mappings_of_a_port(self.fleet.n_ports())
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        pmd::shm::bytes_of_a_port(self.fleet.n_ports())
     }
 
     fn rest(&mut self) {

@@ -13,7 +13,7 @@ use pmd::shm::{GuestMemory, RegionSpec};
 use super::cores::{DataPlane, Parked};
 use super::queue::{Kick, Queue, Rings, eventfd, is_sent_by, spec};
 use super::refusal::{Refusal, Result};
-use super::regions::Regions;
+use super::regions::{Regions, Room};
 use super::view::{DeviceView, QueueState, QueueView};
 
 /// Feature bit: the front-end supports protocol features.
@@ -112,7 +112,7 @@ impl<P: DataPlane> Device<P> {
 
     /// Replaces all memory.
     pub(crate) fn set_memory(&mut self, regions: Vec<RegionSpec>) -> Result<()> {
-        let memory = self.regions.replace(regions, self.memory_slots())?;
+        let memory = self.regions.replace(regions, self.room())?;
         self.swap_memory(memory)
     }
 
@@ -121,9 +121,16 @@ impl<P: DataPlane> Device<P> {
         self.plane.memory_slots()
     }
 
+    fn room(&self) -> Room {
+        Room {
+            n_regions: self.plane.memory_slots(),
+            n_bytes: self.plane.memory_bytes(),
+        }
+    }
+
     /// Adds a region to the memory.
     pub(crate) fn add_region(&mut self, region: RegionSpec) -> Result<()> {
-        let memory = self.regions.add(region, self.memory_slots())?;
+        let memory = self.regions.add(region, self.room())?;
         self.swap_memory(memory)
     }
 

@@ -16,6 +16,28 @@ use super::refusal::{Refusal, Result};
 /// Where a region lies: guest address, user address, bytes.
 pub(crate) type Addresses = (u64, u64, u64);
 
+/// What there may be at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Regions.
+    pub(crate) n_regions: usize,
+    /// Bytes of all of them together.
+    pub(crate) n_bytes: u64,
+}
+
+impl Room {
+    fn check(self, lens: impl IntoIterator<Item = u64>) -> Result<()> {
+        let n_bytes = lens.into_iter().fold(0, u64::saturating_add);
+        if n_bytes > self.n_bytes {
+            return Err(Refusal::new(format!(
+                "memory regions of {n_bytes} bytes together: {} are the most here",
+                self.n_bytes
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// The regions of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Regions {
@@ -38,32 +60,36 @@ impl Regions {
         std::mem::replace(&mut self.memory, Arc::new(memory))
     }
 
-    /// The memory with these regions and no others, `n_max` at most; none: no change.
+    /// The memory with these regions and no others; none: no change.
     pub(crate) fn replace(
         &mut self,
         specs: Vec<RegionSpec>,
-        n_max: usize,
+        room: Room,
     ) -> Result<Option<GuestMemory>> {
-        if specs.len() > n_max {
+        if specs.len() > room.n_regions {
             return Err(Refusal::new(format!(
-                "{} memory regions: {n_max} are the most here",
-                specs.len()
+                "{} memory regions: {} are the most here",
+                specs.len(),
+                room.n_regions
             )));
         }
+        room.check(specs.iter().map(|spec| spec.len))?;
         let other = self.memory.replaced_by(specs)?;
         Ok((!other.is_same_as(&self.memory)).then_some(other))
     }
 
     /// The memory with one region more; none: it is there already, of the same file.
-    pub(crate) fn add(&mut self, spec: RegionSpec, n_max: usize) -> Result<Option<GuestMemory>> {
+    pub(crate) fn add(&mut self, spec: RegionSpec, room: Room) -> Result<Option<GuestMemory>> {
         if self.memory.holds(&spec) {
             return Ok(None);
         }
-        if self.memory.n_regions() >= n_max {
+        if self.memory.n_regions() >= room.n_regions {
             return Err(Refusal::new(format!(
-                "a memory region beyond the {n_max} that there may be"
+                "a memory region beyond the {} that there may be",
+                room.n_regions
             )));
         }
+        room.check([self.memory.n_bytes(), spec.len])?;
         Ok(Some(self.memory.with(spec)?))
     }
 

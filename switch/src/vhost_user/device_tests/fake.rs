@@ -110,6 +110,10 @@ impl DataPlane for FakeDataPlane {
         16
     }
 
+    fn memory_bytes(&self) -> u64 {
+        1 << 36
+    }
+
     fn rest(&mut self) {
         self.0.borrow_mut().is_resting = true;
     }

@@ -18,6 +18,35 @@ fn front_end_has_no_more_memory_regions_than_its_part() {
     device.add_region(region(n_max)).unwrap();
 }
 
+/// It costs a front-end nothing to share much: one file, which has no bytes yet, again and again.
+#[test]
+fn front_end_has_no_more_address_space_than_its_part() {
+    let (mut device, plane) = device(1);
+    let len = plane.memory_bytes() / 4;
+    let file = memfd(2 * len);
+    let part = |slot: u64, len: u64| RegionSpec {
+        guest_addr: slot * len,
+        user_addr: slot * len,
+        len,
+        file_offset: 0,
+        file: file.try_clone().unwrap(),
+    };
+    assert!(
+        device
+            .set_memory((0..5).map(|n| part(n, len)).collect())
+            .is_err()
+    );
+    (0..4).for_each(|slot| device.add_region(part(slot, len)).unwrap());
+    let refusal = device.add_region(part(4, len)).unwrap_err();
+    assert!(refusal.to_string().contains("bytes"), "{refusal}");
+    // As much in other places, while the old one is still there.
+    let other = (8..12).map(|slot| part(slot, len)).collect();
+    device.set_memory(other).unwrap();
+    // Another port's front-end has what it needs.
+    let (mut device, _) = self::device(1);
+    device.add_region(part(0, len)).unwrap();
+}
+
 #[test]
 fn memory_is_swapped_while_nothing_runs_and_the_old_is_let_go() {
     let (mut device, plane) = running();
