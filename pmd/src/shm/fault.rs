@@ -47,6 +47,12 @@ pub fn mappings_of_a_port(n_ports: usize) -> usize {
     (n_slots() / 2 / n_ports.max(1)).clamp(OF_A_PORT_MIN, OF_A_PORT_MAX)
 }
 
+/// What `vm.max_map_count` has to be for so many ports to have that; none: it is enough.
+pub fn map_count_for(n_ports: usize) -> Option<usize> {
+    let needed = mappings_of_a_port(n_ports) * 2 * n_ports;
+    (needed > n_slots()).then(|| needed.div_ceil(3) * 4)
+}
+
 /// Mappings that all guests together may have, whose parts, threads and files of our own need the
 /// rest of what the kernel allows.
 fn n_slots() -> usize {
@@ -303,5 +309,15 @@ mod tests {
             );
         }
         assert_eq!(mappings_of_a_port(16), OF_A_PORT_MAX);
+    }
+
+    #[test]
+    fn more_mappings_than_the_kernel_allows_are_asked_for() {
+        for n_ports in [1, 16, 100, 3000, 3072, 4096] {
+            let needed = mappings_of_a_port(n_ports) * 2 * n_ports;
+            let asked_for = map_count_for(n_ports);
+            assert_eq!(asked_for.is_some(), needed > n_slots(), "{n_ports}");
+            assert!(asked_for.is_none_or(|n| n / 4 * 3 >= needed), "{n_ports}");
+        }
     }
 }

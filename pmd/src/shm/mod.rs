@@ -33,7 +33,7 @@ mod window;
 pub use crate::sys::FileId;
 pub(crate) use copy::{load_u64, prefetch, store_four_if_different, store_u64};
 pub use damage::Damage;
-pub use fault::mappings_of_a_port;
+pub use fault::{map_count_for, mappings_of_a_port};
 pub use guest::GuestMemory;
 pub(crate) use piece::Piece;
 pub use region::RegionSpec;

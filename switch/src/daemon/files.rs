@@ -1,4 +1,4 @@
-//! The limit of open files.
+//! The limits of open files and of mappings.
 
 use tracing::warn;
 
@@ -7,7 +7,7 @@ use crate::plan::ports::{PortKind, PortSpec};
 /// Files open with any topology.
 const FILES_BASE: u64 = 64;
 
-/// Raises the limit of open files, and warns if guests may need more.
+/// Raises the limit of open files, and warns if guests may need more of them, or more mappings.
 pub(super) fn provide_files(ports: &[PortSpec]) {
     let in_force = pmd::sys::raise_open_files();
     let needed = files_needed(ports);
@@ -15,6 +15,12 @@ pub(super) fn provide_files(ports: &[PortSpec]) {
         warn!(
             "with all guests connected up to {needed} files are open, but {in_force} are allowed: \
             raise the limit (LimitNOFILE= of the service, or ulimit -n)"
+        );
+    }
+    if let Some(needed) = pmd::shm::map_count_for(ports.len()) {
+        warn!(
+            "with all guests connected some may be refused memory regions: set vm.max_map_count \
+            to {needed} or more"
         );
     }
 }
