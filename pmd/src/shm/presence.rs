@@ -166,11 +166,17 @@ impl Presence {
     }
 
     /// For the signal handler: whether the page around byte `at` may be lost and put back. False:
-    /// too many of this guest's were taken away.
+    /// too many of this guest's were taken away. One of each guest's may be, whatever all others
+    /// do.
     pub(super) fn may_lose(&self, at: usize) -> bool {
+        self.may_lose_beside(N_HOLES.load(Ordering::Relaxed), at)
+    }
+
+    fn may_lose_beside(&self, n_of_all: usize, at: usize) -> bool {
+        let n = self.account.n_holes();
         is_set(&self.holes, at >> self.page_bits)
-            || self.account.n_holes() < HOLES_MAX
-                && N_HOLES.load(Ordering::Relaxed) < HOLES_MAX_OF_ALL
+            || n == 0
+            || n < HOLES_MAX && n_of_all < HOLES_MAX_OF_ALL
     }
 
     /// Place and length of the page around byte `at`.
@@ -427,5 +433,18 @@ mod tests {
         presence.mend(7);
         assert!(lose(101).is_some() && lose(102).is_none());
         assert_eq!(presence.n_lost(), HOLES_MAX as u64 + 2);
+    }
+
+    #[test]
+    fn guest_may_lose_one_page_however_many_others_have_lost() {
+        let presence = presence(128);
+        assert!(presence.may_lose_beside(HOLES_MAX_OF_ALL, 5 << 12));
+        presence.lose(5 << 12);
+        assert!(
+            presence.may_lose_beside(HOLES_MAX_OF_ALL, 5 << 12),
+            "it is lost already"
+        );
+        assert!(!presence.may_lose_beside(HOLES_MAX_OF_ALL, 6 << 12));
+        assert!(presence.may_lose_beside(HOLES_MAX_OF_ALL - 1, 6 << 12));
     }
 }
