@@ -1,4 +1,5 @@
-//! Who signals a guest's eventfds: the core, or a thread of the port's own when that may take long.
+//! Signals to a guest's eventfds: by the core, or by a thread of the port's own when that may take
+//! long.
 //!
 //! The kernel signals an eventfd by going through all who watch it, under a spinlock; a front-end
 //! may have 50,000 watchers there (five milliseconds), or keep that lock busy by signals of its

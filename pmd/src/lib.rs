@@ -13,7 +13,7 @@
 //! - [`ring`]: descriptors in memory that others write, one file per kind of ring
 //! - [`shm`]: that memory, and the one copy
 //! - [`virtio_net`]: the virtio-net header
-//! - `calls`: who signals guests' eventfds
+//! - `calls`: signals to guests' eventfds
 //! - `page_faults`: what pages that guests' memory lacks cost a core
 //! - [`stats`]: counters; every frame ends in one
 //! - [`control`]: control's side of all cores

@@ -1,16 +1,16 @@
 //! What pages that a guest's memory lacks cost a core, and whose they are.
 //!
-//! A small page that its file doesn't have is made by whoever touches it first: a core that puts a
-//! frame there, in microseconds. A guest that offers only such pages, since it gives them back each
-//! time, would so take most of a core. The kernel counts the faults of a thread; a core reads that
-//! once a millisecond ([`PageFaults::look`]). Only while they take more than a fiftieth of its time
-//! does it *watch*: it reads the number around whatever touches guests' memory, and the time that
-//! this took counts as the port's whose memory it was. All that counts pays into one account, at
-//! [`SHARE`] times its length; when that is [`SAVED`] ahead, the queue that paid last isn't looked
-//! at, or given anything, until it is so no more. So queues that share a core take turns, and all
-//! together can't have more than one part in [`SHARE`] of it. A port that takes so little that half
-//! of that would do for all ([`OWN_SHARE`]), or not more at once than a guest that starts needs
-//! ([`AT_ONCE`]), doesn't pause for what others have taken.
+//! A small page that its file doesn't have is made by the thread that touches it first: a core that
+//! puts a frame there, in microseconds. A guest that offers only such pages, since it gives them
+//! back each time, would so take most of a core. The kernel counts the faults of a thread; a core
+//! reads that once a millisecond ([`PageFaults::look`]). Only while they take more than a fiftieth
+//! of its time does it *watch*: it reads the number around whatever touches guests' memory, and the
+//! time that this took counts as the port's whose memory it was. All that counts pays into one
+//! account, at [`SHARE`] times its length; when that is [`SAVED`] ahead, the queue that paid last
+//! isn't looked at, or given anything, until it is so no more. So queues that share a core take
+//! turns, and all together can't have more than one part in [`SHARE`] of it. A port that takes so
+//! little that half of that would do for all ([`OWN_SHARE`]), or not more at once than a guest that
+//! starts needs ([`AT_ONCE`]), doesn't pause for what others have taken.
 //!
 //! A page may also make the core *wait*: while its front-end gives it back, or while it is read
 //! from a swap device. What that takes has no bound, so the first time has none; but a core that
@@ -180,7 +180,7 @@ impl PageFaults {
         }
         let n_cycles = cycles.wrapping_sub(cycles_then).max(1);
         self.pace = now.saturating_sub(then).min(1 << 40).saturating_mul(1024) / n_cycles;
-        // Nobody's in particular, but they count.
+        // They count, but for no port.
         self.pay(now, n_new.saturating_sub(n_told).saturating_mul(self.cost));
         if n_new
             .saturating_mul(self.cost)
@@ -204,7 +204,7 @@ impl PageFaults {
         self.watch_until = self.watch_until.max(now.saturating_add(time));
     }
 
-    /// The core slept: what it waited for was nobody's memory.
+    /// The core slept: what it waited for was no memory.
     #[cold]
     pub(crate) fn slept(&mut self) {
         self.has_slept = true;
@@ -279,7 +279,7 @@ impl PageFaults {
         self.told(now, n, took, port)
     }
 
-    /// Whatever there was until now is nobody's in particular.
+    /// What there was until now counts for no port.
     pub(crate) fn skip(&mut self) {
         self.read();
     }

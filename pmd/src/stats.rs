@@ -47,7 +47,7 @@ pub struct Counters {
     pub tx_frames: u64,
     /// Their bytes, without FCS.
     pub tx_bytes: u64,
-    /// Frames that should have gone to the port and were dropped at its door; they are in their
+    /// Frames that should have gone to the port and were dropped before delivery; they are in their
     /// sender's drops.
     pub missed: u64,
     /// Those of `missed` that the port's own rules denied.
@@ -142,7 +142,7 @@ impl PortStats {
         add(&self.drops[reason.index()], n);
     }
 
-    /// Frames to the port were dropped at its door.
+    /// Frames to the port were dropped before delivery.
     pub(crate) fn missed(&self, reason: DropReason, n: u64) {
         add(&self.missed, n);
         add(

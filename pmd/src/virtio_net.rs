@@ -26,7 +26,7 @@ const TCP_LEN_MAX: u32 = 60;
 pub struct Offload {
     /// The checksum from `csum_start` to the end is to be stored at `csum_start + csum_offset`.
     pub needs_csum: bool,
-    /// Segmentation asked for; 0: none.
+    /// Segmentation requested; 0: none.
     pub gso_type: u8,
     /// Bytes of payload in each segment.
     pub gso_size: u16,
@@ -50,8 +50,7 @@ impl Offload {
         }
     }
 
-    /// As they stand in a virtio-net header. Length of headers, a hint for segmentation alone, is
-    /// left zero.
+    /// As in a virtio-net header. Length of headers, a hint for segmentation alone, is left zero.
     pub fn to_bytes(&self) -> [u8; HEADER_LEN_LEGACY as usize] {
         let flags = if self.needs_csum { NEEDS_CSUM } else { 0 };
         let ([a, b], [c, d], [e, f]) = (

@@ -1,11 +1,11 @@
-//! What stands in a blocked queue's ring behind its burst.
+//! What is in a blocked queue's ring behind its burst.
 //!
-//! A blocked frame may wait as long as nothing behind it could go, and what stands within the burst
-//! does not say that: a guest's own segmentation sends 44 frames in a row. So while a queue is
-//! blocked and its burst shows nothing that could go, the core looks on, 32 frames at a time, each
-//! once: where a frame ahead goes is remembered, by destination, until it has come into the burst.
-//! That is a hint and no more: the frame is read and decided anew when it is its turn, so a guest
-//! that rewrites its ring in between has lost a frame of its own.
+//! A blocked frame may wait as long as nothing behind it could go, and what is in the burst does
+//! not say that: a guest's own segmentation sends 44 frames in a row. So while a queue is blocked
+//! and its burst shows nothing that could go, the core looks on, 32 frames at a time, each once:
+//! where a frame ahead goes is remembered, by destination, until it has come into the burst. That
+//! is a hint and no more: the frame is read and decided anew when it is its turn, so a guest that
+//! rewrites its ring in between has lost a frame of its own.
 //!
 //! Where frames move on so fast that all that wait will be gone in time, nothing is looked at.
 //!
@@ -38,7 +38,7 @@ const GONE_MAX: Nanos = 6_000_000;
 /// A pace that was taken so long ago says nothing.
 const PACE_OLD: Nanos = 20_000_000;
 
-/// Frames to one transmit queue: its place in `slots`, and where the last of them stands.
+/// Frames to one transmit queue: its place in `slots`, and where the last of them is.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     slot: usize,
@@ -120,7 +120,7 @@ impl Default for Ahead {
     }
 }
 
-/// Whether a position stands at `from` or behind it.
+/// Whether a position is `from` or behind it.
 fn is_behind(position: u16, from: u16) -> bool {
     position.wrapping_sub(from) < 1 << 15
 }
@@ -201,19 +201,19 @@ impl Ahead {
         self.turn = turn;
     }
 
-    /// Whether frames may stand behind the burst that are not looked at, since they will be gone in
+    /// Whether frames may be behind the burst that are not looked at, since they will be gone in
     /// time.
     pub(crate) fn is_fast(&self) -> bool {
         !self.pace.is_slow
     }
 
-    /// Whether more is to be looked at; asked once.
+    /// Whether more is to be looked at; not any more after this.
     pub(crate) fn takes_request(&mut self) -> bool {
         std::mem::take(&mut self.is_wanted)
     }
 
-    /// More is to be looked at, of the queue that stands at `base` now. Its burst looks at so many
-    /// frames itself.
+    /// More is to be looked at, of the queue whose position is `base` now. Its burst looks at so
+    /// many frames itself.
     pub(crate) fn begin_look(&mut self, base: u16, n_in_burst: u16, n_rxqs: usize, now: Nanos) {
         let begin = base.wrapping_add(n_in_burst);
         if !is_behind(self.next, begin) {
@@ -225,7 +225,7 @@ impl Ahead {
         self.n_refused = self.n_refused.saturating_add(1);
     }
 
-    /// How far behind `base` the first frame stands that was not looked at, and how many wait from
+    /// How far behind `base` the first frame is that was not looked at, and how many wait from
     /// there on, of `n_waiting` from `base` on. `None`: nothing more need be known.
     pub(crate) fn rest(&mut self, base: u16, n_waiting: u16) -> Option<(u16, u16)> {
         let from = self.next.wrapping_sub(base);
@@ -253,8 +253,7 @@ impl Ahead {
         self.unknown_since.get_or_insert(now);
     }
 
-    /// The frame that stands `k` behind the first that was not looked at could go whatever is
-    /// blocked.
+    /// The frame `k` behind the first that was not looked at could go whatever is blocked.
     pub(crate) fn note_any(&mut self, k: u16) {
         self.any = Some(self.next.wrapping_add(k));
     }

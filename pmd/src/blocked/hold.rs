@@ -1,18 +1,18 @@
 //! For how long a blocked frame may hold up those behind it.
 //!
-//! While everything in sight of a queue goes to the blocked destination, nobody else suffers, and
-//! it may wait for ever. When a frame behind it could go, it may wait for a tenth of the time; then
-//! it is dropped. See [`Hold::may_hold`].
+//! While everything in sight of a queue goes to the blocked destination, no other frame suffers,
+//! and it may wait for ever. When a frame behind it could go, it may wait for a tenth of the time;
+//! then it is dropped. See [`Hold::may_hold`].
 
 use crate::time::Nanos;
 use flowtable::{NetworkId, PortId};
 
-/// Holding that may be saved up: a receiver's short pause costs nobody a frame.
+/// Holding that may be saved up: a receiver's short pause costs no frame.
 const SAVED_MAX: i64 = 1_000_000;
 /// How long one burst may hold a transmit queue's lock before its core must have been preempted,
 /// and is not waited for.
 const BUSY_MAX: Nanos = 100_000;
-/// How long a lock is waited for at most, whoever holds it.
+/// How long a lock is waited for at most, whatever holds it.
 const LOCK_MAX: Nanos = 10_000_000;
 /// How long a receiver that has buffers, but too few for one frame, may take to add more.
 const SHORT_MAX: Nanos = 10_000_000;

@@ -1,7 +1,7 @@
 //! What is known of queues and receivers where frames have to wait.
 //!
 //! - [`hold`]: for how long a blocked frame may hold up those behind it
-//! - `ahead`: what stands behind the burst of a blocked queue
+//! - `ahead`: what is behind the burst of a blocked queue
 //! - `stall`: when a receiver counts as stalled
 //! - `next_sender`: fair queueing of senders at a receiver that can't take all
 //! - `room`: what a queue waits for that is not looked at before its receiver has room

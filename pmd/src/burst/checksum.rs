@@ -42,8 +42,8 @@ struct Transport {
 /// What is left to be done to a frame of `len` bytes: `None` if its checksum is finished, or if it
 /// has none that is known.
 ///
-/// Fragments are whole datagrams' parts, finished by whoever cut them. A UDP checksum of zero means
-/// that there is none.
+/// Fragments are whole datagrams' parts, finished by the host that cut them. A UDP checksum of zero
+/// means that there is none.
 pub(crate) fn partial(header: &Header, len: usize) -> Option<Offload> {
     let bytes = &header.0[..len.min(HEADER_MAX)];
     let transport = transport(bytes, len)?;

@@ -2,7 +2,7 @@
 //!
 //! - [`frames`]: what one receive queue had, up to [`BURST_MAX`]
 //! - `writer`: how a queue fills it
-//! - [`checksum`]: those that a sender on this machine left for somebody else to finish
+//! - [`checksum`]: partial ones of senders on this machine
 
 pub mod checksum;
 pub mod frames;

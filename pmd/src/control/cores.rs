@@ -117,7 +117,7 @@ impl Fleet {
         &self.macs
     }
 
-    /// What is remembered of flows, and how often it was asked for.
+    /// What is remembered of flows, and how often it was looked up.
     pub fn flows(&self) -> FlowCounters {
         let n_ports = self.stats.first().map_or(0, |stats| stats.n_ports());
         FlowCounters::new(

@@ -141,7 +141,7 @@ impl Fleet {
         }
     }
 
-    /// The first half of [`Fleet::down`], for who must not wait.
+    /// The first half of [`Fleet::down`], for callers that must not wait.
     pub fn start_down(&self, port: PortId) {
         let mut books = self.books();
         books.leaving.insert(port, Leaving::default());

@@ -1,4 +1,4 @@
-//! Which of a number of things nobody has: a stack of numbers that all cores share, without locks.
+//! Which of a number of things are free: a stack of numbers that all cores share, without locks.
 //!
 //! One is taken, and a whole chain given back, by one exchange of the word at its head, however
 //! many there are. The one given back last is taken first, so memory that was never needed stays

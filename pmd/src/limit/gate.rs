@@ -8,7 +8,7 @@
 //! through stays shut for the time that what it took takes at the VM's rate, times the number of
 //! the VM's queues that wait. So none can take more than its part as long as others want theirs,
 //! and these find something left. A queue that comes late, since cores look only once a turn, is
-//! not late for its next time too: else what nobody takes in time would add up.
+//! not late for its next time too: else what is not taken in time would add up.
 
 use super::vm::VmLimits;
 use crate::amount::Allowance;

@@ -1,7 +1,7 @@
 //! How much may pass in a time.
 //!
 //! - [`rate`]: one word for all cores
-//! - `options`: what is asked for of a limit, and how it stands
+//! - `options`: the options of a limit, and its state
 //! - `one_way`: one direction's limit
 //! - `vm`: both of a VM; `vm_queue`, `chunks`, `free_list`: what is held at the one on what it
 //!   gets, over all cores, and in which memory

@@ -15,7 +15,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// None where nothing is asked for.
+    /// None where there is no rate.
     pub fn new(options: LimitOptions) -> Option<Self> {
         let bytes = options
             .bits_per_sec

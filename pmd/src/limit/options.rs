@@ -1,8 +1,8 @@
-//! What is asked for of a limit, and how it stands.
+//! The options of a limit, and its state.
 
 use crate::time::Nanos;
 
-/// A limit as it is asked for: each part may be left out.
+/// The options of a limit: each part may be left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitOptions {
     /// Bits a second.
@@ -26,7 +26,7 @@ pub struct QueueOptions {
     pub bytes_max: u64,
 }
 
-/// How a limit stands.
+/// The state of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitReport {
     /// Bits a second; none: no such limit.

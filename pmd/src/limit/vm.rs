@@ -39,7 +39,7 @@ struct Throttled {
 }
 
 impl VmLimits {
-    /// From what is asked for in each direction.
+    /// From the options of each direction.
     pub fn new(from_vm: LimitOptions, to_vm: LimitOptions) -> Self {
         let limit = Limit::new(to_vm);
         let queue = limit.as_ref().and_then(|limit| VmQueue::new(&to_vm, limit));
@@ -85,12 +85,12 @@ impl VmLimits {
         self.throttled.ns.load(Ordering::Relaxed)
     }
 
-    /// How the limit on what it sends stands.
+    /// The state of the limit on what it sends.
     pub fn from_report(&self, now: Nanos) -> Option<LimitReport> {
         self.from_vm.as_ref().map(|limit| limit.report(now))
     }
 
-    /// How the limit on what it gets stands.
+    /// The state of the limit on what it gets.
     pub fn to_report(&self, now: Nanos) -> Option<LimitReport> {
         let limit = self.to_vm.as_ref()?;
         let queue = self.queue.as_ref().map(|queue| {

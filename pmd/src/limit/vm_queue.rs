@@ -38,7 +38,7 @@ pub(crate) struct VmQueue {
     frames_max: u64,
     /// A frame that waited for longer is dropped.
     pub(crate) age_max: Nanos,
-    /// What has been saved up for longer than this is for anybody.
+    /// What has been saved up for longer than this may be used by any sender.
     pub(crate) slack: Nanos,
     /// What floods may be charged without an allowance: copies, and bytes, a quarter of the limit,
     /// so that they leave it the rest.
@@ -107,8 +107,8 @@ impl VmQueue {
 
     /// Whether a queue that holds so much has used up a part of what it may: `parts` of two.
     pub(super) fn is_over(&self, n_frames: usize, n_bytes: u64, parts: u64) -> bool {
-        // Who shares the rate shares the room, so that the time in a queue is the same however many
-        // there are.
+        // Senders that share the rate share the room, so that the time in a queue is the same
+        // however many there are.
         let n = self.n_waiting().max(1) * 2;
         let n_frames = n_frames as u64;
         n_frames > 1

@@ -15,8 +15,8 @@ use flowtable::{Lookup, PortId};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// A polling core: all that one thread needs to switch frames. Nothing in it is shared but what
-/// stands behind an `Arc`.
+/// A polling core: all that one thread needs to switch frames. Nothing in it is shared but what is
+/// behind an `Arc`.
 #[derive(Debug)]
 pub struct Core {
     pub(crate) id: usize,

@@ -63,7 +63,7 @@ impl Core {
             if turn.n_frames > turn.n_throttled {
                 busy_at = now;
             } else if turn.is_pending {
-                // More may go at once, of queues that keep nobody awake.
+                // More may go at once, of queues that keep no core awake.
             } else if idle == Idle::Adaptive && now.saturating_sub(busy_at) > PATIENCE {
                 let nap = nap(&turn, now, now - busy_at);
                 self.sleep(now, nap, &mut clock);
@@ -116,8 +116,8 @@ impl Core {
 /// For how long a core may sleep at most after a turn in which it found nothing to do, `idle_for`
 /// after it last had something; none: until it is woken.
 fn nap(turn: &Turn, now: Nanos, idle_for: Nanos) -> Option<Nanos> {
-    // While frames wait for a receiver, who wakes nobody, or for the kernel, naps grow from short
-    // to long.
+    // While frames wait for a receiver, which wakes no core, or for the kernel, naps grow from
+    // short to long.
     let held = (turn.n_held > 0 || turn.n_unsent > 0).then(|| (idle_for / 8).clamp(NAP_HELD, NAP));
     let throttled = turn
         .opens_at

@@ -8,7 +8,7 @@ use flowtable::{Networks, PortId};
 use std::sync::Arc;
 
 /// Values under way at a time, in each direction.
-const LETTERS_MAX: usize = 1 << 13;
+const QUEUE_CAPACITY: usize = 1 << 13;
 
 /// From control to a core. Applied between turns.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ impl Mailbox {
     /// When the process has no more file descriptors.
     pub fn new() -> Result<Self, crate::error::SetupError> {
         Ok(Self {
-            commands: ArrayQueue::new(LETTERS_MAX),
-            replies: ArrayQueue::new(LETTERS_MAX),
+            commands: ArrayQueue::new(QUEUE_CAPACITY),
+            replies: ArrayQueue::new(QUEUE_CAPACITY),
             wake: EventFd::new()?,
         })
     }

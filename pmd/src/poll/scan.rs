@@ -1,5 +1,4 @@
-//! The look at what stands in a blocked queue's ring behind its burst: see
-//! [`crate::blocked::ahead`].
+//! The look at what is in a blocked queue's ring behind its burst: see [`crate::blocked::ahead`].
 //!
 //! **What it costs.** At most a hundredth of the core's time over all its queues, of which each
 //! queue has its part and may have more while others leave half of what is saved up, so that one
@@ -107,7 +106,7 @@ pub(crate) fn look_on(
     scanner.has_time_for(&rxq.ahead)
 }
 
-/// Looks at the `n` frames that stand `from` behind the queue's base, as far as a burst goes.
+/// Looks at the `n` frames `from` behind the queue's base, as far as a burst goes.
 fn look_at(
     rxq: &mut RxQueue,
     from: u16,

@@ -99,7 +99,7 @@ fn has_none(
     let Some(lock) = lock_at(views, slot) else {
         return false;
     };
-    // Who finds another core there has a wait of its own.
+    // A queue that finds another core there waits for the lock instead.
     let Some(mut txq) = lock.look() else {
         return false;
     };

@@ -2,9 +2,9 @@
 //! or that of a container's veth.
 //!
 //! Frames that were received can't wait (the wire doesn't), those to be sent wait in the transmit
-//! ring for one wake-up a turn. Both halves belong to whoever [`open`] gave them to: the receiving
-//! one to a core, the sending one behind a lock. The socket is closed when both are dropped, by
-//! control.
+//! ring for one wake-up a turn. Both halves belong to the caller of [`open`], who gives the
+//! receiving one to a core, the sending one behind a lock. The socket is closed when both are
+//! dropped, by control.
 
 use crate::amount::Allowance;
 use crate::burst::checksum;
@@ -252,7 +252,7 @@ impl AfXdpRx {
         self.ring.give(self.peeked.drain(..n));
     }
 
-    /// Whether packets wait, asked afresh.
+    /// Whether packets wait, read anew.
     pub(crate) fn has_more(&mut self) -> bool {
         !self.peeked.is_empty() || self.ring.has_more()
     }

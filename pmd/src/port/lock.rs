@@ -17,7 +17,7 @@ use crate::time::Nanos;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How long a reservation stands, in units of 1,024 ns: as long as a core's turn may well take.
+/// How long a reservation lasts, in units of 1,024 ns: as long as a core's turn may well take.
 const STANDS: u32 = 200;
 /// For how long none is made after one that ran out unused.
 const UNUSED: u32 = 4_000;
@@ -35,7 +35,7 @@ pub(crate) struct TxLock {
     next: AtomicU64,
 }
 
-/// A reservation: who, in the high half, and until when.
+/// A reservation: the receive queue, in the high half, and until when.
 #[derive(Clone, Copy)]
 struct Turn(u64);
 
@@ -83,7 +83,7 @@ impl TxLock {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For a look, not for a burst: `None` while somebody has it.
+    /// For a look, not for a burst: `None` while it is taken.
     pub(crate) fn look(&self) -> Option<MutexGuard<'_, TxQueue>> {
         self.queue.try_lock().ok()
     }

@@ -8,7 +8,7 @@
 //! - `rxq`, `txq`: queues of any kind; `room`: what becomes of frames at the latter
 //! - `arm`: a receive queue before its core sleeps
 //! - `watched`: the same queues while page faults are watched for
-//! - `lock`: what stands before each transmit queue
+//! - `lock`: the lock of a transmit queue
 //! - `view`: what every core knows of a port; `views`: of all of them, and where in them a frame
 //!   goes
 

@@ -147,8 +147,8 @@ impl RxQueue {
         }
     }
 
-    /// Puts the `n` frames that stand `from` behind [`RxQueue::position`] into `burst`, as far as
-    /// it goes, their headers alone. Nothing is taken, counted or remembered.
+    /// Puts the `n` frames `from` behind [`RxQueue::position`] into `burst`, as far as it goes,
+    /// their headers alone. Nothing is taken, counted or remembered.
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.peek_ahead(from, n, burst),
@@ -210,7 +210,7 @@ impl RxQueue {
         self.guest_mut().is_some_and(VhostRx::takes_wait)
     }
 
-    /// Whether anything waits, asked afresh.
+    /// Whether anything waits, read anew.
     pub(crate) fn has_more(&mut self) -> bool {
         match &mut self.kind {
             RxKind::Vhost(queue) => queue.has_more(),

@@ -126,7 +126,7 @@ impl TapRx {
         self.fd.as_fd()
     }
 
-    /// Whether frames wait, asked afresh.
+    /// Whether frames wait, read anew.
     pub(crate) fn has_more(&mut self) -> bool {
         !self.waiting.is_empty() || self.read_one()
     }

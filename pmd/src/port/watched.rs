@@ -151,7 +151,7 @@ impl TxQueue {
         (port, faults): (PortId, &mut PageFaults),
         now: Nanos,
     ) -> u64 {
-        // What was done since is nobody's in particular.
+        // What was done since counts for no queue.
         faults.skip();
         let begun = sys::cycles();
         let n_bytes = self.commit(burst, mask, tag);
@@ -160,7 +160,7 @@ impl TxQueue {
         n_bytes
     }
 
-    /// Nobody gives it anything until then, and it gets little at a time for a while.
+    /// It gets nothing until then, and it gets little at a time for a while.
     fn pause(&mut self, until: Option<Nanos>, now: Nanos) {
         if let Some(until) = until.filter(|_| self.is_of_guest()) {
             self.next_sender.pause(until, now);

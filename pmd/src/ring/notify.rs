@@ -1,5 +1,5 @@
 //! Notifications of a split virtqueue, in both directions (VIRTIO 1.2, 2.7.7 and 2.7.10): calls to
-//! the guest, and whether it is asked for kicks.
+//! the guest, and requests for kicks.
 
 use super::split::SplitRing;
 use crate::calls::{Calls, call_bit, error_bit};
@@ -11,7 +11,7 @@ const NO_INTERRUPT: u16 = 1;
 const NO_NOTIFY: u16 = 1;
 
 impl SplitRing {
-    /// Calls the guest for what was published since the last time, if it asked for that.
+    /// Calls the guest for what was published since the last time, if it requested that.
     #[inline(always)]
     pub(crate) fn call_if_wanted(&mut self) {
         // Full fence, with the driver's between its event word (or flags) and its look at the used

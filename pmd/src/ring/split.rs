@@ -16,7 +16,7 @@ use crate::shm::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-/// One virtqueue, set up and translated. Belongs to whoever polls it.
+/// One virtqueue, set up and translated. Belongs to the core that polls it.
 #[derive(Debug)]
 pub struct SplitRing {
     desc: *mut u8,
@@ -27,7 +27,7 @@ pub struct SplitRing {
     pub(super) next: u16,
     /// Available index as last read.
     seen: u16,
-    /// Used index when the guest was last asked whether it wants a call.
+    /// Used index at the last look whether the guest wants a call.
     pub(super) called: u16,
     pub(super) options: RingOptions,
     pub(super) kicks_wanted: bool,
@@ -184,14 +184,14 @@ impl SplitRing {
         Ok(waiting - behind)
     }
 
-    /// Whether something waits, asked afresh. For the last look before sleeping.
+    /// Whether something waits, read anew. For the last look before sleeping.
     pub(crate) fn has_more(&self) -> bool {
         // SAFETY: as in `available`.
         !self.is_damaged()
             && unsafe { self.word(self.avail, 2) }.load(Ordering::Acquire) != self.next
     }
 
-    /// How many entries wait, asked afresh and noted nowhere; none if the index means nothing.
+    /// How many entries wait, read anew and noted nowhere; none if the index means nothing.
     pub(crate) fn n_waiting(&self) -> u16 {
         if self.is_damaged() {
             return 0;
@@ -203,7 +203,7 @@ impl SplitRing {
         if n > self.size() { 0 } else { n }
     }
 
-    /// The head that stands `at` entries after [`SplitRing::base`], unchecked against the size.
+    /// The head `at` entries after [`SplitRing::base`], unchecked against the size.
     #[inline(always)]
     pub(crate) fn head(&self, at: u16) -> u16 {
         let slot = usize::from(self.next.wrapping_add(at) & self.mask);
@@ -255,9 +255,9 @@ impl SplitRing {
         Some(piece)
     }
 
-    /// Writes the used entry that stands `at` entries after [`SplitRing::base`]; nobody sees it
-    /// before [`SplitRing::publish`]. Drivers that use their buffers in order find the same entry
-    /// there each lap: it is written only where it differs, which saves moving its line.
+    /// Writes the used entry `at` entries after [`SplitRing::base`]; nobody sees it before
+    /// [`SplitRing::publish`]. Drivers that use their buffers in order find the same entry there
+    /// each lap: it is written only where it differs, which saves moving its line.
     #[inline(always)]
     pub(crate) fn put_used(&mut self, at: u16, id: u16, len: u32) {
         let slot = usize::from(self.next.wrapping_add(at) & self.mask);

@@ -78,7 +78,7 @@ impl Sender<'_> {
         }
     }
 
-    /// What becomes of a frame that found no room at a queue which could be asked.
+    /// What becomes of a frame that found no room at a queue that it could look at.
     #[cold]
     pub(crate) fn no_room(&self, out: &mut Out<'_>, view: &PortView, why: Block) -> Way {
         if out.queue.is_stalled(self.now) {
@@ -88,7 +88,7 @@ impl Sender<'_> {
         }
     }
 
-    /// What becomes of a frame to a queue where it is another's turn, or nobody's.
+    /// What becomes of a frame to a queue that is reserved for another, or paused.
     #[cold]
     pub(crate) fn barred(&self, out: &Out<'_>, view: &PortView) -> Way {
         if out.queue.next_sender.is_paused_for_long(self.now) {

@@ -44,7 +44,7 @@ impl Copied {
 enum Copy {
     Sent,
     Dropped(DropReason),
-    /// Nobody is there: none was due.
+    /// The member is not there: no copy was due.
     Absent,
     /// The flood stops here.
     Stop(Flooded),
@@ -113,7 +113,7 @@ impl Sender<'_> {
                 continue;
             }
             let copy = match &tuple {
-                // To ask rules, and to find nobody, costs too.
+                // To ask rules, and to find no member, costs too.
                 _ if copied.is_enough(burst.lens[k]) || outs.is_full() => Copy::Stop(Flooded::Next),
                 Some(tuple) if !networks.may_reach(to, tuple) => self.refuse_copy(port, to),
                 _ => self.copy(outs, burst, k, to, rxq, can_hold, copied),
@@ -186,7 +186,8 @@ impl Sender<'_> {
         }
     }
 
-    /// The rules of a member don't let a frame come there; where nobody is, no copy was due.
+    /// The rules of a member don't let a frame come there; of a member that is not there no copy
+    /// was due.
     fn refuse_copy(&self, port: PortId, to: PortId) -> Copy {
         if self.views.get(usize::from(to)).is_none_or(Option::is_none) {
             return Copy::Absent;

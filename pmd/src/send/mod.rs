@@ -5,9 +5,9 @@
 //! - `reserve`, `commit`: places at a destination, and the copy into them
 //! - `outcome`: what becomes of frames
 //! - `blocked`: what becomes of those that can't go now: for how long they wait, and when they are
-//!   dropped; `give_back`: turns that were reserved, and which nobody has a use for any more
+//!   dropped; `give_back`: reservations that are of no use any more
 //! - `flood`: the copies of a flooded frame
-//! - `over_limit`: who waits where for a VM at its limit; `held`: what has waited there
+//! - `over_limit`: which frames wait where for a VM at its limit; `held`: what has waited there
 
 mod blocked;
 mod commit;

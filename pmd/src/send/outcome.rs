@@ -31,7 +31,7 @@ pub(crate) enum Block {
 pub(crate) enum Wait {
     /// For its receiver.
     Held,
-    /// For nobody: it goes with the next burst.
+    /// For no receiver: it goes with the next burst.
     Next,
 }
 

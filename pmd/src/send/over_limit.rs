@@ -1,4 +1,4 @@
-//! Frames for a VM that is at the limit on what it gets: who waits where, and what is dropped.
+//! Frames for a VM that is at the limit on what it gets: which wait where, and which are dropped.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "positions in a ring are 16 bits, as are ports"
@@ -37,7 +37,7 @@ impl Sender<'_> {
         self.turn_at != Some(to) && limit.until_saved(self.now, queue.slack) > 0
     }
 
-    /// What becomes of a frame to a VM at its limit, before anybody knows whether it may wait.
+    /// What becomes of a frame to a VM at its limit, before it is known whether it may wait.
     #[cold]
     pub(crate) fn over(&self, view: &PortView) -> Way {
         if view.limit_queue().is_some() {

@@ -92,7 +92,7 @@ impl<M> Account<M> {
         account
     }
 
-    /// Something is wanted. For cores and for the signal handler: waits for nobody.
+    /// Something is wanted. For cores and for the signal handler: it never waits.
     pub(super) fn wake(&self) {
         if let Some(Some(pager)) = self.pager.get()
             && !pager.is_called.swap(true, Ordering::AcqRel)

@@ -14,7 +14,7 @@
 //! A part makes two mappings more of one, and the kernel allows a process so many
 //! (`vm.max_map_count`). A handler that has no more of them can't go on, and the process ends. So
 //! guests get three in four of them, and beyond [`PARTS_MAX`] parts, or where the kernel refuses
-//! one, the whole mapping is replaced, which needs none: it may take long, but nobody dies of it.
+//! one, the whole mapping is replaced, which needs none: it may take long, but the process goes on.
 
 use super::damage::{self, Damage};
 use super::presence::Presence;
@@ -34,7 +34,7 @@ const OF_A_PORT_MAX: usize = 256;
 /// Mappings that every front-end needs (VHOST_MEMORY_BASELINE_NREGIONS).
 const OF_A_PORT_MIN: usize = 8;
 
-/// What the kernel allows a process if nobody changed it.
+/// What the kernel allows a process by default.
 const MAP_COUNT: usize = 65_530;
 /// Parts that are put for good, of all guests together, two mappings each; cores stop at the first
 /// of a guest.

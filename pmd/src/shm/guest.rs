@@ -179,7 +179,7 @@ impl GuestMemory {
         self.account.damage.is_done()
     }
 
-    /// The same, for whoever wants to know without keeping the memory.
+    /// The same, to be kept without keeping the memory.
     pub fn damage(&self) -> &Arc<Damage> {
         &self.account.damage
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Bytes of a pager's stack: there are many.
 const STACK: usize = 1 << 18;
 
-/// Takes care of a mapping from now on. False: nobody will.
+/// Takes care of a mapping from now on. False: no thread can be started for it.
 pub(super) fn attend(presence: &Arc<Presence>) -> bool {
     let Some(pager) = presence.account.pager.get_or_init(Desk::start) else {
         return false;
@@ -79,7 +79,7 @@ impl Desk<Presence> {
         while !self.is_over.load(Ordering::Acquire) {
             epoll.wait(next);
             self.wake.clear();
-            // Whoever wants something from here on calls again.
+            // A core that wants something from here on calls again.
             self.is_called.swap(false, Ordering::AcqRel);
             loop {
                 // In a value of their own, so that nobody waits for a page to be made who has

@@ -1,10 +1,11 @@
 //! Which pages of a mapping a core may touch.
 //!
-//! A large page that its file doesn't have yet is made by whoever touches it first: the kernel
-//! clears two megabytes, or a gigabyte, and whoever else the core serves waits. So a core leads no
-//! address into such a mapping before the page was *granted*: it marks the page as wanted, leaves
-//! the frame where it is, and goes on; `pager` makes the page on a thread of its own and grants it.
-//! A page is wanted because the guest posted a buffer there, so no memory is made that nobody uses.
+//! A large page that its file doesn't have yet is made by the thread that touches it first: the
+//! kernel clears two megabytes, or a gigabyte, and all others that the core serves wait. So a core
+//! leads no address into such a mapping before the page was *granted*: it marks the page as wanted,
+//! leaves the frame where it is, and goes on; `pager` makes the page on a thread of its own and
+//! grants it. A page is wanted because the guest posted a buffer there, so no memory is made
+//! without need.
 //!
 //! A front-end may take a granted page away again (a balloon, free pages that the guest reported,
 //! malice). Touching it then raises SIGBUS where the kernel can tell by signal (`sys::userfault`);
@@ -64,7 +65,7 @@ pub(crate) struct Presence {
     pub(super) backing: Mutex<Backing>,
 }
 
-/// What the pager needs, and who ends the mapping.
+/// What the pager needs, and what the end of the mapping changes.
 #[derive(Debug)]
 pub(super) struct Backing {
     pub(super) file: File,
@@ -73,7 +74,7 @@ pub(super) struct Backing {
     pub(super) base: usize,
     /// Touching what is not there raises a signal.
     pub(super) is_told: bool,
-    /// Ended: these addresses may be anybody's.
+    /// Ended: other mappings may have these addresses.
     pub(super) has_ended: bool,
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Mapping {
     pub(super) presence: Option<Arc<Presence>>,
     /// None: it is no file.
     pub(super) file: Option<FileId>,
-    /// Who keeps the bytes there, if they are no mapping but this process's own memory.
+    /// Keeps the bytes there, if they are no mapping but this process's own memory.
     pub(super) _owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -126,7 +126,8 @@ impl Region {
     }
 }
 
-/// Which pages of a mapping of large ones cores may touch: none yet. `None`: nobody can make them.
+/// Which pages of a mapping of large ones cores may touch: none yet. `None`: no thread can make
+/// them.
 fn presence(
     file: &File,
     start: u64,

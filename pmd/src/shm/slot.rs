@@ -8,7 +8,7 @@
 
 use super::atomics::{AtomicUsize, Ordering, fence};
 
-/// Nobody's.
+/// Free.
 const FREE: usize = 0;
 /// Being filled in, or being given up. No mapping begins at address 1.
 const CLOSED: usize = 1;
@@ -90,7 +90,7 @@ impl Slot {
     /// its length and `extra`, and says what it has put there; what was put for good is counted.
     /// Gives whether anything was put.
     ///
-    /// While `put` runs, the mapping stays and the slot is not used again. Waits for nobody.
+    /// While `put` runs, the mapping stays and the slot is not used again. It never waits.
     pub(crate) fn replace_if_around(
         &self,
         at: usize,

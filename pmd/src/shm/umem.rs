@@ -1,7 +1,7 @@
 //! UMEM: the memory that a device's queue and this process share, in frames of one size.
 //!
 //! It is the switch's own, yet the kernel writes to frames that it was given, so it is reached as a
-//! guest's memory is: by [`Piece`], never by reference. Who may touch which frame when is kept by
+//! guest's memory is: by [`Piece`], never by reference. The owner of each frame is kept by
 //! [`crate::ring::frames`].
 
 use super::piece::Piece;
@@ -24,7 +24,7 @@ unsafe impl Send for UmemArea {}
 unsafe impl Sync for UmemArea {}
 
 impl UmemArea {
-    /// Memory that somebody else mapped.
+    /// Memory that the caller mapped.
     ///
     /// # Safety
     /// `len` bytes from `base` on stay mapped and writable as long as `owner` lives, and nobody

@@ -54,9 +54,9 @@ impl EventFd {
         })
     }
 
-    /// Wakes whoever waits for it. A full counter means that it is signalled already. It never
-    /// waits for one of our own; for another's it might, where the kernel has no more asynchronous
-    /// requests.
+    /// Wakes the threads that wait for it. A full counter means that it is signalled already. It
+    /// never waits for one of our own; for another's it might, where the kernel has no more
+    /// asynchronous requests.
     #[inline]
     pub fn signal(&self) {
         if !self.try_signal() {

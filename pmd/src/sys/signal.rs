@@ -41,8 +41,8 @@ pub(super) fn prepare_without() {
     OWN.with(|context| assert!(context.set(None).is_ok()));
 }
 
-/// Adds one to the counter of `fd`, an eventfd, and wakes whoever waits for it; a full counter
-/// stays as it is. False: it isn't done, since there is no context.
+/// Adds one to the counter of `fd`, an eventfd, and wakes the threads that wait for it; a full
+/// counter stays as it is. False: it isn't done, since there is no context.
 pub(super) fn by_kernel(fd: BorrowedFd<'_>) -> bool {
     OWN.with(|own| {
         let context = own

@@ -1,4 +1,4 @@
-//! Unix sockets: who is at the other end, and whether files may come.
+//! Unix sockets: the process at the other end, and whether files may come.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

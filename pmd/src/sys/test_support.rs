@@ -10,7 +10,7 @@ pub(crate) fn eventfd(flags: i32) -> File {
     unsafe { File::from_raw_fd(libc::eventfd(0, flags)) }
 }
 
-/// Whether who reads or writes may have to wait.
+/// Whether a read or write may have to wait.
 pub(crate) fn let_block(file: &File, may_wait: bool) {
     // SAFETY: the fd is open; flags are numbers.
     unsafe {

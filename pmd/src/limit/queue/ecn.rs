@@ -1,5 +1,5 @@
-//! Explicit congestion notification: a queue that fills says so to those who listen, before it has
-//! to drop.
+//! Explicit congestion notification: a queue that fills says so to senders that listen, before it
+//! has to drop.
 //!
 //! Source: RFC 3168 (the two bits and where they are), RFC 1624 (the checksum of what differs in
 //! one word).

@@ -1,6 +1,6 @@
 //! Frames one behind the other in chunks: each a record of what is known of it, then its bytes.
 //!
-//! Records stand at multiples of their own size, of which a chunk is one too, so none is torn; a
+//! Records are at multiples of their own size, of which a chunk is one too, so none is torn; a
 //! frame's bytes may go on in the next chunk. What is taken off at the head gives its chunks back
 //! as it leaves them.
 #![expect(
@@ -56,7 +56,7 @@ impl Record {
     }
 }
 
-/// A place in the chunks of a queue. At the end of a chunk it stands for the beginning of the next.
+/// A place in the chunks of a queue. The end of a chunk means the beginning of the next.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     chunk: u32,
@@ -105,7 +105,7 @@ impl Place {
         self.advance(chunks, n, write, |_| {});
     }
 
-    /// The record that stands here; it is passed.
+    /// The record at this place, which moves behind it.
     fn read_record(&mut self, chunks: &Chunks, left: impl FnMut(u32)) -> Record {
         let mut bytes = [0; RECORD_BYTES];
         self.advance(

@@ -1,7 +1,7 @@
 //! What waits for a VM at the limit on what it gets, instead of being dropped.
 //!
 //! Frames that may stay where they are (in a guest's ring, in a tap) do (`ring`). The others are
-//! copied into memory of the VM's own (`limit::chunks`) and stand in a `fifo`, one for each receive
+//! copied into memory of the VM's own (`limit::chunks`) and wait in a `fifo`, one for each receive
 //! queue and NIC of the VM, on the core that received them, so that a flow stays in order; their
 //! descriptor or frame of UMEM is free at once. Each turn the core sends what the limit allows
 //! (`poll::release`). Queues and rings take turns (`pace`); a queue that fills says so (`ecn`), one

@@ -3,8 +3,8 @@
 //!
 //! As queues of one VM are paced at the limit on what it sends ([`crate::limit::gate`]): who was
 //! served stays away for the time that what it sent takes at the limit's rate, times the number of
-//! those who wait. One that waits and does not come for its part must cost nobody the rate: what
-//! has been left over for longer than the VM's slack is anybody's.
+//! those who wait. One that waits and does not come for its part must cost no other the rate: what
+//! has been left over for longer than the VM's slack may be used by any.
 
 use crate::limit::gate::SHUT_MIN;
 use crate::limit::one_way::Limit;
@@ -72,7 +72,7 @@ impl Pace {
         }
     }
 
-    /// When it may send again, as things stand.
+    /// When it may send again, as far as is known now.
     pub(crate) fn opens_at(&self, now: Nanos, limit: &Limit, queue: &VmQueue) -> Nanos {
         let first = now.saturating_add(limit.allowance(now).err().unwrap_or(0));
         let turn = match queue.n_waiting() {

@@ -35,7 +35,7 @@ impl RingTurn {
         self.waiting.is_some()
     }
 
-    /// Frames for others stand among those of a VM at its limit.
+    /// Frames for others are among those of a VM at its limit.
     pub(crate) fn is_mixed_at(&mut self, now: Nanos) {
         self.mixed_until = now + MIXED_TIME;
     }

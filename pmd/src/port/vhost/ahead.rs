@@ -21,8 +21,8 @@ impl VhostRx {
         }
     }
 
-    /// Looks at the `n` chains that stand `from` behind the base, a burst at most; fewer if they
-    /// have too many descriptors. A broken one has no bytes.
+    /// Looks at the `n` chains `from` behind the base, a burst at most; fewer if they have too many
+    /// descriptors. A broken one has no bytes.
     pub(crate) fn peek_ahead(&mut self, from: u16, n: usize, burst: &mut Burst) {
         damage::forget();
         let n = if self.ring.is_damaged() {

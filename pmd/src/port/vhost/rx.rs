@@ -257,7 +257,7 @@ impl VhostRx {
         }
     }
 
-    /// Gives the first `n` chains of the burst back, and calls the guest if it asked for that.
+    /// Gives the first `n` chains of the burst back, and calls the guest if it requested that.
     #[inline]
     pub(crate) fn consume(&mut self, burst: &Burst, n: usize) {
         let n = n.min(BURST_MAX);
@@ -283,7 +283,7 @@ impl VhostRx {
         std::mem::take(&mut self.ring.waits)
     }
 
-    /// Whether chains wait, asked afresh.
+    /// Whether chains wait, read anew.
     pub(crate) fn has_more(&self) -> bool {
         self.stopped.is_none() && self.ring.has_more()
     }

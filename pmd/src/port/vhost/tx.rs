@@ -29,7 +29,7 @@ const FEW_BUFFERS: u16 = 32;
 /// no more than 19 for a frame.
 const CHEAP_CHAIN: usize = 32;
 
-/// Receive buffers of a guest: read, checked, and waiting in ring order. Each stands at its ring
+/// Receive buffers of a guest: read, checked, and waiting in ring order. Each is at its ring
 /// position modulo [`STASH`], so that what isn't used by one burst stays where it is for the next.
 #[derive(Debug)]
 pub(super) struct Stash {
@@ -183,7 +183,7 @@ impl VhostTx {
             .map(|fault| (fault, std::mem::take(&mut self.n_faults)))
     }
 
-    /// The place in the stash of the buffer that stands `at` buffers after the ring's base.
+    /// The place in the stash of the buffer `at` buffers after the ring's base.
     #[inline(always)]
     pub(super) fn slot(&self, at: u16) -> usize {
         usize::from(self.ring.base().wrapping_add(at)) % STASH

@@ -1,4 +1,4 @@
-//! A frame of UMEM, and who owns it.
+//! A frame of UMEM, and its owner.
 
 /// Bytes of a frame of UMEM.
 pub(crate) const FRAME_BYTES: usize = 4096;
@@ -8,7 +8,7 @@ pub(crate) const HEADROOM: usize = 256;
 #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
 pub(crate) const PACKET_MAX: u32 = (FRAME_BYTES - HEADROOM) as u32;
 
-/// A received packet, from the receive ring until it is given back. Whoever has it owns its frame.
+/// A received packet, from the receive ring until it is given back. It owns its frame.
 #[derive(Debug)]
 pub(crate) struct RxFrame {
     pub(super) number: u32,

@@ -1,4 +1,4 @@
-//! Who owns the frames of an AF_XDP socket's UMEM.
+//! The owner of each frame of an AF_XDP socket's UMEM.
 //!
 //! The first `n_rx` frames are for receiving, the `n_tx` behind them for sending, so that a queue's
 //! two halves share nothing: the receiving one belongs to a core, the sending one stands behind a
@@ -27,7 +27,7 @@ pub struct Ledger {
     pub n_kernel: usize,
     /// In a burst, on their way.
     pub n_burst: usize,
-    /// With nobody.
+    /// In the free list.
     pub n_free: usize,
     /// Descriptors that the kernel gave for frames which it did not have. They were ignored.
     pub n_strays: u64,
@@ -132,7 +132,7 @@ impl XskRx {
         self.rings.fd()
     }
 
-    /// The same, for who borrows it from here.
+    /// The same, borrowed.
     pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         // SAFETY: the rings keep the socket open, and they are borrowed.
         self.fd().map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })

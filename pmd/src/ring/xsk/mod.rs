@@ -1,7 +1,7 @@
 //! AF_XDP sockets.
 //!
 //! - `rings`: a socket's four rings; `socket`: how it is opened
-//! - `frame`: a frame of its UMEM; [`halves`]: who owns which of them
+//! - `frame`: a frame of its UMEM; [`halves`]: the owner of each
 //! - [`peer`], `peer_rings`: the kernel's half, in memory
 
 mod frame;

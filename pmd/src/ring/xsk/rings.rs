@@ -88,7 +88,7 @@ impl RxRings {
                     .len()
                     .min(BURST_MAX)
                     .min(kernel.fill.nb_free(BURST_MAX as u32) as usize);
-                // SAFETY: frames of this UMEM, which nobody else owns: they come from the free
+                // SAFETY: frames of this UMEM, which have no other owner: they come from the free
                 // list.
                 unsafe { kernel.fill.produce(&kernel.scratch[..n]) }
             }

@@ -22,7 +22,7 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 
 /// Frames that one wake-up sends by copy, where the kernel can be told.
 const TX_BUDGET: u32 = 256;
-/// How long a queue is waited for that somebody has just let go of: the kernel takes some tens of
+/// How long a queue is waited for that was in use until now: the kernel takes some tens of
 /// milliseconds.
 const BUSY_MAX: Duration = Duration::from_secs(1);
 const BUSY_LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -149,7 +149,7 @@ fn sizes(n_rx: u32, n_tx: u32) -> Result<(Sizes, NonZeroU32), SetupError> {
 
 type Queues = (TxQueue, RxQueue, FillQueue, CompQueue);
 
-/// Binds to the queue; waits a while for one that somebody has just let go of.
+/// Binds to the queue; waits a while for one that was in use until now.
 fn bind(umem: &Umem, spec: SocketSpec<'_>, sizes: Sizes) -> Result<Queues, SetupError> {
     let SocketSpec {
         device,
