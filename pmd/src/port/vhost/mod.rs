@@ -2,17 +2,21 @@
 //! transmitted to.
 //!
 //! - [`rx`]: chains of a transmit virtqueue to frames of a burst
-//! - [`tx`]: frames of a burst into buffers of a receive virtqueue
+//! - [`tx`]: a receive virtqueue, and its room for frames; `stash`, `buffers`: its buffers, read
+//!   ahead; `deliver`: frames of a burst into them
 //! - `ahead`: chains that are looked at before their turn
 //! - [`scatter`]: the same for frames and buffers in several parts
 
 mod ahead;
+mod buffers;
+mod deliver;
 pub mod rx;
 pub mod scatter;
+mod stash;
 pub mod tx;
 
+pub(crate) use buffers::FEW_DESCRIPTORS;
 pub use rx::VhostRx;
-pub(crate) use tx::FEW_DESCRIPTORS;
 pub use tx::VhostTx;
 
 use crate::ring::RingOptions;
