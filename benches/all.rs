@@ -3,10 +3,11 @@
 //! machines change their pace every few seconds.
 #![allow(missing_docs)]
 
+use std::time::Duration;
+
 use benches::cases::{self, Case};
 use benches::cycles::Cycles;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use std::time::Duration;
 
 fn all(c: &mut Criterion<Cycles>) {
     for case in cases::all() {

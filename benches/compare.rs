@@ -6,8 +6,9 @@
 //! Prints TSC cycles of a frame, minimum, median and maximum of all turns, and the median of what
 //! each is of the first one in the same turn.
 
-use benches::cases;
 use std::process::ExitCode;
+
+use benches::cases;
 
 const TURNS: usize = 100;
 /// Frames of a turn.

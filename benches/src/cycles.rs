@@ -1,11 +1,12 @@
 //! TSC cycles as what criterion measures: cycles of one frame, and the frames and bytes a second
 //! that this makes.
 
+use std::sync::LazyLock;
+
 use criterion::Throughput;
 use criterion::measurement::{Measurement, ValueFormatter};
 use pmd::sys;
 use pmd::time::Clock;
-use std::sync::LazyLock;
 
 /// Cycles of the time-stamp counter.
 #[derive(Debug)]

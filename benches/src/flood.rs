@@ -1,6 +1,5 @@
 //! A guest whose frames go to many others.
 
-use crate::{BURST, Spent, lean_rx, lean_tx, step};
 use flowtable::PortId;
 use guest::Options;
 use guest::flows::{Flows, Vary};
@@ -8,6 +7,8 @@ use guest::lean::{LeanRx, LeanTx};
 use guest::stack::Mac;
 use pmd::time::Nanos;
 use rig::{ALL, ANY, Rig, networks, options};
+
+use crate::{BURST, Spent, lean_rx, lean_tx, step};
 
 /// Time between turns: enough for what copies cost the sender's port.
 const TURN: Nanos = 1_000_000;

@@ -16,13 +16,14 @@ pub mod uplink;
 pub use cases::Case;
 pub use pair::Pair;
 
+use std::net::Ipv4Addr;
+use std::ops::AddAssign;
+
 use guest::flows::Flows;
 use guest::lean::{LeanRx, LeanTx, rx_len};
 use guest::stack::Mac;
 use pmd::sys::cycles;
 use rig::{Rig, mac};
-use std::net::Ipv4Addr;
-use std::ops::AddAssign;
 
 /// Frames offered at a time.
 pub const BURST: u16 = 32;

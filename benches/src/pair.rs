@@ -1,6 +1,8 @@
 //! Two guests, and a switch between them.
 
-use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use flowtable::rules::rule::{Cidr, Proto, Rule};
 use flowtable::{Direction, Networks, Policy, Verdict};
 use guest::Options;
@@ -8,8 +10,8 @@ use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx};
 use pmd::limits::LimitOptions;
 use rig::{ANY, Rig, frame, mac, networks, options};
-use std::net::IpAddr;
-use std::sync::Arc;
+
+use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
 
 /// One network, and a rule for what its ports get.
 fn ruled() -> Arc<Networks> {

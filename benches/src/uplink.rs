@@ -1,7 +1,8 @@
 //! A guest, and a device behind which others are: its kernel's half is in memory. What that does
 //! while a core is in it counts: it takes a packet out of a list, or puts one into it.
 
-use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
+use std::sync::Arc;
+
 use flowtable::{Exit, Network, Networks, PortId};
 use guest::Options;
 use guest::flows::{Flows, Vary};
@@ -9,7 +10,8 @@ use guest::lean::{LeanRx, LeanTx};
 use guest::stack::{checksum, udp_frame};
 use pmd::ring::xsk_peer::XskPeer;
 use rig::{ALL, ANY, Rig, frame, mac, options};
-use std::sync::Arc;
+
+use crate::{BURST, Spent, host, lean_rx, lean_tx, step};
 
 const GUEST: PortId = 0;
 const UPLINK: PortId = 1;

@@ -2,15 +2,17 @@
 //! never count. And what was remembered must never be answered otherwise than the whole question
 //! would be.
 
-use crate::input::Input;
-use crate::rules;
+use std::sync::Arc;
+
 use flowtable::lookup::decide::BURST_MAX;
 use flowtable::wire::header::symmetric_hash;
 use flowtable::{
     Action, DropReason, FlowTable, HEADER_MAX, Header, Ingress, Lookup, MacTable, Network,
     Networks, Policy, SourcePolicy, Trunk,
 };
-use std::sync::Arc;
+
+use crate::input::Input;
+use crate::rules;
 
 const N_PORTS: u16 = 7;
 /// The port that carries both networks, the one in VLAN 1, the other without a tag.

@@ -2,16 +2,18 @@
 //! daemon comes to an end with it, has answered in whole messages, and keeps nothing of it: no
 //! queue, no memory, no file.
 
-use crate::input::Input;
-use guest::raw::{Message, NEED_REPLY, REPLY, request};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::{Read, pipe};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
+
+use guest::raw::{Message, NEED_REPLY, REPLY, request};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::input::Input;
 
 /// Messages of one input: their answers fit into a socket that nobody reads.
 const MESSAGES_MAX: usize = 48;

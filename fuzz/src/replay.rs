@@ -1,8 +1,9 @@
 //! Inputs that are kept in files, and pseudo-random ones: what a machine without libFuzzer can do.
 
-use rig::Dice;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use rig::Dice;
 
 /// Runs a target over its seeds and over every input that once made it fail (`crashes/TARGET/`,
 /// where a file's name says what was wrong). Gives their number.

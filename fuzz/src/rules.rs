@@ -1,9 +1,10 @@
 //! Rules, and what is read of a frame for them.
 
-use crate::input::Input;
 use flowtable::rules::policy::Policy;
 use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 use flowtable::{Header, Tuple};
+
+use crate::input::Input;
 
 const RULES_MAX: usize = 4;
 

@@ -19,16 +19,18 @@
 //! Control adds to and removes from what a core sleeps in, and measures that likewise
 //! ([`Calls::measured`]): it takes the same spinlock.
 
-use crate::error::SetupError;
-use crate::lock::lock;
-use crate::sys::{self, Epoll, EventFd};
-use flowtable::PortId;
-use hashbrown::HashMap;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, Thread, park_timeout};
 use std::time::Duration;
+
+use flowtable::PortId;
+use hashbrown::HashMap;
+
+use crate::error::SetupError;
+use crate::lock::lock;
+use crate::sys::{self, Epoll, EventFd};
 
 /// Cycles of a signal that took long: 50 µs at 4 GHz, 100 µs at 2 GHz.
 const LONG: u64 = 200_000;

@@ -1,8 +1,9 @@
-use super::*;
-use crate::sys::test_support::{eventfd, let_block, without_requests};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::mpsc::sync_channel;
+
+use super::*;
+use crate::sys::test_support::{eventfd, let_block, without_requests};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FULL: u64 = u64::MAX - 1;

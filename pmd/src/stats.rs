@@ -4,10 +4,12 @@
 //!
 //! Each core has its own, written by it alone with plain stores; a report adds them up.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use flowtable::{Action, DropReason, PortId};
+
 use crate::error::GuestFault;
 use crate::time::Nanos;
-use flowtable::{Action, DropReason, PortId};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// One core's counters of one port, on cache lines of their own.
 #[derive(Debug, Default)]

@@ -5,10 +5,9 @@
 #![allow(missing_docs, unreachable_pub, dead_code)]
 
 use loom::sync::Arc;
+use loom::sync::atomic as atomics;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-
-use loom::sync::atomic as atomics;
 #[path = "../src/shm/slot.rs"]
 mod slot;
 use slot::{Put, Slot};

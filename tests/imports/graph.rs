@@ -1,7 +1,8 @@
 //! Circles among the children of one module.
 
-use crate::modules::{Arrow, Name};
 use std::collections::{BTreeMap, BTreeSet};
+
+use crate::modules::{Arrow, Name};
 
 /// Below one module: which of its children names which, with a place where it does.
 pub(crate) type Siblings = BTreeMap<(String, String), String>;

@@ -7,9 +7,10 @@ mod graph;
 mod modules;
 mod table;
 
+use std::path::{Path, PathBuf};
+
 use graph::{circles, siblings};
 use modules::Crate;
-use std::path::{Path, PathBuf};
 use table::{CRATES, ROOMS};
 
 /// What is wrong with one crate's imports, a line each.

@@ -4,9 +4,10 @@
 //! Code that is compiled for tests alone is left out: a test may look at whatever it tests.
 //! Re-exports are followed to the module that has the item, so an arrow can't hide behind one.
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Names from the crate's root down; the root's own is empty.
 pub(crate) type Name = Vec<String>;

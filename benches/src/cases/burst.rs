@@ -1,12 +1,13 @@
 //! `burst/*`, `flood/*`, `uplink/*`, `checksum/*`: whole bursts through a core's turn, in busy
 //! cycles as it counts them.
 
+use guest::flows::Vary;
+use pmd::limits::{LimitOptions, QueueOptions};
+
 use super::{Case, by_bursts};
 use crate::Pair;
 use crate::flood::Flood;
 use crate::uplink::{Checksum, Uplink};
-use guest::flows::Vary;
-use pmd::limits::{LimitOptions, QueueOptions};
 
 /// More than is ever sent here: a limit that costs what limits cost, and holds nothing back.
 const AMPLE: LimitOptions = LimitOptions {

@@ -1,10 +1,12 @@
 //! `copy/*`: the one copy, from one guest's memory into another's, with the look-up of both places.
 
-use super::{Case, Run};
-use crate::timed;
+use std::hint::black_box;
+
 use guest::GuestDriver;
 use rig::{memory_of, options};
-use std::hint::black_box;
+
+use super::{Case, Run};
+use crate::timed;
 
 /// Places that are copied from and to in turn: more than a core keeps at hand.
 const PLACES: u64 = 128;

@@ -1,8 +1,9 @@
 //! `header/*`, `key/*`, `rules/*`, `table/*`, `mac/*`: what a decision is made of. Each case checks
 //! what it got.
 
-use super::{Case, Run};
-use crate::{BURST, Spent, timed};
+use std::hint::black_box;
+use std::net::IpAddr;
+
 use flowtable::cache::table::{Decision, Entered};
 use flowtable::mac::entry::{EntryRef, Kind, Learned};
 use flowtable::rules::rule::{Cidr, Proto, Rule};
@@ -13,8 +14,9 @@ use flowtable::{
 use hashbrown::HashMap;
 use pmd::sys::settle;
 use rig::mac;
-use std::hint::black_box;
-use std::net::IpAddr;
+
+use super::{Case, Run};
+use crate::{BURST, Spent, timed};
 
 const N: usize = BURST as usize;
 

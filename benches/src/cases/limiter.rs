@@ -1,9 +1,11 @@
 //! `limiter/*`: what limits cost by themselves: one look before a burst, one charge after it.
 
+use std::hint::black_box;
+
+use pmd::limits::{Amount, Limit, LimitOptions};
+
 use super::{Case, Run};
 use crate::timed;
-use pmd::limits::{Amount, Limit, LimitOptions};
-use std::hint::black_box;
 
 const BITS: LimitOptions = LimitOptions {
     bits_per_sec: Some(400_000_000_000),

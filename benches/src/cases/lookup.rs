@@ -1,14 +1,16 @@
 //! `lookup/*`: whole bursts through a core's `decide`. The flows differ in what rules ask for, or
 //! in their source MAC.
 
-use super::flowtable::{COUNTS, flows, header, policy, table};
-use super::{Case, Run};
-use crate::{BURST, Spent, timed};
+use std::sync::Arc;
+
 use flowtable::mac::entry::{Kind, Learned};
 use flowtable::{Action, Header, Ingress, Lookup, MacTable, Networks, SourcePolicy};
 use pmd::sys::settle;
 use rig::{mac, networks};
-use std::sync::Arc;
+
+use super::flowtable::{COUNTS, flows, header, policy, table};
+use super::{Case, Run};
+use crate::{BURST, Spent, timed};
 
 const N: usize = BURST as usize;
 /// Addresses that a port may bring in a second.

@@ -15,9 +15,10 @@
     reason = "positions in a ring are 16 bits"
 )]
 
+use arrayvec::ArrayVec;
+
 use super::share::Share;
 use crate::time::Nanos;
-use arrayvec::ArrayVec;
 
 /// Destinations ahead that are told apart; behind more than these, something will be able to go.
 const PLACES_MAX: usize = 16;

@@ -11,9 +11,10 @@
     reason = "folded sums, and places in a header"
 )]
 
+use flowtable::{HEADER_MAX, Header};
+
 use crate::burst::Burst;
 use crate::virtio_net::Offload;
-use flowtable::{HEADER_MAX, Header};
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;

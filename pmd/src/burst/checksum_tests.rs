@@ -1,8 +1,9 @@
 //! Against etherparse, which builds finished packets; they are unfinished by hand.
 
+use etherparse::PacketBuilder;
+
 use super::*;
 use crate::shm::Piece;
-use etherparse::PacketBuilder;
 
 /// What is varied.
 #[derive(Clone, Copy, Debug)]

@@ -9,13 +9,14 @@
     reason = "lengths of headers and tags"
 )]
 
+use arrayvec::ArrayVec;
+use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
+use flowtable::{Action, DropReason, HEADER_MAX, Header, PortId};
+
 use crate::amount::{Allowance, Amount};
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::{Piece, damage};
 use crate::virtio_net::{Offload, becomes};
-use arrayvec::ArrayVec;
-use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
-use flowtable::{Action, DropReason, HEADER_MAX, Header, PortId};
 
 pub use crate::ring::BURST_MAX;
 

@@ -1,11 +1,12 @@
 //! How a queue fills a burst, frame after frame.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of pieces")]
 
+use flowtable::{Action, DropReason};
+
 use super::frames::Burst;
 use crate::ring::chain::{Budget, Pieces};
 use crate::shm::{Piece, damage};
 use crate::virtio_net::Offload;
-use flowtable::{Action, DropReason};
 
 /// Fills a burst. What was put is in the burst once the writer has finished; the number of frames
 /// and the sum of their bytes are kept here until then.

@@ -1,12 +1,14 @@
 //! What control remembers of ports that are up or going down.
 
+use std::sync::Arc;
+
+use flowtable::{Ingress, Networks, PortId};
+use hashbrown::HashMap;
+
 use crate::limit::VmLimits;
 use crate::limit::flood_budget::FloodBudget;
 use crate::port::{PortView, RxQueue};
 use crate::time::Nanos;
-use flowtable::{Ingress, Networks, PortId};
-use hashbrown::HashMap;
-use std::sync::Arc;
 
 /// What control remembers of ports that are up or going down.
 #[derive(Debug, Default)]

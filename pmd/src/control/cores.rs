@@ -1,6 +1,11 @@
 //! Control's side of all cores: ports come up and go down here, and nothing on a core ever waits
 //! for it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use flowtable::{FlowCounters, FlowTable, Lookup, MacTable, Networks, PortId, Tally};
+
 use super::books::Books;
 use super::port::FleetOptions;
 use crate::calls::Callers;
@@ -11,9 +16,6 @@ use crate::poll::mailbox::{Command, Mailbox};
 use crate::stats::{CoreCounters, CoreStats, Counters, sum};
 use crate::sys::{self, Epoll};
 use crate::time::SECOND;
-use flowtable::{FlowCounters, FlowTable, Lookup, MacTable, Networks, PortId, Tally};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 /// All cores, as control sees them. Shared by all control threads.
 #[derive(Debug)]

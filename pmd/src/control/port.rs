@@ -1,8 +1,10 @@
 //! What a switch is made of, and a port as it comes up and goes down.
 
-use crate::port::{RxQueue, TxQueue};
-use flowtable::{Ingress, Networks};
 use std::sync::Arc;
+
+use flowtable::{Ingress, Networks};
+
+use crate::port::{RxQueue, TxQueue};
 
 /// What a switch is made of.
 #[derive(Clone, Debug)]

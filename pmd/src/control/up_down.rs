@@ -1,5 +1,11 @@
 //! How ports come up and go down on all cores, and how cores answer.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use flowtable::PortId;
+
 use super::books::{Books, Leaving};
 use super::cores::Fleet;
 use super::port::{PortDown, PortUp};
@@ -10,10 +16,6 @@ use crate::poll::mailbox::{Command, Mailbox, Reply};
 use crate::port::lock::TxLock;
 use crate::port::{PortView, RxQueue, TxQueue};
 use crate::time::SECOND;
-use flowtable::PortId;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// How often control looks whether the cores have answered.
 const LOOK_AGAIN: Duration = Duration::from_micros(50);

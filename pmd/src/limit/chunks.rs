@@ -9,10 +9,11 @@
     reason = "numbers of chunks, and places in a few MiB"
 )]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::free_list::FreeList;
 use crate::shm::Piece;
 use crate::shm::umem::UmemArea;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of a chunk.
 pub(crate) const CHUNK_BYTES: usize = 2048;

@@ -8,10 +8,11 @@
 //! Control makes it when the port first comes up and keeps it: a guest that sets up its queues anew
 //! has what it had before.
 
+use flowtable::{Ingress, NetworkId, Networks};
+
 use crate::limit::gate::SHUT_MIN;
 use crate::limit::rate::Limiter;
 use crate::time::Nanos;
-use flowtable::{Ingress, NetworkId, Networks};
 
 /// Copies beyond the first that the floods of one port may make in a second, over all its queues: a
 /// tenth to a sixth of a core, at a hundred to a hundred and fifty nanoseconds each, and a thousand

@@ -10,11 +10,12 @@
 //! and these find something left. A queue that comes late, since cores look only once a turn, is
 //! not late for its next time too: else what is not taken in time would add up.
 
+use std::sync::Arc;
+
 use super::vm::VmLimits;
 use crate::amount::Allowance;
 use crate::burst::Burst;
 use crate::time::Nanos;
-use std::sync::Arc;
 
 /// How long a gate stays shut at least: a two-hundredth of the ten milliseconds over which a limit
 /// shall be exact.

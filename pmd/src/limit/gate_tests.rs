@@ -3,13 +3,14 @@
     reason = "numbers of a test, all of which fit"
 )]
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::amount::Amount;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX};
 use crate::limit::options::LimitOptions;
 use crate::time::SECOND;
 use crate::virtio_net::Offload;
-use proptest::prelude::*;
 
 /// Queues that always have frames of one kind, each polled by a core of its own, all of one VM.
 struct Flooder {

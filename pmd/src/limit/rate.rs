@@ -18,8 +18,9 @@
 //!
 //! Used from polling cores; control makes limiters, and reads and refreshes them.
 
-use crate::time::{Nanos, SECOND};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::time::{Nanos, SECOND};
 
 /// The least and the most that a limiter of bits can mean.
 pub const BITS_PER_SEC_MIN: u64 = 10_000;

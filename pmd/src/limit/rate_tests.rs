@@ -1,5 +1,6 @@
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 /// The same bill in exact fractions: ticks times the rate in parts a second, so that a unit costs a
 /// whole number.

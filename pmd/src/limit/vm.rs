@@ -9,12 +9,13 @@
 //! Control makes the value and keeps it as long as the VM is there; ports that come and go share
 //! it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::one_way::Limit;
 use super::options::{LimitOptions, LimitReport, QueueReport};
 use super::vm_queue::VmQueue;
 use crate::amount::Amount;
 use crate::time::Nanos;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Both limits of a VM, and for how long the one on what it sends has held frames back.
 #[derive(Debug, Default)]

@@ -1,12 +1,13 @@
 //! What is held at the limit on what one VM gets, over all cores.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::chunks::{CHARGED, CHUNK_BYTES, Chunks, ROOM};
 use super::one_way::Limit;
 use super::options::LimitOptions;
 use super::rate::Limiter;
 use crate::amount::Amount;
 use crate::time::Nanos;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a full Ethernet frame without FCS.
 const FRAME_BYTES: u64 = 1514;

@@ -1,10 +1,11 @@
 //! What control wants of a core, between turns.
 
+use flowtable::PortId;
+
 use super::core::Core;
 use super::mailbox::{Command, Reply};
 use crate::send::give_back;
 use crate::time::Nanos;
-use flowtable::PortId;
 
 /// Receive queues that one port has at most: a device's.
 const RXQS_MAX: usize = 64;

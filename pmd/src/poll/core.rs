@@ -1,5 +1,10 @@
 //! A polling core, and what it is made of.
 
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use flowtable::{Lookup, PortId};
+
 use super::mailbox::Mailbox;
 use super::scan::Scanner;
 use crate::burst::Burst;
@@ -11,9 +16,6 @@ use crate::port::{PortView, RxQueue};
 use crate::stats::CoreStats;
 use crate::sys::Epoll;
 use crate::time::Nanos;
-use flowtable::{Lookup, PortId};
-use std::os::fd::AsFd;
-use std::sync::Arc;
 
 /// A polling core: all that one thread needs to switch frames. Nothing in it is shared but what is
 /// behind an `Arc`.

@@ -8,12 +8,13 @@
 //! don't keep the core awake: between two allowances it sleeps, so that a guest far over its limit
 //! costs what one at its limit does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::core::Core;
 use super::outcome::{Turn, earliest};
 use crate::port::RxQueue;
 use crate::sys;
 use crate::time::{Clock, ClockReader, Nanos, seconds};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a core does when it finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

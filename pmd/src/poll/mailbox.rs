@@ -1,11 +1,13 @@
 //! How values travel between control and a core: bounded queues that neither side ever waits on
 //! while holding anything.
 
-use crate::port::{PortView, RxQueue};
-use crate::sys::EventFd;
+use std::sync::Arc;
+
 use crossbeam::queue::ArrayQueue;
 use flowtable::{Networks, PortId};
-use std::sync::Arc;
+
+use crate::port::{PortView, RxQueue};
+use crate::sys::EventFd;
 
 /// Values under way at a time, in each direction.
 const QUEUE_CAPACITY: usize = 1 << 13;

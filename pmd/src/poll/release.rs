@@ -1,6 +1,8 @@
 //! What a core does each turn with frames that wait at limits: those that may go now are sent, in
 //! bursts like any other.
 
+use flowtable::{Action, DropReason, Networks, PortId, Tuple};
+
 use super::core::{Core, next_burst};
 use super::outcome::Turn;
 use crate::burst::Burst;
@@ -8,7 +10,6 @@ use crate::send::{Block, Sender};
 use crate::shm::damage;
 use crate::sys;
 use crate::time::Nanos;
-use flowtable::{Action, DropReason, Networks, PortId, Tuple};
 
 impl Core {
     /// Sends a burst of each queue whose VM may get it now.

@@ -10,6 +10,8 @@
     reason = "positions in a ring are 16 bits"
 )]
 
+use flowtable::{Action, Lookup};
+
 use crate::blocked::ahead::Ahead;
 use crate::blocked::share::Share;
 use crate::burst::{BURST_MAX, Burst};
@@ -18,7 +20,6 @@ use crate::port::{PortView, RxQueue};
 use crate::stats::CoreStats;
 use crate::sys;
 use crate::time::Nanos;
-use flowtable::{Action, Lookup};
 
 /// Bursts that are looked at ahead in one turn, of one queue and of all.
 const CHUNKS_OF_QUEUE: usize = 4;

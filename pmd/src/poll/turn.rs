@@ -1,6 +1,10 @@
 //! The loop of a polling core: peek, decide, reserve, copy, consume; then, between turns, what
 //! control wants.
 
+use std::cell::Cell;
+
+use flowtable::{DropReason, PortId};
+
 use super::core::{Core, next_burst};
 use super::outcome::Turn;
 use super::scan;
@@ -11,8 +15,6 @@ use crate::port::{Flushed, RxQueue};
 use crate::send::{Sender, Sent, give_back};
 use crate::sys;
 use crate::time::{Nanos, seconds};
-use flowtable::{DropReason, PortId};
-use std::cell::Cell;
 
 /// What a turn has come to so far, and what its visits to queues share.
 struct Visits {

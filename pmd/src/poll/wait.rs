@@ -9,14 +9,16 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "numbers of ports")]
 
+use std::cell::Cell;
+use std::cmp::Ordering;
+
+use flowtable::PortId;
+
 use crate::blocked::room::RoomWait;
 use crate::page_faults::PageFaults;
 use crate::port::RxQueue;
 use crate::port::views::{TXQS_MAX, Views, lock_at};
 use crate::time::Nanos;
-use flowtable::PortId;
-use std::cell::Cell;
-use std::cmp::Ordering;
 
 /// How long a queue is not looked at whose frames are all known: where they go may change.
 const KNOWN_MAX: Nanos = 8_000_000;

@@ -15,15 +15,17 @@ use crate::ring::frames::Ledger;
 use crate::ring::xsk::{self, PACKET_MAX, RxFrame, SocketSpec, TxWaker, XskRx, XskTx};
 #[cfg(any(test, feature = "test-support"))]
 use crate::ring::xsk_peer::XskPeer;
-use crate::shm::Piece;
-use crate::sys::bpf::Attach;
-use crate::sys::xdp::{self, XdpStatistics};
-use arrayvec::ArrayVec;
-use flowtable::DropReason;
-use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex};
+
+use arrayvec::ArrayVec;
+use flowtable::DropReason;
+use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
+
+use crate::shm::Piece;
+use crate::sys::bpf::Attach;
+use crate::sys::xdp::{self, XdpStatistics};
 
 /// Wake-ups of one flush: what is sent by copy goes out 32 frames at a time on kernels that can't
 /// be told otherwise.

@@ -10,12 +10,13 @@
 //! One that ran out all the same (its core sleeps, or was preempted) ends after [`STANDS`], and
 //! none is made for [`UNUSED`] after that, by nobody: who waits comes by luck meanwhile.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::afxdp;
 use super::room::Flushed;
 use super::txq::{TxKind, TxQueue};
 use crate::time::Nanos;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How long a reservation lasts, in units of 1,024 ns: as long as a core's turn may well take.
 const STANDS: u32 = 200;

@@ -5,16 +5,18 @@
     reason = "numbers of frames in a test"
 )]
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use flowtable::DropReason;
+use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
+
 use crate::amount::Allowance;
 use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::lock::lock;
 use crate::port::room::Room;
 use crate::shm::Piece;
-use flowtable::DropReason;
-use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// Both directions of a port in memory, for whoever plays the other end.
 #[derive(Clone, Debug)]

@@ -6,6 +6,14 @@
 //! nothing is dropped for a limit); what waits behind them waits in the kernel. To the kernel a
 //! frame goes by way of private memory too, which costs little beside the call.
 
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
+use flowtable::{DropReason, HEADER_MAX};
+
 use crate::amount::Allowance;
 use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::error::SetupError;
@@ -13,12 +21,6 @@ use crate::port::room::Room;
 use crate::shm::Piece;
 use crate::sys::tun;
 use crate::virtio_net::{HEADER_LEN_LEGACY, Offload};
-use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
-use flowtable::{DropReason, HEADER_MAX};
-use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 /// Bytes of the virtio-net header in front of each packet.
 const NET_HEADER: usize = HEADER_LEN_LEGACY as usize;

@@ -3,6 +3,9 @@
 use super::afxdp::AfXdpTx;
 #[cfg(any(test, feature = "test-support"))]
 use super::mem::{MemPort, MemTx};
+use std::cell::Cell;
+use std::sync::Arc;
+
 use super::room::Room;
 use super::tap::TapTx;
 use super::vhost::{Features, VhostTx};
@@ -14,8 +17,6 @@ use crate::ring::frames::Ledger;
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::GuestMemory;
 use crate::time::Nanos;
-use std::cell::Cell;
-use std::sync::Arc;
 
 /// A queue that frames are given to. Reached by every core, one at a time.
 #[derive(Debug)]

@@ -1,12 +1,14 @@
 //! What every core knows of a port that is up.
 
+use std::sync::Arc;
+
+use flowtable::{DropReason, Ingress};
+
 use super::lock::TxLock;
 use super::txq::{TxKind, TxQueue};
 use crate::limit::flood_budget::FloodBudget;
 use crate::limit::{Limit, VmLimits, VmQueue};
 use crate::time::Nanos;
-use flowtable::{DropReason, Ingress};
-use std::sync::Arc;
 
 /// What every core knows of a port that is up. Immutable but for the queues behind their locks;
 /// replaced as a whole.

@@ -1,12 +1,14 @@
 //! All ports as a core knows them, and which transmit queue of one a frame goes to.
 
+use std::sync::Arc;
+
+use flowtable::wire::header::symmetric_hash;
+use flowtable::{Action, PortId};
+
 use super::lock::TxLock;
 use super::view::PortView;
 use crate::burst::{BURST_MAX, Burst};
 use crate::limit::VmLimits;
-use flowtable::wire::header::symmetric_hash;
-use flowtable::{Action, PortId};
-use std::sync::Arc;
 
 /// Transmit queues of one port.
 pub(crate) const TXQS_MAX: usize = 16;

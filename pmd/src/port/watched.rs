@@ -2,6 +2,10 @@
 //! alone is measured, and a queue that has to pause for its faults does little at a time
 //! afterwards, so that no turn becomes long.
 
+use std::cell::Cell;
+
+use flowtable::PortId;
+
 use super::room::Room;
 use super::rxq::RxQueue;
 use super::txq::TxQueue;
@@ -14,8 +18,6 @@ use crate::shm::Piece;
 use crate::stats::PortStats;
 use crate::sys;
 use crate::time::Nanos;
-use flowtable::PortId;
-use std::cell::Cell;
 
 /// Bytes of the smallest page.
 const PAGE: u32 = 4096;

@@ -1,11 +1,12 @@
 //! A descriptor chain, walked once, into pieces of guest memory (VIRTIO 1.2, 2.7.5).
 
+use arrayvec::ArrayVec;
+
 use super::PIECES_MAX;
 use super::descriptor::{Descriptor, INDIRECT, NEXT, WRITE};
 use super::split::SplitRing;
 use crate::error::GuestFault;
 use crate::shm::{GuestMemory, Piece, Window, damage};
-use arrayvec::ArrayVec;
 
 /// Descriptors that one burst or one chain may have, those of tables and empty ones counted.
 pub const DESCRIPTORS_MAX: usize = 1024;

@@ -1,11 +1,12 @@
 //! Notifications of a split virtqueue, in both directions (VIRTIO 1.2, 2.7.7 and 2.7.10): calls to
 //! the guest, and requests for kicks.
 
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
 use super::split::SplitRing;
 use crate::calls::{Calls, call_bit, error_bit};
 use crate::sys::EventFd;
-use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
 const NO_INTERRUPT: u16 = 1;
 const NO_NOTIFY: u16 = 1;

@@ -1,7 +1,8 @@
 //! A virtqueue as the front-end describes it.
 
-use crate::sys::EventFd;
 use std::sync::Arc;
+
+use crate::sys::EventFd;
 
 /// The longest ring the specification allows.
 pub const SIZE_MAX: u16 = 32768;

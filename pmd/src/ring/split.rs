@@ -5,6 +5,9 @@
 //! next; after a crash it can be read back from the used index. What the guest writes is read once,
 //! into a local; what we write (the used ring) is never read back as truth.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
 use super::PIECES_MAX;
 use super::descriptor::Descriptor;
 use super::spec::{QueueSpec, RingOptions, SIZE_MAX};
@@ -13,8 +16,6 @@ use crate::error::{GuestFault, SetupError};
 use crate::shm::{
     Damage, GuestMemory, Piece, Window, load_u64, prefetch, store_four_if_different, store_u64,
 };
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 /// One virtqueue, set up and translated. Belongs to the core that polls it.
 #[derive(Debug)]

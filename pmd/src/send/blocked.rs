@@ -4,6 +4,9 @@
     reason = "positions in a ring are 16 bits"
 )]
 
+use arrayvec::ArrayVec;
+use flowtable::{Action, DropReason, PortId};
+
 use super::outcome::{Block, Wait, Way};
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::burst::Burst;
@@ -11,8 +14,6 @@ use crate::port::lock::TxLock;
 use crate::port::views::{TXQS_MAX, destination, lock_at};
 use crate::port::{PortView, RxQueue};
 use crate::time::Nanos;
-use arrayvec::ArrayVec;
-use flowtable::{Action, DropReason, PortId};
 
 /// Frames that a receiver must have taken of a burst for the next ones to wait for the next turn as
 /// a matter of course: a burst with fewer of them is held up by it.

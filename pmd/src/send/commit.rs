@@ -1,12 +1,13 @@
 //! The copy into places that were reserved, one visit to each destination.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of queues")]
 
+use arrayvec::ArrayVec;
+use flowtable::Exit;
+
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::amount::Amount;
 use crate::burst::{Burst, checksum};
 use crate::port::views::TXQS_MAX;
-use arrayvec::ArrayVec;
-use flowtable::Exit;
 
 impl Sender<'_> {
     /// Second pass: one visit to each destination.

@@ -1,13 +1,14 @@
 //! A burst, frame after frame: reserve for each in order, cut where one may not go now, then copy
 //! and publish.
 
+use arrayvec::ArrayVec;
+use flowtable::{Action, DropReason, Exit};
+
 use super::flood::Copied;
 use super::outcome::{Block, Flooded, Over, Sent, Wait, Way};
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::burst::Burst;
 use crate::port::{PortView, RxQueue};
-use arrayvec::ArrayVec;
-use flowtable::{Action, DropReason, Exit};
 
 impl Sender<'_> {
     /// Sends what may go of a burst that came in by `from`.

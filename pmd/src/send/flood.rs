@@ -11,6 +11,9 @@
 //! one that is not flooded. Without budget a guest's frame waits in its ring; one off a wire is
 //! dropped.
 
+use arrayvec::ArrayVec;
+use flowtable::{Action, DropReason, NetworkId, PortId, Tuple};
+
 use super::outcome::{Block, Flooded, Way};
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::blocked::hold::FloodAt;
@@ -18,8 +21,6 @@ use crate::burst::{Burst, COPIED_BYTES_MAX, COPIES_MAX};
 use crate::port::views::slot_of;
 use crate::port::{PortView, RxQueue};
 use crate::ring::chain::DESCRIPTORS_MAX;
-use arrayvec::ArrayVec;
-use flowtable::{Action, DropReason, NetworkId, PortId, Tuple};
 
 /// What the floods of a burst have copied.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,12 +5,13 @@
 //! guest has rewritten the frame or emptied the ring, a limit holds it back now, its port goes
 //! down. Then it is given back when the queue is looked at next.
 
+use arrayvec::ArrayVec;
+
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::blocked::hold::Reserved;
 use crate::port::RxQueue;
 use crate::port::views::{Views, lock_at};
 use crate::time::Nanos;
-use arrayvec::ArrayVec;
 
 impl Sender<'_> {
     /// The burst is over, and some of it was held up, or something of one before. Gives back what

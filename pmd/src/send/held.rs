@@ -1,11 +1,12 @@
 //! Frames that waited at a VM's limit, on their way out.
 
+use arrayvec::ArrayVec;
+use flowtable::{Action, DropReason, PortId};
+
 use super::outcome::{Block, Way};
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::burst::Burst;
 use crate::port::views::{lock_at, slot_of};
-use arrayvec::ArrayVec;
-use flowtable::{Action, DropReason, PortId};
 
 impl Sender<'_> {
     /// Sends what may go of a burst of frames that waited: all for port `to`, and from `from`.

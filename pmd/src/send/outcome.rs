@@ -1,7 +1,8 @@
 //! What becomes of frames, and of a burst of them.
 
-use crate::time::Nanos;
 use flowtable::{DropReason, PortId};
+
+use crate::time::Nanos;
 
 /// Whether a frame got a place.
 #[derive(Clone, Copy, PartialEq, Eq)]

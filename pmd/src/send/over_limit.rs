@@ -4,6 +4,11 @@
     reason = "positions in a ring are 16 bits, as are ports"
 )]
 
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use flowtable::{Action, DropReason, PortId};
+
 use super::outcome::{Block, Over, Way};
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::burst::Burst;
@@ -11,9 +16,6 @@ use crate::limit::queue::Flow;
 use crate::limit::{Limit, VmQueue};
 use crate::port::views::{TXQS_MAX, Views, limits_of};
 use crate::port::{PortView, RxQueue};
-use arrayvec::ArrayVec;
-use flowtable::{Action, DropReason, PortId};
-use std::sync::Arc;
 
 impl Sender<'_> {
     /// Whether a frame to this VM has to wait although there may be an allowance: frames of its own

@@ -1,12 +1,14 @@
 //! Receivers that are paused, since a core waited for their pages, and those who send to them.
 
+use std::sync::Arc;
+
+use flowtable::{DropReason, Ingress, Network, Networks, PortId, SourcePolicy};
+
 use crate::control::{Fleet, FleetOptions, PortUp};
 use crate::poll::Core;
 use crate::port::mem::MemPort;
 use crate::port::{RxQueue, TxQueue};
 use crate::time::Nanos;
-use flowtable::{DropReason, Ingress, Network, Networks, PortId, SourcePolicy};
-use std::sync::Arc;
 
 const STEP: Nanos = 10_000;
 const SECOND: Nanos = 1_000_000_000;

@@ -1,14 +1,15 @@
 //! Places at a destination for frames of a burst.
 #![expect(clippy::cast_possible_truncation, reason = "places in a burst")]
 
+use arrayvec::ArrayVec;
+use flowtable::{DropReason, PortId};
+
 use super::outcome::{Block, Way};
 use super::sender::{OUTS_MAX, Out, Sender};
 use crate::burst::Burst;
 use crate::limit::OutLimit;
 use crate::port::Room;
 use crate::port::views::{TXQS_MAX, Views, queue_of};
-use arrayvec::ArrayVec;
-use flowtable::{DropReason, PortId};
 
 impl Sender<'_> {
     /// Places for the `n` frames from `k` on at port `to`, as many as go to one queue; gives how

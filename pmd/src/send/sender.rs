@@ -1,5 +1,11 @@
 //! What sending a burst needs, and the destinations that it has locked.
 
+use std::cell::Cell;
+use std::sync::MutexGuard;
+
+use arrayvec::ArrayVec;
+use flowtable::{Action, DropReason, Networks, PortId};
+
 use crate::limit::OutLimit;
 use crate::limit::queue::LimitQueues;
 use crate::page_faults::PageFaults;
@@ -8,10 +14,6 @@ use crate::port::views::Views;
 use crate::port::{PortView, TxQueue};
 use crate::stats::CoreStats;
 use crate::time::Nanos;
-use arrayvec::ArrayVec;
-use flowtable::{Action, DropReason, Networks, PortId};
-use std::cell::Cell;
-use std::sync::MutexGuard;
 
 /// Destinations that one burst may have.
 pub(crate) const OUTS_MAX: usize = 1024;

@@ -1,10 +1,11 @@
 //! What one guest may have put back of the pages that it took away, and where its pager is told.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
 use super::damage::Damage;
 use crate::lock::lock;
 use crate::sys::EventFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// A hole costs a core about ten microseconds, and milliseconds were seen, the cause of which is
 /// not known, when one was put back every other millisecond. So a guest may have few, over all its

@@ -8,8 +8,9 @@
 //! another part that is gone, and each costs a signal. What is not read for that is taken to be
 //! zeros, as what the signal handler puts there.
 
-use super::piece::Piece;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::piece::Piece;
 
 thread_local! {
     /// Written by the signal handler, which runs on the thread that touched.

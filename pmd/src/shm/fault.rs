@@ -16,14 +16,15 @@
 //! guests get three in four of them, and beyond [`PARTS_MAX`] parts, or where the kernel refuses
 //! one, the whole mapping is replaced, which needs none: it may take long, but the process goes on.
 
-use super::damage::{self, Damage};
-use super::presence::Presence;
-use super::slot::{Put, Slot};
-use crate::sys::userfault::put_empty_pages as put_pages;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
+
+use super::damage::{self, Damage};
+use super::presence::Presence;
+use super::slot::{Put, Slot};
+use crate::sys::userfault::put_empty_pages as put_pages;
 
 /// Mappings at a time, of all guests together. A slot that was never used is a page that was never
 /// touched.

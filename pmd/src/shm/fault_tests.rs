@@ -1,13 +1,14 @@
 //! Signals beside mappings that come and go on other threads.
 
+use std::fs::File;
+use std::os::fd::FromRawFd;
+use std::sync::atomic::AtomicBool;
+
 use super::super::account::Account;
 use super::super::guest::GuestMemory;
 use super::super::presence::HOLES_MAX;
 use super::super::region::RegionSpec;
 use super::*;
-use std::fs::File;
-use std::os::fd::FromRawFd;
-use std::sync::atomic::AtomicBool;
 
 const PAGE: usize = 4096;
 

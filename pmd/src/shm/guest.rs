@@ -3,6 +3,8 @@
 //! An immutable value. Control builds a new one when regions come or go (mappings that stay are
 //! shared between the two) and hands it to the cores; the last holder of a mapping unmaps it.
 
+use std::sync::Arc;
+
 use super::copy::prefetch;
 use super::damage::Damage;
 use super::pager;
@@ -12,7 +14,6 @@ use super::region::{Region, RegionSpec, Source, map};
 use super::window::Window;
 use crate::error::SetupError;
 use crate::sys::{self, FileId};
-use std::sync::Arc;
 
 /// Bytes of a page that a core may make itself: it takes a microsecond or two.
 const SMALL_PAGE: u64 = 4096;

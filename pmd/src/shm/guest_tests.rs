@@ -2,12 +2,13 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
-use super::super::own::OwnRegion;
-use super::*;
 use std::any::Any;
 use std::fs::File;
 use std::os::fd::FromRawFd;
 use std::sync::atomic::Ordering;
+
+use super::super::own::OwnRegion;
+use super::*;
 
 fn memfd(len: u64) -> File {
     // SAFETY: a plain call with a valid name; the new fd is nobody else's.

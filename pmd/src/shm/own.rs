@@ -1,10 +1,11 @@
 //! Guests' memory for tests: of this process itself, or with pages taken for large ones.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use super::guest::GuestMemory;
 use super::region::{Mapping, Region, RegionSpec, map};
 use crate::error::SetupError;
-use std::any::Any;
-use std::sync::Arc;
 
 /// One region that is this process's own memory: a guest in the same process, as in tests.
 #[derive(Clone, Copy, Debug)]

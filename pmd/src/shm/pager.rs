@@ -6,14 +6,15 @@
 //! and ends with the guest. What cores do to be heard is two atomic operations and, if it may be
 //! asleep, a write to an eventfd.
 
-use super::account::{Credit, Desk, OF_ALL};
-use super::presence::{Backing, Presence};
-use crate::lock::lock;
-use crate::sys::{self, Epoll, EventFd, userfault};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
+
+use super::account::{Credit, Desk, OF_ALL};
+use super::presence::{Backing, Presence};
+use crate::lock::lock;
+use crate::sys::{self, Epoll, EventFd, userfault};
 
 /// Bytes of a pager's stack: there are many.
 const STACK: usize = 1 << 18;

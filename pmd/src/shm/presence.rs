@@ -14,12 +14,13 @@
 //! the mapping counts as damaged. A page that was put back stays a mapping of its own, as the
 //! kernel joins none of large pages; where there are too many of those, the file is mapped anew.
 
-use super::account;
-use crate::lock::lock;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+use super::account;
+use crate::lock::lock;
 
 /// Holes of one guest at a time, about ten microseconds of a core's each.
 pub(crate) const HOLES_MAX: usize = 32;

@@ -1,15 +1,17 @@
 //! One region of a guest's memory, mapped from its file.
 
+use std::any::Any;
+use std::fs::File;
+use std::sync::Arc;
+
+use memmap2::MmapRaw;
+
 use super::fault::Guard;
 use super::pager;
 use super::presence::{Account, Presence};
 use super::window::Window;
 use crate::error::SetupError;
 use crate::sys::{self, FileId};
-use memmap2::MmapRaw;
-use std::any::Any;
-use std::fs::File;
-use std::sync::Arc;
 
 /// One region as a front-end announces it.
 #[derive(Debug)]

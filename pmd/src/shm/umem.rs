@@ -4,9 +4,10 @@
 //! guest's memory is: by [`Piece`], never by reference. The owner of each frame is kept by
 //! [`crate::ring::frames`].
 
-use super::piece::Piece;
 use std::any::Any;
 use std::sync::Arc;
+
+use super::piece::Piece;
 
 /// All frames of one UMEM. Cheap to clone: both halves of a queue have one.
 #[derive(Clone, Debug)]

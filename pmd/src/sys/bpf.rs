@@ -2,9 +2,10 @@
 //! Six instructions, loaded by bpf(2) as they are, attached by a link that ends with its file
 //! descriptor, also when the process is killed.
 
-use crate::error::SetupError;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::error::SetupError;
 
 /// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

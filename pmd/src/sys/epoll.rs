@@ -1,8 +1,9 @@
 //! What a core sleeps in.
 
-use crate::error::SetupError;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::error::SetupError;
 
 /// What a core sleeps in.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! Eventfds.
 
-use super::signal;
-use crate::error::SetupError;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::signal;
+use crate::error::SetupError;
 
 /// An eventfd: a guest's kick or call, which a front-end made, or one of our own.
 #[derive(Debug)]

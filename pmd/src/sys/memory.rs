@@ -1,9 +1,10 @@
 //! Mappings, and pages that are made before a core needs them.
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 /// Maps `len` bytes of a file from `offset`, shared and writable. Both in whole pages of the file's
 /// own size: of less of a large page the kernel would map all, and refuse to end a part.

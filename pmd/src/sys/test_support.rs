@@ -1,8 +1,9 @@
 //! For tests of this crate that may not call the system themselves.
 
-use super::signal;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
+
+use super::signal;
 
 /// A front-end's eventfd.
 pub(crate) fn eventfd(flags: i32) -> File {

@@ -5,13 +5,14 @@
 //! goes from now on; it never goes back and never jumps. Cores learn of it by one load a turn
 //! ([`ClockReader`]).
 
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard};
+
 use super::Nanos;
 use super::discipline::{Checked, Discipline, Line, measure};
 use super::reading::Reading;
 use crate::lock::lock;
 use crate::sys;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The switch's clock. A handle; all clones are the same clock. For control: cores have a
 /// [`ClockReader`].

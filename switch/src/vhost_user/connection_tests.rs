@@ -1,12 +1,14 @@
-use super::*;
-use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
-use crate::vhost_user::cores::{Parked, Raised};
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use config::Listens;
 use flowtable::{Ingress, SourcePolicy};
 use pmd::ring::QueueSpec;
 use pmd::shm::GuestMemory;
-use std::io::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
+use crate::vhost_user::cores::{Parked, Raised};
 
 /// Cores that find the port hopeless as soon as something is changed, and count such changes.
 #[derive(Clone)]

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use guest::hostile_messages::{MESSAGE_FAULTS, Messenger};
 use guest::raw::{self, Message, request};
 use guest::{Guest, Manner, Options, Session, Socket};
-
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use crate::rig::{Daemon, PATIENCE, exchange, frame, introduce, receive, send, topology};

@@ -1,8 +1,9 @@
 //! Frames for load: one UDP frame as a template, and sixteen bytes of it that change from flow to
 //! flow.
 
-use crate::stack::{Mac, checksum, udp_frame};
 use std::net::Ipv4Addr;
+
+use crate::stack::{Mac, checksum, udp_frame};
 
 /// What differs between flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

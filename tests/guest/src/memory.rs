@@ -7,12 +7,13 @@
 //! a *guest* may write wrongly goes into descriptors, as plain numbers. Memory is freed when the
 //! last `Arc<GuestMemory>` goes; a device in the same process must be gone by then.
 
-use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
 
 use crate::options::Backing;
 

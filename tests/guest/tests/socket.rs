@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-use backend::{Served, serve};
 use guest::flood::{LoadConfig, LoadPort};
 use guest::flows::{Flows, Vary};
 use guest::hostile_messages::{Answer, MESSAGE_FAULTS, Messenger};
 use guest::pingpong::{PingPort, round};
 use guest::stack::{Mac, Stamp, Verifier, test_frame};
 use guest::{Guest, Indirect, Layout, Manner, Options, Socket};
+
+use backend::{Served, serve};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -8,13 +8,14 @@
     reason = "places in a chunk, and lengths of frames"
 )]
 
+use flowtable::HEADER_MAX;
+
 use crate::amount::Allowance;
 use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::limit::chunks::{CHARGED, CHUNK_BYTES, Chain, Chunks, ROOM};
 use crate::shm::Piece;
 use crate::time::Nanos;
 use crate::virtio_net::Offload;
-use flowtable::HEADER_MAX;
 
 /// Bytes of a record, and what the place of each is a multiple of.
 const RECORD_BYTES: usize = 32;

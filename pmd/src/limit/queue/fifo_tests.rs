@@ -1,8 +1,9 @@
 //! The queue beside a `VecDeque`, over chunks that are never lost.
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
-use super::*;
 use std::collections::VecDeque;
+
+use super::*;
 
 /// A burst of these frames, which the caller keeps.
 fn burst_of(frames: &mut [Vec<u8>], with_offload: u32) -> Box<Burst> {

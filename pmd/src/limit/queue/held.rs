@@ -1,5 +1,9 @@
 //! One queue of frames that are held at a VM's limit.
 
+use std::sync::atomic::Ordering;
+
+use flowtable::{Action, DropReason, PortId};
+
 use super::ecn;
 use super::fifo::{Fifo, Taken};
 use super::pace::{Pace, Waiting};
@@ -8,8 +12,6 @@ use crate::limit::gate::SHUT_MIN;
 use crate::limit::vm_queue::VmQueue;
 use crate::stats::CoreStats;
 use crate::time::Nanos;
-use flowtable::{Action, DropReason, PortId};
-use std::sync::atomic::Ordering;
 
 /// How long a receiver may take nothing of what was held for it, before that is dropped: as a
 /// receiver without room anywhere else.

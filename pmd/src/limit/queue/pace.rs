@@ -6,13 +6,14 @@
 //! those who wait. One that waits and does not come for its part must cost no other the rate: what
 //! has been left over for longer than the VM's slack may be used by any.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use crate::limit::gate::SHUT_MIN;
 use crate::limit::one_way::Limit;
 use crate::limit::vm::VmLimits;
 use crate::limit::vm_queue::VmQueue;
 use crate::time::Nanos;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A place among those that wait at what a VM may get. Counted as long as it lives.
 #[derive(Debug)]

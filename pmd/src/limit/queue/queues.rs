@@ -1,6 +1,10 @@
 //! All queues of held frames that one core has.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of queues")]
 
+use std::sync::Arc;
+
+use flowtable::{DropReason, PortId};
+
 use super::fifo::Fifo;
 use super::held::{Flow, Held};
 use super::pace::{Pace, Waiting};
@@ -8,8 +12,6 @@ use crate::burst::Burst;
 use crate::limit::vm::VmLimits;
 use crate::stats::CoreStats;
 use crate::time::Nanos;
-use flowtable::{DropReason, PortId};
-use std::sync::Arc;
 
 /// Queues of one core: for each port that the switch may have, at least, and at most.
 const QUEUES_A_PORT: usize = 16;

@@ -1,13 +1,15 @@
 //! A ring whose first frame is held at a VM's limit, and all behind it: when it is looked at again.
 
+use std::sync::Arc;
+
+use flowtable::{Action, PortId};
+
 use super::pace::{Pace, Waiting};
 use super::queues::LimitQueues;
 use crate::burst::Burst;
 use crate::limit::gate::SHUT_MIN;
 use crate::limit::vm::VmLimits;
 use crate::time::Nanos;
-use flowtable::{Action, PortId};
-use std::sync::Arc;
 
 /// A ring is looked at this often at least: meanwhile, frames for others may have come behind those
 /// that are held.

@@ -5,11 +5,12 @@
     reason = "places in a burst, and lengths of 64 KiB at most"
 )]
 
+use flowtable::wire::header::ETHERNET_LEN;
+
 use super::rx::{FRAME_MAX, VhostRx};
 use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::error::GuestFault;
 use crate::shm::damage;
-use flowtable::wire::header::ETHERNET_LEN;
 
 impl VhostRx {
     /// Chains that wait from the base on; none if the guest's index means nothing.

@@ -4,6 +4,11 @@
     reason = "places in a burst, and lengths of 64 KiB at most"
 )]
 
+use std::sync::Arc;
+
+use flowtable::wire::header::ETHERNET_LEN;
+use flowtable::{DropReason, HEADER_MAX};
+
 use super::Features;
 use crate::amount::Allowance;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst, BurstWriter};
@@ -12,9 +17,6 @@ use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, damage};
 use crate::stats::PortStats;
 use crate::virtio_net::{HEADER_LEN, HEADER_LEN_LEGACY, Offload, read_net_header};
-use flowtable::wire::header::ETHERNET_LEN;
-use flowtable::{DropReason, HEADER_MAX};
-use std::sync::Arc;
 
 /// The longest frame that any network carries: an MTU of 9,000, the Ethernet header and two tags.
 pub(super) const FRAME_MAX: u32 = 9022;

@@ -1,13 +1,14 @@
 //! Frames in several pieces, or into several: whatever is not one buffer to one buffer.
 #![expect(clippy::cast_possible_truncation, reason = "lengths of 64 KiB at most")]
 
+use arrayvec::ArrayVec;
+use flowtable::HEADER_MAX;
+
 use super::tx::VhostTx;
 use crate::burst::Burst;
 use crate::ring::{PIECES_MAX, SplitRing};
 use crate::shm::{Piece, damage};
 use crate::virtio_net::HEADER_LEN;
-use arrayvec::ArrayVec;
-use flowtable::HEADER_MAX;
 
 /// Bytes to be sent: out of private memory, or straight out of a guest's.
 #[derive(Clone, Copy)]

@@ -10,13 +10,15 @@
     reason = "numbers of frames, and places in a UMEM of some MiB"
 )]
 
+use std::os::fd::{BorrowedFd, RawFd};
+
+use arrayvec::ArrayVec;
+
 use super::frame::{FRAME_BYTES, HEADROOM, PACKET_MAX, RxFrame, TxFrame};
 use super::rings::{RxRings, TxRings, TxWaker};
 use crate::ring::BURST_MAX;
 use crate::shm::Piece;
 use crate::shm::umem::UmemArea;
-use arrayvec::ArrayVec;
-use std::os::fd::{BorrowedFd, RawFd};
 
 /// Where the frames of one half of a queue are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,13 +3,14 @@
 //! complete in any order.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of frames")]
 
+use std::sync::{Arc, Mutex, MutexGuard};
+
 use super::frame::{FRAME_BYTES, HEADROOM, PACKET_MAX};
 use super::halves::{XskRx, XskTx};
 use super::peer_rings::PeerRings;
 use super::rings::{RxRings, TxRings};
 use crate::lock::lock;
 use crate::shm::umem::UmemArea;
-use std::sync::{Arc, Mutex, MutexGuard};
 
 /// For whoever plays the kernel and the wire behind it.
 #[derive(Clone, Debug)]

@@ -1,10 +1,12 @@
 //! The four rings as the kernel's half in memory has them, and what lies behind them.
 
+use std::collections::VecDeque;
+
+use arrayvec::ArrayVec;
+
 use super::frame::{FRAME_BYTES, HEADROOM};
 use crate::ring::BURST_MAX;
 use crate::shm::umem::UmemArea;
-use arrayvec::ArrayVec;
-use std::collections::VecDeque;
 
 /// Packets that one wake-up takes, as the kernel's copy mode has it unless told otherwise.
 const BUDGET: usize = 32;

@@ -10,10 +10,12 @@ use super::frame::{FRAME_BYTES, TxFrame};
 use super::peer_rings::PeerRings;
 #[cfg(any(test, feature = "test-support"))]
 use crate::lock::lock;
+use std::os::fd::RawFd;
+
+use arrayvec::ArrayVec;
+
 use crate::ring::BURST_MAX;
 use crate::sys::xdp;
-use arrayvec::ArrayVec;
-use std::os::fd::RawFd;
 #[cfg(any(test, feature = "test-support"))]
 use std::sync::{Arc, Mutex};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};

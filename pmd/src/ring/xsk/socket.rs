@@ -4,6 +4,16 @@
     reason = "bytes of a frame, of which there are a few thousand"
 )]
 
+use std::error::Error;
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use xsk_rs::config::{BindFlags, FrameSize, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
+
 use super::frame::FRAME_BYTES;
 use super::halves::{XskRx, XskTx};
 use super::rings::{KernelRx, KernelTx, RxRings, TxRings};
@@ -11,14 +21,6 @@ use crate::error::SetupError;
 use crate::ring::BURST_MAX;
 use crate::shm::umem::UmemArea;
 use crate::sys::xdp;
-use std::error::Error;
-use std::io;
-use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-use xsk_rs::config::{BindFlags, FrameSize, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
-use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 
 /// Frames that one wake-up sends by copy, where the kernel can be told.
 const TX_BUDGET: u32 = 256;
