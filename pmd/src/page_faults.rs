@@ -23,10 +23,11 @@
 //! Times are measured in cycles, and turned into the core's time at the pace at which the two went
 //! since the last look.
 
+use flowtable::PortId;
+
 use crate::sys::userfault::Usage;
 use crate::sys::{self, userfault};
 use crate::time::Nanos;
-use flowtable::PortId;
 
 /// How often the number of faults is read.
 const LOOK_EVERY: Nanos = 1_000_000;

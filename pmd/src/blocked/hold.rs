@@ -4,8 +4,9 @@
 //! and it may wait for ever. When a frame behind it could go, it may wait for a tenth of the time;
 //! then it is dropped. See [`Hold::may_hold`].
 
-use crate::time::Nanos;
 use flowtable::{NetworkId, PortId};
+
+use crate::time::Nanos;
 
 /// Holding that may be saved up: a receiver's short pause costs no frame.
 const SAVED_MAX: i64 = 1_000_000;

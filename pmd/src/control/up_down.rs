@@ -30,7 +30,8 @@ impl Fleet {
     }
 
     /// Brings a port up; with a queue to send to, its address is its own again: see
-    /// [`MacTable::rest`]. It must be down: never up before, or handed back by [`Fleet::down`].
+    /// [`flowtable::MacTable::rest`]. It must be down: never up before, or handed back by
+    /// [`Fleet::down`].
     pub fn up(&self, mut port: PortUp) {
         let id = port.ingress.port;
         if !port.txqs.is_empty() {

@@ -114,7 +114,7 @@ impl VmLimits {
         })
     }
 
-    /// For control, now and then: see [`Limiter::refresh`].
+    /// For control, now and then: see [`super::rate::Limiter::refresh`].
     pub fn refresh(&self, now: Nanos) {
         let limits = [&self.from_vm, &self.to_vm];
         let limiters = limits

@@ -6,9 +6,9 @@
 //! another from one that holds it on and on: the latter's core was preempted.
 //!
 //! A reservation shuts out all others, so it must not outlast its purpose: a receive queue whose
-//! frames no longer go there gives it back when it is looked at next ([`crate::send::reserved`]).
-//! One that ran out all the same (its core sleeps, or was preempted) ends after [`STANDS`], and
-//! none is made for [`UNUSED`] after that, by nobody: who waits comes by luck meanwhile.
+//! frames no longer go there gives it back when it is looked at next (`send::give_back`). One that
+//! ran out all the same (its core sleeps, or was preempted) ends after [`STANDS`], and none is made
+//! for [`UNUSED`] after that, by nobody: who waits comes by luck meanwhile.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -4,7 +4,7 @@
 //! - [`vhost`]: a guest's virtqueues
 //! - [`afxdp`]: a queue of a NIC or a veth, through an AF_XDP socket
 //! - [`tap`]: a tap device
-//! - [`mem`]: plain memory, for tests
+//! - `mem`: plain memory, for tests
 //! - `rxq`, `txq`: queues of any kind; `room`: what becomes of frames at the latter
 //! - `arm`: a receive queue before its core sleeps
 //! - `watched`: the same queues while page faults are watched for

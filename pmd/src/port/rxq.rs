@@ -3,6 +3,11 @@
 use super::afxdp::AfXdpRx;
 #[cfg(any(test, feature = "test-support"))]
 use super::mem::{MemPort, MemRx};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use flowtable::PortId;
+
 use super::tap::TapRx;
 use super::vhost::{Features, VhostRx};
 use crate::amount::Allowance;
@@ -18,9 +23,6 @@ use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, damage};
 use crate::stats::PortStats;
 use crate::time::Nanos;
-use flowtable::PortId;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 
 /// A queue that frames are taken from. Belongs to one core.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ pub struct QueueSpec {
     /// Front-end address of the used ring.
     pub used: u64,
     /// Position the front-end asks to start at. The used index in memory wins; see
-    /// [`SplitRing::base`].
+    /// [`super::SplitRing::base`].
     pub base: Option<u16>,
     /// Where the guest wants to be called.
     pub call: Option<Arc<EventFd>>,

@@ -6,7 +6,7 @@
 //!
 //! - `piece`: bytes in it; `copy`: the one copy
 //! - [`guest`]: a guest's memory; `region`: one region of it; `window`: where a translation led;
-//!   [`own`]: such memory for tests
+//!   `own`: such memory for tests
 //! - `presence`: which large pages a core may touch; `pager`: the thread that makes them;
 //!   `account`: what one guest may have put back
 //! - [`fault`]: what is done where memory is gone; `slot`: the table that the signal handler reads;

@@ -4,13 +4,14 @@
     reason = "places in the stash, and lengths of 64 KiB at most"
 )]
 
+use std::cell::Cell;
+
 use super::stash::STASH;
 use super::tx::VhostTx;
 use crate::error::GuestFault;
 use crate::ring::chain::{Budget, DESCRIPTORS_MAX};
 use crate::ring::descriptor::WRITE;
 use crate::shm::{Piece, damage};
-use std::cell::Cell;
 
 /// Descriptors of chains and buffers that are looked at in one burst where the guest's pages make
 /// the core wait.

@@ -4,6 +4,8 @@
     reason = "places in the stash, and lengths of 64 KiB at most"
 )]
 
+use flowtable::HEADER_MAX;
+
 use super::stash::STASH;
 use super::tx::VhostTx;
 use crate::burst::{BURST_MAX, Burst};
@@ -12,7 +14,6 @@ use crate::ring::PIECES_MAX;
 use crate::ring::chain::Budget;
 use crate::shm::{Piece, damage};
 use crate::virtio_net::write_net_header;
-use flowtable::HEADER_MAX;
 
 impl VhostTx {
     /// Copies the frames of `mask`, lowest first, into the buffers that were set aside for them in

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use flowtable::wire::header::ETHERNET_LEN;
 use flowtable::{DropReason, HEADER_MAX};
 
-use super::Features;
+use super::features::Features;
 use crate::amount::Allowance;
 use crate::burst::{BURST_BYTES_MAX, BURST_MAX, Burst, BurstWriter};
 use crate::error::{Grade, GuestFault, SetupError};

@@ -4,15 +4,16 @@
     reason = "places in the stash, and lengths of 64 KiB at most"
 )]
 
-use super::Features;
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::features::Features;
 use super::stash::{STASH, Stash};
 use crate::error::{GuestFault, SetupError};
 use crate::port::room::Room;
 use crate::ring::chain::DESCRIPTORS_MAX;
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::GuestMemory;
-use std::cell::Cell;
-use std::sync::Arc;
 
 /// A guest's receive virtqueue.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! - `rings`: a socket's four rings; `socket`: how it is opened
 //! - `frame`: a frame of its UMEM; [`halves`]: the owner of each
-//! - [`peer`], `peer_rings`: the kernel's half, in memory
+//! - `peer`, `peer_rings`: the kernel's half, in memory
 
 mod frame;
 pub mod halves;
