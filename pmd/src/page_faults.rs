@@ -14,8 +14,13 @@
 //!
 //! A page may also make the core *wait*: while its front-end gives it back, or while it is read
 //! from a swap device. What that takes has no bound, so the first time has none; but a core that
-//! waited watches from then on, and the port whose page it was next pauses for [`SHARE`] times as
-//! long, and longer each time that comes again ([`PortFaults::waited`]).
+//! waited watches for a hundred times as long, and the port whose page it was next pauses for
+//! [`SHARE`] times as long, and longer each time that comes again ([`PortFaults::waited`]). When
+//! the pause ends the core watches once more.
+//!
+//! So that it is known whose a page is, what is read of a sender while the core watches is copied
+//! to memory of the core's own first: the copy to a receiver then touches the receiver's pages
+//! alone, whenever the sender's go.
 //!
 //! Accounts are a port's, and live as long as the core: queues that are set up anew have what their
 //! port has. What is done to the queues is in `port::watched`.
@@ -44,15 +49,15 @@ const AT_ONCE: Nanos = 3_000_000;
 const PAUSE_MAX: Nanos = 400_000_000;
 /// One part in so many of the time is what is watched for.
 const WORTH_WATCHING: u64 = 50;
-/// For how long a core watches after that was so; and after it had to wait for a page, since the
-/// pause for that ended.
-const WATCH_FOR: Nanos = 1_000_000_000;
-const WATCH_FOR_WAITS: Nanos = 60_000_000_000;
-/// A turn so long is one that may have waited for a page.
-const LONG_TURN: Nanos = 5_000_000;
-/// What counts as having waited; and as having waited for long, which makes the next pause for it
-/// longer, until none was for ten minutes.
-const WAIT_MIN: Nanos = 500_000;
+/// For how long a core watches: so many times as long as was taken that nobody was known for, or
+/// that a port waited which comes back now; at least and at most.
+const WATCH_TIMES: u64 = 100;
+const WATCH_MIN: Nanos = 10_000_000;
+const WATCH_MAX: Nanos = 60_000_000_000;
+/// What counts as having waited; of what operators are told; and what counts as having waited for
+/// long, which makes the next pause for it longer, until none was for ten minutes.
+const WAIT_MIN: Nanos = 50_000;
+const TOLD_MIN: Nanos = 500_000;
 const LONG_WAIT: Nanos = 5_000_000;
 const FORGIVEN: Nanos = 600_000_000_000;
 /// The longest pause for a wait.
@@ -60,44 +65,59 @@ const WAIT_PAUSE_MAX: Nanos = 600_000_000_000;
 /// Where there are few faults, what one of them costs is measured so often, for one look: it may be
 /// a large page's.
 const SAMPLE_EVERY: Nanos = 100_000_000;
-/// Cycles of a fault, as long as none was measured.
+/// Cycles of a fault, as long as none was measured; and at most.
 const COST: u64 = 6_000;
+const COST_MAX: u64 = 100_000;
 /// How many times as much as so far one may cost.
 const DEARER: u64 = 4;
 /// What takes fewer cycles had no fault: the exception alone takes more.
 const NO_FAULT: u64 = 500;
+/// For how long queues of a port that was paused do little at a time.
+pub(crate) const SLOW_FOR: Nanos = 1_000_000_000;
 
 /// One core's account.
 #[derive(Debug)]
 pub(crate) struct PageFaults {
     /// When the number is to be read next.
     pub(crate) due: Nanos,
-    /// Whether it is read around whatever touches guests' memory.
+    /// Whether pauses of ports are asked for before their memory is touched, and the number may be
+    /// read around that.
     pub(crate) is_watching: bool,
+    /// Whether it is read.
+    pub(crate) is_measuring: bool,
     /// As of the last reading, and when that was, in cycles; as of the last look; and those faults
     /// since then that were told whose they are.
     read: Usage,
     read_at: u64,
     looked: Usage,
     n_told: u64,
+    /// What was read since the visit to a receive queue began, and is nobody else's.
+    aside: Since,
+    /// Waits since the last look that are known: for pages, and in sleep.
+    n_known_waits: u64,
     /// Cycles of one.
     cost: u64,
     /// When the last look was, by both clocks; and nanoseconds in 1,024 cycles since the one
     /// before.
     then: (Nanos, u64),
     pace: u64,
-    /// The core slept since.
-    has_slept: bool,
+    /// Cycles for which the core slept since.
+    slept: u64,
     /// Up to when what was taken is paid for.
     paid_until: Nanos,
     /// Queues that take part.
     n_queues: u64,
     watch_until: Nanos,
+    /// When the next pause for a wait ends, and when the last pause does.
+    resumes_at: Nanos,
+    paused_until: Nanos,
     sampled_at: Nanos,
     /// Whose page the core waited for, since that was last asked.
     waited_for: Option<PortId>,
     /// By id.
     ports: Box<[PortFaults]>,
+    /// Where frames of a burst are copied to before anything else is done, while that is measured.
+    own: Box<[u8]>,
 }
 
 /// One port's account.
@@ -106,6 +126,9 @@ struct PortFaults {
     /// Up to when what it took is paid for at its own share.
     paid_until: Nanos,
     paused_until: Nanos,
+    /// When it may be touched again after it made the core wait, and for how long that is watched.
+    resumes_at: Nanos,
+    watch_for: Nanos,
     /// Waits that were long and not long ago, and when the last one was.
     n_waits: u32,
     waited_at: Nanos,
@@ -121,16 +144,35 @@ impl PortFaults {
         if wait >= LONG_WAIT {
             (self.n_waits, self.waited_at) = (self.n_waits.saturating_add(1), now);
         }
+        self.watch_for = watch_for(wait);
         wait.saturating_mul(times).min(WAIT_PAUSE_MAX)
     }
 }
 
 /// What was read since the last time.
+#[derive(Clone, Copy, Debug, Default)]
 struct Since {
     n_faults: u64,
     n_cycles: u64,
+    n_waits: u64,
     /// The core gave its CPU up, and nobody took it away.
     has_waited: bool,
+}
+
+impl Since {
+    fn and(self, other: Self) -> Self {
+        Self {
+            n_faults: self.n_faults + other.n_faults,
+            n_cycles: self.n_cycles + other.n_cycles,
+            n_waits: self.n_waits + other.n_waits,
+            has_waited: self.has_waited | other.has_waited,
+        }
+    }
+}
+
+/// For how long what took so long is watched for.
+fn watch_for(time: Nanos) -> Nanos {
+    time.saturating_mul(WATCH_TIMES).clamp(WATCH_MIN, WATCH_MAX)
 }
 
 impl PageFaults {
@@ -139,25 +181,33 @@ impl PageFaults {
         Self {
             due: Nanos::MAX,
             is_watching: false,
+            is_measuring: false,
             read: Usage::default(),
             read_at: 0,
             looked: Usage::default(),
             n_told: 0,
+            aside: Since::default(),
+            n_known_waits: 0,
             cost: COST,
             then: (0, 0),
             pace: 0,
-            has_slept: false,
+            slept: 0,
             paid_until: 0,
             n_queues: 2,
             watch_until: 0,
+            resumes_at: Nanos::MAX,
+            paused_until: 0,
             sampled_at: 0,
             waited_for: None,
             ports: vec![PortFaults::default(); n_ports].into(),
+            own: Box::default(),
         }
     }
 
-    /// On the core's own thread: the number is read from now on.
-    pub(crate) fn begin(&mut self) {
+    /// On the core's own thread: the number is read from now on. `own_bytes`: of a burst.
+    pub(crate) fn begin(&mut self, own_bytes: usize) {
+        // Written, so that its pages are there.
+        self.own = vec![1; own_bytes].into();
         self.looked = userfault::usage();
         self.due = 0;
     }
@@ -168,14 +218,19 @@ impl PageFaults {
     pub(crate) fn look(&mut self, now: Nanos, n_rxqs: usize) {
         // About as many again are sent to.
         self.n_queues = 2 * (n_rxqs.max(1) as u64);
-        let (usage, cycles) = (userfault::usage(), sys::cycles());
+        self.weigh(now, userfault::usage(), sys::cycles());
+    }
+
+    /// What was read says whether to watch.
+    fn weigh(&mut self, now: Nanos, usage: Usage, cycles: u64) {
         let (then, cycles_then) = std::mem::replace(&mut self.then, (now, cycles));
         self.due = now.saturating_add(LOOK_EVERY);
         let before = std::mem::replace(&mut self.looked, usage);
         let n_new = usage.n_faults.wrapping_sub(before.n_faults);
         let n_told = std::mem::take(&mut self.n_told);
         (self.read, self.read_at) = (usage, cycles);
-        let has_slept = std::mem::take(&mut self.has_slept);
+        let slept = std::mem::take(&mut self.slept);
+        let n_known = std::mem::take(&mut self.n_known_waits);
         if cycles_then == 0 {
             return;
         }
@@ -183,35 +238,53 @@ impl PageFaults {
         self.pace = now.saturating_sub(then).min(1 << 40).saturating_mul(1024) / n_cycles;
         // They count, but for no port.
         self.pay(now, n_new.saturating_sub(n_told).saturating_mul(self.cost));
-        if n_new
-            .saturating_mul(self.cost)
-            .saturating_mul(WORTH_WATCHING)
-            > n_cycles
-        {
-            self.watch_for(now, WATCH_FOR);
+        let n_spent = n_new.saturating_mul(self.cost);
+        if n_spent.saturating_mul(WORTH_WATCHING) > n_cycles {
+            self.watch_until = self
+                .watch_until
+                .max(now.saturating_add(watch_for(self.nanos(n_spent))));
         }
-        let is_long = now.saturating_sub(then) > LONG_TURN + LOOK_EVERY;
-        if is_long && !has_slept && usage.n_waits != before.n_waits {
-            self.watch_for(now, WATCH_FOR_WAITS);
+        let n_waits = usage.n_waits.wrapping_sub(before.n_waits);
+        if n_new > 0 && n_waits > n_known {
+            let time = self.nanos(n_cycles.saturating_sub(slept));
+            self.watch_until = self.watch_until.max(now.saturating_add(watch_for(time)));
+        }
+        if now >= self.resumes_at {
+            self.watch_those_who_resume(now);
         }
         let is_sample = n_new > 0 && now.saturating_sub(self.sampled_at) > SAMPLE_EVERY;
         if is_sample {
             self.sampled_at = now;
         }
-        self.is_watching = is_sample || now < self.watch_until;
+        self.is_measuring = is_sample || now < self.watch_until;
+        self.is_watching = self.is_measuring || now < self.paused_until.saturating_add(SLOW_FOR);
     }
 
-    fn watch_for(&mut self, now: Nanos, time: Nanos) {
-        self.watch_until = self.watch_until.max(now.saturating_add(time));
-    }
-
-    /// The core slept: what it waited for was no memory.
+    /// Pauses for waits have ended: what these ports do next is measured.
     #[cold]
-    pub(crate) fn slept(&mut self) {
-        self.has_slept = true;
-        if self.is_watching {
-            self.skip();
+    fn watch_those_who_resume(&mut self, now: Nanos) {
+        self.resumes_at = Nanos::MAX;
+        for port in &mut self.ports {
+            if port.watch_for > 0 && port.resumes_at <= now {
+                let watch_for = std::mem::take(&mut port.watch_for);
+                self.watch_until = self.watch_until.max(now.saturating_add(watch_for));
+            } else if port.watch_for > 0 {
+                self.resumes_at = self.resumes_at.min(port.resumes_at);
+            }
         }
+    }
+
+    /// The core sleeps in `sleep`: what it waits for there is nobody's memory.
+    #[cold]
+    pub(crate) fn asleep(&mut self, sleep: impl FnOnce()) {
+        if self.due == Nanos::MAX {
+            return sleep();
+        }
+        let (before, then) = (userfault::usage(), sys::cycles());
+        sleep();
+        self.skip();
+        self.slept += sys::cycles().wrapping_sub(then);
+        self.n_known_waits += self.read.n_waits.wrapping_sub(before.n_waits);
     }
 
     /// Queues of several ports are going to be looked at, each for a moment unless the core has to
@@ -232,7 +305,7 @@ impl PageFaults {
         }
         let since = self.read();
         if since.n_faults > 0 && since.has_waited {
-            self.waited(now, took, port)
+            self.waited(now, took, since.n_waits, port)
         } else {
             None
         }
@@ -270,19 +343,36 @@ impl PageFaults {
             return None;
         }
         if since.has_waited && self.nanos(took) >= WAIT_MIN {
-            return self.waited(now, took, port);
+            return self.waited(now, took, since.n_waits, port);
         }
         let n = since.n_faults;
         // The CPU may have been taken away meanwhile, which is no fault of theirs. Pages that cost
         // more are known after some.
         let took = took.min(n.saturating_mul(DEARER * self.cost));
-        self.cost = (3 * self.cost + took / n) / 4;
+        self.costs(took, n);
         self.told(now, n, took, port)
     }
 
-    /// What there was until now counts for no port.
+    /// So many faults took so long.
+    fn costs(&mut self, n_cycles: u64, n: u64) {
+        self.cost = ((3 * self.cost + n_cycles / n) / 4).min(COST_MAX);
+    }
+
+    /// Whatever there was until now is nobody's in particular.
     pub(crate) fn skip(&mut self) {
         self.read();
+        self.aside = Since::default();
+    }
+
+    /// Whatever there was until now belongs to the visit that is under way, which ends with
+    /// [`PageFaults::until_now`].
+    pub(crate) fn set_aside(&mut self) {
+        self.aside = self.aside.and(self.read());
+    }
+
+    /// Memory of the core's own, for the frames of one burst.
+    pub(crate) fn own(&mut self) -> &mut [u8] {
+        &mut self.own
     }
 
     fn read(&mut self) -> Since {
@@ -291,6 +381,7 @@ impl PageFaults {
         Since {
             n_faults: now.n_faults.wrapping_sub(before.n_faults),
             n_cycles: at.wrapping_sub(std::mem::replace(&mut self.read_at, at)),
+            n_waits: now.n_waits.wrapping_sub(before.n_waits),
             has_waited: now.n_waits != before.n_waits && now.n_preempted == before.n_preempted,
         }
     }
@@ -298,9 +389,9 @@ impl PageFaults {
     /// The same however short that was, and of all since the last reading, whatever they took: what
     /// is read now is nobody's next.
     pub(crate) fn until_now(&mut self, now: Nanos, port: PortId) -> Option<Nanos> {
-        let since = self.read();
+        let since = self.read().and(std::mem::take(&mut self.aside));
         if since.n_faults > 0 && since.has_waited && self.nanos(since.n_cycles) >= WAIT_MIN {
-            return self.waited(now, since.n_cycles, port);
+            return self.waited(now, since.n_cycles, since.n_waits, port);
         }
         self.told(
             now,
@@ -329,22 +420,28 @@ impl PageFaults {
         let must_pause = until > now && port.paid_until > now.saturating_add(saved);
         must_pause.then(|| {
             port.paused_until = port.paused_until.max(until);
+            self.paused_until = self.paused_until.max(until);
             until
         })
     }
 
     /// It is known whose page it was that the core waited for: until when they pause.
     #[cold]
-    fn waited(&mut self, now: Nanos, n_cycles: u64, port: PortId) -> Option<Nanos> {
+    fn waited(&mut self, now: Nanos, n_cycles: u64, n_waits: u64, port: PortId) -> Option<Nanos> {
         let wait = self.nanos(n_cycles);
-        self.waited_for = Some(port);
+        self.n_known_waits += n_waits;
+        if wait >= TOLD_MIN {
+            self.waited_for = Some(port);
+        }
         let port = self.ports.get_mut(usize::from(port))?;
         // The time at which the turn began is behind by the wait.
         let until = now
             .saturating_add(wait)
             .saturating_add(port.waited(now, wait));
         port.paused_until = port.paused_until.max(until);
-        self.watch_until = self.watch_until.max(until.saturating_add(WATCH_FOR_WAITS));
+        port.resumes_at = port.paused_until;
+        self.resumes_at = self.resumes_at.min(port.resumes_at);
+        self.paused_until = self.paused_until.max(until);
         self.is_watching = true;
         Some(until)
     }
@@ -385,6 +482,85 @@ mod tests {
         }
         let most = (now - begin + SAVED) / SHARE + 100_000;
         assert!((most * 9 / 10..=most).contains(&spent), "{spent} of {most}");
+    }
+
+    /// A core that looks each millisecond, at one cycle a nanosecond.
+    struct Looks {
+        faults: PageFaults,
+        now: Nanos,
+        usage: Usage,
+    }
+
+    impl Looks {
+        fn new() -> Self {
+            let (faults, usage) = (at_one_cycle_a_nanosecond(), Usage::default());
+            let mut looks = Self {
+                faults,
+                now: 1_000_000_000,
+                usage,
+            };
+            looks.after(1_000_000, 0, 0);
+            looks
+        }
+
+        /// A look after so long, with so many more faults and waits. Whether it measures then.
+        fn after(&mut self, time: Nanos, n_faults: u64, n_waits: u64) -> bool {
+            self.now += time;
+            self.usage.n_faults += n_faults;
+            self.usage.n_waits += n_waits;
+            self.faults.weigh(self.now, self.usage, self.now);
+            self.faults.is_measuring
+        }
+    }
+
+    #[test]
+    fn core_measures_after_a_wait_however_short_for_a_hundred_times_as_long() {
+        let mut looks = Looks::new();
+        looks.faults.sampled_at = looks.now;
+        assert!(looks.after(1_400_000, 1, 1), "a wait of 400 us and a look");
+        assert!(looks.after(100_000_000, 0, 0));
+        assert!(!looks.after(50_000_000, 0, 0));
+        assert!(looks.after(35_000_000, 1, 1), "a long one");
+        assert!(looks.after(3_000_000_000, 0, 0));
+        assert!(!looks.after(1_000_000_000, 0, 0));
+        // What is known of, or was no page, is none.
+        looks.faults.sampled_at = looks.now;
+        looks.faults.n_known_waits = 2;
+        assert!(!looks.after(1_000_000, 1, 2));
+        assert!(!looks.after(1_000_000, 0, 1));
+    }
+
+    #[test]
+    fn core_measures_what_a_port_does_when_its_pause_for_a_wait_ends() {
+        let mut looks = Looks::new();
+        let wait = 400_000;
+        let until = looks.faults.waited(looks.now, wait, 1, 1).unwrap();
+        assert_eq!(until - looks.now, 14 * wait);
+        assert!(
+            looks.faults.is_watching,
+            "so that nobody touches its memory"
+        );
+        assert_eq!(looks.faults.take_waited_for(), None, "too short to be told");
+        let times: Vec<_> = (0..100)
+            .map(|_| (looks.after(1_000_000, 0, 0), looks.now))
+            .filter_map(|(measures, now)| measures.then_some(now))
+            .collect();
+        let first = times.first().copied().unwrap();
+        assert!((until..until + 1_000_000).contains(&first));
+        assert_eq!(times.len(), 40, "a hundred times as long, in milliseconds");
+        // And it is paused at once if it does the same again.
+        looks.faults.waited(looks.now, 1_000_000, 1, 1).unwrap();
+        assert_eq!(looks.faults.take_waited_for(), Some(1));
+    }
+
+    #[test]
+    fn waits_do_not_make_faults_dear() {
+        let mut faults = at_one_cycle_a_nanosecond();
+        for _ in 0..100 {
+            let took = 1_000_000_u64.min(DEARER * faults.cost);
+            faults.costs(took, 1);
+        }
+        assert_eq!(faults.cost, COST_MAX);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! millisecond to several, while its other guests wait. Small pages are taken for large ones where
 //! none are reserved.
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,13 @@ impl Buffers {
     pub(crate) fn take_away(&self) {
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         fallocate(&self.file, mode, self.offset, self.len).expect("a hole");
+    }
+
+    /// As its guest would write, so far behind their beginning.
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
+        self.file
+            .write_all_at(bytes, self.offset + at)
+            .expect("its memory");
     }
 
     /// Makes the file so much longer than the buffers go, all of which has pages.

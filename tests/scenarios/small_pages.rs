@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use flowtable::DropReason;
 use guest::{GuestDriver, Options};
-use pmd::port::TxQueue;
 use pmd::port::vhost::Features;
+use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;
 use rig::{
     ALL, ANY, Rig, STEP, frame, id_of, ingress, mac, memory_of, networks, options, port_in,

@@ -252,6 +252,25 @@ impl Burst {
         });
     }
 
+    /// Copies the frames to `memory`, as far as they fit, and has them lie there from now on. The
+    /// caller keeps it where it is for as long as the burst is used.
+    #[cold]
+    pub(crate) fn move_to(&mut self, memory: &mut [u8]) {
+        let mut room = Piece::of_private(memory);
+        for k in 0..self.n {
+            let len = self.lens[k];
+            if len > room.len() {
+                return;
+            }
+            self.write_rest(k, 0, room);
+            self.data[k] = room.first(len);
+            if !self.is_plain {
+                self.more[k] = (0, 0);
+            }
+            room = room.behind(len);
+        }
+    }
+
     /// What `n` frames from `k` on count against a limit: those that ask for segmentation what they
     /// become.
     #[inline(always)]
@@ -390,5 +409,60 @@ fn for_each_piece(
     };
     if visit(first) {
         let _ = pieces[start..start + n].iter().all(|&piece| visit(piece));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_were_moved_are_what_they_were_whatever_becomes_of_where_they_lay() {
+        let mut sender: Vec<u8> = (0..1000_u32).map(|n| n as u8).collect();
+        let as_sent = sender.clone();
+        let (first, rest) = sender.split_at_mut(600);
+        let (first, rest) = (Piece::of_private(first), Piece::of_private(rest));
+        let mut burst = Burst {
+            n: 3,
+            ..Burst::default()
+        };
+        burst.set_not_plain();
+        // In one piece; refused; in two pieces.
+        for (k, len) in [(0, 200), (1, 0), (2, 800)] {
+            burst.add_len(k, len);
+        }
+        burst.data = [Piece::EMPTY; BURST_MAX];
+        (burst.data[0], burst.data[2]) = (first.first(200), first.behind(200));
+        burst.pieces.push(rest);
+        burst.more[2] = (0, 1);
+        (0..3).for_each(|k| burst.read_header(k));
+        let mut own = vec![1; 1000];
+        burst.move_to(&mut own);
+        sender.fill(0xee);
+        let mut to = [0; 1000];
+        for (k, from, len) in [(0, 0, 200), (2, 200, 800)] {
+            assert_eq!(burst.write_frame(k, Piece::of_private(&mut to), None), len);
+            let sent = &as_sent[from..from + len as usize];
+            assert_eq!(&to[..len as usize], sent, "frame {k}");
+        }
+    }
+
+    #[test]
+    fn frames_beyond_the_room_there_is_stay_where_they_are() {
+        let mut sender = [7_u8; 300];
+        let frame = Piece::of_private(&mut sender);
+        let mut burst = Burst {
+            n: 2,
+            ..Burst::default()
+        };
+        for k in 0..2 {
+            burst.add_len(k, 150);
+            burst.data[k] = frame.behind(150 * k as u32).first(150);
+        }
+        let mut own = [0_u8; 200];
+        let room = own.as_ptr() as usize;
+        burst.move_to(&mut own);
+        assert_eq!(burst.data[0].addr(), room);
+        assert_eq!(burst.data[1].addr(), frame.addr() + 150);
     }
 }

@@ -7,7 +7,7 @@ use flowtable::{Lookup, PortId};
 
 use super::mailbox::Mailbox;
 use super::scan::Scanner;
-use crate::burst::Burst;
+use crate::burst::{BURST_BYTES_MAX, Burst};
 use crate::error::SetupError;
 use crate::limit::queue::LimitQueues;
 use crate::page_faults::PageFaults;
@@ -56,6 +56,9 @@ pub(crate) fn next_burst(n: u32) -> u32 {
     n.wrapping_add(1) | 1
 }
 
+/// Bytes of the core's own for a burst of which the last frame is the longest that there is.
+const OWN_BYTES: usize = BURST_BYTES_MAX as usize + (1 << 17);
+
 impl Core {
     /// The core with this number. `stats` and `mailbox` are shared with control.
     ///
@@ -103,6 +106,6 @@ impl Core {
     /// Bounds what pages that guests' memory lacks cost this core: see `page_faults`. Called on the
     /// core's own thread; until then nothing is bounded.
     pub fn bound_page_faults(&mut self) {
-        self.faults.begin();
+        self.faults.begin(OWN_BYTES);
     }
 }

@@ -104,10 +104,9 @@ impl Core {
             self.stats.has_used(sys::thread_cpu_ns(), now);
             let most = if armed.all_wake { None } else { Some(NAP) };
             let paused = armed.opens_at.map(|at| at.saturating_sub(now));
-            self.epoll
-                .wait(nap.into_iter().chain(most).chain(paused).min());
+            let time = nap.into_iter().chain(most).chain(paused).min();
+            self.faults.asleep(|| self.epoll.wait(time));
             self.mailbox.wake_fd().clear();
-            self.faults.slept();
         }
         let now = clock.at(sys::cycles());
         self.arm(now, false);

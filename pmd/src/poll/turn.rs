@@ -249,9 +249,9 @@ impl Core {
 
     /// The limit on what the queue's VM sends is used up: it is not looked at before `opens_at`.
     #[inline(always)]
-    fn throttle(&self, rxq: &mut RxQueue, opens_at: Nanos, visits: &mut Visits) {
+    fn throttle(&mut self, rxq: &mut RxQueue, opens_at: Nanos, visits: &mut Visits) {
         give_back(rxq, &self.views, visits.now);
-        rxq.shut(visits.now, opens_at);
+        rxq.shut(visits.now, opens_at, &mut self.faults);
         visits.turn.opens(opens_at);
     }
 

@@ -71,7 +71,9 @@ pub(crate) fn goes_on(
     now: Nanos,
 ) -> bool {
     let goes_on = rxq.room.waits_at(now).is_some_and(|(slot, n_known)| {
-        rxq.n_waiting() <= n_known && has_none(rxq, (slot, views), burst, no_room, faults, now)
+        let n_waiting = rxq.count_waiting(faults, now);
+        n_waiting.is_some_and(|n| n <= n_known)
+            && has_none(rxq, (slot, views), burst, no_room, faults, now)
     });
     if goes_on {
         rxq.ahead.stays(no_room.turn);

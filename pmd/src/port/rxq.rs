@@ -22,7 +22,6 @@ use crate::ring::frames::Ledger;
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, damage};
 use crate::stats::PortStats;
-use crate::time::Nanos;
 
 /// A queue that frames are taken from. Belongs to one core.
 #[derive(Debug)]
@@ -230,13 +229,6 @@ impl RxQueue {
             RxKind::Vhost(queue) => queue.consume(burst, n),
             other => other.consume(n),
         }
-    }
-
-    /// Its VM's limit is used up: it isn't looked at before `opens_at`.
-    #[cold]
-    pub(crate) fn shut(&mut self, now: Nanos, opens_at: Nanos) {
-        let has_more = self.has_more();
-        self.gate.shut(now, opens_at, has_more);
     }
 
     /// Whether frames may wait where they are. What came off a wire can't.

@@ -12,24 +12,22 @@ use super::txq::TxQueue;
 use super::vhost::FEW_DESCRIPTORS;
 use crate::amount::Allowance;
 use crate::burst::Burst;
-use crate::page_faults::PageFaults;
+use crate::page_faults::{PageFaults, SLOW_FOR};
 use crate::ring::chain::Budget;
-use crate::shm::Piece;
 use crate::stats::PortStats;
 use crate::sys;
 use crate::time::Nanos;
 
 /// Bytes of the smallest page.
 const PAGE: u32 = 4096;
-/// For how long a queue that was paused does little at a time.
-const SLOW_FOR: Nanos = 1_000_000_000;
-/// What that is: frames and bytes; and [`FEW_DESCRIPTORS`].
+/// What a queue that was paused does at a time: frames and bytes; and [`FEW_DESCRIPTORS`].
 const FEW_FRAMES: usize = 16;
 const FEW_BYTES: u32 = 16_384;
 
 impl RxQueue {
-    /// As [`RxQueue::peek`], and touches all that will be read of the frames: what is not there is
-    /// the sender's, whoever they are for. The end of the visit tells what else there was.
+    /// As [`RxQueue::peek`], and copies all that will be read of the frames to memory of the core's
+    /// own: what is not there is the sender's, whoever they are for. The end of the visit tells
+    /// what else there was.
     #[cold]
     #[inline(never)]
     pub(crate) fn peek_watched(
@@ -41,8 +39,6 @@ impl RxQueue {
         now: Nanos,
     ) -> usize {
         burst.clear();
-        // What was done since, in the visits before, is none of this one's.
-        faults.skip();
         // A queue that was set up anew is its port's all the same.
         if let Some(until) = faults
             .paused_until(now, self.port)
@@ -51,7 +47,6 @@ impl RxQueue {
             self.gate.pause(until);
             return 0;
         }
-        let begun = sys::cycles();
         let (mut allowance, mut budget) = (allowance, Budget::default());
         if self.is_of_guest() && faults.was_paused(now, self.port, SLOW_FOR) {
             allowance.n_frames = allowance.n_frames.min(FEW_FRAMES);
@@ -59,9 +54,15 @@ impl RxQueue {
             budget = Budget::of(FEW_DESCRIPTORS);
         }
         burst.set_budget(budget);
+        if !faults.is_measuring {
+            return self.peek(burst, allowance, stats);
+        }
+        // What was done since, in the visits before, is none of this one's.
+        faults.skip();
+        let begun = sys::cycles();
         let n = self.peek(burst, allowance, stats);
-        for k in 0..n {
-            burst.for_each_piece(k, touch);
+        if self.is_of_guest() {
+            burst.move_to(faults.own());
         }
         let until = faults.until(now, begun, self.port);
         self.pause(until);
@@ -73,9 +74,46 @@ impl RxQueue {
     #[cold]
     #[inline(never)]
     pub(crate) fn end_watched(&mut self, faults: &mut PageFaults, now: Nanos) -> Option<Nanos> {
-        let until = faults.until_now(now, self.port);
-        self.pause(until);
+        if faults.is_measuring {
+            let until = faults.until_now(now, self.port);
+            self.pause(until);
+        }
         self.gate.shut_until(now)
+    }
+
+    /// As [`RxQueue::n_waiting`], outside of a visit. `None`: its memory isn't to be touched now.
+    pub(crate) fn count_waiting(&mut self, faults: &mut PageFaults, now: Nanos) -> Option<u16> {
+        self.alone(faults, now, |queue| queue.n_waiting())
+    }
+
+    /// Its VM's limit is used up: it isn't looked at before `opens_at`.
+    #[cold]
+    pub(crate) fn shut(&mut self, now: Nanos, opens_at: Nanos, faults: &mut PageFaults) {
+        let has_more = self.alone(faults, now, Self::has_more);
+        self.gate.shut(now, opens_at, has_more == Some(true));
+    }
+
+    /// Does what touches this queue's memory alone. `None`: that is not to be touched now.
+    fn alone<T>(
+        &mut self,
+        faults: &mut PageFaults,
+        now: Nanos,
+        touch: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        if !faults.is_watching || !self.is_of_guest() {
+            return Some(touch(self));
+        }
+        if let Some(until) = faults.paused_until(now, self.port) {
+            self.gate.pause(until);
+            return None;
+        }
+        let begun = sys::cycles();
+        let touched = touch(self);
+        if faults.is_measuring {
+            let until = faults.until(now, begun, self.port);
+            self.pause(until);
+        }
+        Some(touched)
     }
 
     fn pause(&mut self, until: Option<Nanos>) {
@@ -115,8 +153,10 @@ impl TxQueue {
         }
         let begun = sys::cycles();
         let reserved = self.reserve(&lens[..few], hint, walked);
-        let until = faults.until(now, begun, port);
-        self.pause(until, now);
+        if faults.is_measuring {
+            let until = faults.until(now, begun, port);
+            self.pause(until, now);
+        }
         reserved
     }
 
@@ -137,6 +177,9 @@ impl TxQueue {
         }
         let begun = sys::cycles();
         let has_room = self.has_room(now, walked);
+        if !faults.is_measuring {
+            return has_room;
+        }
         let until = faults.until(now, begun, port);
         self.pause(until, now);
         has_room && until.is_none()
@@ -153,8 +196,11 @@ impl TxQueue {
         (port, faults): (PortId, &mut PageFaults),
         now: Nanos,
     ) -> u64 {
-        // What was done since counts for no queue.
-        faults.skip();
+        if !faults.is_measuring {
+            return self.commit(burst, mask, tag);
+        }
+        // What was done since is the sender's.
+        faults.set_aside();
         let begun = sys::cycles();
         let n_bytes = self.commit(burst, mask, tag);
         let until = faults.until(now, begun, port);
@@ -192,18 +238,4 @@ impl TxQueue {
         };
         most.saturating_sub(n_before).min(lens.len())
     }
-}
-
-/// Reads a byte of each page. True: of the next piece too.
-fn touch(piece: Piece) -> bool {
-    let mut byte = [0];
-    let mut rest = piece;
-    while rest.len() > 0 {
-        rest.read(&mut byte, 1);
-        rest = rest.behind(rest.len().min(PAGE));
-    }
-    piece
-        .behind(piece.len().saturating_sub(1))
-        .read(&mut byte, piece.len().min(1) as usize);
-    true
 }

@@ -169,3 +169,87 @@ fn receiver_whose_ring_goes_while_senders_look_for_room_is_told_of_and_makes_the
         );
     }
 }
+
+/// V's only receiver X has no buffers but one now and then, so V's queue is not looked at but for
+/// whether there is more in it; the page of V's ring goes again and again.
+#[test]
+fn sender_whose_ring_goes_while_it_waits_for_room_is_told_of_and_makes_the_core_wait_ever_more_seldom()
+ {
+    let _alone = giving_back();
+    let mut four = Four::new(8);
+    let pages = buffers_of(&four.rig.guests[0], 4096);
+    let region = four.rig.guests[0].memory().regions()[0].spec();
+    let first = pages.offset - region.file_offset;
+    let features = Features::from_bits(four.rig.guests[0].options().features());
+    let memory = Arc::new(memory_of(&four.rig.guests[0]));
+    let spec = QueueSpec {
+        desc: region.uva + first,
+        avail: region.uva + first + 4096,
+        used: region.uva + first + 8192,
+        ..queue_of(&four.rig.guests[0], 1)
+    };
+    // 32 frames, all from one place.
+    let payload = region.gpa + first + 16 * 4096;
+    let fill = || {
+        let mut bytes = vec![0; 12];
+        bytes.extend(frame(mac(1), mac(0), 7, 60));
+        pages.write(16 * 4096, &bytes);
+        for n in 0..32_u16 {
+            let mut desc = [0; 16];
+            desc[..8].copy_from_slice(&payload.to_le_bytes());
+            desc[8..12].copy_from_slice(&72_u32.to_le_bytes());
+            pages.write(16 * u64::from(n), &desc);
+            pages.write(4096 + 4 + 2 * u64::from(n), &n.to_le_bytes());
+        }
+        pages.write(4096 + 2, &32_u16.to_le_bytes());
+    };
+    pages.take_away();
+    fill();
+    // A ring that went is one that breaks the rules, once some of it was taken.
+    let comes_again = |rig: &mut Rig| {
+        rig.down(0);
+        let mut up = port_in(&memory, &rig.guests[0], ingress(0, 0, ANY));
+        up.rxqs = vec![RxQueue::vhost(0, memory.clone(), &spec, features).expect("a ring")];
+        rig.fleet.up(up);
+    };
+    comes_again(&mut four.rig);
+    let stop = AtomicBool::new(false);
+    let stalls = std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                pages.fill_up_to(GIVEN_BACK);
+                fill();
+                pages.take_away_up_to(GIVEN_BACK);
+            }
+        });
+        let (mut stalls, mut turn) = (Vec::new(), 0);
+        let (begin, mut taken_at) = (Instant::now(), Instant::now());
+        while begin.elapsed() < Duration::from_secs(5) {
+            // X is slow, not stalled.
+            if taken_at.elapsed() > Duration::from_millis(200) {
+                if turn % 3 == 0 {
+                    four.rig.guests[1].recv(0);
+                    four.rig.guests[1].post_rx(0);
+                }
+                comes_again(&mut four.rig);
+                taken_at = Instant::now();
+            }
+            turn += 1;
+            let (then, waits) = (Instant::now(), n_waits());
+            four.step_with_neighbours(turn);
+            if then.elapsed() > STALL && n_waits() != waits {
+                stalls.push(begin.elapsed());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        stalls
+    });
+    let waits = [0, 1, 2, 3].map(|port| four.rig.fleet.page_waits(port));
+    println!("{} waits: {stalls:?}; told of {waits:?}", stalls.len());
+    assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
+    assert!(
+        (1..=8).contains(&waits[0]) && waits[1] + waits[2] + waits[3] == 0,
+        "told of whom: {waits:?}"
+    );
+    assert!(stalls.len() <= 8, "{} times: {stalls:?}", stalls.len());
+}
