@@ -248,7 +248,8 @@ impl Core {
     }
 
     /// The limit on what the queue's VM sends is used up: it is not looked at before `opens_at`.
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     fn throttle(&mut self, rxq: &mut RxQueue, opens_at: Nanos, visits: &mut Visits) {
         give_back(rxq, &self.views, visits.now);
         rxq.shut(visits.now, opens_at, &mut self.faults);
