@@ -1,5 +1,5 @@
-//! Bounds in the topology file against those of the cores. `config` imports nobody, so both write
-//! them down.
+//! Bounds in the topology file against those of the cores. `config` does not import `pmd`, so both
+//! write them down.
 #![forbid(unsafe_code)]
 
 mod sizes;
