@@ -260,8 +260,7 @@ pub(crate) fn parent(name: &Name) -> Option<Name> {
 /// Whether an attribute keeps its item out of the product.
 fn is_of_tests(attribute: &str) -> bool {
     let text: String = attribute.chars().filter(|c| !c.is_whitespace()).collect();
-    text.starts_with("[cfg(") && text.contains("test") && !text.contains("not(test)")
-        || text == "[test]"
+    text.starts_with("[cfg(test)") || text.starts_with("[cfg(all(test") || text == "[test]"
 }
 
 /// The place behind the item's semicolon or its last brace.

@@ -73,3 +73,28 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
 ];
+
+/// Where a module of the crate `weir` stood before it had rooms, and the room that it is in now; for
+/// checkouts of that time.
+pub(crate) const BEFORE_ROOMS: &[(&str, &str)] = &[
+    ("operator", "cli"),
+    ("table", "cli"),
+    ("top", "cli"),
+    ("report", "api"),
+    ("loads", "control"),
+    ("flows", "control"),
+    ("vms", "control"),
+    ("launch", "daemon"),
+    ("poller", "daemon"),
+    ("cpus", "daemon"),
+    ("run_dir", "daemon"),
+    ("supervisor", "daemon"),
+    ("rules", "plan"),
+    ("port", "vhost_user"),
+    ("plane", "vhost_user"),
+    ("uplink", "device"),
+    ("netlink", "device"),
+    ("notes", "base"),
+    ("stop", "base"),
+    ("http", "base"),
+];
