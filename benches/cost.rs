@@ -9,7 +9,7 @@
 
 use benches::Pair;
 use guest::flows::Vary;
-use pmd::limits::{LimitOptions, QueueOptions};
+use pmd::limit::{LimitOptions, QueueOptions};
 
 fn main() {
     let words: Vec<_> = std::env::args()

@@ -8,7 +8,7 @@ use flowtable::{Direction, Networks, Policy, Verdict};
 use guest::Options;
 use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx};
-use pmd::limits::LimitOptions;
+use pmd::limit::LimitOptions;
 use rig::{ANY, Rig, frame, mac, networks, options};
 
 use crate::{BURST, Spent, host, lean_rx, lean_tx, step};

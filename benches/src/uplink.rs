@@ -8,7 +8,7 @@ use guest::Options;
 use guest::flows::{Flows, Vary};
 use guest::lean::{LeanRx, LeanTx};
 use guest::stack::{checksum, udp_frame};
-use pmd::ring::xsk_peer::XskPeer;
+use pmd::ring::xsk::peer::XskPeer;
 use rig::{ALL, ANY, Rig, frame, mac, options};
 
 use crate::{BURST, Spent, host, lean_rx, lean_tx, step};

@@ -47,10 +47,8 @@ pub mod sys;
 pub mod time;
 pub mod virtio_net;
 
-pub use control as fleet;
 pub use control::Fleet;
 pub use error::{GuestFault, SetupError};
-pub use limit as limits;
 pub use limit::{flood_budget, rate};
 pub use poll::Core;
 pub use poll::idle;

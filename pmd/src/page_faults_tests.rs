@@ -122,8 +122,8 @@ fn port_that_makes_the_core_wait_pauses_for_longer_each_time_until_it_is_forgive
         Some(WAIT_PAUSE_MAX)
     );
     assert_eq!(port.waited(now + FORGIVEN + 1, second), 13 * second);
-    // Short ones, of a guest whose memory comes from a swap device, are a part of the time and
-    // no more.
+    // Short ones, of a guest whose memory comes from a swap device, are a part of the time and no
+    // more.
     let mut port = PortFaults::default();
     assert!((0..1000).all(|_| port.waited(now, 1_000_000) == 13_000_000));
 }

@@ -5,7 +5,7 @@
 mod sizes;
 
 use config::{BitsPerSec, Bytes, Limit, Micros, PacketsPerSec, Topology};
-use pmd::limits::{LimitOptions, QueueOptions, VmLimits};
+use pmd::limit::{LimitOptions, QueueOptions, VmLimits};
 use pmd::rate::{BITS_PER_SEC_MAX, BITS_PER_SEC_MIN, BURST_TIME_MIN, Limiter, PACKETS_PER_SEC_MAX};
 
 /// Bytes of a frame of the MTU that a network has unless the file says otherwise.

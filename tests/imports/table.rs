@@ -74,8 +74,8 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
-/// Where a module of the crate `weir` stood before it had rooms, and the room that it is in now; for
-/// checkouts of that time.
+/// Where a module of the crate `weir` stood before it had rooms, and the room that it is in now;
+/// for checkouts of that time.
 pub(crate) const BEFORE_ROOMS: &[(&str, &str)] = &[
     ("operator", "cli"),
     ("table", "cli"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use flowtable::{DropReason, Ingress, PortId, SourcePolicy};
 use guest::Options;
-use pmd::fleet::PortUp;
+use pmd::control::PortUp;
 use pmd::port::mem::MemPort;
 use pmd::port::{RxQueue, TxQueue};
 use rig::{ALL, Rig, behind_uplink, frame, ingress, mac, options};

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use flowtable::PortId;
 use guest::{GuestDriver, Options};
-use pmd::fleet::FleetOptions;
+use pmd::control::FleetOptions;
 use pmd::idle::Idle;
-use pmd::limits::VmLimits;
+use pmd::limit::VmLimits;
 use pmd::sys::EventFd;
 use pmd::time::Clock;
 use pmd::{Core, Fleet};

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use flowtable::{DropReason, PortId};
-use pmd::limits::{LimitOptions, QueueOptions, VmLimits};
+use pmd::limit::{LimitOptions, QueueOptions, VmLimits};
 use pmd::port::mem::MemPort;
 use rig::{ALL, MS, NO_LIMIT, Rig, SECOND, STEP, frame, id_of, mac, networks};
 

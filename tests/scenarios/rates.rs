@@ -11,7 +11,7 @@ use guest::flows::{Flows, Vary};
 use guest::header::{NEEDS_CSUM, NetHeader};
 use guest::lean::LeanTx;
 use guest::stack::Mac;
-use pmd::limits::{LimitOptions, VmLimits};
+use pmd::limit::{LimitOptions, VmLimits};
 use pmd::port::mem::MemPort;
 use rig::{
     ALL, ANY, Dice, NO_LIMIT, Rig, SECOND, STEP, bits, frame, mac, networks, options, packets,

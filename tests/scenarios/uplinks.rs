@@ -11,7 +11,7 @@ use flowtable::{DropReason, Network, Networks, PortId, Trunk};
 use guest::Options;
 use guest::options::feature;
 use pmd::port::mem::MemPort;
-use pmd::ring::xsk_peer::XskPeer;
+use pmd::ring::xsk::peer::XskPeer;
 use rig::{ALL, ANY, Dice, Rig, behind_uplink, frame, id_of, mac, options, seeds};
 
 /// Ports 0 and 1 are guests in VLAN 100 and without a tag; 2 is the uplink.

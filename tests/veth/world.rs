@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy, Trunk};
 use pmd::Fleet;
-use pmd::fleet::{FleetOptions, PortDown, PortUp};
+use pmd::control::{FleetOptions, PortDown, PortUp};
 use pmd::idle::Idle;
 use pmd::port::afxdp::{self, AfXdpQueue, XskMode, XskOptions, XskWatch};
 use pmd::port::{RxQueue, TxQueue};

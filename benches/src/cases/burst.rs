@@ -2,7 +2,7 @@
 //! cycles as it counts them.
 
 use guest::flows::Vary;
-use pmd::limits::{LimitOptions, QueueOptions};
+use pmd::limit::{LimitOptions, QueueOptions};
 
 use super::{Case, by_bursts};
 use crate::Pair;

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use pmd::limits::{Amount, Limit, LimitOptions};
+use pmd::limit::{Amount, Limit, LimitOptions};
 
 use super::{Case, Run};
 use crate::timed;

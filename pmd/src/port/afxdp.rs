@@ -11,10 +11,9 @@ use crate::burst::checksum;
 use crate::burst::{BURST_MAX, Burst, BurstWriter};
 use crate::error::SetupError;
 use crate::port::room::{Flushed, Room};
-use crate::ring::frames::Ledger;
-use crate::ring::xsk::{self, PACKET_MAX, RxFrame, SocketSpec, TxWaker, XskRx, XskTx};
+use crate::ring::xsk::halves::Ledger;
 #[cfg(any(test, feature = "test-support"))]
-use crate::ring::xsk_peer::XskPeer;
+use crate::ring::xsk::peer::XskPeer;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex};
@@ -23,6 +22,7 @@ use arrayvec::ArrayVec;
 use flowtable::DropReason;
 use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 
+use crate::ring::xsk::{self, PACKET_MAX, RxFrame, SocketSpec, TxWaker, XskRx, XskTx};
 use crate::shm::Piece;
 use crate::sys::bpf::Attach;
 use crate::sys::xdp::{self, XdpStatistics};

@@ -18,7 +18,7 @@ use crate::burst::Burst;
 use crate::error::{GuestFault, SetupError};
 use crate::limit::gate::Gate;
 use crate::limit::queue::RingTurn;
-use crate::ring::frames::Ledger;
+use crate::ring::xsk::halves::Ledger;
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, damage};
 use crate::stats::PortStats;

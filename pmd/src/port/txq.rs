@@ -13,7 +13,7 @@ use crate::blocked::next_sender::NextSender;
 use crate::blocked::stall::Stall;
 use crate::burst::Burst;
 use crate::error::{GuestFault, SetupError};
-use crate::ring::frames::Ledger;
+use crate::ring::xsk::halves::Ledger;
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::GuestMemory;
 use crate::time::Nanos;

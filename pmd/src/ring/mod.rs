@@ -15,9 +15,6 @@ pub mod xsk;
 
 pub use spec::{QueueSpec, RingOptions};
 pub use split::SplitRing;
-pub use xsk::halves as frames;
-#[cfg(any(test, feature = "test-support"))]
-pub use xsk::peer as xsk_peer;
 
 /// Descriptors that are taken off a ring, or put on it, together: frames in a burst.
 pub const BURST_MAX: usize = 32;

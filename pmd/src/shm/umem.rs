@@ -2,7 +2,7 @@
 //!
 //! It is the switch's own, yet the kernel writes to frames that it was given, so it is reached as a
 //! guest's memory is: by [`Piece`], never by reference. The owner of each frame is kept by
-//! [`crate::ring::frames`].
+//! [`crate::ring::xsk::halves`].
 
 use std::any::Any;
 use std::sync::Arc;

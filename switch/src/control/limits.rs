@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use flowtable::PortId;
 use pmd::Fleet;
-use pmd::limits::VmLimits;
+use pmd::limit::VmLimits;
 use pmd::time::Nanos;
 
 use crate::base::lock::lock;

@@ -66,9 +66,9 @@ fn report(vm: &Vm, sources: &Sources) -> VmReport {
     }
 }
 
-impl From<pmd::limits::LimitReport> for LimitReport {
-    fn from(report: pmd::limits::LimitReport) -> Self {
-        let pmd::limits::LimitReport {
+impl From<pmd::limit::LimitReport> for LimitReport {
+    fn from(report: pmd::limit::LimitReport) -> Self {
+        let pmd::limit::LimitReport {
             bits_per_sec,
             packets_per_sec,
             burst_bytes,

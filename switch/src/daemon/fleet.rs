@@ -6,7 +6,7 @@ use config::Topology;
 use flowtable::mac::entry::{Kind, Learned};
 use flowtable::{Ingress, PortId, SourcePolicy};
 use pmd::Fleet;
-use pmd::fleet::FleetOptions;
+use pmd::control::FleetOptions;
 use tracing::{info, warn};
 
 use crate::plan::addresses::n_macs;

@@ -1,7 +1,7 @@
 //! Checks that queues which the cores return account for all of their frames.
 
-use pmd::fleet::PortDown;
-use pmd::ring::frames::Ledger;
+use pmd::control::PortDown;
+use pmd::ring::xsk::halves::Ledger;
 
 /// A sentence for each queue whose frames don't add up.
 pub(crate) fn imbalances(down: &PortDown) -> Vec<String> {

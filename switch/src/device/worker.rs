@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pmd::Fleet;
-use pmd::fleet::{PortDown, PortUp};
+use pmd::control::{PortDown, PortUp};
 use pmd::port::tap::TapWatch;
 
 use super::attach::Queues;

@@ -1,7 +1,7 @@
 //! VMs and their limits: from the file's values to those of the cores.
 
 use config::{Limit, Topology};
-use pmd::limits::{LimitOptions, QueueOptions};
+use pmd::limit::{LimitOptions, QueueOptions};
 
 /// Most bytes queued for one VM at its `to-vm` limit: 20 ms at 3.3 Gbit/s, 6.7 ms at 10.
 const QUEUE_BYTES_MAX: u64 = 8 << 20;

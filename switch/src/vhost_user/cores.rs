@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use flowtable::{Ingress, PortId};
-use pmd::fleet::{PortDown, PortUp};
+use pmd::control::{PortDown, PortUp};
 use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;

@@ -1,11 +1,11 @@
 //! Ports that are no guests': queues of devices whose kernel's half is in memory, and plain memory.
 
 use flowtable::{Ingress, PortId, SourcePolicy};
-use pmd::fleet::PortUp;
+use pmd::control::PortUp;
 use pmd::port::afxdp::{AfXdpQueue, XskMode, XskOptions};
 use pmd::port::mem::MemPort;
 use pmd::port::{RxQueue, TxQueue};
-use pmd::ring::xsk_peer::XskPeer;
+use pmd::ring::xsk::peer::XskPeer;
 use pmd::sys::bpf::Attach;
 
 use crate::Rig;

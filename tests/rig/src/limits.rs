@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flowtable::PortId;
-use pmd::limits::{LimitOptions, VmLimits};
+use pmd::limit::{LimitOptions, VmLimits};
 use pmd::time::Nanos;
 
 use crate::Rig;

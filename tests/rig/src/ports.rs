@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flowtable::{Ingress, PortId, SourcePolicy};
 use guest::options::{Backing, Layout};
 use guest::{GuestDriver, Options};
-use pmd::fleet::PortUp;
+use pmd::control::PortUp;
 use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flowtable::{DropReason, Networks, PortId, SourcePolicy};
 use guest::{GuestDriver, Options};
-use pmd::fleet::{FleetOptions, PortDown};
+use pmd::control::{FleetOptions, PortDown};
 use pmd::poll::Turn;
 use pmd::shm::GuestMemory;
 use pmd::stats::Counters;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use flowtable::Policy;
-use pmd::ring::xsk_peer::XskPeer;
+use pmd::ring::xsk::peer::XskPeer;
 use rig::{ALL, Rig, behind_uplink, mac, options};
 
 use super::packets::{Packet, tcp};
