@@ -6,14 +6,6 @@
 //! receiving one to a core, the sending one behind a lock. The socket is closed when both are
 //! dropped, by control.
 
-use crate::amount::Allowance;
-use crate::burst::checksum;
-use crate::burst::{BURST_MAX, Burst, BurstWriter};
-use crate::error::SetupError;
-use crate::port::room::{Flushed, Room};
-use crate::ring::xsk::halves::Ledger;
-#[cfg(any(test, feature = "test-support"))]
-use crate::ring::xsk::peer::XskPeer;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex};
@@ -22,6 +14,14 @@ use arrayvec::ArrayVec;
 use flowtable::DropReason;
 use flowtable::wire::header::{ETHERNET_LEN, TAG_LEN};
 
+use crate::amount::Allowance;
+use crate::burst::checksum;
+use crate::burst::{BURST_MAX, Burst, BurstWriter};
+use crate::error::SetupError;
+use crate::port::room::{Flushed, Room};
+use crate::ring::xsk::halves::Ledger;
+#[cfg(any(test, feature = "test-support"))]
+use crate::ring::xsk::peer::XskPeer;
 use crate::ring::xsk::{self, PACKET_MAX, RxFrame, SocketSpec, TxWaker, XskRx, XskTx};
 use crate::shm::Piece;
 use crate::sys::bpf::Attach;

@@ -1,13 +1,13 @@
 //! Receive queues, of any kind.
 
-use super::afxdp::AfXdpRx;
-#[cfg(any(test, feature = "test-support"))]
-use super::mem::{MemPort, MemRx};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use flowtable::PortId;
 
+use super::afxdp::AfXdpRx;
+#[cfg(any(test, feature = "test-support"))]
+use super::mem::{MemPort, MemRx};
 use super::tap::TapRx;
 use super::vhost::{Features, VhostRx};
 use crate::amount::Allowance;

@@ -1,11 +1,11 @@
 //! Transmit queues, of any kind.
 
-use super::afxdp::AfXdpTx;
-#[cfg(any(test, feature = "test-support"))]
-use super::mem::{MemPort, MemTx};
 use std::cell::Cell;
 use std::sync::Arc;
 
+use super::afxdp::AfXdpTx;
+#[cfg(any(test, feature = "test-support"))]
+use super::mem::{MemPort, MemTx};
 use super::room::Room;
 use super::tap::TapTx;
 use super::vhost::{Features, VhostTx};

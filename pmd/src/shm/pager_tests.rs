@@ -1,10 +1,11 @@
 //! Turns, credit and order of what is made for guests.
 
+#[cfg(not(miri))]
+use std::os::fd::FromRawFd;
+
 use super::super::account::{HOLES_SAVED, NS_A_HOLE};
 use super::super::presence::Account;
 use super::*;
-#[cfg(not(miri))]
-use std::os::fd::FromRawFd;
 
 #[test]
 fn what_was_saved_goes_at_once_and_the_rest_at_a_steady_rate() {

@@ -5,20 +5,20 @@
     reason = "numbers of frames, and places in a UMEM of some MiB"
 )]
 
+use std::os::fd::RawFd;
+#[cfg(any(test, feature = "test-support"))]
+use std::sync::{Arc, Mutex};
+
+use arrayvec::ArrayVec;
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
+
 use super::frame::{FRAME_BYTES, TxFrame};
 #[cfg(any(test, feature = "test-support"))]
 use super::peer_rings::PeerRings;
 #[cfg(any(test, feature = "test-support"))]
 use crate::lock::lock;
-use std::os::fd::RawFd;
-
-use arrayvec::ArrayVec;
-
 use crate::ring::BURST_MAX;
 use crate::sys::xdp;
-#[cfg(any(test, feature = "test-support"))]
-use std::sync::{Arc, Mutex};
-use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
 /// Receive ring and fill ring.
 #[derive(Debug)]
