@@ -1,32 +1,34 @@
-//! What pages that a guest's memory lacks cost a core, and whose they are.
+//! Bounds the time that a core spends in page faults on guests' memory.
 //!
-//! A small page that its file doesn't have is made by the thread that touches it first: a core that
-//! puts a frame there, in microseconds. A guest that offers only such pages, since it gives them
-//! back each time, would so take most of a core. The kernel counts the faults of a thread; a core
-//! reads that once a millisecond ([`PageFaults::look`]). Only while they take more than a fiftieth
-//! of its time does it *watch*: it reads the number around whatever touches guests' memory, and the
-//! time that this took counts as the port's whose memory it was. All that counts pays into one
-//! account, at [`SHARE`] times its length; when that is [`SAVED`] ahead, the queue that paid last
-//! isn't looked at, or given anything, until it is so no more. So queues that share a core take
-//! turns, and all together can't have more than one part in [`SHARE`] of it. A port that takes so
-//! little that half of that would do for all ([`OWN_SHARE`]), or not more at once than a guest that
-//! starts needs ([`AT_ONCE`]), doesn't pause for what others have taken.
+//! A small page that its file lacks is allocated by the thread that touches it first. When a core
+//! puts a frame there, this costs it microseconds. A guest that offers only such pages, because it
+//! gives them back each time, would take most of a core this way. The kernel counts the faults of a
+//! thread, and a core reads that count once a millisecond ([`PageFaults::look`]). While faults take
+//! more than a fiftieth of its time it also *measures*: it reads the count before and after each
+//! step that touches one guest's memory, and charges the time of the faults to that guest's port.
 //!
-//! A page may also make the core *wait*: while its front-end gives it back, or while it is read
-//! from a swap device. What that takes has no bound, so the first time has none; but a core that
-//! waited watches for a hundred times as long, and the port whose page it was next pauses for
-//! [`SHARE`] times as long, and longer each time that comes again ([`PortFaults::waited`]). When
-//! the pause ends the core watches once more.
+//! All charges go to one account of the core, at [`SHARE`] times their length. When that account is
+//! more than [`SAVED`] ahead of the time, the queue that was charged last pauses until it is not.
+//! So queues that share a core take turns, and together they get at most one part in [`SHARE`] of
+//! it. A port doesn't pause for what others took while its own charges are small: less than its
+//! part of half of that ([`OWN_SHARE`]), or no more at once than a guest that starts needs
+//! ([`AT_ONCE`]).
 //!
-//! So that it is known whose a page is, what is read of a sender while the core watches is copied
-//! to memory of the core's own first: the copy to a receiver then touches the receiver's pages
-//! alone, whenever the sender's go.
+//! A page may also make the core *wait*: while its front-end releases it, or while it is read from
+//! a swap device. Such a wait has no bound, so the first one has none either. But after a wait the
+//! core measures for a hundred times as long, and the port that causes the next one pauses for
+//! [`SHARE`] times its length, and longer each time ([`PortFaults::waited`]). When the pause ends,
+//! the core measures once more.
 //!
-//! Accounts are a port's, and live as long as the core: queues that are set up anew have what their
-//! port has. What is done to the queues is in `port::watched`.
+//! While it measures, the core first copies what it reads of a sender to memory of its own. The
+//! copy to a receiver then touches the receiver's pages alone, and a fault in it is the receiver's,
+//! whatever happens to the sender's pages meanwhile.
 //!
-//! Times are measured in cycles, and turned into the core's time at the pace at which the two went
-//! since the last look.
+//! Accounts belong to a port and live as long as the core, so setting queues up anew changes
+//! nothing. What is done to the queues is in `port::watched`.
+//!
+//! Times are measured in cycles, and converted to the core's time at the rate of the two between
+//! the last two looks.
 
 use flowtable::PortId;
 
@@ -49,8 +51,8 @@ const AT_ONCE: Nanos = 3_000_000;
 const PAUSE_MAX: Nanos = 400_000_000;
 /// One part in so many of the time is what is watched for.
 const WORTH_WATCHING: u64 = 50;
-/// For how long a core watches: so many times as long as was taken that nobody was known for, or
-/// that a port waited which comes back now; at least and at most.
+/// For how long a core measures after faults or a wait: so many times as long as those took; at
+/// least and at most.
 const WATCH_TIMES: u64 = 100;
 const WATCH_MIN: Nanos = 10_000_000;
 const WATCH_MAX: Nanos = 60_000_000_000;
@@ -78,45 +80,45 @@ pub(crate) const SLOW_FOR: Nanos = 1_000_000_000;
 /// One core's account.
 #[derive(Debug)]
 pub(crate) struct PageFaults {
-    /// When the number is to be read next.
+    /// When the count is read next.
     pub(crate) due: Nanos,
-    /// Whether pauses of ports are asked for before their memory is touched, and the number may be
-    /// read around that.
+    /// Whether a port's pause is looked up before its memory is touched.
     pub(crate) is_watching: bool,
-    /// Whether it is read.
+    /// Whether the count is read around each step. Implies `is_watching`.
     pub(crate) is_measuring: bool,
-    /// As of the last reading, and when that was, in cycles; as of the last look; and those faults
-    /// since then that were told whose they are.
+    /// The counts at the last reading, and when that was, in cycles; the counts at the last look;
+    /// and the faults since then that were charged to a port.
     read: Usage,
     read_at: u64,
     looked: Usage,
     n_told: u64,
-    /// What was read since the visit to a receive queue began, and is nobody else's.
+    /// Faults since the visit to a receive queue began that no receiver caused.
     aside: Since,
-    /// Waits since the last look that are known: for pages, and in sleep.
+    /// Waits since the last look whose cause is known: a port's page, or the core slept.
     n_known_waits: u64,
-    /// Cycles of one.
+    /// Cycles that one fault takes.
     cost: u64,
     /// When the last look was, by both clocks; and nanoseconds in 1,024 cycles since the one
     /// before.
     then: (Nanos, u64),
     pace: u64,
-    /// Cycles for which the core slept since.
+    /// Cycles for which the core has slept since the last look.
     slept: u64,
-    /// Up to when what was taken is paid for.
+    /// When all charges will be paid off.
     paid_until: Nanos,
-    /// Queues that take part.
+    /// Queues that share the core.
     n_queues: u64,
+    /// The core measures until then.
     watch_until: Nanos,
     /// When the next pause for a wait ends, and when the last pause does.
     resumes_at: Nanos,
     paused_until: Nanos,
     sampled_at: Nanos,
-    /// Whose page the core waited for, since that was last asked.
+    /// The port whose page the core waited for last; `None` once it was taken.
     waited_for: Option<PortId>,
     /// By id.
     ports: Box<[PortFaults]>,
-    /// Where frames of a burst are copied to before anything else is done, while that is measured.
+    /// The core's own memory for the frames of a burst, while it measures.
     own: Box<[u8]>,
 }
 
