@@ -264,7 +264,7 @@ mod tests {
         assert!(Offload::parse(0, 0).is_empty());
         assert!(
             Offload::parse(2, 0).is_empty(),
-            "a valid checksum is no wish"
+            "a valid checksum asks for no offload"
         );
     }
 }

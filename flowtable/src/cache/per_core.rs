@@ -218,14 +218,14 @@ mod tests {
         Key::new(&header, 0)
     }
 
-    fn offer(front: &mut CoreCache, n: u8, now: u32) {
+    fn offer(cache: &mut CoreCache, n: u8, now: u32) {
         let decision = Decision {
             action: Action::Unicast(n.into()),
             stamp: 1,
             src: EntryRef::NONE,
             dst: EntryRef::NONE,
         };
-        front.offer(0, &key(n), &decision, 1, now);
+        cache.offer(0, &key(n), &decision, 1, now);
     }
 
     #[test]
@@ -235,27 +235,27 @@ mod tests {
 
     #[test]
     fn flow_in_use_keeps_its_place_and_one_that_ended_does_not() {
-        let mut front = CoreCache::new(16, 66);
+        let mut cache = CoreCache::new(16, 66);
         let macs = MacTable::new(1, 1, [1, 2]);
-        let is_there = |front: &mut CoreCache, n, now| {
-            let flow = front.at(0);
+        let is_there = |cache: &mut CoreCache, n, now| {
+            let flow = cache.at(0);
             flow.key == key(n).short() && flow.is_fresh(When::new(1, now), 1, macs.known())
         };
-        offer(&mut front, 1, 5);
-        assert!(is_there(&mut front, 1, 5));
-        offer(&mut front, 2, 5);
-        assert!(is_there(&mut front, 1, 5), "it was in use");
-        offer(&mut front, 3, 5);
-        assert!(is_there(&mut front, 1, 5), "and still is");
-        offer(&mut front, 4, 5);
-        offer(&mut front, 4, 5);
+        offer(&mut cache, 1, 5);
+        assert!(is_there(&mut cache, 1, 5));
+        offer(&mut cache, 2, 5);
+        assert!(is_there(&mut cache, 1, 5), "it was in use");
+        offer(&mut cache, 3, 5);
+        assert!(is_there(&mut cache, 1, 5), "and still is");
+        offer(&mut cache, 4, 5);
+        offer(&mut cache, 4, 5);
         assert!(
-            is_there(&mut front, 4, 5),
+            is_there(&mut cache, 4, 5),
             "asked for twice, and not used in between"
         );
-        offer(&mut front, 5, 6);
+        offer(&mut cache, 5, 6);
         assert!(
-            is_there(&mut front, 5, 6),
+            is_there(&mut cache, 5, 6),
             "another second, and the one before wasn't used in it yet"
         );
     }
@@ -263,37 +263,37 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "counts alone, and many of them")]
     fn port_that_is_seldom_known_is_left_out_for_a_while_and_others_are_not() {
-        let mut front = CoreCache::new(16, 66);
-        let asked = |front: &mut CoreCache, port, n_missed, n_bursts: u32| {
-            let asked = |_: &u32| {
-                let is_on = front.is_on(port, 32);
-                front.missed(port, if is_on { n_missed } else { 0 });
+        let mut cache = CoreCache::new(16, 66);
+        let n_looked_up = |cache: &mut CoreCache, port, n_missed, n_bursts: u32| {
+            let n_looked_up = |_: &u32| {
+                let is_on = cache.is_on(port, 32);
+                cache.missed(port, if is_on { n_missed } else { 0 });
                 is_on
             };
-            (0..n_bursts).filter(asked).count()
+            (0..n_bursts).filter(n_looked_up).count()
         };
         let (tried, left_out) = (TRIED / 32, LEFT_OUT / 32);
         assert_eq!(
-            asked(&mut front, 1, 16, 10 * tried),
+            n_looked_up(&mut cache, 1, 16, 10 * tried),
             10 * tried as usize,
             "half of it is enough"
         );
-        assert!(asked(&mut front, 1, 17, 2 * tried) < 2 * tried as usize);
-        let n = asked(&mut front, 1, 17, 10 * (tried + left_out));
+        assert!(n_looked_up(&mut cache, 1, 17, 2 * tried) < 2 * tried as usize);
+        let n = n_looked_up(&mut cache, 1, 17, 10 * (tried + left_out));
         assert!(
             (9 * tried as usize..12 * tried as usize).contains(&n),
             "{n}: tried again now and then"
         );
         for other in [2, 65] {
             assert_eq!(
-                asked(&mut front, other, 0, tried),
+                n_looked_up(&mut cache, other, 0, tried),
                 tried as usize,
                 "another port"
             );
         }
-        asked(&mut front, 1, 0, left_out + 1);
+        n_looked_up(&mut cache, 1, 0, left_out + 1);
         assert_eq!(
-            asked(&mut front, 1, 0, 5 * tried),
+            n_looked_up(&mut cache, 1, 0, 5 * tried),
             5 * tried as usize,
             "known again"
         );

@@ -7,7 +7,7 @@ use crate::amount::Amount;
 use crate::burst::Burst;
 use crate::time::Nanos;
 
-/// How the limit is asked and charged.
+/// How the limit is checked and charged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OutLimit<'a> {
     /// There is no limit.
@@ -26,7 +26,7 @@ impl<'a> OutLimit<'a> {
         limit.map_or(Self::None, Self::Each)
     }
 
-    /// The limit, if it has to be asked before more may go.
+    /// The limit, if it has to be checked before more may go.
     #[inline(always)]
     pub(crate) fn to_ask(self) -> Option<&'a Limit> {
         match self {
@@ -79,7 +79,7 @@ impl<'a> OutLimit<'a> {
     }
 
     /// Charges the `frames` that got places so far if the burst was let pass as a whole. Copies of
-    /// a frame are more than the burst has, so from now on each is asked about.
+    /// a frame are more than the burst has, so each is checked from now on.
     #[cold]
     pub(crate) fn settle_before_copies(&mut self, burst: &Burst, frames: u32, now: Nanos) {
         let Self::Whole(limit) = *self else {
@@ -107,7 +107,7 @@ mod tests {
     enum Pass {
         /// Every frame of the burst, to be charged together.
         All,
-        /// So many of those that were asked about.
+        /// So many of those that were checked.
         Some(usize),
     }
 

@@ -50,9 +50,9 @@ pub(crate) struct VmQueue {
 impl VmQueue {
     /// None where what is over the limit is dropped.
     pub(crate) fn new(options: &LimitOptions, limit: &Limit) -> Option<Self> {
-        let asked = options.queue?;
+        let wanted = options.queue?;
         let in_time = |per_second: u64| {
-            let n = u128::from(per_second) * u128::from(asked.time) / 1_000_000_000;
+            let n = u128::from(per_second) * u128::from(wanted.time) / 1_000_000_000;
             u64::try_from(n).unwrap_or(u64::MAX)
         };
         let frames_max = options
@@ -61,7 +61,7 @@ impl VmQueue {
         let by_bits = options.bits_per_sec.map(|bits| in_time(bits / 8));
         let bytes_max = by_bits
             .unwrap_or(frames_max.saturating_mul(FRAME_BYTES))
-            .min(asked.bytes_max);
+            .min(wanted.bytes_max);
         let bytes_max = bytes_max.max(FRAMES_MIN * FRAME_BYTES);
         // All local queues together have room for what one may hold that waits alone, and a wire's
         // queues for as much again: so one of these never lacks a chunk while it is within its
@@ -81,7 +81,7 @@ impl VmQueue {
             chunks: Chunks::new(n_all, n_local),
             bytes_max,
             frames_max,
-            age_max: (asked.time.saturating_mul(9) / 4).max(limit.time(least)),
+            age_max: (wanted.time.saturating_mul(9) / 4).max(limit.time(least)),
             slack: (limit.burst_time() / 4).min(SLACK_MAX),
             flood_copies: Limiter::of_packets(FLOODS_PER_SEC, Some(FLOODS_AT_ONCE)),
             flood_bytes: options

@@ -336,14 +336,14 @@ mod tests {
     #[test]
     fn frames_that_are_none_are_refused_by_name() {
         let (mut rx, _tx, kernel) = rig();
-        let wish = [1, 0, 0, 0, 0, 0, 34, 0, 16, 0];
+        let request = [1, 0, 0, 0, 0, 0, 34, 0, 16, 0];
         for (header, len) in [
             ([0; 10], 13),
             ([0; 10], FRAME_MAX + 1),
             ([1, 1, 0, 0, 0, 5, 34, 0, 16, 0], 100),
             ([1, 0, 0, 0, 0, 0, 120, 0, 16, 0], 400),
-            (wish, 51),
-            (wish, 100),
+            (request, 51),
+            (request, 100),
             ([0; 10], FRAME_MAX),
         ] {
             kernel.send(&packet(header, 7, len)).unwrap();

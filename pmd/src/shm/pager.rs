@@ -20,7 +20,7 @@ use crate::sys::{self, Epoll, EventFd, userfault};
 const STACK: usize = 1 << 18;
 
 /// Takes care of a mapping from now on. False: no thread can be started for it.
-pub(super) fn attend(presence: &Arc<Presence>) -> bool {
+pub(super) fn register(presence: &Arc<Presence>) -> bool {
     let Some(pager) = presence.account.pager.get_or_init(Desk::start) else {
         return false;
     };

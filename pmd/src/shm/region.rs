@@ -149,7 +149,7 @@ fn presence(
         is_told,
         account.clone(),
     ));
-    pager::attend(&presence).then_some(presence)
+    pager::register(&presence).then_some(presence)
 }
 
 /// Maps a region. `account`: the guest's. `is_paged`: the pages are large ones, of which cores

@@ -119,10 +119,10 @@ impl Ethtool {
         let mut words = vec![0u32; 2 + 2 * n_blocks];
         words[0] = ETHTOOL_SFEATURES;
         words[1] = u32::try_from(n_blocks).unwrap_or(0);
-        for (wish, is_on) in offload {
-            let idx = names.iter().position(|name| name == wish);
+        for (name, is_on) in offload {
+            let idx = names.iter().position(|known| known == name);
             let idx = idx.ok_or_else(|| {
-                io::Error::new(io::ErrorKind::NotFound, format!("no offload {wish}"))
+                io::Error::new(io::ErrorKind::NotFound, format!("no offload {name}"))
             })?;
             let block = 2 + 2 * (idx / 32);
             // The block's words: valid, requested.

@@ -162,7 +162,7 @@ fn guest_that_sends_by_what_is_remembered_is_heard() {
     rig.send(&sticky(GUEST), C, A, 0);
     for tick in (GAP..100 * GAP).step_by(GAP as usize) {
         assert_eq!(rig.at(tick).wire(ALL, A), SPOOFED);
-        // One flow, which the core has at hand.
+        // One flow, which is in the cache of the core.
         assert_eq!(rig.send(&sticky(GUEST), C, A, 0), Action::Unicast(UPLINK));
     }
     assert_eq!(rig.port_of(A), Some(GUEST));

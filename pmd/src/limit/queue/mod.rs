@@ -15,7 +15,7 @@
 //! - `queues`: all of one core
 //! - `held`: one of them
 //! - `fifo`: its frames, in chunks; `ecn`: the mark on those that wait behind many
-//! - `pace`: whose turn it is at a limit
+//! - `pace`: fair queueing at a limit
 //! - `ring`: a ring whose frames wait where they are
 
 mod ecn;

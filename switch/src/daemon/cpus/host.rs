@@ -99,8 +99,8 @@ fn probe(cores: &[usize]) -> Vec<usize> {
 
 /// What the kernel grants of a requested affinity; empty: it refused.
 fn run_on(set: &CpuSet) -> Vec<usize> {
-    let asked = sched_setaffinity(None, set).and_then(|()| sched_getaffinity(None));
-    asked.map_or_else(|_| Vec::new(), |set| members(&set))
+    let set_back = sched_setaffinity(None, set).and_then(|()| sched_getaffinity(None));
+    set_back.map_or_else(|_| Vec::new(), |set| members(&set))
 }
 
 fn members(set: &CpuSet) -> Vec<usize> {
