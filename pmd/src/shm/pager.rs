@@ -174,11 +174,8 @@ fn make(presence: &Presence, backing: &Backing, page: usize) -> bool {
     if presence.is_hole(page) {
         // SAFETY: a whole page inside a mapping that has not ended, as its lock is held; what is
         // there are empty pages.
-        if unsafe { userfault::map_over(base, &backing.file, offset, len) }.is_err() {
+        if !unsafe { map(backing, base, offset, len) } {
             return false;
-        }
-        if backing.is_told {
-            userfault::tell_by_signal(base, len);
         }
         presence.mend(page);
         if presence.is_scattered() && !map_anew(presence, backing, page) {
@@ -191,6 +188,20 @@ fn make(presence: &Presence, backing: &Backing, page: usize) -> bool {
     true
 }
 
+/// Maps part of the file over what is there, and has accesses to pages that it lacks told again.
+/// False: the kernel can't.
+///
+/// # Safety
+/// As of [`userfault::map_over`].
+unsafe fn map(backing: &Backing, base: usize, offset: u64, len: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let is_mapped = unsafe { userfault::map_over(base, &backing.file, offset, len) }.is_ok();
+    if is_mapped && backing.is_told {
+        userfault::tell_by_signal(base, len);
+    }
+    is_mapped
+}
+
 /// Maps the file over a stretch of many mappings around a page, which makes one of them. Pages in
 /// it that are holes are the file's then, and are still not granted. False: the kernel can't.
 fn map_anew(presence: &Presence, backing: &Backing, page: usize) -> bool {
@@ -200,11 +211,8 @@ fn map_anew(presence: &Presence, backing: &Backing, page: usize) -> bool {
     let offset = backing.offset + place(pages.start) as u64;
     // SAFETY: whole pages inside a mapping that has not ended, as its lock is held; what is there
     // is the file's, or empty.
-    if unsafe { userfault::map_over(base, &backing.file, offset, len) }.is_err() {
+    if !unsafe { map(backing, base, offset, len) } {
         return false;
-    }
-    if backing.is_told {
-        userfault::tell_by_signal(base, len);
     }
     presence.join(&pages);
     for page in pages.filter(|&page| presence.has(page)) {
