@@ -51,8 +51,11 @@ const AT_ONCE: Nanos = 3_000_000;
 const PAUSE_MAX: Nanos = 400_000_000;
 /// One part in so many of the time is what is watched for.
 const WORTH_WATCHING: u64 = 50;
-/// For how long a core measures after faults or a wait: so many times as long as those took; at
-/// least and at most.
+/// For how long a core measures after a look that found more than that: turns may be far apart, and
+/// in one that isn't measured a queue does all that it can.
+const WATCH_FOR: Nanos = 1_000_000_000;
+/// For how long a core measures after a wait: so many times as long as that took; at least and at
+/// most.
 const WATCH_TIMES: u64 = 100;
 const WATCH_MIN: Nanos = 10_000_000;
 const WATCH_MAX: Nanos = 60_000_000_000;
@@ -242,14 +245,12 @@ impl PageFaults {
         self.pay(now, n_new.saturating_sub(n_told).saturating_mul(self.cost));
         let n_spent = n_new.saturating_mul(self.cost);
         if n_spent.saturating_mul(WORTH_WATCHING) > n_cycles {
-            self.watch_until = self
-                .watch_until
-                .max(now.saturating_add(watch_for(self.nanos(n_spent))));
+            self.measure_for(now, WATCH_FOR);
         }
         let n_waits = usage.n_waits.wrapping_sub(before.n_waits);
         if n_new > 0 && n_waits > n_known {
             let time = self.nanos(n_cycles.saturating_sub(slept));
-            self.watch_until = self.watch_until.max(now.saturating_add(watch_for(time)));
+            self.measure_for(now, watch_for(time));
         }
         if now >= self.resumes_at {
             self.watch_those_who_resume(now);
@@ -262,18 +263,24 @@ impl PageFaults {
         self.is_watching = self.is_measuring || now < self.paused_until.saturating_add(SLOW_FOR);
     }
 
+    /// The core measures for so long at least.
+    fn measure_for(&mut self, now: Nanos, time: Nanos) {
+        self.watch_until = self.watch_until.max(now.saturating_add(time));
+    }
+
     /// Pauses for waits have ended: what these ports do next is measured.
     #[cold]
     fn watch_those_who_resume(&mut self, now: Nanos) {
         self.resumes_at = Nanos::MAX;
-        for port in &mut self.ports {
-            if port.watch_for > 0 && port.resumes_at <= now {
-                let watch_for = std::mem::take(&mut port.watch_for);
-                self.watch_until = self.watch_until.max(now.saturating_add(watch_for));
-            } else if port.watch_for > 0 {
+        let mut time = 0;
+        for port in self.ports.iter_mut().filter(|port| port.watch_for > 0) {
+            if port.resumes_at <= now {
+                time = time.max(std::mem::take(&mut port.watch_for));
+            } else {
                 self.resumes_at = self.resumes_at.min(port.resumes_at);
             }
         }
+        self.measure_for(now, time);
     }
 
     /// The core sleeps in `sleep`: what it waits for there is nobody's memory.
@@ -334,10 +341,11 @@ impl PageFaults {
     }
 
     /// Something ended that touched memory of this port alone, and began at this cycle: until when
-    /// the queue has to pause for the faults that were in it, if it has to.
+    /// the queue has to pause for the faults that were in it, if it has to. `None` while the core
+    /// doesn't measure.
     pub(crate) fn until(&mut self, now: Nanos, begun: u64, port: PortId) -> Option<Nanos> {
         let took = sys::cycles().wrapping_sub(begun);
-        if took < NO_FAULT {
+        if !self.is_measuring || took < NO_FAULT {
             return None;
         }
         let since = self.read();
@@ -391,6 +399,9 @@ impl PageFaults {
     /// The same however short that was, and of all since the last reading, whatever they took: what
     /// is read now is nobody's next.
     pub(crate) fn until_now(&mut self, now: Nanos, port: PortId) -> Option<Nanos> {
+        if !self.is_measuring {
+            return None;
+        }
         let since = self.read().and(std::mem::take(&mut self.aside));
         if since.n_faults > 0 && since.has_waited && self.nanos(since.n_cycles) >= WAIT_MIN {
             return self.waited(now, since.n_cycles, since.n_waits, port);

@@ -74,10 +74,8 @@ impl RxQueue {
     #[cold]
     #[inline(never)]
     pub(crate) fn end_watched(&mut self, faults: &mut PageFaults, now: Nanos) -> Option<Nanos> {
-        if faults.is_measuring {
-            let until = faults.until_now(now, self.port);
-            self.pause(until);
-        }
+        let until = faults.until_now(now, self.port);
+        self.pause(until);
         self.gate.shut_until(now)
     }
 
@@ -109,10 +107,8 @@ impl RxQueue {
         }
         let begun = sys::cycles();
         let touched = touch(self);
-        if faults.is_measuring {
-            let until = faults.until(now, begun, self.port);
-            self.pause(until);
-        }
+        let until = faults.until(now, begun, self.port);
+        self.pause(until);
         Some(touched)
     }
 
@@ -153,10 +149,8 @@ impl TxQueue {
         }
         let begun = sys::cycles();
         let reserved = self.reserve(&lens[..few], hint, walked);
-        if faults.is_measuring {
-            let until = faults.until(now, begun, port);
-            self.pause(until, now);
-        }
+        let until = faults.until(now, begun, port);
+        self.pause(until, now);
         reserved
     }
 
@@ -177,9 +171,6 @@ impl TxQueue {
         }
         let begun = sys::cycles();
         let has_room = self.has_room(now, walked);
-        if !faults.is_measuring {
-            return has_room;
-        }
         let until = faults.until(now, begun, port);
         self.pause(until, now);
         has_room && until.is_none()
