@@ -21,7 +21,7 @@ use rig::{
 };
 
 use crate::paging::buffers_of;
-use crate::small_pages::given_back::{GIVEN_BACK, giving_back};
+use crate::small_pages::given_back::giving_back;
 
 /// Long enough for the slowest machine; a test that waits for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -346,8 +346,7 @@ fn sleeping_core_waits_ever_more_seldom_for_a_ring_whose_page_is_being_given_bac
     std::thread::scope(|s| {
         s.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                pages.fill_up_to(GIVEN_BACK);
-                pages.take_away_up_to(GIVEN_BACK);
+                pages.come_and_go();
             }
         });
         let begin = Instant::now();

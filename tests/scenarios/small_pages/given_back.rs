@@ -3,9 +3,17 @@
 use super::*;
 
 /// Bytes that are given back at once, which takes the kernel some tens of milliseconds.
-pub(crate) const GIVEN_BACK: u64 = 256 << 20;
+const GIVEN_BACK: u64 = 256 << 20;
 /// Of a neighbour, in which it sees nothing.
 const STALL: Duration = Duration::from_millis(8);
+
+impl Buffers {
+    /// Many more pages come behind them, and all go at once.
+    pub(crate) fn come_and_go(&self) {
+        self.fill_up_to(GIVEN_BACK);
+        self.take_away_up_to(GIVEN_BACK);
+    }
+}
 
 /// Held by who gives so many back: two at once would take the kernel twice as long, and more.
 pub(crate) fn giving_back() -> MutexGuard<'static, ()> {
@@ -13,42 +21,59 @@ pub(crate) fn giving_back() -> MutexGuard<'static, ()> {
     GIVING_BACK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[test]
-fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldom() {
-    let _alone = giving_back();
-    let mut four = Four::new(256);
-    let pages = buffers_of(&four.rig.guests[1], 4096);
+/// Five seconds of turns while `give_back` is done again and again beside them; `before_turn` is
+/// told the turn's number. Gives when the core gave its CPU up for longer than [`STALL`], and for
+/// how long; where the CPU was taken away from it is none of them.
+fn stalls_while(
+    give_back: impl Fn() + Sync,
+    four: &mut Four,
+    mut before_turn: impl FnMut(&mut Rig, u64),
+) -> Vec<(Duration, Duration)> {
     let stop = AtomicBool::new(false);
-    let stalls = std::thread::scope(|s| {
+    std::thread::scope(|s| {
         s.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                pages.fill_up_to(GIVEN_BACK);
-                pages.take_away_up_to(GIVEN_BACK);
+                give_back();
             }
         });
-        let (mut stalls, mut turn, begin) = (Vec::new(), 0, Instant::now());
-        let (mut n_gone, mut gone_at, mut stood) = (0, begin, Duration::ZERO);
-        while begin.elapsed() < Duration::from_secs(5) {
-            while four.rig.guests[1].recv(0).is_some() {}
-            four.rig.guests[1].post_rx(0);
-            four.rig.guests[0].reclaim_tx(0);
-            (0..32).for_each(|_| _ = four.rig.guests[0].send(0, &frame(mac(1), mac(0), 7, 9000)));
-            turn += 1;
+        let (mut stalls, begin) = (Vec::new(), Instant::now());
+        for turn in 1.. {
+            if begin.elapsed() >= Duration::from_secs(5) {
+                break;
+            }
+            before_turn(&mut four.rig, turn);
             let (then, waits) = (Instant::now(), n_waits());
             four.step_with_neighbours(turn);
-            // However long the receiver is paused, its sender's ring goes on as if it were stalled.
-            let n = four.rig.counters(0).rx_frames;
-            gone_at = if n == n_gone { gone_at } else { Instant::now() };
-            (n_gone, stood) = (n, stood.max(gone_at.elapsed()));
-            // Nobody took the CPU away: the core gave it up.
             if then.elapsed() > STALL && n_waits() != waits {
                 stalls.push((begin.elapsed(), then.elapsed()));
             }
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(stood < Duration::from_millis(1300), "{stood:?}");
         stalls
-    });
+    })
+}
+
+#[test]
+fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldom() {
+    let _alone = giving_back();
+    let mut four = Four::new(256);
+    let pages = buffers_of(&four.rig.guests[1], 4096);
+    let (mut n_gone, mut gone_at, mut stood) = (0, Instant::now(), Duration::ZERO);
+    let stalls = stalls_while(
+        || pages.come_and_go(),
+        &mut four,
+        |rig, _| {
+            // However long the receiver is paused, its sender's ring goes on as if it were stalled.
+            let n = rig.counters(0).rx_frames;
+            gone_at = if n == n_gone { gone_at } else { Instant::now() };
+            (n_gone, stood) = (n, stood.max(gone_at.elapsed()));
+            while rig.guests[1].recv(0).is_some() {}
+            rig.guests[1].post_rx(0);
+            rig.guests[0].reclaim_tx(0);
+            (0..32).for_each(|_| _ = rig.guests[0].send(0, &frame(mac(1), mac(0), 7, 9000)));
+        },
+    );
+    assert!(stood < Duration::from_millis(1300), "{stood:?}");
     assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
     // Each pause is twice the one before.
     assert!(stalls.len() <= 6, "{} times: {stalls:?}", stalls.len());
@@ -72,7 +97,7 @@ fn n_waits() -> u64 {
 /// A sender V that waits for two receivers without buffers, F and X, and looks for room at X again
 /// and again, or at X alone; the page of X's ring goes meanwhile. Gives how often the core waited
 /// for it, and what is told of whom.
-fn waits_while_looking_for_room(has_other: bool) -> (Vec<Duration>, Vec<u64>) {
+fn waits_while_looking_for_room(has_other: bool) -> (Vec<(Duration, Duration)>, Vec<u64>) {
     let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 4], &[2, 3]]));
     for port in 0..5 {
         rig.plug(
@@ -109,41 +134,27 @@ fn waits_while_looking_for_room(has_other: bool) -> (Vec<Duration>, Vec<u64>) {
     rig.settle();
     rig.drain([0, 4]);
     let mut four = Four::of_pair(rig);
-    let stop = AtomicBool::new(false);
-    let stalls = std::thread::scope(|s| {
-        s.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                pages.fill_up_to(GIVEN_BACK);
-                pages.take_away_up_to(GIVEN_BACK);
-            }
-        });
-        let (mut stalls, mut turn, mut taken_at, begin) =
-            (Vec::new(), 0, Instant::now(), Instant::now());
-        while begin.elapsed() < Duration::from_secs(5) {
+    let mut taken_at = Instant::now();
+    let stalls = stalls_while(
+        || pages.come_and_go(),
+        &mut four,
+        |rig, turn| {
             // What waits stays what it is, so that it is known: for F first, for longer than this
             // takes.
-            if turn == 0 || !has_other && four.rig.guests[0].reclaim_tx(0) > 0 {
+            if turn == 1 || !has_other && rig.guests[0].reclaim_tx(0) > 0 {
                 for n in 0..32 {
                     let to = if has_other && n < 31 { 4 } else { 1 };
-                    four.rig.guests[0].send(0, &frame(mac(to), mac(0), 7, 60));
+                    rig.guests[0].send(0, &frame(mac(to), mac(0), 7, 60));
                 }
             }
             // F is slow, not stalled.
             if taken_at.elapsed() > Duration::from_millis(400) {
-                four.rig.guests[4].recv(0);
-                four.rig.guests[4].post_rx(0);
+                rig.guests[4].recv(0);
+                rig.guests[4].post_rx(0);
                 taken_at = Instant::now();
             }
-            turn += 1;
-            let (then, waits) = (Instant::now(), n_waits());
-            four.step_with_neighbours(turn);
-            if then.elapsed() > STALL && n_waits() != waits {
-                stalls.push(begin.elapsed());
-            }
-        }
-        stop.store(true, Ordering::Relaxed);
-        stalls
-    });
+        },
+    );
     four.rig.assert_counted();
     (
         stalls,
@@ -213,37 +224,26 @@ fn sender_whose_ring_goes_while_it_waits_for_room_is_told_of_and_makes_the_core_
         rig.fleet.up(up);
     };
     comes_again(&mut four.rig);
-    let stop = AtomicBool::new(false);
-    let stalls = std::thread::scope(|s| {
-        s.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                pages.fill_up_to(GIVEN_BACK);
-                fill();
-                pages.take_away_up_to(GIVEN_BACK);
-            }
-        });
-        let (mut stalls, mut turn) = (Vec::new(), 0);
-        let (begin, mut taken_at) = (Instant::now(), Instant::now());
-        while begin.elapsed() < Duration::from_secs(5) {
+    let mut taken_at = Instant::now();
+    let stalls = stalls_while(
+        || {
+            pages.fill_up_to(GIVEN_BACK);
+            fill();
+            pages.take_away_up_to(GIVEN_BACK);
+        },
+        &mut four,
+        |rig, turn| {
             // X is slow, not stalled.
             if taken_at.elapsed() > Duration::from_millis(200) {
                 if turn % 3 == 0 {
-                    four.rig.guests[1].recv(0);
-                    four.rig.guests[1].post_rx(0);
+                    rig.guests[1].recv(0);
+                    rig.guests[1].post_rx(0);
                 }
-                comes_again(&mut four.rig);
+                comes_again(rig);
                 taken_at = Instant::now();
             }
-            turn += 1;
-            let (then, waits) = (Instant::now(), n_waits());
-            four.step_with_neighbours(turn);
-            if then.elapsed() > STALL && n_waits() != waits {
-                stalls.push(begin.elapsed());
-            }
-        }
-        stop.store(true, Ordering::Relaxed);
-        stalls
-    });
+        },
+    );
     let waits = [0, 1, 2, 3].map(|port| four.rig.fleet.page_waits(port));
     println!("{} waits: {stalls:?}; told of {waits:?}", stalls.len());
     assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
