@@ -153,12 +153,12 @@ fn take_pages_away(guest: &GuestDriver, page: u64) {
 fn faults_for_untouched_buffers(backing: Backing, page: u64) -> u64 {
     const N: u64 = 1000;
     let (mut rig, [_, memory]) = rig(backing);
-    // What it was sent already would go with its pages.
-    rig.receive_all(1);
-    take_pages_away(&rig.guests[1], page);
     // What the core took over before is over: the guest comes back, with another mapping of the
     // same file.
     rig.down(1);
+    // What came until then would go with its pages.
+    rig.receive_all(1);
+    take_pages_away(&rig.guests[1], page);
     drop(memory);
     let regions = regions_of(&rig.guests[1]).expect("in a file");
     let memory = match backing {

@@ -140,12 +140,16 @@ fn cost(guest: &GuestDriver) -> f64 {
     (0..200).map(time).fold(f64::INFINITY, f64::min)
 }
 
+/// Between the ends of two turns of a core that has its CPU.
+const TURNS_ARE_NEAR: Duration = Duration::from_millis(1);
+
 /// Runs for a while, `attack` being done before each turn, and gives the core's share of time in
 /// faults and the faults of a turn, of which three in a hundred have more.
 fn under_attack(four: &mut Four, cost: f64, mut attack: impl FnMut(&mut Rig, u64)) -> (f64, u64) {
     let (mut n, mut turns, mut turn) = (0, Vec::new(), 0);
     let mut times = Vec::new();
     let begin = Instant::now();
+    let (mut ended, mut n_near) = (begin, 0);
     while begin.elapsed() < Duration::from_millis(800) {
         turn += 1;
         attack(&mut four.rig, turn);
@@ -153,11 +157,20 @@ fn under_attack(four: &mut Four, cost: f64, mut attack: impl FnMut(&mut Rig, u64
         let n_now = four.step_with_neighbours(turn);
         times.push(then.elapsed());
         n += n_now;
-        turns.push(n_now);
+        // The allowance grows with the time, so turns may have it all once the CPU was taken away.
+        n_near = if ended.elapsed() < TURNS_ARE_NEAR {
+            n_near + 1
+        } else {
+            0
+        };
+        ended = Instant::now();
+        if n_near > 3 {
+            turns.push(n_now);
+        }
     }
     turns.sort_unstable();
     times.sort_unstable();
-    // Where the CPU was taken away for most of the time, the turns were too few to be bounded.
+    // Too few for a percentile.
     let most = if turns.len() < 500 {
         0
     } else {
@@ -165,11 +178,13 @@ fn under_attack(four: &mut Four, cost: f64, mut attack: impl FnMut(&mut Rig, u64
     };
     let share = n as f64 * cost / begin.elapsed().as_secs_f64();
     println!(
-        "{turn} turns, {n} faults of {:.2} us: {:.1} % of the core, {most} a turn at the 97th \
-        percentile, {} at most; a turn takes {:?}, at the 99th percentile {:?}, at most {:?}",
+        "{turn} turns, {} of them near the one before, {n} faults of {:.2} us: {:.1} % of the \
+        core, {most} a turn at the 97th percentile, {:?} at most; a turn takes {:?}, at the 99th \
+        percentile {:?}, at most {:?}",
+        turns.len(),
         cost * 1e6,
         share * 100.0,
-        turns[turns.len() - 1],
+        turns.last(),
         times[times.len() / 2],
         times[times.len() * 99 / 100],
         times[times.len() - 1]
@@ -196,19 +211,25 @@ fn assert_bounded(four: &Four, (share, most): (f64, u64)) {
     four.rig.assert_counted();
 }
 
+/// How long turns take with the same traffic in pages that stay, for comparison.
+fn print_at_rest(len: usize) {
+    let mut four = Four::new(256);
+    let cost = cost(&four.rig.guests[1]);
+    under_attack(&mut four, cost, |rig, _| {
+        while rig.guests[1].recv(0).is_some() {}
+        rig.guests[1].post_rx(0);
+        rig.guests[0].reclaim_tx(0);
+        (0..32).for_each(|_| _ = rig.guests[0].send(0, &frame(mac(1), mac(0), 7, len)));
+    });
+}
+
 #[test]
 fn receiver_that_gives_its_pages_back_each_time_takes_a_tenth_of_the_core_at_most() {
     for len in [60, 9000] {
+        print_at_rest(len);
         let mut four = Four::new(256);
         let cost = cost(&four.rig.guests[1]);
         let pages = buffers_of(&four.rig.guests[1], 4096);
-        // The same traffic in pages that stay, for comparison.
-        under_attack(&mut four, cost, |rig, _| {
-            while rig.guests[1].recv(0).is_some() {}
-            rig.guests[1].post_rx(0);
-            rig.guests[0].reclaim_tx(0);
-            (0..32).for_each(|_| _ = rig.guests[0].send(0, &frame(mac(1), mac(0), 7, len)));
-        });
         let (mut n_arrived, mut n_sent) = (0, 0);
         let bounds = under_attack(&mut four, cost, |rig, _| {
             while rig.guests[1].recv(0).is_some() {
