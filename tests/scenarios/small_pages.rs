@@ -357,22 +357,29 @@ fn guest_that_boots_gets_all_its_frames_while_its_memory_is_touched_for_the_firs
 
 #[test]
 fn guest_that_touches_few_new_pages_is_not_held_up() {
+    // Again where the kernel itself made the core wait, beside others that want its memory.
+    assert!((0..20).any(|_| touches_few_new_pages()), "NOT SHOWN");
+}
+
+/// False: the core gave its CPU up, which nobody can tell from a page that is waited for.
+fn touches_few_new_pages() -> bool {
     let mut four = Four::new(4096);
     let pages = buffers_of(&four.rig.guests[1], 4096);
     pages.take_away();
-    let mut n = 0;
+    let (mut n, waits) = (0, given_back::n_waits());
     // Each frame takes three: fewer at once than may be saved up.
     for id in 0..15 {
         four.rig.guests[0].send(0, &frame(mac(1), mac(0), id, 9000));
         n += four.step_with_neighbours(id);
-        assert_eq!(
-            four.rig.guests[1].recv(0).map(|frame| id_of(&frame)),
-            Some(id),
-            "in the turn in which it was sent"
-        );
+        let arrived = four.rig.guests[1].recv(0).map(|frame| id_of(&frame));
+        if arrived.is_none() && given_back::n_waits() != waits {
+            return false;
+        }
+        assert_eq!(arrived, Some(id), "in the turn in which it was sent");
         four.rig.guests[0].reclaim_tx(0);
     }
     assert!(n >= 30, "{n} faults");
+    true
 }
 
 #[test]

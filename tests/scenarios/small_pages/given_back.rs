@@ -86,7 +86,7 @@ fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldo
 }
 
 /// How often this thread gave its CPU up so far.
-fn n_waits() -> u64 {
+pub(super) fn n_waits() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").expect("/proc");
     let line = status
         .lines()
