@@ -25,7 +25,7 @@ impl Flood {
     pub fn new(len: usize, n_sinks: u16) -> Self {
         let members: Vec<PortId> = (0..=n_sinks).collect();
         let mut rig = Rig::new(1, members.len(), networks(&[&members]));
-        let _ = rig.fleet.settle();
+        let _ = rig.cores.settle();
         let policy = ANY;
         let options = Options {
             line_offset: 52,

@@ -67,9 +67,9 @@ fn step(rig: &mut Rig) -> Spent {
     // What guests write comes from another CPU's cache, not from this one's store buffer, which is
     // slow where loads and stores are of different sizes.
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-    let before = rig.fleet.cores()[0];
+    let before = rig.cores.core_counters()[0];
     rig.step();
-    let after = rig.fleet.cores()[0];
+    let after = rig.cores.core_counters()[0];
     Spent {
         n_frames: after.rx_frames - before.rx_frames,
         n_cycles: after.busy_cycles - before.busy_cycles,

@@ -100,7 +100,7 @@ impl Pair {
         };
         let mut rig = Rig::with_room(1, 2, networks, room);
         // Without large pages it is slower, as the daemon is.
-        let _ = rig.fleet.settle();
+        let _ = rig.cores.settle();
         for port in (0..2).filter(|_| limit != LimitOptions::default()) {
             rig.limit(&[port], limit, limit);
         }

@@ -56,7 +56,7 @@ impl Uplink {
             ..Networks::default()
         };
         let mut rig = Rig::new(1, 2, Arc::new(networks));
-        let _ = rig.fleet.settle();
+        let _ = rig.cores.settle();
         rig.plug(
             0,
             ANY,

@@ -232,7 +232,7 @@ impl World {
         );
         for port in [0, 1] {
             assert!(
-                self.rig.fleet.stopped(port).is_empty(),
+                self.rig.cores.stopped(port).is_empty(),
                 "a queue of port {port} is stopped"
             );
         }

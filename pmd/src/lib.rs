@@ -47,7 +47,7 @@ pub mod sys;
 pub mod time;
 pub mod virtio_net;
 
-pub use control::Fleet;
+pub use control::Cores;
 pub use error::{GuestFault, SetupError};
 pub use limit::{flood_budget, rate};
 pub use poll::Core;

@@ -50,7 +50,7 @@ fn rig(n_cores: usize, source: SourcePolicy, n_macs: usize) -> (Rig, MemPort) {
         ..ingress(UPLINK, u16::MAX, SourcePolicy::Any(UPLINK_MACS))
     };
     let (rxqs, txqs) = (vec![RxQueue::mem(UPLINK, &wire)], vec![TxQueue::mem(&wire)]);
-    rig.fleet.up(PortUp {
+    rig.cores.up(PortUp {
         ingress,
         rxqs,
         txqs,
@@ -145,15 +145,15 @@ fn flood_from_the_wire((mut rig, wire): (Rig, MemPort)) {
         (N_SENDERS, 0)
     );
     // And who comes late has a place.
-    assert!(rig.fleet.macs().n_addresses(UPLINK) < N_SENDERS);
+    assert!(rig.cores.macs().n_addresses(UPLINK) < N_SENDERS);
     rig.down(NEIGHBOUR);
-    rig.fleet.macs().unpin(NEIGHBOUR);
+    rig.cores.macs().unpin(NEIGHBOUR);
     rig.up(NEIGHBOUR, 0, SourcePolicy::Sticky);
     assert!(rig.guests[1].send(0, &frame(mac(GUEST), mac(77), 1, 60)));
     rig.settle();
     assert_eq!(rig.receive_all(GUEST).len(), 1);
     assert_eq!(
-        rig.fleet.macs().find(0, mac(77)).map(|found| found.port),
+        rig.cores.macs().find(0, mac(77)).map(|found| found.port),
         Some(NEIGHBOUR)
     );
     rig.assert_balanced();
@@ -173,7 +173,7 @@ fn guest_that_moved_away_is_reached_by_the_uplink_and_is_itself_again_when_it_is
         assert_eq!(rig.receive_all(GUEST).len(), 1);
         // Its front-end has stopped its rings, and is still connected.
         rig.down(GUEST);
-        rig.fleet.macs().rest(GUEST);
+        rig.cores.macs().rest(GUEST);
         for _ in 0..2 {
             send(&mut rig, NEIGHBOUR, GUEST);
             assert_eq!(

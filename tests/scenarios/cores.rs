@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use flowtable::PortId;
 use guest::{GuestDriver, Options};
-use pmd::control::FleetOptions;
+use pmd::control::CoresOptions;
 use pmd::idle::Idle;
 use pmd::limit::VmLimits;
 use pmd::sys::EventFd;
 use pmd::time::Clock;
-use pmd::{Core, Fleet};
+use pmd::{Core, Cores};
 use rig::{
     ALL, ANY, NO_LIMIT, bits, frame, id_of, ingress, mac, memory_of, networks, options, port_with,
 };
@@ -28,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A switch on threads. Stopped when dropped.
 struct Threads {
-    fleet: Arc<Fleet>,
+    cores: Arc<Cores>,
     stop: Arc<AtomicBool>,
-    cores: Vec<JoinHandle<()>>,
+    pollers: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
@@ -46,7 +46,7 @@ impl Threads {
         place: impl Fn() -> bool + Copy + Send + 'static,
     ) -> Self {
         let members: Vec<PortId> = (0..n_ports).collect();
-        let options = FleetOptions {
+        let options = CoresOptions {
             n_cores,
             n_ports: usize::from(n_ports),
             n_flows: 1 << 10,
@@ -54,7 +54,7 @@ impl Threads {
             networks: networks(&[&members]),
             seeds: [1, 2],
         };
-        let (fleet, cores) = Fleet::new(&options).expect("eventfds");
+        let (cores, pollers) = Cores::new(&options).expect("eventfds");
         let stop = Arc::new(AtomicBool::new(false));
         let clock = Clock::calibrate();
         let run = |core: Core| {
@@ -67,11 +67,11 @@ impl Threads {
                 core.run(idle, clock, &stop);
             })
         };
-        let cores = cores.into_iter().map(run).collect();
+        let pollers = pollers.into_iter().map(run).collect();
         Self {
-            fleet: Arc::new(fleet),
+            cores: Arc::new(cores),
             stop,
-            cores,
+            pollers,
         }
     }
 
@@ -105,7 +105,7 @@ impl Threads {
                 queue.used = used.unwrap_or(queue.used);
             }
         });
-        self.fleet.up(up);
+        self.cores.up(up);
         (guest, kicks)
     }
 }
@@ -113,8 +113,8 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.fleet.wake_all();
-        for core in self.cores.drain(..) {
+        self.cores.wake_all();
+        for core in self.pollers.drain(..) {
             let ended = core.join();
             assert!(ended.is_ok() || std::thread::panicking(), "a core panicked");
         }
@@ -173,15 +173,15 @@ fn two_cores_that_send_to_one_receiver_lose_and_disorder_nothing() {
             sink.post_rx(0);
             got == [N; 2]
         });
-        let busy = switch.fleet.cores();
+        let busy = switch.cores.core_counters();
         assert!(
             busy.iter().all(|core| core.rx_frames > 0),
             "both cores had work: {busy:?}"
         );
         for port in 0..3 {
-            let down = switch.fleet.down(port);
+            let down = switch.cores.down(port);
             assert_eq!((down.rxqs.len(), down.txqs.len()), (1, 1));
-            assert!(switch.fleet.counters(port).is_balanced());
+            assert!(switch.cores.counters(port).is_balanced());
         }
     }
 }
@@ -197,15 +197,15 @@ fn core_asleep_misses_no_kick() {
         let (mut a, a_kicks) = switch.plug(0, &options);
         let (mut b, _b_kicks) = switch.plug(1, &options);
         // Asleep for the first time, it has taken up both ports.
-        wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 2);
+        wait_for("the ports", || switch.cores.core_counters()[0].n_rxqs == 2);
         let mut slept = 0;
         for id in 0..400 {
             // Every other frame is sent to a core that is asleep for sure, the others whenever it
             // may be.
             if id % 2 == 0 {
-                wait_for("sleep", || switch.fleet.cores()[0].sleeps > slept);
+                wait_for("sleep", || switch.cores.core_counters()[0].sleeps > slept);
             }
-            slept = switch.fleet.cores()[0].sleeps;
+            slept = switch.cores.core_counters()[0].sleeps;
             assert!(a.send(0, &frame(ALL, mac(0), id, 60)));
             kick_if_due(&mut a, &a_kicks, 1);
             let mut got = None;
@@ -225,7 +225,11 @@ fn port_comes_and_goes_while_cores_run() {
     let (mut a, kicks) = switch.plug(0, &options());
     let (mut b, _) = switch.plug(1, &options());
     wait_for("the ports", || {
-        switch.fleet.cores().iter().all(|core| core.n_rxqs == 1)
+        switch
+            .cores
+            .core_counters()
+            .iter()
+            .all(|core| core.n_rxqs == 1)
     });
     let mut next = 0;
     for round in 0..50 {
@@ -241,7 +245,7 @@ fn port_comes_and_goes_while_cores_run() {
             b.post_rx(0);
             next += 1;
         }
-        let down = switch.fleet.down(2);
+        let down = switch.cores.down(2);
         assert_eq!(down.txqs.len(), 1, "round {round}");
     }
 }
@@ -249,10 +253,10 @@ fn port_comes_and_goes_while_cores_run() {
 #[test]
 fn core_whose_only_guest_is_over_its_limit_sleeps_between_two_allowances() {
     let switch = Threads::new(1, 2, Idle::Adaptive);
-    switch.fleet.limit(&[0], &limit(10_000_000));
+    switch.cores.limit(&[0], &limit(10_000_000));
     let (mut a, kicks) = switch.plug(0, &options());
     let (mut b, _) = switch.plug(1, &options());
-    wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 2);
+    wait_for("the ports", || switch.cores.core_counters()[0].n_rxqs == 2);
     // Well into it: what was saved up before is used up.
     let flood = |a: &mut GuestDriver, b: &mut GuestDriver| {
         while a.send(0, &frame(ALL, mac(0), 0, 1514)) {}
@@ -263,14 +267,14 @@ fn core_whose_only_guest_is_over_its_limit_sleeps_between_two_allowances() {
     };
     wait_for("a hundred frames", || {
         flood(&mut a, &mut b);
-        switch.fleet.counters(0).rx_frames >= 100
+        switch.cores.counters(0).rx_frames >= 100
     });
-    let (begin, before) = (Instant::now(), switch.fleet.cores()[0]);
+    let (begin, before) = (Instant::now(), switch.cores.core_counters()[0]);
     wait_for("a thousand frames more", || {
         flood(&mut a, &mut b);
-        switch.fleet.counters(0).rx_frames >= 1100
+        switch.cores.counters(0).rx_frames >= 1100
     });
-    let after = switch.fleet.cores()[0];
+    let after = switch.cores.core_counters()[0];
     let elapsed = begin.elapsed();
     assert!(
         elapsed >= Duration::from_millis(1190),
@@ -283,17 +287,17 @@ fn core_whose_only_guest_is_over_its_limit_sleeps_between_two_allowances() {
     );
     let cpu = Duration::from_nanos(after.cpu_ns - before.cpu_ns);
     assert!(cpu < elapsed / 4, "{cpu:?} of CPU time in {elapsed:?}");
-    assert_eq!(switch.fleet.counters(0).n_dropped(), 0);
+    assert_eq!(switch.cores.counters(0).n_dropped(), 0);
 }
 
 #[test]
 fn core_that_waits_for_an_allowance_is_woken_by_its_other_guests() {
     let switch = Threads::new(1, 3, Idle::Adaptive);
-    switch.fleet.limit(&[0], &limit(10_000));
+    switch.cores.limit(&[0], &limit(10_000));
     let (mut a, a_kicks) = switch.plug(0, &options());
     let (mut b, b_kicks) = switch.plug(1, &options());
     let (mut c, _) = switch.plug(2, &options());
-    wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 3);
+    wait_for("the ports", || switch.cores.core_counters()[0].n_rxqs == 3);
     // Its first frame is a debt of seven seconds; the second waits for so long.
     for id in 0..2 {
         assert!(a.send(0, &frame(ALL, mac(0), id, 9000)));
@@ -306,10 +310,10 @@ fn core_that_waits_for_an_allowance_is_woken_by_its_other_guests() {
     });
     c.post_rx(0);
     let begin = Instant::now();
-    let mut slept = switch.fleet.cores()[0].sleeps;
+    let mut slept = switch.cores.core_counters()[0].sleeps;
     for id in 10..60 {
-        wait_for("sleep", || switch.fleet.cores()[0].sleeps > slept);
-        slept = switch.fleet.cores()[0].sleeps;
+        wait_for("sleep", || switch.cores.core_counters()[0].sleeps > slept);
+        slept = switch.cores.core_counters()[0].sleeps;
         assert!(b.send(0, &frame(ALL, mac(1), id, 60)));
         kick_if_due(&mut b, &b_kicks, 1);
         wait_for("a frame of another guest", || {
@@ -322,10 +326,10 @@ fn core_that_waits_for_an_allowance_is_woken_by_its_other_guests() {
         b.post_rx(0);
     }
     assert!(
-        switch.fleet.counters(0).rx_frames == 1 || begin.elapsed().as_secs() > 5,
+        switch.cores.counters(0).rx_frames == 1 || begin.elapsed().as_secs() > 5,
         "the limit is kept"
     );
-    wait_for("the count", || switch.fleet.counters(1).rx_frames == 50);
+    wait_for("the count", || switch.cores.counters(1).rx_frames == 50);
 }
 
 fn limit(bits_per_sec: u64) -> Arc<VmLimits> {
@@ -341,7 +345,7 @@ fn sleeping_core_waits_ever_more_seldom_for_a_ring_whose_page_is_being_given_bac
     let used = region.uva + pages.offset - region.file_offset;
     let _attacker = switch.plug_in(0, guest, Some(used));
     let [(mut a, kicks), (mut b, _)] = [1, 2].map(|port| switch.plug(port, &options()));
-    wait_for("the ports", || switch.fleet.cores()[0].n_rxqs == 3);
+    wait_for("the ports", || switch.cores.core_counters()[0].n_rxqs == 3);
     let (stop, mut next, mut n_late) = (AtomicBool::new(false), 0, 0);
     std::thread::scope(|s| {
         s.spawn(|| {
@@ -370,7 +374,7 @@ fn sleeping_core_waits_ever_more_seldom_for_a_ring_whose_page_is_being_given_bac
         }
         stop.store(true, Ordering::Relaxed);
     });
-    let waits = [0, 1, 2].map(|port| switch.fleet.page_waits(port));
+    let waits = [0, 1, 2].map(|port| switch.cores.page_waits(port));
     println!("{n_late} of {next} frames came late; waits for pages: {waits:?}");
     assert!(
         waits[0] > 0 && waits[1] + waits[2] == 0,

@@ -154,7 +154,7 @@ fn turn(rig: &mut Rig, of: u16, gone: &Gone) {
         "{} parts were met later",
         gone.n_met()
     );
-    let stopped = rig.fleet.stopped(of);
+    let stopped = rig.cores.stopped(of);
     assert!(
         stopped
             .iter()
@@ -239,10 +239,10 @@ fn large_pages_that_are_taken_away_beyond_those_that_are_put_back_stop_their_que
     println!("{n} faults");
     // For each a fault that raises the signal, and one that makes the empty page.
     assert!(n <= 2 * (32 + MET_MAX as u64), "{n} faults in one turn");
-    let stopped = rig.fleet.stopped(0);
+    let stopped = rig.cores.stopped(0);
     (0..100).for_each(|_| _ = rig.step());
     assert!(
-        rig.fleet
+        rig.cores
             .stopped(0)
             .iter()
             .any(|&(_, fault)| fault == GuestFault::MemoryGone),

@@ -32,7 +32,7 @@ fn frames_of_a_disabled_queue_are_received_dropped_and_learned_nothing_from() {
         "every buffer came back"
     );
     assert_eq!(
-        rig.fleet
+        rig.cores
             .macs()
             .rows()
             .iter()

@@ -104,7 +104,7 @@ fn guest_that_sets_up_its_queues_again_and_again_gets_no_more_copies_for_it() {
         (0..2).for_each(|vring| rig.guests[0].reset_vring(vring));
         rig.up(0, 0, ANY);
         n_ups += 1;
-        rig.fleet
+        rig.cores
             .age(u32::try_from(rig.now / 1_000_000_000).unwrap(), 300);
     }
     let (copies, may) = (
@@ -172,14 +172,14 @@ fn flood_goes_on_with_the_right_member_when_the_network_has_changed() {
     // Those before the one at which it stops, that one, and those behind.
     for gone in [&[3, 4][..], &[510, 511, 512, 513, 514, 515], &[700]] {
         let (mut rig, ends) = wide(1200, true);
-        rig.fleet.set_networks(&networks(&[&some(gone)]));
+        rig.cores.set_networks(&networks(&[&some(gone)]));
         rig.step();
-        rig.fleet.set_networks(&networks(&[&all]));
+        rig.cores.set_networks(&networks(&[&all]));
         rig.step();
         assert!(rig.guests[0].send(0, &frame(ALL, mac(0), 7, 60)));
         rig.step();
         assert_eq!(rig.counters(0).forwarded, 512);
-        rig.fleet.set_networks(&networks(&[&some(gone)]));
+        rig.cores.set_networks(&networks(&[&some(gone)]));
         rig.settle();
         for (port, ends) in (1..).zip(&ends) {
             let n = std::iter::from_fn(|| ends.receive()).count();

@@ -313,7 +313,7 @@ fn silent_station_is_forgotten_and_found_again() {
         "still known before anybody looks"
     );
     assert_eq!(
-        rig.fleet.macs().age(pmd::time::seconds(rig.now), 300),
+        rig.cores.macs().age(pmd::time::seconds(rig.now), 300),
         2,
         "0 has just spoken, 1 and 2 have not"
     );

@@ -136,7 +136,7 @@ fn attack(fault: &Fault, kind: &str, offender: &Options) -> bool {
         }
         Grade::StopQueue => {
             assert!(
-                !rig.fleet.stopped(OFFENDER).is_empty(),
+                !rig.cores.stopped(OFFENDER).is_empty(),
                 "{what}: the queue was not stopped"
             );
             assert!(got.is_empty(), "{what}: delivered");
@@ -191,7 +191,7 @@ fn recover(rig: &mut Rig, what: &str) {
         10,
         "{what}: receives nothing any more"
     );
-    assert!(rig.fleet.stopped(OFFENDER).is_empty(), "{what}");
+    assert!(rig.cores.stopped(OFFENDER).is_empty(), "{what}");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn available_index_that_goes_back_stops_the_queue_wherever_it_lands() {
             rig.guests[1].send(0, &frame(mac(OFFENDER), mac(VICTIM), id, 60));
         }
         rig.settle();
-        let stopped = rig.fleet.stopped(OFFENDER);
+        let stopped = rig.cores.stopped(OFFENDER);
         assert_eq!(
             stopped.first().map(|(queue, _)| *queue),
             Some(0),
@@ -258,7 +258,7 @@ fn available_index_that_is_too_far_ahead_when_a_queue_starts_stops_it() {
         rig.guests[1].send(0, &frame(mac(OFFENDER), mac(VICTIM), id, 60));
     }
     rig.settle();
-    let stopped = rig.fleet.stopped(OFFENDER);
+    let stopped = rig.cores.stopped(OFFENDER);
     assert_eq!(stopped.first(), Some(&(0, pmd::GuestFault::AvailTooFar)));
     run_with_canaries(&mut rig, "an index too far ahead");
 }
@@ -309,7 +309,7 @@ fn scanner_of_addresses_hurts_itself_only() {
     rig.settle();
     rig.receive_all(VICTIM);
     run_with_canaries(&mut rig, "a scan of addresses");
-    assert_eq!(rig.fleet.macs().find(0, mac(2)).map(|f| f.port), Some(2));
+    assert_eq!(rig.cores.macs().find(0, mac(2)).map(|f| f.port), Some(2));
     rig.assert_balanced();
 }
 
@@ -337,7 +337,7 @@ fn nobody_sends_from_a_neighbours_address() {
         (2, 3)
     );
     assert_eq!(
-        [1, 2].map(|n| rig.fleet.macs().find(0, mac(n)).map(|f| f.port)),
+        [1, 2].map(|n| rig.cores.macs().find(0, mac(n)).map(|f| f.port)),
         [Some(1), Some(2)]
     );
     rig.assert_balanced();
@@ -427,7 +427,7 @@ fn address_of_a_port_that_keeps_its_first_is_taken_back_from_who_was_quicker() {
     rig.guests[1].send(0, &frame(ALL, mac(1), 1, 60));
     rig.settle();
     assert_eq!(
-        rig.fleet
+        rig.cores
             .macs()
             .find(0, mac(1))
             .map(|found| (found.port, found.movable)),

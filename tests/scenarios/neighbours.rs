@@ -244,9 +244,9 @@ fn measure(other: impl Fn(u32) -> (PortId, Vec<u8>)) {
                         &datagram(mac(1), mac(0), (turn * BURST as u32 + k) % N_FLOWS),
                     );
                 }
-                let before = rig.fleet.cores()[0].busy_cycles;
+                let before = rig.cores.core_counters()[0].busy_cycles;
                 rig.step();
-                cycles += rig.fleet.cores()[0].busy_cycles - before;
+                cycles += rig.cores.core_counters()[0].busy_cycles - before;
                 (0..4).for_each(|port| {
                     rig.receive_all(port);
                 });

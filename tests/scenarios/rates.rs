@@ -222,7 +222,7 @@ fn queues_and_nics_of_a_vm_share_its_limit_evenly() {
 fn neighbour_of_a_flooder_over_its_limit_notices_nothing() {
     let mut rig = Rig::new(1, 4, networks(&[&[0, 1, 2, 3]]));
     let limits = Arc::new(VmLimits::new(bits(10_000_000), NO_LIMIT));
-    rig.fleet.limit(&[0], &limits);
+    rig.cores.limit(&[0], &limits);
     rig.plug_all(4, &options());
     rig.introduce(0..4);
     for id in 0..20_000 {

@@ -79,7 +79,7 @@ impl Ruled {
             .clone()
             .with_policies(policies, self.n_changes);
         self.rig
-            .fleet
+            .cores
             .set_networks(&Arc::new(self.networks.clone()));
         self.rig.step();
     }

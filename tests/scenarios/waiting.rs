@@ -247,7 +247,7 @@ fn core_does_not_sleep_before_it_has_looked_at_all_that_waits() {
     let mut rig = rig(3, 1024);
     rig.now += 1_000_000_000;
     (0..1024).for_each(|_| assert!(rig.guests[0].send(0, &frame(mac(B), mac(0), 0, 60))));
-    let scanned = |rig: &Rig| rig.fleet.cores()[0].scanned_frames;
+    let scanned = |rig: &Rig| rig.cores.core_counters()[0].scanned_frames;
     let (mut before, mut n_turns) = (scanned(&rig), 0);
     for _ in 0..500 {
         let [turn] = rig.step_together(&[0])[..] else {

@@ -40,9 +40,9 @@ fn throughput_beside_the_kernels_bridge_on_the_same_veths() {
             switch.plug(&world, 1, "up-b", NATIVE),
         ];
         for (n, load) in ["-t 3", small].into_iter().enumerate() {
-            let before = switch.fleet.cores()[0];
+            let before = switch.cores.core_counters()[0];
             runs[3 * n].push(world.tcp("a", "10.99.0.2", ("b", load)));
-            let after = switch.fleet.cores()[0];
+            let after = switch.cores.core_counters()[0];
             let n_frames = after.rx_frames - before.rx_frames;
             runs[3 * n + 2].push((after.busy_cycles - before.busy_cycles) as f64 / n_frames as f64);
         }
@@ -124,9 +124,9 @@ fn by_switch(world: &World, n_bytes: usize) -> Flood {
         switch.plug(world, 1, "up-b", NATIVE),
     ];
     assert_eq!(world.ping("a", "10.99.0.2", 3), 3);
-    let before = switch.fleet.cores()[0];
+    let before = switch.cores.core_counters()[0];
     let (rate, work) = flood(world, n_bytes);
-    let after = switch.fleet.cores()[0];
+    let after = switch.cores.core_counters()[0];
     let cycles = each(
         after.busy_cycles - before.busy_cycles,
         after.rx_frames - before.rx_frames,

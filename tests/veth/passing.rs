@@ -75,7 +75,7 @@ fn pass_between(manner: Manner, n_cores: usize) {
             .all(|watch| watch.statistics().is_err())
     );
     switch.assert_balanced();
-    let all = [0, 1].map(|port| switch.fleet.counters(port));
+    let all = [0, 1].map(|port| switch.cores.counters(port));
     assert!(
         all.iter().all(|counters| counters.rx_frames > 1000),
         "{all:?}"
@@ -136,9 +136,9 @@ fn core_that_sleeps_is_woken_by_the_wire() {
         switch.plug(&world, 1, "up-b", NATIVE),
     ];
     assert_eq!(world.ping("a", "10.99.0.2", 3), 3);
-    let before = switch.fleet.cores()[0];
+    let before = switch.cores.core_counters()[0];
     assert_eq!(world.ping("a", "10.99.0.2", 20), 20);
-    let after = switch.fleet.cores()[0];
+    let after = switch.cores.core_counters()[0];
     // An echo each 20 ms, which leaves time for a nap between request and answer, and for a long
     // one behind it.
     assert!(after.sleeps - before.sleeps >= 20, "{before:?} {after:?}");

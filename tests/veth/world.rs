@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use flowtable::{Ingress, Network, Networks, PortId, SourcePolicy, Trunk};
-use pmd::Fleet;
-use pmd::control::{FleetOptions, PortDown, PortUp};
+use pmd::Cores;
+use pmd::control::{CoresOptions, PortDown, PortUp};
 use pmd::idle::Idle;
 use pmd::port::afxdp::{self, AfXdpQueue, XskMode, XskOptions, XskWatch};
 use pmd::port::{RxQueue, TxQueue};
@@ -278,7 +278,7 @@ pub(crate) struct Device {
 
 /// A switch of some cores, ports 0 and 1 in one network, running.
 pub(crate) struct Switch {
-    pub(crate) fleet: Fleet,
+    pub(crate) cores: Cores,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -312,7 +312,7 @@ impl Switch {
             ..Networks::default()
         };
         let networks = Arc::new(networks);
-        let options = FleetOptions {
+        let options = CoresOptions {
             n_cores,
             n_ports: 2,
             n_flows: 1 << 12,
@@ -320,15 +320,15 @@ impl Switch {
             networks,
             seeds: [1, 2],
         };
-        let (fleet, cores) = Fleet::new(&options).expect("eventfds");
+        let (cores, pollers) = Cores::new(&options).expect("eventfds");
         let (stop, clock) = (Arc::new(AtomicBool::new(false)), Clock::calibrate());
         let run = |core: pmd::Core| {
             let (stop, clock) = (stop.clone(), clock.clone());
             std::thread::spawn(move || core.run(Idle::Adaptive, clock, &stop))
         };
-        let threads = cores.into_iter().map(run).collect();
+        let threads = pollers.into_iter().map(run).collect();
         Self {
-            fleet,
+            cores,
             stop,
             threads,
         }
@@ -354,7 +354,7 @@ impl Switch {
 
     pub(crate) fn up(&self, port: PortId, rxqs: Vec<RxQueue>, txqs: Vec<TxQueue>) {
         let source = SourcePolicy::Learn(64);
-        self.fleet.up(PortUp {
+        self.cores.up(PortUp {
             ingress: Ingress {
                 port,
                 network: 0,
@@ -369,7 +369,7 @@ impl Switch {
 
     /// Takes a port down and asserts that each of its frames is at exactly one place.
     pub(crate) fn down(&self, port: PortId) -> PortDown {
-        let down = self.fleet.down(port);
+        let down = self.cores.down(port);
         for ledger in down
             .rxqs
             .iter()
@@ -384,7 +384,7 @@ impl Switch {
 
     /// Every frame is in one counter; the switch has come to rest.
     pub(crate) fn assert_balanced(&self) {
-        let all = [0, 1].map(|port| self.fleet.counters(port));
+        let all = [0, 1].map(|port| self.cores.counters(port));
         assert!(all.iter().all(|counters| counters.is_balanced()), "{all:?}");
         let sum = |of: fn(&pmd::stats::Counters) -> u64| all.iter().map(of).sum::<u64>();
         assert_eq!(sum(|c| c.forwarded), sum(|c| c.tx_frames), "{all:?}");
@@ -394,7 +394,7 @@ impl Switch {
 impl Drop for Switch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.fleet.wake_all();
+        self.cores.wake_all();
         self.threads
             .drain(..)
             .for_each(|thread| drop(thread.join()));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use flowtable::{FlowCounters, FlowTable, Lookup, MacTable, Networks, PortId, Tally};
 
 use super::books::Books;
-use super::port::FleetOptions;
+use super::port::CoresOptions;
 use crate::calls::Callers;
 use crate::error::{GuestFault, SetupError};
 use crate::lock::lock;
@@ -19,7 +19,7 @@ use crate::time::SECOND;
 
 /// All cores, as control sees them. Shared by all control threads.
 #[derive(Debug)]
-pub struct Fleet {
+pub struct Cores {
     pub(super) mailboxes: Vec<Arc<Mailbox>>,
     pub(super) stats: Vec<Arc<CoreStats>>,
     pub(super) macs: Arc<MacTable>,
@@ -29,16 +29,16 @@ pub struct Fleet {
     pub(super) epolls: Vec<Arc<Epoll>>,
     pub(super) callers: Callers,
     pub(super) books: Mutex<Books>,
-    /// Second of the switch's clock, as of the last [`Fleet::age`].
+    /// Second of the switch's clock, as of the last [`Cores::age`].
     pub(super) now: AtomicU32,
 }
 
-impl Fleet {
+impl Cores {
     /// Control's side, and the cores, each to be run by a thread of its own.
     ///
     /// # Errors
     /// When the process has no more file descriptors.
-    pub fn new(options: &FleetOptions) -> Result<(Self, Vec<Core>), SetupError> {
+    pub fn new(options: &CoresOptions) -> Result<(Self, Vec<Core>), SetupError> {
         let n_cores = options.n_cores;
         let macs = Arc::new(MacTable::new(
             options.n_macs,
@@ -176,7 +176,7 @@ impl Fleet {
     }
 
     /// What each core has done.
-    pub fn cores(&self) -> Vec<CoreCounters> {
+    pub fn core_counters(&self) -> Vec<CoreCounters> {
         self.stats.iter().map(|stats| stats.report()).collect()
     }
 

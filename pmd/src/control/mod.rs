@@ -11,5 +11,5 @@ mod port;
 mod spaced;
 mod up_down;
 
-pub use cores::Fleet;
-pub use port::{FleetOptions, PortDown, PortUp};
+pub use cores::Cores;
+pub use port::{CoresOptions, PortDown, PortUp};

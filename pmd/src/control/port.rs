@@ -8,7 +8,7 @@ use crate::port::{RxQueue, TxQueue};
 
 /// What a switch is made of.
 #[derive(Clone, Debug)]
-pub struct FleetOptions {
+pub struct CoresOptions {
     /// Polling cores.
     pub n_cores: usize,
     /// Ports, connected or not; their ids are below this.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use flowtable::PortId;
 
 use super::books::{Books, Leaving};
-use super::cores::Fleet;
+use super::cores::Cores;
 use super::port::{PortDown, PortUp};
 use super::spaced;
 use crate::limit::VmLimits;
@@ -20,7 +20,7 @@ use crate::time::SECOND;
 /// How often control looks whether the cores have answered.
 const LOOK_AGAIN: Duration = Duration::from_micros(50);
 
-impl Fleet {
+impl Cores {
     /// These ports are one VM's, whose limits these are. For ports that are down; they keep them as
     /// they come and go.
     pub fn limit(&self, ports: &[PortId], limits: &Arc<VmLimits>) {
@@ -31,7 +31,7 @@ impl Fleet {
 
     /// Brings a port up; with a queue to send to, its address is its own again: see
     /// [`flowtable::MacTable::rest`]. It must be down: never up before, or handed back by
-    /// [`Fleet::down`].
+    /// [`Cores::down`].
     pub fn up(&self, mut port: PortUp) {
         let id = port.ingress.port;
         if !port.txqs.is_empty() {
@@ -144,7 +144,7 @@ impl Fleet {
         }
     }
 
-    /// The first half of [`Fleet::down`], for callers that must not wait.
+    /// The first half of [`Cores::down`], for callers that must not wait.
     pub fn start_down(&self, port: PortId) {
         let mut books = self.books();
         books.leaving.insert(port, Leaving::default());

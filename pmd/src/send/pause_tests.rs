@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flowtable::{DropReason, Ingress, Network, Networks, PortId, SourcePolicy};
 
-use crate::control::{Fleet, FleetOptions, PortUp};
+use crate::control::{Cores, CoresOptions, PortUp};
 use crate::poll::Core;
 use crate::port::mem::MemPort;
 use crate::port::{RxQueue, TxQueue};
@@ -15,7 +15,7 @@ const SECOND: Nanos = 1_000_000_000;
 
 /// A, B and C, which is paused until then.
 struct Three {
-    fleet: Fleet,
+    cores: Cores,
     core: Core,
     ports: [MemPort; 3],
     now: Nanos,
@@ -33,7 +33,7 @@ impl Three {
             networks: vec![network],
             ..Networks::default()
         });
-        let options = FleetOptions {
+        let options = CoresOptions {
             n_cores: 1,
             n_ports: 3,
             n_flows: 256,
@@ -41,7 +41,7 @@ impl Three {
             networks,
             seeds: [1, 2],
         };
-        let (fleet, mut cores) = Fleet::new(&options).unwrap();
+        let (cores, mut pollers) = Cores::new(&options).unwrap();
         let ports = [(); 3].map(|()| MemPort::new(1024, true));
         for (port, ends) in (0..).zip(&ports) {
             let source = SourcePolicy::Any(u32::MAX);
@@ -56,15 +56,15 @@ impl Three {
             if port == 2 {
                 txq.next_sender.pause(paused_until, 0);
             }
-            fleet.up(PortUp {
+            cores.up(PortUp {
                 ingress,
                 rxqs: vec![RxQueue::mem(port, ends)],
                 txqs: vec![txq],
             });
         }
         let mut three = Self {
-            fleet,
-            core: cores.remove(0),
+            cores,
+            core: pollers.remove(0),
             ports,
             now: 0,
         };
@@ -109,7 +109,7 @@ fn ring_full_for_a_receiver_that_is_paused_for_long_stands_still_for_no_longer_t
                 "paused for {pause} ns"
             );
         }
-        let drops = three.fleet.counters(0).drops;
+        let drops = three.cores.counters(0).drops;
         assert!(
             drops[DropReason::ReceiverStalled.index()] >= lost,
             "{drops:?}"
@@ -121,9 +121,9 @@ fn ring_full_for_a_receiver_that_is_paused_for_long_stands_still_for_no_longer_t
 fn pause_that_is_nearly_over_holds_and_loses_nothing() {
     let mut three = Three::new(SECOND * 3 / 4);
     // Of the flood one copy was.
-    let before = three.fleet.counters(0).n_dropped();
+    let before = three.cores.counters(0).n_dropped();
     three.send(0, 2, 600);
     (0..100_000).for_each(|_| three.step());
-    assert_eq!(three.fleet.counters(0).n_dropped(), before);
+    assert_eq!(three.cores.counters(0).n_dropped(), before);
     assert!((0..600).all(|_| three.ports[2].receive().is_some()));
 }

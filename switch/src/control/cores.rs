@@ -34,8 +34,8 @@ pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
         }
     };
     sources
-        .fleet
-        .cores()
+        .cores
+        .core_counters()
         .into_iter()
         .zip(&sources.cpus)
         .enumerate()

@@ -19,7 +19,7 @@ pub(crate) fn flows(sources: &Sources) -> FlowReport {
         evicted_over_share,
         updates,
         uncached,
-    } = sources.fleet.flows();
+    } = sources.cores.flows();
     let name = |id: usize| {
         sources
             .names

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use flowtable::PortId;
-use pmd::Fleet;
+use pmd::Cores;
 use pmd::limit::VmLimits;
 use pmd::time::Nanos;
 
@@ -59,13 +59,13 @@ impl Vms {
     }
 
     /// Hands the limits to the cores. Called before any of the ports comes up.
-    pub(crate) fn limit(&self, fleet: &Fleet) {
+    pub(crate) fn limit(&self, cores: &Cores) {
         for vm in self
             .0
             .iter()
             .filter(|vm| vm.limits.from_vm.is_some() || vm.limits.to_vm.is_some())
         {
-            fleet.limit(&vm.ports, &vm.limits);
+            cores.limit(&vm.ports, &vm.limits);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use pmd::Fleet;
+use pmd::Cores;
 use pmd::stats::CoreCounters;
 use pmd::time::{Clock, Nanos, SECOND};
 
@@ -25,10 +25,10 @@ struct Sample {
 
 impl Loads {
     /// Samples all cores.
-    pub(crate) fn sample(&self, fleet: &Fleet, clock: &Clock) {
+    pub(crate) fn sample(&self, cores: &Cores, clock: &Clock) {
         let at = clock.now();
         let mut samples = lock(&self.0);
-        for (idx, core) in fleet.cores().into_iter().enumerate() {
+        for (idx, core) in cores.core_counters().into_iter().enumerate() {
             match samples.get_mut(idx) {
                 Some(last) => {
                     *last = Sample {

@@ -11,9 +11,9 @@ use crate::api::port::AddressReport;
 /// Every address, by network, port and address.
 pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
     let now = seconds(sources.clock.now());
-    let mut rows = sources.fleet.macs().rows();
+    let mut rows = sources.cores.macs().rows();
     rows.sort_by_key(|row| (row.network, row.port, row.mac));
-    let pins = sources.fleet.macs().pins();
+    let pins = sources.cores.macs().pins();
     let name = |port: PortId| {
         sources
             .names
@@ -61,7 +61,7 @@ fn kind_text(kind: Kind) -> &'static str {
 
 /// Addresses of the port that `ingress` describes.
 pub(crate) fn report_addresses(sources: &Sources, ingress: &Ingress) -> AddressReport {
-    let macs = sources.fleet.macs();
+    let macs = sources.cores.macs();
     let moves = macs.moves(ingress.port);
     let own = match ingress.source {
         SourcePolicy::Fixed(mac) => Some(mac),

@@ -49,7 +49,7 @@ pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
 
 fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
     let view = port.link.view();
-    let counters = sources.fleet.counters(port.id());
+    let counters = sources.cores.counters(port.id());
     PortReport {
         name: port.spec.name.clone(),
         network: port.spec.networks.join(","),
@@ -71,9 +71,9 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
 
 fn report_port(sources: &Sources, port: &Port) -> PortReport {
     let link = port.link.view();
-    let faults = faults(&sources.fleet, port, &link);
+    let faults = faults(&sources.cores, port, &link);
     let (state, waits_for) = judge(&link, &faults);
-    let counters = sources.fleet.counters(port.id());
+    let counters = sources.cores.counters(port.id());
     PortReport {
         name: port.spec.name.clone(),
         network: port.spec.networks.join(","),
@@ -102,7 +102,7 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
 pub(crate) fn state(sources: &Sources, id: PortId) -> Option<State> {
     if let Some(port) = sources.ports.iter().find(|port| port.id() == id) {
         let link = port.link.view();
-        return Some(judge(&link, &faults(&sources.fleet, port, &link)).0);
+        return Some(judge(&link, &faults(&sources.cores, port, &link)).0);
     }
     let device = sources.devices.iter().find(|port| port.id() == id)?;
     Some(device_health::state(&device.link.view()))

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use flowtable::PortId;
-use pmd::Fleet;
+use pmd::Cores;
 use pmd::stats::Counters;
 
 use crate::api::counters::RateReport;
@@ -23,11 +23,11 @@ struct Sample {
 
 impl Rates {
     /// Samples all counters.
-    pub(crate) fn sample(&self, fleet: &Fleet, n_ports: usize) {
+    pub(crate) fn sample(&self, cores: &Cores, n_ports: usize) {
         let at = Instant::now();
         let mut samples = lock(&self.0);
         for (idx, port) in (0..n_ports).zip(0..) {
-            let counters = fleet.counters(port);
+            let counters = cores.counters(port);
             match samples.get_mut(idx) {
                 Some(last) => {
                     *last = Sample {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pmd::Fleet;
+use pmd::Cores;
 use pmd::time::Clock;
 
 use super::limits::Vms;
@@ -16,7 +16,7 @@ use crate::vhost_user::port::Port;
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// Counters and cores.
-    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) cores: Arc<Cores>,
     /// Sticky addresses.
     pub(crate) pins: Arc<Pins>,
     /// Ports with a guest behind a socket, by id.

@@ -19,7 +19,7 @@ pub(crate) fn uplinks(sources: &Sources) -> Vec<UplinkReport> {
 
 fn report(sources: &Sources, port: &DevicePort, netlink: Option<&mut Netlink>) -> UplinkReport {
     let view = port.link.view();
-    let counters = sources.fleet.counters(port.id());
+    let counters = sources.cores.counters(port.id());
     let device = netlink.and_then(|netlink| Device::with_index(netlink, view.index).ok().flatten());
     UplinkReport {
         name: port.spec.name.clone(),

@@ -30,7 +30,7 @@ fn report(vm: &Vm, sources: &Sources) -> VmReport {
     let counters = vm
         .ports
         .iter()
-        .map(|&port| sources.fleet.counters(port))
+        .map(|&port| sources.cores.counters(port))
         .fold(Counters::default(), sum);
     let rates = vm.ports.iter().map(|&port| sources.rates.of(port)).fold(
         RateReport::default(),

@@ -5,16 +5,15 @@
 //! - `run`: starts the daemon from a topology, and stops it
 //! - `cpus`: which CPUs there are, and which threads run where
 //! - `run_dir`: the run directory and its lock
-//! - `files`: the limit of open files; `fleet`: the polling cores and their tables; `threads`,
-//!   `logging`
+//! - `files`: the limit of open files; `cores`: makes them, and their tables; `threads`, `logging`
 //! - `poller`: a polling thread
 //! - `supervisor`: checks ports and addresses ten times a second
 //! - `tsc`: whether the cycle counter behind the switch's clock is reliable
 
 pub(crate) mod check;
+mod cores;
 mod cpus;
 mod files;
-mod fleet;
 mod logging;
 mod poller;
 pub(crate) mod run;

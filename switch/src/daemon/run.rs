@@ -12,15 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use config::{Listens, Topology};
-use pmd::Fleet;
+use pmd::Cores;
 use pmd::time::Clock;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::info;
 
+use super::cores::{new_cores, set_static_macs, settle_tables};
 use super::cpus::choose::Cpus;
 use super::files::provide_files;
-use super::fleet::{new_fleet, set_static_macs, settle_tables};
 use super::logging::log_to_stderr;
 use super::run_dir::RunDir;
 use super::threads::{join, spawn};
@@ -37,7 +37,7 @@ use crate::device::restore;
 use crate::pins::Pins;
 use crate::plan::networks::network_names;
 use crate::plan::ports::{PortKind, PortSpec, ports};
-use crate::vhost_user::cores::FleetPort;
+use crate::vhost_user::cores::CoresPort;
 use crate::vhost_user::port::Port;
 use crate::{control, device, vhost_user};
 
@@ -71,12 +71,12 @@ fn serve(topology: &Topology) -> Result<(), String> {
 struct Daemon {
     stop: Stop,
     stop_cores: Arc<AtomicBool>,
-    fleet: Arc<Fleet>,
+    cores: Arc<Cores>,
     clock: Clock,
     control: Vec<JoinHandle<()>>,
     /// Workers of devices: they restore their devices, and hold no file of a front-end.
     device_workers: Vec<JoinHandle<()>>,
-    cores: Vec<JoinHandle<()>>,
+    pollers: Vec<JoinHandle<()>>,
     ports: Vec<Arc<Port>>,
     devices: Vec<Arc<DevicePort>>,
     run_dir: RunDir,
@@ -115,9 +115,9 @@ impl Daemon {
         let attached =
             attach_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
         cpus.keep_control_off()?;
-        let (fleet, cores) = new_fleet(topology, &specs)?;
-        settle_tables(&fleet);
-        let fleet = Arc::new(fleet);
+        let (cores, pollers) = new_cores(topology, &specs)?;
+        settle_tables(&cores);
+        let cores = Arc::new(cores);
         let stop = Stop::new().map_err(|e| e.to_string())?;
         let stop_cores = Arc::new(AtomicBool::new(false));
         let clock = Clock::calibrate();
@@ -125,11 +125,11 @@ impl Daemon {
         let mut daemon = Self {
             stop,
             stop_cores,
-            fleet,
+            cores,
             clock,
             control: Vec::new(),
             device_workers: Vec::new(),
-            cores: Vec::new(),
+            pollers: Vec::new(),
             ports: specs.iter().filter_map(Port::new).map(Arc::new).collect(),
             devices,
             run_dir,
@@ -138,7 +138,7 @@ impl Daemon {
         match daemon.start_threads(
             (topology, &specs),
             &cpus,
-            cores,
+            pollers,
             operators,
             sockets,
             attached,
@@ -155,13 +155,13 @@ impl Daemon {
         &mut self,
         (topology, specs): (&Topology, &[PortSpec]),
         cpus: &Cpus,
-        cores: Vec<pmd::Core>,
+        pollers: Vec<pmd::Core>,
         operators: Listening,
         sockets: Vec<Option<Listening>>,
         attached: Vec<Option<AttachedDevice>>,
     ) -> Result<(), String> {
-        for (core, cpu) in cores.into_iter().zip(cpus.polling()) {
-            self.cores.push(poller::start(
+        for (core, cpu) in pollers.into_iter().zip(cpus.polling()) {
+            self.pollers.push(poller::start(
                 core,
                 *cpu,
                 topology.idle,
@@ -169,12 +169,12 @@ impl Daemon {
                 self.stop_cores.clone(),
             )?);
         }
-        set_static_macs(&self.fleet, specs)?;
+        set_static_macs(&self.cores, specs)?;
         let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
         let networks = network_names(topology);
         let pins = Arc::new(self.restore_pins(specs, (names.clone(), networks.clone())));
         let vms = Vms::new(specs);
-        vms.limit(&self.fleet);
+        vms.limit(&self.cores);
         for (port, listening) in self.ports.clone().into_iter().zip(sockets) {
             self.start_port(port, pins.clone(), listening)?;
         }
@@ -182,7 +182,7 @@ impl Daemon {
             self.start_device(port, pins.clone(), attached)?;
         }
         let sources = Arc::new(Sources {
-            fleet: self.fleet.clone(),
+            cores: self.cores.clone(),
             pins,
             ports: self.ports.clone(),
             devices: self.devices.clone(),
@@ -212,9 +212,9 @@ impl Daemon {
         let ingresses = specs.iter().map(|spec| &spec.ingress);
         ingresses
             .clone()
-            .for_each(|ingress| self.fleet.macs().rest(ingress.port));
+            .for_each(|ingress| self.cores.macs().rest(ingress.port));
         Pins::restore(
-            self.fleet.macs().clone(),
+            self.cores.macs().clone(),
             self.run_dir.folder(),
             restore::world(),
             names,
@@ -229,7 +229,7 @@ impl Daemon {
         listening: Option<Listening>,
     ) -> Result<(), String> {
         let (plane, stop) = (
-            FleetPort::new(self.fleet.clone(), pins, port.spec.ingress),
+            CoresPort::new(self.cores.clone(), pins, port.spec.ingress),
             self.stop.clone(),
         );
         let name = port.spec.name.clone();
@@ -245,13 +245,13 @@ impl Daemon {
         pins: Arc<Pins>,
         attached: Option<AttachedDevice>,
     ) -> Result<(), String> {
-        let (fleet, stop, run_dir) = (
-            self.fleet.clone(),
+        let (cores, stop, run_dir) = (
+            self.cores.clone(),
             self.stop.clone(),
             self.run_dir.folder().clone(),
         );
         let name = port.spec.name.clone();
-        let work = move || device::worker::run(&port, (&fleet, &pins), attached, &run_dir, &stop);
+        let work = move || device::worker::run(&port, (&cores, &pins), attached, &run_dir, &stop);
         self.device_workers.push(spawn(name, work)?);
         Ok(())
     }
@@ -283,8 +283,8 @@ impl Daemon {
         }
         join(self.control);
         self.stop_cores.store(true, Ordering::Release);
-        self.fleet.wake_all();
-        for thread in self.cores {
+        self.cores.wake_all();
+        for thread in self.pollers {
             let _ = thread.join();
         }
         info!("stopped");

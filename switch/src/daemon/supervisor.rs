@@ -7,7 +7,7 @@ use flowtable::mac::owner::Moves;
 use flowtable::{PortId, SourcePolicy};
 use pmd::error::Grade;
 use pmd::time::seconds;
-use pmd::{Fleet, GuestFault};
+use pmd::{Cores, GuestFault};
 
 use super::tsc::ClockWatch;
 use crate::base::log::PortLog;
@@ -30,7 +30,7 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 /// Runs until the stop request.
 pub(crate) fn run(sources: &Sources, stop: &Stop) {
     let Sources {
-        fleet,
+        cores,
         pins,
         ports,
         devices,
@@ -47,24 +47,24 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
     while !stop.sleep(EVERY) {
         let is_due = sampled.is_none_or(|at| at.elapsed() >= SLOWLY);
         for (port, logged) in ports.iter().zip(&mut logged) {
-            close_on_fault(fleet, port);
+            close_on_fault(cores, port);
             if is_due {
-                report_faults(fleet, port, logged);
-                report_moves(fleet, port.id(), &port.log, &mut logged.moves);
+                report_faults(cores, port, logged);
+                report_moves(cores, port.id(), &port.log, &mut logged.moves);
             }
         }
         pins.update(sticky_peers(ports));
         if is_due {
             for (port, logged) in devices.iter().zip(&mut logged_of_devices) {
-                report_moves(fleet, port.id(), &port.log, logged);
+                report_moves(cores, port.id(), &port.log, logged);
             }
             sampled = Some(Instant::now());
             watch.see(clock.check());
             // The cores write the same clock's seconds into the table.
-            fleet.age(seconds(clock.now()), MAC_AGE);
-            rates.sample(fleet, sources.names.len());
+            cores.age(seconds(clock.now()), MAC_AGE);
+            rates.sample(cores, sources.names.len());
             vms.sample(clock.now());
-            loads.sample(fleet, clock);
+            loads.sample(cores, clock);
         }
     }
     pins.update(sticky_peers(ports));
@@ -77,8 +77,8 @@ fn sticky_peers(ports: &[Arc<Port>]) -> impl Iterator<Item = (PortId, Option<Opt
     ports.map(|port| (port.id(), port.link.peer()))
 }
 
-fn close_on_fault(fleet: &Fleet, port: &Port) {
-    if let Some(fault) = closing_fault(fleet, port) {
+fn close_on_fault(cores: &Cores, port: &Port) {
+    if let Some(fault) = closing_fault(cores, port) {
         port.link.close(fault.sentence());
     }
     if port.link.is_damaged() {
@@ -92,15 +92,15 @@ fn close_on_fault(fleet: &Fleet, port: &Port) {
     }
 }
 
-fn closing_fault(fleet: &Fleet, port: &Port) -> Option<GuestFault> {
+fn closing_fault(cores: &Cores, port: &Port) -> Option<GuestFault> {
     // The cheap test first: nearly always there is none.
-    if fleet.stopped(port.id()).is_empty() {
+    if cores.stopped(port.id()).is_empty() {
         return None;
     }
     // The view before the faults, so that no fault is older than the queues that the view shows
     // running.
     let link = port.link.view();
-    let faults = health::faults(fleet, port, &link);
+    let faults = health::faults(cores, port, &link);
     faults
         .into_iter()
         .map(|(_, fault)| fault)
@@ -121,8 +121,8 @@ struct Logged {
 }
 
 /// Logs addresses that moved to the uplink or from it.
-fn report_moves(fleet: &Fleet, port: PortId, log: &PortLog, logged: &mut Moves) {
-    let moves = fleet.macs().moves(port);
+fn report_moves(cores: &Cores, port: PortId, log: &PortLog, logged: &mut Moves) {
+    let moves = cores.macs().moves(port);
     let Moves {
         n_lost,
         n_won,
@@ -149,13 +149,13 @@ fn report_moves(fleet: &Fleet, port: PortId, log: &PortLog, logged: &mut Moves) 
     *logged = moves;
 }
 
-fn report_faults(fleet: &Fleet, port: &Port, logged: &mut Logged) {
+fn report_faults(cores: &Cores, port: &Port, logged: &mut Logged) {
     let link = port.link.view();
-    let faults = health::faults(fleet, port, &link);
+    let faults = health::faults(cores, port, &link);
     let mut new = faults
         .iter()
         .filter(|fault| !logged.stopped.contains(fault));
-    let n_faults = fleet.counters(port.id()).faults;
+    let n_faults = cores.counters(port.id()).faults;
     if let Some((queue, fault)) = new.next() {
         let more = new.count();
         let more = if more > 0 {
@@ -175,14 +175,14 @@ fn report_faults(fleet: &Fleet, port: &Port, logged: &mut Logged) {
     if let (Some(why), true) = (&lacks_memory, lacks_memory != logged.lacks_memory) {
         port.log.warn(why);
     }
-    let (n_long_calls, is_indirect) = fleet.long_calls(port.id());
+    let (n_long_calls, is_indirect) = cores.long_calls(port.id());
     if n_long_calls != logged.n_long_calls && is_indirect {
         port.log.warn(
             "signalling an eventfd of its front-end takes too long for a polling core: another \
             thread does it for some time",
         );
     }
-    let (n_page_waits, mut waits_logged) = (fleet.page_waits(port.id()), logged.waits_logged);
+    let (n_page_waits, mut waits_logged) = (cores.page_waits(port.id()), logged.waits_logged);
     if n_page_waits != logged.n_page_waits && waits_logged.is_none_or(|at| at.elapsed() >= SELDOM) {
         port.log.warn(
             "a polling core waited for a page of its guest's memory, which was being given back or \

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pmd::Fleet;
+use pmd::Cores;
 use pmd::control::{PortDown, PortUp};
 use pmd::port::tap::TapWatch;
 
@@ -34,7 +34,7 @@ const NOTIFIES_WITHIN: Duration = Duration::from_millis(200);
 /// Serves the port until the stop request. `attached`: the device, if it is attached already.
 pub(crate) fn run(
     port: &Arc<DevicePort>,
-    (fleet, pins): (&Fleet, &Pins),
+    (cores, pins): (&Cores, &Pins),
     attached: Option<AttachedDevice>,
     run_dir: &Arc<Folder>,
     stop: &Stop,
@@ -50,7 +50,7 @@ pub(crate) fn run(
     };
     let mut worker = DeviceWorker {
         port,
-        fleet,
+        cores,
         pins,
         run_dir,
         stop,
@@ -71,7 +71,7 @@ pub(crate) fn run(
 
 struct DeviceWorker<'a> {
     port: &'a DevicePort,
-    fleet: &'a Fleet,
+    cores: &'a Cores,
     pins: &'a Pins,
     run_dir: &'a Arc<Folder>,
     stop: &'a Stop,
@@ -275,7 +275,7 @@ impl DeviceWorker<'_> {
         };
         self.pins
             .meet_device(&self.port.spec.ingress, attached.device.index);
-        self.fleet.up(PortUp {
+        self.cores.up(PortUp {
             ingress: self.port.spec.ingress,
             rxqs,
             txqs,
@@ -297,7 +297,7 @@ impl DeviceWorker<'_> {
             return;
         };
         if attached.queues.is_none() {
-            let down = self.fleet.down(self.port.id());
+            let down = self.cores.down(self.port.id());
             imbalances(&down)
                 .into_iter()
                 .for_each(|why| self.port.log.warn(why));
@@ -307,8 +307,8 @@ impl DeviceWorker<'_> {
                 txqs,
                 watches: Vec::new(),
             });
-            self.fleet.macs().rest(self.port.id());
-            self.fleet.macs().forget_port(self.port.id());
+            self.cores.macs().rest(self.port.id());
+            self.cores.macs().forget_port(self.port.id());
         }
         let why = idle_text(&attached.device);
         self.port.link.update(|view| {

@@ -1,7 +1,7 @@
 //! What control needs of the polling cores, as a trait, so that the vhost-user state machine runs
 //! in a test without any.
 //!
-//! [`FleetPort`] is the real one: the only place where queues are built and handed to the cores.
+//! [`CoresPort`] is the real one: the only place where queues are built and handed to the cores.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
 use pmd::ring::QueueSpec;
 use pmd::shm::GuestMemory;
-use pmd::{Fleet, GuestFault, SetupError};
+use pmd::{Cores, GuestFault, SetupError};
 
 use crate::pins::Pins;
 
@@ -57,19 +57,19 @@ pub(crate) struct Raised {
     pub(crate) elsewhere: Vec<(u16, u16)>,
 }
 
-/// One port of the fleet.
+/// One port of the cores.
 #[derive(Clone, Debug)]
-pub(crate) struct FleetPort {
-    fleet: Arc<Fleet>,
+pub(crate) struct CoresPort {
+    cores: Arc<Cores>,
     pins: Arc<Pins>,
     ingress: Ingress,
 }
 
-impl FleetPort {
+impl CoresPort {
     /// The port that `ingress` describes.
-    pub(crate) fn new(fleet: Arc<Fleet>, pins: Arc<Pins>, ingress: Ingress) -> Self {
+    pub(crate) fn new(cores: Arc<Cores>, pins: Arc<Pins>, ingress: Ingress) -> Self {
         Self {
-            fleet,
+            cores,
             pins,
             ingress,
         }
@@ -80,7 +80,7 @@ impl FleetPort {
     }
 }
 
-impl DataPlane for FleetPort {
+impl DataPlane for CoresPort {
     fn up(&mut self, memory: &Arc<GuestMemory>, features: u64, queues: &[QueueSpec]) -> Raised {
         let (mut rxqs, mut txqs, mut raised) = (Vec::new(), Vec::new(), Raised::default());
         let features = Features::from_bits(features);
@@ -104,7 +104,7 @@ impl DataPlane for FleetPort {
         }
         if !rxqs.is_empty() || !txqs.is_empty() {
             self.pins.meet(&self.ingress, memory);
-            self.fleet.up(PortUp {
+            self.cores.up(PortUp {
                 ingress: self.ingress,
                 rxqs,
                 txqs,
@@ -114,7 +114,7 @@ impl DataPlane for FleetPort {
     }
 
     fn down(&mut self) -> Vec<Parked> {
-        let PortDown { rxqs, txqs, .. } = self.fleet.down(self.port());
+        let PortDown { rxqs, txqs, .. } = self.cores.down(self.port());
         let parked = |index, base, fault| Parked { index, base, fault };
         let rx = rxqs
             .iter()
@@ -126,18 +126,18 @@ impl DataPlane for FleetPort {
     }
 
     fn memory_slots(&self) -> usize {
-        pmd::shm::mappings_of_a_port(self.fleet.n_ports())
+        pmd::shm::mappings_of_a_port(self.cores.n_ports())
     }
 
     fn memory_bytes(&self) -> u64 {
-        pmd::shm::bytes_of_a_port(self.fleet.n_ports())
+        pmd::shm::bytes_of_a_port(self.cores.n_ports())
     }
 
     fn rest(&mut self) {
-        self.fleet.macs().rest(self.port());
+        self.cores.macs().rest(self.port());
     }
 
     fn forget(&mut self) {
-        self.fleet.macs().forget_port(self.port());
+        self.cores.macs().forget_port(self.port());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pmd::{Fleet, GuestFault};
+use pmd::{Cores, GuestFault};
 
 use super::port::{LastEnd, LinkView, Port};
 use super::view::QueueState;
@@ -16,8 +16,8 @@ const NO_MEMORY: &str = "no shared memory: start it with memory-backend-memfd,sh
 
 /// Faults that stopped queues of the present guest. The cores keep a fault until the port comes up
 /// again, perhaps with another guest.
-pub(crate) fn faults(fleet: &Fleet, port: &Port, link: &LinkView) -> Vec<(u16, GuestFault)> {
-    let mut faults = fleet.stopped(port.id());
+pub(crate) fn faults(cores: &Cores, port: &Port, link: &LinkView) -> Vec<(u16, GuestFault)> {
+    let mut faults = cores.stopped(port.id());
     faults.retain(|(index, _)| {
         let queue = link.device.queues.get(usize::from(*index));
         queue.is_some_and(|queue| queue.state == QueueState::Runs)

@@ -22,7 +22,7 @@ impl Rig {
     ) {
         let trunk = network.is_none().then_some(0);
         let (network, source) = (network.unwrap_or(u16::MAX), SourcePolicy::Any(u32::MAX));
-        self.fleet.up(PortUp {
+        self.cores.up(PortUp {
             ingress: Ingress {
                 port,
                 network,

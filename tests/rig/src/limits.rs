@@ -40,7 +40,7 @@ pub fn packets(packets_per_sec: u64) -> LimitOptions {
 impl Rig {
     /// These ports are one VM's, with these limits on what it sends and on what it gets.
     pub fn limit(&mut self, ports: &[PortId], from_vm: LimitOptions, to_vm: LimitOptions) {
-        self.fleet
+        self.cores
             .limit(ports, &Arc::new(VmLimits::new(from_vm, to_vm)));
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use flowtable::{DropReason, Networks, PortId, SourcePolicy};
 use guest::{GuestDriver, Options};
-use pmd::control::{FleetOptions, PortDown};
+use pmd::control::{CoresOptions, PortDown};
 use pmd::poll::Turn;
 use pmd::shm::GuestMemory;
 use pmd::stats::Counters;
 use pmd::time::Nanos;
-use pmd::{Core, Fleet};
+use pmd::{Core, Cores};
 
 use crate::frames::{ALL, frame, id_of, mac};
 use crate::networks::networks;
@@ -21,8 +21,8 @@ pub const STEP: Nanos = 10_000;
 /// The switch, its clock and its guests.
 pub struct Rig {
     /// Control's side.
-    pub fleet: Fleet,
-    cores: Vec<Core>,
+    pub cores: Cores,
+    pollers: Vec<Core>,
     /// Virtual time.
     pub now: Nanos,
     /// By port.
@@ -43,7 +43,7 @@ impl Rig {
         networks: Arc<Networks>,
         n_flows: usize,
     ) -> Self {
-        let options = FleetOptions {
+        let options = CoresOptions {
             n_cores,
             n_ports,
             n_flows,
@@ -51,11 +51,11 @@ impl Rig {
             networks,
             seeds: [1, 2],
         };
-        let (fleet, mut cores) = Fleet::new(&options).expect("eventfds");
-        cores.iter_mut().for_each(Core::make_room);
+        let (cores, mut pollers) = Cores::new(&options).expect("eventfds");
+        pollers.iter_mut().for_each(Core::make_room);
         Self {
-            fleet,
             cores,
+            pollers,
             now: 0,
             guests: Vec::new(),
             n_ports,
@@ -64,7 +64,7 @@ impl Rig {
 
     /// Has page faults of the cores, which run on this thread, bounded as in a running switch.
     pub fn bound_page_faults(&mut self) {
-        self.cores.iter_mut().for_each(Core::bound_page_faults);
+        self.pollers.iter_mut().for_each(Core::bound_page_faults);
     }
 
     /// One core, one network of `n` guests with any addresses.
@@ -122,7 +122,7 @@ impl Rig {
     ) {
         let guest = &self.guests[usize::from(port)];
         let up = port_in(memory, guest, ingress(port, network, source));
-        self.fleet.up(up);
+        self.cores.up(up);
     }
 
     /// Takes a guest's port down and brings it up again as its front-end would that has disabled
@@ -138,7 +138,7 @@ impl Rig {
         let guest = &self.guests[usize::from(port)];
         let memory = Arc::new(memory_of(guest));
         let ingress = ingress(port, network, source);
-        self.fleet.up(port_with(&memory, guest, ingress, |queue| {
+        self.cores.up(port_with(&memory, guest, ingress, |queue| {
             queue.discards = are_disabled;
         }));
         self.step();
@@ -146,10 +146,10 @@ impl Rig {
 
     /// Takes a port down, turning the cores meanwhile.
     pub fn down(&mut self, port: PortId) -> PortDown {
-        self.fleet.start_down(port);
+        self.cores.start_down(port);
         for _ in 0..1000 {
             self.step();
-            if let Some(down) = self.fleet.try_finish_down(port) {
+            if let Some(down) = self.cores.try_finish_down(port) {
                 return down;
             }
         }
@@ -160,7 +160,7 @@ impl Rig {
     pub fn step(&mut self) -> usize {
         self.now += STEP;
         let now = self.now;
-        self.cores
+        self.pollers
             .iter_mut()
             .map(|core| core.poll_once(now).n_frames)
             .sum()
@@ -172,7 +172,7 @@ impl Rig {
         self.now += STEP;
         let now = self.now;
         let cores = self
-            .cores
+            .pollers
             .iter_mut()
             .enumerate()
             .filter(|(idx, _)| awake.contains(idx));
@@ -199,7 +199,7 @@ impl Rig {
         self.now += STEP;
         let now = self.now;
         self.now += n_turns * STEP;
-        let (before, rest) = self.cores.split_at_mut(core);
+        let (before, rest) = self.pollers.split_at_mut(core);
         let (held_up, after) = rest.split_first_mut().expect("such a core");
         std::thread::scope(|scope| {
             let turn = scope.spawn(move || held_up.poll_once(now));
@@ -285,7 +285,7 @@ impl Rig {
 
     /// A port's counters.
     pub fn counters(&self, port: PortId) -> Counters {
-        self.fleet.counters(port)
+        self.cores.counters(port)
     }
 
     /// Every frame that was ever taken is in one counter, and nothing in any guest's memory was

@@ -42,14 +42,14 @@ fn switch(n: u16, tx_ring: u16) -> (Threads, Vec<Plugged>) {
     };
     let mut guests: Vec<_> = (0..n).map(plug).collect();
     wait_for("the ports", || {
-        switch.fleet.cores()[0].n_rxqs == u64::from(n)
+        switch.cores.core_counters()[0].n_rxqs == u64::from(n)
     });
     for port in 0..n {
         let (guest, kicks) = &mut guests[usize::from(port)];
         assert!(guest.send(0, &frame(ALL, mac(port), 0, 60)));
         kick_if_due(guest, kicks, 1);
         wait_for("an introduction", || {
-            switch.fleet.counters(port).rx_frames == 1
+            switch.cores.counters(port).rx_frames == 1
         });
         guests
             .iter_mut()
@@ -79,7 +79,7 @@ fn measured_time_of_a_frame_behind_a_ring_of_others_to_a_suspended_guest() {
     for tx_ring in [256, 1024] {
         let (switch, mut guests) = switch(3, tx_ring);
         let (mut times, begin) = (Vec::new(), Instant::now());
-        let (before, cycles, mut resumes) = (switch.fleet.cores()[0], sys::cycles(), begin);
+        let (before, cycles, mut resumes) = (switch.cores.core_counters()[0], sys::cycles(), begin);
         while begin.elapsed() < Duration::from_secs(10) {
             let [(a, kicks), (b, _), (c, _)] = &mut guests[..] else {
                 unreachable!("three guests")
@@ -109,7 +109,11 @@ fn measured_time_of_a_frame_behind_a_ring_of_others_to_a_suspended_guest() {
                 std::thread::yield_now();
             }
         }
-        let [scanned, held] = parts(before, switch.fleet.cores()[0], sys::cycles() - cycles);
+        let [scanned, held] = parts(
+            before,
+            switch.cores.core_counters()[0],
+            sys::cycles() - cycles,
+        );
         times.sort_unstable();
         let (p99, most) = (times[times.len() * 99 / 100], times[times.len() - 1]);
         println!(
@@ -127,7 +131,7 @@ fn measured_time_of_a_frame_behind_a_ring_of_others_to_a_suspended_guest() {
 fn measured_part_of_the_core_that_64_senders_to_a_slow_guest_take() {
     let (switch, mut guests) = switch(66, 256);
     let (mut next, begin) = (vec![0; 66], Instant::now());
-    let (before, cycles) = (switch.fleet.cores()[0], sys::cycles());
+    let (before, cycles) = (switch.cores.core_counters()[0], sys::cycles());
     let mut sent = vec![0; 66];
     while begin.elapsed() < Duration::from_secs(5) {
         for from in (0..66).filter(|&from| from != 1 && from != 2) {
@@ -145,7 +149,7 @@ fn measured_part_of_the_core_that_64_senders_to_a_slow_guest_take() {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    let after = switch.fleet.cores()[0];
+    let after = switch.cores.core_counters()[0];
     let [scanned, held] = parts(before, after, sys::cycles() - cycles);
     println!(
         "64 senders, {} frames through: looking ahead {scanned}, held {held} thousandths of the \
@@ -153,7 +157,7 @@ fn measured_part_of_the_core_that_64_senders_to_a_slow_guest_take() {
         next.iter().sum::<u64>()
     );
     assert!(
-        (0..66).all(|port| switch.fleet.counters(port).n_dropped() == 0),
+        (0..66).all(|port| switch.cores.counters(port).n_dropped() == 0),
         "frames to a slow guest were lost"
     );
     assert!(scanned <= 10, "{scanned} thousandths");

@@ -49,7 +49,7 @@ fn port_that_goes_down_with_megabytes_held_keeps_nobody_waiting() {
         for _ in 0..3 {
             let (n_held, before) = (fill(&mut world), world.drops(0, DropReason::PortDown));
             assert!(n_held * 64 > BYTES_MAX * 9 / 10, "{n_held} frames are held");
-            world.rig.fleet.start_down(goes_down);
+            world.rig.cores.start_down(goes_down);
             let mut longest = 0;
             let down = loop {
                 let id = world.send(2, 3, 60);
@@ -60,7 +60,7 @@ fn port_that_goes_down_with_megabytes_held_keeps_nobody_waiting() {
                     world.receive(3).iter().map(|got| got.0).collect::<Vec<_>>(),
                     [id]
                 );
-                if let Some(down) = world.rig.fleet.try_finish_down(goes_down) {
+                if let Some(down) = world.rig.cores.try_finish_down(goes_down) {
                     break down;
                 }
             };
@@ -99,7 +99,7 @@ fn ring_that_waited_at_a_port_that_went_down_keeps_nothing_of_it() {
     let mut world = World::new(2, &[(true, NO_LIMIT), (true, NO_LIMIT), (false, NO_LIMIT)]);
     let limits = Arc::new(VmLimits::new(NO_LIMIT, bits(2_000_000)));
     world.rig.down(1);
-    world.rig.fleet.limit(&[1], &limits);
+    world.rig.cores.limit(&[1], &limits);
     let end = world.ports[1].clone();
     world.rig.plug_mem(1, Some(0), &end);
     let before = Arc::strong_count(&limits);

@@ -122,7 +122,7 @@ fn one_that_does_not_come_for_its_turn_costs_nobody_the_rate() {
     for port in 2..4 {
         let limits = VmLimits::new(rig::bits(100_000), NO_LIMIT);
         world.rig.down(port);
-        world.rig.fleet.limit(&[port], &Arc::new(limits));
+        world.rig.cores.limit(&[port], &Arc::new(limits));
         let end = world.ports[usize::from(port)].clone();
         world.rig.plug_mem(port, Some(0), &end);
     }

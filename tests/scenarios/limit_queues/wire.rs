@@ -220,7 +220,7 @@ fn rules_that_change_meanwhile_are_kept_to() {
     let after = (*before)
         .clone()
         .with_policies(vec![None, Some(Arc::new(Policy::new(&[deny])))], 9);
-    world.rig.fleet.set_networks(&Arc::new(after));
+    world.rig.cores.set_networks(&Arc::new(after));
     world.assert_at_rest();
     assert_eq!(
         world.receive(VM).len()

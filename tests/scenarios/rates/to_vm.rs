@@ -73,7 +73,7 @@ fn queues_and_nics_of_a_vm_share_what_it_may_get() {
     );
     let limits = Arc::new(limits);
     let mut rig = Rig::new(1, 3, networks(&[&[0, 1, 2]]));
-    rig.fleet.limit(&[1, 2], &limits);
+    rig.cores.limit(&[1, 2], &limits);
     rig.plug(0, ANY, options());
     for port in 1..3 {
         rig.plug(
@@ -133,7 +133,7 @@ fn flood_to_all_nics_of_a_vm_stays_within_what_it_may_get() {
         );
         let limits = Arc::new(limits);
         let mut rig = Rig::new(1, 5, networks(&[&[0, 1, 2, 3, 4]]));
-        rig.fleet.limit(&[1, 2, 3, 4], &limits);
+        rig.cores.limit(&[1, 2, 3, 4], &limits);
         rig.plug_all(5, &options());
         for port in 1..5 {
             rig.guests[usize::from(port)].send(0, &frame(mac(9), mac(port), 0, 60));

@@ -77,7 +77,7 @@ fn receiver_whose_pages_are_being_given_back_makes_the_core_wait_ever_more_seldo
     assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
     // Each pause is twice the one before.
     assert!(stalls.len() <= 6, "{} times: {stalls:?}", stalls.len());
-    let waits = [0, 1, 2, 3].map(|port| four.rig.fleet.page_waits(port));
+    let waits = [0, 1, 2, 3].map(|port| four.rig.cores.page_waits(port));
     assert!(
         waits[1] > 0 && waits[1] <= 8 && waits[0] + waits[2] + waits[3] == 0,
         "told of whom: {waits:?}"
@@ -128,7 +128,7 @@ fn waits_while_looking_for_room(has_other: bool) -> (Vec<(Duration, Duration)>, 
     pages.take_away();
     up.txqs = vec![TxQueue::vhost(memory.clone(), &spec, features).expect("a ring")];
     rig.down(1);
-    rig.fleet.up(up);
+    rig.cores.up(up);
     rig.step();
     rig.guests[1].send(0, &frame(ALL, mac(1), 0, 60));
     rig.settle();
@@ -158,7 +158,7 @@ fn waits_while_looking_for_room(has_other: bool) -> (Vec<(Duration, Duration)>, 
     four.rig.assert_counted();
     (
         stalls,
-        (0..5).map(|port| four.rig.fleet.page_waits(port)).collect(),
+        (0..5).map(|port| four.rig.cores.page_waits(port)).collect(),
     )
 }
 
@@ -221,7 +221,7 @@ fn sender_whose_ring_goes_while_it_waits_for_room_is_told_of_and_makes_the_core_
         rig.down(0);
         let mut up = port_in(&memory, &rig.guests[0], ingress(0, 0, ANY));
         up.rxqs = vec![RxQueue::vhost(0, memory.clone(), &spec, features).expect("a ring")];
-        rig.fleet.up(up);
+        rig.cores.up(up);
     };
     comes_again(&mut four.rig);
     let mut taken_at = Instant::now();
@@ -244,7 +244,7 @@ fn sender_whose_ring_goes_while_it_waits_for_room_is_told_of_and_makes_the_core_
             }
         },
     );
-    let waits = [0, 1, 2, 3].map(|port| four.rig.fleet.page_waits(port));
+    let waits = [0, 1, 2, 3].map(|port| four.rig.cores.page_waits(port));
     println!("{} waits: {stalls:?}; told of {waits:?}", stalls.len());
     assert!(!stalls.is_empty(), "NOT SHOWN: nothing was waited for");
     assert!(

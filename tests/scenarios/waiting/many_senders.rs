@@ -7,7 +7,7 @@ fn many_senders_blocked_at_once_cost_a_hundredth_of_the_time_to_look_ahead() {
     const N: u16 = 66;
     let mut rig = rig(N, 1024);
     let senders = || (0..N).filter(|&port| port != B && port != C);
-    let begin = rig.fleet.cores()[0];
+    let begin = rig.cores.core_counters()[0];
     let started = rig.now;
     for from in senders() {
         let guest = &mut rig.guests[usize::from(from)];
@@ -20,7 +20,7 @@ fn many_senders_blocked_at_once_cost_a_hundredth_of_the_time_to_look_ahead() {
         n_out += rig.receive_all(C).len();
         assert!(rig.now - started < IN_TIME, "{n_out} of 64 within 10 ms");
     }
-    let after = rig.fleet.cores()[0];
+    let after = rig.cores.core_counters()[0];
     let scanned = after.scanned_frames - begin.scanned_frames;
     assert!(
         (1..=64 * 1024).contains(&scanned),
@@ -47,7 +47,7 @@ fn many_senders_blocked_at_once_cost_a_hundredth_of_the_time_to_look_ahead() {
         rig.step();
     }
     let (scanned, passed) = (
-        rig.fleet.cores()[0].scanned_frames - begin,
+        rig.cores.core_counters()[0].scanned_frames - begin,
         rig.now - started,
     );
     assert!(
@@ -77,11 +77,11 @@ fn many_senders_to_one_that_takes_little_are_not_looked_at_each_turn_and_get_equ
     fill(&mut rig, &mut ids);
     (0..1_000).for_each(|_| _ = rig.step());
     let decided = |rig: &Rig| {
-        let flows = rig.fleet.flows();
+        let flows = rig.cores.flows();
         flows.front_hits + flows.hits + flows.misses
     };
     let (before, n_steps) = (decided(&rig), 160_000);
-    let scanned = |rig: &Rig| rig.fleet.cores()[0].scanned_frames;
+    let scanned = |rig: &Rig| rig.cores.core_counters()[0].scanned_frames;
     let scanned_before = scanned(&rig);
     for step in 0..n_steps {
         // Turns are as short as those in which nothing happens, so that many come between two

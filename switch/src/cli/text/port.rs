@@ -105,7 +105,7 @@ pub(crate) fn port(port: &PortReport) -> String {
     rows.extend(
         port.fetched
             .iter()
-            .map(|fetched| ("fetched", fetched.to_string())),
+            .map(|fetched| ("XDP", fetched.to_string())),
     );
     rows.extend(
         port.lost
@@ -289,13 +289,13 @@ mod tests {
                "lost": { "rx_dropped": 4, "rx_fill_ring_empty": 3, "rx_ring_full": 2 }"#,
         );
         for line in [
-            "fetched     skb mode, copy, 1 queue\n",
+            "XDP         skb mode, copy, 1 queue\n",
             "6 frames: 4 no buffer (3 fill",
             "remark      it is slower\n",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
         let tap = port_of(r#""fetched": null, "lost": null, "remarks": []"#);
-        assert!(!tap.contains("lost") && !tap.contains("fetched"), "{tap}");
+        assert!(!tap.contains("lost") && !tap.contains("XDP"), "{tap}");
     }
 }

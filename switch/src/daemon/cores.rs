@@ -5,8 +5,8 @@ use std::sync::Arc;
 use config::Topology;
 use flowtable::mac::entry::{Kind, Learned};
 use flowtable::{Ingress, PortId, SourcePolicy};
-use pmd::Fleet;
-use pmd::control::FleetOptions;
+use pmd::Cores;
+use pmd::control::CoresOptions;
 use tracing::{info, warn};
 
 use crate::plan::addresses::n_macs;
@@ -17,10 +17,10 @@ use crate::plan::ports::PortSpec;
 ///
 /// # Errors
 /// A sentence: there are more ports or networks than ids, or too little memory.
-pub(super) fn new_fleet(
+pub(super) fn new_cores(
     topology: &Topology,
     ports: &[PortSpec],
-) -> Result<(Fleet, Vec<pmd::Core>), String> {
+) -> Result<(Cores, Vec<pmd::Core>), String> {
     let n_ports = ports.len();
     let id_max = usize::from(PortId::MAX);
     if n_ports > id_max || topology.networks.len() > id_max {
@@ -29,7 +29,7 @@ pub(super) fn new_fleet(
             topology.networks.len()
         ));
     }
-    let options = FleetOptions {
+    let options = CoresOptions {
         n_cores: topology.cores.len(),
         n_ports,
         n_flows: topology.flows,
@@ -40,15 +40,15 @@ pub(super) fn new_fleet(
         networks: Arc::new(networks(topology, ports)),
         seeds: seeds(),
     };
-    Fleet::new(&options).map_err(|e| e.to_string())
+    Cores::new(&options).map_err(|e| e.to_string())
 }
 
 /// Populates the tables now, so that a lack of memory shows at the start, in large pages if
 /// possible: in small ones, look-ups among many flows are slower.
-pub(super) fn settle_tables(fleet: &Fleet) {
+pub(super) fn settle_tables(cores: &Cores) {
     const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
     let are_off = std::fs::read_to_string(SETTING).is_ok_and(|text| text.contains("[never]"));
-    match fleet.settle() {
+    match cores.settle() {
         Err(why) => {
             warn!("the flow and MAC tables are not all in large pages, or not populated yet: {why}")
         }
@@ -66,7 +66,7 @@ fn seeds() -> [u64; 2] {
 }
 
 /// Enters the topology's addresses into the MAC table before their guests send.
-pub(super) fn set_static_macs(fleet: &Fleet, ports: &[PortSpec]) -> Result<(), String> {
+pub(super) fn set_static_macs(cores: &Cores, ports: &[PortSpec]) -> Result<(), String> {
     for port in ports {
         let Ingress {
             port: id,
@@ -77,7 +77,7 @@ pub(super) fn set_static_macs(fleet: &Fleet, ports: &[PortSpec]) -> Result<(), S
         else {
             continue;
         };
-        let learned = fleet.macs().learn(network, mac, id, Kind::Static, 1, 0);
+        let learned = cores.macs().learn(network, mac, id, Kind::Static, 1, 0);
         if !matches!(learned, Learned::Yes(_)) {
             return Err(format!(
                 "{}: there is no room in the MAC table for its address",
