@@ -4,36 +4,29 @@
 //! None only after it has added a mistake, or where `walk` has. What must be unique is entered in
 //! [`Claims`].
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use crate::context::{Claims, Context, Mistakes, NAMES_COMPARED_MAX, NetworkSeen, XDP_ENDS, claim};
 use crate::diagnostics::{At, shown};
+use crate::labels::labels;
 use crate::limit::vm_limit;
 use crate::nearest::nearest;
 use crate::nic::NicCheck;
-use crate::node::{Node, Value};
+use crate::node::Node;
 use crate::scalar::{self, optional};
-use crate::socket;
 use crate::source::Sources;
-use crate::topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, Idle, Network, Topology, Uplink, Vm,
-    XDP_MTU_MAX,
-};
-use crate::units::CoreId;
+use crate::topology::{DEFAULT_MTU, Network, PORTS_MAX, Topology, Uplink, Vm, XDP_MTU_MAX};
 use crate::uplink;
 
 /// Uplinks of one daemon.
 const UPLINKS_MAX: usize = 64;
-const FLOWS_MIN: u64 = 1024;
-/// A table of this capacity takes 1.9 GB, allocated at start.
-const FLOWS_MAX: u64 = 1 << 24;
 
 /// Checks a file and those it includes. None: `mistakes` says why.
 pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {
     let mut context = Context {
         mistakes,
         claims: Claims::default(),
+        ports_max: PORTS_MAX,
         uplinks: BTreeMap::new(),
         networks: BTreeMap::new(),
     };
@@ -41,7 +34,10 @@ pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Top
     let cores = context.cores(main);
     let idle = context.idle(main);
     let flows = context.flows(main);
+    let ports = context.ports(main);
+    context.ports_max = ports.unwrap_or(PORTS_MAX);
     let control = context.control(main);
+    let metrics = context.metrics(main);
     let uplinks = context.uplinks(main);
     let networks = context.networks(main);
     let vms = context.vms(std::iter::once(main).chain(&sources.included));
@@ -49,7 +45,9 @@ pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Top
         cores: cores?,
         idle: idle?,
         flows: flows?,
+        ports: ports?,
         control: control?,
+        metrics: metrics?,
         uplinks: uplinks?,
         networks: networks?,
         vms: vms?,
@@ -57,80 +55,6 @@ pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Top
 }
 
 impl Context<'_> {
-    fn cores(&mut self, main: &Node) -> Option<Vec<CoreId>> {
-        let Some(node) = main.get("cores") else {
-            self.missing(
-                main,
-                "the CPUs to poll on are missing",
-                "add `cores: [2]` with CPUs that nothing else uses",
-            );
-            return None;
-        };
-        let items = node.items()?;
-        if items.is_empty() {
-            self.mistakes.add(
-                node.at,
-                "`cores` is empty",
-                "write at least one CPU, as in `cores: [2]`",
-            );
-            return None;
-        }
-        let mut first: HashMap<CoreId, At> = HashMap::new();
-        let mut cores = Vec::new();
-        for item in items {
-            let Some(core) = scalar::parsed::<CoreId>(item, self.mistakes) else {
-                continue;
-            };
-            if first.insert(core, item.at).is_some() {
-                self.mistakes.add(
-                    item.at,
-                    format!("CPU {core} is in `cores` twice"),
-                    "remove one of them",
-                );
-            }
-            cores.push(core);
-        }
-        (cores.len() == items.len()).then_some(cores)
-    }
-
-    fn idle(&mut self, main: &Node) -> Option<Idle> {
-        let choices = [("adaptive", Idle::Adaptive), ("poll", Idle::Poll)];
-        optional(main.get("idle"), Idle::default(), |node| {
-            scalar::choice(node, "idle", &choices, self.mistakes)
-        })
-    }
-
-    fn flows(&mut self, main: &Node) -> Option<usize> {
-        optional(main.get("flows"), DEFAULT_FLOWS, |node| {
-            let flows = scalar::number(node, "flows", FLOWS_MIN..=FLOWS_MAX, self.mistakes)?;
-            usize::try_from(flows).ok()
-        })
-    }
-
-    fn control(&mut self, main: &Node) -> Option<Control> {
-        let node = main.get("control");
-        let path_node = node.and_then(|node| node.get("path"));
-        let path = optional(path_node, PathBuf::from(DEFAULT_CONTROL_PATH), |path| {
-            socket::path(path, "path", self.mistakes)
-        });
-        let group = socket::group(node, self.mistakes);
-        let mode = socket::mode(node, self.mistakes);
-        if let Some(path) = &path {
-            let at = path_node.map_or(At::file(main.at.file_idx), |node| node.at);
-            claim(
-                &mut self.claims.sockets,
-                path.clone(),
-                "the control socket".to_owned(),
-                at,
-            );
-        }
-        Some(Control {
-            path: path?,
-            group: group?,
-            mode: mode?,
-        })
-    }
-
     fn uplinks(&mut self, main: &Node) -> Option<Vec<Uplink>> {
         let entries = optional(main.get("uplinks"), None, |node| node.entries().map(Some))?;
         let mut uplinks = Some(Vec::new());
@@ -144,6 +68,7 @@ impl Context<'_> {
                 self.mistakes
                     .add(name_node.at, message, "run a second daemon for the rest");
             }
+            self.count_port(name_node.at);
             let uplink = uplink::check(self, name, name_node, node);
             uplinks = both(uplinks, uplink);
         }
@@ -327,19 +252,14 @@ impl Context<'_> {
             .filter_map(|seen| seen.mtu)
             .max()
             .unwrap_or(DEFAULT_MTU);
+        let labels = labels(node.get("labels"), self.mistakes);
         let limit = vm_limit(node.get("limit"), mtu, self.mistakes);
         Some(Vm {
             name: name.to_owned(),
+            labels: labels?,
             limit: limit?,
             nics: nics?,
         })
-    }
-
-    /// Adds a mistake for a required key, unless `node` is no mapping, which `walk` has reported.
-    fn missing(&mut self, node: &Node, message: &str, help: &str) {
-        if matches!(node.value, Value::Map(_)) {
-            self.mistakes.add(node.at, message, help);
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::address::MacAddr;
 use crate::diagnostics::{At, Diagnostic, MISTAKES_MAX, Report, shown};
+use crate::topology::PORTS_MAX;
 
 /// Names that are compared with a misspelt one at most.
 pub(crate) const NAMES_COMPARED_MAX: usize = 256;
@@ -18,6 +19,8 @@ pub(crate) const XDP_ENDS: &str = "are fetched by XDP, which without multi-buffe
 pub(crate) struct Context<'a> {
     pub(crate) mistakes: &'a mut Mistakes,
     pub(crate) claims: Claims,
+    /// NICs and uplinks that there is room for.
+    pub(crate) ports_max: usize,
     /// Index of each uplink, by name, with or without mistakes.
     pub(crate) uplinks: BTreeMap<String, usize>,
     /// Networks by name, with or without mistakes.
@@ -41,10 +44,28 @@ pub(crate) struct Claims {
     pub(crate) devices: HashMap<String, (String, At)>,
     pub(crate) vlans: HashMap<(Option<String>, Option<u16>), (String, At)>,
     pub(crate) nics_of_network: HashMap<usize, usize>,
-    pub(crate) n_nics: usize,
+    /// NICs and uplinks.
+    pub(crate) n_ports: usize,
 }
 
 impl Context<'_> {
+    /// Counts a NIC or an uplink; adds a mistake at the first one that there is no room for.
+    pub(crate) fn count_port(&mut self, at: At) {
+        self.claims.n_ports += 1;
+        let max = self.ports_max;
+        if self.claims.n_ports != max + 1 {
+            return;
+        }
+        let message = format!("more than {max} NICs and uplinks, for which `ports` has room");
+        let help = if max < PORTS_MAX {
+            "raise `ports`, with which the daemon must be restarted, or run a second daemon for \
+            the rest"
+        } else {
+            "run a second daemon for the rest"
+        };
+        self.mistakes.add(at, message, help);
+    }
+
     /// Enters a device as used by `user`, or adds a mistake that names its first user.
     pub(crate) fn claim_device(&mut self, device: String, user: String, at: At) -> Option<String> {
         let Some((holder, holder_at)) = claim(&mut self.claims.devices, device.clone(), user, at)

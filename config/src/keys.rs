@@ -6,8 +6,7 @@
 
 /// Keys that this version doesn't support yet: (mapping, key). They are refused by name, never
 /// ignored.
-pub(crate) static NOT_YET: &[(&Shape, &str)] =
-    &[(&TOPOLOGY, "metrics"), (&UPLINK, "rate"), (&VM, "share")];
+pub(crate) static NOT_YET: &[(&Shape, &str)] = &[(&UPLINK, "rate"), (&VM, "share")];
 
 /// A mapping with fixed keys.
 pub(crate) struct Shape {
@@ -32,9 +31,11 @@ pub(crate) enum Kind {
     Map(&'static Shape),
     /// A mapping whose keys are names that the user chooses.
     Names(&'static Shape),
+    /// A mapping from words that the user chooses to scalars.
+    Texts,
 }
 
-use Kind::{List, Map, Names, Scalar, Scalars};
+use Kind::{List, Map, Names, Scalar, Scalars, Texts};
 
 /// The file.
 pub(crate) static TOPOLOGY: Shape = Shape {
@@ -46,9 +47,23 @@ pub(crate) static TOPOLOGY: Shape = Shape {
             Scalar,
             "what an idle core does: adaptive (sleep) | poll",
         ),
-        Key("flows", Scalar, "capacity of the flow table"),
+        Key(
+            "flows",
+            Scalar,
+            "capacity of the flow table, reserved at the start: 1024 to 16777216",
+        ),
+        Key(
+            "ports",
+            Scalar,
+            "NICs and uplinks that there is room for, reserved at the start: 1 to 65000; default \
+            4096",
+        ),
         Key("control", Map(&CONTROL), "the socket for operators"),
-        Key("metrics", Map(&METRICS), "Prometheus text over HTTP"),
+        Key(
+            "metrics",
+            Map(&METRICS),
+            "Prometheus text over HTTP; none: it is off",
+        ),
         Key(
             "include",
             List(&Scalar),
@@ -80,7 +95,7 @@ static METRICS: Shape = Shape {
     keys: &[Key(
         "listen",
         Scalar,
-        "address and port, as in \"127.0.0.1:9477\"",
+        "IP address and port, as in \"127.0.0.1:9477\"",
     )],
 };
 
@@ -139,6 +154,12 @@ static NETWORK: Shape = Shape {
 static VM: Shape = Shape {
     what: "a VM",
     keys: &[
+        Key(
+            "labels",
+            Texts,
+            "words for people and metrics, at most 16, as in { owner: shop }; nothing depends on \
+            them",
+        ),
         Key(
             "limit",
             Map(&LIMIT),
@@ -203,6 +224,11 @@ static SHARE: Shape = Shape {
 static NIC: Shape = Shape {
     what: "a NIC",
     keys: &[
+        Key(
+            "enabled",
+            Scalar,
+            "false: it keeps its place, but no guest can connect; default true",
+        ),
         Key("network", Scalar, "name of the network it is plugged into"),
         Key(
             "mac",
@@ -332,7 +358,7 @@ impl Shape {
         }
         self.keys.iter().find_map(|Key(_, kind, _)| match kind {
             Map(inner) | Names(inner) | List(Map(inner)) => inner.owner_of(key),
-            Scalar | Scalars | List(_) => None,
+            Scalar | Scalars | Texts | List(_) => None,
         })
     }
 }

@@ -15,7 +15,9 @@
 //! - `schema`: the table as text and as JSON Schema
 //! - `check`: turns trees into a checked topology
 //! - `context`: state that all checks share: mistakes found so far, and what must be unique
-//! - `uplink`, `nic`, `limit`: the same for one uplink, one NIC, one VM's limits
+//! - `host`: the same for the daemon's own keys: cores, tables, sockets
+//! - `uplink`, `nic`, `limit`, `labels`: the same for one uplink, one NIC, one VM's limits and
+//!   labels
 //! - `rules`: the same for a NIC's rules, which are those of `flowtable`
 //! - `scalar`: single values: numbers, choices, devices
 //! - `socket`: path, group and mode of a socket
@@ -29,7 +31,9 @@ mod address;
 mod check;
 mod context;
 mod diagnostics;
+mod host;
 mod keys;
+mod labels;
 mod limit;
 mod nearest;
 mod nic;
@@ -51,9 +55,9 @@ pub use diagnostics::{Diagnostic, Report};
 pub use nearest::nearest;
 pub use schema::{json_schema, schema};
 pub use topology::{
-    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_RING, DEFAULT_SOCKET_MODE,
-    Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm, VmLimit,
-    XDP_MTU_MAX, XdpMode, port_name,
+    Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_PORTS, DEFAULT_RING,
+    DEFAULT_SOCKET_MODE, Idle, Limit, Listens, MacPolicy, Metrics, Network, Nic, PORTS_MAX,
+    PortKind, Topology, Uplink, Vm, VmLimit, XDP_MTU_MAX, XdpMode, port_name,
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;

@@ -15,8 +15,6 @@ use crate::uplink::{self, QUEUES_MAX as DEVICE_QUEUES_MAX};
 
 /// NICs of one network: a flood makes a copy for each.
 const NETWORK_NICS_MAX: usize = 1024;
-/// NICs of one daemon.
-const NICS_MAX: usize = 4096;
 const MACS_MAX: u64 = 65_536;
 const QUEUES_MAX: u16 = 16;
 /// Keys, of which a NIC has exactly one.
@@ -47,12 +45,16 @@ impl NicCheck<'_, '_> {
                 .queues(node, QUEUES_MAX)
                 .map(|queues| queues.unwrap_or(1)),
         };
+        let enabled = optional(node.get("enabled"), true, |node| {
+            scalar::flag(node, "enabled", self.context.mistakes)
+        });
         let rules = optional(node.get("rules"), Vec::new(), |node| {
             rules(node, self.context.mistakes)
         });
         self.count(network_idx);
         Some(Nic {
             name: name.to_owned(),
+            enabled: enabled?,
             network_idx: network_idx?,
             mac: mac?,
             queues: queues?,
@@ -313,15 +315,7 @@ impl NicCheck<'_, '_> {
 
     /// Counts the NIC; adds a mistake at the first one over a bound.
     fn count(&mut self, network_idx: Option<usize>) {
-        self.context.claims.n_nics += 1;
-        if self.context.claims.n_nics == NICS_MAX + 1 {
-            let message = format!("more than {NICS_MAX} NICs");
-            self.context.mistakes.add(
-                self.name_node.at,
-                message,
-                "run a second daemon for the rest",
-            );
-        }
+        self.context.count_port(self.name_node.at);
         let Some(network_idx) = network_idx else {
             return;
         };

@@ -13,7 +13,7 @@ const RING_FRAMES: u64 = 256;
 const RING_TIME_MAX: u64 = 200_000;
 
 impl Topology {
-    /// Warnings about rules and limits, a sentence each.
+    /// Warnings about rules, limits and metrics, a sentence each.
     pub fn remarks(&self) -> Vec<String> {
         let of_nic = |(vm, nic): (&Vm, &Nic)| {
             let port = port_name(vm, nic);
@@ -27,7 +27,20 @@ impl Topology {
         self.nics()
             .flat_map(of_nic)
             .chain(self.vms.iter().filter_map(|vm| self.slow_rings(vm)))
+            .chain(self.open_metrics())
             .collect()
+    }
+
+    /// A warning about metrics that other hosts can read.
+    fn open_metrics(&self) -> Option<String> {
+        let listen = self.metrics?.listen;
+        // `::ffff:127.0.0.1` is a loopback address, too.
+        (!listen.ip().to_canonical().is_loopback()).then(|| {
+            format!(
+                "`metrics` listens on {listen}, which other hosts may reach: whoever does can read \
+                names, labels and counters of all VMs, unencrypted and without a password"
+            )
+        })
     }
 
     /// A warning about a limit that keeps other VMs' rings full for long.

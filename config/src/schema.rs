@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map as Members, Value, json};
 
-use crate::keys::Kind::{self, List, Map, Names, Scalar, Scalars};
+use crate::keys::Kind::{self, List, Map, Names, Scalar, Scalars, Texts};
 use crate::keys::{Key, Shape, TOPOLOGY};
 
 /// An outline of all keys, each with its description.
@@ -41,6 +41,9 @@ fn describe(shape: &Shape, depth: usize, text: &mut String) {
             Names(inner) => {
                 let _ = writeln!(text, "{indent}  NAME:");
                 describe(inner, depth + 2, text);
+            }
+            Texts => {
+                let _ = writeln!(text, "{indent}  NAME:");
             }
             List(_) => {}
         }
@@ -90,6 +93,10 @@ fn value(kind: &Kind) -> Members<String, Value> {
             ("type", may_be_empty("object")),
             ("additionalProperties", object(shape).into()),
         ]),
+        Texts => members([
+            ("type", may_be_empty("object")),
+            ("additionalProperties", value(&Scalar).into()),
+        ]),
     }
 }
 
@@ -119,7 +126,11 @@ mod tests {
         let schema = schema();
         for line in [
             "cores:",
+            "ports:",
             "  NAME:",
+            "    labels:",
+            "      NAME:\n    limit:",
+            "        enabled:",
             "      network:",
             "          path:",
             "mtu:",
@@ -151,10 +162,15 @@ mod tests {
             rules["items"]["properties"]["deny"]["properties"]["to-vm"]["type"],
             json!(["object", "null"])
         );
+        let uplink = &schema["properties"]["uplinks"]["additionalProperties"];
         assert_eq!(
-            schema["properties"]["metrics"]["not"],
+            uplink["properties"]["rate"]["not"],
             json!({}),
             "refused by name"
+        );
+        assert_eq!(
+            vm["properties"]["labels"]["additionalProperties"]["type"],
+            json!(["string", "number", "boolean"])
         );
         assert_eq!(text.matches("(not in this version)").count(), NOT_YET.len());
     }

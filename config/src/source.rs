@@ -12,12 +12,13 @@ use crate::context::Mistakes;
 use crate::diagnostics::{At, shown};
 use crate::keys::{INCLUDED, TOPOLOGY};
 use crate::node::{self, Node};
+use crate::topology::PORTS_MAX;
 use crate::walk::walk;
 
 /// Size of one file at most.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Files that one topology may include: as many as there may be NICs.
-const INCLUDES_MAX: usize = 4096;
+/// Files that one topology may include: as many as there may be VMs.
+const INCLUDES_MAX: usize = PORTS_MAX;
 
 /// The trees of the main file and of the included ones, these sorted by path within an include.
 pub(crate) struct Sources {

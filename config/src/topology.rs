@@ -4,6 +4,8 @@
 //! no two NICs share a socket or, in one network, a MAC address. All of it is plain data, to be
 //! cloned and compared freely.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use flowtable::rules::rule::Rule;
@@ -17,6 +19,10 @@ pub const DEFAULT_CONTROL_PATH: &str = "/run/weir/control.sock";
 pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
 /// Capacity of the flow table when the file doesn't say.
 pub const DEFAULT_FLOWS: usize = 1_048_576;
+/// NICs and uplinks that there is room for when the file doesn't say.
+pub const DEFAULT_PORTS: usize = 4096;
+/// The same at most, below the number of ids.
+pub const PORTS_MAX: usize = 65_000;
 /// Largest payload of a frame, in bytes, when the file doesn't say.
 pub const DEFAULT_MTU: u16 = 1500;
 /// Largest payload of a frame in a network with an uplink or an AF_XDP NIC: what fits into one XDP
@@ -34,8 +40,12 @@ pub struct Topology {
     pub idle: Idle,
     /// Capacity of the flow table, in flows.
     pub flows: usize,
+    /// NICs and uplinks that there is room for, 1 to [`PORTS_MAX`]; there are no more of them.
+    pub ports: usize,
     /// The socket on which operators talk to the daemon.
     pub control: Control,
+    /// Where metrics can be read; none: nowhere.
+    pub metrics: Option<Metrics>,
     /// Devices of this host that connect networks to the outside, in the file's order.
     pub uplinks: Vec<Uplink>,
     /// Broadcast domains, in the file's order.
@@ -93,6 +103,13 @@ pub struct Control {
     pub mode: u32,
 }
 
+/// Where metrics can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Address and port of a TCP socket; the port is not 0.
+    pub listen: SocketAddr,
+}
+
 /// A device of this host that connects networks to the outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uplink {
@@ -143,6 +160,9 @@ pub struct Network {
 pub struct Vm {
     /// Unique among VMs.
     pub name: String,
+    /// Words for people and metrics, at most 16: names of at most 64 letters, digits and `_`, a
+    /// letter first; texts of 1 to 128 bytes without control characters.
+    pub labels: BTreeMap<String, String>,
     /// Limits over all its NICs.
     pub limit: VmLimit,
     /// At least one.
@@ -180,6 +200,8 @@ pub struct Limit {
 pub struct Nic {
     /// Unique in its VM.
     pub name: String,
+    /// Whether a guest can connect. If not, all that it holds stays its own: path, address, device.
+    pub enabled: bool,
     /// Which of [`Topology::networks`].
     pub network_idx: usize,
     /// Addresses it may send from.
@@ -263,6 +285,7 @@ pub(crate) mod tests {
     pub(crate) fn topology() -> Topology {
         let nic = Nic {
             name: "net0".into(),
+            enabled: true,
             network_idx: 1,
             mac: MacPolicy::Sticky,
             queues: 1,
@@ -284,15 +307,18 @@ pub(crate) mod tests {
             cores: Vec::new(),
             idle: Idle::default(),
             flows: DEFAULT_FLOWS,
+            ports: DEFAULT_PORTS,
             control: Control {
                 path: DEFAULT_CONTROL_PATH.into(),
                 group: None,
                 mode: DEFAULT_SOCKET_MODE,
             },
+            metrics: None,
             uplinks: Vec::new(),
             networks: vec![network("blue"), network("red")],
             vms: vec![Vm {
                 name: "web".into(),
+                labels: BTreeMap::new(),
                 limit: VmLimit::default(),
                 nics: vec![nic],
             }],

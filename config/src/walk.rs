@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::context::Mistakes;
 use crate::diagnostics::{At, shown};
-use crate::keys::Kind::{self, List, Map, Names, Scalar, Scalars};
+use crate::keys::Kind::{self, List, Map, Names, Scalar, Scalars, Texts};
 use crate::keys::{INCLUDED, Key, Shape, TOPOLOGY};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
@@ -30,6 +30,7 @@ impl Walk<'_> {
             List(kind) => self.list(key, node, kind),
             Map(shape) => self.map(node, shape, false),
             Names(shape) => self.names(key, node, shape),
+            Texts => self.texts(key, node),
         }
     }
 
@@ -96,6 +97,15 @@ impl Walk<'_> {
         for (name, name_node, value) in entries {
             self.name(name, name_node.at, shape);
             self.map(value, shape, false);
+        }
+    }
+
+    /// The check of what holds the words decides which words there may be.
+    fn texts(&mut self, key: &str, node: &Node) {
+        let help = format!("write words and their values below it, as in `{key}: {{ a: b }}`");
+        let entries = self.entries(node, &format!("`{key}`"), help);
+        for (word, _, value) in entries.into_iter().flatten() {
+            self.scalar(word, value);
         }
     }
 

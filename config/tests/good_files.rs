@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use config::{
-    Control, Idle, Limit, Listens, MacPolicy, Network, Nic, PortKind, Topology, Uplink, Vm,
-    VmLimit, XdpMode, load, parse, port_name,
+    Control, Idle, Limit, Listens, MacPolicy, Metrics, Network, Nic, PortKind, Topology, Uplink,
+    Vm, VmLimit, XdpMode, load, parse, port_name,
 };
 use flowtable::rules::rule::{Direction, Proto, Rule, Verdict};
 
@@ -61,7 +61,9 @@ fn every_supported_key_reaches_its_value() {
         r#"cores: [2, 3]
 idle: poll
 flows: 65536
+ports: 65000
 control: { path: /run/weir/ctl.sock, group: kvm, mode: "0600" }
+metrics: { listen: "[::1]:9477" }
 include: []
 uplinks: { up0: { device: eth1, mode: zero-copy, queues: 4, ring: 16384, take: true } }
 networks:
@@ -69,9 +71,11 @@ networks:
   red:
 vms:
   web:
+    labels: { owner: the shop, rack: 7, a_1: "é" }
     limit: { from-vm: { rate: 1gbit, packets: 200kpps, burst: 64KiB }, to-vm: { rate: 2.5gbit } }
     nics:
       net0:
+        enabled: false
         network: red
         mac: "52:54:00:00:00:01"
         queues: 4
@@ -83,11 +87,15 @@ vms:
         cores: vec!["2".parse().unwrap(), "3".parse().unwrap()],
         idle: Idle::Poll,
         flows: 65_536,
+        ports: 65_000,
         control: Control {
             path: "/run/weir/ctl.sock".into(),
             group: Some("kvm".into()),
             mode: 0o600,
         },
+        metrics: Some(Metrics {
+            listen: "[::1]:9477".parse().unwrap(),
+        }),
         uplinks: vec![Uplink {
             name: "up0".into(),
             device: "eth1".into(),
@@ -112,6 +120,9 @@ vms:
         ],
         vms: vec![Vm {
             name: "web".into(),
+            labels: [("owner", "the shop"), ("rack", "7"), ("a_1", "é")]
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .into(),
             limit: VmLimit {
                 from_vm: Some(Limit {
                     rate: Some("1gbit".parse().unwrap()),
@@ -128,6 +139,7 @@ vms:
             },
             nics: vec![Nic {
                 name: "net0".into(),
+                enabled: false,
                 network_idx: 1,
                 mac: MacPolicy::Fixed("52:54:00:00:00:01".parse().unwrap()),
                 queues: 4,
@@ -191,7 +203,8 @@ fn limit_on_what_a_vm_gets_holds_for_as_long_as_is_said() {
 fn cores_alone_are_a_topology() {
     let topology = parsed("cores: [0]\n");
     assert_eq!(topology.idle, Idle::Adaptive);
-    assert_eq!(topology.flows, 1_048_576);
+    assert_eq!((topology.flows, topology.ports), (1_048_576, 4096));
+    assert_eq!(topology.metrics, None);
     assert_eq!(
         topology.control,
         Control {
@@ -207,8 +220,8 @@ fn cores_alone_are_a_topology() {
 fn nic_has_defaults_for_all_but_network_and_port() {
     let nic = with_nic("");
     assert_eq!(
-        (nic.mac, nic.queues, nic.network_idx),
-        (MacPolicy::Sticky, 1, 0)
+        (nic.enabled, nic.mac, nic.queues, nic.network_idx),
+        (true, MacPolicy::Sticky, 1, 0)
     );
     let PortKind::VhostUser {
         listens,
@@ -351,6 +364,87 @@ fn byte_order_mark_and_windows_lines_are_no_mistake() {
 }
 
 #[test]
+fn metrics_that_others_can_read_are_remarked_on() {
+    let remarks = |listen: &str| {
+        parsed(&format!(
+            "cores: [0]\nmetrics: {{ listen: \"{listen}\" }}\n"
+        ))
+        .remarks()
+    };
+    for own in [
+        "127.0.0.1:9477",
+        "127.8.0.1:1",
+        "[::1]:9477",
+        "[::ffff:127.0.0.1]:9477",
+    ] {
+        assert!(remarks(own).is_empty(), "{own}");
+    }
+    for open in [
+        "0.0.0.0:9477",
+        "[::]:9477",
+        "192.0.2.7:9477",
+        "[fe80::1]:9477",
+    ] {
+        let remarks = remarks(open);
+        assert!(
+            remarks.len() == 1 && remarks[0].contains(&format!("listens on {open}, which other")),
+            "{remarks:?}"
+        );
+    }
+}
+
+#[test]
+fn labels_have_bounds() {
+    let labels = |labels: &str| {
+        let vm = format!(
+            "nics: {{ n: {{ network: b, vhost-user: {{ path: /s }} }} }}, labels: {{ {labels} }}"
+        );
+        parse(
+            &format!("cores: [0]\nnetworks: {{ b: {{}} }}\nvms: {{ a: {{ {vm} }} }}\n"),
+            "weir.yaml",
+        )
+    };
+    let n = |n| {
+        (0..n)
+            .map(|n| format!("l{n}: x"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let long = |name, text: usize| format!("{}: {}", "n".repeat(name), "é".repeat(text / 2));
+    for sound in [String::new(), n(16), long(64, 128)] {
+        assert!(labels(&sound).is_ok(), "{sound}");
+    }
+    for (bad, why) in [
+        (n(17), "more than 16 labels of one VM"),
+        (long(65, 2), "can't be the name of a label"),
+        (long(1, 130), "has 130 bytes"),
+    ] {
+        let report = labels(&bad).unwrap_err();
+        assert_eq!(report.diagnostics().len(), 1, "{report}");
+        assert!(report.diagnostics()[0].message().contains(why), "{report}");
+    }
+}
+
+#[test]
+fn as_many_ports_are_read_as_are_said() {
+    let nics = |ports: usize, n: usize| {
+        let mut text =
+            format!("cores: [0]\nports: {ports}\nnetworks: {{ a: {{}}, b: {{}} }}\nvms:\n");
+        for n in 0..n {
+            let network = ["a", "b"][n % 2];
+            text.push_str(&format!(
+                "  v{n}: {{ nics: {{ n: {{ network: {network}, vhost-user: {{ path: /{n} }} }} \
+                }} }}\n"
+            ));
+        }
+        parse(&text, "weir.yaml")
+    };
+    assert_eq!(nics(1500, 1500).unwrap().nics().count(), 1500);
+    let report = nics(1500, 1502).unwrap_err();
+    assert_eq!(report.diagnostics().len(), 1, "said once: {report}");
+}
+
+#[test]
 fn four_thousand_nics_are_read() {
     let mut text = r"x-nic: &nic { queues: 2, macs: any }
 cores: [0]
@@ -382,7 +476,10 @@ vms:
     assert_eq!(
         messages,
         [
-            (line, "more than 4096 NICs"),
+            (
+                line,
+                "more than 4096 NICs and uplinks, for which `ports` has room"
+            ),
             (line, "more than 1024 NICs in one network")
         ]
     );

@@ -42,6 +42,7 @@ pub fn serve(stream: UnixStream, n_pairs: u16) {
     let spec = PortSpec {
         name: "vm/nic".to_owned(),
         vm: None,
+        enabled: true,
         networks: vec!["net".to_owned()],
         ingress,
         rules: Vec::new(),

@@ -104,3 +104,14 @@ fn flow_cache_has_room_for_as_many_flows_as_the_file_says() {
     }
     assert_eq!((at(least - 1), at(most + 1)), (None, None));
 }
+
+#[test]
+fn there_are_more_ids_than_ports_in_the_file() {
+    assert!(config::PORTS_MAX < usize::from(flowtable::PortId::MAX));
+    let ports = |n: usize| config::parse(&format!("cores: [1]\nports: {n}\n"), "weir.yaml").ok();
+    assert_eq!(
+        ports(config::PORTS_MAX).map(|topology| topology.ports),
+        Some(config::PORTS_MAX)
+    );
+    assert_eq!(ports(config::PORTS_MAX + 1), None);
+}

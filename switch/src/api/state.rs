@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum State {
+    /// The topology says that it has none: `enabled: false`.
+    Disabled,
     /// There is no front-end.
     Waiting,
     /// There is one, and no queue runs.

@@ -45,6 +45,7 @@ impl Vms {
                 name,
                 from_vm,
                 to_vm,
+                ..
             } = nics.first()?.vm.clone()?;
             let limits = Arc::new(VmLimits::new(from_vm, to_vm));
             let ports = nics.iter().map(PortSpec::id).collect();

@@ -12,6 +12,7 @@ use crate::api::state::State;
 use crate::api::uplink::FetchedReport;
 use crate::device::health as device_health;
 use crate::device::port::DevicePort;
+use crate::plan::ports::PortSpec;
 use crate::vhost_user::health::{faults, judge};
 use crate::vhost_user::port::{LastEnd, LinkView, Port};
 use crate::vhost_user::view::{QueueState, QueueView};
@@ -50,14 +51,17 @@ pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
 fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
     let view = port.link.view();
     let counters = sources.cores.counters(port.id());
+    let waits_for = view.waits_for.clone();
+    let (state, waits_for) =
+        unless_disabled(&port.spec, || (device_health::state(&view), waits_for));
     PortReport {
         name: port.spec.name.clone(),
         network: port.spec.networks.join(","),
-        state: device_health::state(&view),
+        state,
         fetched: view.fetched.map(FetchedReport::from),
         lost: device_health::port_lost(port, &view),
         remarks: view.remarks,
-        waits_for: view.waits_for,
+        waits_for,
         rates: sources.rates.of(port.id()),
         at_ns: sources.clock.now(),
         counters: report_counters(&counters),
@@ -72,7 +76,7 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
 fn report_port(sources: &Sources, port: &Port) -> PortReport {
     let link = port.link.view();
     let faults = faults(&sources.cores, port, &link);
-    let (state, waits_for) = judge(&link, &faults);
+    let (state, waits_for) = unless_disabled(&port.spec, || judge(&link, &faults));
     let counters = sources.cores.counters(port.id());
     PortReport {
         name: port.spec.name.clone(),
@@ -102,10 +106,24 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
 pub(crate) fn state(sources: &Sources, id: PortId) -> Option<State> {
     if let Some(port) = sources.ports.iter().find(|port| port.id() == id) {
         let link = port.link.view();
-        return Some(judge(&link, &faults(&sources.cores, port, &link)).0);
+        let judge = || judge(&link, &faults(&sources.cores, port, &link));
+        return Some(unless_disabled(&port.spec, judge).0);
     }
     let device = sources.devices.iter().find(|port| port.id() == id)?;
-    Some(device_health::state(&device.link.view()))
+    let judge = || (device_health::state(&device.link.view()), None);
+    Some(unless_disabled(&device.spec, judge).0)
+}
+
+/// The state of a port and the reason for it, which `judge` finds for one that is not disabled.
+fn unless_disabled(
+    spec: &PortSpec,
+    judge: impl FnOnce() -> (State, Option<String>),
+) -> (State, Option<String>) {
+    if spec.enabled {
+        return judge();
+    }
+    let why = "disabled: the topology says `enabled: false`";
+    (State::Disabled, Some(why.to_owned()))
 }
 
 fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport {

@@ -16,7 +16,7 @@ use pmd::Cores;
 use pmd::time::Clock;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::cores::{new_cores, set_static_macs, settle_tables};
 use super::cpus::choose::Cpus;
@@ -175,10 +175,12 @@ impl Daemon {
         let pins = Arc::new(self.restore_pins(specs, (names.clone(), networks.clone())));
         let vms = Vms::new(specs);
         vms.limit(&self.cores);
-        for (port, listening) in self.ports.clone().into_iter().zip(sockets) {
+        let ports = self.ports.clone().into_iter().zip(sockets);
+        for (port, listening) in ports.filter(|(port, _)| port.spec.enabled) {
             self.start_port(port, pins.clone(), listening)?;
         }
-        for (port, attached) in self.devices.clone().into_iter().zip(attached) {
+        let devices = self.devices.clone().into_iter().zip(attached);
+        for (port, attached) in devices.filter(|(port, _)| port.spec.enabled) {
             self.start_device(port, pins.clone(), attached)?;
         }
         let sources = Arc::new(Sources {
@@ -204,6 +206,12 @@ impl Daemon {
             "running: ports {n_ports}, polling on CPU {polled}, control socket {}",
             topology.control.path.display()
         );
+        if let Some(metrics) = topology.metrics {
+            warn!(
+                "metrics: this version does not serve them, so nothing listens on {}",
+                metrics.listen
+            );
+        }
         Ok(())
     }
 
@@ -298,7 +306,7 @@ fn open_sockets(ports: &[PortSpec]) -> Result<Vec<Option<Listening>>, String> {
         let PortKind::Socket(socket) = &port.kind else {
             continue;
         };
-        if socket.listens == Listens::Guest {
+        if socket.listens == Listens::Guest || !port.enabled {
             sockets.push(None);
             continue;
         }

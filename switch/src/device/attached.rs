@@ -42,7 +42,7 @@ pub(crate) fn attach_all(
     // A tap may be open to an unprivileged user.
     if ports
         .iter()
-        .any(|port| port.device.kind == DeviceKind::AfXdp)
+        .any(|port| port.spec.enabled && port.device.kind == DeviceKind::AfXdp)
     {
         super::capabilities::check().map_err(|why| vec![why])?;
     }
@@ -58,12 +58,17 @@ pub(crate) fn attach_all(
                 .into_text(),
         ))
     };
-    let wrong: Vec<_> = ports.iter().filter_map(look).collect();
+    let enabled = ports.iter().filter(|port| port.spec.enabled);
+    let wrong: Vec<_> = enabled.filter_map(look).collect();
     if !wrong.is_empty() {
         return Err(wrong);
     }
     let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for port in ports {
+        if !port.spec.enabled {
+            all.push(None);
+            continue;
+        }
         match AttachedDevice::attach(port, &mut netlink, run_dir) {
             Ok(attached) => all.push(attached),
             Err(why) => wrong.push(named(port, why.into_text())),

@@ -123,8 +123,8 @@ fn check_mtu(device: &Device, spec: &DeviceSpec) -> Result<(), String> {
 /// What `weir check` reports about the devices among these ports: remarks, or all errors.
 pub(crate) fn check(ports: &[PortSpec]) -> Result<Vec<String>, Vec<String>> {
     let device = |port: &'_ PortSpec| match &port.kind {
-        PortKind::Device(device) => Some((port.name.clone(), device.clone())),
-        PortKind::Socket(_) => None,
+        PortKind::Device(device) if port.enabled => Some((port.name.clone(), device.clone())),
+        _ => None,
     };
     let devices: Vec<_> = ports.iter().filter_map(device).collect();
     if devices.is_empty() {

@@ -1,5 +1,7 @@
 //! VMs and their limits: from the file's values to those of the cores.
 
+use std::collections::BTreeMap;
+
 use config::{Limit, Topology};
 use pmd::limit::{LimitOptions, QueueOptions};
 
@@ -14,6 +16,8 @@ const QUEUES_BYTES_MAX: u64 = 256 << 20;
 pub(crate) struct VmSpec {
     /// Unique among VMs.
     pub(crate) name: String,
+    /// Words for people and metrics, by name.
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) from_vm: LimitOptions,
     pub(crate) to_vm: LimitOptions,
 }
@@ -31,6 +35,7 @@ pub(crate) fn vms(topology: &Topology) -> Vec<VmSpec> {
             [vm.limit.from_vm, vm.limit.to_vm].map(|limit| options(limit, bytes_max));
         VmSpec {
             name: vm.name.clone(),
+            labels: vm.labels.clone(),
             from_vm,
             to_vm,
         }

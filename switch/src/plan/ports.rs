@@ -18,6 +18,8 @@ pub(crate) struct PortSpec {
     pub(crate) name: String,
     /// Whose NIC it is, with the limits that all of that VM's NICs share. None: it is an uplink.
     pub(crate) vm: Option<VmSpec>,
+    /// Whether a guest can connect, or its device is attached.
+    pub(crate) enabled: bool,
     /// Names of its networks: one for a NIC, all that it carries for an uplink.
     pub(crate) networks: Vec<String>,
     /// For the cores: its id, its network or trunk, the addresses it may send from.
@@ -79,6 +81,7 @@ pub(crate) fn ports(topology: &Topology) -> Vec<PortSpec> {
         .map(|(vm, spec, nic)| PortSpec {
             name: config::port_name(vm, nic),
             vm: Some(spec.clone()),
+            enabled: nic.enabled,
             networks: vec![topology.network_of(nic).name.clone()],
             ingress: nic_ingress(id(), nic, any_max),
             rules: nic.rules.clone(),
@@ -89,6 +92,7 @@ pub(crate) fn ports(topology: &Topology) -> Vec<PortSpec> {
         PortSpec {
             name: uplink.name.clone(),
             vm: None,
+            enabled: true,
             networks: topology
                 .networks_on(idx)
                 .map(|(_, network)| network.name.clone())

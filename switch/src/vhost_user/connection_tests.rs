@@ -60,6 +60,7 @@ fn port() -> Port {
     let spec = PortSpec {
         name: "vm/nic".to_owned(),
         vm: None,
+        enabled: true,
         networks: vec!["net".to_owned()],
         ingress,
         rules: Vec::new(),

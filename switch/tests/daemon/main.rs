@@ -9,9 +9,11 @@
 //! - `limits`: VMs that may not send or get as much as they like
 //! - `addresses`: floods of sources, and whose an address is after a crash
 //! - `files`: files that take whoever touches them long
+//! - `disabled`: NICs that the file keeps, but that no guest may use
 //! - `life`: starting, refusing to start, ending
 
 mod addresses;
+mod disabled;
 mod files;
 mod front_ends;
 mod life;

@@ -1,4 +1,4 @@
-//! Cores, idling, the control socket.
+//! Cores, idling, tables, the control socket, metrics.
 
 use crate::In::{Top, Whole};
 use crate::{Expected, In};
@@ -80,6 +80,113 @@ pub(super) const HOST: &[(In, &[Expected])] = &[
     (
         Top("flows: [65536]"),
         &[(2, 8, "`flows` is a single value, not a list", "`flows: …`")],
+    ),
+    // Ports.
+    (
+        Top("ports: 0"),
+        &[(2, 8, "`ports` is out of range: 0", "from 1 to 65000")],
+    ),
+    (
+        Top("ports: 65001"),
+        &[(2, 8, "`ports` is out of range: 65001", "from 1 to 65000")],
+    ),
+    (
+        Top("ports: \"100\""),
+        &[(2, 8, "`ports` is a number, not text", "`ports: 100`")],
+    ),
+    (
+        Top("ports:"),
+        &[(2, 6, "`ports` has no value", "remove the key")],
+    ),
+    (
+        Top(
+            "ports: 2\nuplinks: { up0: { device: eth1 } }\nnetworks: { b: {} }\nvms:\n  a:\n    \
+            nics:\n      n0: { network: b, vhost-user: { path: /0 } }\n      n1: { network: b, \
+            vhost-user: { path: /1 } }\n      n2: { network: b, vhost-user: { path: /2 } }",
+        ),
+        &[(
+            9,
+            7,
+            "more than 2 NICs and uplinks, for which `ports` has room",
+            "raise `ports`, with which the daemon must be restarted",
+        )],
+    ),
+    (
+        Top("ports: 1\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } }"),
+        &[(3, 35, "more than 1 NICs and uplinks", "raise `ports`")],
+    ),
+    // A number of ports that is wrong itself says nothing of how many there are.
+    (
+        Top("ports: none\nuplinks: { up0: { device: eth1 }, up1: { device: eth2 } }"),
+        &[(
+            2,
+            8,
+            "`ports` is a whole number, not `none`",
+            "decimal digits",
+        )],
+    ),
+    // Metrics.
+    (
+        Top("metrics: {}"),
+        &[(2, 10, "`metrics` has no `listen`", "127.0.0.1:9477")],
+    ),
+    (
+        Top("metrics:"),
+        &[(2, 8, "`metrics` has no `listen`", "remove `metrics`")],
+    ),
+    (
+        Top("metrics: 127.0.0.1:9477"),
+        &[(2, 10, "`metrics` is a mapping of keys", "`listen`")],
+    ),
+    (
+        Top("metrics: { listen: localhost:9477 }"),
+        &[(
+            2,
+            20,
+            "`listen` can't be `localhost:9477`",
+            "`listen: \"127.0.0.1:9477\"`",
+        )],
+    ),
+    (
+        Top("metrics: { listen: \":9477\" }"),
+        &[(
+            2,
+            20,
+            "`listen` can't be `:9477`",
+            "\"0.0.0.0:9477\"` if other hosts are to read it",
+        )],
+    ),
+    (
+        Top("metrics: { listen: \"127.0.0.1\" }"),
+        &[(
+            2,
+            20,
+            "`listen` can't be `127.0.0.1`",
+            "an IP address and a port",
+        )],
+    ),
+    (
+        Top("metrics: { listen: \"127.0.0.1:65536\" }"),
+        &[(2, 20, "`listen` can't be", "an IP address and a port")],
+    ),
+    (
+        Top("metrics: { listen: \"::1:9477\" }"),
+        &[(2, 20, "`listen` can't be", "\"[::1]:9477\"")],
+    ),
+    (
+        Top("metrics: { listen: \"127.0.0.1:0\" }"),
+        &[(2, 20, "port 0 would be another one at each start", "")],
+    ),
+    (
+        Top("metrics: { listen: [ \"127.0.0.1:9477\" ] }"),
+        &[(2, 20, "`listen` is a single value, not a list", "")],
+    ),
+    (
+        Top("metrics: { port: 9477 }"),
+        &[
+            (2, 10, "`metrics` has no `listen`", ""),
+            (2, 12, "unknown key `port` in `metrics`", "match"),
+        ],
     ),
     // The control socket.
     (

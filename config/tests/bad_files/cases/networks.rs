@@ -35,24 +35,13 @@ pub(super) const NETWORKS: &[(In, &[Expected])] = &[
     ),
     // What this version can't do.
     (
-        Top(
-            "uplinks: { up0: { device: eth1, rate: 10gbit } }\nmetrics: { listen: \
-            \"127.0.0.1:9477\" }",
-        ),
-        &[
-            (
-                2,
-                33,
-                "`rate` is not supported by this version",
-                "remove `rate`",
-            ),
-            (
-                3,
-                1,
-                "`metrics` is not supported by this version",
-                "remove `metrics`",
-            ),
-        ],
+        Top("uplinks: { up0: { device: eth1, rate: 10gbit } }"),
+        &[(
+            2,
+            33,
+            "`rate` is not supported by this version",
+            "remove `rate`",
+        )],
     ),
     (
         Nic("tap: { name: tap7 }"),

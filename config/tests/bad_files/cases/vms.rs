@@ -41,6 +41,34 @@ pub(super) const VMS: &[(In, &[Expected])] = &[
         &[(3, 35, "there is no network `storage`", "`network: blue`")],
     ),
     (
+        Nic("enabled: no"),
+        &[(8, 18, "`enabled` can't be `no`", "`true` or `false`")],
+    ),
+    // Labels.
+    (
+        Top(
+            "networks: { b: {} }\nvms:\n  a:\n    nics: { n: { network: b, vhost-user: { path: /s \
+            } } }\n    labels:\n      7up: x\n      a-b: x\n      empty: \"\"\n      none:\n      \
+            two: [a, b]\n      line: \"a\\nb\"\n      n: 7\n      n: 8",
+        ),
+        &[
+            (7, 7, "`7up` can't be the name of a label", "a letter first"),
+            (8, 7, "`a-b` can't be the name of a label", "and `_`"),
+            (9, 14, "the label `empty` is empty", "1 to 128 bytes"),
+            (10, 11, "`none` has no value", "remove the key"),
+            (11, 12, "`two` is a single value, not a list", ""),
+            (12, 13, "the label `line` holds a control character", ""),
+            (14, 7, "`n` is here twice; the first is on line 13", ""),
+        ],
+    ),
+    (
+        Top("vms: { a: { labels: [ shop ] } }"),
+        &[
+            (2, 8, "VM `a` has no `nics`", ""),
+            (2, 21, "`labels` is a mapping", "`labels: { a: b }`"),
+        ],
+    ),
+    (
         Nic("mac: \"52:54:00:00:00\""),
         &[(8, 14, "not a MAC address", "52:54:00:00:00:01")],
     ),

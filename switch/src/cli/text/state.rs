@@ -5,6 +5,7 @@ use crate::api::state::State;
 /// The state's name.
 pub(super) fn state(state: State) -> &'static str {
     match state {
+        State::Disabled => "disabled",
         State::Waiting => "waiting",
         State::Connected => "connected",
         State::Impaired => "impaired",
