@@ -121,6 +121,9 @@ pub(crate) struct PageFaults {
     waited_for: Option<PortId>,
     /// By id.
     ports: Box<[PortFaults]>,
+    /// Those that made the core wait and are watched when they resume, each once. There is room for
+    /// all.
+    resuming: Vec<PortId>,
     /// The core's own memory for the frames of a burst, while it measures.
     own: Box<[u8]>,
 }
@@ -205,6 +208,7 @@ impl PageFaults {
             sampled_at: 0,
             waited_for: None,
             ports: vec![PortFaults::default(); n_ports].into(),
+            resuming: Vec::with_capacity(n_ports),
             own: Box::default(),
         }
     }
@@ -271,15 +275,19 @@ impl PageFaults {
     /// Pauses for waits have ended: what these ports do next is measured.
     #[cold]
     fn watch_those_who_resume(&mut self, now: Nanos) {
-        self.resumes_at = Nanos::MAX;
-        let mut time = 0;
-        for port in self.ports.iter_mut().filter(|port| port.watch_for > 0) {
-            if port.resumes_at <= now {
-                time = time.max(std::mem::take(&mut port.watch_for));
+        let (mut time, mut resumes_at) = (0, Nanos::MAX);
+        let ports = &mut self.ports;
+        self.resuming.retain(|&port| {
+            let port = &mut ports[usize::from(port)];
+            let waits = port.resumes_at > now;
+            if waits {
+                resumes_at = resumes_at.min(port.resumes_at);
             } else {
-                self.resumes_at = self.resumes_at.min(port.resumes_at);
+                time = time.max(std::mem::take(&mut port.watch_for));
             }
-        }
+            waits
+        });
+        self.resumes_at = resumes_at;
         self.measure_for(now, time);
     }
 
@@ -446,7 +454,11 @@ impl PageFaults {
         if wait >= TOLD_MIN {
             self.waited_for = Some(port);
         }
+        let id = port;
         let port = self.ports.get_mut(usize::from(port))?;
+        if port.watch_for == 0 {
+            self.resuming.push(id);
+        }
         // The time at which the turn began is behind by the wait.
         let until = now
             .saturating_add(wait)

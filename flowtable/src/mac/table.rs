@@ -118,6 +118,12 @@ impl MacTable {
         }
     }
 
+    /// Addresses that there is room for, half of its slots: with no more than these hardly any is
+    /// refused for want of a slot.
+    pub fn capacity(&self) -> usize {
+        self.keys.len() / 2
+    }
+
     /// Changes whenever anything of the network does. Read it *before* the entries that are cached
     /// with it.
     #[inline(always)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flowtable::{Ingress, Networks, PortId};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::limit::VmLimits;
 use crate::limit::flood_budget::FloodBudget;
@@ -23,6 +23,8 @@ pub(super) struct Books {
     /// What a port's floods may copy, however often it comes up.
     pub(super) copies: HashMap<PortId, Arc<FloodBudget>>,
     pub(super) networks: Arc<Networks>,
+    /// Ports that exist, up or not.
+    pub(super) present: HashSet<PortId>,
 }
 
 #[derive(Debug, Default)]

@@ -121,10 +121,9 @@ impl Cores {
 
     /// What is remembered of flows, and how often it was looked up.
     pub fn flows(&self) -> FlowCounters {
-        let n_ports = self.stats.first().map_or(0, |stats| stats.n_ports());
         FlowCounters::new(
             &self.flows,
-            n_ports,
+            self.n_reserved(),
             self.tallies.iter().map(|tally| &**tally),
         )
     }
@@ -162,8 +161,8 @@ impl Cores {
         self.callers.report(port)
     }
 
-    /// Ports, connected or not.
-    pub fn n_ports(&self) -> usize {
+    /// Ids of ports that are reserved: all ids are below this.
+    pub fn n_reserved(&self) -> usize {
         self.stats.first().map_or(0, |stats| stats.n_ports())
     }
 

@@ -1,12 +1,14 @@
 //! Control's side of all cores.
 //!
 //! - [`cores`]: all of them, and what they report
+//! - `exist`: which ports there are
 //! - `up_down`: how ports come up and go down; `books`: what control remembers of them
 //! - `port`: what a switch is made of, and a port as it comes up and goes down
 //! - `spaced`: work of control that holds up cores
 
 mod books;
 pub mod cores;
+mod exist;
 mod port;
 mod spaced;
 mod up_down;

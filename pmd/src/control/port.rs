@@ -11,7 +11,10 @@ use crate::port::{RxQueue, TxQueue};
 pub struct CoresOptions {
     /// Polling cores.
     pub n_cores: usize,
-    /// Ports, connected or not; their ids are below this.
+    /// Ids of ports that are reserved: every port's id is below this, however many there are. What
+    /// is divided among ports is divided by those that exist; see [`Cores::n_ports`].
+    ///
+    /// [`Cores::n_ports`]: super::Cores::n_ports
     pub n_ports: usize,
     /// Decisions that can be remembered, by all cores together.
     pub n_flows: usize,

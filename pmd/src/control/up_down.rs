@@ -42,6 +42,7 @@ impl Cores {
         let placed = self.place(&port);
         self.watch(&mut port, &placed);
         let mut books = self.books();
+        books.present.insert(id);
         for stats in &self.stats {
             stats.port(id).clear_stopped();
         }

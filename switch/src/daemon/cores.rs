@@ -9,9 +9,12 @@ use pmd::Cores;
 use pmd::control::CoresOptions;
 use tracing::{info, warn};
 
-use crate::plan::addresses::n_macs;
+use crate::plan::addresses::{fits, n_macs};
 use crate::plan::networks::networks;
 use crate::plan::ports::PortSpec;
+
+/// Ids of ports that are reserved, at least.
+const PORTS: usize = 4096;
 
 /// Builds cores that know all ports and networks and poll nothing yet.
 ///
@@ -22,6 +25,7 @@ pub(super) fn new_cores(
     ports: &[PortSpec],
 ) -> Result<(Cores, Vec<pmd::Core>), String> {
     let n_ports = ports.len();
+    let n_reserved = n_ports.max(PORTS);
     let id_max = usize::from(PortId::MAX);
     if n_ports > id_max || topology.networks.len() > id_max {
         return Err(format!(
@@ -29,18 +33,21 @@ pub(super) fn new_cores(
             topology.networks.len()
         ));
     }
+    let sources = || ports.iter().map(|port| port.ingress.source);
     let options = CoresOptions {
         n_cores: topology.cores.len(),
-        n_ports,
+        n_ports: n_reserved,
         n_flows: topology.flows,
-        n_macs: n_macs(
-            ports.iter().map(|port| port.ingress.source),
-            topology.networks.len(),
-        ),
+        n_macs: n_macs(sources(), topology.networks.len(), n_reserved),
         networks: Arc::new(networks(topology, ports)),
         seeds: seeds(),
     };
-    Cores::new(&options).map_err(|e| e.to_string())
+    let (cores, pollers) = Cores::new(&options).map_err(|e| e.to_string())?;
+    fits(sources(), topology.networks.len(), cores.macs().capacity())?;
+    for port in ports {
+        cores.add_port(port.id()).map_err(|e| e.to_string())?;
+    }
+    Ok((cores, pollers))
 }
 
 /// Populates the tables now, so that a lack of memory shows at the start, in large pages if

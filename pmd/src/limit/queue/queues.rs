@@ -13,9 +13,7 @@ use crate::limit::vm::VmLimits;
 use crate::stats::CoreStats;
 use crate::time::Nanos;
 
-/// Queues of one core: for each port that the switch may have, at least, and at most.
-const QUEUES_A_PORT: usize = 16;
-const QUEUES_MIN: usize = 256;
+/// Queues of one core. What they take up is touched when there are as many.
 const QUEUES_MAX: usize = 2048;
 
 /// A queue in use, and what tells whether a port that goes down has to do with it.
@@ -29,7 +27,9 @@ struct Live {
 /// All queues of one core. Has room for as many as it will ever have.
 #[derive(Debug)]
 pub(crate) struct LimitQueues {
-    slots: Box<[Option<Held>]>,
+    /// As many as there ever were at a time, with room for all.
+    slots: Vec<Option<Held>>,
+    /// Of them, those that are free.
     free: Vec<u16>,
     live: Vec<Live>,
     /// Of them, those of frames that could have stayed where they were.
@@ -39,7 +39,7 @@ pub(crate) struct LimitQueues {
     /// By hash of whose frames a queue has: the first there, and one; 0: none. As many places as
     /// there may be queues, a power of two, so that a frame finds its queue in one step or two,
     /// however many send to the same VM.
-    table: Box<[u16]>,
+    table: Box<[u16; QUEUES_MAX]>,
     /// When the first of them may be looked at; the end of time: there is none.
     pub(crate) due_at: Nanos,
     /// How often rules have changed.
@@ -47,16 +47,15 @@ pub(crate) struct LimitQueues {
 }
 
 impl LimitQueues {
-    /// For a switch of so many ports.
+    /// For a switch whose ports have ids below `n_ports`.
     pub(crate) fn new(n_ports: usize) -> Self {
-        let n_max = (n_ports * QUEUES_A_PORT).clamp(QUEUES_MIN, QUEUES_MAX);
         Self {
-            slots: (0..n_max).map(|_| None).collect(),
-            free: (0..n_max as u16).rev().collect(),
-            live: Vec::with_capacity(n_max),
+            slots: Vec::with_capacity(QUEUES_MAX),
+            free: Vec::with_capacity(QUEUES_MAX),
+            live: Vec::with_capacity(QUEUES_MAX),
             n_local: 0,
             n_from: vec![0; n_ports].into(),
-            table: vec![0; n_max.next_power_of_two()].into(),
+            table: Box::new([0; QUEUES_MAX]),
             due_at: Nanos::MAX,
             rules: 0,
         }
@@ -70,7 +69,7 @@ impl LimitQueues {
     /// Where the table finds the queue of these frames.
     fn hash(&self, who: u32, to: PortId) -> usize {
         let key = u64::from(who) << 16 | u64::from(to);
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.table.len() - 1)
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % QUEUES_MAX
     }
 
     fn find(&self, who: u32, to: PortId) -> Option<usize> {
@@ -117,8 +116,8 @@ impl LimitQueues {
         // Guests that send to everybody must not take the wire's, nor a port of many queues
         // another's: it may have as many as it leaves.
         let n_from = usize::from(self.n_from[usize::from(flow.from)]);
-        let n_left = self.free.len();
-        let n_left_local = (self.slots.len() / 2).saturating_sub(self.n_local);
+        let n_left = QUEUES_MAX - self.live.len();
+        let n_left_local = (QUEUES_MAX / 2).saturating_sub(self.n_local);
         if n_from
             >= if flow.is_local {
                 n_left.min(n_left_local)
@@ -129,7 +128,7 @@ impl LimitQueues {
             return None;
         }
         let waiting = Waiting::new(limits)?;
-        let slot = self.free.pop()?;
+        let slot = self.free_slot()?;
         let hash = self.hash(flow.who, flow.to);
         let next = std::mem::replace(&mut self.table[hash], slot + 1);
         if let Some(behind) = self.at(next) {
@@ -161,6 +160,18 @@ impl LimitQueues {
         self.n_from[usize::from(flow.from)] += 1;
         self.due_at = now;
         Some(usize::from(slot))
+    }
+
+    /// One that is free, if any is.
+    fn free_slot(&mut self) -> Option<u16> {
+        self.free.pop().or_else(|| {
+            let slot = self.slots.len();
+            // Within what was allocated.
+            (slot < QUEUES_MAX).then(|| {
+                self.slots.push(None);
+                slot as u16
+            })
+        })
     }
 
     /// The queue of this number, and one.

@@ -45,7 +45,7 @@ fn flow(from: PortId, queue: u32, is_local: bool) -> Flow {
 fn one_that_takes_all_the_queues_it_can_leaves_some_to_another() {
     for is_local in [true, false] {
         let (mut queues, limits) = (LimitQueues::new(8), limits());
-        let (mut frame, n_max) = ([7; 60], queues.slots.len() as u32);
+        let (mut frame, n_max) = ([7; 60], QUEUES_MAX as u32);
         let mut burst = burst(&mut frame);
         let mut taken = Vec::new();
         for from in 2..8 {
