@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use flowtable::PortId;
+use hashbrown::HashMap;
 use pmd::Cores;
 use pmd::limit::VmLimits;
 use pmd::time::Nanos;
@@ -38,25 +39,30 @@ struct Throttled {
 impl Vms {
     /// The VMs whose NICs are among `ports`.
     pub(crate) fn new(ports: &[PortSpec]) -> Self {
-        // A VM's NICs follow each other.
-        let of_one = |a: &PortSpec, b: &PortSpec| a.vm.is_some() && a.vm == b.vm;
-        let vm = |nics: &[PortSpec]| {
-            let VmSpec {
+        let mut vms: Vec<Vm> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        for port in ports {
+            let Some(VmSpec {
                 name,
                 from_vm,
                 to_vm,
                 ..
-            } = nics.first()?.vm.clone()?;
-            let limits = Arc::new(VmLimits::new(from_vm, to_vm));
-            let ports = nics.iter().map(PortSpec::id).collect();
-            Some(Vm {
-                name,
-                ports,
-                limits,
-                throttled: Mutex::default(),
-            })
-        };
-        Self(ports.chunk_by(of_one).filter_map(vm).collect())
+            }) = &port.vm
+            else {
+                continue;
+            };
+            let place = *places.entry(name).or_insert(vms.len());
+            match vms.get_mut(place) {
+                Some(vm) => vm.ports.push(port.id()),
+                None => vms.push(Vm {
+                    name: name.clone(),
+                    ports: vec![port.id()],
+                    limits: Arc::new(VmLimits::new(*from_vm, *to_vm)),
+                    throttled: Mutex::default(),
+                }),
+            }
+        }
+        Self(vms)
     }
 
     /// Hands the limits to the cores. Called before any of the ports comes up.
@@ -109,7 +115,7 @@ fn part(ns: u64, of: Nanos) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::ports::ports;
+    use crate::plan::ports::tests::planned;
 
     #[test]
     fn vm_has_all_its_nics_and_no_uplink() {
@@ -126,7 +132,7 @@ vms:
       n0: { network: a, vhost-user: { path: /c } }
 ";
         let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
-        let vms = Vms::new(&ports(&topology));
+        let vms = Vms::new(&planned(&topology));
         let vms: Vec<_> = vms
             .iter()
             .map(|vm| (vm.name.as_str(), vm.ports.clone()))

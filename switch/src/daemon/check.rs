@@ -6,6 +6,7 @@ use config::Topology;
 
 use super::cpus::choose::Cpus;
 use crate::device::probe;
+use crate::plan::ids::Ids;
 use crate::plan::ports::ports;
 
 /// Summary and notes, if the topology in `file` has no errors.
@@ -22,8 +23,9 @@ pub(crate) fn check(file: &Path) -> Result<String, String> {
             .err()
             .map(|why| format!("on this machine, {why}")),
     );
+    let ids = Ids::of(&topology).map_err(|why| format!("error: {why}"))?;
     remarks.extend(
-        probe::check(&ports(&topology))
+        probe::check(&ports(&topology, &ids))
             .map_err(|wrong| format!("error: {}", wrong.join("\nerror: ")))?,
     );
     Ok(checked(file, &topology, &remarks))

@@ -4,42 +4,32 @@ use std::sync::Arc;
 
 use config::Topology;
 use flowtable::mac::entry::{Kind, Learned};
-use flowtable::{Ingress, PortId, SourcePolicy};
+use flowtable::{Ingress, SourcePolicy};
 use pmd::Cores;
 use pmd::control::CoresOptions;
 use tracing::{info, warn};
 
 use crate::plan::addresses::{fits, n_macs};
+use crate::plan::ids::Ids;
 use crate::plan::networks::networks;
 use crate::plan::ports::PortSpec;
-
-/// Ids of ports that are reserved, at least.
-const PORTS: usize = 4096;
 
 /// Builds cores that know all ports and networks and poll nothing yet.
 ///
 /// # Errors
-/// A sentence: there are more ports or networks than ids, or too little memory.
+/// A sentence: there is too little memory.
 pub(super) fn new_cores(
     topology: &Topology,
+    ids: &Ids,
     ports: &[PortSpec],
 ) -> Result<(Cores, Vec<pmd::Core>), String> {
-    let n_ports = ports.len();
-    let n_reserved = n_ports.max(PORTS);
-    let id_max = usize::from(PortId::MAX);
-    if n_ports > id_max || topology.networks.len() > id_max {
-        return Err(format!(
-            "{n_ports} NICs and uplinks in {} networks: {id_max} of each are the most",
-            topology.networks.len()
-        ));
-    }
     let sources = || ports.iter().map(|port| port.ingress.source);
     let options = CoresOptions {
         n_cores: topology.cores.len(),
-        n_ports: n_reserved,
+        n_ports: topology.ports,
         n_flows: topology.flows,
-        n_macs: n_macs(sources(), topology.networks.len(), n_reserved),
-        networks: Arc::new(networks(topology, ports)),
+        n_macs: n_macs(sources(), topology.networks.len(), topology.ports),
+        networks: Arc::new(networks(topology, ids, ports)),
         seeds: seeds(),
     };
     let (cores, pollers) = Cores::new(&options).map_err(|e| e.to_string())?;

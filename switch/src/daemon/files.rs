@@ -41,7 +41,7 @@ fn files_needed(ports: &[PortSpec]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::ports::ports;
+    use crate::plan::ports::tests::planned;
 
     #[test]
     fn files_of_all_that_guests_may_send_are_counted() {
@@ -54,7 +54,7 @@ vms:
       m: {network: a, vhost-user: {path: /m}}
 ";
         let ports =
-            ports(&config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}")));
+            planned(&config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}")));
         // As many as a guest may have regions of large pages, whose files are kept.
         let of_memory = 256;
         assert_eq!(

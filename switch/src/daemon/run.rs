@@ -35,7 +35,7 @@ use crate::device::attached::{AttachedDevice, attach_all};
 use crate::device::port::DevicePort;
 use crate::device::restore;
 use crate::pins::Pins;
-use crate::plan::networks::network_names;
+use crate::plan::ids::Ids;
 use crate::plan::ports::{PortKind, PortSpec, ports};
 use crate::vhost_user::cores::CoresPort;
 use crate::vhost_user::port::Port;
@@ -93,7 +93,8 @@ impl Daemon {
         }
         let cpus = Cpus::choose(&topology.cores)?;
         let run_dir = RunDir::lock(topology.run_dir())?;
-        let specs = ports(topology);
+        let ids = Ids::of(topology)?;
+        let specs = ports(topology, &ids);
         provide_files(&specs);
         let operators = &topology.control;
         let operators = Listening::open(
@@ -115,7 +116,7 @@ impl Daemon {
         let attached =
             attach_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
         cpus.keep_control_off()?;
-        let (cores, pollers) = new_cores(topology, &specs)?;
+        let (cores, pollers) = new_cores(topology, &ids, &specs)?;
         settle_tables(&cores);
         let cores = Arc::new(cores);
         let stop = Stop::new().map_err(|e| e.to_string())?;
@@ -136,7 +137,7 @@ impl Daemon {
         };
         // From here on an error stops what was started.
         match daemon.start_threads(
-            (topology, &specs),
+            (topology, &ids, &specs),
             &cpus,
             pollers,
             operators,
@@ -153,7 +154,7 @@ impl Daemon {
 
     fn start_threads(
         &mut self,
-        (topology, specs): (&Topology, &[PortSpec]),
+        (topology, ids, specs): (&Topology, &Ids, &[PortSpec]),
         cpus: &Cpus,
         pollers: Vec<pmd::Core>,
         operators: Listening,
@@ -170,8 +171,7 @@ impl Daemon {
             )?);
         }
         set_static_macs(&self.cores, specs)?;
-        let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
-        let networks = network_names(topology);
+        let (names, networks) = (ids.port_names(), ids.network_names());
         let pins = Arc::new(self.restore_pins(specs, (names.clone(), networks.clone())));
         let vms = Vms::new(specs);
         vms.limit(&self.cores);

@@ -72,7 +72,7 @@ fn granted(sources: impl Iterator<Item = SourcePolicy>, n_networks: usize) -> us
 
 #[cfg(test)]
 mod tests {
-    use super::super::ports::ports;
+    use super::super::ports::tests::planned;
     use super::*;
 
     #[test]
@@ -103,7 +103,7 @@ vms:
         );
         let topology =
             config::parse(&text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
-        let sources: Vec<_> = ports(&topology)
+        let sources: Vec<_> = planned(&topology)
             .iter()
             .map(|port| port.ingress.source)
             .collect();

@@ -1,6 +1,7 @@
 //! What the switch needs of the topology, derived once.
 //!
 //! In reading order:
+//! - `ids`: which id each port, network and uplink has, from one topology to the next
 //! - `ports`: every port with its id and its specification
 //! - `limits`: VMs and their limits; `devices`: devices of this host; `rules`: compiled rules
 //! - `addresses`: how many addresses ports may have
@@ -8,6 +9,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod devices;
+pub(crate) mod ids;
 pub(crate) mod limits;
 pub(crate) mod networks;
 pub(crate) mod ports;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use config::{Listens, MacPolicy, Nic, Topology};
 use flowtable::rules::rule::Rule;
-use flowtable::{Ingress, NetworkId, PortId, SourcePolicy, TrunkId};
+use flowtable::{Ingress, NetworkId, PortId, SourcePolicy};
 
 use super::addresses::{UPLINK_MACS, any_max};
 use super::devices::{DeviceSpec, uplink_device};
+use super::ids::Ids;
 use super::limits::{VmSpec, vms};
 
 /// A port: a NIC of a VM, or an uplink. Two of the same port are equal if nothing of it has
@@ -64,9 +65,9 @@ impl PortSpec {
     }
 }
 
-/// Every port, by id: the NICs in the topology's order, then its uplinks. If there are more than
-/// ids, the last ones share one, and the cores can't be made for them.
-pub(crate) fn ports(topology: &Topology) -> Vec<PortSpec> {
+/// Every port of the topology, in the order of ids; `ids`: those that were assigned to it. A daemon
+/// that starts has the NICs in the topology's order, then the uplinks.
+pub(crate) fn ports(topology: &Topology, ids: &Ids) -> Vec<PortSpec> {
     let any_max = any_max(topology);
     let vms = vms(topology);
     let nics = topology
@@ -75,15 +76,19 @@ pub(crate) fn ports(topology: &Topology) -> Vec<PortSpec> {
         .zip(&vms)
         .flat_map(|(vm, spec)| vm.nics.iter().map(move |nic| (vm, spec, nic)));
     let uplinks = topology.uplinks.iter().enumerate();
-    let mut ids = (0..PortId::MAX).chain(std::iter::repeat(PortId::MAX));
-    let mut id = || ids.next().unwrap_or(PortId::MAX);
     let mut ports: Vec<_> = nics
         .map(|(vm, spec, nic)| PortSpec {
             name: config::port_name(vm, nic),
             vm: Some(spec.clone()),
             enabled: nic.enabled,
             networks: vec![topology.network_of(nic).name.clone()],
-            ingress: nic_ingress(id(), nic, any_max),
+            ingress: Ingress {
+                port: ids.port_of(&config::port_name(vm, nic)),
+                network: ids.network_of(&topology.network_of(nic).name),
+                trunk: None,
+                source: source(nic, any_max),
+                generation: 1,
+            },
             rules: nic.rules.clone(),
             kind: nic_kind(topology, nic),
         })
@@ -97,11 +102,19 @@ pub(crate) fn ports(topology: &Topology) -> Vec<PortSpec> {
                 .networks_on(idx)
                 .map(|(_, network)| network.name.clone())
                 .collect(),
-            ingress: uplink_ingress(id(), idx),
+            ingress: Ingress {
+                port: ids.port_of(&uplink.name),
+                // Its frames' tags name their networks.
+                network: NetworkId::MAX,
+                trunk: ids.trunk(&uplink.name),
+                source: SourcePolicy::Any(UPLINK_MACS),
+                generation: 1,
+            },
             rules: Vec::new(),
             kind: PortKind::Device(uplink_device(topology, idx, uplink)),
         }
     }));
+    ports.sort_by_key(PortSpec::id);
     ports
 }
 
@@ -131,41 +144,17 @@ fn nic_kind(topology: &Topology, nic: &Nic) -> PortKind {
     }
 }
 
-fn nic_ingress(port: PortId, nic: &Nic, any_max: u32) -> Ingress {
-    let source = match nic.mac {
+fn source(nic: &Nic, any_max: u32) -> SourcePolicy {
+    match nic.mac {
         MacPolicy::Fixed(mac) => SourcePolicy::Fixed(mac.octets()),
         MacPolicy::Sticky => SourcePolicy::Sticky,
         MacPolicy::Learn(n) => SourcePolicy::Learn(n),
         MacPolicy::Any => SourcePolicy::Any(any_max),
-    };
-    Ingress {
-        port,
-        network: network_id(nic.network_idx),
-        trunk: None,
-        source,
-        generation: 1,
     }
-}
-
-fn uplink_ingress(port: PortId, uplink_idx: usize) -> Ingress {
-    Ingress {
-        port,
-        // Its frames' tags name their networks.
-        network: NetworkId::MAX,
-        trunk: TrunkId::try_from(uplink_idx).ok(),
-        source: SourcePolicy::Any(UPLINK_MACS),
-        generation: 1,
-    }
-}
-
-/// The id of the network with this index in the topology; the last id where there are more
-/// networks.
-pub(crate) fn network_id(network_idx: usize) -> NetworkId {
-    NetworkId::try_from(network_idx).unwrap_or(NetworkId::MAX)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Two networks behind the second of two uplinks, one behind the first, and one without any.
@@ -182,6 +171,11 @@ vms:
         config::parse(text, "weir.yaml").unwrap()
     }
 
+    /// The ports of a daemon that starts with this topology.
+    pub(crate) fn planned(topology: &Topology) -> Vec<PortSpec> {
+        ports(topology, &Ids::of(topology).unwrap())
+    }
+
     fn device(port: &PortSpec) -> &DeviceSpec {
         let PortKind::Device(device) = &port.kind else {
             panic!("{port:?}")
@@ -191,7 +185,7 @@ vms:
 
     #[test]
     fn uplinks_are_ports_behind_the_nics() {
-        let ports = ports(&topology());
+        let ports = planned(&topology());
         let ids: Vec<_> = ports
             .iter()
             .map(|port| (port.name.as_str(), port.id(), port.ingress.trunk))
@@ -205,10 +199,54 @@ vms:
                 ("up1", 3, Some(1))
             ]
         );
+        assert_eq!(
+            ports
+                .iter()
+                .map(|port| port.ingress.network)
+                .collect::<Vec<_>>(),
+            [1, 0, NetworkId::MAX, NetworkId::MAX]
+        );
         assert_eq!(ports[3].networks, ["a", "c"]);
         assert_eq!(
             (device(&ports[3]).queues, device(&ports[3]).mtu.clone()),
             (Some(2), Some((2000, "a".into())))
         );
+    }
+
+    #[test]
+    fn ports_keep_their_ids_and_come_in_their_order() {
+        let mut ids = Ids::of(&topology()).unwrap();
+        let text = r"cores: [0]
+uplinks: { up1: { device: eth2 } }
+networks: { e: {}, b: {} }
+vms:
+  w: { nics: { n: { network: e, vhost-user: { path: /w } } } }
+  v:
+    nics:
+      n2: { network: b, vhost-user: { path: /2 } }
+      n0: { network: b, tap: { name: t } }
+";
+        let next = config::parse(text, "weir.yaml").unwrap();
+        ids.assign(&next).unwrap();
+        let places = |ids: &Ids| {
+            ports(&next, ids)
+                .iter()
+                .map(|port| {
+                    let of = port.ingress;
+                    (port.name.clone(), of.port, of.network, of.trunk)
+                })
+                .collect::<Vec<_>>()
+        };
+        let expected = [
+            ("v/n0", 0, 1, None),
+            ("up1", 3, NetworkId::MAX, Some(1)),
+            ("w/n", 4, 4, None),
+            ("v/n2", 5, 1, None),
+        ]
+        .map(|(name, port, network, trunk)| (name.to_owned(), port, network, trunk));
+        assert_eq!(places(&ids), expected);
+        // To release what is gone changes nothing for those that stay.
+        ids.release(&ids.departed(&next));
+        assert_eq!(places(&ids), expected);
     }
 }

@@ -6,18 +6,24 @@ use flowtable::Policy;
 
 use super::ports::PortSpec;
 
-/// The rules of every port, by its id.
+/// The rules of every port, by its id; an id that no port has, has none. `ports`: in the order of
+/// ids.
 pub(crate) fn policies(ports: &[PortSpec]) -> Vec<Option<Arc<Policy>>> {
-    let policy =
-        |port: &PortSpec| (!port.rules.is_empty()).then(|| Arc::new(Policy::new(&port.rules)));
-    ports.iter().map(policy).collect()
+    let n_ids = ports.last().map_or(0, |port| usize::from(port.id()) + 1);
+    let mut policies = vec![None; n_ids];
+    for port in ports.iter().filter(|port| !port.rules.is_empty()) {
+        if let Some(place) = policies.get_mut(usize::from(port.id())) {
+            *place = Some(Arc::new(Policy::new(&port.rules)));
+        }
+    }
+    policies
 }
 
 #[cfg(test)]
 mod tests {
     use flowtable::rules::rule::{Cidr, Direction, Proto, Rule, Verdict};
 
-    use super::super::ports::ports;
+    use super::super::ports::tests::planned;
     use super::*;
 
     #[test]
@@ -67,7 +73,7 @@ vms:
             },
         ];
         assert_eq!(
-            policies(&ports(&topology)),
+            policies(&planned(&topology)),
             [None, Some(Arc::new(Policy::new(&expected)))]
         );
     }
