@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::base::folder::Folder;
 use crate::base::lock::lock;
 use crate::base::process::Process;
+use crate::plan::names::Names;
 
 /// The file in the run directory.
 const FILE: &str = "pins.json";
@@ -30,14 +31,12 @@ pub(crate) struct Pins {
     macs: Arc<MacTable>,
     run_dir: Arc<Folder>,
     world: String,
-    /// Names of all ports and networks, by id.
-    ports: Vec<String>,
-    networks: Vec<String>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    names: Arc<Names>,
     /// The present or last guest of each port.
     guests: HashMap<PortId, Guest>,
     saved: Vec<Pin>,
@@ -80,17 +79,17 @@ impl Pins {
         macs: Arc<MacTable>,
         run_dir: &Arc<Folder>,
         world: String,
-        names: (Vec<String>, Vec<String>),
+        names: Arc<Names>,
         ingresses: impl Iterator<Item = &'i Ingress>,
     ) -> Self {
-        let (ports, networks) = names;
         let pins = Self {
             macs,
             run_dir: run_dir.clone(),
             world,
-            ports,
-            networks,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                names: names.clone(),
+                ..State::default()
+            }),
         };
         let saved = read(run_dir)
             .filter(|saved| saved.world == pins.world)
@@ -100,20 +99,17 @@ impl Pins {
             .collect();
         for pin in saved {
             let is_its = |ingress: &&&Ingress| {
-                let names = (
-                    pins.ports.get(usize::from(ingress.port)),
-                    pins.networks.get(usize::from(ingress.network)),
-                );
-                names == (Some(&pin.port), Some(&pin.network))
+                names.port(ingress.port) == Some(&pin.port)
+                    && names.network(ingress.network) == Some(&pin.network)
             };
             if let Some(ingress) = ingresses.iter().find(is_its) {
-                pins.restore_pin(ingress, pin);
+                pins.restore_pin(ingress, &names, pin);
             }
         }
         pins
     }
 
-    fn restore_pin(&self, ingress: &Ingress, pin: Pin) {
+    fn restore_pin(&self, ingress: &Ingress, names: &Names, pin: Pin) {
         let (port, network) = (ingress.port, ingress.network);
         let is_single = self.macs.find(network, pin.mac).is_none();
         if pin.process.is_some_and(|process| process.is_gone())
@@ -124,9 +120,8 @@ impl Pins {
         }
         self.macs
             .learn(network, pin.mac, port, Kind::Sticky, u32::MAX, 0);
-        let id = |uplink: &String| self.ports.iter().position(|name| name == uplink);
-        let uplink = pin.on_trial_of.as_ref().and_then(id);
-        if let Some(Ok(uplink)) = uplink.map(PortId::try_from) {
+        let uplink = pin.on_trial_of.as_ref();
+        if let Some(uplink) = uplink.and_then(|name| names.port_id(name)) {
             self.macs.try_again(port, uplink, 0);
         }
         info!(
@@ -259,15 +254,15 @@ impl Pins {
         let pin = |(port, network, mac): (PortId, u16, [u8; 6])| {
             let guest = state.guests.get(&port)?;
             Some(Pin {
-                port: self.ports.get(usize::from(port))?.clone(),
-                network: self.networks.get(usize::from(network))?.clone(),
+                port: state.names.port(port)?.to_owned(),
+                network: state.names.network(network)?.to_owned(),
                 mac,
                 file: guest.file.map(|file| (file.device, file.inode))?,
                 process: guest.process,
                 on_trial_of: self
                     .macs
                     .on_trial_of(port)
-                    .and_then(|uplink| self.ports.get(usize::from(uplink)).cloned()),
+                    .and_then(|uplink| state.names.port(uplink).map(str::to_owned)),
             })
         };
         let pins: Vec<_> = self.macs.pins().into_iter().filter_map(pin).collect();

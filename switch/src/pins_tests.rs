@@ -26,7 +26,10 @@ fn ingress(port: PortId) -> Ingress {
 /// A daemon's, in this folder and world.
 fn pins(dir: &Path, world: &str, network: &str) -> (Pins, Arc<MacTable>) {
     let macs = Arc::new(MacTable::new(64, 3, [1, 2]));
-    let names = (NAMES.map(str::to_owned).to_vec(), vec![network.to_owned()]);
+    let names = Arc::new(Names {
+        ports: NAMES.map(str::to_owned).to_vec(),
+        networks: vec![network.to_owned()],
+    });
     let ingresses = [0, 1, 2].map(ingress);
     let dir = Arc::new(Folder::open(dir).unwrap());
     (

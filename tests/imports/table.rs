@@ -15,11 +15,11 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("base", ""),
             ("api", ""),
-            ("plan", ""),
+            ("plan", "base"),
             ("cli", "api base"),
             ("vhost_user", "plan api base pins"),
             ("device", "plan api base pins"),
-            ("pins", "api base"),
+            ("pins", "plan api base"),
             ("control", "vhost_user device pins plan api base"),
             ("daemon", "control vhost_user device pins plan base"),
             ("fuzzing", "vhost_user plan base"),

@@ -37,7 +37,7 @@ pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
         .cores
         .core_counters()
         .into_iter()
-        .zip(&sources.cpus)
+        .zip(&sources.present().cpus)
         .enumerate()
         .map(report)
         .collect()

@@ -20,17 +20,15 @@ pub(crate) fn flows(sources: &Sources) -> FlowReport {
         updates,
         uncached,
     } = sources.cores.flows();
-    let name = |id: usize| {
-        sources
-            .names
-            .get(id)
-            .cloned()
-            .unwrap_or_else(|| format!("port {id}"))
+    let present = sources.present();
+    let name = |id| {
+        let name = present.names.port(id);
+        name.map_or_else(|| format!("port {id}"), str::to_owned)
     };
     let mut by_port: Vec<_> = by_port
         .into_iter()
         .map(|(port, flows)| PortFlows {
-            port: name(usize::from(port)),
+            port: name(port),
             flows,
         })
         .collect();

@@ -14,8 +14,8 @@ use crate::plan::limits::VmSpec;
 use crate::plan::ports::PortSpec;
 
 /// All VMs, in the topology's order.
-#[derive(Debug)]
-pub(crate) struct Vms(Vec<Vm>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Vms(Vec<Arc<Vm>>);
 
 /// A VM.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Vms {
                 }),
             }
         }
-        Self(vms)
+        Self(vms.into_iter().map(Arc::new).collect())
     }
 
     /// Hands the limits to the cores. Called before any of the ports comes up.
@@ -78,7 +78,7 @@ impl Vms {
 
     /// Every VM, in the topology's order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Vm> {
-        self.0.iter()
+        self.0.iter().map(Arc::as_ref)
     }
 
     /// Samples all VMs, once a second.

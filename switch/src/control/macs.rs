@@ -14,13 +14,8 @@ pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
     let mut rows = sources.cores.macs().rows();
     rows.sort_by_key(|row| (row.network, row.port, row.mac));
     let pins = sources.cores.macs().pins();
-    let name = |port: PortId| {
-        sources
-            .names
-            .get(usize::from(port))
-            .cloned()
-            .unwrap_or_default()
-    };
+    let names = sources.present().names.clone();
+    let name = |port: PortId| names.port(port).unwrap_or_default().to_owned();
     let remark = |row: &Row| {
         let loser = |&&(port, network, mac): &&(PortId, u16, [u8; 6])| {
             (network, mac) == (row.network, row.mac)
@@ -39,11 +34,7 @@ pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
     let report = |row: &Row| MacReport {
         remark: remark(row),
         mac: mac_text(row.mac),
-        network: sources
-            .networks
-            .get(usize::from(row.network))
-            .cloned()
-            .unwrap_or_default(),
+        network: names.network(row.network).unwrap_or_default().to_owned(),
         port: name(row.port),
         kind: kind_text(row.kind).to_owned(),
         idle_s: (row.kind < Kind::Sticky).then(|| now.saturating_sub(row.seen)),

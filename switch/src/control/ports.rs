@@ -5,7 +5,7 @@ use pmd::GuestFault;
 use pmd::stats::Counters;
 
 use super::macs::report_addresses;
-use super::sources::Sources;
+use super::sources::{Present, Sources};
 use crate::api::counters::{CounterReport, DropReport};
 use crate::api::port::{ConnectionReport, PortReport, QueueReport};
 use crate::api::state::State;
@@ -19,11 +19,12 @@ use crate::vhost_user::view::{QueueState, QueueView};
 
 /// Every port, in the topology's order, uplinks behind all NICs.
 pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {
-    let guests = sources
+    let present = sources.present();
+    let guests = present
         .ports
         .iter()
         .map(|port| (port.id(), report_port(sources, port)));
-    let devices = sources
+    let devices = present
         .devices
         .iter()
         .map(|port| (port.id(), report_device(sources, port)));
@@ -34,29 +35,29 @@ pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {
 
 /// The port of that name.
 pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
-    let guest = sources
+    let present = sources.present();
+    let guest = present
         .ports
         .iter()
-        .find(|port| port.spec.name == name)
+        .find(|port| port.spec.get().name == name)
         .map(|port| report_port(sources, port));
     guest.or_else(|| {
-        sources
+        present
             .devices
             .iter()
-            .find(|port| port.spec.name == name)
+            .find(|port| port.spec.get().name == name)
             .map(|port| report_device(sources, port))
     })
 }
 
 fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
-    let view = port.link.view();
+    let (view, spec) = (port.link.view(), port.spec.get());
     let counters = sources.cores.counters(port.id());
     let waits_for = view.waits_for.clone();
-    let (state, waits_for) =
-        unless_disabled(&port.spec, || (device_health::state(&view), waits_for));
+    let (state, waits_for) = unless_disabled(&spec, || (device_health::state(&view), waits_for));
     PortReport {
-        name: port.spec.name.clone(),
-        network: port.spec.networks.join(","),
+        name: spec.name.clone(),
+        network: spec.networks.join(","),
         state,
         fetched: view.fetched.map(FetchedReport::from),
         lost: device_health::port_lost(port, &view),
@@ -65,30 +66,30 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
         rates: sources.rates.of(port.id()),
         at_ns: sources.clock.now(),
         counters: report_counters(&counters),
-        addresses: report_addresses(sources, &port.spec.ingress),
+        addresses: report_addresses(sources, &spec.ingress),
         drops: report_drops(&counters),
-        rules: port.spec.rule_texts(),
+        rules: spec.rule_texts(),
         connection: None,
         queues: Vec::new(),
     }
 }
 
 fn report_port(sources: &Sources, port: &Port) -> PortReport {
-    let link = port.link.view();
+    let (link, spec) = (port.link.view(), port.spec.get());
     let faults = faults(&sources.cores, port, &link);
-    let (state, waits_for) = unless_disabled(&port.spec, || judge(&link, &faults));
+    let (state, waits_for) = unless_disabled(&spec, || judge(&link, &faults));
     let counters = sources.cores.counters(port.id());
     PortReport {
-        name: port.spec.name.clone(),
-        network: port.spec.networks.join(","),
+        name: spec.name.clone(),
+        network: spec.networks.join(","),
         state,
         waits_for,
         rates: sources.rates.of(port.id()),
         at_ns: sources.clock.now(),
         counters: report_counters(&counters),
-        addresses: report_addresses(sources, &port.spec.ingress),
+        addresses: report_addresses(sources, &spec.ingress),
         drops: report_drops(&counters),
-        rules: port.spec.rule_texts(),
+        rules: spec.rule_texts(),
         queues: link
             .device
             .queues
@@ -103,15 +104,15 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
 }
 
 /// The state of a port; none: there is no such port.
-pub(crate) fn state(sources: &Sources, id: PortId) -> Option<State> {
-    if let Some(port) = sources.ports.iter().find(|port| port.id() == id) {
+pub(crate) fn state(sources: &Sources, present: &Present, id: PortId) -> Option<State> {
+    if let Some(port) = present.ports.iter().find(|port| port.id() == id) {
         let link = port.link.view();
         let judge = || judge(&link, &faults(&sources.cores, port, &link));
-        return Some(unless_disabled(&port.spec, judge).0);
+        return Some(unless_disabled(&port.spec.get(), judge).0);
     }
-    let device = sources.devices.iter().find(|port| port.id() == id)?;
+    let device = present.devices.iter().find(|port| port.id() == id)?;
     let judge = || (device_health::state(&device.link.view()), None);
-    Some(unless_disabled(&device.spec, judge).0)
+    Some(unless_disabled(&device.spec.get(), judge).0)
 }
 
 /// The state of a port and the reason for it, which `judge` finds for one that is not disabled.

@@ -1,6 +1,6 @@
 //! The state that reports are built from.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pmd::Cores;
 use pmd::time::Clock;
@@ -8,8 +8,10 @@ use pmd::time::Clock;
 use super::limits::Vms;
 use super::loads::Loads;
 use super::rates::Rates;
+use crate::base::lock::lock;
 use crate::device::port::DevicePort;
 use crate::pins::Pins;
+use crate::plan::names::Names;
 use crate::vhost_user::port::Port;
 
 /// The state that reports are built from, shared by control threads and the supervisor.
@@ -19,22 +21,33 @@ pub(crate) struct Sources {
     pub(crate) cores: Arc<Cores>,
     /// Sticky addresses.
     pub(crate) pins: Arc<Pins>,
-    /// Ports with a guest behind a socket, by id.
-    pub(crate) ports: Vec<Arc<Port>>,
-    /// Ports that are devices, by id.
-    pub(crate) devices: Vec<Arc<DevicePort>>,
-    /// Names of all ports, by id.
-    pub(crate) names: Vec<String>,
-    /// Names of the networks by id.
-    pub(crate) networks: Vec<String>,
-    /// CPUs that are polled on, by core.
-    pub(crate) cpus: Vec<usize>,
     /// Frames and bits a second.
     pub(crate) rates: Rates,
-    /// VMs with their limits.
-    pub(crate) vms: Vms,
     /// Load of the cores.
     pub(crate) loads: Loads,
     /// The cores' clock.
     pub(crate) clock: Clock,
+    /// What there is.
+    pub(crate) present: Mutex<Arc<Present>>,
+}
+
+/// What there is, by the topology that is in force. One never changes: another takes its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Present {
+    /// Ports with a guest behind a socket, in the topology's order.
+    pub(crate) ports: Vec<Arc<Port>>,
+    /// Ports that are devices, in the topology's order.
+    pub(crate) devices: Vec<Arc<DevicePort>>,
+    pub(crate) names: Arc<Names>,
+    /// CPUs that are polled on, by core.
+    pub(crate) cpus: Vec<usize>,
+    /// VMs with their limits.
+    pub(crate) vms: Vms,
+}
+
+impl Sources {
+    /// What there is now.
+    pub(crate) fn present(&self) -> Arc<Present> {
+        lock(&self.present).clone()
+    }
 }

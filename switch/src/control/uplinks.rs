@@ -11,24 +11,26 @@ use crate::device::port::DevicePort;
 /// Every uplink, in the topology's order.
 pub(crate) fn uplinks(sources: &Sources) -> Vec<UplinkReport> {
     let mut netlink = Netlink::open().ok();
-    let uplinks = sources.devices.iter().filter(|port| port.spec.vm.is_none());
+    let present = sources.present();
+    let devices = present.devices.iter();
+    let uplinks = devices.filter(|port| port.spec.get().vm.is_none());
     uplinks
         .map(|port| report(sources, port, netlink.as_mut()))
         .collect()
 }
 
 fn report(sources: &Sources, port: &DevicePort, netlink: Option<&mut Netlink>) -> UplinkReport {
-    let view = port.link.view();
+    let (view, spec) = (port.link.view(), port.spec.get());
     let counters = sources.cores.counters(port.id());
     let device = netlink.and_then(|netlink| Device::with_index(netlink, view.index).ok().flatten());
     UplinkReport {
-        name: port.spec.name.clone(),
+        name: spec.name.clone(),
         device: if view.device.is_empty() {
             port.device.device.clone()
         } else {
             view.device.clone()
         },
-        networks: port.spec.networks.clone(),
+        networks: spec.networks.clone(),
         state: state(&view),
         waits_for: view.waits_for.clone(),
         driver: Some(view.driver.clone()).filter(|driver| !driver.is_empty()),

@@ -7,7 +7,7 @@ use pmd::stats::Counters;
 
 use super::limits::Vm;
 use super::ports::{report_drops, state};
-use super::sources::Sources;
+use super::sources::{Present, Sources};
 use crate::api::counters::RateReport;
 use crate::api::state::State;
 use crate::api::vm::{LimitQueueReport, LimitReport, VmReport};
@@ -15,7 +15,9 @@ use crate::device::health::n_lost;
 
 /// Every VM, in the topology's order.
 pub(crate) fn vms(sources: &Sources) -> Vec<VmReport> {
-    sources.vms.iter().map(|vm| report(vm, sources)).collect()
+    let present = sources.present();
+    let vms = present.vms.iter();
+    vms.map(|vm| report(vm, sources, &present)).collect()
 }
 
 /// Every VM that has a limit.
@@ -25,7 +27,7 @@ pub(crate) fn limits(sources: &Sources) -> Vec<VmReport> {
     vms
 }
 
-fn report(vm: &Vm, sources: &Sources) -> VmReport {
+fn report(vm: &Vm, sources: &Sources, present: &Present) -> VmReport {
     let now = sources.clock.now();
     let counters = vm
         .ports
@@ -41,7 +43,7 @@ fn report(vm: &Vm, sources: &Sources) -> VmReport {
             tx_bps: all.tx_bps + one.tx_bps,
         },
     );
-    let is_up = |port: &&PortId| state(sources, **port) == Some(State::Up);
+    let is_up = |port: &&PortId| state(sources, present, **port) == Some(State::Up);
     let mut drops = report_drops(&counters);
     drops.retain(|drop| drop.frames > 0);
     VmReport {
@@ -56,7 +58,7 @@ fn report(vm: &Vm, sources: &Sources) -> VmReport {
         missed: counters.missed,
         limited: counters.limited,
         lost: n_lost(
-            sources
+            present
                 .devices
                 .iter()
                 .map(Arc::as_ref)

@@ -6,6 +6,7 @@
 //! - `cpus`: which CPUs there are, and which threads run where
 //! - `run_dir`: the run directory and its lock
 //! - `files`: the limit of open files; `cores`: makes them, and their tables; `threads`, `logging`
+//! - `running`: ports with their control threads
 //! - `poller`: a polling thread
 //! - `supervisor`: checks ports and addresses ten times a second
 //! - `tsc`: whether the cycle counter behind the switch's clock is reliable
@@ -18,6 +19,7 @@ mod logging;
 mod poller;
 pub(crate) mod run;
 mod run_dir;
+mod running;
 mod supervisor;
 mod threads;
 mod tsc;

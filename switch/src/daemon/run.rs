@@ -7,8 +7,8 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use config::{Listens, Topology};
@@ -23,23 +23,25 @@ use super::cpus::choose::Cpus;
 use super::files::provide_files;
 use super::logging::log_to_stderr;
 use super::run_dir::RunDir;
+use super::running::{Means, Running};
 use super::threads::{join, spawn};
 use super::{poller, supervisor, tsc};
+use crate::base::folder::Folder;
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
+use crate::control;
 use crate::control::limits::Vms;
 use crate::control::loads::Loads;
 use crate::control::rates::Rates;
-use crate::control::sources::Sources;
+use crate::control::sources::{Present, Sources};
 use crate::device::attached::{AttachedDevice, attach_all};
 use crate::device::port::DevicePort;
 use crate::device::restore;
 use crate::pins::Pins;
 use crate::plan::ids::Ids;
+use crate::plan::names::Names;
 use crate::plan::ports::{PortKind, PortSpec, ports};
-use crate::vhost_user::cores::CoresPort;
 use crate::vhost_user::port::Port;
-use crate::{control, device, vhost_user};
 
 /// Runs the switch that the topology in `file` describes, until SIGTERM or SIGINT.
 ///
@@ -71,15 +73,13 @@ fn serve(topology: &Topology) -> Result<(), String> {
 struct Daemon {
     stop: Stop,
     stop_cores: Arc<AtomicBool>,
-    cores: Arc<Cores>,
+    means: Means,
     clock: Clock,
+    ports: Vec<Running>,
     control: Vec<JoinHandle<()>>,
-    /// Workers of devices: they restore their devices, and hold no file of a front-end.
-    device_workers: Vec<JoinHandle<()>>,
     pollers: Vec<JoinHandle<()>>,
-    ports: Vec<Arc<Port>>,
-    devices: Vec<Arc<DevicePort>>,
-    run_dir: RunDir,
+    /// Locked as long as the daemon runs.
+    _run_dir: RunDir,
 }
 
 impl Daemon {
@@ -108,6 +108,7 @@ impl Daemon {
         pmd::sys::refuse_files(operators.listener().as_fd());
         let sockets = open_sockets(&specs)?;
         restore::repair(run_dir.folder());
+        let guests: Vec<_> = specs.iter().filter_map(Port::new).map(Arc::new).collect();
         let devices: Vec<_> = specs
             .iter()
             .filter_map(DevicePort::new)
@@ -118,48 +119,64 @@ impl Daemon {
         cpus.keep_control_off()?;
         let (cores, pollers) = new_cores(topology, &ids, &specs)?;
         settle_tables(&cores);
-        let cores = Arc::new(cores);
-        let stop = Stop::new().map_err(|e| e.to_string())?;
-        let stop_cores = Arc::new(AtomicBool::new(false));
+        set_static_macs(&cores, &specs)?;
+        let names = Arc::new(Names {
+            ports: ids.port_names(),
+            networks: ids.network_names(),
+        });
+        let pins = Arc::new(restore_pins(&cores, run_dir.folder(), &specs, &names));
         let clock = Clock::calibrate();
         tsc::log_doubts(&clock);
         let mut daemon = Self {
-            stop,
-            stop_cores,
-            cores,
+            stop: Stop::new().map_err(|e| e.to_string())?,
+            stop_cores: Arc::new(AtomicBool::new(false)),
+            means: Means {
+                cores: Arc::new(cores),
+                pins,
+                run_dir: run_dir.folder().clone(),
+            },
             clock,
+            ports: Vec::new(),
             control: Vec::new(),
-            device_workers: Vec::new(),
             pollers: Vec::new(),
-            ports: specs.iter().filter_map(Port::new).map(Arc::new).collect(),
+            _run_dir: run_dir,
+        };
+        let present = Present {
+            ports: guests,
             devices,
-            run_dir,
+            names,
+            cpus: cpus.polling().iter().map(|core| core.id).collect(),
+            vms: Vms::new(&specs),
         };
         // From here on an error stops what was started.
-        match daemon.start_threads(
-            (topology, &ids, &specs),
-            &cpus,
-            pollers,
-            operators,
-            sockets,
-            attached,
-        ) {
-            Ok(()) => Ok(daemon),
-            Err(why) => {
-                daemon.end();
-                Err(why)
-            }
+        let started = daemon
+            .start_pollers(topology, &cpus, pollers)
+            .and_then(|()| daemon.start_ports(&present, sockets, attached))
+            .and_then(|()| daemon.start_operators(operators, present));
+        if let Err(why) = started {
+            daemon.end();
+            return Err(why);
         }
+        info!(
+            "running: ports {}, polling on CPU {}, control socket {}",
+            specs.len(),
+            cpus.polled(),
+            topology.control.path.display()
+        );
+        if let Some(metrics) = topology.metrics {
+            warn!(
+                "metrics: this version does not serve them, so nothing listens on {}",
+                metrics.listen
+            );
+        }
+        Ok(daemon)
     }
 
-    fn start_threads(
+    fn start_pollers(
         &mut self,
-        (topology, ids, specs): (&Topology, &Ids, &[PortSpec]),
+        topology: &Topology,
         cpus: &Cpus,
         pollers: Vec<pmd::Core>,
-        operators: Listening,
-        sockets: Vec<Option<Listening>>,
-        attached: Vec<Option<AttachedDevice>>,
     ) -> Result<(), String> {
         for (core, cpu) in pollers.into_iter().zip(cpus.polling()) {
             self.pollers.push(poller::start(
@@ -170,105 +187,39 @@ impl Daemon {
                 self.stop_cores.clone(),
             )?);
         }
-        set_static_macs(&self.cores, specs)?;
-        let (names, networks) = (ids.port_names(), ids.network_names());
-        let pins = Arc::new(self.restore_pins(specs, (names.clone(), networks.clone())));
-        let vms = Vms::new(specs);
-        vms.limit(&self.cores);
-        let ports = self.ports.clone().into_iter().zip(sockets);
-        for (port, listening) in ports.filter(|(port, _)| port.spec.enabled) {
-            self.start_port(port, pins.clone(), listening)?;
+        Ok(())
+    }
+
+    fn start_ports(
+        &mut self,
+        present: &Present,
+        sockets: Vec<Option<Listening>>,
+        attached: Vec<Option<AttachedDevice>>,
+    ) -> Result<(), String> {
+        present.vms.limit(&self.means.cores);
+        let ports = present.ports.iter().zip(sockets);
+        for (port, listening) in ports.filter(|(port, _)| port.spec.get().enabled) {
+            let running = Running::guest(port.clone(), listening, &self.means)?;
+            self.ports.push(running);
         }
-        let devices = self.devices.clone().into_iter().zip(attached);
-        for (port, attached) in devices.filter(|(port, _)| port.spec.enabled) {
-            self.start_device(port, pins.clone(), attached)?;
+        let devices = present.devices.iter().zip(attached);
+        for (port, attached) in devices.filter(|(port, _)| port.spec.get().enabled) {
+            let running = Running::device(port.clone(), attached, &self.means)?;
+            self.ports.push(running);
         }
+        Ok(())
+    }
+
+    /// Starts what answers operators, and the supervisor.
+    fn start_operators(&mut self, listening: Listening, present: Present) -> Result<(), String> {
         let sources = Arc::new(Sources {
-            cores: self.cores.clone(),
-            pins,
-            ports: self.ports.clone(),
-            devices: self.devices.clone(),
-            names,
-            networks,
-            cpus: cpus.polling().iter().map(|core| core.id).collect(),
+            cores: self.means.cores.clone(),
+            pins: self.means.pins.clone(),
             rates: Rates::default(),
-            vms,
             loads: Loads::default(),
             clock: self.clock.clone(),
+            present: Mutex::new(Arc::new(present)),
         });
-        self.start_operators(operators, &sources)?;
-        let stop = self.stop.clone();
-        self.control.push(spawn("supervisor".to_owned(), move || {
-            supervisor::run(&sources, &stop)
-        })?);
-        let (n_ports, polled) = (self.ports.len() + self.devices.len(), cpus.polled());
-        info!(
-            "running: ports {n_ports}, polling on CPU {polled}, control socket {}",
-            topology.control.path.display()
-        );
-        if let Some(metrics) = topology.metrics {
-            warn!(
-                "metrics: this version does not serve them, so nothing listens on {}",
-                metrics.listen
-            );
-        }
-        Ok(())
-    }
-
-    /// Restores the sticky addresses that an earlier daemon saved. No port takes frames yet.
-    fn restore_pins(&self, specs: &[PortSpec], names: (Vec<String>, Vec<String>)) -> Pins {
-        let ingresses = specs.iter().map(|spec| &spec.ingress);
-        ingresses
-            .clone()
-            .for_each(|ingress| self.cores.macs().rest(ingress.port));
-        Pins::restore(
-            self.cores.macs().clone(),
-            self.run_dir.folder(),
-            restore::world(),
-            names,
-            ingresses,
-        )
-    }
-
-    fn start_port(
-        &mut self,
-        port: Arc<Port>,
-        pins: Arc<Pins>,
-        listening: Option<Listening>,
-    ) -> Result<(), String> {
-        let (plane, stop) = (
-            CoresPort::new(self.cores.clone(), pins, port.spec.ingress),
-            self.stop.clone(),
-        );
-        let name = port.spec.name.clone();
-        self.control.push(spawn(name, move || {
-            vhost_user::worker::run(&port, &plane, listening.as_ref(), &stop)
-        })?);
-        Ok(())
-    }
-
-    fn start_device(
-        &mut self,
-        port: Arc<DevicePort>,
-        pins: Arc<Pins>,
-        attached: Option<AttachedDevice>,
-    ) -> Result<(), String> {
-        let (cores, stop, run_dir) = (
-            self.cores.clone(),
-            self.stop.clone(),
-            self.run_dir.folder().clone(),
-        );
-        let name = port.spec.name.clone();
-        let work = move || device::worker::run(&port, (&cores, &pins), attached, &run_dir, &stop);
-        self.device_workers.push(spawn(name, work)?);
-        Ok(())
-    }
-
-    fn start_operators(
-        &mut self,
-        listening: Listening,
-        sources: &Arc<Sources>,
-    ) -> Result<(), String> {
         let listening = Arc::new(listening);
         for _ in 0..control::server::THREADS {
             let (listening, sources, stop) =
@@ -276,27 +227,55 @@ impl Daemon {
             let serve = move || control::server::run(listening.listener(), &sources, &stop);
             self.control.push(spawn("control".to_owned(), serve)?);
         }
+        let stop = self.stop.clone();
+        self.control.push(spawn("supervisor".to_owned(), move || {
+            supervisor::run(&sources, &stop)
+        })?);
         Ok(())
     }
 
     /// Takes ports and sockets down while the cores still run, then stops the cores.
     fn end(self) {
         self.stop.request();
-        for port in &self.ports {
-            port.link.close("the daemon ends");
-        }
-        for thread in self.device_workers {
+        self.ports
+            .iter()
+            .for_each(|port| port.request_end("the daemon ends"));
+        // Devices are restored, and hold no file of a front-end.
+        let (devices, guests): (Vec<_>, Vec<_>) =
+            self.ports.into_iter().partition(Running::is_device);
+        for device in devices {
             // A panic was logged already.
-            let _ = thread.join();
+            let _ = device.into_thread().join();
         }
+        join(guests.into_iter().map(Running::into_thread).collect());
         join(self.control);
         self.stop_cores.store(true, Ordering::Release);
-        self.cores.wake_all();
+        self.means.cores.wake_all();
         for thread in self.pollers {
             let _ = thread.join();
         }
         info!("stopped");
     }
+}
+
+/// Restores the sticky addresses that an earlier daemon saved. No port takes frames yet.
+fn restore_pins(
+    cores: &Cores,
+    run_dir: &Arc<Folder>,
+    specs: &[PortSpec],
+    names: &Arc<Names>,
+) -> Pins {
+    let ingresses = specs.iter().map(|spec| &spec.ingress);
+    ingresses
+        .clone()
+        .for_each(|ingress| cores.macs().rest(ingress.port));
+    Pins::restore(
+        cores.macs().clone(),
+        run_dir,
+        restore::world(),
+        names.clone(),
+        ingresses,
+    )
 }
 
 /// Opens every socket that weir listens on, by port, and reports all errors at once.

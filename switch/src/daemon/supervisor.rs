@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use flowtable::mac::owner::Moves;
 use flowtable::{PortId, SourcePolicy};
+use hashbrown::HashMap;
 use pmd::error::Grade;
 use pmd::time::seconds;
 use pmd::{Cores, GuestFault};
@@ -13,7 +14,7 @@ use super::tsc::ClockWatch;
 use crate::base::log::PortLog;
 use crate::base::process::Process;
 use crate::base::stop::Stop;
-use crate::control::sources::Sources;
+use crate::control::sources::{Present, Sources};
 use crate::vhost_user::health;
 use crate::vhost_user::port::Port;
 
@@ -32,48 +33,57 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
     let Sources {
         cores,
         pins,
-        ports,
-        devices,
         rates,
-        vms,
         loads,
         clock,
         ..
     } = sources;
     let mut sampled: Option<Instant> = None;
-    let mut logged = vec![Logged::default(); ports.len()];
+    let mut logged = HashMap::new();
     let mut watch = ClockWatch::default();
-    let mut logged_of_devices = vec![Moves::default(); devices.len()];
     while !stop.sleep(EVERY) {
         let is_due = sampled.is_none_or(|at| at.elapsed() >= SLOWLY);
-        for (port, logged) in ports.iter().zip(&mut logged) {
+        let present = sources.present();
+        for port in &present.ports {
             close_on_fault(cores, port);
-            if is_due {
-                report_faults(cores, port, logged);
-                report_moves(cores, port.id(), &port.log, &mut logged.moves);
-            }
         }
-        pins.update(sticky_peers(ports));
+        pins.update(sticky_peers(&present.ports));
         if is_due {
-            for (port, logged) in devices.iter().zip(&mut logged_of_devices) {
-                report_moves(cores, port.id(), &port.log, logged);
-            }
+            report_all(cores, &present, &mut logged);
             sampled = Some(Instant::now());
             watch.see(clock.check());
             // The cores write the same clock's seconds into the table.
             cores.age(seconds(clock.now()), MAC_AGE);
-            rates.sample(cores, sources.names.len());
-            vms.sample(clock.now());
+            rates.sample(cores, present.names.ports.len());
+            present.vms.sample(clock.now());
             loads.sample(cores, clock);
         }
     }
-    pins.update(sticky_peers(ports));
+    pins.update(sticky_peers(&sources.present().ports));
+}
+
+/// Logs what is new about each port. `logged`: what was logged of each, by name.
+fn report_all(cores: &Cores, present: &Present, logged: &mut HashMap<String, Logged>) {
+    let mut before = std::mem::take(logged);
+    for port in &present.ports {
+        let name = &port.spec.get().name;
+        let mut logged_of_it = before.remove(name).unwrap_or_default();
+        report_faults(cores, port, &mut logged_of_it);
+        report_moves(cores, port.id(), &port.log, &mut logged_of_it.moves);
+        logged.insert(name.clone(), logged_of_it);
+    }
+    for port in &present.devices {
+        let name = &port.spec.get().name;
+        let mut logged_of_it = before.remove(name).unwrap_or_default();
+        report_moves(cores, port.id(), &port.log, &mut logged_of_it.moves);
+        logged.insert(name.clone(), logged_of_it);
+    }
 }
 
 fn sticky_peers(ports: &[Arc<Port>]) -> impl Iterator<Item = (PortId, Option<Option<Process>>)> {
     let ports = ports
         .iter()
-        .filter(|port| port.spec.ingress.source == SourcePolicy::Sticky);
+        .filter(|port| port.spec.get().ingress.source == SourcePolicy::Sticky);
     ports.map(|port| (port.id(), port.link.peer()))
 }
 

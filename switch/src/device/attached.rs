@@ -42,13 +42,13 @@ pub(crate) fn attach_all(
     // A tap may be open to an unprivileged user.
     if ports
         .iter()
-        .any(|port| port.spec.enabled && port.device.kind == DeviceKind::AfXdp)
+        .any(|port| port.spec.get().enabled && port.device.kind == DeviceKind::AfXdp)
     {
         super::capabilities::check().map_err(|why| vec![why])?;
     }
     let mut netlink =
         Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
-    let named = |port: &DevicePort, why: String| format!("{}: {why}", port.spec.name);
+    let named = |port: &DevicePort, why: String| format!("{}: {why}", port.spec.get().name);
     // First without changing anything.
     let look = |port: &Arc<DevicePort>| {
         Some(named(
@@ -58,14 +58,14 @@ pub(crate) fn attach_all(
                 .into_text(),
         ))
     };
-    let enabled = ports.iter().filter(|port| port.spec.enabled);
+    let enabled = ports.iter().filter(|port| port.spec.get().enabled);
     let wrong: Vec<_> = enabled.filter_map(look).collect();
     if !wrong.is_empty() {
         return Err(wrong);
     }
     let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for port in ports {
-        if !port.spec.enabled {
+        if !port.spec.get().enabled {
             all.push(None);
             continue;
         }

@@ -13,13 +13,14 @@ use crate::api::uplink::LostReport;
 use crate::base::lock::lock;
 use crate::base::log::PortLog;
 use crate::plan::devices::DeviceSpec;
-use crate::plan::ports::{PortKind, PortSpec};
+use crate::plan::ports::{CurrentSpec, PortKind, PortSpec};
 
 /// An uplink, or a NIC by AF_XDP or a tap.
 #[derive(Debug)]
 pub(crate) struct DevicePort {
+    id: PortId,
     /// What the topology says of it.
-    pub(crate) spec: PortSpec,
+    pub(crate) spec: CurrentSpec,
     /// What the topology requires of the device.
     pub(crate) device: DeviceSpec,
     /// The state of the device.
@@ -36,7 +37,8 @@ impl DevicePort {
         };
         let (device, log) = (device.clone(), PortLog::new(&spec.name));
         Some(Self {
-            spec: spec.clone(),
+            id: spec.id(),
+            spec: CurrentSpec::new(spec),
             device,
             link: DeviceLink::default(),
             log,
@@ -45,7 +47,7 @@ impl DevicePort {
 
     /// Its place in every per-port table.
     pub(crate) fn id(&self) -> PortId {
-        self.spec.id()
+        self.id
     }
 }
 

@@ -273,12 +273,14 @@ impl DeviceWorker<'_> {
         let Some(Queues { rxqs, txqs, .. }) = attached.queues.take() else {
             return;
         };
-        self.pins
-            .meet_device(&self.port.spec.ingress, attached.device.index);
-        self.cores.up(PortUp {
-            ingress: self.port.spec.ingress,
-            rxqs,
-            txqs,
+        let index = attached.device.index;
+        self.port.spec.hold(|spec| {
+            self.pins.meet_device(&spec.ingress, index);
+            self.cores.up(PortUp {
+                ingress: spec.ingress,
+                rxqs,
+                txqs,
+            });
         });
         let mut was_idle = false;
         self.port.link.update(|view| {

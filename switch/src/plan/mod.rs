@@ -11,6 +11,7 @@ pub(crate) mod addresses;
 pub(crate) mod devices;
 pub(crate) mod ids;
 pub(crate) mod limits;
+pub(crate) mod names;
 pub(crate) mod networks;
 pub(crate) mod ports;
 pub(crate) mod rules;

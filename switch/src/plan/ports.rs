@@ -1,6 +1,7 @@
 //! Ports, as the topology describes them: built once, the only source for everything else.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use config::{Listens, MacPolicy, Nic, Topology};
 use flowtable::rules::rule::Rule;
@@ -10,6 +11,7 @@ use super::addresses::{UPLINK_MACS, any_max};
 use super::devices::{DeviceSpec, uplink_device};
 use super::ids::Ids;
 use super::limits::{VmSpec, vms};
+use crate::base::lock::lock;
 
 /// A port: a NIC of a VM, or an uplink. Two of the same port are equal if nothing of it has
 /// changed.
@@ -28,6 +30,28 @@ pub(crate) struct PortSpec {
     /// Its rules, in the order in which they are checked; an uplink has none.
     pub(crate) rules: Vec<Rule>,
     pub(crate) kind: PortKind,
+}
+
+/// What the topology says of a port at present: another topology may change all of it but the id,
+/// the name and the kind.
+#[derive(Debug)]
+pub(crate) struct CurrentSpec(Mutex<Arc<PortSpec>>);
+
+impl CurrentSpec {
+    /// As `spec`.
+    pub(crate) fn new(spec: &PortSpec) -> Self {
+        Self(Mutex::new(Arc::new(spec.clone())))
+    }
+
+    /// As of now.
+    pub(crate) fn get(&self) -> Arc<PortSpec> {
+        lock(&self.0).clone()
+    }
+
+    /// Does `work` with it, and lets nothing change it meanwhile.
+    pub(crate) fn hold<T>(&self, work: impl FnOnce(&PortSpec) -> T) -> T {
+        work(&lock(&self.0))
+    }
 }
 
 /// Kind of a port.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use flowtable::{Ingress, PortId};
+use flowtable::PortId;
 use pmd::control::{PortDown, PortUp};
 use pmd::port::vhost::Features;
 use pmd::port::{RxQueue, TxQueue};
@@ -13,6 +13,7 @@ use pmd::ring::QueueSpec;
 use pmd::shm::GuestMemory;
 use pmd::{Cores, GuestFault, SetupError};
 
+use super::port::Port;
 use crate::pins::Pins;
 
 /// The polling cores, for one port's control thread.
@@ -62,21 +63,17 @@ pub(crate) struct Raised {
 pub(crate) struct CoresPort {
     cores: Arc<Cores>,
     pins: Arc<Pins>,
-    ingress: Ingress,
+    port: Arc<Port>,
 }
 
 impl CoresPort {
-    /// The port that `ingress` describes.
-    pub(crate) fn new(cores: Arc<Cores>, pins: Arc<Pins>, ingress: Ingress) -> Self {
-        Self {
-            cores,
-            pins,
-            ingress,
-        }
+    /// This one.
+    pub(crate) fn new(cores: Arc<Cores>, pins: Arc<Pins>, port: Arc<Port>) -> Self {
+        Self { cores, pins, port }
     }
 
     fn port(&self) -> PortId {
-        self.ingress.port
+        self.port.id()
     }
 }
 
@@ -103,11 +100,13 @@ impl DataPlane for CoresPort {
             }
         }
         if !rxqs.is_empty() || !txqs.is_empty() {
-            self.pins.meet(&self.ingress, memory);
-            self.cores.up(PortUp {
-                ingress: self.ingress,
-                rxqs,
-                txqs,
+            self.port.spec.hold(|spec| {
+                self.pins.meet(&spec.ingress, memory);
+                self.cores.up(PortUp {
+                    ingress: spec.ingress,
+                    rxqs,
+                    txqs,
+                });
             });
         }
         raised

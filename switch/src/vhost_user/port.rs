@@ -21,13 +21,14 @@ use super::view::DeviceView;
 use crate::base::lock::lock;
 use crate::base::log::PortLog;
 use crate::base::process::Process;
-use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
+use crate::plan::ports::{CurrentSpec, PortKind, PortSpec, SocketSpec};
 
 /// A NIC of a VM.
 #[derive(Debug)]
 pub(crate) struct Port {
+    id: PortId,
     /// What the topology says of it.
-    pub(crate) spec: PortSpec,
+    pub(crate) spec: CurrentSpec,
     /// Its socket.
     pub(crate) socket: SocketSpec,
     /// The state of the connection.
@@ -55,13 +56,14 @@ impl Port {
             closing: Closing::default(),
             refusing: Closing::default(),
             log: PortLog::new(&spec.name),
-            spec: spec.clone(),
+            id: spec.id(),
+            spec: CurrentSpec::new(spec),
         })
     }
 
     /// Its place in every per-port table.
     pub(crate) fn id(&self) -> PortId {
-        self.spec.id()
+        self.id
     }
 }
 
