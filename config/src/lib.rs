@@ -6,6 +6,7 @@
 //!
 //! In reading order:
 //! - `topology`: the checked values, which the daemon works from
+//! - `settings`: a topology as keys with their values, in the words of the file
 //! - `remarks`: warnings about a topology that has no mistakes
 //! - `source`: reads the main file and those it includes into trees
 //! - `node`: a YAML tree in which each node has its place in the file
@@ -42,6 +43,7 @@ mod remarks;
 mod rules;
 mod scalar;
 mod schema;
+mod settings;
 mod socket;
 mod source;
 mod syntax;
@@ -54,6 +56,7 @@ pub use address::MacAddr;
 pub use diagnostics::{Diagnostic, Report};
 pub use nearest::nearest;
 pub use schema::{json_schema, schema};
+pub use settings::{Object, ObjectKind, Setting, Written, key_paths};
 pub use topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_PORTS, DEFAULT_RING,
     DEFAULT_SOCKET_MODE, Idle, Limit, Listens, MacPolicy, Metrics, Network, Nic, PORTS_MAX,

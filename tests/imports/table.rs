@@ -15,7 +15,7 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("base", ""),
             ("api", ""),
-            ("plan", "base"),
+            ("plan", "api base"),
             ("cli", "api base"),
             ("vhost_user", "plan api base pins"),
             ("device", "plan api base pins"),

@@ -6,9 +6,26 @@
 //! - `limits`: VMs and their limits; `devices`: devices of this host; `rules`: compiled rules
 //! - `addresses`: how many addresses ports may have
 //! - `networks`: networks and trunks, as the cores use them
+//! - `difference`: what is different between two topologies; `effects`: what a change of each key
+//!   does; `handover`: what goes from one port to another
 
 pub(crate) mod addresses;
 pub(crate) mod devices;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for topologies that change while the daemon runs")
+)]
+pub(crate) mod difference;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for topologies that change while the daemon runs")
+)]
+pub(crate) mod effects;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for topologies that change while the daemon runs")
+)]
+pub(crate) mod handover;
 pub(crate) mod ids;
 pub(crate) mod limits;
 pub(crate) mod names;
