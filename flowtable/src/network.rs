@@ -32,6 +32,15 @@ pub struct Network {
     pub uplink: Option<Exit>,
 }
 
+impl Network {
+    /// Whether what frames' decisions depend on besides addresses and rules is the same. Members
+    /// are looked up when a frame is flooded, and lengths before each decision.
+    fn has_settings_of(&self, other: &Network) -> bool {
+        let settings = |network: &Network| (network.passes_tags, network.fields, network.uplink);
+        settings(self) == settings(other)
+    }
+}
+
 /// How a network's frames leave for a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -43,7 +52,11 @@ pub struct Exit {
 
 /// An uplink's networks: which network a frame from the wire belongs to, by its outer tag.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Trunk(Box<[NetworkId; VLANS]>);
+pub struct Trunk {
+    places: Box<[NetworkId; VLANS]>,
+    /// Number of the last change; decisions from before it are stale.
+    generation: u32,
+}
 
 impl Trunk {
     /// From all networks of an uplink and the VLAN id (1 to 4094) of each; `None` for the one whose
@@ -53,14 +66,17 @@ impl Trunk {
         for (vlan, network) in networks {
             places[usize::from(vlan.unwrap_or(0)) % VLANS] = network;
         }
-        Self(places)
+        Self {
+            places,
+            generation: 0,
+        }
     }
 
     /// The network of a frame whose outer tag has this VLAN id. 0: it has no tag, or a priority
     /// tag.
     #[inline(always)]
     pub fn network(&self, vlan: u16) -> Option<NetworkId> {
-        let network = self.0[usize::from(vlan) % VLANS];
+        let network = self.places[usize::from(vlan) % VLANS];
         (network != NOWHERE).then_some(network)
     }
 }
@@ -68,7 +84,7 @@ impl Trunk {
 impl std::fmt::Debug for Trunk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let carried = (0..)
-            .zip(self.0.iter())
+            .zip(self.places.iter())
             .filter(|&(_, &network)| network != NOWHERE);
         f.debug_map()
             .entries(carried.map(|(vlan, network): (u16, _)| (vlan, network)))
@@ -125,6 +141,74 @@ impl Networks {
             }
         }
         self
+    }
+
+    /// The number of the last change of a trunk.
+    #[inline(always)]
+    pub(crate) fn trunk_generation(&self, trunk: TrunkId) -> u32 {
+        self.trunks
+            .get(usize::from(trunk))
+            .map_or(0, |trunk| trunk.generation)
+    }
+
+    /// The same networks, as those that come after `before`: what decides otherwise than before
+    /// gets `generation`, a number that no change had before; what does not keeps its own, and
+    /// decisions that were cached by it.
+    #[must_use]
+    pub fn following(mut self, before: &Networks, generation: u32) -> Self {
+        for network in &mut self.networks {
+            network.members.sort_unstable();
+            network.members.dedup();
+        }
+        let decides_as = |id: usize, network: &Network| {
+            let was = before.networks.get(id)?;
+            let has_rules_as_before = |&port: &PortId| {
+                !was.members.contains(&port) || self.policy(port) == before.policy(port)
+            };
+            (network.has_settings_of(was) && network.members.iter().all(has_rules_as_before))
+                .then_some(was.generation.max(network.generation))
+        };
+        let generations: Vec<_> = (0..)
+            .zip(&self.networks)
+            .map(|(id, network)| decides_as(id, network).unwrap_or(generation))
+            .collect();
+        for (network, generation) in self.networks.iter_mut().zip(generations) {
+            network.generation = generation;
+        }
+        for (id, trunk) in self.trunks.iter_mut().enumerate() {
+            let was = before.trunks.get(id);
+            trunk.generation = was
+                .filter(|was| was.places == trunk.places)
+                .map_or(generation, |was| was.generation);
+        }
+        self
+    }
+
+    /// The greatest number that a change of these had.
+    pub fn generation(&self) -> u32 {
+        let of_networks = self.networks.iter().map(|network| network.generation);
+        let of_trunks = self.trunks.iter().map(|trunk| trunk.generation);
+        of_networks.chain(of_trunks).max().unwrap_or(0)
+    }
+
+    /// The same networks without this port; `None`: it is in none of them.
+    pub fn without(&self, port: PortId) -> Option<Self> {
+        let is_in = |network: &Network| {
+            network.members.contains(&port) || network.uplink.is_some_and(|exit| exit.port == port)
+        };
+        let has_rules = self.policy(port).is_some();
+        if !has_rules && !self.networks.iter().any(is_in) {
+            return None;
+        }
+        let mut others = self.clone();
+        for network in &mut others.networks {
+            network.members.retain(|&member| member != port);
+            network.uplink = network.uplink.filter(|exit| exit.port != port);
+        }
+        if let Some(policy) = others.policies.get_mut(usize::from(port)) {
+            *policy = None;
+        }
+        Some(others)
     }
 
     /// A port's rules; none: all frames pass.

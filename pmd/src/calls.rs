@@ -299,6 +299,12 @@ impl Callers {
         drop(before);
     }
 
+    /// A port is gone: what was known of it is nothing to the next one of its id.
+    pub(crate) fn remove(&self, port: PortId) {
+        let before = lock(&self.ports).remove(&port);
+        drop(before);
+    }
+
     /// Those of a port that was up before, with eventfds.
     pub(crate) fn of(&self, port: PortId) -> Option<Arc<Calls>> {
         lock(&self.ports).get(&port).cloned()

@@ -221,6 +221,15 @@ impl PageFaults {
         self.due = 0;
     }
 
+    /// Another port has this id from now on, with an account of its own.
+    pub(crate) fn forget(&mut self, port: PortId) {
+        if let Some(account) = self.ports.get_mut(usize::from(port)) {
+            *account = PortFaults::default();
+        }
+        self.resuming.retain(|&other| other != port);
+        self.waited_for = self.waited_for.filter(|&other| other != port);
+    }
+
     /// Reads the number, and says whether to watch.
     #[cold]
     #[inline(never)]

@@ -184,6 +184,35 @@ impl PortStats {
         }
     }
 
+    /// All of it is zero, as for a port that is new.
+    fn forget(&self) {
+        let Self {
+            rx_frames,
+            rx_bytes,
+            copies,
+            forwarded,
+            tx_frames,
+            tx_bytes,
+            missed,
+            refused,
+            limited,
+            queued,
+            unqueued,
+            held_turns,
+            faults,
+            page_waits,
+            drops,
+            stopped,
+        } = self;
+        let counters = [
+            rx_frames, rx_bytes, copies, forwarded, tx_frames, tx_bytes, missed, refused, limited,
+            queued, unqueued, held_turns, faults, page_waits,
+        ];
+        let all = counters.into_iter().chain(drops);
+        all.for_each(|counter| counter.store(0, Ordering::Relaxed));
+        stopped.store(0, Ordering::Relaxed);
+    }
+
     /// The core had to wait for a page of the port's memory.
     pub(crate) fn waited_for(&self) {
         add(&self.page_waits, 1);
@@ -274,6 +303,11 @@ impl CoreStats {
     #[inline(always)]
     pub fn port(&self, port: PortId) -> &PortStats {
         &self.ports[usize::from(port)]
+    }
+
+    /// Another port has this id from now on, of which nothing was counted.
+    pub(crate) fn forget(&self, port: PortId) {
+        self.port(port).forget();
     }
 
     /// A frame of port `from` was dropped that was to go as `action` says.

@@ -13,6 +13,7 @@ mod forwarding;
 mod hostile;
 mod lifecycle;
 mod limit_queues;
+mod live;
 mod long_chains;
 mod neighbours;
 mod paging;

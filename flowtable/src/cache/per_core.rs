@@ -93,6 +93,12 @@ struct Worth {
 }
 
 impl Worth {
+    const NEW: Self = Self {
+        left: TRIED,
+        n_missed: 0,
+        is_on: true,
+    };
+
     /// Judges the hit rate, before a burst of `n` frames.
     #[cold]
     fn see(&mut self, n: u32) {
@@ -107,16 +113,15 @@ impl CoreCache {
     /// calling thread.
     pub(crate) fn new(n: usize, n_ports: usize) -> Self {
         let flows = vec![EMPTY; n.max(16).next_power_of_two()].into_boxed_slice();
-        let worth = vec![
-            Worth {
-                left: TRIED,
-                n_missed: 0,
-                is_on: true
-            };
-            n_ports
-        ]
-        .into_boxed_slice();
+        let worth = vec![Worth::NEW; n_ports].into_boxed_slice();
         Self { flows, worth }
+    }
+
+    /// Another port has this id from now on.
+    pub(crate) fn forget_port(&mut self, port: PortId) {
+        if let Some(worth) = self.worth.get_mut(usize::from(port)) {
+            *worth = Worth::NEW;
+        }
     }
 
     /// Whether to look here for the next `n` frames of the port.

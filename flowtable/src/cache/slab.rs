@@ -127,6 +127,29 @@ impl Slab {
         Some((port, before.finish(line, entry)?))
     }
 
+    /// The key of its flow, if it is not just being written.
+    pub(crate) fn key(&self, entry: u32) -> Option<Key> {
+        let line = self.lines.line(entry as usize);
+        let before = Stable::begin(line)?;
+        let mut words = [0; LONG];
+        for (word, at) in words.iter_mut().zip(&line[KEY..ACTION]) {
+            *word = at.load(Ordering::Relaxed);
+        }
+        let mut key = Key(words);
+        if key.is_long() {
+            for (word, at) in key.0[SHORT..].iter_mut().zip(self.rest(entry)) {
+                *word = at.load(Ordering::Relaxed);
+            }
+        }
+        before.finish(line, entry).map(|_| key)
+    }
+
+    /// Entries that were ever used: those below this number.
+    pub(crate) fn n_fresh(&self) -> u32 {
+        let n = self.free.n_fresh.0.load(Ordering::Relaxed);
+        n.min(self.free.capacity)
+    }
+
     /// The ingress port of its flow. Exact for its owner, a hint for others.
     pub(crate) fn port(&self, entry: u32) -> PortId {
         let second = self.lines.line(entry as usize)[KEY + 1].load(Ordering::Relaxed);

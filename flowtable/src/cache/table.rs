@@ -50,7 +50,7 @@ pub enum Entered {
 #[derive(Debug)]
 pub struct FlowTable {
     buckets: Lines,
-    slab: Slab,
+    pub(super) slab: Slab,
     quota: Quota,
     seeds: [u64; 8],
     bucket_mask: u32,
@@ -60,7 +60,7 @@ pub struct FlowTable {
 
 /// A slot's content: half of the hash, and the entry's number plus one. Zero: free.
 #[inline(always)]
-fn slot(hash: u64, entry: u32) -> u64 {
+pub(super) fn slot(hash: u64, entry: u32) -> u64 {
     hash & !0xffff_ffff | (u64::from(entry) + 1)
 }
 
@@ -244,7 +244,7 @@ impl FlowTable {
     }
 
     /// Takes an entry out of its slot; the caller owns it then.
-    fn vacate(&self, slot_at: &AtomicU64, word: u64) -> Option<u32> {
+    pub(super) fn vacate(&self, slot_at: &AtomicU64, word: u64) -> Option<u32> {
         // Acquire: after the stores that filled it.
         slot_at
             .compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed)
@@ -365,7 +365,7 @@ impl FlowTable {
     /// Both candidate buckets.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "takes a hash apart")]
-    fn places(&self, hash: u64) -> [usize; 2] {
+    pub(super) fn places(&self, hash: u64) -> [usize; 2] {
         let first = hash as u32 & self.bucket_mask;
         // From the other half of the hash, mixed, since its bits are in the slots of one bucket
         // already.
@@ -375,7 +375,7 @@ impl FlowTable {
     }
 
     #[inline(always)]
-    fn slots(&self, bucket: usize) -> &[AtomicU64] {
+    pub(super) fn slots(&self, bucket: usize) -> &[AtomicU64] {
         &self.buckets.line(bucket)[..BUCKET]
     }
 

@@ -8,7 +8,7 @@ use crate::cache::key::{Key, Mask};
 use crate::cache::per_core::{CoreCache, Flow, When};
 use crate::cache::table::{Decision, FlowTable, Hit};
 use crate::cache::tally::Tally;
-use crate::ids::TrunkId;
+use crate::ids::{PortId, TrunkId};
 use crate::lookup::context::{BurstContext, refuse_vlan};
 use crate::lookup::slow_path::{SlowDecision, SlowPath};
 use crate::mac::dispute::TICK_SHIFT;
@@ -66,6 +66,11 @@ impl Lookup {
     /// Swaps the networks between bursts; the old value goes back to control, which frees it.
     pub fn set_networks(&mut self, networks: Arc<Networks>) -> Arc<Networks> {
         std::mem::replace(&mut self.networks, networks)
+    }
+
+    /// Another port has this id from now on.
+    pub fn forget_port(&mut self, port: PortId) {
+        self.core_cache.forget_port(port);
     }
 
     /// The networks in force.
@@ -134,7 +139,13 @@ impl Lookup {
             let (lens, actions) = (&lens[all.clone()], &mut actions[all]);
             match self.networks.of_vlan(trunk, alike[0].vlan()) {
                 Some(network) => {
-                    self.decide_network(&Ingress { network, ..*from }, alike, lens, actions, now);
+                    let generation = from.generation.max(self.networks.trunk_generation(trunk));
+                    let from = Ingress {
+                        network,
+                        generation,
+                        ..*from
+                    };
+                    self.decide_network(&from, alike, lens, actions, now);
                 }
                 None => refuse_vlan(alike, lens, actions),
             }

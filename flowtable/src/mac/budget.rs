@@ -10,6 +10,11 @@ pub struct Budget(AtomicU64);
 const TRIES: usize = 8;
 
 impl Budget {
+    /// Nothing was counted in this second, for another than so far.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// Counts one event, if there were fewer than `max` in this second. `now`: seconds; a core
     /// whose clock is read a little earlier counts into the second that others have begun.
     #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]

@@ -145,6 +145,16 @@ pub(super) fn network_of(key: u64) -> NetworkId {
     key as u16
 }
 
+/// Whether two keys are of one address, in whatever networks.
+pub(super) fn is_same_address(one: u64, other: u64) -> bool {
+    mac_of(one) == mac_of(other)
+}
+
+/// The key of the same address in another network.
+pub(super) fn in_network(key: u64, network: NetworkId) -> u64 {
+    key_of(network, mac_of(key))
+}
+
 pub(super) fn mac_of(key: u64) -> [u8; 6] {
     let [a, b, c, d, e, f, _, _] = key.to_be_bytes();
     [a, b, c, d, e, f]

@@ -6,5 +6,6 @@ pub mod entry;
 mod learn;
 mod owned;
 pub mod owner;
+mod removal;
 pub mod reserve;
 pub mod table;

@@ -3,7 +3,8 @@
 use crate::ids::{NetworkId, PortId};
 use crate::mac::dispute::Dispute;
 use crate::mac::entry::{
-    AWAY, Found, Kind, STICKY, VALID, found_at, key_of, mac_of, network_of, port_of,
+    AWAY, Found, Kind, STICKY, VALID, found_at, is_same_address, key_of, mac_of, network_of,
+    port_of,
 };
 use crate::mac::owner::{Left, Moves, Owners};
 use crate::mac::table::MacTable;
@@ -15,7 +16,9 @@ impl MacTable {
     /// Whether the port's sticky address allows this one: it has none yet, or this.
     pub(crate) fn may_stick(&self, port: PortId, network: NetworkId, mac: [u8; 6]) -> bool {
         let pin = self.owners.pin(port);
-        pin == 0 || pin == key_of(network, mac)
+        // A port is in one network. In the moment in which it goes to another its pin is of the old
+        // one yet.
+        pin == 0 || is_same_address(pin, key_of(network, mac))
     }
 
     /// Makes the address the port's own, if it has no other. Returns whether it is.

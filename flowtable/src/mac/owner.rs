@@ -17,7 +17,8 @@
 //! what it took returns to the uplink. While the port is resting its trial is suspended, or a guest
 //! could wait for its end with its receive rings stopped.
 
-use crate::ids::PortId;
+use crate::ids::{NetworkId, PortId};
+use crate::mac::entry::{in_network, is_same_address, network_of};
 use crate::memory::cache_line::Apart;
 use crate::memory::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -118,7 +119,8 @@ impl Owners {
                 .compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed)
         };
         self.of(port).is_some_and(|owner| {
-            before(owner).is_ok_and(|_| true) || owner.pin.load(Ordering::Relaxed) == key
+            before(owner).is_ok_and(|_| true)
+                || is_same_address(owner.pin.load(Ordering::Relaxed), key)
         })
     }
 
@@ -134,6 +136,60 @@ impl Owners {
         owner.young_until.store(0, Ordering::Relaxed);
         owner.trial_until.store(0, Ordering::Relaxed);
         Left { key, taken_from }
+    }
+
+    /// A port that is gone leaves nothing behind, and what others took from it is theirs.
+    pub(crate) fn forget(&self, port: PortId) {
+        if let Some(owner) = self.of(port) {
+            owner.pin.store(0, Ordering::Relaxed);
+            owner.is_resting.store(false, Ordering::Release);
+            for count in [
+                &owner.rested_at,
+                &owner.young_until,
+                &owner.trial_until,
+                &owner.taken_from,
+                &owner.n_doubts,
+                &owner.doubted_at,
+                &owner.n_lost,
+                &owner.n_won,
+                &owner.n_away,
+            ] {
+                count.store(0, Ordering::Relaxed);
+            }
+        }
+        let took = |owner: &&Apart<Owner>| {
+            owner.0.taken_from.load(Ordering::Relaxed) == u32::from(port)
+                && owner.0.trial_until.load(Ordering::Relaxed) != 0
+        };
+        for owner in self.ports.iter().filter(took) {
+            owner.0.trial_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A network is gone: no port has an address there.
+    pub(crate) fn unpin_in(&self, network: NetworkId) {
+        for owner in &self.ports {
+            let pin = owner.0.pin.load(Ordering::Relaxed);
+            if pin != 0 && network_of(pin) == network {
+                let _ = owner
+                    .0
+                    .pin
+                    .compare_exchange(pin, 0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The port is in another network now, with the address that it had.
+    pub(crate) fn bring_along(&self, port: PortId, network: NetworkId) {
+        let Some(owner) = self.of(port) else { return };
+        let pin = owner.pin.load(Ordering::Relaxed);
+        if pin != 0 {
+            let there = in_network(pin, network);
+            // If it fails, a core has just pinned it there.
+            let _ = owner
+                .pin
+                .compare_exchange(pin, there, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// The port lost on trial what it took from the wire.

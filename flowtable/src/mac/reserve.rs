@@ -39,6 +39,12 @@ impl Reserves {
         &self.0[usize::from(network) % NETWORKS]
     }
 
+    /// The network is gone: another one begins with all that it may learn and move in a second.
+    pub(crate) fn forget(&self, network: NetworkId) {
+        self.of(network).learns.forget();
+        self.of(network).moves.forget();
+    }
+
     /// Counts an address that was entered.
     pub(crate) fn entered(&self, network: NetworkId) {
         // Relaxed, as all here: a count, which orders nothing.

@@ -55,7 +55,7 @@ pub struct MacTable {
     pub(super) owners: Owners,
     pub(super) per_port: Box<[AtomicU32]>,
     pub(super) reserves: Reserves,
-    budgets: Box<[Apart<Budgets>]>,
+    pub(super) budgets: Box<[Apart<Budgets>]>,
     /// By network, modulo [`EPOCHS`].
     pub(super) epochs: [Apart<AtomicU32>; EPOCHS],
     pub(super) learning: Box<[AtomicBool]>,
@@ -89,9 +89,9 @@ impl Known<'_> {
 
 /// What a port may change in a second.
 #[derive(Debug, Default)]
-struct Budgets {
-    learns: Budget,
-    moves: Budget,
+pub(super) struct Budgets {
+    pub(super) learns: Budget,
+    pub(super) moves: Budget,
 }
 
 impl MacTable {
@@ -396,12 +396,6 @@ impl MacTable {
     /// For a guest that disconnected.
     pub fn forget_port(&self, port: PortId) -> usize {
         self.remove_where(|word, _| port_of(word) == port && word & (STATIC | STICKY) == 0)
-    }
-
-    /// Removes a port with all its entries. For a port that is no longer in the topology.
-    pub fn remove_port(&self, port: PortId) -> usize {
-        self.owners.unpin(port);
-        self.remove_where(|word, _| port_of(word) == port)
     }
 
     /// Removes learned addresses that have not sent for longer than `age_max` seconds.

@@ -4,6 +4,8 @@
 //! and it may wait for ever. When a frame behind it could go, it may wait for a tenth of the time;
 //! then it is dropped. See [`Hold::may_hold`].
 
+use std::ops::Range;
+
 use flowtable::{NetworkId, PortId};
 
 use crate::time::Nanos;
@@ -130,6 +132,13 @@ impl Hold {
     /// The first frame is no flood that was stopped.
     pub(crate) fn forget_flood(&mut self) {
         self.flood = None;
+    }
+
+    /// A port with these transmit queues is gone, and with it what was reserved there.
+    pub(crate) fn forget_port(&mut self, slots: &Range<usize>) {
+        let is_elsewhere = |reserved: &Reserved| !slots.contains(&reserved.slot);
+        self.reserved = self.reserved.filter(is_elsewhere);
+        self.replaced = self.replaced.filter(is_elsewhere);
     }
 
     /// The destination has buffers, but not enough for this one frame: whether more may come. A

@@ -1,6 +1,8 @@
 //! What a receive queue waits for where all of it waits for the same: room at one transmit queue.
 //! See `poll::wait`.
 
+use std::ops::Range;
+
 use crate::time::Nanos;
 
 /// Of one receive queue: what it waits for.
@@ -29,6 +31,13 @@ impl RoomWait {
     /// It waits with so many frames, until then at the latest.
     pub(crate) fn begin(&mut self, n_known: u16, until: Nanos) {
         (self.n_known, self.until) = (n_known, until);
+    }
+
+    /// A port with these transmit queues is gone: nothing waits for room there.
+    pub(crate) fn forget_port(&mut self, slots: &Range<usize>) {
+        if self.at.is_some_and(|(slot, _)| slots.contains(&slot)) {
+            *self = Self::default();
+        }
     }
 
     /// It does not wait.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flowtable::{Ingress, Networks, PortId};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use crate::limit::VmLimits;
 use crate::limit::flood_budget::FloodBudget;
@@ -23,8 +23,15 @@ pub(super) struct Books {
     /// What a port's floods may copy, however often it comes up.
     pub(super) copies: HashMap<PortId, Arc<FloodBudget>>,
     pub(super) networks: Arc<Networks>,
-    /// Ports that exist, up or not.
-    pub(super) present: HashSet<PortId>,
+    /// Ports that exist, up or not, with how they come up; none: that is said when they do.
+    pub(super) present: HashMap<PortId, Option<Ingress>>,
+    /// What all cores know of each port that is up.
+    pub(super) views: HashMap<PortId, Arc<PortView>>,
+    /// Moments that cores are asked to pass: those that have not.
+    pub(super) marks: HashMap<u64, Vec<usize>>,
+    pub(super) n_marks: u64,
+    /// The greatest number of a change so far.
+    pub(super) generation: u32,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +43,29 @@ pub(super) struct Leaving {
 }
 
 impl Books {
+    /// How a port comes up, if that was said when it was added.
+    pub(super) fn ingress(&self, port: PortId) -> Option<Ingress> {
+        self.present.get(&port).copied().flatten()
+    }
+
+    /// The number of another change, greater than all before.
+    pub(super) fn next_generation(&mut self) -> u32 {
+        let networks = self.networks.clone();
+        self.saw(&networks);
+        self.generation += 1;
+        self.generation
+    }
+
+    /// Changes had these numbers already.
+    pub(super) fn saw(&mut self, networks: &Networks) {
+        self.generation = self.generation.max(networks.generation());
+    }
+
+    /// The same of a port that comes up.
+    pub(super) fn saw_port(&mut self, ingress: &Ingress) {
+        self.generation = self.generation.max(ingress.generation);
+    }
+
     /// What the floods of a port may copy. It is made once: a guest that sets up its queues anew
     /// must not get it anew.
     pub(super) fn flood_budget(&mut self, ingress: &Ingress, now: Nanos) -> Arc<FloodBudget> {

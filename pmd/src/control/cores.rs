@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use flowtable::{FlowCounters, FlowTable, Lookup, MacTable, Networks, PortId, Tally};
+use flowtable::{FlowCounters, FlowTable, Lookup, MacTable, PortId, Tally};
 
 use super::books::Books;
 use super::port::CoresOptions;
@@ -12,7 +12,7 @@ use crate::calls::Callers;
 use crate::error::{GuestFault, SetupError};
 use crate::lock::lock;
 use crate::poll::Core;
-use crate::poll::mailbox::{Command, Mailbox};
+use crate::poll::mailbox::Mailbox;
 use crate::stats::{CoreCounters, CoreStats, Counters, sum};
 use crate::sys::{self, Epoll};
 use crate::time::SECOND;
@@ -97,16 +97,6 @@ impl Cores {
     pub fn settle(&self) -> std::io::Result<()> {
         let spans = self.flows.spans().into_iter().chain(self.macs.spans());
         spans.map(sys::settle).fold(Ok(()), std::io::Result::and)
-    }
-
-    /// Gives every core other networks.
-    pub fn set_networks(&self, networks: &Arc<Networks>) {
-        let mut books = self.books();
-        books.networks = networks.clone();
-        for mailbox in &self.mailboxes {
-            self.post(&mut books, mailbox, Command::Networks(networks.clone()));
-        }
-        self.collect(&mut books);
     }
 
     /// Wakes every core, to see that it shall stop.

@@ -10,7 +10,6 @@ use super::books::{Books, Leaving};
 use super::cores::Cores;
 use super::port::{PortDown, PortUp};
 use super::spaced;
-use crate::limit::VmLimits;
 use crate::limit::gate::Gate;
 use crate::poll::mailbox::{Command, Mailbox, Reply};
 use crate::port::lock::TxLock;
@@ -18,22 +17,17 @@ use crate::port::{PortView, RxQueue, TxQueue};
 use crate::time::SECOND;
 
 /// How often control looks whether the cores have answered.
-const LOOK_AGAIN: Duration = Duration::from_micros(50);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_micros(50);
 
 impl Cores {
-    /// These ports are one VM's, whose limits these are. For ports that are down; they keep them as
-    /// they come and go.
-    pub fn limit(&self, ports: &[PortId], limits: &Arc<VmLimits>) {
-        self.books()
-            .limits
-            .extend(ports.iter().map(|&port| (port, limits.clone())));
-    }
-
     /// Brings a port up; with a queue to send to, its address is its own again: see
     /// [`flowtable::MacTable::rest`]. It must be down: never up before, or handed back by
     /// [`Cores::down`].
     pub fn up(&self, mut port: PortUp) {
         let id = port.ingress.port;
+        if let Some(ingress) = self.books().ingress(id) {
+            port.ingress = ingress;
+        }
         if !port.txqs.is_empty() {
             self.macs
                 .start(&port.ingress, self.now.load(Ordering::Relaxed));
@@ -42,7 +36,10 @@ impl Cores {
         let placed = self.place(&port);
         self.watch(&mut port, &placed);
         let mut books = self.books();
-        books.present.insert(id);
+        // It may have changed since.
+        port.ingress = books.ingress(id).unwrap_or(port.ingress);
+        books.present.entry(id).or_default();
+        books.saw_port(&port.ingress);
         for stats in &self.stats {
             stats.port(id).clear_stopped();
         }
@@ -57,9 +54,8 @@ impl Cores {
             limits.clone(),
             copies,
         ));
-        for mailbox in &self.mailboxes {
-            self.post(&mut books, mailbox, Command::Up(view.clone()));
-        }
+        books.views.insert(id, view.clone());
+        self.post_all(&mut books, || Command::Up(view.clone()));
         for (mut rxq, core) in port.rxqs.into_iter().zip(placed) {
             rxq.gate = Gate::new(limits.clone());
             self.post(
@@ -152,9 +148,8 @@ impl Cores {
         for core in books.placed.remove(&port).unwrap_or_default() {
             books.n_rxqs[core] -= 1;
         }
-        for mailbox in &self.mailboxes {
-            self.post(&mut books, mailbox, Command::Down(port));
-        }
+        books.views.remove(&port);
+        self.post_all(&mut books, || Command::Down(port));
     }
 
     /// The second half: the port, once every core has let go of it.
@@ -173,11 +168,14 @@ impl Cores {
         self.end_watch(port, &mut rxqs);
         self.callers.down(port);
         let rxqs = rxqs.into_iter().map(|(_, rxq)| rxq).collect();
-        // All cores had the same view, so the last of them is the last holder.
+        // All cores had the same view in the end, so the last of them is the last holder.
         let view = views.pop();
         drop(views);
-        let txqs = view.and_then(Arc::into_inner).map_or(Vec::new(), |view| {
-            view.txqs.into_iter().map(TxLock::into_inner).collect()
+        let txqs = view
+            .and_then(Arc::into_inner)
+            .and_then(|view| Arc::into_inner(view.txqs));
+        let txqs = txqs.map_or(Vec::new(), |txqs| {
+            txqs.into_iter().map(TxLock::into_inner).collect()
         });
         Some(PortDown { rxqs, txqs })
     }
@@ -210,6 +208,11 @@ impl Cores {
                     Reply::Down(port) => {
                         if let Some(leaving) = books.leaving.get_mut(&port) {
                             leaving.n_answered += 1;
+                        }
+                    }
+                    Reply::Mark(mark) => {
+                        if let Some(cores) = books.marks.get_mut(&mark) {
+                            cores.retain(|&other| other != core);
                         }
                     }
                     // Freed here, on a control thread.

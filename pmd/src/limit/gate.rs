@@ -109,6 +109,22 @@ impl Gate {
         }
     }
 
+    /// Its VM's limits have changed, or others are its VM's now: it opens, to see what may be taken
+    /// by those.
+    #[cold]
+    pub(crate) fn renew(&mut self, limits: Option<&Arc<VmLimits>>, now: Nanos) {
+        self.count_waiting(now);
+        self.limits = limits.filter(|limits| limits.from_vm.is_some()).cloned();
+        self.paid_until = 0;
+        self.look_again(now);
+    }
+
+    /// What it waits for may have changed.
+    #[cold]
+    pub(crate) fn look_again(&mut self, now: Nanos) {
+        self.opens_at = self.opens_at.min(now);
+    }
+
     /// It was open, and the queue looked at.
     #[inline(always)]
     pub(crate) fn passed(&mut self, now: Nanos, found_frames: bool) {

@@ -2,7 +2,7 @@
 
 use flowtable::PortId;
 
-use super::core::Core;
+use super::core::{Core, Leaving};
 use super::mailbox::{Command, Reply};
 use crate::send::give_back;
 use crate::time::Nanos;
@@ -40,11 +40,13 @@ impl Core {
     /// Drops what waits from or for a port that is going down, as much as a turn may; says so when
     /// it is done.
     fn let_go(&mut self, n_queues: &mut usize) {
-        if let Some(port) = self.leaving
+        if let Some(Leaving { port, is_down }) = self.leaving
             && self.queues.drop_all_of(port, n_queues, &self.stats)
         {
             self.leaving = None;
-            self.mailbox.answer(Reply::Down(port));
+            if is_down {
+                self.mailbox.answer(Reply::Down(port));
+            }
         }
     }
 
@@ -58,6 +60,9 @@ impl Core {
             }
             Command::Poll(rxq) => self.rxqs.push(rxq),
             Command::Down(port) => self.down(port, now),
+            Command::Replace(view) => self.replace(view, now),
+            Command::Forget(port) => self.forget(port),
+            Command::Mark(mark) => self.mailbox.answer(Reply::Mark(mark)),
             Command::Networks(networks) => {
                 let before = self.lookup.set_networks(networks);
                 self.queues.rules_changed();
@@ -69,7 +74,10 @@ impl Core {
     /// Nothing comes from this port or goes there any more; what waits is dropped by
     /// [`Core::let_go`].
     fn down(&mut self, port: PortId, now: Nanos) {
-        self.leaving = Some(port);
+        self.leaving = Some(Leaving {
+            port,
+            is_down: true,
+        });
         if let Some(view) = self.views[usize::from(port)].take() {
             self.changing[usize::from(port)] = now + CHANGE_MAX;
             self.mailbox.answer(Reply::View(view));

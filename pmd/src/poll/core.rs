@@ -42,12 +42,20 @@ pub struct Core {
     pub(crate) queues: LimitQueues,
     pub(crate) faults: PageFaults,
     /// A port that is going down, of which something waits there yet.
-    pub(super) leaving: Option<PortId>,
+    pub(super) leaving: Option<Leaving>,
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     /// What the core sleeps in: control's wake-up, and the kicks of its queues, which control adds
     /// and removes.
     pub(crate) epoll: Arc<Epoll>,
+}
+
+/// A port of which nothing that waits may go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    pub(super) port: PortId,
+    /// It goes down, and control waits for that; else it goes to another network.
+    pub(super) is_down: bool,
 }
 
 /// Numbers of a core's bursts, of which the high part is the core's own.

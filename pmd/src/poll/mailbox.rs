@@ -21,6 +21,12 @@ pub enum Command {
     Poll(Box<RxQueue>),
     /// A port goes: the core lets go of all it has of it, and says so.
     Down(PortId),
+    /// A port that is up has changed, but for its queues.
+    Replace(Arc<PortView>),
+    /// A port that is down is no more, and its id will be another's.
+    Forget(PortId),
+    /// The core says so when it comes to this.
+    Mark(u64),
     /// Other networks than before.
     Networks(Arc<Networks>),
 }
@@ -34,6 +40,8 @@ pub enum Reply {
     Queue(Box<RxQueue>),
     /// The core has nothing of this port any more.
     Down(PortId),
+    /// The core has come to this.
+    Mark(u64),
     /// The networks of before.
     Networks(Arc<Networks>),
 }

@@ -6,14 +6,17 @@
 //!   is behind the burst of one that is blocked
 //! - `release`: frames that wait at limits
 //! - `commands`: what control wants; [`mailbox`]: how that travels
+//! - `replace`: a port that changes while it is up; `forget`: one that is gone
 //! - [`idle`]: how a core that finds nothing goes to sleep
 
 mod commands;
 mod core;
+mod forget;
 pub mod idle;
 pub mod mailbox;
 mod outcome;
 mod release;
+mod replace;
 mod scan;
 mod turn;
 mod wait;

@@ -17,7 +17,7 @@ pub struct PortView {
     /// What decisions about its frames need.
     pub ingress: Ingress,
     /// Its transmit queues.
-    pub(crate) txqs: Vec<TxLock>,
+    pub(crate) txqs: Arc<Vec<TxLock>>,
     /// What its floods may copy.
     pub(crate) copies: Arc<FloodBudget>,
     /// Those of its VM, if it has any.
@@ -49,7 +49,7 @@ impl PortView {
         } else {
             DropReason::ReceiverFull
         };
-        let txqs = txqs.into_iter().map(TxLock::new).collect();
+        let txqs = Arc::new(txqs.into_iter().map(TxLock::new).collect());
         Self {
             ingress,
             txqs,
@@ -57,6 +57,21 @@ impl PortView {
             limits,
             is_by_core: is_device,
             reason_full,
+        }
+    }
+
+    /// The same port with the same queues, which has changed otherwise.
+    pub(crate) fn renewed(
+        before: &PortView,
+        ingress: Ingress,
+        limits: Option<Arc<VmLimits>>,
+    ) -> Self {
+        Self {
+            ingress,
+            txqs: before.txqs.clone(),
+            copies: before.copies.clone(),
+            limits,
+            ..*before
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) fn new_cores(
     let (cores, pollers) = Cores::new(&options).map_err(|e| e.to_string())?;
     fits(sources(), topology.networks.len(), cores.macs().capacity())?;
     for port in ports {
-        cores.add_port(port.id()).map_err(|e| e.to_string())?;
+        cores.add_port(&port.ingress).map_err(|e| e.to_string())?;
     }
     Ok((cores, pollers))
 }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod claims;
+mod removed;
 mod rest;
 mod setup;
 mod trial;

@@ -234,6 +234,17 @@ impl LimitQueues {
         true
     }
 
+    /// The limits at which frames for this port wait have changed: they are looked at again at
+    /// once.
+    pub(crate) fn look_again_at(&mut self, port: PortId, now: Nanos) {
+        for live in self.live.iter().filter(|live| live.to == port) {
+            if let Some(held) = &mut self.slots[usize::from(live.slot)] {
+                held.opens_at = held.opens_at.min(now);
+                self.due_at = self.due_at.min(now);
+            }
+        }
+    }
+
     /// The queue at a place in the list of those in use; `None`: there are not as many.
     pub(crate) fn slot_at(&self, place: usize) -> Option<usize> {
         self.live.get(place).map(|live| live.slot.into())

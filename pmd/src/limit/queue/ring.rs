@@ -58,6 +58,11 @@ impl RingTurn {
         self.waiting = None;
     }
 
+    /// Whether it waits at the limit of this port.
+    pub(crate) fn is_at(&self, port: PortId) -> bool {
+        self.is_waiting() && self.port == port
+    }
+
     /// A port goes down: a ring that waits at its limit has no part in that any more, so that
     /// control can free it.
     pub(crate) fn leave_port(&mut self, port: PortId) {
