@@ -2,17 +2,18 @@
 //!
 //! Checking goes on after a mistake, so that all mistakes are reported at once: a function returns
 //! None only after it has added a mistake, or where `walk` has. What must be unique is entered in
-//! [`Claims`].
+//! [`crate::context::Claims`].
 
-use std::collections::BTreeMap;
-
-use crate::context::{Claims, Context, Mistakes, NAMES_COMPARED_MAX, NetworkSeen, XDP_ENDS, claim};
+use crate::context::{Context, Mistakes, NAMES_COMPARED_MAX, NetworkSeen, Placed, XDP_ENDS, claim};
 use crate::diagnostics::{At, shown};
 use crate::labels::labels;
 use crate::limit::vm_limit;
 use crate::nearest::nearest;
 use crate::nic::NicCheck;
-use crate::node::Node;
+use crate::node::{Node, Value};
+use crate::object::ObjectKind;
+use crate::origin::Origin;
+use crate::others;
 use crate::scalar::{self, optional};
 use crate::source::Sources;
 use crate::topology::{DEFAULT_MTU, Network, PORTS_MAX, Topology, Uplink, Vm, XDP_MTU_MAX};
@@ -23,13 +24,7 @@ const UPLINKS_MAX: usize = 64;
 
 /// Checks a file and those it includes. None: `mistakes` says why.
 pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Topology> {
-    let mut context = Context {
-        mistakes,
-        claims: Claims::default(),
-        ports_max: PORTS_MAX,
-        uplinks: BTreeMap::new(),
-        networks: BTreeMap::new(),
-    };
+    let mut context = Context::new(mistakes);
     let main = &sources.main;
     let cores = context.cores(main);
     let idle = context.idle(main);
@@ -41,6 +36,14 @@ pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Top
     let uplinks = context.uplinks(main);
     let networks = context.networks(main);
     let vms = context.vms(std::iter::once(main).chain(&sources.included));
+    let places = std::mem::take(&mut context.places);
+    let includes = main
+        .get("include")
+        .and_then(Node::items)
+        .unwrap_or_default();
+    let patterns = includes.iter().filter_map(Node::text).map(str::to_owned);
+    let mut origin = Origin::new(sources.path.clone(), patterns.collect());
+    origin.add(mistakes.placed(places));
     Some(Topology {
         cores: cores?,
         idle: idle?,
@@ -51,7 +54,27 @@ pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Top
         uplinks: uplinks?,
         networks: networks?,
         vms: vms?,
+        origin,
     })
+}
+
+/// Checks one VM against all else that `topology` has, and says where it and its NICs are written.
+/// None: `mistakes` says why.
+pub(crate) fn vm(
+    topology: &Topology,
+    name: &str,
+    at: At,
+    node: &Node,
+    mistakes: &mut Mistakes,
+) -> Option<(Vm, Vec<Placed>)> {
+    let mut context = others::context(topology, name, mistakes);
+    let text = Value::Text {
+        text: name.to_owned(),
+        quoted: false,
+    };
+    let vm = context.vm(name, &Node { at, value: text }, node);
+    let places = std::mem::take(&mut context.places);
+    Some((vm?, places))
 }
 
 impl Context<'_> {
@@ -63,6 +86,7 @@ impl Context<'_> {
                 continue; // `walk` has reported a repeated key
             }
             self.uplinks.insert(name.to_owned(), self.uplinks.len());
+            self.place(ObjectKind::Uplink, name, name_node.at);
             if self.uplinks.len() == UPLINKS_MAX + 1 {
                 let message = format!("more than {UPLINKS_MAX} uplinks");
                 self.mistakes
@@ -78,11 +102,12 @@ impl Context<'_> {
     fn networks(&mut self, main: &Node) -> Option<Vec<Network>> {
         let entries = optional(main.get("networks"), None, |node| node.entries().map(Some))?;
         let mut networks = Some(Vec::new());
-        for (name, _, node) in entries.into_iter().flatten() {
+        for (name, name_node, node) in entries.into_iter().flatten() {
             if self.networks.contains_key(name) {
                 continue; // `walk` has reported a repeated key
             }
             let idx = self.networks.len();
+            self.place(ObjectKind::Network, name, name_node.at);
             let network = self.network(name, node);
             let mtu = network.as_ref().map(|network| network.mtu);
             self.networks
@@ -225,11 +250,14 @@ impl Context<'_> {
             );
             return None;
         };
+        self.place(ObjectKind::Vm, name, name_node.at);
         let mut nics = Some(Vec::new());
         for (nic_name, nic_name_node, nic_node) in nics_node.entries()? {
+            let port = format!("{name}/{nic_name}");
+            self.place(ObjectKind::Nic, &port, nic_name_node.at);
             let nic = NicCheck {
                 context: self,
-                port: shown(&format!("{name}/{nic_name}")),
+                port: shown(&port),
                 name_node: nic_name_node,
             };
             nics = both(nics, nic.nic(nic_name, nic_node));

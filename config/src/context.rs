@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use crate::address::MacAddr;
 use crate::diagnostics::{At, Diagnostic, MISTAKES_MAX, Report, shown};
+use crate::object::ObjectKind;
+use crate::origin::Place;
 use crate::topology::PORTS_MAX;
 
 /// Names that are compared with a misspelt one at most.
@@ -25,7 +27,12 @@ pub(crate) struct Context<'a> {
     pub(crate) uplinks: BTreeMap<String, usize>,
     /// Networks by name, with or without mistakes.
     pub(crate) networks: BTreeMap<String, NetworkSeen>,
+    /// What was seen so far, and where.
+    pub(crate) places: Vec<Placed>,
 }
+
+/// Something, and where it is written.
+pub(crate) type Placed = (ObjectKind, String, At);
 
 /// A network, as the check of a NIC needs it.
 #[derive(Clone, Copy)]
@@ -48,7 +55,24 @@ pub(crate) struct Claims {
     pub(crate) n_ports: usize,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Nothing is known yet.
+    pub(crate) fn new(mistakes: &'a mut Mistakes) -> Self {
+        Self {
+            mistakes,
+            claims: Claims::default(),
+            ports_max: PORTS_MAX,
+            uplinks: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Notes where something is written.
+    pub(crate) fn place(&mut self, kind: ObjectKind, name: &str, at: At) {
+        self.places.push((kind, name.to_owned(), at));
+    }
+
     /// Counts a NIC or an uplink; adds a mistake at the first one that there is no room for.
     pub(crate) fn count_port(&mut self, at: At) {
         self.claims.n_ports += 1;
@@ -146,6 +170,16 @@ impl Mistakes {
         if self.found.len() < MISTAKES_MAX && !self.found.contains(&mistake) {
             self.found.push(mistake);
         }
+    }
+
+    /// The same places, with the paths of their files.
+    pub(crate) fn placed(&self, places: Vec<Placed>) -> Vec<(ObjectKind, String, Place)> {
+        let file = |at: At| self.files.get(at.file_idx).map_or("", |file| &file.name);
+        let place = |(kind, name, at): Placed| {
+            let (file, line) = (file(at).into(), at.line);
+            (kind, name, Place { file, line })
+        };
+        places.into_iter().map(place).collect()
     }
 
     /// How a mistake at `reader` refers to another place: "on line 5", or "in b.yaml:5" in another

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::context::{Context, claim};
 use crate::diagnostics::{At, shown};
 use crate::node::{Node, Value};
+use crate::object::ObjectKind;
 use crate::scalar::{self, optional};
 use crate::socket;
 use crate::topology::{
@@ -82,6 +83,9 @@ impl Context<'_> {
         });
         let group = socket::group(node, self.mistakes);
         let mode = socket::mode(node, self.mistakes);
+        if let Some(node) = path_node {
+            self.place(ObjectKind::Daemon, "", node.at);
+        }
         if let Some(path) = &path {
             let at = path_node.map_or(At::file(main.at.file_idx), |node| node.at);
             claim(

@@ -151,7 +151,7 @@ static NETWORK: Shape = Shape {
     ],
 };
 
-static VM: Shape = Shape {
+pub(crate) static VM: Shape = Shape {
     what: "a VM",
     keys: &[
         Key(
@@ -170,7 +170,7 @@ static VM: Shape = Shape {
     ],
 };
 
-static LIMIT: Shape = Shape {
+pub(crate) static LIMIT: Shape = Shape {
     what: "a limit",
     keys: &[
         Key("from-vm", Map(&RATE), "what it may send: the rest waits"),

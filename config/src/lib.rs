@@ -6,6 +6,9 @@
 //!
 //! In reading order:
 //! - `topology`: the checked values, which the daemon works from
+//! - `object`: what a topology is made of
+//! - `origin`: where a topology was written; `vm_file`: where a VM may be written by itself
+//! - `rewrite`: a topology in which one VM is added, replaced or removed; `written_vm`: its text
 //! - `settings`: a topology as keys with their values, in the words of the file
 //! - `remarks`: warnings about a topology that has no mistakes
 //! - `source`: reads the main file and those it includes into trees
@@ -15,6 +18,7 @@
 //! - `walk`: compares a tree with that table
 //! - `schema`: the table as text and as JSON Schema
 //! - `check`: turns trees into a checked topology
+//! - `others`: state in which one VM is checked against all else of a topology
 //! - `context`: state that all checks share: mistakes found so far, and what must be unique
 //! - `host`: the same for the daemon's own keys: cores, tables, sockets
 //! - `uplink`, `nic`, `limit`, `labels`: the same for one uplink, one NIC, one VM's limits and
@@ -39,7 +43,11 @@ mod limit;
 mod nearest;
 mod nic;
 mod node;
+mod object;
+mod origin;
+mod others;
 mod remarks;
+mod rewrite;
 mod rules;
 mod scalar;
 mod schema;
@@ -50,13 +58,18 @@ mod syntax;
 mod topology;
 mod units;
 mod uplink;
+mod vm_file;
 mod walk;
+mod written_vm;
 
 pub use address::MacAddr;
 pub use diagnostics::{Diagnostic, Report};
 pub use nearest::nearest;
+pub use object::ObjectKind;
+pub use origin::{Origin, Place};
+pub use rewrite::Rewritten;
 pub use schema::{json_schema, schema};
-pub use settings::{Object, ObjectKind, Setting, Written, key_paths};
+pub use settings::{Object, Setting, Written, key_paths};
 pub use topology::{
     Control, DEFAULT_CONTROL_PATH, DEFAULT_FLOWS, DEFAULT_MTU, DEFAULT_PORTS, DEFAULT_RING,
     DEFAULT_SOCKET_MODE, Idle, Limit, Listens, MacPolicy, Metrics, Network, Nic, PORTS_MAX,
@@ -64,6 +77,7 @@ pub use topology::{
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;
+pub use vm_file::NoVmFile;
 
 use std::path::Path;
 

@@ -21,14 +21,14 @@ const DEPTH_MAX: usize = 32;
 const REPLAYED_MAX: usize = 250_000;
 
 /// A value in the file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) at: At,
     pub(crate) value: Value,
 }
 
 /// What kind of value it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Value {
     /// Nothing, or `~`.
     Null,

@@ -22,6 +22,8 @@ const INCLUDES_MAX: usize = PORTS_MAX;
 
 /// The trees of the main file and of the included ones, these sorted by path within an include.
 pub(crate) struct Sources {
+    /// The main file's path, as it was given.
+    pub(crate) path: PathBuf,
     pub(crate) main: Node,
     pub(crate) included: Vec<Node>,
 }
@@ -43,7 +45,11 @@ pub(crate) fn load(path: &Path, mistakes: &mut Mistakes) -> Option<Sources> {
     };
     let main = main_tree(path.display().to_string(), text, mistakes)?;
     let included = Includes::new(path, mistakes).read(&main);
-    Some(Sources { main, included })
+    Some(Sources {
+        path: path.to_owned(),
+        main,
+        included,
+    })
 }
 
 /// Reads a text, which can't include files.
@@ -61,9 +67,41 @@ pub(crate) fn parse(text: &str, name: &str, mistakes: &mut Mistakes) -> Option<S
         );
     }
     Some(Sources {
+        path: name.into(),
         main,
         included: Vec::new(),
     })
+}
+
+/// Reads the text of an included file.
+pub(crate) fn included(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
+    let root = tree(name, bytes, mistakes)?;
+    walk(&root, &INCLUDED, mistakes);
+    Some(root)
+}
+
+/// Reads a text that is not a file: YAML, or JSON.
+pub(crate) fn body(text: &str, name: &str, mistakes: &mut Mistakes) -> Option<Node> {
+    // YAML is all JSON but for pairs of escapes, tabs and a few more; JSON that has some is written
+    // without.
+    let is_json = text.trim_start().starts_with('{');
+    let json = is_json
+        .then(|| serde_json::from_str::<serde_json::Value>(text).ok())
+        .flatten()
+        .filter(|_| text.contains(['\t', '\\']))
+        .map(|json| format!("{json:#}"));
+    let text = json.as_deref().unwrap_or(text);
+    let file_idx = mistakes.add_file(name.to_owned(), text.to_owned());
+    let root = node::read(text, file_idx, mistakes)?;
+    if matches!(root.value, node::Value::Null) {
+        mistakes.add(
+            At::file(file_idx),
+            "this is empty",
+            "write a mapping, as in `{ \"nics\": { … } }`",
+        );
+        return None;
+    }
+    Some(root)
 }
 
 fn main_tree(name: String, bytes: Vec<u8>, mistakes: &mut Mistakes) -> Option<Node> {
@@ -247,11 +285,7 @@ impl<'a> Includes<'a> {
             read_file(path)
         };
         match read {
-            Ok(bytes) => {
-                let root = tree(name, bytes, self.mistakes)?;
-                walk(&root, &INCLUDED, self.mistakes);
-                Some(root)
-            }
+            Ok(bytes) => included(name, bytes, self.mistakes),
             Err(error) => {
                 let message = format!("{} can't be read: {error}", shown(&name));
                 self.mistakes.add(

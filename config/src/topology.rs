@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use flowtable::rules::rule::Rule;
 
 use crate::address::MacAddr;
+use crate::origin::Origin;
 use crate::units::{BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 
 /// Where the control socket is when the file doesn't say.
@@ -53,6 +54,8 @@ pub struct Topology {
     /// VMs: those of the main file first, then those of the included files, in the order of
     /// `include` and of paths.
     pub vms: Vec<Vm>,
+    /// Where all this is written; no part of what it says.
+    pub origin: Origin,
 }
 
 impl Topology {
@@ -322,6 +325,7 @@ pub(crate) mod tests {
                 limit: VmLimit::default(),
                 nics: vec![nic],
             }],
+            origin: Origin::default(),
         }
     }
 

@@ -6,13 +6,41 @@ use std::collections::HashMap;
 use crate::context::Mistakes;
 use crate::diagnostics::{At, shown};
 use crate::keys::Kind::{self, List, Map, Names, Scalar, Scalars, Texts};
-use crate::keys::{INCLUDED, Key, Shape, TOPOLOGY};
+use crate::keys::{INCLUDED, Key, Shape, TOPOLOGY, VM};
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
 
 /// Compares the root of a file with `shape`. Keys that begin with `x-` are free for anchors.
 pub(crate) fn walk(root: &Node, shape: &'static Shape, mistakes: &mut Mistakes) {
     Walk { mistakes }.map(root, shape, true);
+}
+
+/// Compares the mapping of one VM, and its name.
+pub(crate) fn walk_vm(name: &str, body: &Node, mistakes: &mut Mistakes) {
+    let mut walk = Walk { mistakes };
+    walk.name(name, body.at, &VM);
+    walk.map(body, &VM, false);
+}
+
+/// Compares a patch of a mapping, in which keys without a value stand for their removal.
+pub(crate) fn walk_patch(patch: &Node, shape: &'static Shape, mistakes: &mut Mistakes) {
+    let mut walk = Walk { mistakes };
+    walk.removals(patch, shape);
+    walk.map(&without_nulls(patch), shape, false);
+}
+
+fn without_nulls(node: &Node) -> Node {
+    let value = match &node.value {
+        Value::Map(entries) => {
+            let kept = entries
+                .iter()
+                .filter(|(_, value)| !matches!(value.value, Value::Null));
+            let kept = kept.map(|(key, value)| (key.clone(), without_nulls(value)));
+            Value::Map(kept.collect())
+        }
+        value => value.clone(),
+    };
+    Node { at: node.at, value }
 }
 
 struct Walk<'a> {
@@ -68,8 +96,7 @@ impl Walk<'_> {
     }
 
     fn map(&mut self, node: &Node, shape: &'static Shape, is_root: bool) {
-        let help = format!("write its keys below it: {}", ticked(shape.names()));
-        let Some(entries) = self.entries(node, shape.what, help) else {
+        let Some(entries) = self.entries_of(node, shape) else {
             return;
         };
         for (key, key_node, value) in entries {
@@ -82,6 +109,18 @@ impl Walk<'_> {
                 Some(Key(_, kind, _)) => self.value(key, value, kind),
                 None if is_root && key.starts_with("x-") => {}
                 None => self.unknown(key, key_node.at, shape),
+            }
+        }
+    }
+
+    /// Reports unknown and repeated keys, those without a value included.
+    fn removals(&mut self, node: &Node, shape: &'static Shape) {
+        let entries = self.entries_of(node, shape);
+        for (key, key_node, value) in entries.into_iter().flatten() {
+            match shape.key(key) {
+                None => self.unknown(key, key_node.at, shape),
+                Some(Key(_, Map(inner), _)) if node.is_map() => self.removals(value, inner),
+                Some(_) => {}
             }
         }
     }
@@ -107,6 +146,15 @@ impl Walk<'_> {
         for (word, _, value) in entries.into_iter().flatten() {
             self.scalar(word, value);
         }
+    }
+
+    fn entries_of<'n>(
+        &mut self,
+        node: &'n Node,
+        shape: &Shape,
+    ) -> Option<impl Iterator<Item = (&'n str, &'n Node, &'n Node)> + use<'n>> {
+        let help = format!("write its keys below it: {}", ticked(shape.names()));
+        self.entries(node, shape.what, help)
     }
 
     /// The entries of a mapping; reports keys that are repeated or no scalars.

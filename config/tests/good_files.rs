@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use config::{
-    Control, Idle, Limit, Listens, MacPolicy, Metrics, Network, Nic, PortKind, Topology, Uplink,
-    Vm, VmLimit, XdpMode, load, parse, port_name,
+    Control, Idle, Limit, Listens, MacPolicy, Metrics, Network, Nic, Origin, PortKind, Topology,
+    Uplink, Vm, VmLimit, XdpMode, load, parse, port_name,
 };
 use flowtable::rules::rule::{Direction, Proto, Rule, Verdict};
 
@@ -158,6 +158,7 @@ vms:
                 }],
             }],
         }],
+        origin: Origin::default(),
     };
     assert_eq!(topology, expected);
 }
