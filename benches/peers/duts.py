@@ -330,7 +330,7 @@ class WeirDut(CommandDut):
 
     def _drops(self):
         ports = run([WEIR_TOOL, self.env.dir, "show", "ports", "--json"])
-        return sum(port["counters"]["dropped"] for port in json.loads(ports))
+        return sum(port["counters"]["dropped_frames"] for port in json.loads(ports))
 
 
 def _wait(test, seconds, what):

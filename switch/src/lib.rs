@@ -11,7 +11,7 @@
 //! - `pins`: which guest a sticky address belongs to
 //! - `plan`: ports, networks and rules, derived from the topology
 //! - `api`: reports for operators, with a fixed shape in JSON
-//! - `base`: stop, log lines, locks, sockets, HTTP, files of the run directory
+//! - `base`: stop, log lines, locks, sockets, files of the run directory
 //! - `fuzzing`: for the fuzz targets in `fuzz/`; not part of the daemon
 #![forbid(unsafe_code)]
 
@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use cli::client::{print, show};
 use cli::command::{Cli, Command};
+use cli::show::{print, show};
 use cli::top::{self, TopOptions};
 
 /// The program `weir`.

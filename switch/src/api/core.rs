@@ -1,34 +1,36 @@
 //! Polling cores: `/v1/cores`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A polling core.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Core)]
 pub(crate) struct CoreReport {
     pub(crate) cpu: usize,
     pub(crate) rx_queues: u64,
     pub(crate) turns: u64,
-    /// TSC cycles spent in turns that had packets.
+    /// TSC cycles spent in turns that had frames.
     pub(crate) busy_cycles: u64,
-    /// TSC cycles spent on packets none of which could go.
+    /// TSC cycles spent on frames none of which could go.
     pub(crate) held_cycles: u64,
     pub(crate) rx_frames: u64,
     pub(crate) bursts: u64,
     pub(crate) sleeps: u64,
-    pub(crate) cpu_ns: u64,
+    /// Time for which its thread had the CPU.
+    pub(crate) cpu_nanoseconds: u64,
     /// Over the last second.
     pub(crate) load: Load,
 }
 
-/// One core's load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// A core's load over the last second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CoreLoad)]
 pub(crate) struct Load {
     /// Part of the time for which its thread had the CPU, 0 to 1.
-    pub(crate) cpu: f64,
+    pub(crate) cpu_ratio: f64,
     /// Part of the time spent on bursts that had frames, 0 to 1.
-    pub(crate) busy: f64,
-    /// Frames a second.
-    pub(crate) pps: f64,
-    /// Nanoseconds a frame.
-    pub(crate) ns_per_frame: f64,
+    pub(crate) busy_ratio: f64,
+    pub(crate) frames_per_second: f64,
+    pub(crate) nanoseconds_per_frame: f64,
 }

@@ -1,7 +1,6 @@
 //! Utilities for all rooms of the daemon; imports none of them.
 
 pub(crate) mod folder;
-pub(crate) mod http;
 pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod process;

@@ -1,138 +1,221 @@
 //! Requests to a running daemon, and its answers.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 
-use super::command::What;
-use super::text::{cores, flows, limits, macs, port, uplinks};
-use crate::api::flows::FlowReport;
-use crate::base::http;
+use crate::api::envelope::{Data, List};
+use crate::api::problem::{Code, Problem};
 use crate::base::socket::open_stream;
 
 /// How long the daemon may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long the daemon may take to close a connection after its answer.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// Bytes of an answer.
+const ANSWER_MAX: usize = 256 << 20;
+/// Items on a page: the most that the daemon gives.
+const PAGE: usize = 1000;
+/// How often a list is begun, when items that it had come to disappear meanwhile.
+const TRIES: usize = 5;
 
-/// The answer to `show`, as text or as JSON.
-///
-/// # Errors
-/// A sentence, when the daemon doesn't answer, or refuses to.
-pub(crate) fn show(control: &Path, what: &What) -> Result<String, String> {
-    match what {
-        What::Ports { json } => ask(control, "/v1/ports", *json, |ports: Vec<_>| {
-            port::ports(&ports)
-        }),
-        What::Port { name, json } => ask(
-            control,
-            &format!("/v1/ports/{}", plain(name)?),
-            *json,
-            |port| port::port(&port),
-        ),
-        What::Uplinks { json } => ask(control, "/v1/uplinks", *json, |uplinks: Vec<_>| {
-            uplinks::uplinks(&uplinks)
-        }),
-        What::Macs { json } => ask(control, "/v1/macs", *json, |macs: Vec<_>| macs::macs(&macs)),
-        What::Flows { json } => ask(control, "/v1/flows", *json, |flows: FlowReport| {
-            flows::flows(&flows)
-        }),
-        What::Limits { json } => ask(control, "/v1/limits", *json, |vms: Vec<_>| {
-            limits::limits(&vms)
-        }),
-        What::Cores { json, busy: false } => ask(control, "/v1/cores", *json, |cores: Vec<_>| {
-            cores::cores(&cores)
-        }),
-        What::Cores { busy: true, .. } => ask(control, "/v1/cores", false, |cores: Vec<_>| {
-            cores::busy(&cores)
-        }),
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The daemon refused.
+    Refused(Box<Problem>),
+    /// There is no daemon, or it doesn't answer, or not what is expected: a sentence.
+    NoAnswer(String),
+}
+
+impl Failure {
+    /// Whether the daemon refused for this reason.
+    pub(super) fn is(&self, code: Code) -> bool {
+        matches!(self, Self::Refused(problem) if problem.code == code.text())
     }
 }
 
-/// Checks a port's name, which goes into the request line unescaped.
-fn plain(name: &str) -> Result<&str, String> {
-    let is_plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
-    if is_plain && !name.is_empty() {
-        return Ok(name);
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(problem) => format!("error: {}", problem.detail),
+            Failure::NoAnswer(why) => format!("error: {why}"),
+        }
     }
-    Err(format!(
-        "error: {name:?} is not a port's name: VM/NIC is, as in web/net0"
-    ))
 }
 
-/// Requests `path`; returns the JSON as it came, or as text.
-fn ask<T: DeserializeOwned>(
+/// The one thing at `path`.
+pub(super) fn fetch<T: DeserializeOwned>(control: &Path, path: &str) -> Result<T, Failure> {
+    let body = send(control, &Method::GET, path)?;
+    parsed(&body).map(|answer: Data<T>| answer.data)
+}
+
+/// All items of the list at `path`, which has no parameters.
+pub(super) fn fetch_all<T: DeserializeOwned>(
     control: &Path,
     path: &str,
-    is_json: bool,
-    to_text: impl FnOnce(T) -> String,
-) -> Result<String, String> {
-    let body = answer(control, path)?;
-    if is_json {
-        Ok(body + "\n")
-    } else {
-        parsed(&body).map(to_text)
+) -> Result<Vec<T>, Failure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match pages(control, path) {
+            Err(failure) if failure.is(Code::CursorGone) && tries < TRIES => {}
+            done => return done,
+        }
     }
 }
 
-/// Requests `path` and parses the answer.
-pub(crate) fn ask_for<T: DeserializeOwned>(control: &Path, path: &str) -> Result<T, String> {
-    parsed(&answer(control, path)?)
+fn pages<T: DeserializeOwned>(control: &Path, path: &str) -> Result<Vec<T>, Failure> {
+    // Short lists have one page, and no parameters.
+    let has_pages = matches!(path, "/v1/ports" | "/v1/vms" | "/v1/networks" | "/v1/macs");
+    let mut query = if has_pages {
+        format!("?limit={PAGE}")
+    } else {
+        String::new()
+    };
+    let mut items = Vec::new();
+    loop {
+        let body = send(control, &Method::GET, &format!("{path}{query}"))?;
+        let page: List<T> = parsed(&body)?;
+        items.extend(page.items);
+        match page.next {
+            None => return Ok(items),
+            Some(next) => query = page_behind(&next),
+        }
+    }
 }
 
-fn parsed<T: DeserializeOwned>(body: &str) -> Result<T, String> {
-    serde_json::from_str(body).map_err(|e| {
-        format!("error: the daemon's answer is not understood ({e}): is it another version?")
+fn page_behind(cursor: &str) -> String {
+    let after = form_urlencoded::byte_serialize(cursor.as_bytes()).collect::<String>();
+    format!("?limit={PAGE}&after={after}")
+}
+
+/// A value as JSON, for a program.
+pub(super) fn json(value: &impl Serialize) -> Result<String, String> {
+    let text = serde_json::to_string(value);
+    text.map(|text| text + "\n")
+        .map_err(|e| format!("error: the daemon's answer can't be printed: {e}"))
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|e| {
+        Failure::NoAnswer(format!(
+            "the daemon's answer is not understood ({e}): is it another version?"
+        ))
     })
 }
 
-fn answer(control: &Path, path: &str) -> Result<String, String> {
-    let stream = open_stream(control).map_err(|e| no_answer(control, &e))?;
-    let answered = http::get(&stream, path, ANSWERS_WITHIN);
-    let (status, body) = answered.map_err(|e| {
-        format!(
-            "error: the daemon on {} does not answer: {e}",
+/// Sends a request without a body, and returns the body of its answer.
+fn send(control: &Path, method: &Method, target: &str) -> Result<Bytes, Failure> {
+    let no_answer = |why: String| {
+        Failure::NoAnswer(format!(
+            "the daemon on {} does not answer: {why}",
             control.display()
-        )
-    })?;
-    if status != 200 {
-        let error: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-        return Err(format!(
-            "error: {}",
-            error["error"].as_str().unwrap_or(&body)
-        ));
+        ))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|e| no_answer(e.to_string()))?;
+    let stream = connect(control).map_err(|e| Failure::NoAnswer(no_daemon(control, &e)))?;
+    let answered = runtime.block_on(async {
+        let stream = UnixStream::from_std(stream).map_err(|e| e.to_string())?;
+        let answer = exchange(stream, method, target);
+        match timeout(ANSWERS_WITHIN, answer).await {
+            Ok(answered) => answered,
+            Err(_) => Err(format!(
+                "nothing came within {} s",
+                ANSWERS_WITHIN.as_secs()
+            )),
+        }
+    });
+    let (status, body) = answered.map_err(no_answer)?.into_parts();
+    if status.status.is_success() {
+        return Ok(body);
     }
-    Ok(body)
+    match serde_json::from_slice(&body) {
+        Ok(problem) => Err(Failure::Refused(Box::new(problem))),
+        Err(_) => Err(no_answer(format!("it refuses with {}", status.status))),
+    }
 }
 
-fn no_answer(control: &Path, error: &io::Error) -> String {
+async fn exchange(
+    stream: UnixStream,
+    method: &Method,
+    target: &str,
+) -> Result<Response<Bytes>, String> {
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "weir")
+        .header("connection", "close")
+        .body(Full::<Bytes>::default())
+        .map_err(|e| e.to_string())?;
+    let opened = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = opened.map_err(|e| e.to_string())?;
+    let asking = async {
+        let answer = sender.send_request(request).await;
+        let (head, body) = answer.map_err(|e| e.to_string())?.into_parts();
+        let body = Limited::new(body, ANSWER_MAX).collect().await;
+        let body = body.map_err(|e| format!("its answer was cut short: {e}"))?;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    };
+    tokio::pin!(asking, connection);
+    tokio::select! {
+        answered = &mut asking => {
+            // Until the daemon has closed the connection, so that the next one finds it gone.
+            let _ = timeout(ENDS_WITHIN, connection).await;
+            answered
+        }
+        ended = &mut connection => match ended {
+            // What came before the end is still to be read.
+            Ok(()) => asking.await,
+            Err(e) => Err(e.to_string()),
+        }
+    }
+}
+
+/// Connects to the daemon. While it has too many clients to accept another one, it is tried again.
+fn connect(control: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+    let begun = Instant::now();
+    loop {
+        match open_stream(control) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < ANSWERS_WITHIN => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(e) => return Err(e),
+            Ok(stream) => {
+                stream.set_nonblocking(true)?;
+                return Ok(stream);
+            }
+        }
+    }
+}
+
+fn no_daemon(control: &Path, error: &io::Error) -> String {
     let path = control.display();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             format!(
-                "error: no daemon answers on {path}: is it running? `weir run FILE` starts it, \
-                --control says where it listens"
+                "no daemon answers on {path}: is it running? `weir run FILE` starts it, --control \
+                says where it listens"
             )
         }
         io::ErrorKind::PermissionDenied => {
-            format!(
-                "error: this user may not use {path}: control: {{ group: …, mode: … }} says who may"
-            )
+            format!("this user may not use {path}: control: {{ group: …, mode: … }} says who may")
         }
-        _ => format!("error: no daemon answers on {path}: {error}"),
-    }
-}
-
-/// Prints to standard output; a closed pipe is not an error.
-pub(crate) fn print(text: &str) -> Result<(), String> {
-    match io::stdout()
-        .write_all(text.as_bytes())
-        .and_then(|()| io::stdout().flush())
-    {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(format!("error: cannot write: {e}")),
-        _ => Ok(()),
+        _ => format!("no daemon answers on {path}: {error}"),
     }
 }
 
@@ -141,22 +224,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_cannot_leave_its_line() {
-        assert_eq!(plain("web/net0"), Ok("web/net0"));
-        for name in ["", "a b", "a\r\nHost: x", "a?b", "ü"] {
-            assert!(plain(name).is_err(), "{name:?}");
-        }
+    fn cursor_cannot_leave_its_parameter() {
+        assert_eq!(
+            page_behind("a&limit=1/ü"),
+            "?limit=1000&after=a%26limit%3D1%2F%C3%BC"
+        );
     }
 
     #[test]
     fn absent_daemon_is_said_plainly() {
-        let why = show(
-            Path::new("/nonexistent/control.sock"),
-            &What::Ports { json: false },
-        )
-        .unwrap_err();
+        let why = String::from(
+            fetch_all::<u8>(Path::new("/nonexistent/control.sock"), "/v1/ports").unwrap_err(),
+        );
         assert!(
-            why.contains("no daemon answers on /nonexistent/control.sock")
+            why.starts_with("error: no daemon answers on /nonexistent/control.sock")
                 && why.contains("weir run"),
             "{why}"
         );

@@ -68,6 +68,18 @@ pub(crate) enum What {
         #[arg(long)]
         json: bool,
     },
+    /// VMs: rates, limits, frames dropped
+    Vms {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Networks: uplink, VLAN, MTU, NICs
+    Networks {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Uplinks: device, mode in use, carrier, rates, frames lost in the kernel
     Uplinks {
         /// Print JSON

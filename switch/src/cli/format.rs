@@ -2,7 +2,18 @@
 
 use std::fmt::Write as _;
 
+use crate::api::counters::RateReport;
 use crate::api::vm::LimitReport;
+
+/// What a port or a VM sends: frames and bits a second.
+pub(crate) fn rx_rate(rates: &RateReport) -> String {
+    rate(rates.rx_frames_per_second, rates.rx_bits_per_second)
+}
+
+/// What it receives.
+pub(crate) fn tx_rate(rates: &RateReport) -> String {
+    rate(rates.tx_frames_per_second, rates.tx_bits_per_second)
+}
 
 /// Frames and bits a second.
 pub(crate) fn rate(pps: f64, bps: f64) -> String {
@@ -53,8 +64,8 @@ pub(crate) fn limit(limit: Option<LimitReport>) -> String {
         value.map(|value| format!("{}{unit}", scaled(value as f64)))
     };
     let parts = [
-        part(limit.packets_per_sec, "pps"),
-        part(limit.bits_per_sec, "bit/s"),
+        part(limit.packets_per_second, "pps"),
+        part(limit.bits_per_second, "bit/s"),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }

@@ -2,11 +2,12 @@
 //!
 //! In reading order:
 //! - `command`: commands and options
-//! - `client`: requests to the daemon
+//! - `client`: requests to the daemon; `show`: answers, printed
 //! - `text`: reports as text; `top`: as a live view; `format`: numbers and columns
 
-pub(crate) mod client;
+mod client;
 pub(crate) mod command;
 mod format;
+pub(crate) mod show;
 mod text;
 pub(crate) mod top;

@@ -11,14 +11,14 @@ use ratatui::style::{Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Row, Table};
 use ratatui::{DefaultTerminal, Frame};
-use serde::Deserialize;
 
-use super::client::{ask_for, print};
+use super::client::{fetch, fetch_all};
 use super::command::Order;
-use super::format::{align, limit, percent, rate, scaled};
+use super::format::{align, percent, rate, rx_rate, scaled, tx_rate};
+use super::show::print;
+use super::text::vms::{VM_HEAD, vm_row};
 use crate::api::core::CoreReport;
-use crate::api::counters::{CounterReport, RateReport};
-use crate::api::uplink::LostReport;
+use crate::api::port::PortReport;
 use crate::api::version::VersionReport;
 use crate::api::vm::VmReport;
 
@@ -39,20 +39,7 @@ struct View {
     version: VersionReport,
     vms: Vec<VmReport>,
     cores: Vec<CoreReport>,
-    uplinks: Vec<Uplink>,
-}
-
-/// The part of an uplink's report that is shown.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Uplink {
-    name: String,
-    device: String,
-    carrier: bool,
-    waits_for: Option<String>,
-    rates: RateReport,
-    counters: CounterReport,
-    lost: LostReport,
+    uplinks: Vec<PortReport>,
 }
 
 /// State of the screen.
@@ -65,16 +52,6 @@ struct Screen {
     first: usize,
 }
 
-const VM_HEAD: [&str; 8] = [
-    "VM",
-    "NICS",
-    "FROM-VM",
-    "LIMIT",
-    "THROTTLED",
-    "TO-VM",
-    "LIMIT",
-    "DROPPED",
-];
 const UPLINK_HEAD: [&str; 7] = ["UPLINK", "DEVICE", "RX", "TX", "DROPPED", "LOST", ""];
 const CORE_HEAD: [&str; 6] = ["CPU", "LOAD", "BUSY", "FRAMES", "NS/FRAME", "QUEUES"];
 
@@ -103,24 +80,32 @@ pub(crate) fn run(control: &Path, options: TopOptions) -> Result<(), String> {
 impl View {
     fn fetch(control: &Path) -> Result<Self, String> {
         Ok(Self {
-            version: ask_for(control, "/v1/version")?,
-            vms: ask_for(control, "/v1/vms")?,
-            cores: ask_for(control, "/v1/cores")?,
-            // A daemon without support for uplinks has no such report.
-            uplinks: ask_for(control, "/v1/uplinks").unwrap_or_default(),
+            version: fetch(control, "/v1/version")?,
+            vms: fetch_all(control, "/v1/vms")?,
+            cores: fetch_all(control, "/v1/cores")?,
+            uplinks: fetch_all(control, "/v1/uplinks")?,
         })
     }
 
     /// The VMs in this order; `vms` stays in the order of the file.
     fn sorted(&self, order: Order) -> Vec<&VmReport> {
-        let dropped = |vm: &VmReport| n_dropped(vm) + vm.missed + vm.lost;
+        let dropped =
+            |vm: &VmReport| vm.counters.dropped_frames + vm.counters.missed_frames + vm.lost_frames;
         let mut vms: Vec<_> = self.vms.iter().collect();
         match order {
             Order::File => {}
             Order::Name => vms.sort_by(|a, b| a.name.cmp(&b.name)),
-            Order::FromVm => vms.sort_by(|a, b| b.rates.rx_bps.total_cmp(&a.rates.rx_bps)),
-            Order::ToVm => vms.sort_by(|a, b| b.rates.tx_bps.total_cmp(&a.rates.tx_bps)),
-            Order::Throttled => vms.sort_by(|a, b| b.throttled.total_cmp(&a.throttled)),
+            Order::FromVm => vms.sort_by(|a, b| {
+                b.rates
+                    .rx_bits_per_second
+                    .total_cmp(&a.rates.rx_bits_per_second)
+            }),
+            Order::ToVm => vms.sort_by(|a, b| {
+                b.rates
+                    .tx_bits_per_second
+                    .total_cmp(&a.rates.tx_bits_per_second)
+            }),
+            Order::Throttled => vms.sort_by(|a, b| b.throttled_ratio.total_cmp(&a.throttled_ratio)),
             Order::Dropped => vms.sort_by_key(|vm| std::cmp::Reverse(dropped(vm))),
         }
         vms
@@ -134,7 +119,10 @@ impl View {
             self.version.version,
             self.version.pid,
             self.vms.len(),
-            rate(sum(|vm| vm.rates.rx_pps), sum(|vm| vm.rates.rx_bps))
+            rate(
+                sum(|vm| vm.rates.rx_frames_per_second),
+                sum(|vm| vm.rates.rx_bits_per_second)
+            )
         )
     }
 }
@@ -173,74 +161,31 @@ fn text(view: &View, order: Order) -> String {
     format!("{}\n\n{vms}\n{cores}\n{uplinks}", view.title())
 }
 
-fn vm_row(vm: &VmReport) -> Vec<String> {
-    let throttled = if vm.from_vm.is_some() {
-        percent(vm.throttled)
-    } else {
-        "-".to_owned()
-    };
-    vec![
-        vm.name.clone(),
-        format!("{}/{}", vm.nics_up, vm.nics),
-        rate(vm.rates.rx_pps, vm.rates.rx_bps),
-        limit(vm.from_vm),
-        throttled,
-        rate(vm.rates.tx_pps, vm.rates.tx_bps),
-        limit(vm.to_vm),
-        drops(vm),
-    ]
-}
-
 fn core_row(core: &CoreReport) -> Vec<String> {
     vec![
         core.cpu.to_string(),
-        percent(core.load.cpu),
-        percent(core.load.busy),
-        format!("{}pps", scaled(core.load.pps)),
-        format!("{:.0}", core.load.ns_per_frame),
+        percent(core.load.cpu_ratio),
+        percent(core.load.busy_ratio),
+        format!("{}pps", scaled(core.load.frames_per_second)),
+        format!("{:.0}", core.load.nanoseconds_per_frame),
         core.rx_queues.to_string(),
     ]
 }
 
-fn uplink_row(uplink: &Uplink) -> Vec<String> {
-    let no_carrier = (!uplink.carrier).then(|| "no carrier".to_owned());
+fn uplink_row(uplink: &PortReport) -> Vec<String> {
+    let (row, device) = (&uplink.row, uplink.device.as_ref());
+    let has_carrier = device.is_some_and(|device| device.has_carrier);
+    let no_carrier = (!has_carrier).then(|| "no carrier".to_owned());
+    let lost = device.and_then(|device| device.lost).unwrap_or_default();
     vec![
-        uplink.name.clone(),
-        uplink.device.clone(),
-        rate(uplink.rates.rx_pps, uplink.rates.rx_bps),
-        rate(uplink.rates.tx_pps, uplink.rates.tx_bps),
-        (uplink.counters.dropped + uplink.counters.missed).to_string(),
-        uplink.lost.n_frames().to_string(),
-        uplink.waits_for.clone().or(no_carrier).unwrap_or_default(),
+        row.name.clone(),
+        device.map(|device| device.name.clone()).unwrap_or_default(),
+        rx_rate(&row.rates),
+        tx_rate(&row.rates),
+        (row.counters.dropped_frames + row.counters.missed_frames).to_string(),
+        lost.n_frames().to_string(),
+        row.sentence.clone().or(no_carrier).unwrap_or_default(),
     ]
-}
-
-fn n_dropped(vm: &VmReport) -> u64 {
-    vm.drops.iter().map(|drop| drop.frames).sum()
-}
-
-/// The VM's drops by reason, then frames dropped before delivery to it, then frames lost in the
-/// kernel.
-fn drops(vm: &VmReport) -> String {
-    let mut parts: Vec<_> = vm
-        .drops
-        .iter()
-        .map(|drop| format!("{} {}", drop.frames, drop.reason))
-        .collect();
-    if vm.limited > 0 {
-        parts.push(format!("{} to-vm limit", vm.limited));
-    }
-    if vm.missed > vm.limited {
-        parts.push(format!("{} to-vm other", vm.missed - vm.limited));
-    }
-    if vm.lost > 0 {
-        parts.push(format!("{} lost in the kernel", vm.lost));
-    }
-    if parts.is_empty() {
-        "0".to_owned()
-    } else {
-        parts.join(", ")
-    }
 }
 
 // --- a terminal ---

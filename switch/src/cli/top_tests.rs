@@ -3,73 +3,63 @@ use ratatui::backend::TestBackend;
 
 use super::*;
 use crate::api::core::Load;
-use crate::api::counters::DropReport;
-use crate::api::vm::LimitReport;
+use crate::api::counters::{DropReport, RateReport};
+use crate::api::device::LostReport;
+use crate::api::example;
+use crate::api::vm::{LimitReport, LimitsReport};
 
-fn vm(name: &str, rx_bps: f64, throttled: f64) -> VmReport {
+fn vm(name: &str, rx_bits_per_second: f64, throttled_ratio: f64) -> VmReport {
     let limit = LimitReport {
-        bits_per_sec: Some(1_000_000_000),
-        packets_per_sec: Some(200_000),
+        bits_per_second: Some(1_000_000_000),
+        packets_per_second: Some(200_000),
         ..LimitReport::default()
     };
-    VmReport {
-        name: name.to_owned(),
-        nics_up: 1,
-        nics: 2,
-        rates: RateReport {
-            rx_pps: rx_bps / 8000.0,
-            rx_bps,
-            tx_pps: 0.0,
-            tx_bps: 0.0,
-        },
-        from_vm: (throttled > 0.0).then_some(limit),
+    let mut vm = example::vm(name);
+    (vm.nics_up, vm.nics_total) = (1, 2);
+    vm.rates = RateReport {
+        rx_frames_per_second: rx_bits_per_second / 8000.0,
+        rx_bits_per_second,
+        ..RateReport::default()
+    };
+    vm.limit = LimitsReport {
+        from_vm: (throttled_ratio > 0.0).then_some(limit),
         to_vm: None,
-        throttled_ns: 0,
-        throttled,
-        missed: 7,
-        limited: 5,
-        lost: 4,
-        drops: vec![DropReport {
-            reason: "runt".into(),
-            frames: 3,
-            sentence: String::new(),
-        }],
-    }
+    };
+    vm.throttled_ratio = throttled_ratio;
+    (vm.counters.dropped_frames, vm.lost_frames) = (3, 4);
+    (vm.counters.missed_frames, vm.counters.missed_limit_frames) = (7, 5);
+    vm.drops = vec![DropReport {
+        reason: "runt".into(),
+        frames: 3,
+        sentence: String::new(),
+    }];
+    vm
 }
 
 fn view() -> View {
-    let core = CoreReport {
-        cpu: 2,
-        rx_queues: 3,
-        turns: 0,
-        busy_cycles: 0,
-        held_cycles: 0,
-        rx_frames: 0,
-        bursts: 0,
-        sleeps: 0,
-        cpu_ns: 0,
-        load: Load {
-            cpu: 0.5,
-            busy: 0.25,
-            pps: 1e6,
-            ns_per_frame: 40.0,
-        },
+    let mut core = example::core();
+    (core.cpu, core.rx_queues) = (2, 3);
+    core.load = Load {
+        cpu_ratio: 0.5,
+        busy_ratio: 0.25,
+        frames_per_second: 1e6,
+        nanoseconds_per_frame: 40.0,
     };
-    let version = VersionReport {
-        program: "weir".into(),
-        version: "1".into(),
-        pid: 9,
-    };
-    let uplinks = r#"[{
-        "name": "up0", "device": "eth1", "carrier": true,
-        "lost": { "rx_ring_full": 5 }, "more": 1
-    }]"#;
-    let uplinks = serde_json::from_str(uplinks).unwrap();
+    let mut version = example::version();
+    (version.version, version.pid) = ("1".to_owned(), 9);
+    let mut uplink = example::uplink();
+    uplink.row.rates = RateReport::default();
+    uplink.row.counters.dropped_frames = 0;
+    uplink.row.counters.missed_frames = 0;
+    uplink.device.as_mut().unwrap().lost = Some(LostReport {
+        rx_ring_full_frames: 5,
+        ..LostReport::default()
+    });
     View {
         version,
         vms: vec![vm("web", 1e6, 0.0), vm("db", 9e8, 0.625)],
         cores: vec![core],
-        uplinks,
+        uplinks: vec![uplink],
     }
 }
 
@@ -107,11 +97,11 @@ fn names(screen: &Screen) -> Vec<String> {
 fn key_orders_the_rows_at_once_and_back_again() {
     let mut view = view();
     view.vms.push(VmReport {
-        lost: 9,
+        lost_frames: 9,
         rates: RateReport::default(),
         ..vm("app", 0.0, 0.25)
     });
-    view.vms[0].rates.tx_bps = 5.0;
+    view.vms[0].rates.tx_bits_per_second = 5.0;
     let mut screen = Screen {
         view,
         error: None,

@@ -14,7 +14,7 @@ pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
             rx_frames,
             bursts,
             sleeps,
-            cpu_ns,
+            cpu_ns: cpu_nanoseconds,
             // For load averages and for measurements.
             cpu_at: _,
             scan_cycles: _,
@@ -30,7 +30,7 @@ pub(crate) fn cores(sources: &Sources) -> Vec<CoreReport> {
             rx_frames,
             bursts,
             sleeps,
-            cpu_ns,
+            cpu_nanoseconds,
         }
     };
     sources

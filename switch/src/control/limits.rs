@@ -1,6 +1,7 @@
 //! VMs with their NICs and limits, shared by control threads: sampled by the supervisor, read for
 //! operators.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use flowtable::PortId;
@@ -24,6 +25,7 @@ pub(crate) struct Vm {
     /// Its NICs.
     pub(crate) ports: Vec<PortId>,
     pub(crate) limits: Arc<VmLimits>,
+    pub(crate) labels: BTreeMap<String, String>,
     throttled: Mutex<Throttled>,
 }
 
@@ -44,9 +46,9 @@ impl Vms {
         for port in ports {
             let Some(VmSpec {
                 name,
+                labels,
                 from_vm,
                 to_vm,
-                ..
             }) = &port.vm
             else {
                 continue;
@@ -58,6 +60,7 @@ impl Vms {
                     name: name.clone(),
                     ports: vec![port.id()],
                     limits: Arc::new(VmLimits::new(*from_vm, *to_vm)),
+                    labels: labels.clone(),
                     throttled: Mutex::default(),
                 }),
             }

@@ -65,15 +65,15 @@ fn load_between(
     let passed = at.saturating_sub(last.at);
     // A core reports its CPU time when it goes to sleep, or about once a second.
     let cpu = match core.cpu_at.saturating_sub(last.core.cpu_at) {
-        0 if at.saturating_sub(core.cpu_at) < REPORTS_WITHIN => last.load.cpu,
+        0 if at.saturating_sub(core.cpu_at) < REPORTS_WITHIN => last.load.cpu_ratio,
         0 => 0.0,
         passed => part(core.cpu_ns.saturating_sub(last.core.cpu_ns), passed).min(1.0),
     };
     Load {
-        cpu,
-        busy: part(busy_ns, passed).min(1.0),
-        pps: part(n_frames, passed) * 1e9,
-        ns_per_frame: part(busy_ns, n_frames),
+        cpu_ratio: cpu,
+        busy_ratio: part(busy_ns, passed).min(1.0),
+        frames_per_second: part(n_frames, passed) * 1e9,
+        nanoseconds_per_frame: part(busy_ns, n_frames),
     }
 }
 
@@ -109,10 +109,10 @@ mod tests {
         assert_eq!(
             load,
             Load {
-                cpu: 0.25,
-                busy: 0.1,
-                pps: 1e6,
-                ns_per_frame: 100.0
+                cpu_ratio: 0.25,
+                busy_ratio: 0.1,
+                frames_per_second: 1e6,
+                nanoseconds_per_frame: 100.0
             }
         );
     }
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn core_that_says_nothing_for_long_is_asleep() {
         let load = Load {
-            cpu: 1.0,
+            cpu_ratio: 1.0,
             ..Load::default()
         };
         let last = Sample {
@@ -129,12 +129,12 @@ mod tests {
             load,
         };
         assert_eq!(
-            load_between(&last, 2 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu,
+            load_between(&last, 2 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu_ratio,
             1.0,
             "it may be about to say"
         );
         assert_eq!(
-            load_between(&last, 4 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu,
+            load_between(&last, 4 * SECOND, &core(SECOND, 7, 0, 0), |n| n).cpu_ratio,
             0.0
         );
     }

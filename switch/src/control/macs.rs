@@ -1,52 +1,92 @@
 //! The MAC table and ports' addresses, as operators see them.
 
 use flowtable::mac::entry::{Kind, Row};
-use flowtable::{Ingress, PortId, SourcePolicy};
+use flowtable::{Ingress, NetworkId, PortId, SourcePolicy};
 use pmd::time::seconds;
 
 use super::sources::Sources;
-use crate::api::mac::{MacReport, mac_text};
+use crate::api::mac::{MacConflict, MacKind, MacReport, mac_text};
 use crate::api::port::AddressReport;
+use crate::plan::names::Names;
 
-/// Every address, by network, port and address.
-pub(crate) fn macs(sources: &Sources) -> Vec<MacReport> {
-    let now = seconds(sources.clock.now());
+/// Where an address is in the list: network, port, address.
+pub(super) type Key = (NetworkId, PortId, [u8; 6]);
+
+/// Every address, in their order.
+pub(super) fn rows(sources: &Sources) -> Vec<Row> {
     let mut rows = sources.cores.macs().rows();
-    rows.sort_by_key(|row| (row.network, row.port, row.mac));
+    rows.sort_by_key(key);
+    rows
+}
+
+/// The place of an address.
+pub(super) fn key(row: &Row) -> Key {
+    (row.network, row.port, row.mac)
+}
+
+/// The same for a request: the names of network and port, and the address.
+pub(super) fn cursor(names: &Names, row: &Row) -> String {
+    let network = names.network(row.network).unwrap_or_default();
+    let port = names.port(row.port).unwrap_or_default();
+    format!("{network},{port},{}", mac_text(row.mac))
+}
+
+/// The place that a cursor names, whether the address is still there or not; none: there is no such
+/// network or port.
+pub(super) fn key_of(names: &Names, cursor: &str) -> Option<Key> {
+    let [network, port, mac] = cursor.split(',').collect::<Vec<_>>().try_into().ok()?;
+    let mac: config::MacAddr = mac.parse().ok()?;
+    let network = names.networks.iter().position(|known| known == network)?;
+    Some((network.try_into().ok()?, names.port_id(port)?, mac.octets()))
+}
+
+/// These addresses, as operators see them.
+pub(super) fn report(sources: &Sources, names: &Names, rows: &[Row]) -> Vec<MacReport> {
+    let now = seconds(sources.clock.now());
     let pins = sources.cores.macs().pins();
-    let names = sources.present().names.clone();
     let name = |port: PortId| names.port(port).unwrap_or_default().to_owned();
-    let remark = |row: &Row| {
+    let conflict = |row: &Row| {
         let loser = |&&(port, network, mac): &&(PortId, u16, [u8; 6])| {
             (network, mac) == (row.network, row.mac)
                 && port != row.port
                 && row.away_from != Some(port)
         };
         match (row.away_from, pins.iter().find(loser)) {
-            (Some(owner), _) => Some(format!("owned by {}, which is not started", name(owner))),
-            (None, Some(&(loser, ..))) => Some(format!("owned by {}, which lost it", name(loser))),
-            (None, None) if row.is_disputed => {
-                Some("disputed: another port has sent from it since".to_owned())
-            }
+            (Some(owner), _) => Some((
+                MacConflict::Away,
+                format!("owned by {}, which is not started", name(owner)),
+            )),
+            (None, Some(&(loser, ..))) => Some((
+                MacConflict::Lost,
+                format!("owned by {}, which lost it", name(loser)),
+            )),
+            (None, None) if row.is_disputed => Some((
+                MacConflict::Disputed,
+                "disputed: another port has sent from it since".to_owned(),
+            )),
             (None, None) => None,
         }
     };
-    let report = |row: &Row| MacReport {
-        remark: remark(row),
-        mac: mac_text(row.mac),
-        network: names.network(row.network).unwrap_or_default().to_owned(),
-        port: name(row.port),
-        kind: kind_text(row.kind).to_owned(),
-        idle_s: (row.kind < Kind::Sticky).then(|| now.saturating_sub(row.seen)),
+    let report = |row: &Row| {
+        let (conflict, sentence) = conflict(row).unzip();
+        MacReport {
+            mac: mac_text(row.mac),
+            network: names.network(row.network).unwrap_or_default().to_owned(),
+            port: name(row.port),
+            kind: kind(row.kind),
+            idle_seconds: (row.kind < Kind::Sticky).then(|| now.saturating_sub(row.seen)),
+            conflict,
+            sentence,
+        }
     };
     rows.iter().map(report).collect()
 }
 
-fn kind_text(kind: Kind) -> &'static str {
+fn kind(kind: Kind) -> MacKind {
     match kind {
-        Kind::Static => "static",
-        Kind::Sticky => "sticky",
-        Kind::Learned | Kind::Counted => "learned",
+        Kind::Static => MacKind::Static,
+        Kind::Sticky => MacKind::Sticky,
+        Kind::Learned | Kind::Counted => MacKind::Learned,
     }
 }
 

@@ -1,20 +1,32 @@
 //! Answers to operators' requests on the control socket.
 //!
 //! In reading order:
-//! - `server`: the threads that answer
-//! - `ports`, `macs`, `vms`, `cores`, `flows`, `uplinks`: the reports, built from the state of
-//!   control and cores
+//! - `server`: the thread that serves; `connection`: one client; `admit`: what every request passes
+//! - `routes`: a handler for each path; `query`: parameters and pages; `answer`: JSON, and
+//!   problems; `openapi`: the description of all that
+//! - `version`, `ports`, `networks`, `macs`, `vms`, `cores`, `flows`: the reports, built from the
+//!   state of control and cores
 //! - `sources`: the state that they are built from
 //! - `rates`, `limits`, `loads`: what the supervisor samples once a second: ports, VMs, cores
+//! - `fixture`: a switch that nobody polls, for tests
 
+mod admit;
+mod answer;
+mod connection;
 mod cores;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod flows;
 pub(crate) mod limits;
 pub(crate) mod loads;
 mod macs;
+mod networks;
+mod openapi;
 mod ports;
+mod query;
 pub(crate) mod rates;
+mod routes;
 pub(crate) mod server;
 pub(crate) mod sources;
-mod uplinks;
+pub(crate) mod version;
 mod vms;

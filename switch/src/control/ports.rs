@@ -1,75 +1,130 @@
 //! Ports, as operators see them.
 
 use flowtable::{DropReason, PortId};
+use hashbrown::HashMap;
 use pmd::GuestFault;
 use pmd::stats::Counters;
 
 use super::macs::report_addresses;
 use super::sources::{Present, Sources};
 use crate::api::counters::{CounterReport, DropReport};
-use crate::api::port::{ConnectionReport, PortReport, QueueReport};
-use crate::api::state::State;
-use crate::api::uplink::FetchedReport;
+use crate::api::device::{DeviceReport, XdpReport};
+use crate::api::port::{ConnectionReport, Listens, PortKind, PortReport, PortRow, QueueReport};
+use crate::api::state::{Direction, RingState, State};
 use crate::device::health as device_health;
-use crate::device::port::DevicePort;
+use crate::device::port::{DevicePort, DeviceView};
+use crate::plan::devices::DeviceKind;
 use crate::plan::ports::PortSpec;
 use crate::vhost_user::health::{faults, judge};
 use crate::vhost_user::port::{LastEnd, LinkView, Port};
 use crate::vhost_user::view::{QueueState, QueueView};
 
-/// Every port, in the topology's order, uplinks behind all NICs.
-pub(crate) fn ports(sources: &Sources) -> Vec<PortReport> {
+/// Every port: NICs in the topology's order, then uplinks.
+pub(crate) fn ports(sources: &Sources) -> Vec<PortRow> {
     let present = sources.present();
-    let guests = present
-        .ports
-        .iter()
-        .map(|port| (port.id(), report_port(sources, port)));
-    let devices = present
-        .devices
-        .iter()
-        .map(|port| (port.id(), report_device(sources, port)));
+    let guests = present.ports.iter().map(|port| {
+        let (link, spec) = (port.link.view(), port.spec.get());
+        let judge = || judge(&link, &faults(&sources.cores, port, &link));
+        row(sources, &spec, unless_disabled(&spec, judge))
+    });
+    let devices = present.devices.iter().map(|port| {
+        let spec = port.spec.get();
+        row(sources, &spec, judged(&spec, &port.link.view()))
+    });
     let mut ports: Vec<_> = guests.chain(devices).collect();
-    ports.sort_by_key(|(id, _)| *id);
-    ports.into_iter().map(|(_, port)| port).collect()
+    let topology = &present.topology;
+    let nics = topology.nics().map(|(vm, nic)| config::port_name(vm, nic));
+    let uplinks = topology.uplinks.iter().map(|uplink| uplink.name.clone());
+    let places: HashMap<String, usize> = nics.chain(uplinks).zip(0..).collect();
+    ports.sort_by_key(|port| places.get(&port.name).copied().unwrap_or(usize::MAX));
+    ports
 }
 
-/// The port of that name.
+/// The port of this name.
 pub(crate) fn port(sources: &Sources, name: &str) -> Option<PortReport> {
     let present = sources.present();
-    let guest = present
-        .ports
-        .iter()
-        .find(|port| port.spec.get().name == name)
-        .map(|port| report_port(sources, port));
-    guest.or_else(|| {
-        present
-            .devices
-            .iter()
-            .find(|port| port.spec.get().name == name)
-            .map(|port| report_device(sources, port))
-    })
+    let mut guests = present.ports.iter();
+    if let Some(port) = guests.find(|port| port.spec.get().name == name) {
+        return Some(report_port(sources, port));
+    }
+    let mut devices = present.devices.iter();
+    let device = devices.find(|port| port.spec.get().name == name)?;
+    Some(report_device(sources, device))
+}
+
+/// Every uplink, in the topology's order.
+pub(crate) fn uplinks(sources: &Sources) -> Vec<PortReport> {
+    let present = sources.present();
+    let devices = present.devices.iter();
+    let uplinks = devices.filter(|port| port.spec.get().vm.is_none());
+    uplinks.map(|port| report_device(sources, port)).collect()
+}
+
+/// The uplink of this name.
+pub(crate) fn uplink(sources: &Sources, name: &str) -> Option<PortReport> {
+    port(sources, name).filter(|port| port.row.vm.is_none())
+}
+
+fn row(sources: &Sources, spec: &PortSpec, (state, sentence): (State, Option<String>)) -> PortRow {
+    let counters = sources.cores.counters(spec.id());
+    let (vm, nic) = spec
+        .name
+        .split_once('/')
+        .filter(|_| spec.vm.is_some())
+        .unzip();
+    PortRow {
+        name: spec.name.clone(),
+        kind: kind(spec),
+        vm: vm.map(str::to_owned),
+        nic: nic.map(str::to_owned),
+        networks: spec.networks.clone(),
+        state,
+        sentence,
+        rates: sources.rates.of(spec.id()),
+        at_nanoseconds: sources.clock.now(),
+        counters: report_counters(&counters),
+    }
+}
+
+fn kind(spec: &PortSpec) -> PortKind {
+    use crate::plan::ports::PortKind as Planned;
+    match &spec.kind {
+        Planned::Socket(_) => PortKind::VhostUser,
+        Planned::Device(_) if spec.vm.is_none() => PortKind::Uplink,
+        Planned::Device(device) => match device.kind {
+            DeviceKind::AfXdp => PortKind::AfXdp,
+            DeviceKind::Tap => PortKind::Tap,
+        },
+    }
+}
+
+fn judged(spec: &PortSpec, view: &DeviceView) -> (State, Option<String>) {
+    let judge = || (device_health::state(view), view.waits_for.clone());
+    unless_disabled(spec, judge)
 }
 
 fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
     let (view, spec) = (port.link.view(), port.spec.get());
-    let counters = sources.cores.counters(port.id());
-    let waits_for = view.waits_for.clone();
-    let (state, waits_for) = unless_disabled(&spec, || (device_health::state(&view), waits_for));
     PortReport {
-        name: spec.name.clone(),
-        network: spec.networks.join(","),
-        state,
-        fetched: view.fetched.map(FetchedReport::from),
-        lost: device_health::port_lost(port, &view),
-        remarks: view.remarks,
-        waits_for,
-        rates: sources.rates.of(port.id()),
-        at_ns: sources.clock.now(),
-        counters: report_counters(&counters),
+        row: row(sources, &spec, judged(&spec, &view)),
+        drops: report_drops(&sources.cores.counters(port.id())),
         addresses: report_addresses(sources, &spec.ingress),
-        drops: report_drops(&counters),
         rules: spec.rule_texts(),
         connection: None,
+        device: Some(DeviceReport {
+            name: if view.device.is_empty() {
+                port.device.device.clone()
+            } else {
+                view.device.clone()
+            },
+            driver: Some(view.driver.clone()).filter(|driver| !driver.is_empty()),
+            xdp: view.fetched.map(XdpReport::from),
+            mtu_bytes: view.mtu,
+            has_carrier: view.has_carrier,
+            attached_times: view.n_attached,
+            lost: device_health::port_lost(port, &view),
+        }),
+        remarks: view.remarks,
         queues: Vec::new(),
     }
 }
@@ -77,18 +132,11 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
 fn report_port(sources: &Sources, port: &Port) -> PortReport {
     let (link, spec) = (port.link.view(), port.spec.get());
     let faults = faults(&sources.cores, port, &link);
-    let (state, waits_for) = unless_disabled(&spec, || judge(&link, &faults));
-    let counters = sources.cores.counters(port.id());
+    let judged = unless_disabled(&spec, || judge(&link, &faults));
     PortReport {
-        name: spec.name.clone(),
-        network: spec.networks.join(","),
-        state,
-        waits_for,
-        rates: sources.rates.of(port.id()),
-        at_ns: sources.clock.now(),
-        counters: report_counters(&counters),
+        row: row(sources, &spec, judged),
+        drops: report_drops(&sources.cores.counters(port.id())),
         addresses: report_addresses(sources, &spec.ingress),
-        drops: report_drops(&counters),
         rules: spec.rule_texts(),
         queues: link
             .device
@@ -97,8 +145,7 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
             .map(|queue| report_queue(queue, &faults))
             .collect(),
         connection: Some(report_connection(port, link)),
-        fetched: None,
-        lost: None,
+        device: None,
         remarks: Vec::new(),
     }
 }
@@ -111,8 +158,7 @@ pub(crate) fn state(sources: &Sources, present: &Present, id: PortId) -> Option<
         return Some(unless_disabled(&port.spec.get(), judge).0);
     }
     let device = present.devices.iter().find(|port| port.id() == id)?;
-    let judge = || (device_health::state(&device.link.view()), None);
-    Some(unless_disabled(&device.spec.get(), judge).0)
+    Some(judged(&device.spec.get(), &device.link.view()).0)
 }
 
 /// The state of a port and the reason for it, which `judge` finds for one that is not disabled.
@@ -131,15 +177,19 @@ fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport 
     let fault = faults
         .iter()
         .find(|(index, _)| usize::from(*index) == queue.index);
-    let state = match (fault, &queue.state) {
-        (Some((_, fault)), _) => format!("stopped: {fault}"),
-        (None, QueueState::Broken(why)) => format!("stopped: {why}"),
-        (None, QueueState::Runs) => "runs".to_owned(),
-        (None, QueueState::Disabled) => "not enabled".to_owned(),
-        (None, QueueState::Discards) => "disabled: what comes is dropped".to_owned(),
-        (None, QueueState::Stopped) => "not started".to_owned(),
+    let (state, sentence) = match (fault, &queue.state) {
+        (Some((_, fault)), _) => (RingState::Stopped, Some(fault.to_string())),
+        (None, QueueState::Broken(why)) => (RingState::Stopped, Some(why.clone())),
+        (None, QueueState::Runs) => (RingState::Runs, None),
+        (None, QueueState::Disabled) => (RingState::NotEnabled, None),
+        (None, QueueState::Discards) => (RingState::Discards, None),
+        (None, QueueState::Stopped) => (RingState::NotStarted, None),
     };
-    let direction = if queue.index % 2 == 1 { "rx" } else { "tx" }.to_owned();
+    let direction = if queue.index % 2 == 1 {
+        Direction::Rx
+    } else {
+        Direction::Tx
+    };
     let QueueView {
         index,
         size,
@@ -152,6 +202,7 @@ fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport 
         direction,
         size,
         state,
+        sentence,
         has_kick,
         has_call,
     }
@@ -161,17 +212,17 @@ fn report_connection(port: &Port, link: LinkView) -> ConnectionReport {
     ConnectionReport {
         path: port.socket.path.display().to_string(),
         listens: match port.socket.listens {
-            config::Listens::Weir => "weir".to_owned(),
-            config::Listens::Guest => "guest".to_owned(),
+            config::Listens::Weir => Listens::Weir,
+            config::Listens::Guest => Listens::Guest,
         },
-        connects: link.n_connects,
-        refused_connects: link.n_refused,
+        connections: link.n_connects,
+        refused_connections: link.n_refused,
         queue_pairs: port.socket.n_pairs,
         features: link.device.features.map(|bits| format!("{bits:#x}")),
         protocol_features: format!("{:#x}", link.device.protocol),
         memory_regions: link.device.n_regions,
         memory_bytes: link.device.memory_bytes,
-        refusal: link.refusal.map(|refusal| refusal.text),
+        last_refusal: link.refusal.map(|refusal| refusal.text),
         last_closed_for: match &link.last_end {
             Some(LastEnd::Closed(why)) => Some(why.clone()),
             _ => None,
@@ -206,29 +257,27 @@ pub(crate) fn report_counters(counters: &Counters) -> CounterReport {
         rx_bytes,
         tx_frames,
         tx_bytes,
-        copies,
-        forwarded,
-        dropped: counters.n_dropped(),
-        missed,
-        refused,
-        limited,
-        queued,
-        held,
+        copied_frames: copies,
+        forwarded_frames: forwarded,
+        dropped_frames: counters.n_dropped(),
+        missed_frames: missed,
+        missed_denied_frames: refused,
+        missed_limit_frames: limited,
+        queued_frames: queued,
+        held_frames: held,
         held_turns,
         faults,
     }
 }
 
-/// Drops by reason, all reasons.
+/// Drops by reason; reasons without any are left out.
 pub(crate) fn report_drops(counters: &Counters) -> Vec<DropReport> {
-    let drop = |(reason, &frames): (&DropReason, &u64)| DropReport {
+    let dropped = DropReason::ALL.iter().zip(counters.drops);
+    let dropped = dropped.filter(|(_, frames)| *frames > 0);
+    let report = |(reason, frames): (&DropReason, u64)| DropReport {
         reason: reason.text().to_owned(),
         frames,
         sentence: reason.sentence().to_owned(),
     };
-    DropReason::ALL
-        .iter()
-        .zip(&counters.drops)
-        .map(drop)
-        .collect()
+    dropped.map(report).collect()
 }

@@ -65,10 +65,10 @@ fn rates_between(last: &Sample, at: Instant, now: &Counters) -> RateReport {
         }
     };
     RateReport {
-        rx_pps: rate(now.rx_frames, last.counters.rx_frames),
-        rx_bps: rate(now.rx_bytes, last.counters.rx_bytes) * 8.0,
-        tx_pps: rate(now.tx_frames, last.counters.tx_frames),
-        tx_bps: rate(now.tx_bytes, last.counters.tx_bytes) * 8.0,
+        rx_frames_per_second: rate(now.rx_frames, last.counters.rx_frames),
+        rx_bits_per_second: rate(now.rx_bytes, last.counters.rx_bytes) * 8.0,
+        tx_frames_per_second: rate(now.tx_frames, last.counters.tx_frames),
+        tx_bits_per_second: rate(now.tx_bytes, last.counters.tx_bytes) * 8.0,
     }
 }
 
@@ -94,10 +94,10 @@ mod tests {
         assert_eq!(
             rates,
             RateReport {
-                rx_pps: 1000.0,
-                rx_bps: 512_000.0,
-                tx_pps: 0.0,
-                tx_bps: 0.0
+                rx_frames_per_second: 1000.0,
+                rx_bits_per_second: 512_000.0,
+                tx_frames_per_second: 0.0,
+                tx_bits_per_second: 0.0
             }
         );
         assert_eq!(

@@ -1,100 +1,164 @@
-//! Answers requests on the control socket: a few threads, each with one request at a time, for a
-//! bounded time.
+//! Serves the API on the control socket: one thread, a bounded number of connections, each for a
+//! bounded time. A client that is silent, slow or gone takes nothing from the others but its place,
+//! and loses that to the next one if all places are taken.
 
-use std::os::fd::AsFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener as StdListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use axum::Router;
+use axum::http::StatusCode;
+use hashbrown::HashMap;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Runtime;
+use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet, LocalSet, spawn_blocking};
 use tracing::warn;
 
+use super::admit::complete;
+use super::answer::Refused;
+use super::connection::{Phase, Watch, converse, refuse};
+use super::openapi::description;
+use super::routes::reads;
 use super::sources::Sources;
-use super::{cores, flows, macs, ports, uplinks, vms};
-use crate::api::version::VersionReport;
-use crate::base::http::{Failure, read_get, write_answer};
+use crate::api::problem::Code;
 use crate::base::stop::Stop;
 
-/// Threads that answer. A slow client holds one of them for at most twice [`WITHIN`].
-pub(crate) const THREADS: usize = 3;
-/// Reports that can be requested.
-const WORDS: &[&str] = &[
-    "ports", "uplinks", "macs", "flows", "cores", "vms", "limits", "version",
-];
-/// Time for a request to arrive, and for an answer to be read.
-const WITHIN: Duration = Duration::from_secs(2);
+/// Connections at a time.
+pub(crate) const CONNECTIONS_MAX: usize = 64;
+/// Threads for what may block, beside the one that serves and one that waits for the stop request.
+const BLOCKING_MAX: usize = 4;
+/// How long the stop waits for what blocks.
+const STOPS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Answers until the stop request. Several threads share the listener.
-pub(crate) fn run(listener: &UnixListener, sources: &Arc<Sources>, stop: &Stop) {
-    while !stop.is_requested() {
-        stop.wait([listener.as_fd()], None);
-        match listener.accept() {
-            Ok((stream, _)) => answer(&stream, sources),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
-                ) => {}
-            Err(e) => {
-                warn!("cannot accept on the control socket: {e}");
-                stop.sleep(Duration::from_secs(1));
+/// Answers to everything that can be read.
+pub(crate) fn router(sources: Arc<Sources>) -> Router {
+    complete(reads().merge(description()).with_state(sources))
+}
+
+/// A server that is ready to run.
+#[derive(Debug)]
+pub(crate) struct Server {
+    runtime: Runtime,
+    router: Router,
+    stop: Stop,
+}
+
+impl Server {
+    /// Prepares all that can fail.
+    ///
+    /// # Errors
+    /// A sentence: the process has no more files or memory.
+    pub(crate) fn new(router: Router, stop: &Stop) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(BLOCKING_MAX + 1)
+            .thread_name("control-work")
+            .build();
+        Ok(Self {
+            runtime: runtime.map_err(|e| format!("control: cannot wait for files: {e}"))?,
+            router,
+            stop: stop.clone(),
+        })
+    }
+
+    /// Serves in the calling thread until the stop request, which ends all connections at once.
+    pub(crate) fn run(self, listener: &StdListener) {
+        let Self {
+            runtime,
+            router,
+            stop,
+        } = self;
+        let serving = LocalSet::new();
+        let served = serving.block_on(&runtime, async {
+            let listener = UnixListener::from_std(listener.try_clone()?)?;
+            let stopping = spawn_blocking(move || {
+                while !stop.is_requested() {
+                    let [] = stop.wait([], None);
+                }
+            });
+            serve(&listener, &router, stopping).await;
+            std::io::Result::Ok(())
+        });
+        if let Err(e) = served {
+            warn!("cannot serve the control socket: {e}");
+        }
+        drop(serving);
+        runtime.shutdown_timeout(STOPS_WITHIN);
+    }
+}
+
+async fn serve(listener: &UnixListener, router: &Router, mut stopping: JoinHandle<()>) {
+    let mut places = Places::default();
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopping => return,
+            Some(ended) = places.tasks.join_next_with_id() => places.ended(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => places.take(stream, router),
+                Err(e) => {
+                    warn!("cannot accept on the control socket: {e}");
+                    tokio::select! {
+                        _ = &mut stopping => return,
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    }
+                }
             }
         }
     }
 }
 
-fn answer(stream: &UnixStream, sources: &Sources) {
-    let answered = match read_get(stream, WITHIN) {
-        Ok(None) => return,
-        Ok(Some(path)) => route(&path, sources),
-        Err(failure) => Err(failure),
-    };
-    let (status, json) = match answered {
-        Ok(json) => (200, json),
-        Err(failure) => (
-            failure.status,
-            serde_json::json!({ "error": failure.text }).to_string(),
-        ),
-    };
-    // It fails if the client is gone or doesn't read.
-    let _ = write_answer(stream, WITHIN, status, &json);
+/// The connections.
+#[derive(Default)]
+struct Places {
+    tasks: JoinSet<()>,
+    taken: HashMap<Id, (Rc<Watch>, AbortHandle)>,
 }
 
-fn route(path: &str, sources: &Sources) -> Result<String, Failure> {
-    let path = path.split('?').next().unwrap_or(path);
-    match path.strip_prefix("/v1/") {
-        Some("ports") => json(&ports::ports(sources)),
-        Some("uplinks") => json(&uplinks::uplinks(sources)),
-        Some("macs") => json(&macs::macs(sources)),
-        Some("flows") => json(&flows::flows(sources)),
-        Some("cores") => json(&cores::cores(sources)),
-        Some("vms") => json(&vms::vms(sources)),
-        Some("limits") => json(&vms::limits(sources)),
-        Some("version") => json(&version()),
-        Some(name) if name.starts_with("ports/") => {
-            let name = &name["ports/".len()..];
-            let report = ports::port(sources, name);
-            json(&report.ok_or_else(|| Failure::new(404, format!("there is no port {name}")))?)
+impl Places {
+    /// Serves one more. If all places are taken, it gets the one whose client has left the server
+    /// waiting for longest.
+    fn take(&mut self, stream: UnixStream, router: &Router) {
+        if self.taken.len() >= CONNECTIONS_MAX && !self.give_up_one() {
+            let why = format!("{CONNECTIONS_MAX} requests are being carried out: try again");
+            let busy = Refused::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, why);
+            return refuse(&stream, &busy);
         }
-        _ => Err(Failure::new(
-            404,
-            format!(
-                "ask for /v1/ports/VM/NIC or one of /v1/{}",
-                WORDS.join(", /v1/")
-            ),
-        )),
+        let watch = Rc::new(Watch::new());
+        let task = self
+            .tasks
+            .spawn_local(converse(stream, router.clone(), watch.clone()));
+        self.taken.insert(task.id(), (watch, task));
+    }
+
+    fn give_up_one(&mut self) -> bool {
+        let waiting = self
+            .taken
+            .iter()
+            .filter(|(_, (watch, _))| watch.phase() != Phase::Handling);
+        let Some(id) = waiting
+            .min_by_key(|(_, (watch, _))| watch.since())
+            .map(|(id, _)| *id)
+        else {
+            return false;
+        };
+        if let Some((_, task)) = self.taken.remove(&id) {
+            task.abort();
+        }
+        true
+    }
+
+    fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(e) => e.id(),
+        };
+        self.taken.remove(&id);
     }
 }
 
-fn json(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|e| Failure::new(500, e.to_string()))
-}
-
-/// Version and process of the daemon.
-fn version() -> VersionReport {
-    VersionReport {
-        program: "weir".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-    }
-}
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use config::Topology;
 use pmd::Cores;
 use pmd::time::Clock;
 
 use super::limits::Vms;
 use super::loads::Loads;
 use super::rates::Rates;
+use super::version::Started;
 use crate::base::lock::lock;
 use crate::device::port::DevicePort;
 use crate::pins::Pins;
@@ -27,13 +29,17 @@ pub(crate) struct Sources {
     pub(crate) loads: Loads,
     /// The cores' clock.
     pub(crate) clock: Clock,
+    /// When the daemon started.
+    pub(crate) started: Started,
     /// What there is.
     pub(crate) present: Mutex<Arc<Present>>,
 }
 
 /// What there is, by the topology that is in force. One never changes: another takes its place.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Present {
+    /// As the files describe it.
+    pub(crate) topology: Arc<Topology>,
     /// Ports with a guest behind a socket, in the topology's order.
     pub(crate) ports: Vec<Arc<Port>>,
     /// Ports that are devices, in the topology's order.
@@ -46,6 +52,11 @@ pub(crate) struct Present {
 }
 
 impl Sources {
+    /// Number of the topology that runs, counted from 1 at the start.
+    pub(crate) fn topology_number(&self) -> u64 {
+        1
+    }
+
     /// What there is now.
     pub(crate) fn present(&self) -> Arc<Present> {
         lock(&self.present).clone()

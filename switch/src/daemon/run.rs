@@ -2,7 +2,7 @@
 //!
 //! Whatever can fail is tried before the first guest can connect: run directory, CPUs, every
 //! socket. Threads: a pinned polling thread for each core, a control thread for each port, the
-//! supervisor, and a few for operators. They stop in the opposite order, so that no control thread
+//! supervisor, and one for operators. They stop in the opposite order, so that no control thread
 //! waits for a core that has stopped.
 
 use std::os::fd::AsFd;
@@ -29,11 +29,12 @@ use super::{poller, supervisor, tsc};
 use crate::base::folder::Folder;
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
-use crate::control;
 use crate::control::limits::Vms;
 use crate::control::loads::Loads;
 use crate::control::rates::Rates;
+use crate::control::server::{Server, router};
 use crate::control::sources::{Present, Sources};
+use crate::control::version::Started;
 use crate::device::attached::{AttachedDevice, attach_all};
 use crate::device::port::DevicePort;
 use crate::device::restore;
@@ -142,6 +143,7 @@ impl Daemon {
             _run_dir: run_dir,
         };
         let present = Present {
+            topology: Arc::new(topology.clone()),
             ports: guests,
             devices,
             names,
@@ -218,15 +220,12 @@ impl Daemon {
             rates: Rates::default(),
             loads: Loads::default(),
             clock: self.clock.clone(),
+            started: Started::now(),
             present: Mutex::new(Arc::new(present)),
         });
-        let listening = Arc::new(listening);
-        for _ in 0..control::server::THREADS {
-            let (listening, sources, stop) =
-                (listening.clone(), sources.clone(), self.stop.clone());
-            let serve = move || control::server::run(listening.listener(), &sources, &stop);
-            self.control.push(spawn("control".to_owned(), serve)?);
-        }
+        let server = Server::new(router(sources.clone()), &self.stop)?;
+        let serve = move || server.run(listening.listener());
+        self.control.push(spawn("control".to_owned(), serve)?);
         let stop = self.stop.clone();
         self.control.push(spawn("supervisor".to_owned(), move || {
             supervisor::run(&sources, &stop)

@@ -5,8 +5,8 @@ use pmd::sys::xdp::XdpStatistics;
 use super::netlink::link::Device;
 use super::netlink::socket::Netlink;
 use super::port::{DevicePort, DeviceState, DeviceView, Fetched};
+use crate::api::device::{LostReport, XdpMode, XdpReport};
 use crate::api::state::State;
-use crate::api::uplink::{FetchedReport, LostReport};
 use crate::plan::devices::DeviceKind;
 
 /// The state of a device's port.
@@ -36,10 +36,10 @@ pub(crate) fn n_lost<'a>(ports: impl Iterator<Item = &'a DevicePort>) -> u64 {
 }
 
 /// What was lost at the sockets of a device, and at the device as the kernel describes it now.
-pub(crate) fn lost(at_sockets: LostReport, device: Option<&Device>) -> LostReport {
+fn lost(at_sockets: LostReport, device: Option<&Device>) -> LostReport {
     LostReport {
-        device_dropped: device.map_or(0, |device| device.rx_dropped),
-        device_missed: device.map_or(0, |device| device.rx_missed),
+        device_dropped_frames: device.map_or(0, |device| device.rx_dropped),
+        device_missed_frames: device.map_or(0, |device| device.rx_missed),
         ..at_sockets
     }
 }
@@ -56,19 +56,19 @@ impl From<XdpStatistics> for LostReport {
             tx_ring_empty,
         } = socket;
         Self {
-            rx_dropped,
-            rx_fill_ring_empty,
-            rx_ring_full,
-            rx_invalid: rx_invalid_descs,
-            tx_invalid: tx_invalid_descs,
-            tx_ring_empty,
-            device_dropped: 0,
-            device_missed: 0,
+            rx_no_buffer_frames: rx_dropped,
+            rx_fill_ring_empty_frames: rx_fill_ring_empty,
+            rx_ring_full_frames: rx_ring_full,
+            rx_invalid_descriptors: rx_invalid_descs,
+            tx_invalid_descriptors: tx_invalid_descs,
+            tx_ring_empty_times: tx_ring_empty,
+            device_dropped_frames: 0,
+            device_missed_frames: 0,
         }
     }
 }
 
-impl From<Fetched> for FetchedReport {
+impl From<Fetched> for XdpReport {
     fn from(fetched: Fetched) -> Self {
         let Fetched {
             is_native,
@@ -76,7 +76,11 @@ impl From<Fetched> for FetchedReport {
             n_queues: queues,
         } = fetched;
         Self {
-            mode: if is_native { "native" } else { "skb" }.to_owned(),
+            mode: if is_native {
+                XdpMode::Native
+            } else {
+                XdpMode::Skb
+            },
             zero_copy,
             queues,
         }

@@ -9,7 +9,7 @@ use flowtable::PortId;
 use pmd::port::afxdp::XskWatch;
 
 use super::netlink::link::Device;
-use crate::api::uplink::LostReport;
+use crate::api::device::LostReport;
 use crate::base::lock::lock;
 use crate::base::log::PortLog;
 use crate::plan::devices::DeviceSpec;

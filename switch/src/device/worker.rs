@@ -20,7 +20,7 @@ use super::netlink::link::{Device, Gone, gone};
 use super::netlink::socket::{Netlink, Notifications};
 use super::port::{DevicePort, DeviceState, DeviceView};
 use super::probe::{Unfit, is_down, probe};
-use crate::api::uplink::FetchedReport;
+use crate::api::device::XdpReport;
 use crate::base::folder::Folder;
 use crate::base::stop::Stop;
 use crate::pins::Pins;
@@ -184,7 +184,7 @@ impl DeviceWorker<'_> {
             format!(" ({})", attached.driver)
         };
         let fetched = fetched.map_or_else(String::new, |fetched| {
-            format!(": {}", FetchedReport::from(fetched))
+            format!(": {}", XdpReport::from(fetched))
         });
         self.port
             .log

@@ -41,7 +41,7 @@ fn disabled_nic_has_no_socket_and_no_device_and_others_do_not_notice() {
         let port = daemon.port(port);
         assert_eq!(port["state"], "disabled");
         assert_eq!(
-            port["waits_for"],
+            port["sentence"],
             "disabled: the topology says `enabled: false`"
         );
     }
@@ -55,7 +55,7 @@ fn disabled_nic_has_no_socket_and_no_device_and_others_do_not_notice() {
         .collect();
     assert_eq!(names, ["a/off", "a/net0", "a/tap", "b/net0", "b/out"]);
     // Whoever looks for the other end of a guest's socket finds that nobody has asked for it.
-    assert_eq!(daemon.port("b/out")["connection"]["connects"], 0);
+    assert_eq!(daemon.port("b/out")["connection"]["connections"], 0);
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn connection_that_is_refused_with_a_file_that_lingers_keeps_nobody() {
     for n in 1..6 {
         senders.push(send_lingering("beside", &daemon, "a.sock"));
         daemon.until("it is refused", |daemon| {
-            daemon.port("a/net0")["connection"]["refused_connects"] == n
+            daemon.port("a/net0")["connection"]["refused_connections"] == n
         });
     }
     // The port's thread still answers its guest.

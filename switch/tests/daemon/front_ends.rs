@@ -124,7 +124,7 @@ fn second_front_end_is_refused_at_once_and_counted() {
         );
     }
     daemon.until("they are counted", |daemon| {
-        daemon.port("a/net0")["connection"]["refused_connects"] == 20
+        daemon.port("a/net0")["connection"]["refused_connections"] == 20
     });
     assert_eq!(daemon.n_files(), n_files);
     assert!(!guest.is_gone());
@@ -175,7 +175,7 @@ fn front_end_that_never_reads_is_closed() {
     }
     daemon.until_state("a/net0", "waiting");
     assert!(
-        daemon.port("a/net0")["waits_for"]
+        daemon.port("a/net0")["sentence"]
             .as_str()
             .unwrap()
             .contains("does not read its answers")
@@ -229,7 +229,7 @@ fn guest_without_shared_memory_is_told_what_to_do() {
         .open(PATIENCE)
         .unwrap();
     let waits_for = |daemon: &Daemon| {
-        daemon.port("a/net0")["waits_for"]
+        daemon.port("a/net0")["sentence"]
             .as_str()
             .unwrap_or_default()
             .to_owned()
@@ -311,7 +311,7 @@ fn storms_of_messages_disturb_nobody() {
     let n_files = daemon.n_files();
     let missed = |daemon: &Daemon| -> u64 {
         let of = |vm: &str| {
-            daemon.port(&format!("{vm}/net0"))["counters"]["missed"]
+            daemon.port(&format!("{vm}/net0"))["counters"]["missed_frames"]
                 .as_u64()
                 .unwrap()
         };

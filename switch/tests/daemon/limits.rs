@@ -28,7 +28,7 @@ vms:
 fn vm_over_its_limit_waits_loses_nothing_and_is_said_to_have_waited() {
     let mut daemon = Daemon::start(TOPOLOGY);
     let [mut a, mut b] = daemon.guests(["a", "b"]);
-    let dropped = daemon.port("a/net0")["counters"]["dropped"].clone();
+    let dropped = daemon.port("a/net0")["counters"]["dropped_frames"].clone();
     let begin = Instant::now();
     // All in the ring at once, 240,000 bytes.
     let frames: Vec<_> = (0..240).map(|seed| frame(1, 2, 1000, seed)).collect();
@@ -44,11 +44,11 @@ fn vm_over_its_limit_waits_loses_nothing_and_is_said_to_have_waited() {
         "{:?}",
         begin.elapsed()
     );
-    assert_eq!(daemon.port("a/net0")["counters"]["dropped"], dropped);
+    assert_eq!(daemon.port("a/net0")["counters"]["dropped_frames"], dropped);
     daemon.until("the wait is told", |daemon| {
         let vm = &daemon.json(&["limits"])[0];
-        vm["throttled_ns"].as_u64().unwrap() >= 100_000_000
-            && vm["from_vm"]["bits_per_sec"] == 10_000_000
+        vm["throttled_nanoseconds"].as_u64().unwrap() >= 100_000_000
+            && vm["limit"]["from_vm"]["bits_per_second"] == 10_000_000
     });
     let text = String::from_utf8(daemon.show(&["limits"]).stdout).unwrap();
     let lines: Vec<_> = text.lines().collect();
@@ -65,7 +65,7 @@ fn what_a_vm_may_not_get_yet_waits_in_its_senders_ring_and_none_of_it_is_lost() 
     let mut b = daemon.guest("b.sock", Options::default());
     let mut d = daemon.guest("d.sock", Options::default());
     introduce((2, &mut b), (4, &mut d));
-    let dropped = daemon.port("b/net0")["counters"]["dropped"].clone();
+    let dropped = daemon.port("b/net0")["counters"]["dropped_frames"].clone();
     let begin = Instant::now();
     // All in the ring at once, 240,000 bytes.
     let frames: Vec<_> = (0..240).map(|seed| frame(2, 4, 1000, seed)).collect();
@@ -83,17 +83,20 @@ fn what_a_vm_may_not_get_yet_waits_in_its_senders_ring_and_none_of_it_is_lost() 
     );
     let counters = daemon.port("b/net0")["counters"].clone();
     assert_eq!(
-        (&counters["dropped"], &counters["held"]),
+        (&counters["dropped_frames"], &counters["held_frames"]),
         (&dropped, &0.into())
     );
     assert!(counters["held_turns"].as_u64() > Some(0), "{counters}");
-    let limit = &daemon.json(&["limits"])[2]["to_vm"];
+    let limit = &daemon.json(&["limits"])[2]["limit"]["to_vm"];
     // 20 ms of 10 Mbit/s, and a ring of 256 full frames.
     assert_eq!(
-        (&limit["queue"]["bytes_max"], &limit["queue"]["bytes"]),
+        (
+            &limit["queue"]["max_bytes"],
+            &limit["queue"]["queued_bytes"]
+        ),
         (&25_000.into(), &0.into())
     );
-    let ring_ns = limit["queue"]["ring_delay_ns"].as_u64().unwrap();
+    let ring_ns = limit["queue"]["ring_delay_nanoseconds"].as_u64().unwrap();
     assert!((310_000_000..311_000_000).contains(&ring_ns), "{ring_ns}");
 }
 
@@ -115,7 +118,8 @@ fn vm_gets_no_more_than_it_may_and_what_is_dropped_is_said() {
         let counters = &daemon.port("b/net0")["counters"];
         let count = |name: &str| counters[name].as_u64().unwrap();
         count("rx_frames") >= 1000
-            && count("rx_frames") + count("copies") == count("forwarded") + count("dropped")
+            && count("rx_frames") + count("copied_frames")
+                == count("forwarded_frames") + count("dropped_frames")
     });
     let counters = daemon.port("c/net0")["counters"].clone();
     let count = |name: &str| counters[name].as_u64().unwrap();
@@ -123,10 +127,10 @@ fn vm_gets_no_more_than_it_may_and_what_is_dropped_is_said() {
     let most = 64 + 11 * (1 + begin.elapsed().as_secs());
     let got = count("tx_frames");
     assert!(got <= most + 64, "{got} of {most}");
-    let limited = count("limited");
+    let limited = count("missed_limit_frames");
     let since = |name: &str| count(name) - before[name].as_u64().unwrap();
     assert!(
-        limited >= 1000 - most && since("limited") == since("missed"),
+        limited >= 1000 - most && since("missed_limit_frames") == since("missed_frames"),
         "{before} {counters}"
     );
     assert_eq!(daemon.dropped("b/net0", "limit"), limited);

@@ -82,7 +82,7 @@ fn live(kind: Kind, n_pairs: u16) {
         exchange((2, &mut b.driver), (1, &mut a.driver), &mut seed, &what);
         let port = daemon.port("a/net0");
         assert!(
-            port["connection"]["refusal"].is_null(),
+            port["connection"]["last_refusal"].is_null(),
             "{what}: {}\n{}",
             port["connection"],
             daemon.log()

@@ -129,7 +129,8 @@ impl Daemon {
         let port = self.port(port);
         let drops = port["drops"].as_array().unwrap();
         let drop = drops.iter().find(|drop| drop["reason"] == reason);
-        drop.unwrap()["frames"].as_u64().unwrap()
+        // Reasons without any are left out.
+        drop.map_or(0, |drop| drop["frames"].as_u64().unwrap())
     }
 
     /// Asks until it is so.

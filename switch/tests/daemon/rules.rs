@@ -45,7 +45,7 @@ fn rules_are_in_force_and_on_show() {
     }
     daemon.until("all are counted", |daemon| {
         let b = daemon.port("b/net0");
-        daemon.dropped("a/net0", "denied") == 6 && b["counters"]["refused"] == 3
+        daemon.dropped("a/net0", "denied") == 6 && b["counters"]["missed_denied_frames"] == 3
     });
     let text = |port: &str| String::from_utf8(daemon.show(&["port", port]).stdout).unwrap();
     let (a, b) = (text("a/net0"), text("b/net0"));

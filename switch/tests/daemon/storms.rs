@@ -38,7 +38,7 @@ fn assert_said(daemon: &mut Daemon, mut again: impl FnMut()) {
     daemon.until("the operator is told", |daemon| {
         again();
         let port = daemon.port("a/net0");
-        port["waits_for"]
+        port["sentence"]
             .as_str()
             .is_some_and(|why| why.contains(sentence))
             && port["connection"]["last_left"]
@@ -168,7 +168,7 @@ fn others_who_try_to_connect_beside_a_guest_are_let_try_so_many_times_a_second()
         streams.push(stream);
         streams.drain(..streams.len().saturating_sub(200));
     }
-    let n = daemon.port("a/net0")["connection"]["refused_connects"]
+    let n = daemon.port("a/net0")["connection"]["refused_connections"]
         .as_u64()
         .unwrap();
     assert!((64..400).contains(&n), "{n} were looked at");

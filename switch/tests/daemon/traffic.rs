@@ -23,10 +23,11 @@ fn assert_balanced(daemon: &mut Daemon) {
         let ports = daemon.json(&["ports"]);
         let is_balanced = |port: &serde_json::Value| {
             let get = |name: &str| port["counters"][name].as_u64().unwrap();
-            get("rx_frames") + get("copies") == get("forwarded") + get("dropped")
+            get("rx_frames") + get("copied_frames")
+                == get("forwarded_frames") + get("dropped_frames")
         };
         ports.as_array().unwrap().iter().all(is_balanced)
-            && total(daemon, "forwarded") == total(daemon, "tx_frames")
+            && total(daemon, "forwarded_frames") == total(daemon, "tx_frames")
     });
 }
 

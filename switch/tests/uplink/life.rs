@@ -27,7 +27,7 @@ fn running(spaces: &Spaces) -> Daemon {
 }
 
 fn waits_for(daemon: &Daemon) -> String {
-    daemon.port("wire")["waits_for"]
+    daemon.port("wire")["sentence"]
         .as_str()
         .unwrap_or_default()
         .to_owned()
@@ -72,7 +72,7 @@ fn queues_are_set_and_put_back() {
     let topology = TOPOLOGY.replace("device: up0", "device: up0, queues: 2");
     let mut daemon = Daemon::start_by(Arc::new(folder()), &topology, spaces.weir("sw"));
     daemon.until_state("wire", "up");
-    assert_eq!(daemon.json(&["uplinks"])[0]["queues"], 2);
+    assert_eq!(daemon.json(&["uplinks"])[0]["device"]["xdp"]["queues"], 2);
     assert_ne!(state(&spaces, "up0").2, before.2, "two queues of two");
     daemon.signal(Signal::INT);
     assert_eq!(daemon.ended().code(), Some(0));
@@ -149,7 +149,7 @@ fn carrier_that_goes_and_returns_is_shown_and_recovered_from() {
         daemon.until_state("wire", "up");
     }
     assert_eq!(
-        daemon.json(&["uplinks"])[0]["taken"],
+        daemon.json(&["uplinks"])[0]["device"]["attached_times"],
         1,
         "it was never let go"
     );
@@ -169,7 +169,7 @@ fn device_that_is_removed_is_taken_again_when_it_is_back() {
         assert_eq!(daemon.port("wire")["state"], "waiting");
         spaces.veth(("sw", "up0"), ("peer", "p0"), 2);
         daemon.until_state("wire", "up");
-        assert_eq!(daemon.json(&["uplinks"])[0]["taken"], n);
+        assert_eq!(daemon.json(&["uplinks"])[0]["device"]["attached_times"], n);
     }
     assert!(
         daemon.log().contains("up0 was removed: waiting for up0"),
@@ -189,7 +189,7 @@ fn device_that_is_renamed_is_kept_and_the_name_shown() {
     spaces.ip("sw", "link set up0 name new0");
     spaces.ip("sw", "link set new0 up");
     daemon.until("the new name is shown", |daemon| {
-        daemon.json(&["uplinks"])[0]["device"] == "new0"
+        daemon.json(&["uplinks"])[0]["device"]["name"] == "new0"
     });
     daemon.until_state("wire", "up");
     assert!(

@@ -133,7 +133,9 @@ fn stolen() -> u64 {
 }
 
 fn dropped(daemon: &Daemon, port: &str) -> u64 {
-    daemon.port(port)["counters"]["dropped"].as_u64().unwrap()
+    daemon.port(port)["counters"]["dropped_frames"]
+        .as_u64()
+        .unwrap()
 }
 
 #[test]
@@ -169,7 +171,7 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
         // Signed: what else should come to `b` must be seen too.
         let n_lost = n_sent.cast_signed() - (settled(&spaces, "b") - before).cast_signed();
         let n_dropped = dropped(&daemon, "wire") - lost_before;
-        let lost = daemon.json(&["uplinks"])[0]["lost"].clone();
+        let lost = daemon.json(&["uplinks"])[0]["device"]["lost"].clone();
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let part = n_sent as f64 / f64::from(seconds()) / flat_out;
         eprintln!(
@@ -196,7 +198,7 @@ fn nothing_is_lost_at_four_fifths_of_what_is_forwarded_flat_out() {
     daemon.until("all frames are accounted for", |daemon| {
         let counters = &daemon.port("wire")["counters"];
         let get = |name: &str| counters[name].as_u64().unwrap();
-        get("rx_frames") + get("copies") == get("forwarded") + get("dropped")
+        get("rx_frames") + get("copied_frames") == get("forwarded_frames") + get("dropped_frames")
     });
 }
 
@@ -238,7 +240,7 @@ fn guest_that_sends_more_than_the_wire_takes_is_held_back_and_loses_nothing() {
     assert_eq!(settled(&spaces, "a") - before, n_sent);
     let counters = daemon.port("g/n")["counters"].clone();
     assert_eq!(
-        (&counters["dropped"], &counters["forwarded"]),
+        (&counters["dropped_frames"], &counters["forwarded_frames"]),
         (&0.into(), &n_sent.into()),
         "{counters}"
     );

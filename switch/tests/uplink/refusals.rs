@@ -223,7 +223,7 @@ fn device_that_is_down_is_waited_for() {
     spaces.ip("sw", "link set up0 down");
     let mut daemon = Daemon::start_by(Arc::new(folder()), &uplink(""), spaces.weir("sw"));
     let waits = |daemon: &Daemon| {
-        daemon.port("wire")["waits_for"]
+        daemon.port("wire")["sentence"]
             .as_str()
             .unwrap_or_default()
             .to_owned()

@@ -151,7 +151,7 @@ fn sixty_four_limited_vms_flooded_off_the_wire_cost_another_no_frame() {
     let mut tries = Vec::new();
     for _ in 0..ATTEMPTS {
         let missed = |daemon: &Daemon| {
-            daemon.port(&format!("v{LAST}/n"))["counters"]["missed"]
+            daemon.port(&format!("v{LAST}/n"))["counters"]["missed_frames"]
                 .as_u64()
                 .unwrap()
         };
@@ -171,7 +171,7 @@ fn sixty_four_limited_vms_flooded_off_the_wire_cost_another_no_frame() {
             seconds(),
             tenants.n_limited - n_before,
             n_sent - n_came,
-            daemon.json(&["uplinks"])[0]["lost"]
+            daemon.json(&["uplinks"])[0]["device"]["lost"]
         );
         assert_eq!(n_missed, 0, "by the switch");
         // Else it was no flood.
@@ -191,6 +191,6 @@ fn sixty_four_limited_vms_flooded_off_the_wire_cost_another_no_frame() {
     daemon.until("all frames are accounted for", |daemon| {
         let counters = &daemon.port("wire")["counters"];
         let get = |name: &str| counters[name].as_u64().unwrap();
-        get("rx_frames") + get("copies") == get("forwarded") + get("dropped")
+        get("rx_frames") + get("copied_frames") == get("forwarded_frames") + get("dropped_frames")
     });
 }

@@ -38,11 +38,11 @@ fn assert_balanced(daemon: &mut Daemon) {
                 .sum::<u64>()
         };
         let is_balanced = |port| {
-            get(port, "rx_frames") + get(port, "copies")
-                == get(port, "forwarded") + get(port, "dropped")
+            get(port, "rx_frames") + get(port, "copied_frames")
+                == get(port, "forwarded_frames") + get(port, "dropped_frames")
         };
         ports.as_array().unwrap().iter().all(is_balanced)
-            && total("forwarded") == total("tx_frames")
+            && total("forwarded_frames") == total("tx_frames")
     });
 }
 
@@ -103,12 +103,15 @@ fn skb_mode_carries_tcp_when_what_it_names_is_off() {
     let mut daemon = start(&spaces, &topology, &["wire", "b/n"]);
     let uplink = daemon.json(&["uplinks"])[0].clone();
     assert_eq!(
-        (&uplink["mode"], &uplink["zero_copy"]),
+        (
+            &uplink["device"]["xdp"]["mode"],
+            &uplink["device"]["xdp"]["zero_copy"]
+        ),
         (&"skb".into(), &false.into()),
         "{uplink}"
     );
     let nic = daemon.port("b/n");
-    assert_eq!(nic["fetched"]["mode"], "skb", "{nic}");
+    assert_eq!(nic["device"]["xdp"]["mode"], "skb", "{nic}");
     // What is said there is what is done here.
     for (role, port) in [("a", uplink), ("b", nic)] {
         let remark = port["remarks"][0].as_str().unwrap();
@@ -133,8 +136,9 @@ fn what_the_kernel_lost_of_a_nic_is_shown() {
     };
     let mut daemon = start(&spaces, &topology, &["a/n", "b/n"]);
     let lost = |daemon: &Daemon, port: &str| {
-        let lost = daemon.port(port)["lost"].clone();
-        lost["rx_dropped"].as_u64().unwrap() + lost["rx_ring_full"].as_u64().unwrap()
+        let lost = daemon.port(port)["device"]["lost"].clone();
+        lost["rx_no_buffer_frames"].as_u64().unwrap()
+            + lost["rx_ring_full_frames"].as_u64().unwrap()
     };
     let container = Packets::open(&spaces, "a", "h0");
     // While nobody fetches, more frames than there is memory for.
@@ -405,7 +409,10 @@ fn two_uplinks_of_two_queues_are_served_by_two_cores() {
     let mut daemon = start(&spaces, &topology, &["w1", "w2"]);
     let uplinks = daemon.json(&["uplinks"]);
     assert_eq!(
-        (&uplinks[0]["queues"], &uplinks[1]["queues"]),
+        (
+            &uplinks[0]["device"]["xdp"]["queues"],
+            &uplinks[1]["device"]["xdp"]["queues"]
+        ),
         (&2.into(), &2.into()),
         "{uplinks}"
     );
@@ -451,7 +458,7 @@ fn tap_is_made_and_serves_wherever_it_is_moved() {
     let mut daemon = start(&spaces, &topology, &["b/n"]);
     daemon.until_state("a/n", "connected");
     assert_eq!(
-        daemon.port("a/n")["waits_for"],
+        daemon.port("a/n")["sentence"],
         "tap7 is down: `ip link set tap7 up`"
     );
     // Here, as a NIC of the host itself.

@@ -83,7 +83,7 @@ class Daemon:
     def counted(self, port: str) -> dict[str, Any]:
         """The port's counters, and when they were read by the daemon's own clock: asking takes a while."""
         shown = self.show("port", port)
-        return {**shown["counters"], "at": shown["at_ns"] / 1e9}
+        return {**shown["counters"], "at": shown["at_nanoseconds"] / 1e9}
 
     def until_up(self, number: int) -> None:
         """Waits until so many ports are up."""

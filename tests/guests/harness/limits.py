@@ -101,11 +101,11 @@ def rate(options: argparse.Namespace, load: str, limit: str, size: int, bps: flo
         time.sleep(seconds)
         after = daemon.counted("vm0/net0")
     took = after["at"] - before["at"]
-    got = {name: (after[name] - before[name]) / took for name in ("rx_frames", "rx_bytes", "dropped")}
+    got = {name: (after[name] - before[name]) / took for name in ("rx_frames", "rx_bytes", "dropped_frames")}
     error = got["rx_bytes"] * 8 / bps - 1 if bps else got["rx_frames"] / pps - 1
-    ok = abs(error) <= 0.01 and after["dropped"] == before["dropped"]
+    ok = abs(error) <= 0.01 and after["dropped_frames"] == before["dropped_frames"]
     return ok, {"error_percent": round(100 * error, 3), "pps": round(got["rx_frames"]),
-                "mbps": round(got["rx_bytes"] * 8 / 1e6, 2), "dropped": after["dropped"] - before["dropped"]}
+                "mbps": round(got["rx_bytes"] * 8 / 1e6, 2), "dropped": after["dropped_frames"] - before["dropped_frames"]}
 
 
 def excess(options: argparse.Namespace, seconds: int) -> Case:
@@ -174,16 +174,16 @@ def tcp(seconds: int) -> Case:
         try:
             for number, name in enumerate("AB"):
                 linux("start", "--name", name, "--ip", f"10.0.0.{number + 1}/24", "--sock", daemon.socket(number))
-            before, held_before = daemon.counted("vm0/net0"), daemon.show("limits")[0]["throttled_ns"]
+            before, held_before = daemon.counted("vm0/net0"), daemon.show("limits")[0]["throttled_nanoseconds"]
             text = linux("exec", "A", f"iperf3 -J -t {seconds} -O 2 -c 10.0.0.2")
-            after, held_after = daemon.counted("vm0/net0"), daemon.show("limits")[0]["throttled_ns"]
+            after, held_after = daemon.counted("vm0/net0"), daemon.show("limits")[0]["throttled_nanoseconds"]
         finally:
             for name in "AB":
                 with contextlib.suppress(RuntimeError):
                     linux("stop", name)
     end = json.loads(text[text.index("{"):])["end"]
     part = end["sum_received"]["bits_per_second"] / limit / best
-    dropped = after["dropped"] - before["dropped"]
+    dropped = after["dropped_frames"] - before["dropped_frames"]
     # A guest that is not held back nearly all the time is itself what is slow.
     held = (held_after - held_before) / 1e9 / (after["at"] - before["at"])
     return part >= 0.98 and dropped == 0, {"percent_of_best": round(100 * part, 2), "dropped": dropped,

@@ -87,8 +87,8 @@ def check_port(label: str, tell: Tell, count: int) -> None:
     with checking(label):
         port = json.loads(tell("show", "port", "vm0/net0", "--json"))
         states = {queue["state"] for queue in port["queues"][:2 * count]}
-        drops = {drop["reason"]: drop["frames"] for drop in port["drops"] if drop["frames"]}
-        refusal = port["connection"]["refusal"]
+        drops = {drop["reason"]: drop["frames"] for drop in port["drops"]}
+        refusal = port["connection"].get("last_refusal")
         report(label, states == {"runs"} and not refusal and "queue-disabled" not in drops,
                states=sorted(states), refusal=refusal, drops=drops, memory_regions=port["connection"]["memory_regions"])
 

@@ -57,10 +57,10 @@ def rows(ports: list[dict[str, Any]]) -> list[str]:
     table = [HEAD]
     for port in ports:
         rate, count = port["rates"], port["counters"]
-        table.append((port["name"], port["waits_for"] or port["state"],
-                      f"{rate['rx_pps'] / 1e6:.3f}", f"{rate['rx_bps'] / 1e9:.2f}",
-                      f"{rate['tx_pps'] / 1e6:.3f}", f"{rate['tx_bps'] / 1e9:.2f}",
-                      str(count["dropped"]), str(count["held_turns"])))
+        table.append((port["name"], port.get("sentence") or port["state"],
+                      f"{rate['rx_frames_per_second'] / 1e6:.3f}", f"{rate['rx_bits_per_second'] / 1e9:.2f}",
+                      f"{rate['tx_frames_per_second'] / 1e6:.3f}", f"{rate['tx_bits_per_second'] / 1e9:.2f}",
+                      str(count["dropped_frames"]), str(count["held_turns"])))
     widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
     return ["  ".join(cell.ljust(width) if i < 2 else cell.rjust(width)
                       for i, (cell, width) in enumerate(zip(row, widths))) for row in table]

@@ -152,7 +152,7 @@ def measure(options: argparse.Namespace, row: Row, daemon: Daemon | None) -> Non
     row["marked"] = sum(run_["marked"] for run_ in done)
     if daemon:
         after = daemon.counted("b/n")
-        row["counters"] = {what: after[what] - before[what] for what in ("tx_frames", "missed", "limited")}
+        row["counters"] = {what: after[what] - before[what] for what in ("tx_frames", "missed_frames", "missed_limit_frames")}
     if row["kind"].startswith("weir"):
         p99 = at(0.99)
         is_met = row["percent_of_best"] >= 100 * PART_MIN and p99 is not None and p99 <= ADDED_MS_MAX

@@ -157,7 +157,7 @@ def with_guest(options: argparse.Namespace, path: pathlib.Path) -> None:
 def checks(options: argparse.Namespace, path: pathlib.Path, tell: Tell) -> None:
     """What has to hold while weir runs."""
     mode = json.loads(tell("show", "uplinks", "--json"))[0]
-    report("boot", mode["state"] == "up", device=mode["device"], mode=mode["mode"], listens=options.listens)
+    report("boot", mode["state"] == "up", device=mode["device"]["name"], mode=mode["device"]["xdp"]["mode"], listens=options.listens)
     check_pings()
     best = loopback()
     check_tcp(options.seconds, best)
@@ -166,5 +166,5 @@ def checks(options: argparse.Namespace, path: pathlib.Path, tell: Tell) -> None:
     check_tcp(options.seconds, best, " after restart")
     check_checksums()
     drops = json.loads(tell("show", "port", "wire", "--json"))["drops"]
-    drops = {drop["reason"]: drop["frames"] for drop in drops if drop["frames"]}
+    drops = {drop["reason"]: drop["frames"] for drop in drops}
     check_kernel_log("guest kernel log", dropped_since_restart=drops)

@@ -28,7 +28,7 @@ pub(crate) fn cores(cores: &[CoreReport]) -> String {
             core.rx_frames.to_string(),
             per_frame.map_or_else(|| "-".to_owned(), |cycles| cycles.to_string()),
             core.sleeps.to_string(),
-            format!("{} ms", core.cpu_ns / 1_000_000),
+            format!("{} ms", core.cpu_nanoseconds / 1_000_000),
         ]
     }));
     align(&rows)
@@ -44,20 +44,14 @@ pub(crate) fn busy(cores: &[CoreReport]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::example;
 
     #[test]
     fn busy_is_two_numbers_over_all_cores() {
         let core = |busy_cycles, rx_frames| CoreReport {
-            cpu: 0,
-            rx_queues: 0,
-            turns: 0,
             busy_cycles,
-            held_cycles: 7,
             rx_frames,
-            bursts: 0,
-            sleeps: 0,
-            cpu_ns: 0,
-            load: crate::api::core::Load::default(),
+            ..example::core()
         };
         assert_eq!(busy(&[core(100, 2), core(50, 1)]), "150 3\n");
         assert_eq!(busy(&[]), "0 0\n");

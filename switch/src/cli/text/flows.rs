@@ -5,7 +5,7 @@ use crate::cli::format::{align, percent};
 
 /// `show flows`.
 pub(crate) fn flows(report: &FlowReport) -> String {
-    let n_frames = report.front_hits + report.hits + report.misses;
+    let n_frames = report.core_cache_hits + report.table_hits + report.misses;
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let of_frames = |n: u64| match n_frames {
         0 => n.to_string(),
@@ -16,21 +16,21 @@ pub(crate) fn flows(report: &FlowReport) -> String {
             "flows",
             format!(
                 "{} of {}; quota {} a port when nearly full",
-                report.used, report.capacity, report.share
+                report.used, report.capacity, report.quota
             ),
         ),
-        ("per-core cache hits", of_frames(report.front_hits)),
-        ("table hits", of_frames(report.hits)),
+        ("per-core cache hits", of_frames(report.core_cache_hits)),
+        ("table hits", of_frames(report.table_hits)),
         ("misses", of_frames(report.misses)),
-        ("inserted", report.inserts.to_string()),
-        ("evicted: outdated", report.evicted_stale.to_string()),
+        ("inserted", report.inserted.to_string()),
+        ("evicted: outdated", report.evicted_outdated.to_string()),
         ("evicted: port's own oldest", report.evicted_own.to_string()),
         (
             "evicted: port over its quota",
-            report.evicted_over_share.to_string(),
+            report.evicted_over_quota.to_string(),
         ),
-        ("updated", report.updates.to_string()),
-        ("not cached", report.uncached.to_string()),
+        ("updated", report.updated.to_string()),
+        ("not cached", report.not_cached.to_string()),
     ];
     let rows: Vec<_> = rows
         .into_iter()

@@ -1,8 +1,7 @@
 //! `show limits`.
 
-use crate::api::counters::RateReport;
 use crate::api::vm::{LimitReport, VmReport};
-use crate::cli::format::{align, limit, percent, rate};
+use crate::cli::format::{align, limit, percent, rx_rate, tx_rate};
 
 /// `show limits`: a line for each limit.
 pub(crate) fn limits(vms: &[VmReport]) -> String {
@@ -19,44 +18,38 @@ pub(crate) fn limits(vms: &[VmReport]) -> String {
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for vm in vms {
-        let RateReport {
-            rx_pps,
-            rx_bps,
-            tx_pps,
-            tx_bps,
-        } = vm.rates;
-        if let Some(report) = vm.from_vm {
+        if let Some(report) = vm.limit.from_vm {
             let held = [
-                format!("{} ms", vm.throttled_ns / 1_000_000),
-                percent(vm.throttled),
+                format!("{} ms", vm.throttled_nanoseconds / 1_000_000),
+                percent(vm.throttled_ratio),
                 "-".to_owned(),
             ];
             rows.push(limit_row(
                 &vm.name,
                 "from-vm",
                 report,
-                rate(rx_pps, rx_bps),
+                rx_rate(&vm.rates),
                 held,
             ));
         }
-        if let Some(report) = vm.to_vm {
+        if let Some(report) = vm.limit.to_vm {
             let [now, ring] = match report.queue {
                 None => ["-".to_owned(), "-".to_owned()],
                 Some(queue) => [
                     format!(
                         "{} ms, {} bytes now",
-                        queue.delay_ns / 1_000_000,
-                        queue.bytes
+                        queue.delay_nanoseconds / 1_000_000,
+                        queue.queued_bytes
                     ),
-                    format!("{} ms a ring", queue.ring_delay_ns / 1_000_000),
+                    format!("{} ms a ring", queue.ring_delay_nanoseconds / 1_000_000),
                 ],
             };
             rows.push(limit_row(
                 &vm.name,
                 "to-vm",
                 report,
-                rate(tx_pps, tx_bps),
-                [now, ring, vm.limited.to_string()],
+                tx_rate(&vm.rates),
+                [now, ring, vm.counters.missed_limit_frames.to_string()],
             ));
         }
     }
@@ -84,7 +77,7 @@ fn limit_row(
             .join(", ")
     }
     let burst = both(report.burst_packets, report.burst_bytes);
-    let left = both(report.left_packets, report.left_bytes);
+    let left = both(report.allowance_packets, report.allowance_bytes);
     let first = [
         vm.to_owned(),
         direction.to_owned(),
@@ -99,32 +92,27 @@ fn limit_row(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::example;
+    use crate::api::vm::LimitsReport;
 
     #[test]
     fn limits_have_a_line_each() {
         let report = LimitReport {
-            bits_per_sec: Some(1_000_000_000),
+            bits_per_second: Some(1_000_000_000),
             burst_bytes: Some(500_000),
-            left_bytes: Some(-1514),
+            allowance_bytes: Some(-1514),
             ..LimitReport::default()
         };
-        let vm = VmReport {
-            name: "web".into(),
-            nics_up: 1,
-            nics: 1,
-            rates: RateReport::default(),
+        let mut vm = example::vm("web");
+        vm.limit = LimitsReport {
             from_vm: Some(report),
             to_vm: Some(LimitReport {
-                packets_per_sec: Some(5000),
+                packets_per_second: Some(5000),
                 ..LimitReport::default()
             }),
-            throttled_ns: 1_500_000_000,
-            throttled: 0.5,
-            missed: 9,
-            limited: 8,
-            lost: 0,
-            drops: Vec::new(),
         };
+        (vm.throttled_nanoseconds, vm.throttled_ratio) = (1_500_000_000, 0.5);
+        vm.counters.missed_limit_frames = 8;
         let text = limits(&[vm]);
         let lines: Vec<_> = text.lines().collect();
         assert!(

@@ -12,14 +12,14 @@ pub(crate) fn macs(macs: &[MacReport]) -> String {
     ];
     rows.extend(macs.iter().map(|mac| {
         let idle = mac
-            .idle_s
+            .idle_seconds
             .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s"));
-        let remark = mac.remark.clone().unwrap_or_default();
+        let remark = mac.sentence.clone().unwrap_or_default();
         vec![
             mac.mac.clone(),
             mac.network.clone(),
             mac.port.clone(),
-            mac.kind.clone(),
+            mac.kind.text().to_owned(),
             idle,
             remark,
         ]

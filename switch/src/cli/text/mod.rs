@@ -4,6 +4,8 @@ pub(crate) mod cores;
 pub(crate) mod flows;
 pub(crate) mod limits;
 pub(crate) mod macs;
+pub(crate) mod networks;
 pub(crate) mod port;
 mod state;
 pub(crate) mod uplinks;
+pub(crate) mod vms;

@@ -1,12 +1,12 @@
 //! `show ports` and `show port NAME`.
 
-use super::state::state;
-use crate::api::counters::RateReport;
-use crate::api::port::{AddressReport, ConnectionReport, PortReport};
-use crate::cli::format::{align, rate};
+use super::state::{ring_state, state};
+use crate::api::port::{AddressReport, ConnectionReport, PortReport, PortRow};
+use crate::api::state::Direction;
+use crate::cli::format::{align, rx_rate, tx_rate};
 
 /// `show ports`.
-pub(crate) fn ports(ports: &[PortReport]) -> String {
+pub(crate) fn ports(ports: &[PortRow]) -> String {
     let mut rows = vec![
         ["PORT", "NETWORK", "STATE", "RX", "TX", "DROPPED", ""]
             .map(str::to_owned)
@@ -15,12 +15,12 @@ pub(crate) fn ports(ports: &[PortReport]) -> String {
     rows.extend(ports.iter().map(|port| {
         vec![
             port.name.clone(),
-            port.network.clone(),
+            port.networks.join(","),
             state(port.state).to_owned(),
-            rate(port.rates.rx_pps, port.rates.rx_bps),
-            rate(port.rates.tx_pps, port.rates.tx_bps),
-            port.counters.dropped.to_string(),
-            port.waits_for.clone().unwrap_or_default(),
+            rx_rate(&port.rates),
+            tx_rate(&port.rates),
+            port.counters.dropped_frames.to_string(),
+            port.sentence.clone().unwrap_or_default(),
         ]
     }));
     align(&rows)
@@ -28,59 +28,50 @@ pub(crate) fn ports(ports: &[PortReport]) -> String {
 
 /// `show port NAME`.
 pub(crate) fn port(port: &PortReport) -> String {
-    let counters = &port.counters;
-    let frames = |frames: u64, bytes: u64, pps: f64, bps: f64| {
-        format!("{frames} frames, {bytes} bytes, {}", rate(pps, bps))
-    };
+    let (row, counters) = (&port.row, &port.row.counters);
+    let frames =
+        |frames: u64, bytes: u64, rate: String| format!("{frames} frames, {bytes} bytes, {rate}");
     let (from, to) = if port.connection.is_some() {
         ("rx (from-vm)", "tx (to-vm)")
     } else {
         ("rx", "tx")
     };
-    let RateReport {
-        rx_pps,
-        rx_bps,
-        tx_pps,
-        tx_bps,
-    } = port.rates;
     let mut rows = vec![
-        ("port", port.name.clone()),
-        ("network", port.network.clone()),
-        ("state", state(port.state).to_owned()),
+        ("port", row.name.clone()),
+        ("network", row.networks.join(",")),
+        ("state", state(row.state).to_owned()),
         (
             "waits for",
-            port.waits_for
-                .clone()
-                .unwrap_or_else(|| "nothing".to_owned()),
+            row.sentence.clone().unwrap_or_else(|| "nothing".to_owned()),
         ),
         (
             from,
-            frames(counters.rx_frames, counters.rx_bytes, rx_pps, rx_bps),
+            frames(counters.rx_frames, counters.rx_bytes, rx_rate(&row.rates)),
         ),
         (
             to,
-            frames(counters.tx_frames, counters.tx_bytes, tx_pps, tx_bps),
+            frames(counters.tx_frames, counters.tx_bytes, tx_rate(&row.rates)),
         ),
         (
             "forwarded",
             format!(
                 "{}, {} of them extra copies of floods",
-                counters.forwarded, counters.copies
+                counters.forwarded_frames, counters.copied_frames
             ),
         ),
-        ("dropped", counters.dropped.to_string()),
+        ("dropped", counters.dropped_frames.to_string()),
         (
             "missed",
             format!(
                 "{} frames dropped before delivery to this port",
-                counters.missed
+                counters.missed_frames
             ),
         ),
         (
             "denied",
             format!(
                 "{} of those missed, by its rules; {} of those it sent",
-                counters.refused,
+                counters.missed_denied_frames,
                 dropped(port, "denied")
             ),
         ),
@@ -88,7 +79,7 @@ pub(crate) fn port(port: &PortReport) -> String {
             "queued",
             format!(
                 "{} frames queued at a VM's `to-vm` limit, {} of them now",
-                counters.queued, counters.held
+                counters.queued_frames, counters.held_frames
             ),
         ),
         (
@@ -102,14 +93,15 @@ pub(crate) fn port(port: &PortReport) -> String {
         ("addresses", addresses(&port.addresses)),
     ];
     rows.extend(port.connection.iter().flat_map(connection));
+    let device = port.device.iter();
     rows.extend(
-        port.fetched
-            .iter()
-            .map(|fetched| ("XDP", fetched.to_string())),
+        (device.clone())
+            .filter_map(|device| device.xdp)
+            .map(|xdp| ("XDP", xdp.to_string())),
     );
     rows.extend(
-        port.lost
-            .iter()
+        device
+            .filter_map(|device| device.lost)
             .map(|lost| ("lost", format!("{} frames: {lost}", lost.n_frames()))),
     );
     rows.extend(port.remarks.iter().map(|remark| ("remark", remark.clone())));
@@ -148,13 +140,17 @@ fn connection(connection: &ConnectionReport) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         (
             "socket",
-            format!("{} (made by {})", connection.path, connection.listens),
+            format!(
+                "{} (made by {})",
+                connection.path,
+                connection.listens.text()
+            ),
         ),
         (
             "connections",
             format!(
                 "{}, and {} refused",
-                connection.connects, connection.refused_connects
+                connection.connections, connection.refused_connections
             ),
         ),
         (
@@ -173,7 +169,12 @@ fn connection(connection: &ConnectionReport) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
-    rows.extend(connection.refusal.clone().map(|why| ("last refusal", why)));
+    rows.extend(
+        connection
+            .last_refusal
+            .clone()
+            .map(|why| ("last refusal", why)),
+    );
     rows.extend(
         connection
             .last_closed_for
@@ -220,6 +221,10 @@ fn queues(port: &PortReport) -> String {
             let size = queue
                 .size
                 .map_or_else(|| "-".to_owned(), |size| size.to_string());
+            let direction = match queue.direction {
+                Direction::Rx => "rx",
+                Direction::Tx => "tx",
+            };
             let files = match (queue.has_kick, queue.has_call) {
                 (true, true) => "kick, call",
                 (true, false) => "kick",
@@ -228,10 +233,10 @@ fn queues(port: &PortReport) -> String {
             };
             vec![
                 queue.index.to_string(),
-                queue.direction.clone(),
+                direction.to_owned(),
                 size,
                 files.to_owned(),
-                queue.state.clone(),
+                ring_state(queue),
             ]
         })
         .collect();
@@ -248,7 +253,9 @@ fn queues(port: &PortReport) -> String {
 }
 
 fn drops(port: &PortReport) -> String {
-    let mut rows: Vec<_> = (port.drops.iter().filter(|drop| drop.frames > 0))
+    let mut rows: Vec<_> = port
+        .drops
+        .iter()
         .map(|drop| {
             vec![
                 drop.frames.to_string(),
@@ -267,27 +274,26 @@ fn drops(port: &PortReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::counters::CounterReport;
+    use crate::api::device::{LostReport, XdpMode, XdpReport};
+    use crate::api::example;
 
     #[test]
     fn device_of_a_nic_says_how_it_is_fetched_from_and_what_was_lost() {
-        let port_of = |device: &str| {
-            let counters = serde_json::to_string(&CounterReport::default()).unwrap();
-            let json = format!(
-                r#"{{
-                    "name": "a/n", "network": "b", "state": "up", "waits_for": null,
-                    "at_ns": 0, "drops": [], "rules": [],
-                    "rates": {{ "rx_pps": 0, "rx_bps": 0, "tx_pps": 0, "tx_bps": 0 }},
-                    "counters": {counters}, "connection": null, "queues": [], {device}
-                }}"#
-            );
-            port(&serde_json::from_str(&json).unwrap())
-        };
-        let text = port_of(
-            r#""fetched": { "mode": "skb", "zero_copy": false, "queues": 1 },
-               "remarks": ["it is slower"],
-               "lost": { "rx_dropped": 4, "rx_fill_ring_empty": 3, "rx_ring_full": 2 }"#,
-        );
+        let mut nic = example::uplink();
+        nic.remarks = vec!["it is slower".to_owned()];
+        let device = nic.device.as_mut().unwrap();
+        device.xdp = Some(XdpReport {
+            mode: XdpMode::Skb,
+            zero_copy: false,
+            queues: 1,
+        });
+        device.lost = Some(LostReport {
+            rx_no_buffer_frames: 4,
+            rx_fill_ring_empty_frames: 3,
+            rx_ring_full_frames: 2,
+            ..LostReport::default()
+        });
+        let text = port(&nic);
         for line in [
             "XDP         skb mode, copy, 1 queue\n",
             "6 frames: 4 no buffer (3 fill",
@@ -295,7 +301,23 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
-        let tap = port_of(r#""fetched": null, "lost": null, "remarks": []"#);
-        assert!(!tap.contains("lost") && !tap.contains("XDP"), "{tap}");
+        let device = nic.device.as_mut().unwrap();
+        (device.xdp, device.lost) = (None, None);
+        let tap = port(&nic);
+        assert!(!tap.contains("lost  ") && !tap.contains("XDP"), "{tap}");
+    }
+
+    #[test]
+    fn vhost_user_port_says_all_there_is() {
+        let text = port(&example::nic());
+        for line in [
+            "port               web/net0\n",
+            "network            blue\n",
+            "waits for          nothing\n",
+            "rx (from-vm)       ",
+            "0      tx   1024  kick, call  runs\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
     }
 }

@@ -1,0 +1,97 @@
+//! The state of a switch that nobody polls, for tests and the fuzz target.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use pmd::Cores;
+use pmd::control::CoresOptions;
+use pmd::time::Clock;
+
+use super::limits::Vms;
+use super::loads::Loads;
+use super::rates::Rates;
+use super::sources::{Present, Sources};
+use super::version::Started;
+use crate::base::folder::Folder;
+use crate::device::port::DevicePort;
+use crate::pins::Pins;
+use crate::plan::addresses::n_macs;
+use crate::plan::ids::Ids;
+use crate::plan::names::Names;
+use crate::plan::networks::networks;
+use crate::plan::ports::ports;
+use crate::vhost_user::port::Port;
+
+/// The state of a switch with this topology, all of whose guests are awaited.
+pub(crate) fn sources(text: &str) -> Arc<Sources> {
+    let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
+    let ids = Ids::of(&topology).expect("enough ids");
+    let specs = ports(&topology, &ids);
+    let options = CoresOptions {
+        n_cores: topology.cores.len(),
+        n_ports: topology.ports,
+        n_flows: topology.flows,
+        n_macs: n_macs(
+            specs.iter().map(|port| port.ingress.source),
+            topology.networks.len(),
+            topology.ports,
+        ),
+        networks: Arc::new(networks(&topology, &ids, &specs)),
+        seeds: [1, 2],
+    };
+    // The halves that would poll are dropped.
+    let (cores, _) = Cores::new(&options).expect("memory for small tables");
+    let cores = Arc::new(cores);
+    for spec in &specs {
+        cores.add_port(&spec.ingress).expect("an id that is free");
+    }
+    let names = Arc::new(Names {
+        ports: ids.port_names(),
+        networks: ids.network_names(),
+    });
+    let vms = Vms::new(&specs);
+    vms.limit(&cores);
+    // No pin is read or saved.
+    let folder = Arc::new(Folder::open(Path::new("/")).expect("a folder of root's"));
+    let ingresses = specs.iter().map(|spec| &spec.ingress);
+    let macs = cores.macs().clone();
+    let pins = Pins::restore(macs, &folder, String::new(), names.clone(), ingresses);
+    let guests = specs.iter().filter_map(Port::new);
+    let devices = specs.iter().filter_map(DevicePort::new);
+    let present = Present {
+        ports: guests.map(Arc::new).collect(),
+        devices: devices.map(Arc::new).collect(),
+        names,
+        cpus: topology.cores.iter().map(|core| core.index()).collect(),
+        vms,
+        topology: Arc::new(topology),
+    };
+    Arc::new(Sources {
+        pins: Arc::new(pins),
+        cores,
+        rates: Rates::default(),
+        loads: Loads::default(),
+        clock: Clock::calibrate(),
+        started: Started::now(),
+        present: Mutex::new(Arc::new(present)),
+    })
+}
+
+/// `n` VMs of one NIC each, on two networks, and an uplink.
+pub(crate) fn topology(n: usize) -> String {
+    use std::fmt::Write;
+    let mut text =
+        "cores: [0]\nflows: 1024\nports: 512\nuplinks: { up0: { device: eth1 } }\nnetworks: { \
+        blue: { uplink: up0, vlan: 100 }, red: {} }\nvms:\n"
+            .to_owned();
+    for vm in 0..n {
+        let network = ["blue", "red"][vm % 2];
+        // Writing to a string can't fail.
+        let _ = writeln!(
+            text,
+            "  vm{vm}: {{ limit: {{ from-vm: {{ rate: 1gbit }} }}, nics: {{ net0: {{ network: \
+            {network}, vhost-user: {{ path: /run/weir/vm{vm}.sock }} }} }} }}"
+        );
+    }
+    text
+}
