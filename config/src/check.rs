@@ -42,7 +42,8 @@ pub(crate) fn topology(sources: &Sources, mistakes: &mut Mistakes) -> Option<Top
         .and_then(Node::items)
         .unwrap_or_default();
     let patterns = includes.iter().filter_map(Node::text).map(str::to_owned);
-    let mut origin = Origin::new(sources.path.clone(), patterns.collect());
+    let files = sources.files.iter().cloned();
+    let mut origin = Origin::new(sources.path.clone(), patterns.collect(), files);
     origin.add(mistakes.placed(places));
     Some(Topology {
         cores: cores?,

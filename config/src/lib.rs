@@ -6,16 +6,17 @@
 //!
 //! In reading order:
 //! - `topology`: the checked values, which the daemon works from
+//! - `edits`: which files have been edited since they were read; `stamp`: which version that was
 //! - `object`: what a topology is made of
 //! - `origin`: where a topology was written; `vm_file`: where a VM may be written by itself
 //! - `rewrite`: a topology in which one VM is added, replaced or removed; `written_vm`: its text
 //! - `settings`: a topology as keys with their values, in the words of the file
 //! - `remarks`: warnings about a topology that has no mistakes
-//! - `source`: reads the main file and those it includes into trees
+//! - `source`: reads the main file and those it includes into trees; `include`: which those are
 //! - `node`: a YAML tree in which each node has its place in the file
 //! - `syntax`: messages for YAML that can't be parsed
 //! - `keys`: the table of keys, those not supported yet included
-//! - `walk`: compares a tree with that table
+//! - `walk`: compares a tree with that table; `name`: names that users choose
 //! - `schema`: the table as text and as JSON Schema
 //! - `check`: turns trees into a checked topology
 //! - `others`: state in which one VM is checked against all else of a topology
@@ -36,10 +37,13 @@ mod address;
 mod check;
 mod context;
 mod diagnostics;
+mod edits;
 mod host;
+mod include;
 mod keys;
 mod labels;
 mod limit;
+mod name;
 mod nearest;
 mod nic;
 mod node;
@@ -54,6 +58,7 @@ mod schema;
 mod settings;
 mod socket;
 mod source;
+mod stamp;
 mod syntax;
 mod topology;
 mod units;
@@ -64,6 +69,7 @@ mod written_vm;
 
 pub use address::MacAddr;
 pub use diagnostics::{Diagnostic, Report};
+pub use edits::Edit;
 pub use nearest::nearest;
 pub use object::ObjectKind;
 pub use origin::{Origin, Place};

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
 use crate::object::ObjectKind;
+use crate::stamp::Stamp;
 
 /// Where a topology was written. It is no part of what the topology says: any two are equal.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +18,8 @@ pub struct Origin {
     /// As `include` has them.
     patterns: Vec<String>,
     places: BTreeMap<(ObjectKind, String), Place>,
+    /// The files, as they were read.
+    files: BTreeMap<PathBuf, Stamp>,
 }
 
 impl PartialEq for Origin {
@@ -41,12 +46,17 @@ impl fmt::Display for Place {
 }
 
 impl Origin {
-    /// `patterns`: as `include` has them.
-    pub(crate) fn new(main: PathBuf, patterns: Vec<String>) -> Self {
+    /// `patterns`: as `include` has them; `files`: all that were read.
+    pub(crate) fn new(
+        main: PathBuf,
+        patterns: Vec<String>,
+        files: impl Iterator<Item = (PathBuf, Stamp)>,
+    ) -> Self {
         Self {
             main,
             patterns,
             places: BTreeMap::new(),
+            files: files.collect(),
         }
     }
 
@@ -92,6 +102,27 @@ impl Origin {
         self.patterns.iter().any(covers)
     }
 
+    /// Takes note that `file` was written for this topology; `open`: the file, under whatever name
+    /// it has before it takes that one.
+    ///
+    /// # Errors
+    /// The file's state can't be read.
+    pub fn written(&mut self, file: &Path, open: &File) -> io::Result<()> {
+        let stamp = Stamp::of(&open.metadata()?);
+        self.files.insert(file.to_owned(), stamp);
+        Ok(())
+    }
+
+    /// Takes note that `file` was removed for this topology.
+    pub fn removed(&mut self, file: &Path) {
+        self.files.remove(file);
+    }
+
+    /// The files, as they were read or written.
+    pub(crate) fn files(&self) -> &BTreeMap<PathBuf, Stamp> {
+        &self.files
+    }
+
     /// The patterns of `include`.
     pub(crate) fn patterns(&self) -> &[String] {
         &self.patterns
@@ -120,7 +151,7 @@ mod tests {
                 .iter()
                 .map(|pattern| (*pattern).to_owned())
                 .collect(),
-            places: BTreeMap::new(),
+            ..Origin::default()
         }
     }
 

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use crate::context::Mistakes;
 use crate::diagnostics::{At, shown};
+use crate::include::{self, Unusable};
 use crate::keys::{INCLUDED, TOPOLOGY};
 use crate::node::{self, Node};
+use crate::stamp::Stamp;
 use crate::topology::PORTS_MAX;
 use crate::walk::walk;
 
@@ -26,12 +28,14 @@ pub(crate) struct Sources {
     pub(crate) path: PathBuf,
     pub(crate) main: Node,
     pub(crate) included: Vec<Node>,
+    /// All files that were read.
+    pub(crate) files: Vec<(PathBuf, Stamp)>,
 }
 
 /// Reads a file and those it includes. None: the main file can't be used; `mistakes` says why.
 pub(crate) fn load(path: &Path, mistakes: &mut Mistakes) -> Option<Sources> {
-    let text = match read_file(path) {
-        Ok(text) => text,
+    let (text, stamp) = match read_file(path) {
+        Ok(read) => read,
         Err(error) => {
             let file_idx = mistakes.add_file(path.display().to_string(), String::new());
             let message = format!("this file can't be read: {error}");
@@ -44,11 +48,15 @@ pub(crate) fn load(path: &Path, mistakes: &mut Mistakes) -> Option<Sources> {
         }
     };
     let main = main_tree(path.display().to_string(), text, mistakes)?;
-    let included = Includes::new(path, mistakes).read(&main);
+    let mut includes = Includes::new(path, mistakes);
+    let included = includes.read(&main);
+    let mut files = includes.files;
+    files.push((path.to_owned(), stamp));
     Some(Sources {
         path: path.to_owned(),
         main,
         included,
+        files,
     })
 }
 
@@ -70,6 +78,7 @@ pub(crate) fn parse(text: &str, name: &str, mistakes: &mut Mistakes) -> Option<S
         path: name.into(),
         main,
         included: Vec::new(),
+        files: Vec::new(),
     })
 }
 
@@ -159,9 +168,11 @@ fn decoded(bytes: Vec<u8>) -> (String, Option<(u8, usize, usize)>) {
     }
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+/// The file's bytes, and which version of it they are.
+fn read_file(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
     let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
         return Err(io::Error::other("it is a folder"));
     }
     let mut bytes = Vec::new();
@@ -172,7 +183,33 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
             FILE_BYTES_MAX >> 20
         )));
     }
-    Ok(bytes)
+    Ok((bytes, Stamp::of(&metadata)))
+}
+
+/// The same for one that a glob found: that may match a pipe, and reading one could block forever.
+fn read_regular(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
+    let is_special = |at: std::fs::Metadata| !at.is_file() && !at.is_dir();
+    if path.metadata().is_ok_and(is_special) {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    read_file(path)
+}
+
+/// Names of the VMs in an included file, mistaken or not.
+///
+/// # Errors
+/// Why it can't be read: the end of a sentence.
+pub(crate) fn vms_in(file: &Path) -> Result<Vec<String>, String> {
+    let (bytes, _) = read_regular(file).map_err(|e| format!("can't be read: {e}"))?;
+    let mut mistakes = Mistakes::default();
+    let root = tree(file.display().to_string(), bytes, &mut mistakes);
+    let root = mistakes.conclude(root).map_err(|report| {
+        let first = report.diagnostics().first();
+        let why = first.map_or("", |diagnostic| diagnostic.message());
+        format!("can't be understood: {why}")
+    })?;
+    let vms = root.get("vms").and_then(Node::entries).into_iter();
+    Ok(vms.flatten().map(|(name, ..)| name.to_owned()).collect())
 }
 
 /// The includes of one main file.
@@ -182,6 +219,8 @@ struct Includes<'a> {
     seen: HashSet<PathBuf>,
     /// The main file, which must not include itself.
     main: PathBuf,
+    /// Those that were read.
+    files: Vec<(PathBuf, Stamp)>,
     mistakes: &'a mut Mistakes,
 }
 
@@ -192,6 +231,7 @@ impl<'a> Includes<'a> {
             folder,
             seen: HashSet::new(),
             main: canonical(main),
+            files: Vec::new(),
             mistakes,
         }
     }
@@ -219,46 +259,23 @@ impl<'a> Includes<'a> {
         included
     }
 
-    /// The paths that a pattern matches, sorted. A glob may match none; a plain path matches
-    /// itself.
+    /// The paths that a pattern matches.
     fn expand(&mut self, pattern: &str, at: At) -> Vec<PathBuf> {
-        if pattern.is_empty() {
-            self.mistakes.add(
-                at,
-                "this include names nothing",
-                "write a path or a glob, as in \"vms.d/*.yaml\"",
-            );
-            return Vec::new();
-        }
-        if !pattern.contains(['*', '?', '[']) {
-            return vec![self.folder.join(pattern)];
-        }
-        let full = match self.folder.to_str() {
-            Some(_) if Path::new(pattern).is_absolute() => pattern.to_owned(),
-            Some("") => pattern.to_owned(),
-            Some(folder) => format!("{}/{pattern}", glob::Pattern::escape(folder)),
-            None => {
-                self.mistakes.add(
-                    at,
-                    "the folder of this file has no UTF-8 name",
-                    "include files by an absolute glob",
-                );
-                return Vec::new();
+        const HELP: &str = "write a path or a glob, as in \"vms.d/*.yaml\"";
+        let (message, help) = match include::expand(self.folder, pattern, INCLUDES_MAX + 1) {
+            Ok(paths) => return paths,
+            Err(Unusable::Empty) => ("this include names nothing".to_owned(), HELP),
+            Err(Unusable::Folder) => (
+                "the folder of this file has no UTF-8 name".to_owned(),
+                "include files by an absolute glob",
+            ),
+            Err(Unusable::Glob(why)) => {
+                let message = format!("`{}` is not a valid glob: {why}", shown(pattern));
+                (message, HELP)
             }
         };
-        match glob::glob(&full) {
-            // Folders that can't be read match nothing, as in a shell.
-            Ok(paths) => paths.flatten().take(INCLUDES_MAX + 1).collect(),
-            Err(error) => {
-                let message = format!("`{}` is not a valid glob: {}", shown(pattern), error.msg);
-                self.mistakes.add(
-                    at,
-                    message,
-                    "write a path or a glob, as in \"vms.d/*.yaml\"",
-                );
-                Vec::new()
-            }
-        }
+        self.mistakes.add(at, message, help);
+        Vec::new()
     }
 
     fn read_one(&mut self, path: &Path, at: At) -> Option<Node> {
@@ -275,17 +292,11 @@ impl<'a> Includes<'a> {
         if !self.seen.insert(unique) {
             return None;
         }
-        // A glob may match a pipe, and reading one could block forever.
-        let is_special = path
-            .metadata()
-            .is_ok_and(|at| !at.is_file() && !at.is_dir());
-        let read = if is_special {
-            Err(io::Error::other("it is not a regular file"))
-        } else {
-            read_file(path)
-        };
-        match read {
-            Ok(bytes) => included(name, bytes, self.mistakes),
+        match read_regular(path) {
+            Ok((bytes, stamp)) => {
+                self.files.push((path.to_owned(), stamp));
+                included(name, bytes, self.mistakes)
+            }
             Err(error) => {
                 let message = format!("{} can't be read: {error}", shown(&name));
                 self.mistakes.add(

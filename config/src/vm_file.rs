@@ -3,8 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::diagnostics::shown;
+use crate::name;
 use crate::object::ObjectKind;
 use crate::origin::Place;
+use crate::source;
+use crate::stamp::Stamp;
 use crate::topology::Topology;
 
 /// The folder beside the main file that has a file for each VM that programs write.
@@ -31,6 +35,18 @@ pub enum NoVmFile {
         /// The file that it may be moved to.
         file: PathBuf,
     },
+    /// There can be no such VM.
+    NoName {
+        /// What was given as its name.
+        vm: String,
+    },
+    /// Its file has been edited since it was read, so that it is not the VM's alone any more.
+    Edited {
+        /// That file.
+        file: PathBuf,
+        /// The end of a sentence about it.
+        why: String,
+    },
     /// Its file has another VM, too.
     Shared {
         /// The other VM.
@@ -56,6 +72,17 @@ impl fmt::Display for NoVmFile {
                 reload, or move it to {}",
                 file.display()
             ),
+            Self::NoName { vm } => write!(
+                f,
+                "`{}` can't be the name of a VM: {}",
+                shown(vm),
+                name::HELP
+            ),
+            Self::Edited { file, why } => write!(
+                f,
+                "{} has been edited since it was read, and {why}: put that right, and reload",
+                file.display()
+            ),
             Self::Shared { other, place } => write!(
                 f,
                 "this file has another VM, `{other}` in {place}: move that to a file of its own, \
@@ -69,13 +96,15 @@ impl std::error::Error for NoVmFile {}
 
 impl Topology {
     /// The file that has this VM alone, or that it may be written to if there is no such VM:
-    /// `vms.d/NAME.yaml` beside the main file. Looks at no file but to tell whether two paths mean
-    /// the same one.
+    /// `vms.d/NAME.yaml` beside the main file. Reads that file if it has been edited, and no other.
     ///
     /// # Errors
     /// [`NoVmFile`]: that file is not included or not the VM's alone, or the VM is elsewhere.
     pub fn vm_file(&self, vm: &str) -> Result<PathBuf, NoVmFile> {
         let origin = &self.origin;
+        if !name::is_sound(vm) {
+            return Err(NoVmFile::NoName { vm: vm.to_owned() });
+        }
         let file = origin.folder().join(FOLDER).join(format!("{vm}.yaml"));
         if let Some(place) = origin.place(ObjectKind::Vm, vm)
             && !is_same(&place.file, &file)
@@ -107,7 +136,23 @@ impl Topology {
                 });
             }
         }
+        if !self.is_as_read(&file) {
+            let others = source::vms_in(&file).and_then(|vms| {
+                let other = vms.into_iter().find(|other| other != vm);
+                other.map_or(Ok(()), |other| Err(format!("has VM `{}`", shown(&other))))
+            });
+            others.map_err(|why| NoVmFile::Edited {
+                file: file.clone(),
+                why,
+            })?;
+        }
         Ok(file)
+    }
+
+    /// Whether a file is as it was read, or not there.
+    fn is_as_read(&self, file: &Path) -> bool {
+        let stamp = file.metadata().ok().map(|file| Stamp::of(&file));
+        stamp.is_none_or(|stamp| self.origin.files().get(file) == Some(&stamp))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::context::Mistakes;
 use crate::diagnostics::{At, shown};
 use crate::keys::Kind::{self, List, Map, Names, Scalar, Scalars, Texts};
 use crate::keys::{INCLUDED, Key, Shape, TOPOLOGY, VM};
+use crate::name;
 use crate::nearest::nearest;
 use crate::node::{Node, Value};
 
@@ -218,18 +219,10 @@ impl Walk<'_> {
         self.mistakes.add(at, message, help);
     }
 
-    /// Restricts names to what is safe in paths, tables and `vm/nic`.
     fn name(&mut self, name: &str, at: At, shape: &Shape) {
-        let may_hold = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.len() > 64
-            || !name.chars().all(may_hold)
-            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        {
-            self.mistakes.add(
-                at,
-                format!("`{}` can't be the name of {}", shown(name), shape.what),
-                "write at most 64 letters, digits, `-`, `_` and `.`, a letter or digit first",
-            );
+        if !name::is_sound(name) {
+            let message = format!("`{}` can't be the name of {}", shown(name), shape.what);
+            self.mistakes.add(at, message, name::HELP);
         }
     }
 }
