@@ -29,29 +29,56 @@ mod vhost_user;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
 use std::time::Duration;
 
 use clap::Parser;
+use tracing::Level;
 
+use base::journal;
 use cli::command::{Cli, Command};
 use cli::show::{print, show};
 use cli::top::{self, TopOptions};
+
+/// How long the end of the program waits for standard error.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// The program `weir`.
 pub fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            // If stderr is closed, only the exit code tells.
-            let _ = writeln!(io::stderr(), "{why}");
+            complain(why);
             ExitCode::FAILURE
         }
     }
 }
 
+/// Writes what failed to standard error. If that is closed, or takes nothing, only the exit code
+/// tells: who reads it must not keep this process from ending.
+fn complain(why: String) {
+    let (written, is_written) = sync_channel(1);
+    let writing = Builder::new().spawn(move || {
+        let mut prefix = "";
+        if journal::takes_stderr() {
+            prefix = journal::prefix(Level::ERROR);
+        }
+        let lines: String = why
+            .lines()
+            .map(|line| format!("{prefix}{line}\n"))
+            .collect();
+        let _ = io::stderr().write_all(lines.as_bytes());
+        let _ = written.send(());
+    });
+    if writing.is_ok() {
+        let _ = is_written.recv_timeout(WRITTEN_WITHIN);
+    }
+}
+
 fn run(cli: &Cli) -> Result<(), String> {
     match &cli.command {
-        Command::Run { file } => daemon::run::run(file),
+        Command::Run { file, log_format } => daemon::run::run(file, *log_format),
         Command::Check { file } => daemon::check::check(file).and_then(|text| print(&text)),
         Command::Schema { json: false } => print(&config::schema()),
         Command::Schema { json: true } => print(&config::json_schema()),

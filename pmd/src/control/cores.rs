@@ -99,6 +99,14 @@ impl Cores {
         spans.map(sys::settle).fold(Ok(()), std::io::Result::and)
     }
 
+    /// Wakes a core if it sleeps; it then goes through its queues at least once. None there with
+    /// this number: nothing.
+    pub fn wake(&self, core: usize) {
+        if let Some(mailbox) = self.mailboxes.get(core) {
+            mailbox.wake();
+        }
+    }
+
     /// Wakes every core, to see that it shall stop.
     pub fn wake_all(&self) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.wake());

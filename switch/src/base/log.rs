@@ -1,5 +1,5 @@
 //! Rate-limited log lines about one port, for events that a guest can cause at will: a few at once,
-//! then one a second, with the number suppressed.
+//! then one a second, with the number suppressed. And what lines look like.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -13,6 +13,16 @@ use crate::base::lock::lock;
 const AT_ONCE: u32 = 8;
 /// Then one line per this time.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A time stamp, a level, a sentence.
+    #[default]
+    Text,
+    /// A JSON object, with the port and other values in fields of their own.
+    Json,
+}
 
 /// The log of one port.
 #[derive(Debug)]
@@ -45,14 +55,16 @@ impl PortLog {
     /// For events in a port's normal life.
     pub(crate) fn info(&self, text: impl fmt::Display) {
         if let Some(suppressed) = self.admit() {
-            info!("{}: {text}{suppressed}", self.name);
+            let (port, n) = (&*self.name, suppressed.0);
+            info!(port, suppressed = n, "{port}: {text}{suppressed}");
         }
     }
 
     /// For events that may need an operator.
     pub(crate) fn warn(&self, text: impl fmt::Display) {
         if let Some(suppressed) = self.admit() {
-            warn!("{}: {text}{suppressed}", self.name);
+            let (port, n) = (&*self.name, suppressed.0);
+            warn!(port, suppressed = n, "{port}: {text}{suppressed}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Utilities for all rooms of the daemon; imports none of them.
 
 pub(crate) mod folder;
+pub(crate) mod journal;
 pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod process;

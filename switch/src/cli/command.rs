@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::base::log::LogFormat;
+
 /// A virtual switch for the VMs of one host
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, arg_required_else_help = true)]
@@ -21,6 +23,15 @@ pub(crate) enum Command {
     Run {
         /// Topology file
         file: PathBuf,
+        /// What log lines look like; which are logged says RUST_LOG (info, if it is not set)
+        #[arg(
+            long,
+            env = "WEIR_LOG_FORMAT",
+            value_name = "FORMAT",
+            value_enum,
+            default_value_t
+        )]
+        log_format: LogFormat,
     },
     /// Check a topology file; exit with 0 if it has no errors, else with 1
     Check {

@@ -22,7 +22,7 @@ pub(crate) mod loads;
 mod macs;
 mod networks;
 mod openapi;
-mod ports;
+pub(crate) mod ports;
 mod query;
 pub(crate) mod rates;
 mod routes;

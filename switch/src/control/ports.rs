@@ -173,6 +173,21 @@ fn unless_disabled(
     (State::Disabled, Some(why.to_owned()))
 }
 
+/// How many ports are up, of how many that are enabled.
+pub(crate) fn n_up(sources: &Sources, present: &Present) -> (usize, usize) {
+    let guests = present.ports.iter();
+    let guests = guests.filter(|port| port.spec.get().enabled).map(|port| {
+        let link = port.link.view();
+        judge(&link, &faults(&sources.cores, port, &link)).0
+    });
+    let devices = present.devices.iter();
+    let devices = devices.filter(|port| port.spec.get().enabled);
+    let devices = devices.map(|port| device_health::state(&port.link.view()));
+    let states: Vec<_> = guests.chain(devices).collect();
+    let n_up = states.iter().filter(|state| **state == State::Up).count();
+    (n_up, states.len())
+}
+
 fn report_queue(queue: &QueueView, faults: &[(u16, GuestFault)]) -> QueueReport {
     let fault = faults
         .iter()

@@ -5,7 +5,9 @@
 //! - `run`: starts the daemon from a topology, and stops it
 //! - `cpus`: which CPUs there are, and which threads run where
 //! - `run_dir`: the run directory and its lock
-//! - `files`: the limit of open files; `cores`: makes them, and their tables; `threads`, `logging`
+//! - `files`: the limit of open files; `cores`: makes them, and their tables; `threads`
+//! - `logging`: the log; `notify`: what the service manager is told; `watchdog`: whether cores and
+//!   supervisor go on
 //! - `running`: ports with their control threads
 //! - `poller`: a polling thread
 //! - `supervisor`: checks ports and addresses ten times a second
@@ -16,6 +18,7 @@ mod cores;
 mod cpus;
 mod files;
 mod logging;
+mod notify;
 mod poller;
 pub(crate) mod run;
 mod run_dir;
@@ -23,3 +26,4 @@ mod running;
 mod supervisor;
 mod threads;
 mod tsc;
+mod watchdog;

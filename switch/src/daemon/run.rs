@@ -21,12 +21,15 @@ use tracing::{info, warn};
 use super::cores::{new_cores, set_static_macs, settle_tables};
 use super::cpus::choose::Cpus;
 use super::files::provide_files;
-use super::logging::log_to_stderr;
+use super::logging::Log;
+use super::notify::{Inbox, Notify};
 use super::run_dir::RunDir;
 use super::running::{Means, Running};
 use super::threads::{join, spawn};
-use super::{poller, supervisor, tsc};
+use super::watchdog::Beat;
+use super::{poller, supervisor, tsc, watchdog};
 use crate::base::folder::Folder;
+use crate::base::log::LogFormat;
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
 use crate::control::limits::Vms;
@@ -48,19 +51,20 @@ use crate::vhost_user::port::Port;
 ///
 /// # Errors
 /// A sentence for each error.
-pub(crate) fn run(file: &Path) -> Result<(), String> {
+pub(crate) fn run(file: &Path, format: LogFormat) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
-    serve(&topology).map_err(|why| format!("error: {why}"))
+    serve(&topology, format).map_err(|why| format!("error: {why}"))
 }
 
-fn serve(topology: &Topology) -> Result<(), String> {
-    log_to_stderr();
+fn serve(topology: &Topology, format: LogFormat) -> Result<(), String> {
+    let _log = Log::start(format)?;
     // Before any thread starts, so that no thread is killed by one of these signals.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| format!("cannot handle signals: {e}"))?;
     let daemon = Daemon::start(topology)?;
     for signal in &mut signals {
         if signal == SIGHUP {
+            let _reloading = daemon.notify.reloading();
             info!("SIGHUP: nothing to do; a changed topology needs a restart in this version");
             continue;
         }
@@ -81,6 +85,7 @@ struct Daemon {
     pollers: Vec<JoinHandle<()>>,
     /// Locked as long as the daemon runs.
     _run_dir: RunDir,
+    notify: Notify,
 }
 
 impl Daemon {
@@ -128,6 +133,7 @@ impl Daemon {
         let pins = Arc::new(restore_pins(&cores, run_dir.folder(), &specs, &names));
         let clock = Clock::calibrate();
         tsc::log_doubts(&clock);
+        let (notify, inbox) = Notify::new();
         let mut daemon = Self {
             stop: Stop::new().map_err(|e| e.to_string())?,
             stop_cores: Arc::new(AtomicBool::new(false)),
@@ -141,6 +147,7 @@ impl Daemon {
             control: Vec::new(),
             pollers: Vec::new(),
             _run_dir: run_dir,
+            notify,
         };
         let present = Present {
             topology: Arc::new(topology.clone()),
@@ -154,7 +161,7 @@ impl Daemon {
         let started = daemon
             .start_pollers(topology, &cpus, pollers)
             .and_then(|()| daemon.start_ports(&present, sockets, attached))
-            .and_then(|()| daemon.start_operators(operators, present));
+            .and_then(|()| daemon.start_operators(operators, present, inbox));
         if let Err(why) = started {
             daemon.end();
             return Err(why);
@@ -171,6 +178,7 @@ impl Daemon {
                 metrics.listen
             );
         }
+        daemon.notify.ready();
         Ok(daemon)
     }
 
@@ -212,8 +220,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// Starts what answers operators, and the supervisor.
-    fn start_operators(&mut self, listening: Listening, present: Present) -> Result<(), String> {
+    /// Starts what answers operators, the supervisor and the watchdog.
+    fn start_operators(
+        &mut self,
+        listening: Listening,
+        present: Present,
+        inbox: Inbox,
+    ) -> Result<(), String> {
         let sources = Arc::new(Sources {
             cores: self.means.cores.clone(),
             pins: self.means.pins.clone(),
@@ -226,15 +239,25 @@ impl Daemon {
         let server = Server::new(router(sources.clone()), &self.stop)?;
         let serve = move || server.run(listening.listener());
         self.control.push(spawn("control".to_owned(), serve)?);
-        let stop = self.stop.clone();
-        self.control.push(spawn("supervisor".to_owned(), move || {
-            supervisor::run(&sources, &stop)
-        })?);
+        self.start_supervisor(&sources, inbox)
+    }
+
+    /// Starts the supervisor, and the watchdog, which watches the cores and the supervisor.
+    fn start_supervisor(&mut self, sources: &Arc<Sources>, inbox: Inbox) -> Result<(), String> {
+        let (beat, watched) = (Beat::default(), sources.clone());
+        let (beats, stop, notify) = (beat.clone(), self.stop.clone(), self.notify.clone());
+        let sources = sources.clone();
+        let supervise = move || supervisor::run(&sources, (&beats, &notify), &stop);
+        self.control
+            .push(spawn("supervisor".to_owned(), supervise)?);
+        let watch = move || watchdog::run(&watched, &beat, &inbox);
+        self.control.push(spawn("watchdog".to_owned(), watch)?);
         Ok(())
     }
 
     /// Takes ports and sockets down while the cores still run, then stops the cores.
     fn end(self) {
+        self.notify.stopping();
         self.stop.request();
         self.ports
             .iter()

@@ -10,10 +10,13 @@ use pmd::error::Grade;
 use pmd::time::seconds;
 use pmd::{Cores, GuestFault};
 
+use super::notify::Notify;
 use super::tsc::ClockWatch;
+use super::watchdog::Beat;
 use crate::base::log::PortLog;
 use crate::base::process::Process;
 use crate::base::stop::Stop;
+use crate::control::ports::n_up;
 use crate::control::sources::{Present, Sources};
 use crate::vhost_user::health;
 use crate::vhost_user::port::Port;
@@ -28,8 +31,8 @@ const MAC_AGE: u32 = 300;
 /// A message that takes longer blocks its port's thread.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs until the stop request.
-pub(crate) fn run(sources: &Sources, stop: &Stop) {
+/// Runs until the stop request; `beat` says that it goes on.
+pub(crate) fn run(sources: &Sources, (beat, notify): (&Beat, &Notify), stop: &Stop) {
     let Sources {
         cores,
         pins,
@@ -42,6 +45,7 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
     let mut logged = HashMap::new();
     let mut watch = ClockWatch::default();
     while !stop.sleep(EVERY) {
+        beat.beat();
         let is_due = sampled.is_none_or(|at| at.elapsed() >= SLOWLY);
         let present = sources.present();
         for port in &present.ports {
@@ -57,6 +61,8 @@ pub(crate) fn run(sources: &Sources, stop: &Stop) {
             rates.sample(cores, present.names.ports.len());
             present.vms.sample(clock.now());
             loads.sample(cores, clock);
+            let (n_up, n) = n_up(sources, &present);
+            notify.ports(n_up, n);
         }
     }
     pins.update(sticky_peers(&sources.present().ports));

@@ -11,6 +11,8 @@
 //! - `files`: files that take whoever touches them long
 //! - `disabled`: NICs that the file keeps, but that no guest may use
 //! - `life`: starting, refusing to start, ending
+//! - `service`: under a service manager
+//! - `logs`: the log, and a standard error that takes nothing
 
 mod addresses;
 mod disabled;
@@ -18,8 +20,10 @@ mod files;
 mod front_ends;
 mod life;
 mod limits;
+mod logs;
 mod orders;
 mod rig;
 mod rules;
+mod service;
 mod storms;
 mod traffic;

@@ -36,15 +36,16 @@ impl Daemon {
     }
 
     /// The same by a command of one's own, which runs the program it is given the rest for.
-    pub(crate) fn start_by(dir: Arc<TempDir>, topology: &str, mut weir: Command) -> Self {
-        let mut child = weir
-            .arg("run")
-            .arg(write(&dir, topology))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (stderr, sink) = (child.stderr.take().unwrap(), log.clone());
+    pub(crate) fn start_by(dir: Arc<TempDir>, topology: &str, weir: Command) -> Self {
+        let mut daemon = Self::spawn(dir, topology, weir);
+        daemon.until_it_answers();
+        daemon
+    }
+
+    /// The same, which may not answer yet.
+    pub(crate) fn spawn(dir: Arc<TempDir>, topology: &str, weir: Command) -> Self {
+        let mut daemon = Self::spawn_with(dir, topology, weir, Stdio::piped());
+        let (stderr, sink) = (daemon.child.stderr.take().unwrap(), daemon.log.clone());
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = sink.lock().unwrap();
@@ -52,8 +53,24 @@ impl Daemon {
                 log.push('\n');
             }
         });
-        let mut daemon = Self { dir, child, log };
-        daemon.until("the daemon answers", |daemon| {
+        daemon
+    }
+
+    /// The same with a standard error of one's own, of which the rig reads nothing.
+    pub(crate) fn spawn_with(
+        dir: Arc<TempDir>,
+        topology: &str,
+        mut weir: Command,
+        stderr: Stdio,
+    ) -> Self {
+        let file = write(&dir, topology);
+        let child = weir.arg("run").arg(file).stderr(stderr).spawn().unwrap();
+        let log = Arc::default();
+        Self { dir, child, log }
+    }
+
+    pub(crate) fn until_it_answers(&mut self) {
+        self.until("the daemon answers", |daemon| {
             assert!(
                 daemon.child.try_wait().unwrap().is_none(),
                 "the daemon ended:\n{}",
@@ -61,7 +78,6 @@ impl Daemon {
             );
             daemon.show(&["cores"]).status.success()
         });
-        daemon
     }
 
     /// A path in its folder.
