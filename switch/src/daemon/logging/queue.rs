@@ -1,6 +1,6 @@
 //! Lines on their way to standard error, which may be a full disk, a pipe that is not read, or
-//! closed. A thread of its own writes them, so that no other thread waits for that; what there is no
-//! room for is dropped, and its number is logged once lines can be written again.
+//! closed. A thread of its own writes them, so that no other thread waits for that; what there is
+//! no room for is dropped, and its number is logged once lines can be written again.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
