@@ -57,11 +57,11 @@ pub(crate) fn run(file: &Path, format: LogFormat) -> Result<(), String> {
 }
 
 fn serve(topology: &Topology, format: LogFormat) -> Result<(), String> {
-    let _log = Log::start(format)?;
+    let log = Log::start(format)?;
     // Before any thread starts, so that no thread is killed by one of these signals.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| format!("cannot handle signals: {e}"))?;
-    let daemon = Daemon::start(topology)?;
+    let daemon = Daemon::start(topology, &log)?;
     for signal in &mut signals {
         if signal == SIGHUP {
             let _reloading = daemon.notify.reloading();
@@ -89,7 +89,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(topology: &Topology) -> Result<Self, String> {
+    fn start(topology: &Topology, log: &Log) -> Result<Self, String> {
         if !pmd::sys::cpu_is_new_enough() {
             return Err(
                 "this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU since \
@@ -123,6 +123,7 @@ impl Daemon {
         let attached =
             attach_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
         cpus.keep_control_off()?;
+        log.follow_caller();
         let (cores, pollers) = new_cores(topology, &ids, &specs)?;
         settle_tables(&cores);
         set_static_macs(&cores, &specs)?;

@@ -2,6 +2,7 @@
 //! which has both in fields of its own, without a time stamp and with its level in front.
 
 use std::fmt::{self, Write};
+use std::io::{self, IsTerminal};
 
 use tracing::field::Field;
 use tracing::{Event, Subscriber};
@@ -10,7 +11,6 @@ use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields, JsonField
 use tracing_subscriber::fmt::{self as lines, FmtContext};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::is_terminal;
 use super::queue::Queue;
 use crate::base::journal;
 use crate::base::log::LogFormat;
@@ -26,7 +26,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let base = lines::layer()
-        .with_ansi(is_terminal() && format == LogFormat::Text)
+        .with_ansi(io::stderr().is_terminal() && format == LogFormat::Text)
         .with_writer(queue)
         // What can't be formatted must not end the daemon.
         .log_internal_errors(false);
