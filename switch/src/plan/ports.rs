@@ -83,6 +83,27 @@ impl PortSpec {
         self.ingress.port
     }
 
+    /// The same with the running port's part of what all ports share: its number of addresses with
+    /// `macs: any`, its room for frames at a `to-vm` limit. Those depend on how many others there
+    /// are, and what a port has is not taken away because another comes.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for topologies that change while the daemon runs")
+    )]
+    pub(crate) fn keeping_parts(mut self, running: &PortSpec) -> Self {
+        if let (SourcePolicy::Any(part), SourcePolicy::Any(running)) =
+            (&mut self.ingress.source, running.ingress.source)
+        {
+            *part = running;
+        }
+        let queue = self.vm.as_mut().and_then(|vm| vm.to_vm.queue.as_mut());
+        let running = running.vm.as_ref().and_then(|vm| vm.to_vm.queue);
+        if let (Some(queue), Some(running)) = (queue, running) {
+            queue.bytes_max = running.bytes_max;
+        }
+        self
+    }
+
     /// Its rules as operators read them.
     pub(crate) fn rule_texts(&self) -> Vec<String> {
         self.rules.iter().map(ToString::to_string).collect()
@@ -235,6 +256,34 @@ vms:
             (device(&ports[3]).queues, device(&ports[3]).mtu.clone()),
             (Some(2), Some((2000, "a".into())))
         );
+    }
+
+    #[test]
+    fn part_of_a_running_port_stays_when_others_come() {
+        let text = |n: usize, more: &str| {
+            let vm = |n| {
+                format!(
+                    "  v{n}: {{ limit: {{ to-vm: {{ rate: 1gbit{more} }} }}, nics: {{ n: {{ \
+                    network: b, macs: any, vhost-user: {{ path: /{n} }} }} }} }}\n"
+                )
+            };
+            let vms: String = (0..n).map(vm).collect();
+            let text = format!("cores: [0]\nnetworks: {{ b: {{}} }}\nvms:\n{vms}");
+            config::parse(&text, "weir.yaml").unwrap()
+        };
+        let (old, new) = (planned(&text(33, "")), planned(&text(40, "")));
+        for (old, new) in old.iter().zip(new) {
+            assert_ne!(new, *old, "there is a part that depends on the others");
+            assert_eq!(new.keeping_parts(old), *old);
+        }
+        // What was written is taken over.
+        let changed = planned(&text(40, ", queue: 5ms")).swap_remove(0);
+        let kept = changed.clone().keeping_parts(&old[0]);
+        let queue = |port: &PortSpec| port.vm.as_ref().unwrap().to_vm.queue.unwrap();
+        assert_eq!(queue(&kept).time, 5_000_000);
+        assert_eq!(queue(&kept).bytes_max, queue(&old[0]).bytes_max);
+        let none = planned(&text(40, ", queue: none")).swap_remove(0);
+        assert_eq!(none.clone().keeping_parts(&old[0]).vm, none.vm);
     }
 
     #[test]
