@@ -14,6 +14,15 @@ use slot::{Put, Slot};
 #[path = "../src/limit/free_list.rs"]
 mod free_list;
 use free_list::FreeList;
+#[path = "../src/limit/rate.rs"]
+mod rate;
+use rate::{Limiter, Setting};
+
+/// As in `pmd`.
+mod time {
+    pub type Nanos = u64;
+    pub const SECOND: Nanos = 1_000_000_000;
+}
 
 /// What is mapped where: a number for each of two places, that of its owner, or 0. The kernel
 /// orders what it does to one address space.
@@ -157,5 +166,54 @@ fn number_is_had_once_and_none_is_lost() {
         let left = std::iter::from_fn(|| take(&list, &owners, 3)).count();
         let n_kept = [kept, mine].into_iter().flatten().count();
         assert_eq!(left + n_kept, 3, "{left} are left");
+    });
+}
+
+/// Control adds numbers while a core takes some: each is had once, and none is lost.
+#[test]
+fn numbers_that_come_to_be_are_had_once() {
+    loom::model(|| {
+        let list = Arc::new(FreeList::new(1));
+        let core = thread::spawn({
+            let list = list.clone();
+            move || {
+                let mut taken: Vec<u32> = (0..2).filter_map(|_| list.take()).collect();
+                if let Some(first) = taken.pop() {
+                    list.give(first, first);
+                }
+                taken
+            }
+        });
+        list.grow(3);
+        let mut all = core.join().unwrap();
+        all.extend(std::iter::from_fn(|| list.take()));
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2]);
+    });
+}
+
+/// A rate changes while a core charges: what it charged is charged once, at the price of before or
+/// of after, and what is left is that many units.
+#[test]
+fn charge_is_made_once_while_the_rate_changes() {
+    loom::model(|| {
+        const NOW: u64 = 1 << 30;
+        let (slow, fast) = (
+            Setting::of_bits(8_000_000, Some(10_000)),
+            Setting::of_bits(80_000_000, Some(10_000)),
+        );
+        let limiter = Arc::new(Limiter::new(slow).saved_up(NOW));
+        let core = thread::spawn({
+            let limiter = limiter.clone();
+            move || {
+                assert!(limiter.units_left(NOW) > 0);
+                limiter.charge(NOW, 1000);
+            }
+        });
+        limiter.change(NOW, fast);
+        limiter.change(NOW, slow);
+        core.join().unwrap();
+        let left = limiter.left(NOW);
+        assert!((8998..=9002).contains(&left), "{left} of 9000 are left");
     });
 }

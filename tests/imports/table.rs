@@ -55,7 +55,7 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
             ("page_faults", "sys time"),
             ("burst", "amount shm virtio_net ring"),
             ("blocked", "time"),
-            ("limit", "amount time shm virtio_net ring stats burst"),
+            ("limit", "amount lock time shm virtio_net ring stats burst"),
             (
                 "port",
                 "amount error lock sys time shm virtio_net ring stats page_faults burst blocked \

@@ -1,5 +1,6 @@
 //! Ports, networks and limits that come, go and change while frames flow.
 
+mod limits;
 mod networks;
 mod reuse;
 

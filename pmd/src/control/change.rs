@@ -10,9 +10,10 @@ use super::cores::Cores;
 use super::exist::Mark;
 use super::up_down::LOOK_AGAIN;
 use crate::error::SetupError;
-use crate::limit::VmLimits;
+use crate::limit::{LimitOptions, VmLimits};
 use crate::poll::mailbox::Command;
 use crate::port::PortView;
+use crate::time::Nanos;
 
 /// A port whose addresses or network are being changed.
 #[derive(Debug)]
@@ -86,10 +87,26 @@ impl Cores {
         Some(self.own_address(&change.now))
     }
 
+    /// Changes the limits of a VM, which are those of these ports, while frames flow. From one
+    /// moment to the next the new ones hold for all its queues, on all cores, which also look again
+    /// at what waits for the old ones. No frame is lost, and no burst is given anew: what is saved
+    /// up or owed stays that many bytes and packets. A limit may come where there was none, or go.
+    /// Without `queue` what is over `to_vm` is dropped from now on; what is held is let go at the
+    /// new rate. `now`: of the switch's clock.
+    pub fn change_limits(
+        &self,
+        ports: &[PortId],
+        limits: &Arc<VmLimits>,
+        (from_vm, to_vm): (LimitOptions, LimitOptions),
+        now: Nanos,
+    ) {
+        limits.change(from_vm, to_vm, now);
+        self.limit(ports, limits);
+    }
+
     /// These ports are one VM's, whose limits these are, as they come and go: from now on for those
-    /// that are up. `limits` stays with the VM: to change a rate, change it ([`VmLimits::change`]),
-    /// and call this again with the same value, so that no core goes on waiting by what was so
-    /// before.
+    /// that are up. The value stays with the VM, and with it what is saved up: see
+    /// [`Cores::change_limits`].
     pub fn limit(&self, ports: &[PortId], limits: &Arc<VmLimits>) {
         let mut books = self.books();
         for &port in ports {

@@ -9,9 +9,10 @@
     reason = "numbers of chunks, and places in a few MiB"
 )]
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::free_list::FreeList;
+use super::free_list::{FreeList, SEGMENTS};
 use crate::shm::Piece;
 use crate::shm::umem::UmemArea;
 
@@ -27,11 +28,12 @@ pub(crate) const ROOM: u64 = 3;
 /// All chunks of one VM.
 #[derive(Debug)]
 pub(crate) struct Chunks {
-    area: UmemArea,
+    /// By segment of the list.
+    areas: [OnceLock<UmemArea>; SEGMENTS],
     free: FreeList,
     /// Those that queues of local frames have, and may.
     n_local: AtomicU32,
-    n_local_max: u32,
+    n_local_max: AtomicU32,
 }
 
 /// Chunks that are linked, in one hand.
@@ -45,19 +47,40 @@ pub(crate) struct Chain {
 impl Chunks {
     /// So many, all free.
     pub(crate) fn new(n: usize, n_local_max: usize) -> Self {
-        let free = FreeList::new(n as u32);
-        Self {
-            area: UmemArea::on_heap(n * CHUNK_BYTES),
-            free,
+        let chunks = Self {
+            areas: Default::default(),
+            free: FreeList::new(n as u32),
             n_local: AtomicU32::new(0),
-            n_local_max: n_local_max as u32,
+            n_local_max: AtomicU32::new(n_local_max as u32),
+        };
+        chunks.make_room(n as u32);
+        chunks
+    }
+
+    /// So many, if there were fewer; local queues may have so many of them from now on. What is in
+    /// use stays so. For one control thread at a time.
+    pub(crate) fn grow(&self, n: usize, n_local_max: usize) {
+        // The memory first: a core may take one of them at once.
+        self.make_room(n as u32);
+        self.free.grow(n as u32);
+        self.n_local_max
+            .store(n_local_max as u32, Ordering::Relaxed);
+    }
+
+    /// Memory for chunks of numbers below `n`; untouched, it takes up none.
+    fn make_room(&self, n: u32) {
+        let (last, _) = self.free.place(n.max(1) - 1);
+        for (segment, area) in self.areas.iter().enumerate().take(last + 1) {
+            let n_bytes = self.free.len_of(segment) * CHUNK_BYTES;
+            area.get_or_init(|| UmemArea::on_heap(n_bytes));
         }
     }
 
     /// So many, at least one, for a queue of local frames or of others; `None`: there are not as
     /// many, and none is taken.
     pub(crate) fn take(&self, n: u32, is_local: bool) -> Option<Chain> {
-        if is_local && self.n_local.fetch_add(n, Ordering::Relaxed) + n > self.n_local_max {
+        let n_local_max = self.n_local_max.load(Ordering::Relaxed);
+        if is_local && self.n_local.fetch_add(n, Ordering::Relaxed) + n > n_local_max {
             self.n_local.fetch_sub(n, Ordering::Relaxed);
             return None;
         }
@@ -107,8 +130,10 @@ impl Chunks {
         debug_assert!(at + len <= CHUNK_BYTES);
         #[cfg(test)]
         tests::N_PIECES.with(|n| n.set(n.get() + 1));
-        self.area
-            .piece(chunk as usize * CHUNK_BYTES + at, len as u32)
+        let (segment, nth) = self.free.place(chunk);
+        self.areas[segment]
+            .get()
+            .and_then(|area| area.piece(nth * CHUNK_BYTES + at, len as u32))
             .unwrap_or(Piece::EMPTY)
     }
 }
@@ -164,6 +189,34 @@ pub(crate) mod tests {
                 .for_each(|chunk| chunks.give(one(chunk), false));
             assert_eq!(chunks.n_free(), n);
         }
+    }
+
+    #[test]
+    fn more_chunks_come_while_some_are_in_use_and_each_keeps_its_bytes() {
+        let chunks = Chunks::new(5, 5);
+        let mut all = Vec::new();
+        for n in [5, 5, 7, 8, 9, 40, 30, 300] {
+            chunks.grow(n, n);
+            while let Some(chain) = chunks.take(1, true) {
+                let at = chain.first;
+                chunks.piece(at, 0, 4).write(&at.to_le_bytes());
+                chunks
+                    .piece(at, CHUNK_BYTES - 4, 4)
+                    .write(&at.to_le_bytes());
+                all.push(at);
+            }
+            assert!(all.len() >= n.min(300), "{n}: {}", all.len());
+        }
+        assert_eq!(all.len(), 300);
+        for &at in &all {
+            for place in [0, CHUNK_BYTES - 4] {
+                let mut bytes = [0; 4];
+                chunks.piece(at, place, 4).read(&mut bytes, 4);
+                assert_eq!(u32::from_le_bytes(bytes), at);
+            }
+        }
+        all.iter().for_each(|&at| chunks.give(one(at), true));
+        assert_eq!(chunks.n_free(), 300);
     }
 
     #[test]

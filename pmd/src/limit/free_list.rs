@@ -2,9 +2,15 @@
 //!
 //! One is taken, and a whole chain given back, by one exchange of the word at its head, however
 //! many there are. The one given back last is taken first, so memory that was never needed stays
-//! untouched. Whoever has taken some may link them as it likes.
+//! untouched. Whoever has taken some may link them as it likes. There may come to be more.
+
+use std::sync::OnceLock;
 
 use super::atomics::{AtomicU32, AtomicU64, Ordering};
+
+/// Segments of numbers: the first has so many as a list begins with, each after that as many as all
+/// before it.
+pub(crate) const SEGMENTS: usize = 16;
 
 /// See the module. Numbers are stored with one added; 0: none.
 #[derive(Debug)]
@@ -13,19 +19,73 @@ pub(crate) struct FreeList {
     /// not taken for one that stayed; the first number that is free in the low half.
     head: AtomicU64,
     /// By number: the one behind it, on the stack or in its holder's chain.
-    next: Box<[AtomicU32]>,
+    next: [OnceLock<Box<[AtomicU32]>>; SEGMENTS],
+    /// The first segment's length, as a power of two.
+    first_bits: u32,
+    /// Numbers that there are, free or not. For whoever adds some.
+    n: AtomicU32,
 }
 
 impl FreeList {
     /// All numbers below `n` are free.
     pub(crate) fn new(n: u32) -> Self {
-        let next = (0..n)
-            .map(|at| AtomicU32::new(if at + 1 < n { at + 2 } else { 0 }))
-            .collect();
-        Self {
-            head: AtomicU64::new(u64::from(n > 0)),
-            next,
+        let list = Self {
+            head: AtomicU64::new(0),
+            next: Default::default(),
+            first_bits: n.max(1).next_power_of_two().trailing_zeros(),
+            n: AtomicU32::new(0),
+        };
+        list.grow(n);
+        list
+    }
+
+    /// Numbers below `n` that there were not so far are free from now on; there are never fewer
+    /// than before. For one thread at a time, while others take and give.
+    pub(crate) fn grow(&self, n: u32) {
+        let before = self.n.load(Ordering::Relaxed);
+        let n = n.min(self.n_max());
+        if n <= before {
+            return;
         }
+        let (last, _) = self.place(n - 1);
+        for (segment, next) in self.next.iter().enumerate().take(last + 1) {
+            let links = || (0..self.len_of(segment)).map(|_| AtomicU32::new(0));
+            next.get_or_init(|| links().collect());
+        }
+        (before..n - 1).for_each(|at| self.link(at, at + 1));
+        self.n.store(n, Ordering::Relaxed);
+        // Its release is seen by whoever takes one of them, and with that the segment.
+        self.give(before, n - 1);
+    }
+
+    /// Numbers that all segments have.
+    fn n_max(&self) -> u32 {
+        u32::try_from(1u64 << (self.first_bits as usize + SEGMENTS - 1)).unwrap_or(u32::MAX)
+    }
+
+    /// The segment of a number, and its place there.
+    #[inline]
+    pub(crate) fn place(&self, at: u32) -> (usize, usize) {
+        match at >> self.first_bits {
+            0 => (0, at as usize),
+            high => {
+                let segment = 32 - high.leading_zeros();
+                let first = 1 << (self.first_bits + segment - 1);
+                (segment as usize, (at - first) as usize)
+            }
+        }
+    }
+
+    /// The numbers of a segment.
+    pub(crate) fn len_of(&self, segment: usize) -> usize {
+        1 << (self.first_bits as usize + segment.saturating_sub(1))
+    }
+
+    /// The link of a number that there is.
+    fn link_of(&self, at: u32) -> &AtomicU32 {
+        const NONE: &[AtomicU32] = &[];
+        let (segment, nth) = self.place(at);
+        &self.next[segment].get().map_or(NONE, |links| links)[nth]
     }
 
     /// One that is free now; `None`: none is.
@@ -36,7 +96,7 @@ impl FreeList {
         loop {
             let first = first(head).checked_sub(1)?;
             // Another core may have it by now and link it anew; then the head has changed too.
-            let next = self.next[first as usize].load(Ordering::Relaxed);
+            let next = self.link_of(first).load(Ordering::Relaxed);
             match self.head.compare_exchange_weak(
                 head,
                 changed(head, next),
@@ -53,7 +113,7 @@ impl FreeList {
     pub(crate) fn give(&self, first_of: u32, last: u32) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            self.next[last as usize].store(first(head), Ordering::Relaxed);
+            self.link_of(last).store(first(head), Ordering::Relaxed);
             // Release, with the acquire in `take`.
             let to = changed(head, first_of + 1);
             match self
@@ -68,14 +128,12 @@ impl FreeList {
 
     /// The one behind it in its holder's chain.
     pub(crate) fn next(&self, at: u32) -> u32 {
-        self.next[at as usize]
-            .load(Ordering::Relaxed)
-            .wrapping_sub(1)
+        self.link_of(at).load(Ordering::Relaxed).wrapping_sub(1)
     }
 
     /// Puts one behind another, both of the same holder.
     pub(crate) fn link(&self, at: u32, next: u32) {
-        self.next[at as usize].store(next + 1, Ordering::Relaxed);
+        self.link_of(at).store(next + 1, Ordering::Relaxed);
     }
 }
 

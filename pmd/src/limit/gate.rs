@@ -37,7 +37,7 @@ pub(crate) struct Gate {
 impl Gate {
     /// Of a queue of the VM whose limits these are; where there are none, always open.
     pub(crate) fn new(limits: Option<Arc<VmLimits>>) -> Self {
-        let limits = limits.filter(|limits| limits.from_vm.is_some());
+        let limits = limits.filter(|limits| limits.from_vm.is_on());
         Self {
             limits,
             ..Self::default()
@@ -58,11 +58,10 @@ impl Gate {
     pub(crate) fn allowance(&self, now: Nanos) -> Result<Allowance, Nanos> {
         match &self.limits {
             None => Ok(Allowance::ALL),
-            Some(limits) => limits.from_vm.as_ref().map_or(Ok(Allowance::ALL), |limit| {
-                limit
-                    .allowance(now)
-                    .map_err(|wait| now.saturating_add(wait))
-            }),
+            Some(limits) => limits
+                .from_vm
+                .allowance(now)
+                .map_err(|wait| now.saturating_add(wait)),
         }
     }
 
@@ -71,7 +70,7 @@ impl Gate {
     #[inline(always)]
     pub(crate) fn charge(&mut self, now: Nanos, burst: &Burst, n: usize) -> Option<Nanos> {
         let limits = self.limits.as_ref()?;
-        let limit = limits.from_vm.as_ref()?;
+        let limit = &limits.from_vm;
         let amount = burst.amount_taken(n);
         match limit.charge(now, amount) {
             0 => None,
@@ -114,8 +113,8 @@ impl Gate {
     #[cold]
     pub(crate) fn renew(&mut self, limits: Option<&Arc<VmLimits>>, now: Nanos) {
         self.count_waiting(now);
-        self.limits = limits.filter(|limits| limits.from_vm.is_some()).cloned();
-        self.paid_until = 0;
+        self.limits = limits.filter(|limits| limits.from_vm.is_on()).cloned();
+        (self.paid_until, self.is_binding) = (0, false);
         self.look_again(now);
     }
 

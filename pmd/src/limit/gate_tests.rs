@@ -273,7 +273,7 @@ fn limit_ends_no_pause_that_is_longer() {
 fn paused_queue_is_none_that_waits_for_the_limit() {
     let flooder = Flooder::new(bits(10_000_000), 1, 1514, None);
     let limits = &flooder.limits;
-    let limit = limits.from_vm.as_ref().unwrap();
+    let limit = &limits.from_vm;
     let amount = Amount {
         n_frames: 1,
         n_bytes: 1514,

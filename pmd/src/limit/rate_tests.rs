@@ -47,7 +47,7 @@ fn clock(now: u128) -> Nanos {
 /// A limiter as new whose clock stands at `now`.
 fn fresh(limiter: Limiter, now: u128) -> Limiter {
     limiter.at.store(
-        ticks(clock(now)).wrapping_sub(limiter.burst),
+        ticks(clock(now)).wrapping_sub(limiter.setting().burst),
         Ordering::Relaxed,
     );
     limiter
@@ -83,14 +83,14 @@ proptest! {
     ) {
         let mut now = u128::from(start);
         let limiter = fresh(Limiter::of_bits(bits, burst), now);
-        let mut model = Model::new(bits, 8, limiter.burst, now);
-        // A unit's price is off by half of its last bit at most, a charge by half a tick more.
+        let mut model = Model::new(bits, 8, limiter.setting().burst, now);
+        // A unit's price is off by half of its last bit at most, a charge by a tick more.
         let mut error = 1.0;
         for (pause, units) in steps {
             now += u128::from(pause);
             let exact = model.charge(now, units);
             let Credit(credit) = limiter.charge(clock(now), units);
-            error += 0.5 + units as f64 * 0.5 / f64::from(1 << PRICE_BITS);
+            error += 1.0 + units as f64 * 0.5 / f64::from(1 << PRICE_BITS);
             // Debts beyond all bounds are not what is tested here.
             prop_assume!(credit > -DEBT_MAX / 2);
             let difference = (credit as f64 - exact as f64 / bits as f64).abs();
@@ -117,12 +117,13 @@ proptest! {
         n in 1..64u64,
     ) {
         let limiter = fresh(Limiter::of_packets(packets, None), start.into());
-        let mut model = Model::new(packets, 1, limiter.burst, start.into());
+        let mut model = Model::new(packets, 1, limiter.setting().burst, start.into());
         for step in 0..100 {
             let now = u128::from(start) + step * 1_000_003;
             let exact = model.charge(now, n) as f64 / packets as f64;
             let Credit(credit) = limiter.charge(clock(now), n);
-            prop_assert!((credit as f64 - exact).abs() <= 2.0 + step as f64 + exact.abs() * 1e-9);
+            let error = 2.0 + 2.0 * step as f64 + exact.abs() * 1e-9;
+            prop_assert!((credit as f64 - exact).abs() <= error);
         }
     }
 }
@@ -138,7 +139,7 @@ fn price_is_right_to_a_ten_millionth_at_both_ends() {
     ] {
         let limiter = Limiter::of_bits(bits, None);
         let exact = 8.0 * TICKS_PER_SEC as f64 / bits as f64;
-        let price = limiter.price as f64 / f64::from(1 << PRICE_BITS);
+        let price = limiter.setting().price as f64 / f64::from(1 << PRICE_BITS);
         assert!(
             (price / exact - 1.0).abs() < 1e-7,
             "{bits}: {price} instead of {exact}"
@@ -243,6 +244,120 @@ fn several_threads_share_one_bill() {
     // 100 bytes are 2048 ticks.
     assert_eq!(
         limiter.credit(1000),
-        Credit((limiter.burst - 4 * N * 2048).cast_signed())
+        Credit((limiter.setting().burst - 4 * N * 2048).cast_signed())
+    );
+}
+
+/// A setting of bits, or of packets where units are few.
+fn setting() -> impl Strategy<Value = Setting> {
+    let burst = || prop::option::of(15_000..10_000_000u64);
+    prop_oneof![
+        (bits_per_sec(), burst()).prop_map(|(bits, burst)| Setting::of_bits(bits, burst)),
+        (1000..100_000_000u64, burst())
+            .prop_map(|(packets, burst)| Setting::of_packets(packets, burst)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 4 } else { 512 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// What is saved up or owed is counted in units, whatever they cost before and after.
+    #[test]
+    fn units_are_what_they_were_when_the_rate_changes(
+        first in setting(),
+        start in any::<u64>(),
+        steps in prop::collection::vec((0..5_000_000u64, 0..20_000u64, setting()), 1..100),
+    ) {
+        let mut now = u128::from(start);
+        let limiter = fresh(Limiter::new(first), now);
+        let one = f64::from(1 << PRICE_BITS);
+        let in_units = |ticks: f64, of: Setting| ticks * one / of.price as f64;
+        let mut left = in_units(first.burst as f64, first);
+        let mut holds = first;
+        for (pause, units, next) in steps {
+            now += u128::from(pause);
+            let burst = in_units(holds.burst as f64, holds);
+            left = (left + in_units((pause << TICK_BITS) as f64, holds)).min(burst) - units as f64;
+            limiter.charge(clock(now), units);
+            limiter.change(clock(now), next);
+            left = left.min(in_units(next.burst as f64, next));
+            let before = std::mem::replace(&mut holds, next);
+            let Credit(credit) = limiter.credit(clock(now));
+            prop_assume!(credit > -DEBT_MAX / 2);
+            let seen = in_units(credit as f64, next);
+            // Each step is off by some ticks of the one setting and of the other.
+            let error = 4.0 * (in_units(1.0, next) + in_units(1.0, before)) + 2.0;
+            let error = error + left.abs() * 1e-6;
+            prop_assert!((seen - left).abs() <= error, "{seen} of {left}");
+            left = seen;
+        }
+    }
+}
+
+/// Whoever changes a rate as often as it can gives nothing away: not while a debt is being paid,
+/// nor what was saved up.
+#[test]
+fn change_and_change_back_leaves_what_there_was() {
+    let (slow, fast) = (
+        Setting::of_bits(1_000_000, Some(100_000)),
+        Setting::of_bits(1_000_000_000, Some(100_000)),
+    );
+    for spent in [0, 30_000, 100_000, 170_000] {
+        let limiter = fresh(Limiter::new(slow), SECOND.into());
+        limiter.charge(SECOND, spent);
+        let left = limiter.left(SECOND);
+        for n in 0..1000 {
+            limiter.change(SECOND, if n % 2 == 0 { fast } else { slow });
+            assert!(
+                limiter.left(SECOND).abs_diff(left) <= 1,
+                "{spent}, change {n}"
+            );
+        }
+        // And off and on again, which begins with nothing.
+        limiter.change(SECOND, Setting::OFF);
+        assert!(limiter.credit(SECOND).is_some() && limiter.units_left(SECOND) > 1 << 40);
+        limiter.charge(SECOND, 1 << 30);
+        assert!(limiter.units_left(SECOND) > 1 << 40);
+        limiter.change(SECOND, slow);
+        assert_eq!(limiter.left(SECOND), 0);
+    }
+}
+
+/// Cores charge while control changes the rate ten thousand times: every unit is charged once.
+#[test]
+fn several_threads_charge_while_the_rate_changes() {
+    const N: u64 = if cfg!(miri) { 50 } else { 100_000 };
+    let settings =
+        [10_000_000, 1_000_000_000, 80_000_000].map(|bits| Setting::of_bits(bits, Some(1 << 30)));
+    let limiter = fresh(Limiter::new(settings[0]), 1000);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let n_changes = std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            let mut n = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                n += 1;
+                limiter.change(1000, settings[n % 3]);
+            }
+            n
+        });
+        let threads =
+            [(); 3].map(|()| scope.spawn(|| (0..N).for_each(|_| _ = limiter.charge(1000, 100))));
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        is_over.store(true, Ordering::Relaxed);
+        changes.join().unwrap()
+    });
+    let left = limiter.left(1000);
+    let exact = (1i64 << 30) - 3 * 100 * i64::try_from(N).unwrap();
+    // A change is off by two ticks, of which a byte has eight at least.
+    let error = u64::try_from(n_changes / 4 + 100).unwrap();
+    assert!(
+        left.abs_diff(exact) <= error,
+        "{left} and {exact}, {n_changes} changes"
     );
 }

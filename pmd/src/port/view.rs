@@ -78,13 +78,13 @@ impl PortView {
     /// The limit on what its VM gets.
     #[inline(always)]
     pub(crate) fn to_vm(&self) -> Option<&Limit> {
-        self.limits.as_ref()?.to_vm.as_ref()
+        self.limits.as_ref()?.to_vm()
     }
 
     /// What is held at that limit; none: what is over it is dropped.
     #[inline(always)]
     pub(crate) fn limit_queue(&self) -> Option<&VmQueue> {
-        self.limits.as_ref()?.queue.as_ref()
+        self.limits.as_ref()?.queue()
     }
 
     /// Whether a flood's copy of so many bytes may pass although there is no allowance.

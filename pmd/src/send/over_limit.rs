@@ -36,13 +36,13 @@ impl Sender<'_> {
         if queues.opens_at(self.rxq, to).is_some() {
             return true;
         }
-        self.turn_at != Some(to) && limit.until_saved(self.now, queue.slack) > 0
+        self.turn_at != Some(to) && limit.until_saved(self.now, queue.slack()) > 0
     }
 
     /// What becomes of a frame to a VM at its limit, before it is known whether it may wait.
     #[cold]
     pub(crate) fn over(&self, view: &PortView) -> Way {
-        if view.limit_queue().is_some() {
+        if view.limits().is_some_and(|limits| limits.may_wait()) {
             Way::Blocked(Block::Limit)
         } else {
             Way::Lost(DropReason::Limit)

@@ -70,11 +70,7 @@ impl Vms {
 
     /// Hands the limits to the cores. Called before any of the ports comes up.
     pub(crate) fn limit(&self, cores: &Cores) {
-        for vm in self
-            .0
-            .iter()
-            .filter(|vm| vm.limits.from_vm.is_some() || vm.limits.to_vm.is_some())
-        {
+        for vm in self.0.iter().filter(|vm| vm.limits.is_limited()) {
             cores.limit(&vm.ports, &vm.limits);
         }
     }

@@ -63,10 +63,14 @@ impl Held {
 
     /// Copies frame `k` behind the others, and marks it if they are many; false: there is no room.
     pub(super) fn push(&mut self, burst: &mut Burst, k: usize, now: Nanos) -> bool {
-        let Some((_, queue)) = self.waiting.at() else {
+        let Some((limit, queue)) = self.waiting.at() else {
             return false;
         };
-        let is_over = |fifo: &Fifo, parts| queue.is_over(fifo.n_frames(), fifo.n_charged(), parts);
+        // Behind what waits at a limit that is no more, until that has gone, a moment later.
+        let has_limit = limit.is_on();
+        let is_over = |fifo: &Fifo, parts| {
+            has_limit && queue.is_over(fifo.n_frames(), fifo.n_charged(), parts)
+        };
         if is_over(&self.fifo, 1) {
             ecn::mark(&mut burst.headers[k], burst.lens[k] as usize);
         }
@@ -132,7 +136,7 @@ impl Held {
             let Some((_, queue)) = self.waiting.at() else {
                 return;
             };
-            let is_old = |since| now.saturating_sub(since) > queue.age_max;
+            let is_old = |since| now.saturating_sub(since) > queue.age_max();
             if !self.fifo.since(&queue.chunks).is_some_and(is_old) {
                 return;
             }

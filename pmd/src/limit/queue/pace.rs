@@ -80,7 +80,7 @@ impl Pace {
             0 | 1 => first,
             n_waiting => self.until(n_waiting),
         };
-        let left_over = now.saturating_add(limit.until_saved(now, queue.slack));
+        let left_over = now.saturating_add(limit.until_saved(now, queue.slack()));
         first.max(turn.min(left_over))
     }
 }
