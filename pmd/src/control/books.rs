@@ -66,6 +66,23 @@ impl Books {
         self.generation = self.generation.max(ingress.generation);
     }
 
+    /// Networks have changed: trunks that carry others than before have budgets for these. Gives
+    /// their ports.
+    pub(super) fn carry_on(&mut self, before: &Networks, now: Nanos) -> Vec<PortId> {
+        let mut changed = Vec::new();
+        for (&port, budget) in &mut self.copies {
+            let known = self.present.get(&port).copied().flatten();
+            let ingress = known.or_else(|| Some(self.views.get(&port)?.ingress));
+            let other = ingress
+                .and_then(|ingress| budget.following(&ingress, (before, &self.networks), now));
+            if let Some(other) = other {
+                *budget = Arc::new(other);
+                changed.push(port);
+            }
+        }
+        changed
+    }
+
     /// What the floods of a port may copy. It is made once: a guest that sets up its queues anew
     /// must not get it anew.
     pub(super) fn flood_budget(&mut self, ingress: &Ingress, now: Nanos) -> Arc<FloodBudget> {

@@ -2,6 +2,7 @@
 //! their queues, and no frame is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use flowtable::{Ingress, Networks, PortId};
 
@@ -13,7 +14,7 @@ use crate::error::SetupError;
 use crate::limit::{LimitOptions, VmLimits};
 use crate::poll::mailbox::Command;
 use crate::port::PortView;
-use crate::time::Nanos;
+use crate::time::{Nanos, SECOND};
 
 /// A port whose addresses or network are being changed.
 #[derive(Debug)]
@@ -39,8 +40,12 @@ impl Cores {
         let generation = books.next_generation();
         let networks = Arc::new(networks.following(&books.networks, generation));
         books.saw(&networks);
-        books.networks = networks.clone();
+        let before = std::mem::replace(&mut books.networks, networks.clone());
         self.post_all(books, || Command::Networks(networks.clone()));
+        let now = u64::from(self.now.load(Ordering::Relaxed)) * SECOND;
+        for port in books.carry_on(&before, now) {
+            self.replace(books, port);
+        }
         self.collect(books);
     }
 
@@ -122,7 +127,8 @@ impl Cores {
         };
         let ingress = books.ingress(port).unwrap_or(before.ingress);
         let limits = books.limits.get(&port).cloned();
-        let view = Arc::new(PortView::renewed(before, ingress, limits));
+        let copies = books.copies.get(&port).unwrap_or(&before.copies).clone();
+        let view = Arc::new(PortView::renewed(before, ingress, limits, copies));
         books.views.insert(port, view.clone());
         self.post_all(books, || Command::Replace(view.clone()));
         self.collect(books);

@@ -65,11 +65,12 @@ impl PortView {
         before: &PortView,
         ingress: Ingress,
         limits: Option<Arc<VmLimits>>,
+        copies: Arc<FloodBudget>,
     ) -> Self {
         Self {
             ingress,
             txqs: before.txqs.clone(),
-            copies: before.copies.clone(),
+            copies,
             limits,
             ..*before
         }
