@@ -110,14 +110,20 @@ impl World {
             ..rig::ingress(id, network, source)
         };
         // Members first, so that it misses no flood; or last, so that it is up before.
-        if self.dice.below(2) == 0 {
-            self.set_networks();
-            add(&mut self.rig, ingress, &ends);
-        } else {
-            add(&mut self.rig, ingress, &ends);
+        let is_member_first = self.dice.below(2) == 0;
+        if is_member_first {
             self.set_networks();
         }
+        add(&mut self.rig, ingress, &ends);
         self.assert_is_new(id, mac);
+        if !is_member_first {
+            // What floods meanwhile does not reach it, least of all in the former owner's network.
+            if n >= N_IDS {
+                self.send_some(10);
+                (0..3).for_each(|_| self.turn());
+            }
+            self.set_networks();
+        }
     }
 
     /// What can be read of an id is that of a port that has done nothing.
