@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet, LocalSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::admit::complete;
@@ -22,12 +23,15 @@ use super::openapi::description;
 use super::routes::reads;
 use super::sources::Sources;
 use crate::api::problem::Code;
+use crate::base::beat::Beat;
 use crate::base::stop::Stop;
 
 /// Connections at a time.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// Threads for what may block, beside the one that serves and one that waits for the stop request.
 const BLOCKING_MAX: usize = 4;
+/// How often the thread that serves says that it goes on.
+const BEATS_EVERY: Duration = Duration::from_millis(250);
 /// How long the stop waits for what blocks.
 const STOPS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -64,7 +68,8 @@ impl Server {
     }
 
     /// Serves in the calling thread until the stop request, which ends all connections at once.
-    pub(crate) fn run(self, listener: &StdListener) {
+    /// `beat` says that the thread goes on.
+    pub(crate) fn run(self, listener: &StdListener, beat: &Beat) {
         let Self {
             runtime,
             router,
@@ -78,7 +83,7 @@ impl Server {
                     let [] = stop.wait([], None);
                 }
             });
-            serve(&listener, &router, stopping).await;
+            serve(&listener, &router, stopping, beat).await;
             std::io::Result::Ok(())
         });
         if let Err(e) = served {
@@ -89,12 +94,20 @@ impl Server {
     }
 }
 
-async fn serve(listener: &UnixListener, router: &Router, mut stopping: JoinHandle<()>) {
-    let mut places = Places::default();
+async fn serve(
+    listener: &UnixListener,
+    router: &Router,
+    mut stopping: JoinHandle<()>,
+    beat: &Beat,
+) {
+    let (mut places, mut beats) = (Places::default(), interval(BEATS_EVERY));
+    // Those missed tell nothing.
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             _ = &mut stopping => return,
+            _ = beats.tick() => beat.beat(),
             Some(ended) = places.tasks.join_next_with_id() => places.ended(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => places.take(stream, router),

@@ -6,6 +6,7 @@ use std::thread::JoinHandle as Thread;
 use serde_json::Value;
 
 use super::*;
+use crate::base::beat::Beat;
 use crate::base::socket::Listening;
 use crate::control::fixture;
 
@@ -25,7 +26,9 @@ impl Served {
         let stop = Stop::new().unwrap();
         let router = router(fixture::sources(&fixture::topology(300)));
         let server = Server::new(router, &stop).unwrap();
-        let thread = Some(std::thread::spawn(move || server.run(listening.listener())));
+        let thread = Some(std::thread::spawn(move || {
+            server.run(listening.listener(), &Beat::default())
+        }));
         Self { dir, stop, thread }
     }
 

@@ -26,7 +26,7 @@ use super::notify::{Inbox, Notify};
 use super::run_dir::RunDir;
 use super::running::{Means, Running};
 use super::threads::{join, spawn};
-use super::watchdog::Beat;
+use super::watchdog::Beats;
 use super::{poller, supervisor, tsc, watchdog};
 use crate::base::folder::Folder;
 use crate::base::log::LogFormat;
@@ -238,20 +238,28 @@ impl Daemon {
             present: Mutex::new(Arc::new(present)),
         });
         let server = Server::new(router(sources.clone()), &self.stop)?;
-        let serve = move || server.run(listening.listener());
+        let beats = Beats::default();
+        let beat = beats.server.clone();
+        let serve = move || server.run(listening.listener(), &beat);
         self.control.push(spawn("control".to_owned(), serve)?);
-        self.start_supervisor(&sources, inbox)
+        self.start_supervisor(&sources, beats, inbox)
     }
 
-    /// Starts the supervisor, and the watchdog, which watches the cores and the supervisor.
-    fn start_supervisor(&mut self, sources: &Arc<Sources>, inbox: Inbox) -> Result<(), String> {
-        let (beat, watched) = (Beat::default(), sources.clone());
-        let (beats, stop, notify) = (beat.clone(), self.stop.clone(), self.notify.clone());
+    /// Starts the supervisor, and the watchdog, which watches the cores and the control threads
+    /// that beat.
+    fn start_supervisor(
+        &mut self,
+        sources: &Arc<Sources>,
+        beats: Beats,
+        inbox: Inbox,
+    ) -> Result<(), String> {
+        let (watched, beat) = (sources.clone(), beats.supervisor.clone());
+        let (stop, notify) = (self.stop.clone(), self.notify.clone());
         let sources = sources.clone();
-        let supervise = move || supervisor::run(&sources, (&beats, &notify), &stop);
+        let supervise = move || supervisor::run(&sources, (&beat, &notify), &stop);
         self.control
             .push(spawn("supervisor".to_owned(), supervise)?);
-        let watch = move || watchdog::run(&watched, &beat, &inbox);
+        let watch = move || watchdog::run(&watched, &beats, &inbox);
         self.control.push(spawn("watchdog".to_owned(), watch)?);
         Ok(())
     }

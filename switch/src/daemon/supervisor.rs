@@ -12,7 +12,7 @@ use pmd::{Cores, GuestFault};
 
 use super::notify::Notify;
 use super::tsc::ClockWatch;
-use super::watchdog::Beat;
+use crate::base::beat::Beat;
 use crate::base::log::PortLog;
 use crate::base::process::Process;
 use crate::base::stop::Stop;

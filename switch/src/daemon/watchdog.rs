@@ -2,13 +2,12 @@
 //! answers a wake-up by turning, and the control threads that must not hang go on. Otherwise says
 //! who stands still, and leaves it to the manager to restart the daemon.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
 use super::notify::{Inbox, Manager, Message};
+use crate::base::beat::Beat;
 use crate::control::sources::Sources;
 
 /// Longest time between two looks.
@@ -23,15 +22,12 @@ const STILL_AFTER: Duration = Duration::from_secs(2);
 /// Time between two log lines about one that stands still.
 const LOGS_EVERY: Duration = Duration::from_secs(60);
 
-/// Beats as long as its thread goes on; clones are the same.
+/// The control threads that are watched.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Beat(Arc<AtomicU64>);
-
-impl Beat {
-    /// The thread goes on. To be called several times a second.
-    pub(crate) fn beat(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
+pub(super) struct Beats {
+    pub(super) supervisor: Beat,
+    /// The one that answers operators.
+    pub(super) server: Beat,
 }
 
 /// One that is watched.
@@ -40,6 +36,7 @@ enum Who {
     /// The polling core on this CPU.
     Core(usize),
     Supervisor,
+    Server,
 }
 
 /// How far one has come: another number at each look, unless it sleeps or stands still.
@@ -50,7 +47,7 @@ struct Progress {
 }
 
 /// Looks until the daemon stops, and tells the manager.
-pub(super) fn run(sources: &Sources, supervisor: &Beat, inbox: &Inbox) {
+pub(super) fn run(sources: &Sources, beats: &Beats, inbox: &Inbox) {
     let within = Manager::wants_to_hear_within();
     let every = within.map_or(LOOKS_EVERY, |time| {
         (time / LOOKS_WITHIN).clamp(LOOKS_APART, LOOKS_EVERY)
@@ -67,7 +64,7 @@ pub(super) fn run(sources: &Sources, supervisor: &Beat, inbox: &Inbox) {
             Err(()) => return,
             Ok(None) => {
                 look_at = Instant::now() + every;
-                let found = watch.look(begun.elapsed(), &progress(sources, supervisor));
+                let found = watch.look(begun.elapsed(), &progress(sources, beats));
                 found
                     .to_wake
                     .iter()
@@ -84,18 +81,19 @@ pub(super) fn run(sources: &Sources, supervisor: &Beat, inbox: &Inbox) {
 }
 
 /// All that are watched, cores first.
-fn progress(sources: &Sources, supervisor: &Beat) -> Vec<Progress> {
+fn progress(sources: &Sources, beats: &Beats) -> Vec<Progress> {
     let present = sources.present();
     let cores = sources.cores.core_counters().into_iter();
     let cores = cores.zip(&present.cpus).map(|(core, &cpu)| Progress {
         who: Who::Core(cpu),
         n: core.turns,
     });
-    let supervisor = Progress {
-        who: Who::Supervisor,
-        n: supervisor.0.load(Ordering::Relaxed),
-    };
-    cores.chain([supervisor]).collect()
+    let threads = [
+        (Who::Supervisor, &beats.supervisor),
+        (Who::Server, &beats.server),
+    ];
+    let threads = threads.map(|(who, beat)| Progress { who, n: beat.n() });
+    cores.chain(threads).collect()
 }
 
 /// What the looks of before found.
@@ -202,6 +200,7 @@ impl std::fmt::Display for Who {
         match self {
             Self::Core(cpu) => write!(f, "the polling core on CPU {cpu}"),
             Self::Supervisor => f.write_str("the supervisor's thread"),
+            Self::Server => f.write_str("the control socket's thread"),
         }
     }
 }
@@ -218,7 +217,7 @@ impl Line {
         let (Self::Still(Still(who, time)) | Self::Moves(who, time)) = self;
         let cpu = match who {
             Who::Core(cpu) => Some(cpu),
-            Who::Supervisor => None,
+            Who::Supervisor | Who::Server => None,
         };
         let seconds = time.as_secs();
         match self {

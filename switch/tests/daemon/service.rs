@@ -186,6 +186,11 @@ fn supervisor_that_stands_still_is_named_and_the_watchdog_is_not_fed() {
     stands_still("supervisor", "the supervisor's thread has been stuck for ");
 }
 
+#[test]
+fn control_thread_that_stands_still_is_named_and_the_watchdog_is_not_fed() {
+    stands_still("control", "the control socket's thread has been stuck for ");
+}
+
 /// Stops one thread of the daemon: it is fed no more, until the thread goes on.
 fn stands_still(thread: &str, text: &str) {
     let (mut daemon, mut manager) = start(&["a", "b"]);
