@@ -91,11 +91,12 @@ impl Counters {
         self.missed += get(&more.missed);
         self.refused += get(&more.refused);
         self.limited += get(&more.limited);
-        // Read in this order, so that the difference is never below zero.
+        // A queue that moves takes its frames along: what waits came in on one core and may leave
+        // on another, so that the difference of one core may be below zero.
         let unqueued = get(&more.unqueued);
         let queued = get(&more.queued);
         self.queued += queued;
-        self.held += queued.saturating_sub(unqueued);
+        self.held = self.held.wrapping_add(queued.wrapping_sub(unqueued));
         self.held_turns += get(&more.held_turns);
         self.faults += get(&more.faults);
         for (sum, counter) in self.drops.iter_mut().zip(&more.drops) {
@@ -233,6 +234,32 @@ impl PortStats {
     /// The queues are set up again.
     pub fn clear_stopped(&self) {
         self.stopped.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What one receive queue took of the cores that polled it. Written by the core that polls it.
+#[derive(Debug, Default)]
+pub struct QueueStats {
+    busy_cycles: AtomicU64,
+    frames: AtomicU64,
+}
+
+impl QueueStats {
+    /// A burst of it was dealt with.
+    #[inline(always)]
+    pub(crate) fn worked(&self, n_cycles: u64, n_frames: u64) {
+        add(&self.busy_cycles, n_cycles);
+        add(&self.frames, n_frames);
+    }
+
+    /// Cycles of the time-stamp counter spent on bursts of it of which frames went on.
+    pub fn busy_cycles(&self) -> u64 {
+        self.busy_cycles.load(Ordering::Relaxed)
+    }
+
+    /// Frames dealt with.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
     }
 }
 
@@ -379,6 +406,11 @@ impl CoreStats {
         self.n_rxqs.store(n as u64, Ordering::Relaxed);
     }
 
+    /// Cycles spent on bursts of which frames went on.
+    pub(crate) fn busy_cycles(&self) -> u64 {
+        self.busy_cycles.load(Ordering::Relaxed)
+    }
+
     /// As plain numbers.
     pub fn report(&self) -> CoreCounters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -405,6 +437,10 @@ pub fn sum<'a>(cores: impl IntoIterator<Item = &'a CoreStats>, port: PortId) -> 
         if let Some(stats) = core.ports.get(usize::from(port)) {
             counters.add(stats);
         }
+    }
+    // Below zero: frames left while the cores were read one after another.
+    if counters.held > u64::MAX / 2 {
+        counters.held = 0;
     }
     counters
 }

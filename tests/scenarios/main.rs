@@ -15,6 +15,7 @@ mod lifecycle;
 mod limit_queues;
 mod live;
 mod long_chains;
+mod moves;
 mod neighbours;
 mod paging;
 mod random;

@@ -5,5 +5,6 @@
 
 mod bare;
 mod figures;
+mod moves;
 mod passing;
 mod world;

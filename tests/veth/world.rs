@@ -280,6 +280,7 @@ pub(crate) struct Device {
 pub(crate) struct Switch {
     pub(crate) cores: Cores,
     stop: Arc<AtomicBool>,
+    clock: Clock,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -321,17 +322,20 @@ impl Switch {
             seeds: [1, 2],
         };
         let (cores, pollers) = Cores::new(&options).expect("eventfds");
-        let (stop, clock) = (Arc::new(AtomicBool::new(false)), Clock::calibrate());
-        let run = |core: pmd::Core| {
-            let (stop, clock) = (stop.clone(), clock.clone());
-            std::thread::spawn(move || core.run(Idle::Adaptive, clock, &stop))
-        };
-        let threads = pollers.into_iter().map(run).collect();
-        Self {
+        let mut switch = Self {
             cores,
-            stop,
-            threads,
-        }
+            stop: Arc::new(AtomicBool::new(false)),
+            clock: Clock::calibrate(),
+            threads: Vec::new(),
+        };
+        switch.threads = pollers.into_iter().map(|core| switch.start(core)).collect();
+        switch
+    }
+
+    /// Runs a core on a thread of its own, which ends with the core or the switch.
+    pub(crate) fn start(&self, core: pmd::Core) -> JoinHandle<()> {
+        let (stop, clock) = (self.stop.clone(), self.clock.clone());
+        std::thread::spawn(move || core.run(Idle::Adaptive, clock, &stop))
     }
 
     /// Brings a device of the switch's namespace up as a port.

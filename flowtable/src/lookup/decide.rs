@@ -49,6 +49,13 @@ impl Lookup {
         }
     }
 
+    /// Goes on with the counts of a core that is no more, whose place this one takes.
+    #[must_use]
+    pub fn counting_in(mut self, tally: Arc<Tally>) -> Self {
+        self.tally = tally;
+        self
+    }
+
     /// Sets the time by which claims to an address are judged; once a turn. `now`: nanoseconds of
     /// the switch's clock.
     #[inline(always)]

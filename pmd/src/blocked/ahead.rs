@@ -127,6 +127,15 @@ fn is_behind(position: u16, from: u16) -> bool {
 }
 
 impl Ahead {
+    /// The queue goes to another core, whose turns have other numbers: nothing is known any more
+    /// but what it has used of its time.
+    pub(crate) fn forget(&mut self) {
+        *self = Self {
+            share: self.share,
+            ..Self::default()
+        };
+    }
+
     /// Whether a frame behind the burst, of `n` from `base` on, could go elsewhere than to
     /// `blocked`, by what is known. If not, more is looked at when the burst is over. `n_waiting`:
     /// frames from `base` on. `has_room` says whether a transmit queue would take a frame.

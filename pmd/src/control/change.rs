@@ -122,13 +122,19 @@ impl Cores {
 
     /// All cores get a port as it is now, if it is up.
     fn replace(&self, books: &mut Books, port: PortId) {
-        let Some(before) = books.views.get(&port) else {
+        let Some(before) = books.views.get(&port).cloned() else {
             return;
         };
         let ingress = books.ingress(port).unwrap_or(before.ingress);
         let limits = books.limits.get(&port).cloned();
+        if (ingress.network, ingress.trunk) != (before.ingress.network, before.ingress.trunk) {
+            // What waits of queues between cores was decided for the network that it is in no more.
+            for moving in books.moving.values_mut() {
+                moving.elsewhere.push(port);
+            }
+        }
         let copies = books.copies.get(&port).unwrap_or(&before.copies).clone();
-        let view = Arc::new(PortView::renewed(before, ingress, limits, copies));
+        let view = Arc::new(PortView::renewed(&before, ingress, limits, copies));
         books.views.insert(port, view.clone());
         self.post_all(books, || Command::Replace(view.clone()));
         self.collect(books);

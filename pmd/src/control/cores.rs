@@ -4,29 +4,27 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use flowtable::{FlowCounters, FlowTable, Lookup, MacTable, PortId, Tally};
+use flowtable::{FlowCounters, FlowTable, MacTable, PortId};
 
 use super::books::Books;
 use super::port::CoresOptions;
+use super::slots::{Slot, Slots};
 use crate::calls::Callers;
 use crate::error::{GuestFault, SetupError};
 use crate::lock::lock;
 use crate::poll::Core;
-use crate::poll::mailbox::Mailbox;
-use crate::stats::{CoreCounters, CoreStats, Counters, sum};
-use crate::sys::{self, Epoll};
+use crate::stats::{CoreCounters, CoreStats, Counters, PortStats, sum};
+use crate::sys;
 use crate::time::SECOND;
 
 /// All cores, as control sees them. Shared by all control threads.
 #[derive(Debug)]
 pub struct Cores {
-    pub(super) mailboxes: Vec<Arc<Mailbox>>,
-    pub(super) stats: Vec<Arc<CoreStats>>,
+    slots: Slots,
+    /// Control's own: frames that it drops itself, with the books in hand.
+    pub(super) stats: CoreStats,
     pub(super) macs: Arc<MacTable>,
     pub(super) flows: Arc<FlowTable>,
-    pub(super) tallies: Vec<Arc<Tally>>,
-    /// What each core sleeps in.
-    pub(super) epolls: Vec<Arc<Epoll>>,
     pub(super) callers: Callers,
     pub(super) books: Mutex<Books>,
     /// Second of the switch's clock, as of the last [`Cores::age`].
@@ -39,7 +37,6 @@ impl Cores {
     /// # Errors
     /// When the process has no more file descriptors.
     pub fn new(options: &CoresOptions) -> Result<(Self, Vec<Core>), SetupError> {
-        let n_cores = options.n_cores;
         let macs = Arc::new(MacTable::new(
             options.n_macs,
             options.n_ports,
@@ -50,42 +47,33 @@ impl Cores {
             options.n_ports,
             options.seeds,
         ));
-        let mailboxes = (0..n_cores)
-            .map(|_| Mailbox::new().map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
-        let stats: Vec<_> = (0..n_cores)
-            .map(|_| Arc::new(CoreStats::new(options.n_ports)))
-            .collect();
-        let mut tallies = Vec::new();
-        let cores: Vec<_> = (0..n_cores)
-            .map(|id| {
-                let lookup = Lookup::new(flows.clone(), macs.clone(), options.networks.clone());
-                tallies.push(lookup.tally().clone());
-                Core::new(id, lookup, stats[id].clone(), mailboxes[id].clone())
-            })
-            .collect::<Result<_, SetupError>>()?;
-        let epolls = cores.iter().map(|core| core.epoll.clone()).collect();
-        let callers = Callers::new()?;
         let books = Mutex::new(Books {
-            n_rxqs: vec![0; n_cores],
             networks: options.networks.clone(),
             ..Books::default()
         });
-        let now = AtomicU32::new(0);
-        Ok((
-            Self {
-                mailboxes,
-                stats,
-                macs,
-                flows,
-                tallies,
-                epolls,
-                callers,
-                books,
-                now,
-            },
-            cores,
-        ))
+        let all = Self {
+            slots: Slots::default(),
+            stats: CoreStats::new(options.n_ports),
+            macs,
+            flows,
+            callers: Callers::new()?,
+            books,
+            now: AtomicU32::new(0),
+        };
+        let cores = (0..options.n_cores)
+            .map(|_| all.add_core())
+            .collect::<Result<_, _>>()?;
+        Ok((all, cores))
+    }
+
+    /// What control shares with each core, also with those that are gone.
+    pub(super) fn slots(&self) -> Arc<[Slot]> {
+        self.slots.all()
+    }
+
+    /// A core takes the place of this number.
+    pub(super) fn fill_slot(&self, id: usize, slot: Slot) {
+        self.slots.fill(id, slot);
     }
 
     /// Makes the tables lie in large pages, all of them present. Before anything is in them; takes
@@ -102,14 +90,14 @@ impl Cores {
     /// Wakes a core if it sleeps; it then goes through its queues at least once. None there with
     /// this number: nothing.
     pub fn wake(&self, core: usize) {
-        if let Some(mailbox) = self.mailboxes.get(core) {
-            mailbox.wake();
+        if let Some(slot) = self.slots().get(core) {
+            slot.mailbox.wake();
         }
     }
 
     /// Wakes every core, to see that it shall stop.
     pub fn wake_all(&self) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+        self.slots().iter().for_each(|slot| slot.mailbox.wake());
     }
 
     /// The addresses that all cores share.
@@ -119,11 +107,9 @@ impl Cores {
 
     /// What is remembered of flows, and how often it was looked up.
     pub fn flows(&self) -> FlowCounters {
-        FlowCounters::new(
-            &self.flows,
-            self.n_reserved(),
-            self.tallies.iter().map(|tally| &**tally),
-        )
+        let slots = self.slots();
+        let tallies = slots.iter().map(|slot| &*slot.tally);
+        FlowCounters::new(&self.flows, self.n_reserved(), tallies)
     }
 
     /// Forgets addresses that were silent for longer than `age_max` seconds, and flows that rest on
@@ -133,24 +119,27 @@ impl Cores {
         self.now.store(now, Ordering::Relaxed);
         self.macs.age(now, age_max);
         self.flows.sweep(&self.macs, now);
-        self.books()
+        let mut books = self.books();
+        books
             .copies
             .values()
             .for_each(|copies| copies.refresh(u64::from(now) * SECOND));
+        self.sample_loads(&mut books);
     }
 
     /// A port's counters over all cores.
     pub fn counters(&self, port: PortId) -> Counters {
-        sum(self.stats.iter().map(|stats| &**stats), port)
+        let slots = self.slots();
+        let of_cores = slots.iter().map(|slot| &*slot.stats);
+        sum(of_cores.chain([&self.stats]), port)
     }
 
     /// How often a core had to wait for a page of the port's memory, and paused the port for it; at
     /// most once a millisecond is counted.
     pub fn page_waits(&self, port: PortId) -> u64 {
-        self.stats
-            .iter()
-            .map(|stats| stats.port(port).n_page_waits())
-            .sum()
+        let slots = self.slots();
+        let waits = slots.iter().map(|slot| slot.stats.port(port));
+        waits.map(PortStats::n_page_waits).sum()
     }
 
     /// How often an eventfd of a port took long to signal, and whether another thread signals them
@@ -161,20 +150,23 @@ impl Cores {
 
     /// Ids of ports that are reserved: all ids are below this.
     pub fn n_reserved(&self) -> usize {
-        self.stats.first().map_or(0, |stats| stats.n_ports())
+        self.stats.n_ports()
     }
 
     /// Faults that stopped queues of a port since it came up.
     pub fn stopped(&self, port: PortId) -> Vec<(u16, GuestFault)> {
-        self.stats
-            .iter()
-            .filter_map(|stats| stats.port(port).stopped())
-            .collect()
+        let slots = self.slots();
+        let ports = slots.iter().map(|slot| slot.stats.port(port));
+        ports.filter_map(PortStats::stopped).collect()
     }
 
-    /// What each core has done.
+    /// What each core has done, by its number; of one that is gone, what it had done, with no
+    /// queue.
     pub fn core_counters(&self) -> Vec<CoreCounters> {
-        self.stats.iter().map(|stats| stats.report()).collect()
+        self.slots()
+            .iter()
+            .map(|slot| slot.stats.report())
+            .collect()
     }
 
     pub(super) fn books(&self) -> MutexGuard<'_, Books> {

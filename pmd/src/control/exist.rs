@@ -17,7 +17,7 @@
 use flowtable::mac::entry::{Kind, Learned};
 use flowtable::{Ingress, NetworkId, PortId, SourcePolicy};
 
-use super::books::Books;
+use super::books::{Books, CoreState};
 use super::cores::Cores;
 use super::up_down::LOOK_AGAIN;
 use crate::error::SetupError;
@@ -110,6 +110,12 @@ impl Cores {
         self.macs.remove_port(port);
         self.flows.forget_port(port);
         let mut books = self.books();
+        // What control has counted itself, and cores that hear nothing any more.
+        self.stats.forget(port);
+        let slots = self.slots();
+        for core in books.cores_that(|state| matches!(state, CoreState::Ends | CoreState::Gone)) {
+            slots[core].stats.forget(port);
+        }
         self.post_all(&mut books, || Command::Forget(port));
         let mark = self.mark(&mut books);
         Removal { port, mark }
@@ -155,16 +161,17 @@ impl Cores {
     pub(super) fn mark(&self, books: &mut Books) -> Mark {
         books.n_marks += 1;
         let mark = books.n_marks;
-        let cores = (0..self.mailboxes.len()).collect();
+        // One that ends is past all that comes when it has.
+        let cores = books.cores_that(|state| state != CoreState::Gone);
         books.marks.insert(mark, cores);
         self.post_all(books, || Command::Mark(mark));
         Mark(mark)
     }
 
-    /// Hands a command to every core.
+    /// Hands a command to every core that hears any.
     pub(super) fn post_all(&self, books: &mut Books, command: impl Fn() -> Command) {
-        for mailbox in &self.mailboxes {
-            self.post(books, mailbox, command());
+        for core in books.hearing() {
+            self.post(books, core, command());
         }
     }
 

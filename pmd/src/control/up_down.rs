@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use flowtable::PortId;
 
-use super::books::{Books, Leaving};
+use super::books::{Books, CoreState, Leaving, Placed};
 use super::cores::Cores;
 use super::port::{PortDown, PortUp};
-use super::spaced;
 use crate::limit::gate::Gate;
-use crate::poll::mailbox::{Command, Mailbox, Reply};
+use crate::poll::mailbox::{Command, Reply};
 use crate::port::lock::TxLock;
 use crate::port::{PortView, RxQueue, TxQueue};
 use crate::time::SECOND;
@@ -33,15 +32,18 @@ impl Cores {
                 .start(&port.ingress, self.now.load(Ordering::Relaxed));
         }
         self.begin_calls(&mut port);
-        let placed = self.place(&port);
-        self.watch(&mut port, &placed);
+        let places = self.place(id, &port.rxqs);
+        for (rxq, (core, tx_index)) in port.rxqs.iter_mut().zip(places) {
+            rxq.tx_index = tx_index;
+            self.watch(rxq, core);
+        }
         let mut books = self.books();
         // It may have changed since.
         port.ingress = books.ingress(id).unwrap_or(port.ingress);
         books.present.entry(id).or_default();
         books.saw_port(&port.ingress);
-        for stats in &self.stats {
-            stats.port(id).clear_stopped();
+        for slot in self.slots().iter() {
+            slot.stats.port(id).clear_stopped();
         }
         let limits = books.limits.get(&id).cloned();
         let copies = books.flood_budget(
@@ -56,13 +58,15 @@ impl Cores {
         ));
         books.views.insert(id, view.clone());
         self.post_all(&mut books, || Command::Up(view.clone()));
-        for (mut rxq, core) in port.rxqs.into_iter().zip(placed) {
+        let placed = books.placed.get_mut(&id);
+        let cores: Vec<_> = placed
+            .into_iter()
+            .flatten()
+            .map(Placed::is_there_now)
+            .collect();
+        for (mut rxq, core) in port.rxqs.into_iter().zip(cores) {
             rxq.gate = Gate::new(limits.clone());
-            self.post(
-                &mut books,
-                &self.mailboxes[core],
-                Command::Poll(Box::new(rxq)),
-            );
+            self.post(&mut books, core, Command::Poll(Box::new(rxq)));
         }
     }
 
@@ -84,49 +88,17 @@ impl Cores {
         }
     }
 
-    /// Chooses a core for each receive queue.
-    fn place(&self, port: &PortUp) -> Vec<usize> {
+    /// Chooses a core for each receive queue, and the transmit queue of devices.
+    fn place(&self, port: PortId, rxqs: &[RxQueue]) -> Vec<(usize, u16)> {
         let mut books = self.books();
-        let mut core = || {
-            let core = least(&books.n_rxqs);
-            books.n_rxqs[core] += 1;
-            core
-        };
-        let placed: Vec<_> = port.rxqs.iter().map(|_| core()).collect();
-        books.placed.insert(port.ingress.port, placed.clone());
-        placed
-    }
-
-    /// Lets each receive queue's kicks wake its core. Here and not on the core, and without the
-    /// books in hand: it takes a lock in the kernel that a front-end can keep busy. One whose
-    /// eventfds are known for that is looked at once a millisecond instead.
-    fn watch(&self, port: &mut PortUp, placed: &[usize]) {
-        let calls = self.callers.of(port.ingress.port);
-        for (rxq, &core) in port.rxqs.iter_mut().zip(placed) {
-            let add = |wake| match &calls {
-                Some(calls) => {
-                    !calls.is_indirect() && calls.measured(|| self.epolls[core].add(wake))
-                }
-                None => self.epolls[core].add(wake),
-            };
-            rxq.can_wake = rxq.wake_fd().is_some_and(add);
-        }
-    }
-
-    /// The guest may keep its end of a kick open for ever, and with it what was entered. While one
-    /// is removed its core can't wake, which takes as long as a front-end's own signals take it.
-    fn end_watch(&self, port: PortId, rxqs: &mut [(usize, RxQueue)]) {
-        let calls = self.callers.of(port);
-        spaced::each(rxqs, |(core, rxq)| {
-            let epoll = &self.epolls[*core];
-            if let Some(wake) = rxq.wake_fd().filter(|_| rxq.can_wake) {
-                match &calls {
-                    Some(calls) => calls.measured(|| epoll.remove(wake)),
-                    None => epoll.remove(wake),
-                }
-            }
-            rxq.can_wake = false;
-        });
+        let placed: Vec<_> = rxqs
+            .iter()
+            .map(|rxq| Placed::new(rxq, books.place_one()))
+            .collect();
+        let places = placed.iter().map(|queue| (queue.core, queue.tx_index));
+        let places = places.collect();
+        books.placed.insert(port, placed);
+        places
     }
 
     /// Takes a port down and waits until no core uses anything of it: micro- to milliseconds, while
@@ -144,11 +116,17 @@ impl Cores {
     /// The first half of [`Cores::down`], for callers that must not wait.
     pub fn start_down(&self, port: PortId) {
         let mut books = self.books();
-        books.leaving.insert(port, Leaving::default());
-        for core in books.placed.remove(&port).unwrap_or_default() {
-            books.n_rxqs[core] -= 1;
-        }
-        books.views.remove(&port);
+        // A core that ends says so when it uses nothing of any port any more.
+        let unanswered = books.cores_that(|state| state != CoreState::Gone);
+        let views = books.views.remove(&port).into_iter().collect();
+        let leaving = Leaving {
+            unanswered,
+            views,
+            rxqs: Vec::new(),
+        };
+        books.leaving.insert(port, leaving);
+        books.displace(port);
+        self.stop_moves_of(&mut books, port);
         self.post_all(&mut books, || Command::Down(port));
     }
 
@@ -156,7 +134,9 @@ impl Cores {
     pub fn try_finish_down(&self, port: PortId) -> Option<PortDown> {
         let mut books = self.books();
         self.collect(&mut books);
-        if books.leaving.get(&port)?.n_answered < self.mailboxes.len() {
+        let is_used = !books.leaving.get(&port)?.unanswered.is_empty()
+            || books.moving.values().any(|moving| moving.port == port);
+        if is_used {
             return None;
         }
         let Leaving {
@@ -180,10 +160,12 @@ impl Cores {
         Some(PortDown { rxqs, txqs })
     }
 
-    /// Hands a command over. Waits for room if the core is slow to take those before, and takes its
-    /// answers meanwhile: it takes no command that it has no room to answer.
-    pub(super) fn post(&self, books: &mut Books, mailbox: &Mailbox, mut command: Command) {
-        while let Err(back) = mailbox.post(command) {
+    /// Hands a command over to a core that hears it. Waits for room if the core is slow to take
+    /// those before, and takes all cores' answers meanwhile: a core takes no command that it has no
+    /// room to answer.
+    pub(super) fn post(&self, books: &mut Books, core: usize, mut command: Command) {
+        let slots = self.slots();
+        while let Err(back) = slots[core].mailbox.post(command) {
             command = back;
             self.collect(books);
             std::thread::sleep(LOOK_AGAIN);
@@ -192,39 +174,40 @@ impl Cores {
 
     /// Sorts what the cores sent back by the port it belongs to.
     pub(super) fn collect(&self, books: &mut Books) {
-        for (core, mailbox) in self.mailboxes.iter().enumerate() {
-            while let Some(reply) = mailbox.reply() {
-                match reply {
-                    Reply::View(view) => {
-                        if let Some(leaving) = books.leaving.get_mut(&view.ingress.port) {
-                            leaving.views.push(view);
-                        }
-                    }
-                    Reply::Queue(rxq) => {
-                        if let Some(leaving) = books.leaving.get_mut(&rxq.port) {
-                            leaving.rxqs.push((core, *rxq));
-                        }
-                    }
-                    Reply::Down(port) => {
-                        if let Some(leaving) = books.leaving.get_mut(&port) {
-                            leaving.n_answered += 1;
-                        }
-                    }
-                    Reply::Mark(mark) => {
-                        if let Some(cores) = books.marks.get_mut(&mark) {
-                            cores.retain(|&other| other != core);
-                        }
-                    }
-                    // Freed here, on a control thread.
-                    Reply::Networks(networks) => drop(networks),
-                }
+        for (core, slot) in self.slots().iter().enumerate() {
+            while let Some(reply) = slot.mailbox.reply() {
+                self.take_reply(books, core, reply);
             }
         }
     }
-}
 
-fn least(loads: &[usize]) -> usize {
-    (0..loads.len())
-        .min_by_key(|&core| loads[core])
-        .unwrap_or(0)
+    fn take_reply(&self, books: &mut Books, core: usize, reply: Reply) {
+        match reply {
+            Reply::View(view) => {
+                if let Some(leaving) = books.leaving.get_mut(&view.ingress.port) {
+                    leaving.views.push(view);
+                }
+            }
+            Reply::Queue(rxq) => {
+                if let Some(leaving) = books.leaving.get_mut(&rxq.port) {
+                    leaving.rxqs.push((core, *rxq));
+                }
+            }
+            Reply::Released(parcel) => self.take_released(books, parcel),
+            Reply::Down(port) => {
+                if let Some(leaving) = books.leaving.get_mut(&port) {
+                    leaving.unanswered.retain(|&other| other != core);
+                }
+            }
+            Reply::Mark(mark) => {
+                if let Some(cores) = books.marks.get_mut(&mark) {
+                    cores.retain(|&other| other != core);
+                }
+            }
+            Reply::Ended => books.has_ended(core),
+            // Freed here, on a control thread.
+            Reply::Taken(parcel) => drop(parcel),
+            Reply::Networks(networks) => drop(networks),
+        }
+    }
 }

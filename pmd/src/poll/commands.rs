@@ -4,6 +4,9 @@ use flowtable::PortId;
 
 use super::core::{Core, Leaving};
 use super::mailbox::{Command, Reply};
+use super::parcel::Parcel;
+use crate::blocked::room::RoomWait;
+use crate::port::views::limits_of;
 use crate::send::give_back;
 use crate::time::Nanos;
 
@@ -18,9 +21,10 @@ const QUEUES_A_TURN: usize = 256;
 const CHANGE_MAX: Nanos = 10_000_000;
 
 impl Core {
+    /// Gives whether there is something to do now that was not before this turn.
     #[cold]
-    pub(super) fn take_commands(&mut self, now: Nanos) {
-        let mut n_queues = QUEUES_A_TURN;
+    pub(super) fn take_commands(&mut self, now: Nanos) -> bool {
+        let (mut n_queues, mut has_come) = (QUEUES_A_TURN, false);
         self.let_go(&mut n_queues);
         for _ in 0..COMMANDS_A_TURN {
             // What comes behind a port that is going down may be its next life.
@@ -29,12 +33,13 @@ impl Core {
             }
             // A port that goes down answers with a view, its queues and a word.
             match self.mailbox.command(RXQS_MAX + 2) {
-                Some(command) => self.apply(command, now),
+                Some(command) => has_come |= self.apply(command, now),
                 None => break,
             }
             self.let_go(&mut n_queues);
         }
         self.stats.has_rxqs(self.rxqs.len());
+        self.leaving.is_some() | has_come
     }
 
     /// Drops what waits from or for a port that is going down, as much as a turn may; says so when
@@ -50,7 +55,8 @@ impl Core {
         }
     }
 
-    fn apply(&mut self, command: Command, now: Nanos) {
+    /// Gives whether a queue has come with frames that may wait for something that wakes no core.
+    fn apply(&mut self, command: Command, now: Nanos) -> bool {
         match command {
             Command::Up(view) => {
                 let place = usize::from(view.ingress.port);
@@ -59,6 +65,12 @@ impl Core {
                 }
             }
             Command::Poll(rxq) => self.rxqs.push(rxq),
+            Command::Release(parcel) => self.release_queue(parcel, now),
+            Command::Take(parcel) => {
+                self.take_queue(parcel, now);
+                return true;
+            }
+            Command::End => self.begin_end(now),
             Command::Down(port) => self.down(port, now),
             Command::Replace(view) => self.replace(view, now),
             Command::Forget(port) => self.forget(port),
@@ -69,6 +81,37 @@ impl Core {
                 self.mailbox.answer(Reply::Networks(before));
             }
         }
+        false
+    }
+
+    /// A queue goes to another core. What it has reserved it gives back, and what it knew by this
+    /// core's turns is forgotten; all else goes with it.
+    fn release_queue(&mut self, mut parcel: Box<Parcel>, now: Nanos) {
+        if let Some(at) = self.rxqs.iter().position(|rxq| rxq.who == parcel.who) {
+            let mut rxq = self.rxqs.swap_remove(at);
+            rxq.turn.leave();
+            give_back(&mut rxq, &self.views, now);
+            rxq.hold.forget_port(&(0..usize::MAX));
+            rxq.room = RoomWait::default();
+            rxq.ahead.forget();
+            self.queues
+                .take_of(parcel.port, parcel.who, &mut parcel.held);
+            parcel.rxq = Some(rxq);
+        }
+        self.mailbox.answer(Reply::Released(parcel));
+    }
+
+    /// A queue comes from another core. Its frames that wait at limits go first, as before. Limits
+    /// may have changed meanwhile, so all of it is looked at at once.
+    fn take_queue(&mut self, mut parcel: Box<Parcel>, now: Nanos) {
+        if let Some(mut rxq) = parcel.rxq.take() {
+            rxq.gate.renew(limits_of(&self.views, rxq.port), now);
+            self.rxqs.push(rxq);
+        }
+        for held in parcel.held.drain(..) {
+            self.queues.put(held, &self.stats, now);
+        }
+        self.mailbox.answer(Reply::Taken(parcel));
     }
 
     /// Nothing comes from this port or goes there any more; what waits is dropped by

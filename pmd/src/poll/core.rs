@@ -43,6 +43,8 @@ pub struct Core {
     pub(crate) faults: PageFaults,
     /// A port that is going down, of which something waits there yet.
     pub(super) leaving: Option<Leaving>,
+    /// How far the core's own end has come.
+    pub(super) end: End,
     pub(crate) stats: Arc<CoreStats>,
     pub(crate) mailbox: Arc<Mailbox>,
     /// What the core sleeps in: control's wake-up, and the kicks of its queues, which control adds
@@ -56,6 +58,17 @@ pub(super) struct Leaving {
     pub(super) port: PortId,
     /// It goes down, and control waits for that; else it goes to another network.
     pub(super) is_down: bool,
+}
+
+/// How far a core's end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It polls.
+    NotYet,
+    /// It was told to, and goes on until then at the latest.
+    Until(Nanos),
+    /// It uses nothing any more that is shared.
+    Over,
 }
 
 /// Numbers of a core's bursts, of which the high part is the core's own.
@@ -99,10 +112,16 @@ impl Core {
             queues: LimitQueues::new(n_ports),
             faults: PageFaults::new(n_ports),
             leaving: None,
+            end: End::NotYet,
             stats,
             mailbox,
             epoll,
         })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> usize {
+        self.id
     }
 
     /// Takes up the memory that only this core uses. Called on the core's own thread, so that it

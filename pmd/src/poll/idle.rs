@@ -46,7 +46,7 @@ struct Armed {
 }
 
 impl Core {
-    /// Polls until `stop`. The caller has pinned the thread.
+    /// Polls until `stop`, or until it [`Core::is_over`]. The caller has pinned the thread.
     pub fn run(mut self, idle: Idle, clock: Clock, stop: &AtomicBool) {
         let _ = sys::prepare_signals();
         self.make_room();
@@ -54,7 +54,7 @@ impl Core {
         let mut clock = clock.reader();
         let mut busy_at = clock.at(sys::cycles());
         let mut second = seconds(busy_at);
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) && !self.is_over() {
             let now = clock.at(sys::cycles());
             let turn = self.poll_once(now);
             if seconds(now) != second {

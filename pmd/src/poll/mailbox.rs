@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use flowtable::{Networks, PortId};
 
+use super::parcel::Parcel;
 use crate::port::{PortView, RxQueue};
 use crate::sys::EventFd;
 
@@ -19,6 +20,12 @@ pub enum Command {
     Up(Arc<PortView>),
     /// One of its receive queues, for this core to poll.
     Poll(Box<RxQueue>),
+    /// A receive queue goes to another core: the core lets go of it, and puts it in there.
+    Release(Box<Parcel>),
+    /// A receive queue that comes from another core, for this one to poll.
+    Take(Box<Parcel>),
+    /// The core has nothing to poll any more and shall end; nothing comes after this.
+    End,
     /// A port goes: the core lets go of all it has of it, and says so.
     Down(PortId),
     /// A port that is up has changed, but for its queues.
@@ -38,6 +45,12 @@ pub enum Reply {
     View(Arc<PortView>),
     /// The core no longer polls this queue.
     Queue(Box<RxQueue>),
+    /// The core no longer polls the queue in there.
+    Released(Box<Parcel>),
+    /// The core polls the queue that was in there.
+    Taken(Box<Parcel>),
+    /// The core has ended, and uses nothing that is shared any more.
+    Ended,
     /// The core has nothing of this port any more.
     Down(PortId),
     /// The core has come to this.

@@ -56,7 +56,7 @@ impl Core {
         }
         self.n_bursts = next_burst(self.n_bursts);
         let mut sender = Sender {
-            core: self.id,
+            tx_index: held.flow().tx_index,
             views: &self.views,
             changing: &self.changing,
             networks: self.lookup.networks(),

@@ -65,7 +65,7 @@ pub(crate) fn look_on(
     scanner: &mut Scanner,
     lookup: &Lookup,
     (view, views): (&PortView, &Views),
-    (core, stats): (usize, &CoreStats),
+    stats: &CoreStats,
     now: Nanos,
 ) -> bool {
     if !rxq.ahead.takes_request() {
@@ -88,15 +88,7 @@ pub(crate) fn look_on(
         }
         scanner.n_chunks += 1;
         let then = sys::cycles();
-        look_at(
-            rxq,
-            from,
-            n,
-            &mut scanner.burst,
-            lookup,
-            view,
-            (core, views),
-        );
+        look_at(rxq, from, n, &mut scanner.burst, lookup, view, views);
         let n_frames = scanner.burst.n as i64;
         let cost = FRAME_COST * n_frames + DESCRIPTOR_COST * scanner.burst.budget.n_spent() as i64;
         scanner.share.left -= cost;
@@ -115,7 +107,7 @@ fn look_at(
     burst: &mut Burst,
     lookup: &Lookup,
     view: &PortView,
-    (core, views): (usize, &Views),
+    views: &Views,
 ) {
     rxq.peek_ahead(from, usize::from(n).min(BURST_MAX), burst);
     let n_read = burst.n;
@@ -129,7 +121,7 @@ fn look_at(
         match burst.actions[k] {
             Action::Flood(_) => rxq.ahead.note_any(k as u16),
             Action::Unicast(_) => {
-                if let Some(slot) = destination(views, core, burst, k) {
+                if let Some(slot) = destination(views, rxq.tx_index, burst, k) {
                     rxq.ahead.note_at(k as u16, slot);
                 }
             }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use flowtable::{DropReason, PortId};
 
-use super::core::{Core, next_burst};
+use super::core::{Core, End, next_burst};
 use super::outcome::Turn;
 use super::scan;
 use super::wait::{self, NoRoom};
@@ -117,7 +117,7 @@ impl Core {
             self.stats.port(rxq.port).held();
             visits.turn.n_held += 1;
             // No burst's, and least of all the next queue's.
-            self.worked(0, visits);
+            self.worked(rxq, 0, visits);
         }
         goes_on
     }
@@ -175,7 +175,7 @@ impl Core {
         let can_hold = rxq.can_hold();
         self.n_bursts = next_burst(self.n_bursts);
         let mut sender = Sender {
-            core: self.id,
+            tx_index: rxq.tx_index,
             views: &self.views,
             changing: &self.changing,
             networks: self.lookup.networks(),
@@ -198,7 +198,7 @@ impl Core {
             let stats = self.stats.port(rxq.port);
             stats.received(sent.n as u64, burst.n_bytes(sent.n));
         }
-        self.worked(sent.n, visits);
+        self.worked(rxq, sent.n, visits);
         Some(sent)
     }
 
@@ -214,7 +214,7 @@ impl Core {
                 &mut self.scanner,
                 &self.lookup,
                 (view, &self.views),
-                (self.id, &self.stats),
+                &self.stats,
                 now,
             );
         }
@@ -273,12 +273,15 @@ impl Core {
         }
     }
 
-    /// Counts the cycles since the last visit as work for so many frames.
+    /// Counts the cycles since the last visit as work for so many frames of the queue.
     #[inline(always)]
-    fn worked(&self, n_frames: usize, visits: &mut Visits) {
+    fn worked(&self, rxq: &RxQueue, n_frames: usize, visits: &mut Visits) {
         let then = std::mem::replace(&mut visits.cycles, sys::cycles());
-        self.stats
-            .worked(visits.cycles.wrapping_sub(then), n_frames as u64);
+        let n_cycles = visits.cycles.wrapping_sub(then);
+        self.stats.worked(n_cycles, n_frames as u64);
+        if n_frames > 0 {
+            rxq.load.worked(n_cycles, n_frames as u64);
+        }
     }
 
     /// Tells the kernel of what it was given this turn, once for each queue that needs it; gives
@@ -306,8 +309,10 @@ impl Core {
     fn between_turns(&mut self, now: Nanos, turn: &mut Turn) {
         self.stats.turned();
         if self.mailbox.has_commands() | self.leaving.is_some() {
-            self.take_commands(now);
-            turn.is_pending |= self.leaving.is_some();
+            turn.is_pending |= self.take_commands(now);
+        }
+        if self.end != End::NotYet {
+            self.go_on_ending(now, turn);
         }
     }
 }

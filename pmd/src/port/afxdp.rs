@@ -314,6 +314,20 @@ impl AfXdpTx {
         self.n_used
     }
 
+    /// Frames that were put into the ring so far, counted in a number that wraps.
+    pub(crate) fn n_put(&self) -> u32 {
+        self.n_used
+            .wrapping_sub(u32::try_from(self.n_reserved).unwrap_or(0))
+    }
+
+    /// Whether as many of them have come back, in whatever order.
+    pub(crate) fn has_completed(&mut self, n: u32) -> bool {
+        self.ring.complete();
+        let n_out = u32::try_from(self.ring.n_out()).unwrap_or(0);
+        let n_back = self.n_put().wrapping_sub(n_out);
+        n_back.wrapping_sub(n) < 1 << 31
+    }
+
     pub(crate) fn has_room(&mut self) -> bool {
         if self.ring.n_free() <= self.n_reserved {
             self.ring.complete();

@@ -150,6 +150,33 @@ impl TxLock {
         })
     }
 
+    /// Frames that were put there so far, counted in a number that wraps; `None`: it is locked now.
+    pub(crate) fn n_put(&self) -> Option<u32> {
+        match &self.look()?.kind {
+            TxKind::AfXdp(queue) => Some(queue.n_put()),
+            _ => Some(0),
+        }
+    }
+
+    /// Whether as many have been completed. False also where it is locked now.
+    pub(crate) fn has_completed(&self, n: u32) -> bool {
+        self.look().is_some_and(|mut queue| match &mut queue.kind {
+            TxKind::AfXdp(queue) => queue.has_completed(n),
+            _ => true,
+        })
+    }
+
+    /// Whoever was to flush it won't: the next to send there does. False: the queue is locked now.
+    pub(crate) fn forget_flush(&self) -> bool {
+        let Some(mut queue) = self.look() else {
+            return false;
+        };
+        if let TxKind::AfXdp(queue) = &mut queue.kind {
+            queue.forget_flush();
+        }
+        true
+    }
+
     /// `who` found it taken, and is to come next, unless somebody else is, or lately somebody did
     /// not come.
     #[cold]

@@ -21,7 +21,7 @@ use crate::limit::queue::RingTurn;
 use crate::ring::xsk::halves::Ledger;
 use crate::ring::{QueueSpec, SplitRing};
 use crate::shm::{GuestMemory, damage};
-use crate::stats::PortStats;
+use crate::stats::{PortStats, QueueStats};
 
 /// A queue that frames are taken from. Belongs to one core.
 #[derive(Debug)]
@@ -34,6 +34,12 @@ pub struct RxQueue {
     pub(crate) discards: bool,
     /// What receivers know it by: no two of a switch have the same, and none has 0.
     pub(crate) who: u32,
+    /// Its frames leave a device of several transmit queues by the one of this number, modulo how
+    /// many there are. Stays what it is whichever core polls the queue, so that a flow stays in
+    /// order when the queue moves.
+    pub(crate) tx_index: u16,
+    /// Cycles and frames that it took so far.
+    pub(crate) load: Arc<QueueStats>,
     /// Whether its kicks wake the core that polls it.
     pub(crate) can_wake: bool,
     pub(crate) hold: Hold,
@@ -100,6 +106,8 @@ impl RxQueue {
             is_held,
             discards,
             who,
+            tx_index: 0,
+            load: Arc::default(),
             can_wake,
             hold,
             room: RoomWait::default(),
@@ -108,8 +116,13 @@ impl RxQueue {
             turn,
             kind,
         };
-        queue.who = u32::from(port) << 16 | (u32::from(queue.index()) + 1);
+        queue.who = Self::who_of(port, queue.index());
         queue
+    }
+
+    /// What receivers know the queue of this number by.
+    pub(crate) fn who_of(port: PortId, index: u16) -> u32 {
+        u32::from(port) << 16 | (u32::from(index) + 1)
     }
 
     /// Virtqueue index, or number of the device's queue; a port in memory has one queue, 1, and so

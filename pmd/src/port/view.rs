@@ -22,8 +22,9 @@ pub struct PortView {
     pub(crate) copies: Arc<FloodBudget>,
     /// Those of its VM, if it has any.
     limits: Option<Arc<VmLimits>>,
-    /// A core uses the queue of its own number, so that cores don't meet; else a flow decides.
-    pub(crate) is_by_core: bool,
+    /// Which of its transmit queues frames go to is up to the receive queue that they came in by,
+    /// so that cores rarely meet; else a flow decides.
+    pub(crate) is_by_sender: bool,
     /// What a frame is dropped for that could not wait for room.
     pub(crate) reason_full: DropReason,
 }
@@ -55,7 +56,7 @@ impl PortView {
             txqs,
             copies,
             limits,
-            is_by_core: is_device,
+            is_by_sender: is_device,
             reason_full,
         }
     }

@@ -16,25 +16,26 @@ pub(crate) const TXQS_MAX: usize = 16;
 /// What a core knows of every port, by id.
 pub(crate) type Views = [Option<Arc<PortView>>];
 
-/// The transmit queue that a unicast frame goes to, by its place in `slots`.
-pub(crate) fn destination(views: &Views, core: usize, burst: &Burst, k: usize) -> Option<usize> {
+/// The transmit queue that a unicast frame goes to, by its place in `slots`. `tx_index`: that of
+/// the receive queue that the frame came in by.
+pub(crate) fn destination(views: &Views, tx_index: u16, burst: &Burst, k: usize) -> Option<usize> {
     let Action::Unicast(to) = burst.actions[k] else {
         return None;
     };
-    slot_of(views, core, burst, k, to)
+    slot_of(views, tx_index, burst, k, to)
 }
 
 /// The same for a frame that goes to port `to`.
 pub(crate) fn slot_of(
     views: &Views,
-    core: usize,
+    tx_index: u16,
     burst: &Burst,
     k: usize,
     to: PortId,
 ) -> Option<usize> {
     let view = views.get(usize::from(to))?.as_deref();
     let queue = view
-        .and_then(|view| queue_of(view, core, burst, k))
+        .and_then(|view| queue_of(view, tx_index, burst, k))
         .map_or(0, |(queue, _)| queue);
     Some(usize::from(to) * TXQS_MAX + queue)
 }
@@ -58,14 +59,16 @@ pub(crate) fn limits_of(views: &Views, port: PortId) -> Option<&Arc<VmLimits>> {
 #[inline(always)]
 pub(crate) fn queue_of(
     view: &PortView,
-    core: usize,
+    tx_index: u16,
     burst: &Burst,
     k: usize,
 ) -> Option<(usize, bool)> {
     match view.txqs.len() {
         0 => None,
         1 => Some((0, true)),
-        n_queues if view.is_by_core => Some((core % n_queues.min(TXQS_MAX), true)),
+        n_queues if view.is_by_sender => {
+            Some((usize::from(tx_index) % n_queues.min(TXQS_MAX), true))
+        }
         n_queues => Some((pick_queue(burst, k, n_queues), false)),
     }
 }

@@ -50,7 +50,7 @@ impl Sender<'_> {
         Self: 'v,
     {
         rxq.hold.forget_flood();
-        let slot = destination(self.views, self.core, burst, k);
+        let slot = destination(self.views, self.tx_index, burst, k);
         rxq.hold.wants(slot, self.burst);
         if can_hold && why == Block::Later && self.has_used_well(outs, slot) {
             return Ok(Wait::Next);
@@ -224,14 +224,14 @@ impl Sender<'_> {
         rxq: &mut RxQueue,
         counts: impl Fn(usize) -> bool,
     ) -> bool {
-        let (views, core, at) = (self.views, self.core, (self.stats.n_turns(), self.now));
-        let blocked = destination(views, core, burst, k);
+        let (views, tx_index, at) = (self.views, self.tx_index, (self.stats.n_turns(), self.now));
+        let blocked = destination(views, tx_index, burst, k);
         if rxq.ahead.knows(k, blocked, self.now) {
             return true;
         }
         let mut has_room = |slot| counts(slot) && self.has_room(outs, slot);
         let could_go = |&later: &usize| match burst.actions[later] {
-            Action::Unicast(_) => destination(views, core, burst, later)
+            Action::Unicast(_) => destination(views, tx_index, burst, later)
                 .is_some_and(|slot| Some(slot) != blocked && has_room(slot)),
             Action::Flood(_) => true,
             Action::Drop(_) | Action::Refused(_) => false,
@@ -263,7 +263,7 @@ impl Sender<'_> {
     /// The transmit queue that a burst's frames from `k` on go to, if all go there: `slot`.
     fn all_go_to(&self, burst: &Burst, k: usize, slot: Option<usize>) -> Option<usize> {
         let goes_there = |later| match burst.actions[later] {
-            Action::Unicast(_) => destination(self.views, self.core, burst, later) == slot,
+            Action::Unicast(_) => destination(self.views, self.tx_index, burst, later) == slot,
             Action::Flood(_) => false,
             Action::Drop(_) | Action::Refused(_) => true,
         };

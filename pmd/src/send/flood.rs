@@ -166,7 +166,7 @@ impl Sender<'_> {
         Self: 'v,
     {
         let (_, way) = self.reserve(self.views, outs, burst, k, 1, true, to);
-        let slot = slot_of(self.views, self.core, burst, k, to);
+        let slot = slot_of(self.views, self.tx_index, burst, k, to);
         match way {
             Way::Reserved => {
                 copied.n_bytes += burst.lens[k] as usize;

@@ -54,7 +54,7 @@ impl Sender<'_> {
     /// The first of these frames, which waited for port `to`, found its lock taken: they come next.
     #[cold]
     pub(crate) fn reserve_for_held(&self, burst: &Burst, to: PortId) {
-        let slot = slot_of(self.views, self.core, burst, 0, to);
+        let slot = slot_of(self.views, self.tx_index, burst, 0, to);
         if let Some(lock) = slot.and_then(|slot| lock_at(self.views, slot)) {
             lock.reserve_turn(self.rxq, self.now);
         }

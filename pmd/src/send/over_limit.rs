@@ -92,6 +92,7 @@ impl Sender<'_> {
             from: rxq.port,
             who: self.rxq,
             to,
+            tx_index: self.tx_index,
             is_local: can_hold,
         };
         let is_queued = queues.push(limits, flow, burst, k, self.now);

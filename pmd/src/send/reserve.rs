@@ -29,7 +29,7 @@ impl Sender<'_> {
         let Some(view) = views.get(usize::from(to)).and_then(Option::as_deref) else {
             return (0, self.absent(to));
         };
-        let (queue, n) = match queue_of(view, self.core, burst, k) {
+        let (queue, n) = match queue_of(view, self.tx_index, burst, k) {
             None => return (0, Way::Lost(DropReason::PortDown)),
             Some((queue, true)) => (queue, n),
             Some((queue, false)) => (queue, 1),

@@ -55,8 +55,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) walked: Cell<usize>,
     /// What is known of pages that memory lacks.
     pub(crate) faults: &'a mut PageFaults,
-    /// Which core this is.
-    pub(crate) core: usize,
+    /// Which transmit queue of a device the frames leave by: see `RxQueue::tx_index`.
+    pub(crate) tx_index: u16,
     pub(crate) now: Nanos,
 }
 

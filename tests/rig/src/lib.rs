@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
+mod cores;
 mod devices;
 mod dice;
 mod frames;

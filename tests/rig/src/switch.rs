@@ -22,7 +22,7 @@ pub const STEP: Nanos = 10_000;
 pub struct Rig {
     /// Control's side.
     pub cores: Cores,
-    pollers: Vec<Core>,
+    pub(crate) pollers: Vec<Core>,
     /// Virtual time.
     pub now: Nanos,
     /// By port.

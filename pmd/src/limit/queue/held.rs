@@ -26,6 +26,8 @@ pub(crate) struct Flow {
     /// The receive queue, as receivers know it.
     pub(crate) who: u32,
     pub(crate) to: PortId,
+    /// Which transmit queue of a device they leave by.
+    pub(crate) tx_index: u16,
     /// They could have stayed where they were.
     pub(crate) is_local: bool,
 }

@@ -13,7 +13,7 @@
 //! those that a wire's need.
 //!
 //! - `queues`: all of one core
-//! - `held`: one of them
+//! - `held`: one of them; `moved`: those of a receive queue that goes to another core
 //! - `fifo`: its frames, in chunks; `ecn`: the mark on those that wait behind many
 //! - `pace`: fair queueing at a limit
 //! - `ring`: a ring whose frames wait where they are
@@ -21,10 +21,11 @@
 mod ecn;
 mod fifo;
 mod held;
+mod moved;
 mod pace;
 mod queues;
 mod ring;
 
-pub(crate) use held::Flow;
-pub(crate) use queues::LimitQueues;
+pub(crate) use held::{Flow, Held};
+pub(crate) use queues::{LimitQueues, QUEUES_MAX};
 pub(crate) use ring::RingTurn;

@@ -14,24 +14,24 @@ use crate::stats::CoreStats;
 use crate::time::Nanos;
 
 /// Queues of one core. What they take up is touched when there are as many.
-const QUEUES_MAX: usize = 2048;
+pub(crate) const QUEUES_MAX: usize = 2048;
 
 /// A queue in use, and what tells whether a port that goes down has to do with it.
 #[derive(Clone, Copy, Debug)]
-struct Live {
-    slot: u16,
-    from: PortId,
-    to: PortId,
+pub(super) struct Live {
+    pub(super) slot: u16,
+    pub(super) from: PortId,
+    pub(super) to: PortId,
 }
 
 /// All queues of one core. Has room for as many as it will ever have.
 #[derive(Debug)]
 pub(crate) struct LimitQueues {
     /// As many as there ever were at a time, with room for all.
-    slots: Vec<Option<Held>>,
+    pub(super) slots: Vec<Option<Held>>,
     /// Of them, those that are free.
     free: Vec<u16>,
-    live: Vec<Live>,
+    pub(super) live: Vec<Live>,
     /// Of them, those of frames that could have stayed where they were.
     n_local: usize,
     /// By port: the queues of frames from it.
@@ -43,7 +43,7 @@ pub(crate) struct LimitQueues {
     /// When the first of them may be looked at; the end of time: there is none.
     pub(crate) due_at: Nanos,
     /// How often rules have changed.
-    rules: u32,
+    pub(super) rules: u32,
 }
 
 impl LimitQueues {
@@ -59,6 +59,11 @@ impl LimitQueues {
             due_at: Nanos::MAX,
             rules: 0,
         }
+    }
+
+    /// Whether no frame waits here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.live.is_empty()
     }
 
     /// When the queue of these frames is looked at next; `None`: none wait.
@@ -128,20 +133,13 @@ impl LimitQueues {
             return None;
         }
         let waiting = Waiting::new(limits)?;
-        let slot = self.free_slot()?;
-        let hash = self.hash(flow.who, flow.to);
-        let next = std::mem::replace(&mut self.table[hash], slot + 1);
-        if let Some(behind) = self.at(next) {
-            behind.before = slot + 1;
-        }
-        let place = self.live.len() as u16;
         let (fifo, pace) = (Fifo::new(flow.is_local), Pace::default());
-        let (before, blocked_since, rules, n_stale) = (0, None, self.rules, 0);
+        let (blocked_since, rules, n_stale) = (None, self.rules, 0);
         let held = Held {
             flow,
-            before,
-            next,
-            place,
+            before: 0,
+            next: 0,
+            place: 0,
             waiting,
             fifo,
             pace,
@@ -150,6 +148,22 @@ impl LimitQueues {
             rules,
             n_stale,
         };
+        let slot = self.free_slot()?;
+        self.enter(slot, held);
+        self.due_at = now;
+        Some(usize::from(slot))
+    }
+
+    /// Enters a queue at a free place, in the list of those in use and in the table.
+    pub(super) fn enter(&mut self, slot: u16, mut held: Held) {
+        let flow = held.flow;
+        let hash = self.hash(flow.who, flow.to);
+        held.before = 0;
+        held.next = std::mem::replace(&mut self.table[hash], slot + 1);
+        if let Some(behind) = self.at(held.next) {
+            behind.before = slot + 1;
+        }
+        held.place = self.live.len() as u16;
         self.slots[usize::from(slot)] = Some(held);
         self.live.push(Live {
             slot,
@@ -158,12 +172,10 @@ impl LimitQueues {
         });
         self.n_local += usize::from(flow.is_local);
         self.n_from[usize::from(flow.from)] += 1;
-        self.due_at = now;
-        Some(usize::from(slot))
     }
 
     /// One that is free, if any is.
-    fn free_slot(&mut self) -> Option<u16> {
+    pub(super) fn free_slot(&mut self) -> Option<u16> {
         self.free.pop().or_else(|| {
             let slot = self.slots.len();
             // Within what was allocated.
@@ -183,9 +195,12 @@ impl LimitQueues {
 
     /// Forgets a queue in which nothing is left. The last in the list takes its place there.
     fn remove(&mut self, slot: usize) {
-        let Some(held) = self.slots[slot].take() else {
-            return;
-        };
+        drop(self.leave(slot));
+    }
+
+    /// Takes a queue out. The last in the list takes its place there.
+    pub(super) fn leave(&mut self, slot: usize) -> Option<Held> {
+        let held = self.slots[slot].take()?;
         let hash = self.hash(held.flow.who, held.flow.to);
         match self.at(held.before) {
             Some(before) => before.next = held.next,
@@ -206,6 +221,7 @@ impl LimitQueues {
         if self.live.is_empty() {
             self.due_at = Nanos::MAX;
         }
+        Some(held)
     }
 
     /// Drops what comes from or goes to this port, which is going down: up to `n_max` queues of it,

@@ -33,6 +33,7 @@ fn burst(bytes: &mut [u8]) -> Box<Burst> {
 
 fn flow(from: PortId, queue: u32, is_local: bool) -> Flow {
     Flow {
+        tx_index: 0,
         from,
         who: u32::from(from) << 16 | queue,
         to: VM,
