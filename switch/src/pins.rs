@@ -144,6 +144,12 @@ impl Pins {
         state.saved.push(pin);
     }
 
+    /// Another topology is in force, with these names. Ports that are no longer in it have been
+    /// [`Pins::gone`] before.
+    pub(crate) fn rename(&self, names: &Arc<Names>) {
+        lock(&self.state).names = names.clone();
+    }
+
     /// A guest has set up its memory at a port that is down. A new guest has no address yet.
     pub(crate) fn meet(&self, ingress: &Ingress, memory: &GuestMemory) {
         self.meet_where(ingress, |file| memory.has_file(file), memory.main_file());

@@ -12,10 +12,6 @@
 pub(crate) mod core;
 pub(crate) mod counters;
 pub(crate) mod device;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for topologies that change while the daemon runs")
-)]
 pub(crate) mod difference;
 pub(crate) mod envelope;
 #[cfg(test)]

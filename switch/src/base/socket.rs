@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, chownat, fchmod, fstat, openat};
@@ -14,18 +15,20 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid};
+
+use super::lock::lock;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
+/// Names that are tried for a socket that is made beside another.
+const BESIDE_MAX: u32 = 1000;
 
 /// A listening socket. Dropping it removes its path, if that still leads to this socket.
 #[derive(Debug)]
 pub(crate) struct Listening {
     listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    place: Place,
 }
 
 impl Listening {
@@ -46,36 +49,61 @@ impl Listening {
     ) -> Result<Self, String> {
         let say = |why: String| format!("{whom}: cannot listen on {}: {why}", path.display());
         remove_stale(path).map_err(say)?;
-        let gid = group.map(group_id).transpose().map_err(say)?;
-        let address = address(path).map_err(say)?;
-        let socket = new_socket().map_err(|e| say(explain(e.kind(), path, &e)))?;
+        Self::open_at(path, group, mode).map_err(say)
+    }
+
+    /// The same beside a path where this daemon listens already: by [`Place::take`] it takes the
+    /// other's place, and clients find a socket there at any time.
+    ///
+    /// # Errors
+    /// A sentence for a person.
+    pub(crate) fn open_beside(
+        whom: &str,
+        path: &Path,
+        group: Option<&str>,
+        mode: u32,
+    ) -> Result<Self, String> {
+        let say = |why: String| format!("{whom}: cannot listen on {}: {why}", path.display());
+        // Short, since the length of a socket's path is limited.
+        let beside = (0..BESIDE_MAX)
+            .map(|n| path.with_file_name(format!(".{n}")))
+            .find(|beside| remove_stale(beside).is_ok())
+            .ok_or_else(|| say("there are too many files beside it".to_owned()))?;
+        Self::open_at(&beside, group, mode).map_err(say)
+    }
+
+    fn open_at(path: &Path, group: Option<&str>, mode: u32) -> Result<Self, String> {
+        let gid = group.map(group_id).transpose()?;
+        let address = address(path)?;
+        let socket = new_socket().map_err(|e| explain(e.kind(), path, &e))?;
         // Binding gives the path the permissions of the socket: none at first.
-        fchmod(&socket, Mode::empty()).map_err(|e| say(e.to_string()))?;
-        bind(&socket, &address).map_err(|e| say(explain_errno(e, path)))?;
+        fchmod(&socket, Mode::empty()).map_err(|e| e.to_string())?;
+        bind(&socket, &address).map_err(|e| explain_errno(e, path))?;
         let handle = openat(
             CWD,
             path,
             OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::empty(),
         );
-        let handle = handle.map_err(|e| say(explain_errno(e, path)))?;
-        let made = fstat(&handle).map_err(|e| say(e.to_string()))?;
+        let handle = handle.map_err(|e| explain_errno(e, path))?;
+        let made = fstat(&handle).map_err(|e| e.to_string())?;
         let kind = FileType::from_raw_mode(made.st_mode);
         if kind != FileType::Socket
             || made.st_mode & 0o777 != 0
             || made.st_uid != geteuid().as_raw()
         {
-            return Err(say(
+            return Err(
                 "another file was put there meanwhile: check who may write to this folder"
                     .to_owned(),
-            ));
+            );
         }
-        let identity = (made.st_dev, made.st_ino);
         // From here on a failure removes the path again.
         let listening = Self {
             listener: UnixListener::from(socket),
-            path: path.to_owned(),
-            identity,
+            place: Place {
+                path: Arc::new(Mutex::new(path.to_owned())),
+                identity: (made.st_dev, made.st_ino),
+            },
         };
         if let Some(gid) = gid {
             let given = chownat(
@@ -87,13 +115,10 @@ impl Listening {
             );
             let why =
                 |e: Errno| format!("cannot give it to group {}: {e}", group.unwrap_or_default());
-            given.map_err(|e| say(why(e)))?;
+            given.map_err(why)?;
         }
-        // An O_PATH handle can only be changed by its name in /proc.
-        let own_name = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        let permitted = fs::set_permissions(own_name, fs::Permissions::from_mode(mode));
-        permitted.map_err(|e| say(format!("cannot set mode {mode:04o}: {e}")))?;
-        listen(&listening.listener, BACKLOG).map_err(|e| say(e.to_string()))?;
+        set_mode(&handle, mode)?;
+        listen(&listening.listener, BACKLOG).map_err(|e| e.to_string())?;
         Ok(listening)
     }
 
@@ -101,15 +126,70 @@ impl Listening {
     pub(crate) fn listener(&self) -> &UnixListener {
         &self.listener
     }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
+    }
+}
+
+/// Where a listening socket is; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    path: Arc<Mutex<PathBuf>>,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl Place {
+    /// Moves the socket to `path`, in the same folder, in place of what is there. Nothing, if it is
+    /// there already.
+    ///
+    /// # Errors
+    /// As `rename(2)`.
+    pub(crate) fn take(&self, path: &Path) -> io::Result<()> {
+        let mut from = lock(&self.path);
+        if *from != path {
+            fs::rename(&*from, path)?;
+            path.clone_into(&mut from);
+        }
+        Ok(())
+    }
+
+    /// Gives the socket to another group, or other permissions. Connections stay.
+    ///
+    /// # Errors
+    /// A sentence: it is not there any more, or the group is not one that this user may give it to.
+    pub(crate) fn permit(&self, group: Option<&str>, mode: u32) -> Result<(), String> {
+        let path = lock(&self.path);
+        let say = |why: String| format!("cannot change who may use {}: {why}", path.display());
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = openat(CWD, &*path, flags, Mode::empty());
+        let handle = handle.map_err(|e| say(e.to_string()))?;
+        let at = fstat(&handle).map_err(|e| say(e.to_string()))?;
+        if (at.st_dev, at.st_ino) != self.identity {
+            return Err(say("another file is there".to_owned()));
+        }
+        // Without one, it is the daemon's own.
+        let gid = group.map_or_else(|| Ok(getegid().as_raw()), group_id);
+        let gid = Gid::from_raw(gid.map_err(say)?);
+        if at.st_gid != gid.as_raw() {
+            chownat(&handle, "", None, Some(gid), AtFlags::EMPTY_PATH)
+                .map_err(|e| say(e.to_string()))?;
+        }
+        set_mode(&handle, mode).map_err(say)
+    }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
+        let Place { path, identity } = &self.place;
+        let path = lock(path);
         let is_ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|at| (at.dev(), at.ino()) == self.identity);
+            fs::symlink_metadata(&*path).is_ok_and(|at| (at.dev(), at.ino()) == *identity);
         if is_ours {
             // If it can't be removed, the next start replaces it.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&*path);
         }
     }
 }
@@ -132,6 +212,13 @@ pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
     let gone = PollFlags::HUP | PollFlags::RDHUP;
     let mut fds = [PollFd::new(stream, gone)];
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)
+}
+
+fn set_mode(handle: &OwnedFd, mode: u32) -> Result<(), String> {
+    // An O_PATH handle can only be changed by its name in /proc.
+    let own_name = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    fs::set_permissions(own_name, fs::Permissions::from_mode(mode))
+        .map_err(|e| format!("cannot set mode {mode:04o}: {e}"))
 }
 
 fn new_socket() -> io::Result<OwnedFd> {

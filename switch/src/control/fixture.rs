@@ -59,6 +59,7 @@ pub(crate) fn sources(text: &str) -> Arc<Sources> {
     let guests = specs.iter().filter_map(Port::new);
     let devices = specs.iter().filter_map(DevicePort::new);
     let present = Present {
+        number: 1,
         ports: guests.map(Arc::new).collect(),
         devices: devices.map(Arc::new).collect(),
         names,

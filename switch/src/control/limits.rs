@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use flowtable::PortId;
 use hashbrown::HashMap;
 use pmd::Cores;
-use pmd::limit::VmLimits;
+use pmd::limit::{LimitOptions, VmLimits};
 use pmd::time::Nanos;
 
 use crate::base::lock::lock;
@@ -26,6 +26,8 @@ pub(crate) struct Vm {
     pub(crate) ports: Vec<PortId>,
     pub(crate) limits: Arc<VmLimits>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// What the topology says of the limits.
+    options: [LimitOptions; 2],
     throttled: Mutex<Throttled>,
 }
 
@@ -61,11 +63,27 @@ impl Vms {
                     ports: vec![port.id()],
                     limits: Arc::new(VmLimits::new(*from_vm, *to_vm)),
                     labels: labels.clone(),
+                    options: [*from_vm, *to_vm],
                     throttled: Mutex::default(),
                 }),
             }
         }
         Self(vms.into_iter().map(Arc::new).collect())
+    }
+
+    /// What takes the place of these when the topology changes: VMs that stay go on with what they
+    /// have used of their limits. Hands changed ones to the cores.
+    pub(crate) fn following(&self, ports: &[PortSpec], cores: &Cores) -> Self {
+        let before: HashMap<_, _> = self.0.iter().map(|vm| (&vm.name, vm)).collect();
+        let next = |vm: Arc<Vm>| match before.get(&vm.name) {
+            Some(old) if old.is_as(&vm) => Arc::clone(old),
+            old => {
+                let vm = old.map_or_else(|| vm.clone(), |old| old.followed_by(&vm));
+                cores.limit(&vm.ports, &vm.limits);
+                vm
+            }
+        };
+        Self(Self::new(ports).0.into_iter().map(next).collect())
     }
 
     /// Hands the limits to the cores. Called before any of the ports comes up.
@@ -96,6 +114,27 @@ impl Vms {
 }
 
 impl Vm {
+    fn is_as(&self, other: &Self) -> bool {
+        (&self.ports, &self.labels, &self.options) == (&other.ports, &other.labels, &other.options)
+    }
+
+    /// The VM as `next` has it, which goes on with what it has used.
+    fn followed_by(&self, next: &Self) -> Arc<Self> {
+        let limits = if self.options == next.options {
+            self.limits.clone()
+        } else {
+            next.limits.clone()
+        };
+        Arc::new(Self {
+            name: next.name.clone(),
+            ports: next.ports.clone(),
+            limits,
+            labels: next.labels.clone(),
+            options: next.options,
+            throttled: Mutex::new(*lock(&self.throttled)),
+        })
+    }
+
     /// Part of the last second for which its `from-vm` limit throttled it, 0 to 1.
     pub(crate) fn throttled(&self) -> f64 {
         lock(&self.throttled).part

@@ -113,7 +113,7 @@ fn report_device(sources: &Sources, port: &DevicePort) -> PortReport {
         connection: None,
         device: Some(DeviceReport {
             name: if view.device.is_empty() {
-                port.device.device.clone()
+                port.device().device
             } else {
                 view.device.clone()
             },

@@ -38,6 +38,8 @@ pub(crate) struct Sources {
 /// What there is, by the topology that is in force. One never changes: another takes its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Present {
+    /// Number of the topology, from 1.
+    pub(crate) number: u64,
     /// As the files describe it.
     pub(crate) topology: Arc<Topology>,
     /// Ports with a guest behind a socket, in the topology's order.
@@ -54,7 +56,7 @@ pub(crate) struct Present {
 impl Sources {
     /// Number of the topology that runs, counted from 1 at the start.
     pub(crate) fn topology_number(&self) -> u64 {
-        1
+        lock(&self.present).number
     }
 
     /// What there is now.

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use config::Topology;
-use flowtable::mac::entry::{Kind, Learned};
-use flowtable::{Ingress, SourcePolicy};
 use pmd::Cores;
 use pmd::control::CoresOptions;
 use tracing::{info, warn};
@@ -35,7 +33,8 @@ pub(super) fn new_cores(
     let (cores, pollers) = Cores::new(&options).map_err(|e| e.to_string())?;
     fits(sources(), topology.networks.len(), cores.macs().capacity())?;
     for port in ports {
-        cores.add_port(&port.ingress).map_err(|e| e.to_string())?;
+        let added = cores.add_port(&port.ingress);
+        added.map_err(|e| format!("{}: {e}", port.name))?;
     }
     Ok((cores, pollers))
 }
@@ -60,27 +59,4 @@ pub(super) fn settle_tables(cores: &Cores) {
 fn seeds() -> [u64; 2] {
     use std::hash::{BuildHasher, RandomState};
     [0, 1].map(|n: u64| RandomState::new().hash_one(n))
-}
-
-/// Enters the topology's addresses into the MAC table before their guests send.
-pub(super) fn set_static_macs(cores: &Cores, ports: &[PortSpec]) -> Result<(), String> {
-    for port in ports {
-        let Ingress {
-            port: id,
-            network,
-            source: SourcePolicy::Fixed(mac),
-            ..
-        } = port.ingress
-        else {
-            continue;
-        };
-        let learned = cores.macs().learn(network, mac, id, Kind::Static, 1, 0);
-        if !matches!(learned, Learned::Yes(_)) {
-            return Err(format!(
-                "{}: there is no room in the MAC table for its address",
-                port.name
-            ));
-        }
-    }
-    Ok(())
 }

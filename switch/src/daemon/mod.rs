@@ -8,11 +8,13 @@
 //! - `files`: the limit of open files; `cores`: makes them, and their tables; `threads`
 //! - `logging`: the log; `notify`: what the service manager is told; `watchdog`: whether cores and
 //!   supervisor go on
+//! - `change`: another topology takes the place of the one in force
 //! - `running`: ports with their control threads
 //! - `poller`: a polling thread
 //! - `supervisor`: checks ports and addresses ten times a second
 //! - `tsc`: whether the cycle counter behind the switch's clock is reliable
 
+mod change;
 pub(crate) mod check;
 mod cores;
 mod cpus;

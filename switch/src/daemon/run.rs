@@ -18,7 +18,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
-use super::cores::{new_cores, set_static_macs, settle_tables};
+use super::change::switch::Switch;
+use super::cores::{new_cores, settle_tables};
 use super::cpus::choose::Cpus;
 use super::files::provide_files;
 use super::logging::Log;
@@ -29,6 +30,7 @@ use super::threads::{join, spawn};
 use super::watchdog::Beats;
 use super::{poller, supervisor, tsc, watchdog};
 use crate::base::folder::Folder;
+use crate::base::lock::lock;
 use crate::base::log::LogFormat;
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
@@ -53,19 +55,18 @@ use crate::vhost_user::port::Port;
 /// A sentence for each error.
 pub(crate) fn run(file: &Path, format: LogFormat) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
-    serve(&topology, format).map_err(|why| format!("error: {why}"))
+    serve(file, &topology, format).map_err(|why| format!("error: {why}"))
 }
 
-fn serve(topology: &Topology, format: LogFormat) -> Result<(), String> {
+fn serve(file: &Path, topology: &Topology, format: LogFormat) -> Result<(), String> {
     let log = Log::start(format)?;
     // Before any thread starts, so that no thread is killed by one of these signals.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| format!("cannot handle signals: {e}"))?;
-    let daemon = Daemon::start(topology, &log)?;
+    let daemon = Daemon::start(file, topology, &log)?;
     for signal in &mut signals {
         if signal == SIGHUP {
-            let _reloading = daemon.notify.reloading();
-            info!("SIGHUP: nothing to do; a changed topology needs a restart in this version");
+            daemon.reload();
             continue;
         }
         info!("stopping");
@@ -78,9 +79,7 @@ fn serve(topology: &Topology, format: LogFormat) -> Result<(), String> {
 struct Daemon {
     stop: Stop,
     stop_cores: Arc<AtomicBool>,
-    means: Means,
-    clock: Clock,
-    ports: Vec<Running>,
+    switch: Arc<Mutex<Switch>>,
     control: Vec<JoinHandle<()>>,
     pollers: Vec<JoinHandle<()>>,
     /// Locked as long as the daemon runs.
@@ -89,7 +88,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(topology: &Topology, log: &Log) -> Result<Self, String> {
+    fn start(file: &Path, topology: &Topology, log: &Log) -> Result<Self, String> {
         if !pmd::sys::cpu_is_new_enough() {
             return Err(
                 "this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU since \
@@ -126,7 +125,6 @@ impl Daemon {
         log.follow_caller();
         let (cores, pollers) = new_cores(topology, &ids, &specs)?;
         settle_tables(&cores);
-        set_static_macs(&cores, &specs)?;
         let names = Arc::new(Names {
             ports: ids.port_names(),
             networks: ids.network_names(),
@@ -135,22 +133,8 @@ impl Daemon {
         let clock = Clock::calibrate();
         tsc::log_doubts(&clock);
         let (notify, inbox) = Notify::new();
-        let mut daemon = Self {
-            stop: Stop::new().map_err(|e| e.to_string())?,
-            stop_cores: Arc::new(AtomicBool::new(false)),
-            means: Means {
-                cores: Arc::new(cores),
-                pins,
-                run_dir: run_dir.folder().clone(),
-            },
-            clock,
-            ports: Vec::new(),
-            control: Vec::new(),
-            pollers: Vec::new(),
-            _run_dir: run_dir,
-            notify,
-        };
         let present = Present {
+            number: 1,
             topology: Arc::new(topology.clone()),
             ports: guests,
             devices,
@@ -158,11 +142,35 @@ impl Daemon {
             cpus: cpus.polling().iter().map(|core| core.id).collect(),
             vms: Vms::new(&specs),
         };
+        let means = Means {
+            cores: Arc::new(cores),
+            pins,
+            run_dir: run_dir.folder().clone(),
+        };
+        let sources = Arc::new(Sources {
+            cores: means.cores.clone(),
+            pins: means.pins.clone(),
+            rates: Rates::default(),
+            loads: Loads::default(),
+            clock,
+            started: Started::now(),
+            present: Mutex::new(Arc::new(present)),
+        });
+        let switch = Switch::new(file, topology.clone(), ids, means, sources.clone());
+        let mut daemon = Self {
+            stop: Stop::new().map_err(|e| e.to_string())?,
+            stop_cores: Arc::new(AtomicBool::new(false)),
+            switch: Arc::new(Mutex::new(switch)),
+            control: Vec::new(),
+            pollers: Vec::new(),
+            _run_dir: run_dir,
+            notify,
+        };
         // From here on an error stops what was started.
         let started = daemon
-            .start_pollers(topology, &cpus, pollers)
-            .and_then(|()| daemon.start_ports(&present, sockets, attached))
-            .and_then(|()| daemon.start_operators(operators, present, inbox));
+            .start_pollers(topology, &cpus, pollers, &sources.clock)
+            .and_then(|()| daemon.start_ports(&sources, sockets, attached))
+            .and_then(|()| daemon.start_operators(operators, &sources, inbox));
         if let Err(why) = started {
             daemon.end();
             return Err(why);
@@ -188,13 +196,14 @@ impl Daemon {
         topology: &Topology,
         cpus: &Cpus,
         pollers: Vec<pmd::Core>,
+        clock: &Clock,
     ) -> Result<(), String> {
         for (core, cpu) in pollers.into_iter().zip(cpus.polling()) {
             self.pollers.push(poller::start(
                 core,
                 *cpu,
                 topology.idle,
-                self.clock.clone(),
+                clock.clone(),
                 self.stop_cores.clone(),
             )?);
         }
@@ -202,21 +211,23 @@ impl Daemon {
     }
 
     fn start_ports(
-        &mut self,
-        present: &Present,
+        &self,
+        sources: &Sources,
         sockets: Vec<Option<Listening>>,
         attached: Vec<Option<AttachedDevice>>,
     ) -> Result<(), String> {
-        present.vms.limit(&self.means.cores);
+        let present = sources.present();
+        present.vms.limit(&sources.cores);
+        let mut switch = lock(&self.switch);
         let ports = present.ports.iter().zip(sockets);
         for (port, listening) in ports.filter(|(port, _)| port.spec.get().enabled) {
-            let running = Running::guest(port.clone(), listening, &self.means)?;
-            self.ports.push(running);
+            let served = Running::guest(port.clone(), listening, switch.means())?;
+            switch.begin(&port.spec.get().name, served);
         }
         let devices = present.devices.iter().zip(attached);
         for (port, attached) in devices.filter(|(port, _)| port.spec.get().enabled) {
-            let running = Running::device(port.clone(), attached, &self.means)?;
-            self.ports.push(running);
+            let served = Running::device(port.clone(), attached, switch.means())?;
+            switch.begin(&port.spec.get().name, served);
         }
         Ok(())
     }
@@ -225,24 +236,15 @@ impl Daemon {
     fn start_operators(
         &mut self,
         listening: Listening,
-        present: Present,
+        sources: &Arc<Sources>,
         inbox: Inbox,
     ) -> Result<(), String> {
-        let sources = Arc::new(Sources {
-            cores: self.means.cores.clone(),
-            pins: self.means.pins.clone(),
-            rates: Rates::default(),
-            loads: Loads::default(),
-            clock: self.clock.clone(),
-            started: Started::now(),
-            present: Mutex::new(Arc::new(present)),
-        });
         let server = Server::new(router(sources.clone()), &self.stop)?;
         let beats = Beats::default();
         let beat = beats.server.clone();
         let serve = move || server.run(listening.listener(), &beat);
         self.control.push(spawn("control".to_owned(), serve)?);
-        self.start_supervisor(&sources, beats, inbox)
+        self.start_supervisor(sources, beats, inbox)
     }
 
     /// Starts the supervisor, and the watchdog, which watches the cores and the control threads
@@ -264,24 +266,27 @@ impl Daemon {
         Ok(())
     }
 
+    /// Reads the topology again; what is wrong is logged.
+    fn reload(&self) {
+        let _reloading = self.notify.reloading();
+        if let Err(why) = lock(&self.switch).reload(false) {
+            warn!("nothing has been changed: {why}");
+        }
+    }
+
     /// Takes ports and sockets down while the cores still run, then stops the cores.
     fn end(self) {
         self.notify.stopping();
         self.stop.request();
-        self.ports
-            .iter()
-            .for_each(|port| port.request_end("the daemon ends"));
-        // Devices are restored, and hold no file of a front-end.
-        let (devices, guests): (Vec<_>, Vec<_>) =
-            self.ports.into_iter().partition(Running::is_device);
+        let (devices, guests) = lock(&self.switch).end();
         for device in devices {
             // A panic was logged already.
-            let _ = device.into_thread().join();
+            let _ = device.join();
         }
-        join(guests.into_iter().map(Running::into_thread).collect());
+        join(guests);
         join(self.control);
         self.stop_cores.store(true, Ordering::Release);
-        self.means.cores.wake_all();
+        lock(&self.switch).means().cores.wake_all();
         for thread in self.pollers {
             let _ = thread.join();
         }

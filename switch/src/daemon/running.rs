@@ -1,13 +1,14 @@
 //! Ports with their control threads: started and ended one by one.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use pmd::Cores;
 
 use super::threads::spawn;
 use crate::base::folder::Folder;
-use crate::base::socket::Listening;
+use crate::base::socket::{Listening, Place};
 use crate::base::stop::Stop;
 use crate::device::attached::AttachedDevice;
 use crate::device::port::DevicePort;
@@ -19,29 +20,38 @@ use crate::{device, vhost_user};
 /// A port that is served by a thread of its own.
 #[derive(Debug)]
 pub(super) struct Running {
-    port: Served,
+    /// None: it is a device.
+    guest: Option<Arc<Port>>,
+    /// Where its guest connects; none: weir connects, or it is a device.
+    pub(super) place: Option<Place>,
     /// Of this port alone.
     stop: Stop,
     thread: JoinHandle<()>,
 }
 
-/// What is served.
-#[derive(Clone, Debug)]
-enum Served {
-    Guest(Arc<Port>),
-    Device,
-}
+/// A thread that waits to begin. Dropped, it ends without having done anything.
+#[derive(Debug)]
+pub(super) struct Gate(Sender<Option<JoinHandle<()>>>);
 
 /// What serving a port needs of the daemon.
 #[derive(Clone, Debug)]
-pub(super) struct Means {
-    pub(super) cores: Arc<Cores>,
-    pub(super) pins: Arc<Pins>,
-    pub(super) run_dir: Arc<Folder>,
+pub(crate) struct Means {
+    pub(crate) cores: Arc<Cores>,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) run_dir: Arc<Folder>,
+}
+
+impl Gate {
+    /// Lets it begin, once the thread `after` has ended: what served the same port before.
+    pub(super) fn open(self, after: Option<JoinHandle<()>>) {
+        // It fails if the thread is gone, which takes a panic.
+        let _ = self.0.send(after);
+    }
 }
 
 impl Running {
-    /// Serves a guest's port. `listening`: where its front-ends connect; none: weir connects.
+    /// Serves a guest's port, once the gate is opened. `listening`: where its front-ends connect;
+    /// none: weir connects.
     ///
     /// # Errors
     /// A sentence: there are no more threads or files.
@@ -49,24 +59,19 @@ impl Running {
         port: Arc<Port>,
         listening: Option<Listening>,
         means: &Means,
-    ) -> Result<Self, String> {
-        let stop = Stop::new().map_err(|e| e.to_string())?;
+    ) -> Result<(Self, Gate), String> {
         let cores = CoresPort::new(means.cores.clone(), means.pins.clone(), port.clone());
-        let (name, served) = (port.spec.get().name.clone(), Served::Guest(port.clone()));
-        let ends = stop.clone();
-        let work = move || {
-            vhost_user::worker::run(&port, &cores, listening.as_ref(), &ends);
+        let (guest, place) = (Some(port.clone()), listening.as_ref().map(Listening::place));
+        let name = port.spec.get().name.clone();
+        Self::start(name, guest, place, move |stop| {
+            vhost_user::worker::run(&port, &cores, listening.as_ref(), stop);
             // Closed here: connections that wait there may hold files that take long to close.
             drop(listening);
-        };
-        Ok(Self {
-            port: served,
-            stop,
-            thread: spawn(name, work)?,
         })
     }
 
-    /// Serves a device's port. `attached`: the device, if it is attached already.
+    /// Serves a device's port, once the gate is opened. `attached`: the device, if it is attached
+    /// already.
     ///
     /// # Errors
     /// A sentence: there are no more threads or files.
@@ -74,40 +79,59 @@ impl Running {
         port: Arc<DevicePort>,
         attached: Option<AttachedDevice>,
         means: &Means,
-    ) -> Result<Self, String> {
-        let stop = Stop::new().map_err(|e| e.to_string())?;
-        let (name, served) = (port.spec.get().name.clone(), Served::Device);
-        let (means, ends) = (means.clone(), stop.clone());
-        let work = move || {
+    ) -> Result<(Self, Gate), String> {
+        let (name, means) = (port.spec.get().name.clone(), means.clone());
+        Self::start(name, None, None, move |stop| {
             let Means {
                 cores,
                 pins,
                 run_dir,
             } = &means;
-            device::worker::run(&port, (cores, pins), attached, run_dir, &ends);
-        };
-        Ok(Self {
-            port: served,
-            stop,
-            thread: spawn(name, work)?,
+            device::worker::run(&port, (cores, pins), attached, run_dir, stop);
         })
     }
 
-    /// Requests its end. `why`: for the log and for reports.
+    fn start(
+        name: String,
+        guest: Option<Arc<Port>>,
+        place: Option<Place>,
+        work: impl FnOnce(&Stop) + Send + 'static,
+    ) -> Result<(Self, Gate), String> {
+        let stop = Stop::new().map_err(|e| e.to_string())?;
+        let (gate, opened) = channel::<Option<JoinHandle<()>>>();
+        let ends = stop.clone();
+        let thread = spawn(name, move || {
+            if let Ok(after) = opened.recv() {
+                // A panic was logged already.
+                after.map(JoinHandle::join);
+                work(&ends);
+            }
+        })?;
+        let running = Self {
+            guest,
+            place,
+            stop,
+            thread,
+        };
+        Ok((running, Gate(gate)))
+    }
+
+    /// Ends it. `why`: for the log and for reports. The thread ends soon.
+    pub(super) fn end(self, why: &str) -> JoinHandle<()> {
+        self.request_end(why);
+        self.thread
+    }
+
+    /// Requests its end, for callers that end several.
     pub(super) fn request_end(&self, why: &str) {
         self.stop.request();
-        if let Served::Guest(port) = &self.port {
+        if let Some(port) = &self.guest {
             port.link.close(why);
         }
     }
 
-    /// The thread, which ends soon after [`Running::request_end`].
-    pub(super) fn into_thread(self) -> JoinHandle<()> {
-        self.thread
-    }
-
     /// Whether it is a device, which is restored at the end.
     pub(super) fn is_device(&self) -> bool {
-        matches!(self.port, Served::Device)
+        self.guest.is_none()
     }
 }

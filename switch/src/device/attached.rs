@@ -27,8 +27,8 @@ pub(crate) struct AttachedDevice {
     _prepared: Option<Prepared>,
 }
 
-/// Attaches every device that is there and up, at the start, and reports all errors at once. None:
-/// the device is down.
+/// Attaches every device that is there and up, and reports all errors at once. None: the device is
+/// down.
 ///
 /// # Errors
 /// A sentence for each; no device is attached then.
@@ -42,7 +42,7 @@ pub(crate) fn attach_all(
     // A tap may be open to an unprivileged user.
     if ports
         .iter()
-        .any(|port| port.spec.get().enabled && port.device.kind == DeviceKind::AfXdp)
+        .any(|port| port.spec.get().enabled && port.device().kind == DeviceKind::AfXdp)
     {
         super::capabilities::check().map_err(|why| vec![why])?;
     }
@@ -53,7 +53,7 @@ pub(crate) fn attach_all(
     let look = |port: &Arc<DevicePort>| {
         Some(named(
             port,
-            probe_with_retry(&mut netlink, &port.device)
+            probe_with_retry(&mut netlink, &port.device())
                 .err()?
                 .into_text(),
         ))
@@ -93,18 +93,18 @@ impl AttachedDevice {
         netlink: &mut Netlink,
         run_dir: &Arc<Folder>,
     ) -> Result<Option<Self>, Unfit> {
-        match port.device.kind {
+        match port.device().kind {
             DeviceKind::AfXdp => Self::attach_device(port, netlink, run_dir),
             DeviceKind::Tap => Self::attach_tap(port, netlink).map(Some),
         }
     }
 
     fn attach_tap(port: &DevicePort, netlink: &mut Netlink) -> Result<Self, Unfit> {
-        probe(netlink, &port.device)?;
-        let (opened, queues) = open_tap(port.id(), &port.device.device).map_err(Unfit::Wrong)?;
-        let device = Device::named(netlink, &port.device.device).ok().flatten();
+        probe(netlink, &port.device())?;
+        let (opened, queues) = open_tap(port.id(), &port.device().device).map_err(Unfit::Wrong)?;
+        let device = Device::named(netlink, &port.device().device).ok().flatten();
         let device = device
-            .ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.device.device)))?;
+            .ok_or_else(|| Unfit::Wrong(format!("{} is gone already", port.device().device)))?;
         let (queues, driver) = (Some(queues), "tun".to_owned());
         Ok(Self {
             device,
@@ -121,15 +121,15 @@ impl AttachedDevice {
         netlink: &mut Netlink,
         run_dir: &Arc<Folder>,
     ) -> Result<Option<Self>, Unfit> {
-        let device = probe_device(netlink, &port.device)?;
+        let device = probe_device(netlink, &port.device())?;
         if !device.is_up {
             port.link.update(|view| view.show(&device));
             return Ok(None);
         }
         let mut prepared =
-            Prepared::prepare(run_dir, &device, port.device.queues).map_err(Unfit::Wrong)?;
+            Prepared::prepare(run_dir, &device, port.device().queues).map_err(Unfit::Wrong)?;
         let (opened, queues) =
-            open(port.id(), &device, &port.device, &mut prepared).map_err(Unfit::Wrong)?;
+            open(port.id(), &device, &port.device(), &mut prepared).map_err(Unfit::Wrong)?;
         let (driver, queues) = (prepared.driver.clone(), Some(queues));
         Ok(Some(Self {
             device,

@@ -21,7 +21,7 @@ pub(crate) fn state(view: &DeviceView) -> State {
 /// What was lost between the device of an uplink, or of a NIC by AF_XDP, and the switch; none: it
 /// is a tap.
 pub(crate) fn port_lost(port: &DevicePort, view: &DeviceView) -> Option<LostReport> {
-    if port.device.kind != DeviceKind::AfXdp {
+    if port.device().kind != DeviceKind::AfXdp {
         return None;
     }
     let netlink = Netlink::open().ok();

@@ -21,8 +21,6 @@ pub(crate) struct DevicePort {
     id: PortId,
     /// What the topology says of it.
     pub(crate) spec: CurrentSpec,
-    /// What the topology requires of the device.
-    pub(crate) device: DeviceSpec,
     /// The state of the device.
     pub(crate) link: DeviceLink,
     /// Its log.
@@ -32,17 +30,24 @@ pub(crate) struct DevicePort {
 impl DevicePort {
     /// A port that is a device; none: it isn't one.
     pub(crate) fn new(spec: &PortSpec) -> Option<Self> {
-        let PortKind::Device(device) = &spec.kind else {
+        if !matches!(spec.kind, PortKind::Device(_)) {
             return None;
-        };
-        let (device, log) = (device.clone(), PortLog::new(&spec.name));
+        }
+        let log = PortLog::new(&spec.name);
         Some(Self {
             id: spec.id(),
             spec: CurrentSpec::new(spec),
-            device,
             link: DeviceLink::default(),
             log,
         })
+    }
+
+    /// What the topology requires of the device.
+    pub(crate) fn device(&self) -> DeviceSpec {
+        match &self.spec.get().kind {
+            PortKind::Device(device) => device.clone(),
+            PortKind::Socket(_) => unreachable!("a port keeps its kind"),
+        }
     }
 
     /// Its place in every per-port table.

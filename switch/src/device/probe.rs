@@ -102,6 +102,19 @@ fn in_use(name: &str, used: &str) -> String {
     )
 }
 
+/// Whether a device that is attached carries the longest frames of its networks. One that isn't
+/// there is checked when it comes.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub(crate) fn check_attached(spec: &DeviceSpec) -> Result<(), String> {
+    let found = Netlink::open().and_then(|mut netlink| Device::named(&mut netlink, &spec.device));
+    match found {
+        Ok(Some(device)) if spec.kind == DeviceKind::AfXdp => check_mtu(&device, spec),
+        _ => Ok(()),
+    }
+}
+
 fn check_mtu(device: &Device, spec: &DeviceSpec) -> Result<(), String> {
     let (name, mtu) = (&device.name, device.mtu);
     if mtu > DEVICE_MTU_MAX {

@@ -147,7 +147,7 @@ impl DeviceWorker<'_> {
     fn try_to_attach(&mut self) {
         match AttachedDevice::attach(self.port, &mut self.netlink, self.run_dir) {
             Ok(Some(attached)) => self.attach(attached),
-            Ok(None) => self.wait_for(is_down(&self.port.device.device)),
+            Ok(None) => self.wait_for(is_down(&self.port.device().device)),
             Err(why) => self.wait_for(why.into_text()),
         }
     }
@@ -230,7 +230,7 @@ impl DeviceWorker<'_> {
             let (was, is, wanted) = (
                 &attached.device.name,
                 &device.name,
-                &self.port.device.device,
+                &self.port.device().device,
             );
             let then = if is == wanted {
                 ""
@@ -326,12 +326,12 @@ impl DeviceWorker<'_> {
             .as_ref()
             .map(|attached| attached.device.name.clone())
             .unwrap_or_default();
-        let text = format!("{name} {how}: waiting for {}", self.port.device.device);
+        let text = format!("{name} {how}: waiting for {}", self.port.device().device);
         self.leave(&text);
         self.pins.gone(self.port.id());
         self.port.log.warn(text);
         // That it is missing was logged just now.
-        if let Err(Unfit::Absent(why)) = probe(&mut self.netlink, &self.port.device) {
+        if let Err(Unfit::Absent(why)) = probe(&mut self.netlink, &self.port.device()) {
             self.port
                 .link
                 .update(|view| view.waits_for = Some(why.clone()));

@@ -30,6 +30,17 @@ pub(crate) enum DeviceKind {
 }
 
 impl DeviceSpec {
+    /// Whether a device that is attached as `self` says is attached as `other` says, too: `take`
+    /// holds when it is attached the next time, and an MTU is only checked.
+    pub(crate) fn is_same_but_for_later(&self, other: &Self) -> bool {
+        let settled = |spec: &Self| Self {
+            take: false,
+            mtu: None,
+            ..spec.clone()
+        };
+        settled(self) == settled(other)
+    }
+
     /// The device of a NIC by AF_XDP. `mtu`: of its network, and that network's name.
     pub(crate) fn af_xdp(
         device: &str,

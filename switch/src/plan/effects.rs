@@ -13,7 +13,8 @@ pub(crate) struct Effect {
     pub(crate) path: &'static str,
     /// What it interrupts; some keys less under some circumstances, which `about` names.
     pub(crate) cost: Cost,
-    /// What it does.
+    /// What it does, for `docs/reload.md`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the document"))]
     pub(crate) about: &'static str,
 }
 

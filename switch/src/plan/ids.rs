@@ -137,10 +137,6 @@ impl Ids {
     }
 }
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for topologies that change while the daemon runs")
-)]
 impl Ids {
     /// What has an id and is not in the topology: to be removed from the cores, then released.
     pub(crate) fn departed(&self, topology: &Topology) -> Departed {

@@ -11,15 +11,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod devices;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for topologies that change while the daemon runs")
-)]
 pub(crate) mod difference;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for topologies that change while the daemon runs")
-)]
 pub(crate) mod effects;
 #[cfg_attr(
     not(test),

@@ -52,6 +52,12 @@ impl CurrentSpec {
     pub(crate) fn hold<T>(&self, work: impl FnOnce(&PortSpec) -> T) -> T {
         work(&lock(&self.0))
     }
+    /// Replaces it; `then` is done before anything else is done with it.
+    pub(crate) fn replace(&self, spec: &PortSpec, then: impl FnOnce()) {
+        let mut current = lock(&self.0);
+        *current = Arc::new(spec.clone());
+        then();
+    }
 }
 
 /// Kind of a port.
@@ -86,10 +92,6 @@ impl PortSpec {
     /// The same with the running port's part of what all ports share: its number of addresses with
     /// `macs: any`, its room for frames at a `to-vm` limit. Those depend on how many others there
     /// are, and what a port has is not taken away because another comes.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for topologies that change while the daemon runs")
-    )]
     pub(crate) fn keeping_parts(mut self, running: &PortSpec) -> Self {
         if let (SourcePolicy::Any(part), SourcePolicy::Any(running)) =
             (&mut self.ingress.source, running.ingress.source)

@@ -10,6 +10,7 @@
 //! - `addresses`: floods of sources, and whose an address is after a crash
 //! - `files`: files that take whoever touches them long
 //! - `disabled`: NICs that the file keeps, but that no guest may use
+//! - `reload`: another topology, while guests send
 //! - `life`: starting, refusing to start, ending
 //! - `service`: under a service manager
 //! - `logs`: the log, and a standard error that takes nothing
@@ -22,6 +23,7 @@ mod life;
 mod limits;
 mod logs;
 mod orders;
+mod reload;
 mod rig;
 mod rules;
 mod service;

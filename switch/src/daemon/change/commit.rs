@@ -1,0 +1,192 @@
+//! Puts a prepared change in force. Nothing here fails; what is removed goes last.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use flowtable::{Networks, SourcePolicy};
+use tracing::warn;
+
+use super::plan::Plan;
+use super::prepare::{Prepared, Served, Service};
+use super::switch::Switch;
+use crate::control::limits::Vms;
+use crate::control::sources::Present;
+use crate::device::port::DevicePort;
+use crate::plan::names::Names;
+use crate::plan::ports::PortSpec;
+use crate::vhost_user::port::Port;
+
+/// How long a change waits for a removed port. Closing a file that a front-end sent may take
+/// longer; then the port's id is free only after that.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// Why a port is ended, for its log and for reports.
+const WHY: &str = "the topology changed";
+
+/// A port that has been removed, whose thread has not ended.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    port: PortSpec,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Leaving {
+    /// Its thread, for the end of the daemon.
+    pub(super) fn into_thread(self) -> Option<JoinHandle<()>> {
+        self.thread
+    }
+
+    fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Switch {
+    /// Puts the change in force. The switch's topology, ids and ports are the new ones already.
+    pub(super) fn commit(&mut self, mut prepared: Prepared, plan: Plan, networks: &Arc<Networks>) {
+        prepared.keep();
+        let cores = self.means.cores.clone();
+        cores.set_networks(networks);
+        let before = self.present();
+        self.change_kept(&plan, &before);
+        let vms = before.vms.following(&self.specs, &cores);
+        let present = self.next_present(&before, &prepared.services, vms);
+        self.means.pins.rename(&present.names);
+        for service in prepared.services {
+            self.serve(service);
+        }
+        self.set_present(present);
+        self.remove(plan.removed);
+    }
+
+    /// Ports that are served as before, with other addresses or in another network perhaps.
+    fn change_kept(&self, plan: &Plan, present: &Present) {
+        for (old, new) in plan.kept.iter().filter(|(old, new)| old != new) {
+            let change = || {
+                if old.ingress == new.ingress {
+                    return;
+                }
+                if let Err(why) = self.means.cores.set_ingress(&new.ingress) {
+                    warn!("{}: {why}", new.name);
+                }
+                if new.ingress.source != SourcePolicy::Sticky {
+                    self.means.pins.gone(new.id());
+                }
+            };
+            let guests = present.ports.iter().map(|port| &port.spec);
+            let devices = present.devices.iter().map(|port| &port.spec);
+            let mut specs = guests.chain(devices);
+            if let Some(spec) = specs.find(|spec| spec.get().name == new.name) {
+                spec.replace(new, change);
+            }
+        }
+    }
+
+    /// What there is after the change.
+    fn next_present(&self, before: &Present, services: &[Service], vms: Vms) -> Present {
+        let served = |spec: &PortSpec| {
+            let mut new = services.iter().map(|service| &service.port);
+            new.find(|port| port.spec().name == spec.name)
+                .cloned()
+                .or_else(|| before_of(before, spec))
+        };
+        let mut present = Present {
+            number: before.number + 1,
+            cpus: before.cpus.clone(),
+            names: Arc::new(Names {
+                ports: self.ids.port_names(),
+                networks: self.ids.network_names(),
+            }),
+            vms,
+            topology: Arc::new(self.topology.clone()),
+            ports: Vec::new(),
+            devices: Vec::new(),
+        };
+        for port in self.specs.iter().filter_map(served) {
+            match port {
+                Served::Guest(port) => present.ports.push(port),
+                Served::Device(port) => present.devices.push(port),
+            }
+        }
+        present
+    }
+
+    /// Serves a port that is added, or again as it is now.
+    fn serve(&mut self, service: Service) {
+        let name = service.port.spec().name.clone();
+        let before = self.running.remove(&name).map(|running| running.end(WHY));
+        let Some((running, gate)) = service.running else {
+            // Disabled from now on: it doesn't matter how long its thread takes.
+            return drop(before);
+        };
+        if let (Served::Guest(port), Some(place)) = (&service.port, &running.place)
+            && let Err(why) = place.take(&port.socket.path)
+        {
+            warn!(
+                "{name}: cannot listen on {}: {why}",
+                port.socket.path.display()
+            );
+        }
+        gate.open(before);
+        self.running.insert(name, running);
+    }
+
+    /// Ends ports that are not there any more, and frees their ids.
+    fn remove(&mut self, removed: Vec<PortSpec>) {
+        let ended: Vec<_> = removed
+            .into_iter()
+            .map(|port| (self.running.remove(&port.name), port))
+            .collect();
+        ended.iter().for_each(|(running, _)| {
+            if let Some(running) = running {
+                running.request_end(WHY);
+            }
+        });
+        let leaving = ended.into_iter().map(|(running, port)| Leaving {
+            port,
+            thread: running.map(|running| running.end(WHY)),
+        });
+        self.leaving.extend(leaving);
+        let begin = Instant::now();
+        while !self.leaving.iter().all(Leaving::has_ended) && begin.elapsed() < ENDS_WITHIN {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.finish_leaving();
+    }
+
+    /// Frees the ids of what has been removed and has ended.
+    pub(super) fn finish_leaving(&mut self) {
+        let (ended, leaving) = std::mem::take(&mut self.leaving)
+            .into_iter()
+            .partition::<Vec<_>, _>(Leaving::has_ended);
+        self.leaving = leaving;
+        for Leaving { port, .. } in ended {
+            self.means.pins.gone(port.id());
+            self.means.cores.remove_port(port.id());
+            self.ids.release_port(&port.name);
+        }
+        // Ports that have not ended may still be in them.
+        if self.leaving.is_empty() {
+            let departed = self.ids.departed(&self.topology);
+            for (_, network) in &departed.networks {
+                self.means.cores.remove_network(*network);
+            }
+            self.ids.release(&departed);
+        }
+    }
+}
+
+/// What serves the port already.
+fn before_of(before: &Present, spec: &PortSpec) -> Option<Served> {
+    let guest = |port: &&Arc<Port>| port.id() == spec.id();
+    let device = |port: &&Arc<DevicePort>| port.id() == spec.id();
+    let guest = before.ports.iter().find(guest).cloned().map(Served::Guest);
+    guest.or_else(|| {
+        before
+            .devices
+            .iter()
+            .find(device)
+            .cloned()
+            .map(Served::Device)
+    })
+}

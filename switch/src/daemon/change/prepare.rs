@@ -1,0 +1,244 @@
+//! All of a change that can fail. What was prepared is undone by being dropped.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use config::Listens;
+use flowtable::PortId;
+
+use super::plan::Plan;
+use super::switch::Switch;
+use crate::base::socket::{Listening, Place};
+use crate::daemon::running::{Gate, Means, Running};
+use crate::device::attached::{AttachedDevice, attach_all};
+use crate::device::port::DevicePort;
+use crate::device::probe;
+use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
+use crate::vhost_user::port::Port;
+
+/// What a change needs, ready to be put in force.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Ports that the cores know already, and don't know any more if this is dropped.
+    ports: Vec<AddedPort>,
+    pub(super) services: Vec<Service>,
+    permitted: Vec<Permitted>,
+}
+
+/// A port that is added or renewed.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) port: Served,
+    /// None: it is disabled, and nothing serves it.
+    pub(super) running: Option<(Running, Gate)>,
+}
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub(super) enum Served {
+    Guest(Arc<Port>),
+    Device(Arc<DevicePort>),
+}
+
+/// A port that the cores know, until this is dropped.
+#[derive(Debug)]
+struct AddedPort(Means, PortId);
+
+impl Drop for AddedPort {
+    fn drop(&mut self) {
+        self.0.cores.remove_port(self.1);
+    }
+}
+
+/// A socket that others may use now; dropped, it is for whom it was for.
+#[derive(Debug)]
+struct Permitted {
+    place: Place,
+    before: SocketSpec,
+}
+
+impl Drop for Permitted {
+    fn drop(&mut self) {
+        // It was so before.
+        let _ = (self.place).permit(self.before.group.as_deref(), self.before.mode);
+    }
+}
+
+impl Served {
+    /// None: it is neither, which no port is.
+    fn new(spec: &PortSpec) -> Option<Self> {
+        let guest = Port::new(spec).map(|port| Self::Guest(Arc::new(port)));
+        guest.or_else(|| DevicePort::new(spec).map(|port| Self::Device(Arc::new(port))))
+    }
+
+    fn device(&self) -> Option<Arc<DevicePort>> {
+        match self {
+            Self::Guest(_) => None,
+            Self::Device(port) => Some(port.clone()),
+        }
+    }
+
+    pub(super) fn spec(&self) -> Arc<PortSpec> {
+        match self {
+            Self::Guest(port) => port.spec.get(),
+            Self::Device(port) => port.spec.get(),
+        }
+    }
+}
+
+impl Service {
+    fn new(
+        port: Served,
+        listening: Option<Listening>,
+        attached: Option<AttachedDevice>,
+        means: &Means,
+    ) -> Result<Self, String> {
+        let running = match &port {
+            _ if !port.spec().enabled => None,
+            Served::Guest(port) => Some(Running::guest(port.clone(), listening, means)?),
+            Served::Device(port) => Some(Running::device(port.clone(), attached, means)?),
+        };
+        Ok(Self { port, running })
+    }
+}
+
+impl Prepared {
+    /// Prepares all that can fail.
+    ///
+    /// # Errors
+    /// A sentence for each mistake of the first step that has any. Nothing has changed then.
+    pub(super) fn new(switch: &mut Switch, plan: &Plan) -> Result<Self, Vec<String>> {
+        let mut prepared = Self::default();
+        for port in &plan.added {
+            let added = switch.means.cores.add_port(&port.ingress);
+            added.map_err(|e| vec![format!("{}: {e}", port.name)])?;
+            let added = AddedPort(switch.means.clone(), port.id());
+            prepared.ports.push(added);
+        }
+        prepared.permit(switch, plan)?;
+        let sockets = open_sockets(switch, plan)?;
+        let services = plan.added.iter().chain(&plan.renewed);
+        let services: Vec<_> = services.filter_map(Served::new).collect();
+        check_mtus(plan)?;
+        let mut devices = attach(switch, plan, &services)?.into_iter();
+        for (port, listening) in services.into_iter().zip(sockets) {
+            let attached = match &port {
+                Served::Guest(_) => None,
+                Served::Device(_) => devices.next().flatten(),
+            };
+            let service = Service::new(port, listening, attached, &switch.means);
+            prepared.services.push(service.map_err(|why| vec![why])?);
+        }
+        Ok(prepared)
+    }
+
+    /// The change is in force from now on: nothing of it is undone any more.
+    pub(super) fn keep(&mut self) {
+        std::mem::take(&mut self.ports)
+            .into_iter()
+            .for_each(std::mem::forget);
+        std::mem::take(&mut self.permitted)
+            .into_iter()
+            .for_each(std::mem::forget);
+    }
+
+    /// Gives sockets that stay to others.
+    fn permit(&mut self, switch: &Switch, plan: &Plan) -> Result<(), Vec<String>> {
+        for (old, new) in &plan.kept {
+            let (PortKind::Socket(before), PortKind::Socket(after)) = (&old.kind, &new.kind) else {
+                continue;
+            };
+            let running = switch.running.get(&new.name);
+            let place = running.and_then(|running| running.place.clone());
+            let is_same = (&before.group, before.mode) == (&after.group, after.mode);
+            if let (Some(place), false) = (place, is_same) {
+                let before = before.clone();
+                let permitted = Permitted { place, before };
+                (permitted.place)
+                    .permit(after.group.as_deref(), after.mode)
+                    .map_err(|why| vec![format!("{}: {why}", new.name)])?;
+                self.permitted.push(permitted);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the sockets of all ports that are added or renewed, in order, and reports all errors at
+/// once.
+fn open_sockets(switch: &Switch, plan: &Plan) -> Result<Vec<Option<Listening>>, Vec<String>> {
+    let ours: BTreeSet<_> = switch.paths().collect();
+    let open = |port: &PortSpec| {
+        let PortKind::Socket(socket) = &port.kind else {
+            return Ok(None);
+        };
+        if socket.listens == Listens::Guest || !port.enabled {
+            return Ok(None);
+        }
+        let open = if ours.contains(socket.path.as_path()) {
+            Listening::open_beside
+        } else {
+            Listening::open
+        };
+        open(
+            &port.name,
+            &socket.path,
+            socket.group.as_deref(),
+            socket.mode,
+        )
+        .map(Some)
+    };
+    all(plan.added.iter().chain(&plan.renewed).map(open))
+}
+
+/// All values, or all errors.
+fn all<T>(results: impl Iterator<Item = Result<T, String>>) -> Result<Vec<T>, Vec<String>> {
+    let (mut values, mut wrong) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(why) => wrong.push(why),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(values)
+    } else {
+        Err(wrong)
+    }
+}
+
+/// Whether devices that stay attached carry the longest frames of their networks.
+fn check_mtus(plan: &Plan) -> Result<(), Vec<String>> {
+    let changed = plan.kept.iter().filter(|(old, new)| old.kind != new.kind);
+    let check = |(_, new): &(PortSpec, PortSpec)| match &new.kind {
+        PortKind::Device(device) if new.enabled => {
+            probe::check_attached(device).map_err(|why| format!("{}: {why}", new.name))
+        }
+        _ => Ok(()),
+    };
+    all(changed.map(check)).map(drop)
+}
+
+/// Attaches the devices among `services`, in order; none: it is down, or disabled. One that another
+/// port has is given back first, and attached there again if anything goes wrong.
+fn attach(
+    switch: &mut Switch,
+    plan: &Plan,
+    services: &[Served],
+) -> Result<Vec<Option<AttachedDevice>>, Vec<String>> {
+    let devices: Vec<_> = services.iter().filter_map(Served::device).collect();
+    let wanted: BTreeSet<_> = devices.iter().map(|port| port.device().device).collect();
+    let leaving = (plan.renewed.iter()).chain(&plan.removed);
+    let given_back: Vec<_> = leaving
+        .filter_map(|port| switch.device_of(&port.name))
+        .filter(|port| wanted.contains(&port.device().device))
+        .collect();
+    for port in &given_back {
+        switch.stop(&port.spec.get().name, "the topology changes");
+    }
+    attach_all(&devices, &switch.means.run_dir).inspect_err(|_| {
+        for port in given_back {
+            switch.serve_again(port);
+        }
+    })
+}

@@ -1,0 +1,166 @@
+//! What runs, and by which topology.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use config::{Listens, Topology};
+use hashbrown::HashMap;
+use tracing::warn;
+
+use super::commit::Leaving;
+use super::plan::Plan;
+use super::prepare::Prepared;
+use crate::base::lock::lock;
+use crate::control::sources::{Present, Sources};
+use crate::daemon::running::{Gate, Means, Running};
+use crate::device::port::DevicePort;
+use crate::plan::addresses::fits;
+use crate::plan::ids::Ids;
+use crate::plan::networks::networks;
+use crate::plan::ports::{PortKind, PortSpec, ports};
+
+/// All that a topology describes and that can change while the daemon runs. Whoever changes it
+/// holds its lock, so that changes come one after another.
+#[derive(Debug)]
+pub(crate) struct Switch {
+    /// The topology's main file.
+    pub(super) file: PathBuf,
+    /// In force.
+    pub(super) topology: Topology,
+    pub(super) ids: Ids,
+    /// Its ports, by id.
+    pub(super) specs: Vec<PortSpec>,
+    /// Those that are served, by name.
+    pub(super) running: HashMap<String, Running>,
+    /// What has been removed, but whose thread has not ended.
+    pub(super) leaving: Vec<Leaving>,
+    pub(super) means: Means,
+    pub(super) sources: Arc<Sources>,
+}
+
+impl Switch {
+    /// What a daemon runs that starts with this topology, whose ids these are. Nothing is served
+    /// yet.
+    pub(crate) fn new(
+        file: &Path,
+        topology: Topology,
+        ids: Ids,
+        means: Means,
+        sources: Arc<Sources>,
+    ) -> Self {
+        Self {
+            file: file.to_owned(),
+            specs: ports(&topology, &ids),
+            topology,
+            ids,
+            running: HashMap::new(),
+            leaving: Vec::new(),
+            means,
+            sources,
+        }
+    }
+
+    /// What serving a port needs.
+    pub(crate) fn means(&self) -> &Means {
+        &self.means
+    }
+
+    /// Serves a port from now on.
+    pub(crate) fn begin(&mut self, name: &str, (running, gate): (Running, Gate)) {
+        gate.open(None);
+        self.running.insert(name.to_owned(), running);
+    }
+
+    /// Puts another topology in force, whole or not at all. What is the same in both is not
+    /// touched.
+    ///
+    /// # Errors
+    /// A sentence for each mistake. All is as it was then.
+    pub(super) fn apply(&mut self, topology: Topology) -> Result<(), Vec<String>> {
+        self.finish_leaving();
+        let one = |why: String| vec![why];
+        let mut ids = self.ids.clone();
+        ids.assign(&topology).map_err(one)?;
+        let specs = ports(&topology, &ids);
+        let plan = Plan::new(&self.specs, specs);
+        let specs = plan.specs();
+        let sources = specs.iter().map(|port| port.ingress.source);
+        let capacity = self.means.cores.macs().capacity();
+        fits(sources, topology.networks.len(), capacity).map_err(one)?;
+        let networks = Arc::new(networks(&topology, &ids, &specs));
+        let prepared = Prepared::new(self, &plan)?;
+        // From here on nothing fails.
+        self.topology = topology;
+        self.ids = ids;
+        self.specs = specs;
+        self.commit(prepared, plan, &networks);
+        Ok(())
+    }
+
+    /// What there is now.
+    pub(super) fn present(&self) -> Arc<Present> {
+        self.sources.present()
+    }
+
+    /// Another takes its place.
+    pub(super) fn set_present(&self, present: Present) {
+        *lock(&self.sources.present) = Arc::new(present);
+    }
+
+    /// Paths of all sockets on which this daemon listens for guests.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.specs.iter().filter_map(|port| match &port.kind {
+            PortKind::Socket(socket) if port.enabled && socket.listens == Listens::Weir => {
+                Some(socket.path.as_path())
+            }
+            _ => None,
+        })
+    }
+
+    /// The device that serves this port, if it is one.
+    pub(super) fn device_of(&self, name: &str) -> Option<Arc<DevicePort>> {
+        let present = self.present();
+        let mut devices = present.devices.iter();
+        let is_it = |port: &&Arc<DevicePort>| port.spec.get().name == name;
+        devices
+            .find(is_it)
+            .filter(|_| self.running.contains_key(name))
+            .cloned()
+    }
+
+    /// Ends what serves the port, and waits for it.
+    pub(super) fn stop(&mut self, name: &str, why: &str) {
+        if let Some(running) = self.running.remove(name) {
+            // A panic was logged already.
+            let _ = running.end(why).join();
+        }
+    }
+
+    /// Serves a device again that [`Switch::stop`] has given back.
+    pub(super) fn serve_again(&mut self, port: Arc<DevicePort>) {
+        let name = port.spec.get().name.clone();
+        match Running::device(port, None, &self.means) {
+            Ok(served) => self.begin(&name, served),
+            Err(why) => warn!("{name}: {why}"),
+        }
+    }
+
+    /// Takes all ports down, for the end of the daemon. Their threads end soon: first those of
+    /// devices, which have to be restored, then the others.
+    pub(crate) fn end(&mut self) -> (Vec<JoinHandle<()>>, Vec<JoinHandle<()>>) {
+        const WHY: &str = "the daemon ends";
+        self.running
+            .values()
+            .for_each(|running| running.request_end(WHY));
+        let (devices, guests): (Vec<_>, Vec<_>) = self
+            .running
+            .drain()
+            .map(|(_, running)| running)
+            .partition(Running::is_device);
+        let end = |all: Vec<Running>| all.into_iter().map(|running| running.end(WHY)).collect();
+        let mut guests: Vec<_> = end(guests);
+        guests.extend(self.leaving.drain(..).filter_map(Leaving::into_thread));
+        (end(devices), guests)
+    }
+}
