@@ -21,7 +21,7 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
             ("device", "plan api base pins"),
             ("pins", "plan api base"),
             ("control", "vhost_user device pins plan api base"),
-            ("daemon", "control vhost_user device pins plan base"),
+            ("daemon", "control vhost_user device pins plan api base"),
             ("fuzzing", "vhost_user plan base"),
         ],
     ),

@@ -1,12 +1,12 @@
 //! Puts a prepared change in force. Nothing here fails; what is removed goes last.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use flowtable::{Networks, SourcePolicy};
 use tracing::warn;
 
+use super::leaving::Leaving;
 use super::plan::Plan;
 use super::prepare::{Prepared, Served, Service};
 use super::switch::Switch;
@@ -22,24 +22,6 @@ use crate::vhost_user::port::Port;
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// Why a port is ended, for its log and for reports.
 const WHY: &str = "the topology changed";
-
-/// A port that has been removed, whose thread has not ended.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    port: PortSpec,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Leaving {
-    /// Its thread, for the end of the daemon.
-    pub(super) fn into_thread(self) -> Option<JoinHandle<()>> {
-        self.thread
-    }
-
-    fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-}
 
 impl Switch {
     /// Puts the change in force. The switch's topology, ids and ports are the new ones already.

@@ -1,13 +1,16 @@
 //! Changes of the topology while the daemon runs: applied whole or not at all.
 //!
 //! In reading order:
-//! - `switch`: what runs, and the number of its topology
-//! - `reload`: what operators ask for
+//! - `switch`: what runs; `leaving`: what has been removed, until its id is free
+//! - `reload`: the topology's files are read again
+//! - `apply`: one topology takes the place of another
 //! - `plan`: what a change does to each port
 //! - `prepare`: what can fail; undone by being dropped
 //! - `commit`: what can't; removals last
 
+mod apply;
 mod commit;
+mod leaving;
 mod plan;
 mod prepare;
 mod reload;

@@ -8,16 +8,12 @@ use config::{Listens, Topology};
 use hashbrown::HashMap;
 use tracing::warn;
 
-use super::commit::Leaving;
-use super::plan::Plan;
-use super::prepare::Prepared;
+use super::leaving::Leaving;
 use crate::base::lock::lock;
 use crate::control::sources::{Present, Sources};
 use crate::daemon::running::{Gate, Means, Running};
 use crate::device::port::DevicePort;
-use crate::plan::addresses::fits;
 use crate::plan::ids::Ids;
-use crate::plan::networks::networks;
 use crate::plan::ports::{PortKind, PortSpec, ports};
 
 /// All that a topology describes and that can change while the daemon runs. Whoever changes it
@@ -70,32 +66,6 @@ impl Switch {
     pub(crate) fn begin(&mut self, name: &str, (running, gate): (Running, Gate)) {
         gate.open(None);
         self.running.insert(name.to_owned(), running);
-    }
-
-    /// Puts another topology in force, whole or not at all. What is the same in both is not
-    /// touched.
-    ///
-    /// # Errors
-    /// A sentence for each mistake. All is as it was then.
-    pub(super) fn apply(&mut self, topology: Topology) -> Result<(), Vec<String>> {
-        self.finish_leaving();
-        let one = |why: String| vec![why];
-        let mut ids = self.ids.clone();
-        ids.assign(&topology).map_err(one)?;
-        let specs = ports(&topology, &ids);
-        let plan = Plan::new(&self.specs, specs);
-        let specs = plan.specs();
-        let sources = specs.iter().map(|port| port.ingress.source);
-        let capacity = self.means.cores.macs().capacity();
-        fits(sources, topology.networks.len(), capacity).map_err(one)?;
-        let networks = Arc::new(networks(&topology, &ids, &specs));
-        let prepared = Prepared::new(self, &plan)?;
-        // From here on nothing fails.
-        self.topology = topology;
-        self.ids = ids;
-        self.specs = specs;
-        self.commit(prepared, plan, &networks);
-        Ok(())
     }
 
     /// What there is now.

@@ -1,0 +1,40 @@
+//! One topology takes the place of another.
+
+use std::sync::Arc;
+
+use config::Topology;
+
+use super::plan::Plan;
+use super::prepare::Prepared;
+use super::switch::Switch;
+use crate::plan::addresses::fits;
+use crate::plan::networks::networks;
+use crate::plan::ports::ports;
+
+impl Switch {
+    /// Puts another topology in force, whole or not at all. What is the same in both is not
+    /// touched.
+    ///
+    /// # Errors
+    /// A sentence for each mistake. All is as it was then.
+    pub(super) fn apply(&mut self, topology: Topology) -> Result<(), Vec<String>> {
+        self.finish_leaving();
+        let one = |why: String| vec![why];
+        let mut ids = self.ids.clone();
+        ids.assign(&topology).map_err(one)?;
+        let specs = ports(&topology, &ids);
+        let plan = Plan::new(&self.specs, specs);
+        let specs = plan.specs();
+        let sources = specs.iter().map(|port| port.ingress.source);
+        let capacity = self.means.cores.macs().capacity();
+        fits(sources, topology.networks.len(), capacity).map_err(one)?;
+        let networks = Arc::new(networks(&topology, &ids, &specs));
+        let prepared = Prepared::new(self, &plan)?;
+        // From here on nothing fails.
+        self.topology = topology;
+        self.ids = ids;
+        self.specs = specs;
+        self.commit(prepared, plan, &networks);
+        Ok(())
+    }
+}
