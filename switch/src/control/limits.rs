@@ -73,12 +73,17 @@ impl Vms {
 
     /// What takes the place of these when the topology changes: VMs that stay go on with what they
     /// have used of their limits. Hands changed ones to the cores.
-    pub(crate) fn following(&self, ports: &[PortSpec], cores: &Cores) -> Self {
+    pub(crate) fn following(&self, ports: &[PortSpec], cores: &Cores, now: Nanos) -> Self {
         let before: HashMap<_, _> = self.0.iter().map(|vm| (&vm.name, vm)).collect();
         let next = |vm: Arc<Vm>| match before.get(&vm.name) {
             Some(old) if old.is_as(&vm) => Arc::clone(old),
-            old => {
-                let vm = old.map_or_else(|| vm.clone(), |old| old.followed_by(&vm));
+            Some(old) => {
+                let vm = old.followed_by(&vm);
+                let [from_vm, to_vm] = vm.options;
+                cores.change_limits(&vm.ports, &vm.limits, (from_vm, to_vm), now);
+                vm
+            }
+            None => {
                 cores.limit(&vm.ports, &vm.limits);
                 vm
             }
@@ -120,15 +125,10 @@ impl Vm {
 
     /// The VM as `next` has it, which goes on with what it has used.
     fn followed_by(&self, next: &Self) -> Arc<Self> {
-        let limits = if self.options == next.options {
-            self.limits.clone()
-        } else {
-            next.limits.clone()
-        };
         Arc::new(Self {
             name: next.name.clone(),
             ports: next.ports.clone(),
-            limits,
+            limits: self.limits.clone(),
             labels: next.labels.clone(),
             options: next.options,
             throttled: Mutex::new(*lock(&self.throttled)),

@@ -31,7 +31,9 @@ impl Switch {
         cores.set_networks(networks);
         let before = self.present();
         self.change_kept(&plan, &before);
-        let vms = before.vms.following(&self.specs, &cores);
+        let vms = before
+            .vms
+            .following(&self.specs, &cores, self.sources.clock.now());
         let present = self.next_present(&before, &prepared.services, vms);
         self.means.pins.rename(&present.names);
         for service in prepared.services {
