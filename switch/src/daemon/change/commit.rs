@@ -20,6 +20,8 @@ use crate::vhost_user::port::Port;
 /// How long a change waits for a removed port. Closing a file that a front-end sent may take
 /// longer; then the port's id is free only after that.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether something is done.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// Why a port is ended, for its log and for reports.
 const WHY: &str = "the topology changed";
 
@@ -41,6 +43,11 @@ impl Switch {
         }
         self.set_present(present);
         self.remove(plan.removed);
+        // Whoever is told that it is done finds it so.
+        let mark = cores.now();
+        while !cores.is_past(&mark) {
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Ports that are served as before, with other addresses or in another network perhaps.
@@ -133,7 +140,7 @@ impl Switch {
         self.leaving.extend(leaving);
         let begin = Instant::now();
         while !self.leaving.iter().all(Leaving::has_ended) && begin.elapsed() < ENDS_WITHIN {
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(LOOK_AGAIN);
         }
         self.finish_leaving();
     }
