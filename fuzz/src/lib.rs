@@ -9,6 +9,7 @@
 //! - [`messages`]: a front-end's messages, right and wrong, with files, right and wrong
 //! - [`config_text`]: the topology file
 //! - `rules`: rules, and what is read of a frame for them: a part of [`header`]
+//! - [`requests`]: requests on the control socket
 //! - [`input`]: a program in bytes; [`replay`]: inputs that are kept, and any number of others
 #![forbid(unsafe_code)]
 
@@ -17,5 +18,6 @@ pub mod header;
 pub mod input;
 pub mod messages;
 pub mod replay;
+pub mod requests;
 pub mod rings;
 mod rules;

@@ -1,5 +1,8 @@
 //! A front-end's connection without a daemon, for the fuzz targets: everything from the socket to
-//! the queues that would be handed to the cores, in the calling thread.
+//! the queues that would be handed to the cores, in the calling thread. The same for operators'
+//! requests is in `requests`.
+
+mod requests;
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -19,6 +22,8 @@ use crate::vhost_user::connection;
 use crate::vhost_user::cores::{DataPlane, Parked, Raised};
 use crate::vhost_user::end::End;
 use crate::vhost_user::port::Port;
+
+pub use requests::{converse, request};
 
 /// Serves a front-end that has sent everything and shut down its side. Panics if the daemon would
 /// have broken an invariant: queues come up only on a port that is down and in present memory, and

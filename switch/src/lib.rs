@@ -21,6 +21,8 @@ mod cli;
 mod control;
 mod daemon;
 mod device;
+#[cfg(test)]
+mod docs_tests;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod pins;

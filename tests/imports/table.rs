@@ -22,7 +22,7 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
             ("pins", "plan api base"),
             ("control", "vhost_user device pins plan api base"),
             ("daemon", "control vhost_user device pins plan api base"),
-            ("fuzzing", "vhost_user plan base"),
+            ("fuzzing", "control vhost_user plan api base"),
         ],
     ),
     (

@@ -51,14 +51,14 @@ pub(super) enum Phase {
 
 /// The phase of a connection, and since when.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     phase: Cell<Phase>,
     since: Cell<Instant>,
 }
 
 impl Watch {
     /// Of a connection that was just accepted.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
@@ -97,7 +97,7 @@ impl Watch {
 }
 
 /// Serves a client until it has gone, has spoken no HTTP, or was too slow.
-pub(super) async fn converse(stream: UnixStream, router: Router, watch: Rc<Watch>) {
+pub(crate) async fn converse(stream: UnixStream, router: Router, watch: Rc<Watch>) {
     let stream = Stream {
         io: TokioIo::new(stream),
         watch: watch.clone(),

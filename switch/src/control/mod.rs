@@ -12,9 +12,9 @@
 
 mod admit;
 mod answer;
-mod connection;
+pub(crate) mod connection;
 mod cores;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fixture;
 mod flows;
 pub(crate) mod limits;
