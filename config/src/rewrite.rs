@@ -70,7 +70,13 @@ impl Topology {
         let patched = mistakes.conclude(patch).and_then(|patch| {
             let mut tree = written_vm::tree(self, vm);
             written_vm::patch_limit(&mut tree, &patch);
-            self.rewritten(name, tree, file)
+            let patched = self.rewritten(name, tree, file)?;
+            // Again in the order in which every such file is written.
+            let vms = &patched.topology.vms;
+            match vms.iter().find(|vm| vm.name == name) {
+                Some(vm) => self.rewritten(name, written_vm::tree(&patched.topology, vm), file),
+                None => Ok(patched),
+            }
         });
         Some(patched)
     }

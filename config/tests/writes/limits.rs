@@ -120,3 +120,22 @@ fn limit_that_is_wrong_is_refused_where_it_stands() {
         .with_limit("nobody", "{}", "the request", Path::new("f"));
     assert!(nobody.is_none());
 }
+
+/// Whether it is a new limit, in whatever order its keys come, or the VM as a whole.
+#[test]
+fn file_has_one_order_however_it_was_asked_for() {
+    let text = "cores: [0]\nnetworks: { b: {} }\nvms:\n  a: { nics: { n: { network: b, vhost-user: \
+        { path: /s } } } }\n";
+    let running = config::parse(text, "weir.yaml");
+    let running = running.unwrap_or_else(|report| panic!("{report}"));
+    let file = Path::new("vms.d/a.yaml");
+    let limit = "to-vm: { packets: 2kpps, rate: 1gbit }\nfrom-vm: { rate: 2gbit }\n";
+    let patched = running.with_limit("a", limit, "the request", file);
+    let vm = format!(
+        "{{ nics: {{ n: {{ network: b, vhost-user: {{ path: /s }} }} }}, limit: {{ {} }} }}",
+        limit.trim_end().replace('\n', ", ")
+    );
+    let whole = running.with_vm("a", &vm, "the request", file);
+    let [patched, whole] = [patched.unwrap(), whole].map(|it| it.unwrap_or_else(|r| panic!("{r}")));
+    assert_eq!(patched, whole);
+}
