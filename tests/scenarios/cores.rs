@@ -5,136 +5,16 @@ mod behind;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use flowtable::PortId;
 use guest::{GuestDriver, Options};
-use pmd::control::CoresOptions;
 use pmd::idle::Idle;
 use pmd::limit::VmLimits;
-use pmd::sys::EventFd;
-use pmd::time::Clock;
-use pmd::{Core, Cores};
-use rig::{
-    ALL, ANY, NO_LIMIT, bits, frame, id_of, ingress, mac, memory_of, networks, options, port_with,
-};
+use rig::{ALL, NO_LIMIT, bits, frame, id_of, mac, options};
 
 use crate::paging::buffers_of;
 use crate::small_pages::given_back::giving_back;
-
-/// Long enough for the slowest machine; a test that waits for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A switch on threads. Stopped when dropped.
-struct Threads {
-    cores: Arc<Cores>,
-    stop: Arc<AtomicBool>,
-    pollers: Vec<JoinHandle<()>>,
-}
-
-impl Threads {
-    fn new(n_cores: usize, n_ports: PortId, idle: Idle) -> Self {
-        Self::start(n_cores, n_ports, idle, || true)
-    }
-
-    /// `place` puts the thread of each core where it belongs, and says whether it could.
-    fn start(
-        n_cores: usize,
-        n_ports: PortId,
-        idle: Idle,
-        place: impl Fn() -> bool + Copy + Send + 'static,
-    ) -> Self {
-        let members: Vec<PortId> = (0..n_ports).collect();
-        let options = CoresOptions {
-            n_cores,
-            n_ports: usize::from(n_ports),
-            n_flows: 1 << 10,
-            n_macs: 1 << 10,
-            networks: networks(&[&members]),
-            seeds: [1, 2],
-        };
-        let (cores, pollers) = Cores::new(&options).expect("eventfds");
-        let stop = Arc::new(AtomicBool::new(false));
-        let clock = Clock::calibrate();
-        let run = |core: Core| {
-            let (stop, clock) = (stop.clone(), clock.clone());
-            std::thread::spawn(move || {
-                assert!(
-                    place(),
-                    "this thread may not run on the CPU that it was meant for"
-                );
-                core.run(idle, clock, &stop);
-            })
-        };
-        let pollers = pollers.into_iter().map(run).collect();
-        Self {
-            cores: Arc::new(cores),
-            stop,
-            pollers,
-        }
-    }
-
-    /// Plugs a guest in; what it kicks.
-    fn plug(&self, port: PortId, options: &Options) -> (GuestDriver, Vec<Arc<EventFd>>) {
-        self.plug_in(
-            port,
-            GuestDriver::new(options.clone()).expect("memory"),
-            None,
-        )
-    }
-
-    /// The same of a guest that is there, whose first transmit ring's used part the switch is told
-    /// to lie at `used`.
-    fn plug_in(
-        &self,
-        port: PortId,
-        mut guest: GuestDriver,
-        used: Option<u64>,
-    ) -> (GuestDriver, Vec<Arc<EventFd>>) {
-        (0..usize::from(guest.options().n_queue_pairs)).for_each(|pair| {
-            guest.post_rx(pair);
-        });
-        let memory = Arc::new(memory_of(&guest));
-        let mut kicks = Vec::new();
-        let up = port_with(&memory, &guest, ingress(port, 0, ANY), |queue| {
-            let kick = Arc::new(EventFd::new().expect("an eventfd"));
-            kicks.push(kick.clone());
-            queue.kick = Some(kick);
-            if queue.index == 1 {
-                queue.used = used.unwrap_or(queue.used);
-            }
-        });
-        self.cores.up(up);
-        (guest, kicks)
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.cores.wake_all();
-        for core in self.pollers.drain(..) {
-            let ended = core.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "a core panicked");
-        }
-    }
-}
-
-/// Kicks as a driver does: where the device asked for it.
-fn kick_if_due(guest: &mut GuestDriver, kicks: &[Arc<EventFd>], vring: usize) {
-    if guest.kick_due(vring) {
-        kicks[vring].signal();
-    }
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::yield_now();
-    }
-}
+use crate::threads::{PATIENCE, Threads, kick_if_due, wait_for};
 
 #[test]
 fn two_cores_that_send_to_one_receiver_lose_and_disorder_nothing() {

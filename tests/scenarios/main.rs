@@ -22,6 +22,7 @@ mod random;
 mod rates;
 mod rules;
 mod small_pages;
+mod threads;
 mod turns;
 mod uplinks;
 mod waiting;

@@ -11,7 +11,7 @@ use pmd::stats::CoreCounters;
 use pmd::sys::{self, EventFd};
 use rig::{ALL, frame, id_of, mac, options};
 
-use super::{Threads, kick_if_due, wait_for};
+use crate::threads::{Threads, kick_if_due, wait_for};
 
 type Plugged = (GuestDriver, Vec<Arc<EventFd>>);
 
@@ -27,9 +27,7 @@ fn switch(n: u16, tx_ring: u16) -> (Threads, Vec<Plugged>) {
         core_affinity::set_for_current(guests),
         "the guests' CPU can't be had"
     );
-    let switch = Threads::start(1, n, Idle::Adaptive, move || {
-        core_affinity::set_for_current(core)
-    });
+    let switch = Threads::start(1, n, Idle::Adaptive, Some(core));
     let plug = |port| {
         switch.plug(
             port,

@@ -2,115 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use guest::GuestDriver;
-use pmd::control::CoresOptions;
+use pmd::Cores;
 use pmd::idle::Idle;
 use pmd::sys::EventFd;
-use pmd::time::Clock;
-use pmd::{Core, Cores};
-use rig::{ingress, memory_of, port_with};
+use rig::ingress;
 
 use super::*;
-
-/// Long enough for the slowest machine; a test that waits for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A switch on threads that come and go. Stopped when dropped.
-struct Threads {
-    cores: Arc<Cores>,
-    stop: Arc<AtomicBool>,
-    clock: Clock,
-    idle: Idle,
-    pollers: Vec<(usize, JoinHandle<()>)>,
-}
-
-impl Threads {
-    fn new(n_cores: usize, n_ports: PortId, idle: Idle) -> Self {
-        let members: Vec<PortId> = (0..n_ports).collect();
-        let options = CoresOptions {
-            n_cores,
-            n_ports: usize::from(n_ports),
-            n_flows: 1 << 10,
-            n_macs: 1 << 10,
-            networks: networks(&[&members]),
-            seeds: [1, 2],
-        };
-        let (cores, pollers) = Cores::new(&options).expect("eventfds");
-        let mut threads = Self {
-            cores: Arc::new(cores),
-            stop: Arc::new(AtomicBool::new(false)),
-            clock: Clock::calibrate(),
-            idle,
-            pollers: Vec::new(),
-        };
-        pollers.into_iter().for_each(|core| threads.run(core));
-        threads
-    }
-
-    fn run(&mut self, core: Core) {
-        let (stop, clock, idle, id) = (self.stop.clone(), self.clock.clone(), self.idle, core.id());
-        let thread = std::thread::spawn(move || core.run(idle, clock, &stop));
-        self.pollers.push((id, thread));
-    }
-
-    fn add(&mut self) -> usize {
-        let core = self.cores.add_core().expect("eventfds");
-        let id = core.id();
-        self.run(core);
-        self.cores.spread();
-        id
-    }
-
-    /// Removes a core, whose thread ends by itself.
-    fn remove(&mut self, id: usize) {
-        self.cores.remove_core(id).expect("it may go");
-        let place = self.pollers.iter().position(|(other, _)| *other == id);
-        let (_, thread) = self.pollers.remove(place.expect("its thread"));
-        thread.join().expect("a core that ended");
-    }
-
-    fn plug(&self, port: PortId, options: &Options) -> (GuestDriver, Vec<Arc<EventFd>>) {
-        let mut guest = GuestDriver::new(options.clone()).expect("memory");
-        (0..usize::from(options.n_queue_pairs)).for_each(|pair| _ = guest.post_rx(pair));
-        let memory = Arc::new(memory_of(&guest));
-        let mut kicks = Vec::new();
-        let up = port_with(&memory, &guest, ingress(port, 0, ANY), |queue| {
-            let kick = Arc::new(EventFd::new().expect("an eventfd"));
-            kicks.push(kick.clone());
-            queue.kick = Some(kick);
-        });
-        self.cores.up(up);
-        (guest, kicks)
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.cores.wake_all();
-        for (_, core) in self.pollers.drain(..) {
-            let ended = core.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "a core panicked");
-        }
-    }
-}
-
-fn kick_if_due(guest: &mut GuestDriver, kicks: &[Arc<EventFd>], vring: usize) {
-    if guest.kick_due(vring) {
-        kicks[vring].signal();
-    }
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::yield_now();
-    }
-}
+use crate::threads::{PATIENCE, Threads, kick_if_due, wait_for};
 
 /// Frames of a port that were dropped, but for those that introduced it before anybody was there.
 fn n_lost(cores: &Cores, port: PortId) -> u64 {
