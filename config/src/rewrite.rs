@@ -9,7 +9,6 @@ use crate::check;
 use crate::context::{Mistakes, Placed};
 use crate::diagnostics::Report;
 use crate::keys::LIMIT;
-use crate::node::Node;
 use crate::object::ObjectKind;
 use crate::origin::Origin;
 use crate::source;
@@ -70,13 +69,11 @@ impl Topology {
         let patched = mistakes.conclude(patch).and_then(|patch| {
             let mut tree = written_vm::tree(self, vm);
             written_vm::patch_limit(&mut tree, &patch);
-            let patched = self.rewritten(name, tree, file)?;
-            // Again in the order in which every such file is written.
-            let vms = &patched.topology.vms;
-            match vms.iter().find(|vm| vm.name == name) {
-                Some(vm) => self.rewritten(name, written_vm::tree(&patched.topology, vm), file),
-                None => Ok(patched),
-            }
+            let mut mistakes = Mistakes::default();
+            let found = self.read_back(&written_vm::text(name, tree), file, &mut mistakes);
+            let (vm, _) = mistakes.conclude(found)?;
+            // In the order in which every such file is written.
+            self.rewritten(name, written_vm::tree(self, &vm), file)
         });
         Some(patched)
     }
@@ -99,9 +96,7 @@ impl Topology {
     ) -> Result<Rewritten, Report> {
         let text = written_vm::text(name, tree);
         let mut mistakes = Mistakes::default();
-        let file_name = file.display().to_string();
-        let found = source::included(file_name, text.clone().into_bytes(), &mut mistakes)
-            .and_then(|root| self.only_vm(&root, &mut mistakes));
+        let found = self.read_back(&text, file, &mut mistakes);
         let mut topology = self.clone();
         let former = topology.vms.iter().position(|vm| vm.name == name);
         if let Some(vm) = former.and_then(|idx| topology.vms.get(idx)) {
@@ -119,7 +114,15 @@ impl Topology {
         Ok(Rewritten { topology, text })
     }
 
-    fn only_vm(&self, root: &Node, mistakes: &mut Mistakes) -> Option<(Vm, Vec<Placed>)> {
+    /// The VM as it will be read from its file, which has this text.
+    fn read_back(
+        &self,
+        text: &str,
+        file: &Path,
+        mistakes: &mut Mistakes,
+    ) -> Option<(Vm, Vec<Placed>)> {
+        let file_name = file.display().to_string();
+        let root = source::included(file_name, text.as_bytes().to_vec(), mistakes)?;
         let (name, name_node, node) = root.get("vms")?.entries()?.next()?;
         check::vm(self, name, name_node.at, node, mistakes)
     }
