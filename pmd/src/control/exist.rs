@@ -134,11 +134,17 @@ impl Cores {
     /// Removes all addresses of a network that no port is in any more, nor any core knows: after
     /// [`Cores::set_networks`] without it.
     pub fn remove_network(&self, network: NetworkId) {
+        self.catch_up();
+        self.macs.remove_network(network);
+    }
+
+    /// Waits until all cores have done what they were told so far: micro- to milliseconds, while
+    /// they run.
+    pub fn catch_up(&self) {
         let mark = self.now();
         while !self.is_past(&mark) {
             std::thread::sleep(LOOK_AGAIN);
         }
-        self.macs.remove_network(network);
     }
 
     /// A moment behind all that the cores were told so far.

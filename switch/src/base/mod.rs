@@ -1,5 +1,6 @@
 //! Utilities for all rooms of the daemon; imports none of them.
 
+pub(crate) mod all;
 pub(crate) mod beat;
 pub(crate) mod folder;
 pub(crate) mod journal;

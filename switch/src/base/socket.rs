@@ -47,9 +47,9 @@ impl Listening {
         group: Option<&str>,
         mode: u32,
     ) -> Result<Self, String> {
-        let say = |why: String| format!("{whom}: cannot listen on {}: {why}", path.display());
-        remove_stale(path).map_err(say)?;
-        Self::open_at(path, group, mode).map_err(say)
+        remove_stale(path)
+            .and_then(|()| Self::open_at(path, group, mode))
+            .map_err(|why| cannot_listen(whom, path, &why))
     }
 
     /// The same beside a path where this daemon listens already: by [`Place::take`] it takes the
@@ -63,13 +63,14 @@ impl Listening {
         group: Option<&str>,
         mode: u32,
     ) -> Result<Self, String> {
-        let say = |why: String| format!("{whom}: cannot listen on {}: {why}", path.display());
         // Short, since the length of a socket's path is limited.
         let beside = (0..BESIDE_MAX)
             .map(|n| path.with_file_name(format!(".{n}")))
             .find(|beside| remove_stale(beside).is_ok())
-            .ok_or_else(|| say("there are too many files beside it".to_owned()))?;
-        Self::open_at(&beside, group, mode).map_err(say)
+            .ok_or_else(|| "there are too many files beside it".to_owned());
+        beside
+            .and_then(|beside| Self::open_at(&beside, group, mode))
+            .map_err(|why| cannot_listen(whom, path, &why))
     }
 
     fn open_at(path: &Path, group: Option<&str>, mode: u32) -> Result<Self, String> {
@@ -212,6 +213,10 @@ pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
     let gone = PollFlags::HUP | PollFlags::RDHUP;
     let mut fds = [PollFd::new(stream, gone)];
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)
+}
+
+fn cannot_listen(whom: &str, path: &Path, why: &str) -> String {
+    format!("{whom}: cannot listen on {}: {why}", path.display())
 }
 
 fn set_mode(handle: &OwnedFd, mode: u32) -> Result<(), String> {

@@ -5,13 +5,14 @@
 //! supervisor, and one for operators. They stop in the opposite order, so that no control thread
 //! waits for a core that has stopped.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use config::{Listens, Topology};
+use config::Topology;
 use pmd::Cores;
 use pmd::time::Clock;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -26,6 +27,7 @@ use super::logging::Log;
 use super::notify::{Inbox, Notify};
 use super::run_dir::RunDir;
 use super::running::{Means, Running};
+use super::sockets::open_sockets;
 use super::threads::{join, spawn};
 use super::watchdog::Beats;
 use super::{poller, supervisor, tsc, watchdog};
@@ -111,7 +113,11 @@ impl Daemon {
         // Closing a file that a client sent could block the thread that answers. Older kernels
         // can't refuse files; operators are trusted there.
         pmd::sys::refuse_files(operators.listener().as_fd());
-        let sockets = open_sockets(&specs)?;
+        let guests = specs
+            .iter()
+            .filter(|port| matches!(port.kind, PortKind::Socket(_)));
+        let sockets =
+            open_sockets(guests, &BTreeSet::new()).map_err(|wrong| wrong.join("\nerror: "))?;
         restore::repair(run_dir.folder());
         let guests: Vec<_> = specs.iter().filter_map(Port::new).map(Arc::new).collect();
         let devices: Vec<_> = specs
@@ -125,17 +131,15 @@ impl Daemon {
         log.follow_caller();
         let (cores, pollers) = new_cores(topology, &ids, &specs)?;
         settle_tables(&cores);
-        let names = Arc::new(Names {
-            ports: ids.port_names(),
-            networks: ids.network_names(),
-        });
+        let names = Arc::new(Names::of(&ids));
         let pins = Arc::new(restore_pins(&cores, run_dir.folder(), &specs, &names));
         let clock = Clock::calibrate();
         tsc::log_doubts(&clock);
         let (notify, inbox) = Notify::new();
+        let topology = Arc::new(topology.clone());
         let present = Present {
             number: 1,
-            topology: Arc::new(topology.clone()),
+            topology: topology.clone(),
             ports: guests,
             devices,
             names,
@@ -156,7 +160,9 @@ impl Daemon {
             started: Started::now(),
             present: Mutex::new(Arc::new(present)),
         });
-        let switch = Switch::new(file, topology.clone(), ids, means, sources.clone());
+        let n_ports = specs.len();
+        let running = (ids, specs);
+        let switch = Switch::new(file, topology.clone(), running, means, sources.clone());
         let mut daemon = Self {
             stop: Stop::new().map_err(|e| e.to_string())?,
             stop_cores: Arc::new(AtomicBool::new(false)),
@@ -168,7 +174,7 @@ impl Daemon {
         };
         // From here on an error stops what was started.
         let started = daemon
-            .start_pollers(topology, &cpus, pollers, &sources.clock)
+            .start_pollers(&topology, &cpus, pollers, &sources.clock)
             .and_then(|()| daemon.start_ports(&sources, sockets, attached))
             .and_then(|()| daemon.start_operators(operators, &sources, inbox));
         if let Err(why) = started {
@@ -177,7 +183,7 @@ impl Daemon {
         }
         info!(
             "running: ports {}, polling on CPU {}, control socket {}",
-            specs.len(),
+            n_ports,
             cpus.polled(),
             topology.control.path.display()
         );
@@ -302,9 +308,6 @@ fn restore_pins(
     names: &Arc<Names>,
 ) -> Pins {
     let ingresses = specs.iter().map(|spec| &spec.ingress);
-    ingresses
-        .clone()
-        .for_each(|ingress| cores.macs().rest(ingress.port));
     Pins::restore(
         cores.macs().clone(),
         run_dir,
@@ -312,32 +315,4 @@ fn restore_pins(
         names.clone(),
         ingresses,
     )
-}
-
-/// Opens every socket that weir listens on, by port, and reports all errors at once.
-fn open_sockets(ports: &[PortSpec]) -> Result<Vec<Option<Listening>>, String> {
-    let (mut sockets, mut wrong) = (Vec::new(), Vec::new());
-    for port in ports {
-        let PortKind::Socket(socket) = &port.kind else {
-            continue;
-        };
-        if socket.listens == Listens::Guest || !port.enabled {
-            sockets.push(None);
-            continue;
-        }
-        match Listening::open(
-            &port.name,
-            &socket.path,
-            socket.group.as_deref(),
-            socket.mode,
-        ) {
-            Ok(listening) => sockets.push(Some(listening)),
-            Err(why) => wrong.push(why),
-        }
-    }
-    if wrong.is_empty() {
-        Ok(sockets)
-    } else {
-        Err(wrong.join("\nerror: "))
-    }
 }

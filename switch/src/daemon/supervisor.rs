@@ -18,6 +18,7 @@ use crate::base::process::Process;
 use crate::base::stop::Stop;
 use crate::control::ports::n_up;
 use crate::control::sources::{Present, Sources};
+use crate::plan::ports::CurrentSpec;
 use crate::vhost_user::health;
 use crate::vhost_user::port::Port;
 
@@ -71,18 +72,22 @@ pub(crate) fn run(sources: &Sources, (beat, notify): (&Beat, &Notify), stop: &St
 /// Logs what is new about each port. `logged`: what was logged of each, by name.
 fn report_all(cores: &Cores, present: &Present, logged: &mut HashMap<String, Logged>) {
     let mut before = std::mem::take(logged);
+    let mut report = |spec: &CurrentSpec, report: &dyn Fn(&mut Logged)| {
+        let name = spec.get().name.clone();
+        let mut logged_of_it = before.remove(&name).unwrap_or_default();
+        report(&mut logged_of_it);
+        logged.insert(name, logged_of_it);
+    };
     for port in &present.ports {
-        let name = &port.spec.get().name;
-        let mut logged_of_it = before.remove(name).unwrap_or_default();
-        report_faults(cores, port, &mut logged_of_it);
-        report_moves(cores, port.id(), &port.log, &mut logged_of_it.moves);
-        logged.insert(name.clone(), logged_of_it);
+        report(&port.spec, &|logged| {
+            report_faults(cores, port, logged);
+            report_moves(cores, port.id(), &port.log, &mut logged.moves);
+        });
     }
     for port in &present.devices {
-        let name = &port.spec.get().name;
-        let mut logged_of_it = before.remove(name).unwrap_or_default();
-        report_moves(cores, port.id(), &port.log, &mut logged_of_it.moves);
-        logged.insert(name.clone(), logged_of_it);
+        report(&port.spec, &|logged| {
+            report_moves(cores, port.id(), &port.log, &mut logged.moves);
+        });
     }
 }
 

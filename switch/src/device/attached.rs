@@ -9,6 +9,7 @@ use super::port::DevicePort;
 use super::probe::{Unfit, probe, probe_device};
 use super::restore::retry;
 use super::setup::Prepared;
+use crate::base::all::all;
 use crate::base::folder::Folder;
 use crate::plan::devices::{DeviceKind, DeviceSpec};
 
@@ -50,35 +51,20 @@ pub(crate) fn attach_all(
         Netlink::open().map_err(|e| vec![format!("cannot ask the kernel about devices: {e}")])?;
     let named = |port: &DevicePort, why: String| format!("{}: {why}", port.spec.get().name);
     // First without changing anything.
-    let look = |port: &Arc<DevicePort>| {
-        Some(named(
-            port,
-            probe_with_retry(&mut netlink, &port.device())
-                .err()?
-                .into_text(),
-        ))
-    };
     let enabled = ports.iter().filter(|port| port.spec.get().enabled);
-    let wrong: Vec<_> = enabled.filter_map(look).collect();
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    let (mut all, mut wrong) = (Vec::new(), Vec::new());
-    for port in ports {
+    let look = |port: &Arc<DevicePort>| {
+        let looked = probe_with_retry(&mut netlink, &port.device());
+        looked.map_err(|why| named(port, why.into_text()))
+    };
+    all(enabled.map(look))?;
+    let attach = |port: &Arc<DevicePort>| {
         if !port.spec.get().enabled {
-            all.push(None);
-            continue;
+            return Ok(None);
         }
-        match AttachedDevice::attach(port, &mut netlink, run_dir) {
-            Ok(attached) => all.push(attached),
-            Err(why) => wrong.push(named(port, why.into_text())),
-        }
-    }
-    if wrong.is_empty() {
-        Ok(all)
-    } else {
-        Err(wrong)
-    }
+        let attached = AttachedDevice::attach(port, &mut netlink, run_dir);
+        attached.map_err(|why| named(port, why.into_text()))
+    };
+    all(ports.iter().map(attach))
 }
 
 /// [`probe`], retried while a killed daemon may still hold the device.

@@ -7,17 +7,12 @@
 //! - `addresses`: how many addresses ports may have
 //! - `networks`: networks and trunks, as the cores use them
 //! - `difference`: what is different between two topologies; `effects`: what a change of each key
-//!   does; `handover`: what goes from one port to another
+//!   does
 
 pub(crate) mod addresses;
 pub(crate) mod devices;
 pub(crate) mod difference;
 pub(crate) mod effects;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for topologies that change while the daemon runs")
-)]
-pub(crate) mod handover;
 pub(crate) mod ids;
 pub(crate) mod limits;
 pub(crate) mod names;

@@ -2,6 +2,8 @@
 
 use flowtable::{NetworkId, PortId};
 
+use super::ids::Ids;
+
 /// Names by id; empty where an id is not in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
@@ -10,6 +12,14 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// Those that have an id.
+    pub(crate) fn of(ids: &Ids) -> Self {
+        Self {
+            ports: ids.port_names(),
+            networks: ids.network_names(),
+        }
+    }
+
     /// None: no port has this id.
     pub(crate) fn port(&self, id: PortId) -> Option<&str> {
         let name = self.ports.get(usize::from(id))?;

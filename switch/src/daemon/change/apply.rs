@@ -18,7 +18,9 @@ impl Switch {
     /// # Errors
     /// A sentence for each mistake. All is as it was then.
     pub(super) fn apply(&mut self, topology: Topology) -> Result<(), Vec<String>> {
-        self.finish_leaving();
+        if !self.leaving.is_empty() {
+            self.finish_leaving();
+        }
         let one = |why: String| vec![why];
         let mut ids = self.ids.clone();
         ids.assign(&topology).map_err(one)?;
@@ -31,7 +33,7 @@ impl Switch {
         let networks = Arc::new(networks(&topology, &ids, &specs));
         let prepared = Prepared::new(self, &plan)?;
         // From here on nothing fails.
-        self.topology = topology;
+        self.topology = Arc::new(topology);
         self.ids = ids;
         self.specs = specs;
         self.commit(prepared, plan, &networks);

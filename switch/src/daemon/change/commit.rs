@@ -20,7 +20,7 @@ use crate::vhost_user::port::Port;
 /// How long a change waits for a removed port. Closing a file that a front-end sent may take
 /// longer; then the port's id is free only after that.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
-/// How often it is looked whether something is done.
+/// How often it is looked whether it has ended.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// Why a port is ended, for its log and for reports.
 const WHY: &str = "the topology changed";
@@ -44,10 +44,7 @@ impl Switch {
         self.set_present(present);
         self.remove(plan.removed);
         // Whoever is told that it is done finds it so.
-        let mark = cores.now();
-        while !cores.is_past(&mark) {
-            std::thread::sleep(LOOK_AGAIN);
-        }
+        cores.catch_up();
     }
 
     /// Ports that are served as before, with other addresses or in another network perhaps.
@@ -84,12 +81,9 @@ impl Switch {
         let mut present = Present {
             number: before.number + 1,
             cpus: before.cpus.clone(),
-            names: Arc::new(Names {
-                ports: self.ids.port_names(),
-                networks: self.ids.network_names(),
-            }),
+            names: Arc::new(Names::of(&self.ids)),
             vms,
-            topology: Arc::new(self.topology.clone()),
+            topology: self.topology.clone(),
             ports: Vec::new(),
             devices: Vec::new(),
         };

@@ -13,11 +13,6 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// Its thread, for the end of the daemon.
-    pub(super) fn into_thread(self) -> Option<JoinHandle<()>> {
-        self.thread
-    }
-
     /// Whether nothing uses its id any more but for control's own tables.
     pub(super) fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use config::Listens;
 use flowtable::PortId;
 
 use super::plan::Plan;
 use super::switch::Switch;
+use crate::base::all::all;
 use crate::base::socket::{Listening, Place};
 use crate::daemon::running::{Gate, Means, Running};
+use crate::daemon::sockets::open_sockets;
 use crate::device::attached::{AttachedDevice, attach_all};
 use crate::device::port::DevicePort;
 use crate::device::probe;
@@ -116,8 +117,8 @@ impl Prepared {
             prepared.ports.push(added);
         }
         prepared.permit(switch, plan)?;
-        let sockets = open_sockets(switch, plan)?;
         let services = plan.added.iter().chain(&plan.renewed);
+        let sockets = open_sockets(services.clone(), &switch.paths().collect())?;
         let services: Vec<_> = services.filter_map(Served::new).collect();
         check_mtus(plan)?;
         let mut devices = attach(switch, plan, &services)?.into_iter();
@@ -161,49 +162,6 @@ impl Prepared {
             }
         }
         Ok(())
-    }
-}
-
-/// Opens the sockets of all ports that are added or renewed, in order, and reports all errors at
-/// once.
-fn open_sockets(switch: &Switch, plan: &Plan) -> Result<Vec<Option<Listening>>, Vec<String>> {
-    let ours: BTreeSet<_> = switch.paths().collect();
-    let open = |port: &PortSpec| {
-        let PortKind::Socket(socket) = &port.kind else {
-            return Ok(None);
-        };
-        if socket.listens == Listens::Guest || !port.enabled {
-            return Ok(None);
-        }
-        let open = if ours.contains(socket.path.as_path()) {
-            Listening::open_beside
-        } else {
-            Listening::open
-        };
-        open(
-            &port.name,
-            &socket.path,
-            socket.group.as_deref(),
-            socket.mode,
-        )
-        .map(Some)
-    };
-    all(plan.added.iter().chain(&plan.renewed).map(open))
-}
-
-/// All values, or all errors.
-fn all<T>(results: impl Iterator<Item = Result<T, String>>) -> Result<Vec<T>, Vec<String>> {
-    let (mut values, mut wrong) = (Vec::new(), Vec::new());
-    for result in results {
-        match result {
-            Ok(value) => values.push(value),
-            Err(why) => wrong.push(why),
-        }
-    }
-    if wrong.is_empty() {
-        Ok(values)
-    } else {
-        Err(wrong)
     }
 }
 

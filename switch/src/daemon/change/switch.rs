@@ -14,7 +14,7 @@ use crate::control::sources::{Present, Sources};
 use crate::daemon::running::{Gate, Means, Running};
 use crate::device::port::DevicePort;
 use crate::plan::ids::Ids;
-use crate::plan::ports::{PortKind, PortSpec, ports};
+use crate::plan::ports::{PortKind, PortSpec};
 
 /// All that a topology describes and that can change while the daemon runs. Whoever changes it
 /// holds its lock, so that changes come one after another.
@@ -23,7 +23,7 @@ pub(crate) struct Switch {
     /// The topology's main file.
     pub(super) file: PathBuf,
     /// In force.
-    pub(super) topology: Topology,
+    pub(super) topology: Arc<Topology>,
     pub(super) ids: Ids,
     /// Its ports, by id.
     pub(super) specs: Vec<PortSpec>,
@@ -36,20 +36,20 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    /// What a daemon runs that starts with this topology, whose ids these are. Nothing is served
-    /// yet.
+    /// What a daemon runs that starts with this topology, whose ids and ports these are. Nothing is
+    /// served yet.
     pub(crate) fn new(
         file: &Path,
-        topology: Topology,
-        ids: Ids,
+        topology: Arc<Topology>,
+        (ids, specs): (Ids, Vec<PortSpec>),
         means: Means,
         sources: Arc<Sources>,
     ) -> Self {
         Self {
             file: file.to_owned(),
-            specs: ports(&topology, &ids),
             topology,
             ids,
+            specs,
             running: HashMap::new(),
             leaving: Vec::new(),
             means,
@@ -130,7 +130,7 @@ impl Switch {
             .partition(Running::is_device);
         let end = |all: Vec<Running>| all.into_iter().map(|running| running.end(WHY)).collect();
         let mut guests: Vec<_> = end(guests);
-        guests.extend(self.leaving.drain(..).filter_map(Leaving::into_thread));
+        guests.extend(self.leaving.drain(..).filter_map(|leaving| leaving.thread));
         (end(devices), guests)
     }
 }
