@@ -273,6 +273,14 @@ impl<'a> Includes<'a> {
                 let message = format!("`{}` is not a valid glob: {why}", shown(pattern));
                 (message, HELP)
             }
+            Err(Unusable::Unreadable(folder, why)) => {
+                let message = format!(
+                    "the folder {} can't be read: {why}",
+                    shown(&folder.display().to_string())
+                );
+                let help = "see that weir may read it; a folder that is not there includes nothing";
+                (message, help)
+            }
         };
         self.mistakes.add(at, message, help);
         Vec::new()

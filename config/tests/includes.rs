@@ -102,6 +102,27 @@ fn glob_that_matches_nothing_is_no_mistake() {
     assert_eq!(Folder::new(MAIN, &[]).names(), [""; 0]);
 }
 
+/// Else a daemon would take all VMs in it for removed.
+#[test]
+fn folder_that_cannot_be_read_is_a_mistake() {
+    let main = "cores: [1]\ninclude: [\"vms.d/*.yaml\"]\n";
+    for make in [
+        // Leads nowhere, and is there.
+        |path: &Path| std::os::unix::fs::symlink("vms.d", path).unwrap(),
+        |path: &Path| std::os::unix::fs::symlink("x".repeat(300), path).unwrap(),
+    ] {
+        let folder = Folder::new(main, &[]);
+        make(&folder.path("vms.d"));
+        let found = folder.found();
+        let (file, line, column, message) = &found[0];
+        assert_eq!((file.as_str(), *line, *column), ("weir.yaml", 2, 11));
+        assert!(message.contains("can't be read"), "{message}");
+    }
+    // Nor a file, in which there are no files.
+    let folder = Folder::new(main, &[("vms.d", "")]);
+    assert_eq!(folder.names(), [""; 0]);
+}
+
 #[test]
 fn file_that_is_named_must_be_there() {
     let main = MAIN.replace("vms.d/*.yaml", "web.yaml");
