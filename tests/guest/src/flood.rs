@@ -8,6 +8,8 @@ use crate::flows::Flows;
 use crate::frontend::FrontendError;
 use crate::guest::Guest;
 use crate::lean::{LeanRx, LeanTx, rx_len};
+use crate::numbers::Numbers;
+use crate::stack::Mac;
 use crate::sys::{self, cycles, cycles_per_second};
 
 /// A turn that takes so long was interrupted by something else on the CPU: its cycles say nothing
@@ -30,6 +32,11 @@ pub struct LoadConfig {
     pub count_bytes: bool,
     /// Read a word of each frame received.
     pub touch: bool,
+    /// Check the numbers of frames from this address ([`Vary::Number`]), which is for a single
+    /// queue pair.
+    ///
+    /// [`Vary::Number`]: crate::flows::Vary::Number
+    pub numbers_of: Option<Mac>,
 }
 
 impl Default for LoadConfig {
@@ -41,6 +48,7 @@ impl Default for LoadConfig {
             burst: 32,
             count_bytes: false,
             touch: false,
+            numbers_of: None,
         }
     }
 }
@@ -115,7 +123,11 @@ impl LoadPort {
             if config.sink {
                 let queue = guest.driver.take_over(2 * pair);
                 let len = rx_len(&queue, &options.rx_shape);
-                rxs.push(LeanRx::new(queue, len, config.count_bytes, config.touch));
+                let mut rx = LeanRx::new(queue, len, config.count_bytes, config.touch);
+                if let Some(source) = config.numbers_of {
+                    rx.check_numbers(Numbers::of(source), options.header_bytes());
+                }
+                rxs.push(rx);
             }
             if config.send {
                 let queue = guest.driver.take_over(2 * pair + 1);
@@ -171,6 +183,11 @@ impl LoadPort {
             n_bytes: self.rxs.iter().map(|rx| rx.n_bytes).sum(),
             ..self.counters
         }
+    }
+
+    /// What numbered frames have come, if that is checked.
+    pub fn numbers(&self) -> Option<Numbers> {
+        self.rxs.first().and_then(LeanRx::numbers)
     }
 
     /// Connects again if the back-end is gone; whether it was. A system call: not in every turn.

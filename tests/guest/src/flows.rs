@@ -1,8 +1,9 @@
 //! Frames for load: one UDP frame as a template, and sixteen bytes of it that change from flow to
-//! flow.
+//! flow, or from frame to frame.
 
 use std::net::Ipv4Addr;
 
+use crate::numbers;
 use crate::stack::{Mac, checksum, udp_frame};
 
 /// What differs between flows.
@@ -14,6 +15,8 @@ pub enum Vary {
     Ip,
     /// Source MAC.
     Mac,
+    /// Nothing: one flow, whose frames are [numbered](crate::numbers).
+    Number,
 }
 
 /// A frame in `n` variants, one after another.
@@ -33,15 +36,20 @@ const MAC_AT: usize = 0;
 
 impl Flows {
     /// Highest offset of the changing bytes.
-    pub const MOST_OFFSET: usize = IP_AT;
+    pub const MOST_OFFSET: usize = numbers::AT;
 
-    /// Frames of `len` bytes (without FCS, at least 60) from one guest to another, in `n` flows.
+    /// Frames of `len` bytes (without FCS, at least 60) from one guest to another, in `n` flows;
+    /// numbered ones are one flow, whatever `n` is.
     pub fn new(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), len: usize, n: u64, vary: Vary) -> Self {
         let template = udp_frame(from, to, (1024, 9), &vec![0; len.max(60) - 42]);
         let mut flows = Self {
             template,
             vary,
-            n: n.max(1),
+            n: if vary == Vary::Number {
+                u64::MAX
+            } else {
+                n.max(1)
+            },
             next: 0,
             word: 0,
         };
@@ -54,7 +62,7 @@ impl Flows {
         &self.template
     }
 
-    /// Number of flows.
+    /// Number of flows, or of frames with numbers.
     pub fn n(&self) -> u64 {
         self.n
     }
@@ -80,6 +88,7 @@ impl Flows {
                 MAC_AT,
                 self.word | u128::from((self.next - 1) & 0xffff_ffff) << 64,
             ),
+            Vary::Number => (numbers::AT, self.word | u128::from(self.next - 1)),
         }
     }
 
@@ -89,6 +98,7 @@ impl Flows {
             Vary::Ip => self.ip_word(0),
             Vary::Mac if self.n > 1 => self.bytes(MAC_AT) & !(0xffff_ffff << 64),
             Vary::Mac => self.bytes(MAC_AT),
+            Vary::Number => numbers::word(numbers::source(&self.template)),
         };
     }
 
@@ -154,6 +164,26 @@ mod tests {
             assert!(all.iter().all(|f| f == &all[0]));
             assert_eq!(&all[0][..12], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1]);
         }
+    }
+
+    #[test]
+    fn numbered_frames_are_taken_for_what_they_are() {
+        let frames = frames(1, Vary::Number, 40);
+        let mut numbers = numbers::Numbers::of(Mac([2, 0, 0, 0, 0, 1]));
+        let word = |frame: &Vec<u8>| {
+            let bytes = &frame[numbers::AT..numbers::AT + 16];
+            u128::from_le_bytes(bytes.try_into().unwrap())
+        };
+        for frame in &frames[..10] {
+            numbers.take(word(frame));
+        }
+        assert!(numbers.is_clean() && numbers.n_good == 10, "{numbers:?}");
+        for n in [15, 12, 12] {
+            numbers.take(word(&frames[n]));
+        }
+        assert_eq!((numbers.n_missing, numbers.n_late), (5, 2));
+        numbers.take(0);
+        assert_eq!((numbers.n_good, numbers.n_other), (11, 1));
     }
 
     #[test]

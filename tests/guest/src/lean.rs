@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering, fence};
 use crate::driver::RawQueue;
 use crate::flows::Flows;
 use crate::memory::{GuestMemory, to_usize};
+use crate::numbers::{self, Numbers};
 use crate::ring::{Desc, NO_NOTIFY, WRITE, crossed};
 
 /// What both directions share.
@@ -41,6 +42,8 @@ pub struct LeanRx {
     count_bytes: bool,
     touch: bool,
     touched: u64,
+    /// What numbered frames have come, and the bytes before a frame.
+    numbers: Option<(Numbers, usize)>,
 }
 
 impl LeanTx {
@@ -146,7 +149,19 @@ impl LeanRx {
             count_bytes,
             touch,
             touched: 0,
+            numbers: None,
         }
+    }
+
+    /// Checks the numbers of frames, which begin `header_bytes` behind the start of a buffer, from
+    /// now on.
+    pub fn check_numbers(&mut self, numbers: Numbers, header_bytes: usize) {
+        self.numbers = Some((numbers, header_bytes));
+    }
+
+    /// What numbered frames have come, if that is checked.
+    pub fn numbers(&self) -> Option<Numbers> {
+        self.numbers.map(|(numbers, _)| numbers)
     }
 
     /// Entries.
@@ -163,7 +178,7 @@ impl LeanRx {
     #[inline]
     pub fn poll(&mut self) -> u16 {
         let (first, n) = self.lean.poll();
-        if n > 0 && (self.count_bytes || self.touch) {
+        if n > 0 && (self.count_bytes || self.touch || self.numbers.is_some()) {
             self.look(first, n);
         }
         n
@@ -190,7 +205,25 @@ impl LeanRx {
     fn look(&mut self, first: u16, n: u16) {
         for i in 0..n {
             let slot = first.wrapping_add(i) & self.lean.mask;
-            self.n_bytes += u64::from(self.lean.used_entry(slot).1);
+            let len = self.lean.used_entry(slot).1;
+            self.n_bytes += u64::from(len);
+            if let Some((numbers, header_bytes)) = &mut self.numbers {
+                let buffer = self.buffers[usize::from(slot)];
+                if (len as usize) < *header_bytes + numbers::FRAME_LEAST {
+                    numbers.take_short();
+                } else {
+                    // SAFETY: the frame begins at most 12 bytes into the buffer, and the device
+                    // wrote that much of it: it is longer than 80 bytes, and mapped as long as
+                    // `queue` lives.
+                    let word = unsafe {
+                        buffer
+                            .add(*header_bytes + numbers::AT)
+                            .cast::<u128>()
+                            .read_unaligned()
+                    };
+                    numbers.take(u128::from_le(word));
+                }
+            }
             if self.touch {
                 // SAFETY: buffers are longer than 80 bytes, and mapped as long as `queue` lives.
                 self.touched ^= unsafe {

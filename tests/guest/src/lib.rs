@@ -33,6 +33,8 @@ pub mod hostile_messages;
 /// Rings without bookkeeping.
 #[allow(unsafe_code)]
 pub mod lean;
+/// Frames with numbers, and what of them has come.
+pub mod numbers;
 /// Latency: one frame there and back.
 pub mod pingpong;
 /// Raw vhost-user messages.

@@ -117,6 +117,7 @@ fn load_port(
         burst: common.burst,
         count_bytes: false,
         touch: common.touch,
+        ..LoadConfig::default()
     };
     LoadPort::set_up(guest, &common.flows(here, there), config)
 }
