@@ -6,6 +6,7 @@ pub(crate) mod folder;
 pub(crate) mod journal;
 pub(crate) mod lock;
 pub(crate) mod log;
+pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod stop;

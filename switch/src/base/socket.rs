@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, chownat, fchmod, fstat, openat};
@@ -15,9 +14,9 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
-use rustix::process::{getegid, geteuid};
+use rustix::process::geteuid;
 
-use super::lock::lock;
+use super::place::{Place, group_id, set_mode};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -52,7 +51,7 @@ impl Listening {
             .map_err(|why| cannot_listen(whom, path, &why))
     }
 
-    /// The same beside a path where this daemon listens already: by [`Place::take`] it takes the
+    /// The same beside a path where this daemon listens already: by [`Place::move_to`] it takes the
     /// other's place, and clients find a socket there at any time.
     ///
     /// # Errors
@@ -65,7 +64,7 @@ impl Listening {
     ) -> Result<Self, String> {
         // Short, since the length of a socket's path is limited.
         let beside = (0..BESIDE_MAX)
-            .map(|n| path.with_file_name(format!(".{n}")))
+            .map(|n| path.with_file_name(beside(n)))
             .find(|beside| remove_stale(beside).is_ok())
             .ok_or_else(|| "there are too many files beside it".to_owned());
         beside
@@ -80,31 +79,11 @@ impl Listening {
         // Binding gives the path the permissions of the socket: none at first.
         fchmod(&socket, Mode::empty()).map_err(|e| e.to_string())?;
         bind(&socket, &address).map_err(|e| explain_errno(e, path))?;
-        let handle = openat(
-            CWD,
-            path,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        let handle = handle.map_err(|e| explain_errno(e, path))?;
-        let made = fstat(&handle).map_err(|e| e.to_string())?;
-        let kind = FileType::from_raw_mode(made.st_mode);
-        if kind != FileType::Socket
-            || made.st_mode & 0o777 != 0
-            || made.st_uid != geteuid().as_raw()
-        {
-            return Err(
-                "another file was put there meanwhile: check who may write to this folder"
-                    .to_owned(),
-            );
-        }
+        let (handle, identity) = made_at(path).inspect_err(|_| remove_unfinished(path))?;
         // From here on a failure removes the path again.
         let listening = Self {
             listener: UnixListener::from(socket),
-            place: Place {
-                path: Arc::new(Mutex::new(path.to_owned())),
-                identity: (made.st_dev, made.st_ino),
-            },
+            place: Place::new(path, identity),
         };
         if let Some(gid) = gid {
             let given = chownat(
@@ -134,64 +113,9 @@ impl Listening {
     }
 }
 
-/// Where a listening socket is; clones share it.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    path: Arc<Mutex<PathBuf>>,
-    /// Device and inode.
-    identity: (u64, u64),
-}
-
-impl Place {
-    /// Moves the socket to `path`, in the same folder, in place of what is there. Nothing, if it is
-    /// there already.
-    ///
-    /// # Errors
-    /// As `rename(2)`.
-    pub(crate) fn take(&self, path: &Path) -> io::Result<()> {
-        let mut from = lock(&self.path);
-        if *from != path {
-            fs::rename(&*from, path)?;
-            path.clone_into(&mut from);
-        }
-        Ok(())
-    }
-
-    /// Gives the socket to another group, or other permissions. Connections stay.
-    ///
-    /// # Errors
-    /// A sentence: it is not there any more, or the group is not one that this user may give it to.
-    pub(crate) fn permit(&self, group: Option<&str>, mode: u32) -> Result<(), String> {
-        let path = lock(&self.path);
-        let say = |why: String| format!("cannot change who may use {}: {why}", path.display());
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = openat(CWD, &*path, flags, Mode::empty());
-        let handle = handle.map_err(|e| say(e.to_string()))?;
-        let at = fstat(&handle).map_err(|e| say(e.to_string()))?;
-        if (at.st_dev, at.st_ino) != self.identity {
-            return Err(say("another file is there".to_owned()));
-        }
-        // Without one, it is the daemon's own.
-        let gid = group.map_or_else(|| Ok(getegid().as_raw()), group_id);
-        let gid = Gid::from_raw(gid.map_err(say)?);
-        if at.st_gid != gid.as_raw() {
-            chownat(&handle, "", None, Some(gid), AtFlags::EMPTY_PATH)
-                .map_err(|e| say(e.to_string()))?;
-        }
-        set_mode(&handle, mode).map_err(say)
-    }
-}
-
 impl Drop for Listening {
     fn drop(&mut self) {
-        let Place { path, identity } = &self.place;
-        let path = lock(path);
-        let is_ours =
-            fs::symlink_metadata(&*path).is_ok_and(|at| (at.dev(), at.ino()) == *identity);
-        if is_ours {
-            // If it can't be removed, the next start replaces it.
-            let _ = fs::remove_file(&*path);
-        }
+        self.place.clear();
     }
 }
 
@@ -215,15 +139,48 @@ pub(crate) fn is_hung_up(stream: &UnixStream) -> bool {
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(gone)
 }
 
-fn cannot_listen(whom: &str, path: &Path, why: &str) -> String {
-    format!("{whom}: cannot listen on {}: {why}", path.display())
+/// The socket that was just bound to `path`: a handle, and its device and inode.
+fn made_at(path: &Path) -> Result<(OwnedFd, (u64, u64)), String> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = openat(CWD, path, flags, Mode::empty()).map_err(|e| explain_errno(e, path))?;
+    let made = fstat(&handle).map_err(|e| e.to_string())?;
+    let kind = FileType::from_raw_mode(made.st_mode);
+    if is_unfinished(kind == FileType::Socket, made.st_mode, made.st_uid) {
+        return Ok((handle, (made.st_dev, made.st_ino)));
+    }
+    Err("another file was put there meanwhile: check who may write to this folder".to_owned())
 }
 
-fn set_mode(handle: &OwnedFd, mode: u32) -> Result<(), String> {
-    // An O_PATH handle can only be changed by its name in /proc.
-    let own_name = format!("/proc/self/fd/{}", handle.as_raw_fd());
-    fs::set_permissions(own_name, fs::Permissions::from_mode(mode))
-        .map_err(|e| format!("cannot set mode {mode:04o}: {e}"))
+/// Whether this is a socket of this user that nobody may use yet.
+fn is_unfinished(is_socket: bool, mode: u32, uid: u32) -> bool {
+    is_socket && mode & 0o777 == 0 && uid == geteuid().as_raw()
+}
+
+/// Removes a socket that was bound, and that nobody may use yet.
+fn remove_unfinished(path: &Path) {
+    let is_so = |at: fs::Metadata| is_unfinished(at.file_type().is_socket(), at.mode(), at.uid());
+    if fs::symlink_metadata(path).is_ok_and(is_so) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Removes the sockets in a folder that a daemon made beside others and was killed before they took
+/// their places.
+pub(crate) fn remove_left_beside(folder: &Path) {
+    let is_left = |n: &u32| fs::symlink_metadata(folder.join(beside(*n))).is_ok();
+    for n in (0..BESIDE_MAX).take_while(is_left) {
+        // One of another daemon, or not a socket, is left alone.
+        let _ = remove_stale(&folder.join(beside(n)));
+    }
+}
+
+/// Names of sockets that are made beside others.
+fn beside(n: u32) -> String {
+    format!(".{n}")
+}
+
+fn cannot_listen(whom: &str, path: &Path, why: &str) -> String {
+    format!("{whom}: cannot listen on {}: {why}", path.display())
 }
 
 fn new_socket() -> io::Result<OwnedFd> {
@@ -287,25 +244,6 @@ fn explain(kind: io::ErrorKind, path: &Path, error: &io::Error) -> String {
         io::ErrorKind::NotADirectory => format!("{folder} is not a folder"),
         _ => error.to_string(),
     }
-}
-
-/// The number of a group that is given by name or number.
-fn group_id(group: &str) -> Result<u32, String> {
-    if let Ok(number) = group.parse() {
-        return Ok(number);
-    }
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    find_group(&groups, group).ok_or_else(|| {
-        format!("there is no group {group} in /etc/group: make it, or give its number")
-    })
-}
-
-fn find_group(groups: &str, name: &str) -> Option<u32> {
-    let mut fields = groups
-        .lines()
-        .map(|line| line.split(':'))
-        .find_map(|mut line| (line.next() == Some(name)).then_some(line))?;
-    fields.nth(1)?.parse().ok()
 }
 
 #[cfg(test)]

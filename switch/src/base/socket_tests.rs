@@ -1,5 +1,5 @@
 use std::io::Read;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
@@ -113,12 +113,16 @@ fn socket_that_replaced_ours_is_not_removed() {
 }
 
 #[test]
-fn groups_are_found_by_name_and_number() {
-    let groups = "root:x:0:\nkvm:x:104:alice,bob\nbroken\n";
-    assert_eq!(find_group(groups, "kvm"), Some(104));
-    assert_eq!(find_group(groups, "broken"), None);
-    assert_eq!(find_group(groups, "x"), None);
-    assert_eq!(group_id("4711"), Ok(4711));
+fn what_a_killed_daemon_left_beside_sockets_goes_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |n: u32| dir.path().join(beside(n));
+    (0..3).for_each(|n| drop(UnixListener::bind(path(n)).unwrap()));
+    fs::write(path(3), "precious").unwrap();
+    let _live = UnixListener::bind(path(4)).unwrap();
+    drop(UnixListener::bind(path(5)).unwrap());
+    remove_left_beside(dir.path());
+    let left = (0..6).filter(|n| path(*n).exists());
+    assert_eq!(left.collect::<Vec<_>>(), [3, 4]);
 }
 
 #[test]
@@ -131,4 +135,43 @@ fn stream_that_was_opened_blocks() {
     let writing = std::thread::spawn(move || std::io::Write::write_all(&mut served, b"x").unwrap());
     assert_eq!(stream.read(&mut [0]).unwrap(), 1);
     writing.join().unwrap();
+}
+
+#[test]
+fn two_sockets_exchange_their_paths_and_each_removes_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let old = Listening::open("web/net0", &path, None, 0o600).unwrap();
+    let new = Listening::open_beside("web/net0", &path, None, 0o600).unwrap();
+    let beside = new.place().path();
+    for (to, of_old) in [(&path, &beside), (&beside, &path), (&path, &beside)] {
+        new.place().move_to(to, Some(&old.place())).unwrap();
+        assert!(new.place().is_at(to) && old.place().is_at(of_old));
+    }
+    drop(old);
+    assert!(!beside.exists());
+    open_stream(&path).unwrap();
+    new.listener().accept().unwrap();
+    drop(new);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn socket_takes_no_place_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let old = Listening::open("web/net0", &path, None, 0o600).unwrap();
+    let new = Listening::open_beside("web/net0", &path, None, 0o600).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "precious").unwrap();
+    for there in [None, Some(&old.place())] {
+        let why = new.place().move_to(&path, there).unwrap_err();
+        assert!(why.contains("another file is there"), "{why}");
+    }
+    drop(old);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    // Whoever removes a socket by hand gets the next one in its place.
+    fs::remove_file(&path).unwrap();
+    new.place().move_to(&path, None).unwrap();
+    open_stream(&path).unwrap();
 }

@@ -27,7 +27,7 @@ use super::logging::Log;
 use super::notify::{Inbox, Notify};
 use super::run_dir::RunDir;
 use super::running::{Means, Running};
-use super::sockets::open_sockets;
+use super::sockets::{open_sockets, tidy};
 use super::threads::{join, spawn};
 use super::watchdog::Beats;
 use super::{poller, supervisor, tsc, watchdog};
@@ -113,6 +113,7 @@ impl Daemon {
         // Closing a file that a client sent could block the thread that answers. Older kernels
         // can't refuse files; operators are trusted there.
         pmd::sys::refuse_files(operators.listener().as_fd());
+        tidy(specs.iter());
         let guests = specs
             .iter()
             .filter(|port| matches!(port.kind, PortKind::Socket(_)));

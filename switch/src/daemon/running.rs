@@ -8,7 +8,8 @@ use pmd::Cores;
 
 use super::threads::spawn;
 use crate::base::folder::Folder;
-use crate::base::socket::{Listening, Place};
+use crate::base::place::Place;
+use crate::base::socket::Listening;
 use crate::base::stop::Stop;
 use crate::device::attached::AttachedDevice;
 use crate::device::port::DevicePort;

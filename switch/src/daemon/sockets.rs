@@ -6,8 +6,20 @@ use std::path::Path;
 use config::Listens;
 
 use crate::base::all::all;
-use crate::base::socket::Listening;
+use crate::base::socket::{Listening, remove_left_beside};
 use crate::plan::ports::{PortKind, PortSpec};
+
+/// Removes what an earlier daemon that was killed in a change left beside the sockets of these
+/// ports.
+pub(super) fn tidy<'a>(ports: impl Iterator<Item = &'a PortSpec>) {
+    let folders: BTreeSet<_> = ports
+        .filter_map(|port| match &port.kind {
+            PortKind::Socket(socket) if socket.listens == Listens::Weir => socket.path.parent(),
+            _ => None,
+        })
+        .collect();
+    folders.into_iter().for_each(remove_left_beside);
+}
 
 /// Opens the socket of each of these ports on which weir listens, in order; none: it doesn't. Where
 /// this daemon listens already (`ours`), the new socket is beside the old one.

@@ -104,14 +104,6 @@ impl Switch {
             // Disabled from now on: it doesn't matter how long its thread takes.
             return drop(before);
         };
-        if let (Served::Guest(port), Some(place)) = (&service.port, &running.place)
-            && let Err(why) = place.take(&port.socket.path)
-        {
-            warn!(
-                "{name}: cannot listen on {}: {why}",
-                port.socket.path.display()
-            );
-        }
         gate.open(before);
         self.running.insert(name, running);
     }

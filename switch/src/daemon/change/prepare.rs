@@ -1,14 +1,17 @@
 //! All of a change that can fail. What was prepared is undone by being dropped.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use flowtable::PortId;
+use tracing::warn;
 
 use super::plan::Plan;
 use super::switch::Switch;
 use crate::base::all::all;
-use crate::base::socket::{Listening, Place};
+use crate::base::place::Place;
+use crate::base::socket::Listening;
 use crate::daemon::running::{Gate, Means, Running};
 use crate::daemon::sockets::open_sockets;
 use crate::device::attached::{AttachedDevice, attach_all};
@@ -20,6 +23,8 @@ use crate::vhost_user::port::Port;
 /// What a change needs, ready to be put in force.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
+    /// First, since what is dropped first is undone first: the others have what they had then.
+    moved: Vec<Moved>,
     /// Ports that the cores know already, and don't know any more if this is dropped.
     ports: Vec<AddedPort>,
     pub(super) services: Vec<Service>,
@@ -62,6 +67,26 @@ impl Drop for Permitted {
     fn drop(&mut self) {
         // It was so before.
         let _ = (self.place).permit(self.before.group.as_deref(), self.before.mode);
+    }
+}
+
+/// A socket that has taken the place of the one that served its path before; dropped, each is where
+/// it was.
+#[derive(Debug)]
+struct Moved {
+    place: Place,
+    /// None: it stays.
+    from: Option<PathBuf>,
+    /// None: nothing was there.
+    before: Option<Place>,
+}
+
+impl Drop for Moved {
+    fn drop(&mut self) {
+        let Some(from) = &self.from else { return };
+        if let Err(why) = self.place.move_to(from, self.before.as_ref()) {
+            warn!("{why}");
+        }
     }
 }
 
@@ -127,14 +152,46 @@ impl Prepared {
                 Served::Guest(_) => None,
                 Served::Device(_) => devices.next().flatten(),
             };
+            let name = port.spec().name.clone();
             let service = Service::new(port, listening, attached, &switch.means);
-            prepared.services.push(service.map_err(|why| vec![why])?);
+            let service = service.map_err(|why| vec![format!("{name}: {why}")])?;
+            prepared.services.push(service);
         }
+        prepared.take_places(switch)?;
         Ok(prepared)
+    }
+
+    /// Sockets that were made beside others take their places, before any of these is closed: who
+    /// closes one removes its path, and must not remove that of its successor.
+    fn take_places(&mut self, switch: &Switch) -> Result<(), Vec<String>> {
+        for service in &self.services {
+            let running = service.running.as_ref().map(|(running, _)| running);
+            let place = running.and_then(|running| running.place.clone());
+            let (Served::Guest(port), Some(place)) = (&service.port, place) else {
+                continue;
+            };
+            let path = &port.socket.path;
+            if place.is_at(path) {
+                continue;
+            }
+            let mut there = switch.running.values().filter_map(|at| at.place.as_ref());
+            let before = there.find(|there| there.is_at(path)).cloned();
+            let from = Some(place.path());
+            place
+                .move_to(path, before.as_ref())
+                .map_err(|why| vec![format!("{}: {why}", port.spec.get().name)])?;
+            self.moved.push(Moved {
+                place,
+                from,
+                before,
+            });
+        }
+        Ok(())
     }
 
     /// The change is in force from now on: nothing of it is undone any more.
     pub(super) fn keep(&mut self) {
+        self.moved.iter_mut().for_each(|moved| moved.from = None);
         std::mem::take(&mut self.ports)
             .into_iter()
             .for_each(std::mem::forget);

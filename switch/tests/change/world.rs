@@ -1,0 +1,140 @@
+//! A daemon whose VMs are in a file each, and how it is told to change.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::request::read;
+use crate::rig::{Daemon, PATIENCE, folder};
+
+/// The keys of the main file of most tests, to which VMs come by `vms.d/NAME.yaml`.
+pub(crate) const MAIN: &str = "cores: [CPU]
+control: { path: DIR/control.sock }
+include: [ \"vms.d/*.yaml\" ]
+networks: { blue: { mtu: 9000 }, red: {} }
+";
+
+/// A VM with a NIC in a network, at `NAME.sock`; `keys`: more keys of the VM.
+pub(crate) fn vm(network: &str, name: &str, keys: &str) -> String {
+    format!(
+        "{{ {keys} nics: {{ net0: {{ network: {network}, vhost-user: {{ path: DIR/{name}.sock }} \
+        }} }} }}"
+    )
+}
+
+/// A daemon with a folder for VMs.
+pub(crate) struct World {
+    pub(crate) daemon: Daemon,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    InForce,
+    /// Why.
+    Refused(String),
+}
+
+impl World {
+    /// A daemon by this command that runs these VMs: name, and what is written of it.
+    pub(crate) fn start_by(weir: Command, main: &str, vms: &[(&str, String)]) -> Self {
+        let dir = Arc::new(folder());
+        fs::create_dir(dir.path().join("vms.d")).unwrap();
+        vms.iter().for_each(|(name, vm)| write_vm(&dir, name, vm));
+        let daemon = Daemon::start_by(dir, main, weir);
+        Self { daemon }
+    }
+
+    /// A VM's file as it shall be; not read yet.
+    pub(crate) fn write(&self, name: &str, vm: &str) {
+        write_vm(&self.daemon.dir, name, vm);
+    }
+
+    /// A VM's file is not there any more; not read yet.
+    pub(crate) fn erase(&self, name: &str) {
+        fs::remove_file(self.file(name)).unwrap();
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.daemon.path(&format!("vms.d/{name}.yaml"))
+    }
+
+    pub(crate) fn control(&self) -> PathBuf {
+        self.daemon.path("control.sock")
+    }
+
+    /// The files shall be read.
+    pub(crate) fn request_reload(&self) -> Reloading {
+        let before = self.marks();
+        self.daemon.signal(Signal::HUP);
+        Reloading { before }
+    }
+
+    /// Has the files read, and waits until that is done.
+    pub(crate) fn reload(&self) -> Outcome {
+        let reloading = self.request_reload();
+        self.outcome(&reloading)
+    }
+
+    /// Waits until the files have been read.
+    pub(crate) fn outcome(&self, reloading: &Reloading) -> Outcome {
+        let begin = Instant::now();
+        loop {
+            if let Some(outcome) = self.try_outcome(reloading) {
+                return outcome;
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "the files are not read:\n{}",
+                self.daemon.log()
+            );
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }
+
+    /// What the log says of it by now.
+    pub(crate) fn try_outcome(&self, Reloading { before }: &Reloading) -> Option<Outcome> {
+        let now = self.marks();
+        if now[0] > before[0] {
+            return Some(Outcome::InForce);
+        }
+        (now[1] > before[1]).then(|| {
+            let log = self.daemon.log();
+            let why = log.rsplit(NOT_CHANGED).next().unwrap_or_default();
+            Outcome::Refused(why.trim_start_matches(": ").to_owned())
+        })
+    }
+
+    fn marks(&self) -> [usize; 2] {
+        let log = self.daemon.log();
+        ["is in force", NOT_CHANGED].map(|what| log.matches(what).count())
+    }
+
+    /// Number of the topology in force.
+    pub(crate) fn number(&self) -> u64 {
+        let version = read(&self.control(), "/v1/version");
+        version["topology"].as_u64().unwrap()
+    }
+}
+
+const NOT_CHANGED: &str = "nothing has been changed";
+
+/// A reload that was requested, by what the log had said before.
+#[derive(Debug)]
+pub(crate) struct Reloading {
+    before: [usize; 2],
+}
+
+fn write_vm(dir: &TempDir, name: &str, vm: &str) {
+    let path = dir.path().join("vms.d").join(format!("{name}.yaml"));
+    let vm = vm.replace("DIR", &dir.path().display().to_string());
+    // As editors and programs do: at no time is half of it there.
+    let draft = dir.path().join("vms.d").join(format!(".{name}"));
+    fs::write(&draft, format!("vms: {{ {name}: {vm} }}\n")).unwrap();
+    fs::rename(draft, path).unwrap();
+}
