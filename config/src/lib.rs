@@ -83,7 +83,7 @@ pub use topology::{
 };
 pub use units::{BadValue, BitsPerSec, Bytes, CoreId, Micros, PacketsPerSec};
 pub use uplink::QUEUES_MAX as DEVICE_QUEUES_MAX;
-pub use vm_file::NoVmFile;
+pub use vm_file::{NoVmFile, is_same_file};
 
 use std::path::Path;
 

@@ -95,8 +95,14 @@ impl fmt::Display for NoVmFile {
 impl std::error::Error for NoVmFile {}
 
 impl Topology {
+    /// The folder of files that have one VM each, as [`Topology::vm_file`] names them.
+    pub fn vm_folder(&self) -> PathBuf {
+        self.origin.folder().join(FOLDER)
+    }
+
     /// The file that has this VM alone, or that it may be written to if there is no such VM:
     /// `vms.d/NAME.yaml` beside the main file. Reads that file if it has been edited, and no other.
+    /// A file that is there is called as it was when it was read.
     ///
     /// # Errors
     /// [`NoVmFile`]: that file is not included or not the VM's alone, or the VM is elsewhere.
@@ -105,9 +111,10 @@ impl Topology {
         if !name::is_sound(vm) {
             return Err(NoVmFile::NoName { vm: vm.to_owned() });
         }
-        let file = origin.folder().join(FOLDER).join(format!("{vm}.yaml"));
-        if let Some(place) = origin.place(ObjectKind::Vm, vm)
-            && !is_same(&place.file, &file)
+        let file = self.vm_folder().join(format!("{vm}.yaml"));
+        let place = origin.place(ObjectKind::Vm, vm);
+        if let Some(place) = place
+            && !is_same_file(&place.file, &file)
         {
             return Err(NoVmFile::Elsewhere {
                 vm: vm.to_owned(),
@@ -128,7 +135,7 @@ impl Topology {
         let others = self.vms.iter().filter(|other| other.name != vm);
         for other in others {
             if let Some(place) = origin.place(ObjectKind::Vm, &other.name)
-                && is_same(&place.file, &file)
+                && is_same_file(&place.file, &file)
             {
                 return Err(NoVmFile::Shared {
                     other: other.name.clone(),
@@ -136,6 +143,7 @@ impl Topology {
                 });
             }
         }
+        let file = place.map_or(file, |place| place.file.clone());
         if !self.is_as_read(&file) {
             let others = source::vms_in(&file).and_then(|vms| {
                 let other = vms.into_iter().find(|other| other != vm);
@@ -157,7 +165,7 @@ impl Topology {
 }
 
 /// Whether two paths mean the same file.
-fn is_same(a: &Path, b: &Path) -> bool {
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
     // Most are compared by their names alone: a thousand files need not be looked at.
     a == b
         || a.file_name() == b.file_name()

@@ -15,7 +15,6 @@ use crate::api::problem::Code;
 use crate::api::vm::VmDetail;
 use crate::api::{core, example};
 use crate::control::fixture;
-use crate::control::server::router;
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap()
@@ -47,15 +46,31 @@ fn examples() -> Vec<(&'static str, String)> {
         ("mac", json(&example::mac())),
         ("core", json(&core)),
         ("flows", data(example::flows())),
+        ("change", asked("PUT", "/v1/vms/new", VM)),
         ("problem", answer("/v1/ports?stat=up")),
+        (
+            "mistakes",
+            asked("PUT", "/v1/vms/new", &VM.replace("blue", "bleu")),
+        ),
         ("codes", codes()),
     ]
 }
 
+/// The VM that the text adds.
+const VM: &str = "
+      { \"nics\": { \"net0\": { \"network\": \"blue\", \"vhost-user\": { \"path\": \
+    \"/run/weir/new.sock\" } } } }";
+
 /// What a switch answers.
 fn answer(target: &str) -> String {
-    let router = router(fixture::sources(&fixture::topology(1)));
-    let request = Request::builder().uri(target).body(Body::empty()).unwrap();
+    asked("GET", target, "")
+}
+
+/// What a switch answers to a request with a body.
+fn asked(method: &str, target: &str, body: &str) -> String {
+    let router = fixture::router(&fixture::topology(1));
+    let request = Request::builder().method(method).uri(target);
+    let request = request.body(Body::from(body.to_owned())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -39,6 +39,7 @@ use clap::Parser;
 use tracing::Level;
 
 use base::journal;
+use cli::change;
 use cli::command::{Cli, Command};
 use cli::show::{print, show};
 use cli::top::{self, TopOptions};
@@ -85,6 +86,11 @@ fn run(cli: &Cli) -> Result<(), String> {
         Command::Schema { json: false } => print(&config::schema()),
         Command::Schema { json: true } => print(&config::json_schema()),
         Command::Show { what } => show(&cli.control, what).and_then(|text| print(&text)),
+        Command::Reload { how } => change::reload(&cli.control, how).and_then(|text| print(&text)),
+        Command::Vm { what } => change::vm(&cli.control, what).and_then(|text| print(&text)),
+        Command::Limit { vm, keys, how } => {
+            change::limit(&cli.control, vm, keys, how).and_then(|text| print(&text))
+        }
         Command::Top { once, every, order } => {
             let every = Duration::from_secs_f64(*every);
             top::run(

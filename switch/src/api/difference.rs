@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// All that is different; empty: nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Difference {
     /// In a fixed order: the daemon, uplinks, networks, then VMs, each followed by its NICs; by
     /// name.
@@ -13,17 +14,20 @@ pub(crate) struct Difference {
 }
 
 /// An object that is different.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ObjectChange)]
 pub(crate) struct Change {
     pub(crate) object: ObjectKind,
     /// Its name; a NIC's is `vm/nic`, and the daemon has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
     pub(crate) name: String,
     pub(crate) change: How,
     /// What is interrupted, the greatest first; empty: nothing.
     pub(crate) costs: Vec<Cost>,
     /// The same as a sentence; none: nothing is interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) sentence: Option<String>,
     /// The keys that are different, in the order of the schema. Of an object that was added, those
     /// that are not what holds anyway; of one that was removed, none.
@@ -31,21 +35,23 @@ pub(crate) struct Change {
 }
 
 /// A key whose value is different.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct KeyChange {
     /// As in `limit.from-vm.rate`, below the object.
     pub(crate) key: String,
     /// None: it had no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) before: Option<Value>,
     /// None: it has no value any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) after: Option<Value>,
     pub(crate) cost: Cost,
 }
 
 /// A value in the words of the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Value {
     One(String),
@@ -53,7 +59,7 @@ pub(crate) enum Value {
 }
 
 /// What an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ObjectKind {
     Daemon,
@@ -64,7 +70,7 @@ pub(crate) enum ObjectKind {
 }
 
 /// How an object is different.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum How {
     Added,
@@ -73,7 +79,7 @@ pub(crate) enum How {
 }
 
 /// What a change interrupts, the least first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Cost {
     /// Nothing.
@@ -200,7 +206,7 @@ impl KeyChange {
             }
             (before, after) => {
                 let text =
-                    |value: &Option<Value>| value.as_ref().map_or("none".into(), Value::text);
+                    |value: &Option<Value>| value.as_ref().map_or("not set".into(), Value::text);
                 writeln!(f, "  {key}: {} -> {}{cost}", text(before), text(after))
             }
         }

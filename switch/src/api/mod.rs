@@ -7,8 +7,10 @@
 //!
 //! - `envelope`, `problem`: what surrounds an answer; why there is none
 //! - `version`, `vm`, `port`, `device`, `network`, `mac`, `flows`, `core`: what is reported
+//! - `change`, `difference`: what a change of the topology did
 //! - `counters`, `state`: parts of these; `example`: values for tests
 
+pub(crate) mod change;
 pub(crate) mod core;
 pub(crate) mod counters;
 pub(crate) mod device;

@@ -20,6 +20,41 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) at: Option<String>,
+    /// Mistakes in the topology, if that is what is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) mistakes: Vec<Mistake>,
+    /// The same for a terminal, with the lines that are wrong: several lines, as `weir check`
+    /// prints them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) report: Option<String>,
+}
+
+impl Problem {
+    /// As lines for a log or a terminal.
+    pub(crate) fn into_text(self) -> String {
+        let detail = self.detail;
+        self.report.unwrap_or_else(|| format!("error: {detail}"))
+    }
+}
+
+/// A mistake in the topology.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Mistake {
+    /// The file; `request` is the request's body.
+    pub(crate) file: String,
+    /// From 1. Absent, as is `column`: the whole file is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) line: Option<usize>,
+    /// In characters, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) column: Option<usize>,
+    pub(crate) message: String,
+    /// What to write instead.
+    pub(crate) help: String,
 }
 
 /// What is wrong with a request, for a program.
@@ -52,6 +87,26 @@ pub(crate) enum Code {
     NoSuchNic,
     /// There is no uplink of this name.
     NoSuchUplink,
+    /// The topology would have mistakes: `mistakes` lists them.
+    InvalidTopology,
+    /// A key can't be changed while the daemon runs.
+    NeedsRestart,
+    /// This host doesn't allow it: a device, a path, memory.
+    Unable,
+    /// No `include` covers the file that the VM would be in.
+    NotIncluded,
+    /// The VM is in a file that is not the API's.
+    Elsewhere,
+    /// The VM's file has been edited since it was read.
+    Edited,
+    /// There is a VM of this name already.
+    VmExists,
+    /// Another topology is in force than the one that the request was made for.
+    TopologyChanged,
+    /// The VM's file can't be written.
+    CannotWrite,
+    /// The daemon ends.
+    Ending,
     /// Too many requests are being carried out.
     Busy,
     /// A mistake in weir.

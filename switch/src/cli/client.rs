@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
+use hyper::header::HeaderName;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -14,12 +15,15 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::api::change::ChangeReport;
 use crate::api::envelope::{Data, List};
 use crate::api::problem::{Code, Problem};
 use crate::base::socket::open_stream;
 
 /// How long the daemon may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take to change the topology: changes wait for each other, and for devices.
+const CHANGES_WITHIN: Duration = Duration::from_secs(120);
 /// How long the daemon may take to close a connection after its answer.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes of an answer.
@@ -48,7 +52,7 @@ impl Failure {
 impl From<Failure> for String {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(problem) => format!("error: {}", problem.detail),
+            Failure::Refused(problem) => problem.into_text(),
             Failure::NoAnswer(why) => format!("error: {why}"),
         }
     }
@@ -56,8 +60,41 @@ impl From<Failure> for String {
 
 /// The one thing at `path`.
 pub(super) fn fetch<T: DeserializeOwned>(control: &Path, path: &str) -> Result<T, Failure> {
-    let body = send(control, &Method::GET, path)?;
+    let body = send(control, &Sent::get(path))?;
     parsed(&body).map(|answer: Data<T>| answer.data)
+}
+
+/// Asks for a change of the topology; returns its number beside what was changed.
+pub(super) fn change(control: &Path, sent: &Sent) -> Result<Data<ChangeReport>, Failure> {
+    parsed(&send(control, sent)?)
+}
+
+/// What is sent to the daemon.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) target: String,
+    pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) body: Bytes,
+}
+
+impl Sent {
+    fn get(target: &str) -> Self {
+        Self {
+            method: Method::GET,
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    fn answers_within(&self) -> Duration {
+        match self.method {
+            Method::GET => ANSWERS_WITHIN,
+            _ => CHANGES_WITHIN,
+        }
+    }
 }
 
 /// All items of the list at `path`, which has no parameters.
@@ -85,7 +122,7 @@ fn pages<T: DeserializeOwned>(control: &Path, path: &str) -> Result<Vec<T>, Fail
     };
     let mut items = Vec::new();
     loop {
-        let body = send(control, &Method::GET, &format!("{path}{query}"))?;
+        let body = send(control, &Sent::get(&format!("{path}{query}")))?;
         let page: List<T> = parsed(&body)?;
         items.extend(page.items);
         match page.next {
@@ -115,8 +152,8 @@ fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     })
 }
 
-/// Sends a request without a body, and returns the body of its answer.
-fn send(control: &Path, method: &Method, target: &str) -> Result<Bytes, Failure> {
+/// Sends a request, and returns the body of its answer.
+fn send(control: &Path, sent: &Sent) -> Result<Bytes, Failure> {
     let no_answer = |why: String| {
         Failure::NoAnswer(format!(
             "the daemon on {} does not answer: {why}",
@@ -131,12 +168,12 @@ fn send(control: &Path, method: &Method, target: &str) -> Result<Bytes, Failure>
     let stream = connect(control).map_err(|e| Failure::NoAnswer(no_daemon(control, &e)))?;
     let answered = runtime.block_on(async {
         let stream = UnixStream::from_std(stream).map_err(|e| e.to_string())?;
-        let answer = exchange(stream, method, target);
-        match timeout(ANSWERS_WITHIN, answer).await {
+        let answer = exchange(stream, sent);
+        match timeout(sent.answers_within(), answer).await {
             Ok(answered) => answered,
             Err(_) => Err(format!(
                 "nothing came within {} s",
-                ANSWERS_WITHIN.as_secs()
+                sent.answers_within().as_secs()
             )),
         }
     });
@@ -150,18 +187,17 @@ fn send(control: &Path, method: &Method, target: &str) -> Result<Bytes, Failure>
     }
 }
 
-async fn exchange(
-    stream: UnixStream,
-    method: &Method,
-    target: &str,
-) -> Result<Response<Bytes>, String> {
-    let request = Request::builder()
-        .method(method)
-        .uri(target)
+async fn exchange(stream: UnixStream, sent: &Sent) -> Result<Response<Bytes>, String> {
+    let mut request = Request::builder()
+        .method(&sent.method)
+        .uri(&sent.target)
         .header("host", "weir")
-        .header("connection", "close")
-        .body(Full::<Bytes>::default())
-        .map_err(|e| e.to_string())?;
+        .header("connection", "close");
+    for (name, value) in &sent.headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(sent.body.clone()));
+    let request = request.map_err(|e| e.to_string())?;
     let opened = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = opened.map_err(|e| e.to_string())?;
     let asking = async {

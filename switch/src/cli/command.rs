@@ -49,6 +49,27 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: What,
     },
+    /// Read the topology's files again and put in force what they say: whole or not at all
+    Reload {
+        #[command(flatten)]
+        how: How,
+    },
+    /// Add or remove a VM while the daemon runs; it is kept in a file of its own, vms.d/NAME.yaml
+    Vm {
+        #[command(subcommand)]
+        what: VmChange,
+    },
+    /// Change a VM's limit while the daemon runs; it is kept in the VM's file
+    Limit {
+        /// The VM
+        vm: String,
+        /// What is different: from-vm.rate=2gbit, to-vm.queue=20ms, or from-vm=2gbit for the rate;
+        /// nothing behind = removes it, as in from-vm.packets= or to-vm=
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        how: How,
+    },
     /// Watch VMs, their limits, cores and uplinks; on a terminal until q is pressed
     Top {
         /// Print once and exit
@@ -60,6 +81,44 @@ pub(crate) enum Command {
         /// Sort VMs by
         #[arg(long, value_enum, default_value_t)]
         order: Order,
+    },
+}
+
+/// How a change of the topology is asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct How {
+    /// Only print what would be changed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only if the topology that runs has this number, as in `topology 7 is in force`
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) if_topology: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VmChange {
+    /// Add a VM
+    Add {
+        /// Its name
+        name: String,
+        /// File with what stands below its name in a topology, as in `nics: { … }`; - is standard
+        /// input
+        file: PathBuf,
+        /// If there is such a VM, put this one in its place
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Remove a VM, and the file that it is in
+    Remove {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        how: How,
     },
 }
 

@@ -2,9 +2,10 @@
 //!
 //! In reading order:
 //! - `command`: commands and options
-//! - `client`: requests to the daemon; `show`: answers, printed
+//! - `client`: requests to the daemon; `show`: answers, printed; `change`: changes of the topology
 //! - `text`: reports as text; `top`: as a live view; `format`: numbers and columns
 
+pub(crate) mod change;
 mod client;
 pub(crate) mod command;
 mod format;

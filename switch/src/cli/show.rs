@@ -87,7 +87,7 @@ fn port(control: &Path, name: &str) -> Result<PortReport, String> {
 }
 
 /// Whether a name may go into a path as it is: letters, digits and what else names may have.
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     let may_hold = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     !name.is_empty() && name.bytes().all(may_hold)
 }

@@ -17,7 +17,7 @@ use utoipa::openapi::{self, ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use super::sources::Sources;
 use crate::api::envelope::{Data, List};
-use crate::api::problem::{Code, Problem};
+use crate::api::problem::{Code, Mistake, Problem};
 
 /// What a handler gives: the value that is sent as JSON, or why there is none.
 pub(crate) type Answered<T> = Result<Json<T>, Refused>;
@@ -92,6 +92,8 @@ impl Refused {
             detail: detail.into(),
             code: code.text(),
             at: None,
+            mistakes: Vec::new(),
+            report: None,
         }))
     }
 
@@ -99,6 +101,23 @@ impl Refused {
     pub(crate) fn at(mut self, part: impl Into<String>) -> Self {
         self.0.at = Some(part.into());
         self
+    }
+
+    /// The same with the mistakes of the topology that is wanted.
+    pub(super) fn with_mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
+        self.0.mistakes = mistakes;
+        self
+    }
+
+    /// The same with lines for a terminal.
+    pub(super) fn with_report(mut self, report: String) -> Self {
+        self.0.report = Some(report);
+        self
+    }
+
+    /// As lines for a log or a terminal.
+    pub(crate) fn into_text(self) -> String {
+        self.0.into_text()
     }
 
     /// As JSON.
@@ -122,7 +141,12 @@ impl IntoResponses for Refused {
         let refused = ResponseBuilder::new()
             .description("the request is refused, and nothing was changed")
             .content(PROBLEM, problem.build());
-        [("4XX".to_owned(), refused.build().into())].into()
+        let refused = RefOr::from(refused.build());
+        [
+            ("4XX".to_owned(), refused.clone()),
+            ("5XX".to_owned(), refused),
+        ]
+        .into()
     }
 }
 

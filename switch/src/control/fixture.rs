@@ -3,19 +3,23 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use config::{NoVmFile, Topology};
 use pmd::Cores;
 use pmd::control::CoresOptions;
 use pmd::time::Clock;
 
+use super::changes::{Asked, Changed, Changes, NotChanged, Wanted};
 use super::limits::Vms;
 use super::loads::Loads;
 use super::rates::Rates;
 use super::sources::{Present, Sources};
 use super::version::Started;
+use crate::api::change::ChangeReport;
 use crate::base::folder::Folder;
 use crate::device::port::DevicePort;
 use crate::pins::Pins;
 use crate::plan::addresses::n_macs;
+use crate::plan::difference::difference;
 use crate::plan::ids::Ids;
 use crate::plan::names::Names;
 use crate::plan::networks::networks;
@@ -95,4 +99,65 @@ pub(crate) fn topology(n: usize) -> String {
         );
     }
     text
+}
+
+/// Checks what is asked against a topology, and changes nothing.
+#[derive(Debug)]
+struct Checks(Topology);
+
+/// What a switch with this topology says of changes that nobody makes.
+pub(crate) fn changes(text: &str) -> Arc<dyn Changes> {
+    let topology = config::parse(text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"));
+    Arc::new(Checks(topology))
+}
+
+impl Changes for Checks {
+    fn change(&self, asked: &Asked) -> Result<Changed, NotChanged> {
+        let Self(running) = self;
+        match asked.topology {
+            Some(expected) if expected != 1 => {
+                return Err(NotChanged::Topology { expected, found: 1 });
+            }
+            _ => {}
+        }
+        let file = Path::new("vms.d/vm.yaml");
+        let known = |name: &str| running.vms.iter().any(|vm| vm.name == name);
+        let no_vm = |name: &str| NotChanged::NoSuchVm {
+            name: name.to_owned(),
+            help: "GET /v1/vms lists all VMs".to_owned(),
+        };
+        let wanted = match &asked.wanted {
+            Wanted::Reload => running.clone(),
+            Wanted::Vm { name, is_new, .. } if *is_new && known(name) => {
+                return Err(NotChanged::VmExists { name: name.clone() });
+            }
+            Wanted::Vm { name, body, .. } => {
+                if let Err(why @ NoVmFile::NoName { .. }) = running.vm_file(name) {
+                    return Err(NotChanged::NoFile(why));
+                }
+                let written = running.with_vm(name, body, "request", file);
+                written.map_err(NotChanged::Mistakes)?.topology
+            }
+            Wanted::Limit { name, body } => {
+                let written = running.with_limit(name, body, "request", file);
+                let written = written.ok_or_else(|| no_vm(name))?;
+                written.map_err(NotChanged::Mistakes)?.topology
+            }
+            Wanted::NoVm { name } => running.without_vm(name).ok_or_else(|| no_vm(name))?,
+        };
+        let report = ChangeReport {
+            is_dry_run: asked.is_dry_run,
+            difference: difference(running, &wanted),
+            pending: Vec::new(),
+        };
+        Ok(Changed {
+            topology: 1,
+            report,
+        })
+    }
+}
+
+/// Answers of a switch with this topology that nobody polls, and that changes nothing.
+pub(crate) fn router(text: &str) -> axum::Router {
+    super::server::router(sources(text), changes(text))
 }

@@ -4,14 +4,18 @@
 //! - `server`: the thread that serves; `connection`: one client; `admit`: what every request passes
 //! - `routes`: a handler for each path; `query`: parameters and pages; `answer`: JSON, and
 //!   problems; `openapi`: the description of all that
+//! - `writes`: a handler for each change; `changes`: what is asked for, and why it is refused
 //! - `version`, `ports`, `networks`, `macs`, `vms`, `cores`, `flows`: the reports, built from the
 //!   state of control and cores
 //! - `sources`: the state that they are built from
 //! - `rates`, `limits`, `loads`: what the supervisor samples once a second: ports, VMs, cores
-//! - `fixture`: a switch that nobody polls, for tests
+//! - `fixture`: a switch that nobody polls, for tests; `asking`: requests to it
 
 mod admit;
-mod answer;
+pub(crate) mod answer;
+#[cfg(test)]
+mod asking;
+pub(crate) mod changes;
 pub(crate) mod connection;
 mod cores;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -30,3 +34,4 @@ pub(crate) mod server;
 pub(crate) mod sources;
 pub(crate) mod version;
 mod vms;
+mod writes;

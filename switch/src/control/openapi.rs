@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 
 use super::answer::{Answered, Json, Refused};
 use super::query::Query;
-use super::routes;
+use super::{routes, writes};
 use crate::api::problem::Problem;
 
 /// The path under which the description is read.
@@ -53,6 +53,10 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
         routes::list_macs,
         routes::read_flows,
         routes::list_cores,
+        writes::reload,
+        writes::put_vm,
+        writes::remove_vm,
+        writes::patch_limit,
         read_openapi,
     )
 )]

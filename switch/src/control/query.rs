@@ -45,6 +45,11 @@ impl Query {
         Self::parse(uri, &[]).map(drop)
     }
 
+    /// The parameters of `uri`, all of which are among `known`.
+    pub(super) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Refused> {
+        Self::parse(uri, known)
+    }
+
     /// The parameters of `uri`, all of which are among `known` or choose a page.
     pub(super) fn of_list(uri: &Uri, known: &[&str]) -> Result<Self, Refused> {
         Self::parse(uri, &[known, &PAGE].concat())
@@ -205,12 +210,12 @@ mod tests {
     use super::*;
     use crate::api::problem::Problem;
 
-    fn query(text: &str) -> Result<Query, Problem> {
+    fn query(text: &str) -> Result<Query, Box<Problem>> {
         let uri = format!("/v1/ports?{text}").parse().unwrap();
         Query::of_list(&uri, &["state", "vm"]).map_err(problem)
     }
 
-    fn problem(refused: Refused) -> Problem {
+    fn problem(refused: Refused) -> Box<Problem> {
         serde_json::from_str(&refused.to_json()).unwrap()
     }
 

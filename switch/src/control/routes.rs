@@ -24,7 +24,7 @@ use crate::api::state::State as PortState;
 use crate::api::version::VersionReport;
 use crate::api::vm::{VmDetail, VmReport};
 
-type Names<T> = Result<Path<T>, PathRejection>;
+pub(super) type Names<T> = Result<Path<T>, PathRejection>;
 
 /// The paths under which reports are read.
 pub(crate) fn reads() -> Router<Arc<Sources>> {
@@ -221,7 +221,7 @@ pub(super) async fn list_cores(reading: Reading, uri: Uri) -> Answered<List<Core
     Ok(reading.list(cores::cores(&reading)))
 }
 
-fn bad_path(rejection: PathRejection) -> Refused {
+pub(super) fn bad_path(rejection: PathRejection) -> Refused {
     let why = format!("the path can't be read: {rejection}");
     Refused::new(StatusCode::BAD_REQUEST, Code::Malformed, why)
 }

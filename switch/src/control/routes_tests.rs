@@ -1,70 +1,9 @@
-use axum::body::Body;
-use axum::http::{Method, Request};
-use http_body_util::BodyExt;
+use axum::http::Method;
 use serde_json::Value;
-use tower::ServiceExt;
 
-use super::*;
+use crate::control::asking::{Api, VM};
 use crate::control::server::router;
 use crate::control::{fixture, openapi};
-
-struct Api(Router);
-
-struct Answer {
-    status: u16,
-    media_type: String,
-    allow: Option<String>,
-    body: Value,
-}
-
-impl Api {
-    fn new(n_vms: usize) -> Self {
-        Self(router(fixture::sources(&fixture::topology(n_vms))))
-    }
-
-    fn ask(&self, method: Method, target: &str, body: impl Into<Body>) -> Answer {
-        let request = Request::builder().method(method).uri(target);
-        let request = request.body(body.into()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let response = self.0.clone().oneshot(request).await.unwrap();
-            let header = |name| {
-                let value: Option<&axum::http::HeaderValue> = response.headers().get(name);
-                value.map(|value| value.to_str().unwrap().to_owned())
-            };
-            let (status, media_type) = (response.status().as_u16(), header("content-type"));
-            let allow = header("allow");
-            let body = response.into_body().collect().await.unwrap().to_bytes();
-            Answer {
-                status,
-                media_type: media_type.unwrap(),
-                allow,
-                body: serde_json::from_slice(&body).unwrap(),
-            }
-        })
-    }
-
-    fn get(&self, target: &str) -> Value {
-        let answer = self.ask(Method::GET, target, Body::empty());
-        assert_eq!(answer.status, 200, "{target}: {}", answer.body);
-        assert_eq!(answer.media_type, "application/json");
-        assert_eq!(answer.body["topology"], 1);
-        answer.body
-    }
-
-    fn refused(&self, method: Method, target: &str, body: impl Into<Body>) -> Answer {
-        let answer = self.ask(method, target, body);
-        assert_eq!(answer.media_type, "application/problem+json", "{target}");
-        assert_eq!(answer.body["status"], answer.status, "{target}");
-        let detail = answer.body["detail"].as_str().unwrap();
-        assert!(detail.len() > 15, "{target}: {detail}");
-        assert!((400..500).contains(&answer.status), "{target}: {detail}");
-        answer
-    }
-}
 
 fn names(list: &Value) -> Vec<String> {
     let items = list["items"].as_array().unwrap();
@@ -162,12 +101,13 @@ fn pages_have_each_port_once() {
 #[test]
 fn macs_go_on_behind_one_that_has_left_the_table() {
     use flowtable::mac::entry::Kind;
-    let sources = fixture::sources(&fixture::topology(3));
+    let text = fixture::topology(3);
+    let sources = fixture::sources(&text);
     let table = sources.cores.macs().clone();
     for n in 0..9 {
         table.learn(0, [2, 0, 0, 0, 0, n], 3, Kind::Learned, u32::MAX, 0);
     }
-    let api = Api(router(sources));
+    let api = Api(router(sources, fixture::changes(&text)));
     let first = api.get("/v1/macs?limit=5");
     let next = first["next"].as_str().unwrap();
     assert_eq!(next, "blue,up0,02:00:00:00:00:04");
@@ -374,15 +314,20 @@ fn every_path_of_the_description_is_answered() {
     let api = Api::new(1);
     let document = serde_json::to_value(openapi::document()).unwrap();
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 12);
+    assert_eq!(paths.len(), 14);
     for (path, methods) in paths {
         let target = path
             .replace("{vm}", "vm0")
             .replace("{nic}", "net0")
             .replace("{uplink}", "up0");
         for method in methods.as_object().unwrap().keys() {
+            let body = match &**method {
+                "put" => VM,
+                "patch" => "{}",
+                _ => "",
+            };
             let method = method.to_uppercase().parse().unwrap();
-            assert_eq!(api.ask(method, &target, "").status, 200, "{target}");
+            assert_eq!(api.ask(method, &target, body).status, 200, "{target}");
         }
     }
 }

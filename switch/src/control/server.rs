@@ -18,10 +18,12 @@ use tracing::warn;
 
 use super::admit::complete;
 use super::answer::Refused;
+use super::changes::Changes;
 use super::connection::{Phase, Watch, converse, refuse};
 use super::openapi::description;
 use super::routes::reads;
 use super::sources::Sources;
+use super::writes::writes;
 use crate::api::problem::Code;
 use crate::base::beat::Beat;
 use crate::base::stop::Stop;
@@ -35,9 +37,10 @@ const BEATS_EVERY: Duration = Duration::from_millis(250);
 /// How long the stop waits for what blocks.
 const STOPS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Answers to everything that can be read.
-pub(crate) fn router(sources: Arc<Sources>) -> Router {
-    complete(reads().merge(description()).with_state(sources))
+/// Answers to everything that can be read or changed.
+pub(crate) fn router(sources: Arc<Sources>, changes: Arc<dyn Changes>) -> Router {
+    let reads = reads().merge(description()).with_state(sources);
+    complete(reads.merge(writes().with_state(changes)))
 }
 
 /// A server that is ready to run.

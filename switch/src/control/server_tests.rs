@@ -24,7 +24,7 @@ impl Served {
         let dir = tempfile::tempdir().unwrap();
         let listening = Listening::open("control", &dir.path().join("c"), None, 0o600).unwrap();
         let stop = Stop::new().unwrap();
-        let router = router(fixture::sources(&fixture::topology(300)));
+        let router = fixture::router(&fixture::topology(300));
         let server = Server::new(router, &stop).unwrap();
         let thread = Some(std::thread::spawn(move || {
             server.run(listening.listener(), &Beat::default())
@@ -211,7 +211,7 @@ fn conversation(router: Router) -> (UnixStream, impl Future<Output = ()>) {
 
 #[tokio::test(start_paused = true)]
 async fn slow_request_is_given_up_with_a_sentence() {
-    let (client, server) = conversation(router(fixture::sources(&fixture::topology(1))));
+    let (client, server) = conversation(fixture::router(&fixture::topology(1)));
     client.try_write(b"GET /v1/po").unwrap();
     let begun = tokio::time::Instant::now();
     server.await;
@@ -229,7 +229,7 @@ async fn slow_request_is_given_up_with_a_sentence() {
 
 #[tokio::test(start_paused = true)]
 async fn body_that_does_not_come_is_given_up_with_a_sentence() {
-    let (client, server) = conversation(router(fixture::sources(&fixture::topology(1))));
+    let (client, server) = conversation(fixture::router(&fixture::topology(1)));
     client
         .try_write(b"PUT /v1/version HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
         .unwrap();
@@ -253,7 +253,7 @@ async fn answer_that_is_not_read_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn idle_connection_is_closed_after_a_minute() {
-    let (client, server) = conversation(router(fixture::sources(&fixture::topology(1))));
+    let (client, server) = conversation(fixture::router(&fixture::topology(1)));
     let begun = tokio::time::Instant::now();
     server.await;
     assert_eq!(begun.elapsed().as_secs(), 60);

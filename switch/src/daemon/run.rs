@@ -20,6 +20,7 @@ use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
 use super::change::switch::Switch;
+use super::change::vm_file::sweep;
 use super::cores::{new_cores, settle_tables};
 use super::cpus::choose::Cpus;
 use super::files::provide_files;
@@ -36,6 +37,8 @@ use crate::base::lock::lock;
 use crate::base::log::LogFormat;
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
+use crate::control::answer::Refused;
+use crate::control::changes::{Asked, Wanted};
 use crate::control::limits::Vms;
 use crate::control::loads::Loads;
 use crate::control::rates::Rates;
@@ -103,6 +106,7 @@ impl Daemon {
         let ids = Ids::of(topology)?;
         let specs = ports(topology, &ids);
         provide_files(&specs);
+        sweep(topology);
         let operators = &topology.control;
         let operators = Listening::open(
             "control",
@@ -246,7 +250,7 @@ impl Daemon {
         sources: &Arc<Sources>,
         inbox: Inbox,
     ) -> Result<(), String> {
-        let server = Server::new(router(sources.clone()), &self.stop)?;
+        let server = Server::new(router(sources.clone(), self.switch.clone()), &self.stop)?;
         let beats = Beats::default();
         let beat = beats.server.clone();
         let serve = move || server.run(listening.listener(), &beat);
@@ -276,7 +280,13 @@ impl Daemon {
     /// Reads the topology again; what is wrong is logged.
     fn reload(&self) {
         let _reloading = self.notify.reloading();
-        if let Err(why) = lock(&self.switch).reload(false) {
+        let asked = Asked {
+            wanted: Wanted::Reload,
+            is_dry_run: false,
+            topology: None,
+        };
+        if let Err(why) = lock(&self.switch).change(&asked) {
+            let why = Refused::from(why).into_text();
             warn!("nothing has been changed: {why}");
         }
     }

@@ -14,7 +14,6 @@ use tower::ServiceExt;
 use crate::api::problem::Problem;
 use crate::control::connection::{Watch, converse as serve};
 use crate::control::fixture;
-use crate::control::server::router;
 
 thread_local! {
     static SWITCH: (Runtime, Router) = (
@@ -23,22 +22,32 @@ thread_local! {
             .enable_time()
             .build()
             .expect("files"),
-        router(fixture::sources(&fixture::topology(3))),
+        fixture::router(&fixture::topology(3)),
     );
 }
 
-/// Asks what the first line says, a method and a target, with the rest as a body. Panics if the
-/// answer is neither a report nor a refusal with a sentence.
+/// Asks what the first line says, a method and a target, with the rest as a body; a condition may
+/// stand between, in a line that begins with `if-`. Panics if the answer is neither a report nor a
+/// refusal with a sentence.
 pub fn request(bytes: &[u8]) {
     let (line, body) = match bytes.iter().position(|&byte| byte == b'\n') {
         Some(end) => (&bytes[..end], &bytes[end + 1..]),
         None => (bytes, &b""[..]),
     };
+    let condition = body.strip_prefix(b"if-").and_then(|rest| {
+        let end = rest.iter().position(|&byte| byte == b'\n')?;
+        let colon = rest[..end].iter().position(|&byte| byte == b':')?;
+        Some((&body[..3 + colon], &rest[colon + 1..end], &rest[end + 1..]))
+    });
+    let body = condition.map_or(body, |(_, _, body)| body);
     let (method, target) = match line.iter().position(|&byte| byte == b' ') {
         Some(end) => (&line[..end], &line[end + 1..]),
         None => (&b"GET"[..], line),
     };
-    let request = Request::builder().method(method).uri(target);
+    let mut request = Request::builder().method(method).uri(target);
+    if let Some((name, value, _)) = condition {
+        request = request.header(name, value);
+    }
     // What HTTP itself does not allow never comes so far.
     let Ok(request) = request.body(Body::from(body.to_vec())) else {
         return;
@@ -49,7 +58,7 @@ pub fn request(bytes: &[u8]) {
             let status = answer.status().as_u16();
             let body = answer.into_body().collect().await;
             let body = body.expect("a body in memory").to_bytes();
-            if status == 200 {
+            if matches!(status, 200 | 201) {
                 return;
             }
             // An answer to HEAD has no body.
@@ -131,7 +140,7 @@ fn check_answers(sent: &[u8], answers: &[u8]) {
         .find_map(|line| line.strip_prefix("content-length: "));
     let body = &answers[end + 4..];
     match (status, length) {
-        (100 | 200, _) => {}
+        (100 | 200 | 201, _) => {}
         (_, Some(length)) if !sent.starts_with(b"HEAD") && !sent.starts_with(b"\r\nHEAD") => {
             let length: usize = length.parse().expect("a length is a number");
             check_refusal(status, &body[..length]);

@@ -82,22 +82,22 @@ fn change_is_named_with_its_values_and_what_it_costs() {
             &[("rate: 1gbit", "rate: 2gbit, packets: 5kpps")][..],
             r"VM web: changed
   limit.from-vm.rate: 1gbit -> 2gbit
-  limit.from-vm.packets: none -> 5kpps
+  limit.from-vm.packets: not set -> 5kpps
 1 change; no port is interrupted
 ",
         ),
         (
             &[("limit: { from-vm: { rate: 1gbit } }", "")],
             r"VM web: changed
-  limit.from-vm.rate: 1gbit -> none
+  limit.from-vm.rate: 1gbit -> not set
 1 change; no port is interrupted
 ",
         ),
         (
             &[("owner: shop", "rack: 7")],
             r"VM web: changed
-  labels.owner: shop -> none
-  labels.rack: none -> 7
+  labels.owner: shop -> not set
+  labels.rack: not set -> 7
 1 change; no port is interrupted
 ",
         ),
@@ -132,11 +132,11 @@ fn change_is_named_with_its_values_and_what_it_costs() {
         (
             &[("tap: { name: t0 }", "vhost-user: { path: /db1 }")],
             r"NIC db/net1: changed (reconnects this NIC)
-  queues: none -> 1 (reconnects this NIC)
-  vhost-user.path: none -> /db1 (reconnects this NIC)
-  vhost-user.listens: none -> weir (reconnects this NIC)
-  vhost-user.mode: none -> 0660 (reconnects this NIC)
-  tap.name: t0 -> none (reconnects this NIC)
+  queues: not set -> 1 (reconnects this NIC)
+  vhost-user.path: not set -> /db1 (reconnects this NIC)
+  vhost-user.listens: not set -> weir (reconnects this NIC)
+  vhost-user.mode: not set -> 0660 (reconnects this NIC)
+  tap.name: t0 -> not set (reconnects this NIC)
 1 change; ports: 1 reconnected
 ",
         ),
@@ -173,7 +173,7 @@ network blue: changed
   cores: [2] -> [2, 3]
   idle: adaptive -> poll
   control.path: /r/control.sock -> /r/ctl.sock (opens the new socket, then closes the old one)
-  metrics.listen: none -> [::1]:9 (opens the new socket, then closes the old one)
+  metrics.listen: not set -> [::1]:9 (opens the new socket, then closes the old one)
 1 change; no port is interrupted
 ",
         ),

@@ -29,3 +29,4 @@ mod rules;
 mod service;
 mod storms;
 mod traffic;
+mod writes;

@@ -2,7 +2,8 @@
 //! for until it is there.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -95,6 +96,31 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// An answer on the control socket: HTTP's number, and the JSON.
+    pub(crate) fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
+        self.ask_if("", method, target, body)
+    }
+
+    /// The same with a line of the head.
+    pub(crate) fn ask_if(
+        &self,
+        line: &str,
+        method: &str,
+        target: &str,
+        body: &str,
+    ) -> (u16, Value) {
+        let mut stream = UnixStream::connect(self.path("control.sock")).unwrap();
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n{line}");
+        let n = body.len();
+        write!(stream, "{head}Content-Length: {n}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
     }
 
     /// Waits until it has ended.

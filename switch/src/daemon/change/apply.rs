@@ -7,21 +7,28 @@ use config::Topology;
 use super::plan::Plan;
 use super::prepare::Prepared;
 use super::switch::Switch;
+use crate::control::changes::NotChanged;
 use crate::plan::addresses::fits;
 use crate::plan::networks::networks;
 use crate::plan::ports::ports;
 
 impl Switch {
     /// Puts another topology in force, whole or not at all. What is the same in both is not
-    /// touched.
+    /// touched. `is_changed`: it says something else, and has a number of its own. `record` is the
+    /// last step that can fail: it writes the topology down.
     ///
     /// # Errors
-    /// A sentence for each mistake. All is as it was then.
-    pub(super) fn apply(&mut self, topology: Topology) -> Result<(), Vec<String>> {
+    /// Why not. All is as it was then.
+    pub(super) fn apply(
+        &mut self,
+        mut topology: Topology,
+        is_changed: bool,
+        record: impl FnOnce(&mut Topology) -> Result<(), NotChanged>,
+    ) -> Result<(), NotChanged> {
         if !self.leaving.is_empty() {
             self.finish_leaving();
         }
-        let one = |why: String| vec![why];
+        let one = |why: String| NotChanged::Unable(vec![why]);
         let mut ids = self.ids.clone();
         ids.assign(&topology).map_err(one)?;
         let specs = ports(&topology, &ids);
@@ -31,12 +38,16 @@ impl Switch {
         let capacity = self.means.cores.macs().capacity();
         fits(sources, topology.networks.len(), capacity).map_err(one)?;
         let networks = Arc::new(networks(&topology, &ids, &specs));
-        let prepared = Prepared::new(self, &plan)?;
+        let prepared = Prepared::new(self, &plan).map_err(NotChanged::Unable)?;
+        if let Err(why) = record(&mut topology) {
+            prepared.undo(self);
+            return Err(why);
+        }
         // From here on nothing fails.
         self.topology = Arc::new(topology);
         self.ids = ids;
         self.specs = specs;
-        self.commit(prepared, plan, &networks);
+        self.commit(prepared, plan, &networks, is_changed);
         Ok(())
     }
 }

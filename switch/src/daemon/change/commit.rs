@@ -27,7 +27,14 @@ const WHY: &str = "the topology changed";
 
 impl Switch {
     /// Puts the change in force. The switch's topology, ids and ports are the new ones already.
-    pub(super) fn commit(&mut self, mut prepared: Prepared, plan: Plan, networks: &Arc<Networks>) {
+    /// `is_changed`: it has a number of its own.
+    pub(super) fn commit(
+        &mut self,
+        mut prepared: Prepared,
+        plan: Plan,
+        networks: &Arc<Networks>,
+        is_changed: bool,
+    ) {
         prepared.keep();
         let cores = self.means.cores.clone();
         cores.set_networks(networks);
@@ -36,7 +43,8 @@ impl Switch {
         let vms = before
             .vms
             .following(&self.specs, &cores, self.sources.clock.now());
-        let present = self.next_present(&before, &prepared.services, vms);
+        let mut present = self.next_present(&before, &prepared.services, vms);
+        present.number += u64::from(is_changed);
         self.means.pins.rename(&present.names);
         for service in prepared.services {
             self.serve(service);
@@ -79,7 +87,7 @@ impl Switch {
                 .or_else(|| before_of(before, spec))
         };
         let mut present = Present {
-            number: before.number + 1,
+            number: before.number,
             cpus: before.cpus.clone(),
             names: Arc::new(Names::of(&self.ids)),
             vms,

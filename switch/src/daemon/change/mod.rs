@@ -2,16 +2,19 @@
 //!
 //! In reading order:
 //! - `switch`: what runs; `leaving`: what has been removed, until its id is free
-//! - `reload`: the topology's files are read again
+//! - `asked`: what operators ask for; `reload`: what they can't have
+//! - `vm_file`: the files that the API writes
 //! - `apply`: one topology takes the place of another
 //! - `plan`: what a change does to each port
 //! - `prepare`: what can fail; undone by being dropped
 //! - `commit`: what can't; removals last
 
 mod apply;
+mod asked;
 mod commit;
 mod leaving;
 mod plan;
 mod prepare;
 mod reload;
 pub(super) mod switch;
+pub(super) mod vm_file;

@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     /// Ports that the cores know already, and don't know any more if this is dropped.
     ports: Vec<AddedPort>,
     pub(super) services: Vec<Service>,
+    /// Ports whose devices were given back, since others want them.
+    given_back: Vec<Arc<DevicePort>>,
     permitted: Vec<Permitted>,
 }
 
@@ -135,18 +137,28 @@ impl Prepared {
     /// A sentence for each mistake of the first step that has any. Nothing has changed then.
     pub(super) fn new(switch: &mut Switch, plan: &Plan) -> Result<Self, Vec<String>> {
         let mut prepared = Self::default();
+        match prepared.prepare(switch, plan) {
+            Ok(()) => Ok(prepared),
+            Err(why) => {
+                prepared.undo(switch);
+                Err(why)
+            }
+        }
+    }
+
+    fn prepare(&mut self, switch: &mut Switch, plan: &Plan) -> Result<(), Vec<String>> {
         for port in &plan.added {
             let added = switch.means.cores.add_port(&port.ingress);
             added.map_err(|e| vec![format!("{}: {e}", port.name)])?;
             let added = AddedPort(switch.means.clone(), port.id());
-            prepared.ports.push(added);
+            self.ports.push(added);
         }
-        prepared.permit(switch, plan)?;
+        self.permit(switch, plan)?;
         let services = plan.added.iter().chain(&plan.renewed);
         let sockets = open_sockets(services.clone(), &switch.paths().collect())?;
         let services: Vec<_> = services.filter_map(Served::new).collect();
         check_mtus(plan)?;
-        let mut devices = attach(switch, plan, &services)?.into_iter();
+        let mut devices = self.attach(switch, plan, &services)?.into_iter();
         for (port, listening) in services.into_iter().zip(sockets) {
             let attached = match &port {
                 Served::Guest(_) => None,
@@ -155,10 +167,53 @@ impl Prepared {
             let name = port.spec().name.clone();
             let service = Service::new(port, listening, attached, &switch.means);
             let service = service.map_err(|why| vec![format!("{name}: {why}")])?;
-            prepared.services.push(service);
+            self.services.push(service);
         }
-        prepared.take_places(switch)?;
-        Ok(prepared)
+        self.take_places(switch)
+    }
+
+    /// Undoes it, but for what being dropped undoes.
+    pub(super) fn undo(mut self, switch: &mut Switch) {
+        // Before a thread that ends closes its socket, wherever that is.
+        self.moved.clear();
+        let running = self
+            .services
+            .drain(..)
+            .filter_map(|service| service.running);
+        let ended: Vec<_> = running
+            .map(|(running, gate)| {
+                drop(gate);
+                running.end("the change is undone")
+            })
+            .collect();
+        for thread in ended {
+            // A panic was logged already.
+            let _ = thread.join();
+        }
+        for port in self.given_back.drain(..) {
+            switch.serve_again(port);
+        }
+    }
+
+    /// Attaches the devices among `services`, in order; none: it is down, or disabled. One that
+    /// another port has is given back first.
+    fn attach(
+        &mut self,
+        switch: &mut Switch,
+        plan: &Plan,
+        services: &[Served],
+    ) -> Result<Vec<Option<AttachedDevice>>, Vec<String>> {
+        let devices: Vec<_> = services.iter().filter_map(Served::device).collect();
+        let wanted: BTreeSet<_> = devices.iter().map(|port| port.device().device).collect();
+        let leaving = plan.renewed.iter().chain(&plan.removed);
+        self.given_back = leaving
+            .filter_map(|port| switch.device_of(&port.name))
+            .filter(|port| wanted.contains(&port.device().device))
+            .collect();
+        for port in &self.given_back {
+            switch.stop(&port.spec.get().name, "the topology changes");
+        }
+        attach_all(&devices, &switch.means.run_dir)
     }
 
     /// Sockets that were made beside others take their places, before any of these is closed: who
@@ -232,28 +287,4 @@ fn check_mtus(plan: &Plan) -> Result<(), Vec<String>> {
         _ => Ok(()),
     };
     all(changed.map(check)).map(drop)
-}
-
-/// Attaches the devices among `services`, in order; none: it is down, or disabled. One that another
-/// port has is given back first, and attached there again if anything goes wrong.
-fn attach(
-    switch: &mut Switch,
-    plan: &Plan,
-    services: &[Served],
-) -> Result<Vec<Option<AttachedDevice>>, Vec<String>> {
-    let devices: Vec<_> = services.iter().filter_map(Served::device).collect();
-    let wanted: BTreeSet<_> = devices.iter().map(|port| port.device().device).collect();
-    let leaving = (plan.renewed.iter()).chain(&plan.removed);
-    let given_back: Vec<_> = leaving
-        .filter_map(|port| switch.device_of(&port.name))
-        .filter(|port| wanted.contains(&port.device().device))
-        .collect();
-    for port in &given_back {
-        switch.stop(&port.spec.get().name, "the topology changes");
-    }
-    attach_all(&devices, &switch.means.run_dir).inspect_err(|_| {
-        for port in given_back {
-            switch.serve_again(port);
-        }
-    })
 }

@@ -33,6 +33,8 @@ pub(crate) struct Switch {
     pub(super) leaving: Vec<Leaving>,
     pub(super) means: Means,
     pub(super) sources: Arc<Sources>,
+    /// Nothing is changed any more.
+    pub(super) has_ended: bool,
 }
 
 impl Switch {
@@ -54,6 +56,7 @@ impl Switch {
             leaving: Vec::new(),
             means,
             sources,
+            has_ended: false,
         }
     }
 
@@ -63,7 +66,7 @@ impl Switch {
     }
 
     /// Serves a port from now on.
-    pub(crate) fn begin(&mut self, name: &str, (running, gate): (Running, Gate)) {
+    pub(in crate::daemon) fn begin(&mut self, name: &str, (running, gate): (Running, Gate)) {
         gate.open(None);
         self.running.insert(name.to_owned(), running);
     }
@@ -120,6 +123,7 @@ impl Switch {
     /// devices, which have to be restored, then the others.
     pub(crate) fn end(&mut self) -> (Vec<JoinHandle<()>>, Vec<JoinHandle<()>>) {
         const WHY: &str = "the daemon ends";
+        self.has_ended = true;
         self.running
             .values()
             .for_each(|running| running.request_end(WHY));
