@@ -87,6 +87,27 @@ impl Folder {
     /// # Errors
     /// The system's; nothing has changed.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace(name, bytes, File::sync_all)?;
+        // Some file systems can't sync a folder: the file is there, but may be lost if the machine
+        // stops.
+        let _ = fsync(&self.handle);
+        Ok(())
+    }
+
+    /// The same for a file that is of no use once the machine has stopped: waits for no disk.
+    ///
+    /// # Errors
+    /// The system's; nothing has changed.
+    pub(crate) fn note(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace(name, bytes, |_| Ok(()))
+    }
+
+    fn replace(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        sync: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
         let draft = format!("{}{name}.{:016x}{}", DRAFT.0, unguessable(), DRAFT.1);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -96,18 +117,14 @@ impl Folder {
             flags,
             Mode::RUSR | Mode::WUSR,
         )?);
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let written = file.write_all(bytes).and_then(|()| sync(&file));
         let placed =
             written.and_then(|()| Ok(renameat(&self.handle, draft.as_str(), &self.handle, name)?));
         if placed.is_err() {
             // The next start removes what is left of it.
             let _ = self.remove(&draft);
         }
-        placed?;
-        // Some file systems can't sync a folder: the file is there, but may be lost if the machine
-        // stops.
-        let _ = fsync(&self.handle);
-        Ok(())
+        placed
     }
 
     /// Removes a file; of a link, the link itself.

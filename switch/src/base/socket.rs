@@ -200,7 +200,10 @@ fn address(path: &Path) -> Result<SocketAddrUnix, String> {
 }
 
 /// Removes the socket of a daemon that exited without cleaning up.
-fn remove_stale(path: &Path) -> Result<(), String> {
+///
+/// # Errors
+/// A sentence: there is something else. It is left alone.
+pub(crate) fn remove_stale(path: &Path) -> Result<(), String> {
     let Ok(there) = fs::symlink_metadata(path) else {
         return Ok(());
     };

@@ -9,7 +9,8 @@
 //! - `logging`: the log; `notify`: what the service manager is told; `watchdog`: whether cores and
 //!   supervisor go on
 //! - `change`: another topology takes the place of the one in force
-//! - `sockets`: those on which weir listens; `running`: ports with their control threads
+//! - `sockets`: those on which weir listens; `socket_note`: what a killed daemon leaves of them
+//! - `running`: ports with their control threads
 //! - `poller`: a polling thread
 //! - `supervisor`: checks ports and addresses ten times a second
 //! - `tsc`: whether the cycle counter behind the switch's clock is reliable
@@ -25,6 +26,7 @@ mod poller;
 pub(crate) mod run;
 mod run_dir;
 mod running;
+mod socket_note;
 mod sockets;
 mod supervisor;
 mod threads;

@@ -28,7 +28,8 @@ use super::logging::Log;
 use super::notify::{Inbox, Notify};
 use super::run_dir::RunDir;
 use super::running::{Means, Running};
-use super::sockets::{open_sockets, tidy};
+use super::socket_note::SocketNote;
+use super::sockets::{listened, open_sockets};
 use super::threads::{join, spawn};
 use super::watchdog::Beats;
 use super::{poller, supervisor, tsc, watchdog};
@@ -117,7 +118,7 @@ impl Daemon {
         // Closing a file that a client sent could block the thread that answers. Older kernels
         // can't refuse files; operators are trusted there.
         pmd::sys::refuse_files(operators.listener().as_fd());
-        tidy(specs.iter());
+        let note = SocketNote::take_over(run_dir.folder(), listened(&specs));
         let guests = specs
             .iter()
             .filter(|port| matches!(port.kind, PortKind::Socket(_)));
@@ -167,7 +168,13 @@ impl Daemon {
         });
         let n_ports = specs.len();
         let running = (ids, specs);
-        let switch = Switch::new(file, topology.clone(), running, means, sources.clone());
+        let switch = Switch::new(
+            file,
+            topology.clone(),
+            running,
+            (means, note),
+            sources.clone(),
+        );
         let mut daemon = Self {
             stop: Stop::new().map_err(|e| e.to_string())?,
             stop_cores: Arc::new(AtomicBool::new(false)),

@@ -6,19 +6,17 @@ use std::path::Path;
 use config::Listens;
 
 use crate::base::all::all;
-use crate::base::socket::{Listening, remove_left_beside};
+use crate::base::socket::Listening;
 use crate::plan::ports::{PortKind, PortSpec};
 
-/// Removes what an earlier daemon that was killed in a change left beside the sockets of these
-/// ports.
-pub(super) fn tidy<'a>(ports: impl Iterator<Item = &'a PortSpec>) {
-    let folders: BTreeSet<_> = ports
-        .filter_map(|port| match &port.kind {
-            PortKind::Socket(socket) if socket.listens == Listens::Weir => socket.path.parent(),
-            _ => None,
-        })
-        .collect();
-    folders.into_iter().for_each(remove_left_beside);
+/// Paths of the sockets on which weir listens for the guests of these ports.
+pub(super) fn listened(ports: &[PortSpec]) -> impl Iterator<Item = &Path> {
+    ports.iter().filter_map(|port| match &port.kind {
+        PortKind::Socket(socket) if port.enabled && socket.listens == Listens::Weir => {
+            Some(socket.path.as_path())
+        }
+        _ => None,
+    })
 }
 
 /// Opens the socket of each of these ports on which weir listens, in order; none: it doesn't. Where

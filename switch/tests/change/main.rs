@@ -4,16 +4,26 @@
 //! - `rig`: a daemon in a folder of its own
 //! - `world`: a daemon whose VMs are in a file each, and how it is told to change
 //! - `request`: the API, as any client would speak it
+//! - `flood`: two guests that forward numbered frames at full rate, and one that waits for a limit
+//! - `under_flood`: VMs that come and go beside that, and how soon it can be seen
+//! - `reuse`: what is sent to a VM that has gone, and who has its id then
 //! - `state`: all that a change that failed must leave as it was
 //! - `strace`: system calls that fail, or kill
+//! - `typical`: a change with some of all in it
 //! - `steps`: each step of a change, made to fail
+//! - `kills`: a daemon that is killed in the midst of a change, and started again
 
 #[allow(dead_code, reason = "the daemon's own tests use the rest")]
 #[path = "../daemon/rig.rs"]
 mod rig;
 
+mod flood;
+mod kills;
 mod request;
+mod reuse;
 mod state;
 mod steps;
 mod strace;
+mod typical;
+mod under_flood;
 mod world;

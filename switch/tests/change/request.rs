@@ -15,17 +15,17 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
-/// Asks once, by a connection of its own. `body`: JSON.
-pub(crate) fn request(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Answer {
-    let body = body.map_or_else(String::new, Value::to_string);
+/// Asks once, by a connection of its own. `body`: YAML.
+pub(crate) fn request(socket: &Path, method: &str, path: &str, body: Option<&str>) -> Answer {
+    let body = body.unwrap_or_default();
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\ncontent-type: \
-        application/json\r\ncontent-length: {}\r\n\r\n",
+        application/yaml\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all((head + &body).as_bytes()).unwrap();
+    stream.write_all((head + body).as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer

@@ -9,9 +9,10 @@ use std::process::Command;
 use guest::{Guest, Options};
 
 use crate::rig::{exchange, introduce, weir};
-use crate::state::State;
-use crate::strace::{Call, Strace, can_inject};
-use crate::world::{MAIN, Outcome, World, vm};
+use crate::state::{State, n_eventfds};
+use crate::strace::{Call, Strace, can_inject, of_the_change};
+use crate::typical::{after, before, vms};
+use crate::world::{MAIN, Outcome, World};
 
 /// What a system call fails with; others are left alone: their failure is nothing that a kernel
 /// does, or is the end of every program (memory).
@@ -73,21 +74,9 @@ impl Change<'_> {
         (self.after)(self.world);
         let strace = self.attach(None);
         assert_eq!(self.world.reload(), Outcome::InForce);
-        let calls = strace.end();
+        let calls = of_the_change(strace.end());
         self.go_back("the change");
-        let is_signal = |call: &&Call| call.line.starts_with("recvfrom(");
-        let of_signals = calls.iter().find(is_signal).map(|call| {
-            let fd = call.line.split(',').next().unwrap_or_default();
-            fd.to_owned()
-        });
-        let begins = |call: &Call| call.name == "openat" && call.line.contains("weir.yaml");
-        let begin = calls.iter().position(begins).expect("it reads its file");
-        let is_of_signals = |call: &Call| {
-            let signals = of_signals.as_deref().unwrap_or("-");
-            call.line.split(',').next() == Some(signals)
-        };
-        let calls = calls.into_iter().skip(begin);
-        calls.filter(|call| !is_of_signals(call)).collect()
+        calls
     }
 
     fn attach(&self, inject: Option<&str>) -> Strace {
@@ -192,43 +181,6 @@ impl Change<'_> {
     }
 }
 
-/// Two VMs with guests, who stay; one that goes, one that gets another number of queues, one whose
-/// limit changes.
-fn before(world: &World) {
-    for name in ["c", "d"] {
-        if world.file(name).exists() {
-            world.erase(name);
-        }
-    }
-    for (name, vm) in vms() {
-        world.write(name, &vm);
-    }
-}
-
-fn vms() -> Vec<(&'static str, String)> {
-    let limit = "limit: { from-vm: { rate: 1gbit } },";
-    let names = ["a", "b", "gone", "many"];
-    let mut vms: Vec<_> = names.map(|name| (name, vm("blue", name, ""))).into();
-    vms.push(("limited", vm("blue", "limited", limit)));
-    vms
-}
-
-fn after(world: &World) {
-    world.erase("gone");
-    let with = |name: &str, socket: &str, keys: &str| {
-        let vm = vm("blue", name, "");
-        let vm = vm.replace(".sock }", &format!(".sock{socket} }}{keys}"));
-        world.write(name, &vm);
-    };
-    with("a", ", mode: \"0600\"", "");
-    with("b", "", ", rules: [ { deny: { to-vm: { proto: tcp } } } ]");
-    with("c", ", group: \"65534\", mode: \"0640\"", "");
-    with("d", "", ", mac: 02:00:00:00:00:0d");
-    with("many", "", ", queues: 2");
-    let limit = "limit: { from-vm: { rate: 2gbit } },";
-    world.write("limited", &vm("blue", "limited", limit));
-}
-
 fn guests_are_well([a, b]: &mut [Guest; 2], world: &World, after: &str) {
     exchange((1, &mut *a), (2, &mut *b), 8);
     exchange((2, b), (1, a), 8);
@@ -258,6 +210,7 @@ fn change_of_which_any_call_fails_is_undone() {
     let [a, b] = &mut guests;
     introduce((1, a), (2, b));
     let no_devices = || String::new();
+    let n_before = n_eventfds(&world);
     let mut change = Change {
         base: State::of(&world, &no_devices).without_numbers(),
         world: &world,
@@ -268,6 +221,9 @@ fn change_of_which_any_call_fails_is_undone() {
     };
     let calls = change.fail_each_call();
     let files = change.fail_for_want_of_files();
+    let n_more = n_eventfds(&world).saturating_sub(n_before);
+    // One for each queue and its guest, while they take long; one for each change would be more.
+    assert!(n_more <= 16, "{n_more} eventfds more than before");
     print(&calls, "a call refused");
     print(&files, "files wanting");
     assert!(calls.whys.len() >= 10, "{:#?}", calls.whys);

@@ -105,3 +105,14 @@ fn calls(text: &str) -> Vec<Call> {
     }
     calls
 }
+
+/// Those of a reload, from where it reads its main file on; without those by which the main thread
+/// waits for signals.
+pub(crate) fn of_the_change(calls: Vec<Call>) -> Vec<Call> {
+    let file = |call: &Call| call.line.split(',').next().unwrap_or_default().to_owned();
+    let waits = calls.iter().find(|call| call.name == "recvfrom").map(file);
+    let begins = |call: &Call| call.name == "openat" && call.line.contains("weir.yaml");
+    let begin = calls.iter().position(begins).expect("it reads its file");
+    let calls = calls.into_iter().skip(begin);
+    calls.filter(|call| Some(file(call)) != waits).collect()
+}

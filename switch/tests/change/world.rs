@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -27,9 +27,13 @@ pub(crate) fn vm(network: &str, name: &str, keys: &str) -> String {
     )
 }
 
+/// One test at a time: they share two CPUs, and measure.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A daemon with a folder for VMs.
 pub(crate) struct World {
     pub(crate) daemon: Daemon,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// What became of a change.
@@ -43,11 +47,21 @@ pub(crate) enum Outcome {
 impl World {
     /// A daemon by this command that runs these VMs: name, and what is written of it.
     pub(crate) fn start_by(weir: Command, main: &str, vms: &[(&str, String)]) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = Arc::new(folder());
         fs::create_dir(dir.path().join("vms.d")).unwrap();
         vms.iter().for_each(|(name, vm)| write_vm(&dir, name, vm));
         let daemon = Daemon::start_by(dir, main, weir);
-        Self { daemon }
+        Self {
+            daemon,
+            _turn: turn,
+        }
+    }
+
+    /// The daemon is gone, and another one starts with the files that there are.
+    pub(crate) fn start_again(&mut self, weir: Command, main: &str) {
+        let dir = self.daemon.dir.clone();
+        self.daemon = Daemon::start_by(dir, main, weir);
     }
 
     /// A VM's file as it shall be; not read yet.

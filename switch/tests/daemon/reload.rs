@@ -167,7 +167,7 @@ fn change_of_which_one_step_fails_is_undone() {
         let mut left: Vec<_> = fs::read_dir(daemon.dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.contains("sock") || name.starts_with('.'))
+            .filter(|name| name.ends_with(".sock") || name.starts_with('.'))
             .collect();
         left.sort();
         assert_eq!(left, ["a.sock", "b.sock", "control.sock"]);

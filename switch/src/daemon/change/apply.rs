@@ -8,6 +8,7 @@ use super::plan::Plan;
 use super::prepare::Prepared;
 use super::switch::Switch;
 use crate::control::changes::NotChanged;
+use crate::daemon::sockets::listened;
 use crate::plan::addresses::fits;
 use crate::plan::networks::networks;
 use crate::plan::ports::ports;
@@ -38,9 +39,12 @@ impl Switch {
         let capacity = self.means.cores.macs().capacity();
         fits(sources, topology.networks.len(), capacity).map_err(one)?;
         let networks = Arc::new(networks(&topology, &ids, &specs));
-        let prepared = Prepared::new(self, &plan).map_err(NotChanged::Unable)?;
+        self.note.add(listened(&specs));
+        let prepared = Prepared::new(self, &plan).map_err(NotChanged::Unable);
+        let prepared = prepared.inspect_err(|_| self.note.keep(listened(&self.specs)))?;
         if let Err(why) = record(&mut topology) {
             prepared.undo(self);
+            self.note.keep(listened(&self.specs));
             return Err(why);
         }
         // From here on nothing fails.
@@ -48,6 +52,7 @@ impl Switch {
         self.ids = ids;
         self.specs = specs;
         self.commit(prepared, plan, &networks, is_changed);
+        self.note.keep(listened(&self.specs));
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use crate::base::all::all;
 use crate::base::place::Place;
 use crate::base::socket::Listening;
 use crate::daemon::running::{Gate, Means, Running};
-use crate::daemon::sockets::open_sockets;
+use crate::daemon::sockets::{listened, open_sockets};
 use crate::device::attached::{AttachedDevice, attach_all};
 use crate::device::port::DevicePort;
 use crate::device::probe;
@@ -155,7 +155,7 @@ impl Prepared {
         }
         self.permit(switch, plan)?;
         let services = plan.added.iter().chain(&plan.renewed);
-        let sockets = open_sockets(services.clone(), &switch.paths().collect())?;
+        let sockets = open_sockets(services.clone(), &listened(&switch.specs).collect())?;
         let services: Vec<_> = services.filter_map(Served::new).collect();
         check_mtus(plan)?;
         let mut devices = self.attach(switch, plan, &services)?.into_iter();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use config::{Listens, Topology};
+use config::Topology;
 use hashbrown::HashMap;
 use tracing::warn;
 
@@ -12,9 +12,10 @@ use super::leaving::Leaving;
 use crate::base::lock::lock;
 use crate::control::sources::{Present, Sources};
 use crate::daemon::running::{Gate, Means, Running};
+use crate::daemon::socket_note::SocketNote;
 use crate::device::port::DevicePort;
 use crate::plan::ids::Ids;
-use crate::plan::ports::{PortKind, PortSpec};
+use crate::plan::ports::PortSpec;
 
 /// All that a topology describes and that can change while the daemon runs. Whoever changes it
 /// holds its lock, so that changes come one after another.
@@ -32,6 +33,7 @@ pub(crate) struct Switch {
     /// What has been removed, but whose thread has not ended.
     pub(super) leaving: Vec<Leaving>,
     pub(super) means: Means,
+    pub(super) note: SocketNote,
     pub(super) sources: Arc<Sources>,
     /// Nothing is changed any more.
     pub(super) has_ended: bool,
@@ -44,7 +46,7 @@ impl Switch {
         file: &Path,
         topology: Arc<Topology>,
         (ids, specs): (Ids, Vec<PortSpec>),
-        means: Means,
+        (means, note): (Means, SocketNote),
         sources: Arc<Sources>,
     ) -> Self {
         Self {
@@ -55,6 +57,7 @@ impl Switch {
             running: HashMap::new(),
             leaving: Vec::new(),
             means,
+            note,
             sources,
             has_ended: false,
         }
@@ -79,16 +82,6 @@ impl Switch {
     /// Another takes its place.
     pub(super) fn set_present(&self, present: Present) {
         *lock(&self.sources.present) = Arc::new(present);
-    }
-
-    /// Paths of all sockets on which this daemon listens for guests.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.specs.iter().filter_map(|port| match &port.kind {
-            PortKind::Socket(socket) if port.enabled && socket.listens == Listens::Weir => {
-                Some(socket.path.as_path())
-            }
-            _ => None,
-        })
     }
 
     /// The device that serves this port, if it is one.
