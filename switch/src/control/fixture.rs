@@ -18,12 +18,12 @@ use crate::api::change::ChangeReport;
 use crate::base::folder::Folder;
 use crate::device::port::DevicePort;
 use crate::pins::Pins;
-use crate::plan::addresses::n_macs;
 use crate::plan::difference::difference;
 use crate::plan::ids::Ids;
 use crate::plan::names::Names;
 use crate::plan::networks::networks;
 use crate::plan::ports::ports;
+use crate::plan::room::n_macs;
 use crate::vhost_user::port::Port;
 
 /// The state of a switch with this topology, all of whose guests are awaited.

@@ -7,10 +7,10 @@ use pmd::Cores;
 use pmd::control::CoresOptions;
 use tracing::{info, warn};
 
-use crate::plan::addresses::{fits, n_macs};
 use crate::plan::ids::Ids;
 use crate::plan::networks::networks;
 use crate::plan::ports::PortSpec;
+use crate::plan::room::{fits_at_start, n_macs};
 
 /// Builds cores that know all ports and networks and poll nothing yet.
 ///
@@ -31,7 +31,7 @@ pub(super) fn new_cores(
         seeds: seeds(),
     };
     let (cores, pollers) = Cores::new(&options).map_err(|e| e.to_string())?;
-    fits(sources(), topology.networks.len(), cores.macs().capacity())?;
+    fits_at_start(sources(), topology.networks.len(), cores.macs().capacity())?;
     for port in ports {
         let added = cores.add_port(&port.ingress);
         added.map_err(|e| format!("{}: {e}", port.name))?;

@@ -106,6 +106,14 @@ impl PortSpec {
         self
     }
 
+    /// Its name, and how many addresses it may have, if it may have any.
+    pub(super) fn part(&self) -> Option<(&str, u32)> {
+        match self.ingress.source {
+            SourcePolicy::Any(part) => Some((&self.name, part)),
+            _ => None,
+        }
+    }
+
     /// Its rules as operators read them.
     pub(crate) fn rule_texts(&self) -> Vec<String> {
         self.rules.iter().map(ToString::to_string).collect()

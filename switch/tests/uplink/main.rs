@@ -5,6 +5,7 @@
 //! - `hosts`: who talks through the switch
 //! - `packet`: frames to and from a device, byte by byte
 //! - `traffic`: ping, TCP, software guests, VLANs
+//! - `changes`: devices in changes of the topology
 //! - `life`: devices that go and come back, and how they are given back
 //! - `limits`: TCP to a NIC with a limit
 //! - `rates`: nothing is lost at a rate that can be kept up; measurements
@@ -15,6 +16,7 @@
 #[path = "../daemon/rig.rs"]
 mod rig;
 
+mod changes;
 mod hosts;
 mod life;
 mod limits;

@@ -9,9 +9,9 @@ use super::prepare::Prepared;
 use super::switch::Switch;
 use crate::control::changes::NotChanged;
 use crate::daemon::sockets::listened;
-use crate::plan::addresses::fits;
 use crate::plan::networks::networks;
 use crate::plan::ports::ports;
+use crate::plan::room::fit;
 
 impl Switch {
     /// Puts another topology in force, whole or not at all. What is the same in both is not
@@ -32,12 +32,11 @@ impl Switch {
         let one = |why: String| NotChanged::Unable(vec![why]);
         let mut ids = self.ids.clone();
         ids.assign(&topology).map_err(one)?;
-        let specs = ports(&topology, &ids);
+        let mut specs = ports(&topology, &ids);
+        let capacity = self.means.cores.macs().capacity();
+        fit(&mut specs, &self.specs, topology.networks.len(), capacity).map_err(one)?;
         let plan = Plan::new(&self.specs, specs);
         let specs = plan.specs();
-        let sources = specs.iter().map(|port| port.ingress.source);
-        let capacity = self.means.cores.macs().capacity();
-        fits(sources, topology.networks.len(), capacity).map_err(one)?;
         let networks = Arc::new(networks(&topology, &ids, &specs));
         self.note.add(listened(&specs));
         let prepared = Prepared::new(self, &plan).map_err(NotChanged::Unable);
