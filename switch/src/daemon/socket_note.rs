@@ -75,7 +75,8 @@ impl SocketNote {
         let why = written.err();
         if let Some(why) = why.as_ref().filter(|_| why != self.logged) {
             warn!(
-                "cannot note the sockets in {}, so those that a killed daemon leaves may stay: {why}",
+                "cannot note the sockets in {}, so those that a killed daemon leaves may stay: \
+                {why}",
                 self.run_dir.path().join(FILE).display()
             );
         }
