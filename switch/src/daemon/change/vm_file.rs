@@ -20,10 +20,21 @@ pub(super) struct FileChange {
     named: PathBuf,
     /// Where it is, links followed.
     file: PathBuf,
-    /// What it says now; none: it isn't there.
-    before: Option<Vec<u8>>,
     /// None: the file is removed.
     draft: Option<Draft>,
+}
+
+/// The file as it was, under another name, until its change is on the disk; dropped, that name is
+/// removed. It is the same file and not a copy of it, so that nothing has to be written to have it
+/// back, and it is known again by what is noted of it.
+#[derive(Debug)]
+struct Before(PathBuf);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        // It is the file again, or of no use.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 /// A file that is complete on the disk under another name; dropped, it is removed.
@@ -47,12 +58,6 @@ impl FileChange {
     /// A sentence: it can't be written. Nothing has changed then.
     pub(super) fn new(named: &Path, text: Option<&str>, of: &Topology) -> Result<Self, String> {
         let file = fs::canonicalize(named).unwrap_or_else(|_| named.to_owned());
-        let cannot = |what: &str, e: &io::Error| cannot(what, &file, e);
-        let before = match fs::read(&file) {
-            Ok(before) => Some(before),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(cannot("read", &e)),
-        };
         let path = draft_of(&file);
         if text.is_some() && of.origin.covers(&path) {
             return Err(format!(
@@ -63,14 +68,9 @@ impl FileChange {
             ));
         }
         let draft = text.map(|text| Draft::new(path, &file, text));
-        let draft = draft.transpose().map_err(|e| cannot("write", &e))?;
+        let draft = draft.transpose().map_err(|e| cannot("write", &file, &e))?;
         let named = named.to_owned();
-        Ok(Self {
-            named,
-            file,
-            before,
-            draft,
-        })
+        Ok(Self { named, file, draft })
     }
 
     /// Has the change seen: the file is the new one, on the disk as well, and `topology` knows it.
@@ -78,11 +78,8 @@ impl FileChange {
     /// # Errors
     /// A sentence: the disk failed. The file is as it was then, as far as the disk allows.
     pub(super) fn make(self, topology: &mut Topology) -> Result<(), String> {
-        let made = match &self.draft {
-            Some(draft) => fs::rename(&draft.path, &self.file),
-            None => remove(&self.file),
-        };
-        made.map_err(|e| cannot("replace", &self.file, &e))?;
+        let before = self.put_in_place();
+        let before = before.map_err(|e| cannot("replace", &self.file, &e))?;
         let settled = settle(&self.file).and_then(|()| match &self.draft {
             Some(draft) => topology.origin.written(&self.named, &draft.open),
             None => {
@@ -91,23 +88,42 @@ impl FileChange {
             }
         });
         settled.map_err(|e| {
-            self.bring_back();
+            self.bring_back(before.as_ref());
             cannot("replace", &self.file, &e)
         })
     }
 
+    /// Has the change seen. Gives the file as it was; none: it wasn't there.
+    fn put_in_place(&self) -> io::Result<Option<Before>> {
+        let path = before_of(&self.file);
+        // An earlier daemon was killed.
+        remove(&path)?;
+        let is_there = match &self.draft {
+            Some(_) => fs::hard_link(&self.file, &path),
+            None => fs::rename(&self.file, &path),
+        };
+        let before = match is_there {
+            Ok(()) => Some(Before(path)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        if let Some(draft) = &self.draft {
+            fs::rename(&draft.path, &self.file)?;
+        }
+        Ok(before)
+    }
+
     /// Makes the file what it was. The disk has just failed, and may again.
-    fn bring_back(&self) {
-        let brought = match &self.before {
+    fn bring_back(&self, before: Option<&Before>) {
+        let brought = match before {
             None => remove(&self.file),
-            Some(before) => Draft::of(draft_of(&self.file), &self.file, before)
-                .and_then(|draft| fs::rename(&draft.path, &self.file)),
+            Some(Before(path)) => fs::rename(path, &self.file),
         };
         if let Err(e) = brought.and_then(|()| settle(&self.file)) {
             let file = self.file.display();
             tracing::error!(
-                "{file}: the disk failed, and what the file said can't be written again: {e}; look \
-                at it before the next reload or restart"
+                "{file}: the disk failed, and that the file is as it was may not be on it: {e}; \
+                look at it before the next reload or restart"
             );
         }
     }
@@ -121,11 +137,6 @@ impl Draft {
             fs::create_dir(folder)?;
             settle(folder)?;
         }
-        Self::of(path, file, text.as_bytes())
-    }
-
-    /// With the owner and the mode of the file that it will replace.
-    fn of(path: PathBuf, file: &Path, bytes: &[u8]) -> io::Result<Self> {
         // An earlier daemon was killed.
         remove(&path)?;
         let mut options = OpenOptions::new();
@@ -135,13 +146,14 @@ impl Draft {
             .mode(MODE)
             .open(&path)?;
         let mut draft = Self { path, open };
+        // It has the owner and the mode of the file that it will replace.
         if let Ok(before) = fs::metadata(file) {
             let mode = Permissions::from_mode(before.mode() & 0o7777);
             // Another's file may become the daemon's, which wrote it.
             let _ = fchown(&draft.open, Some(before.uid()), Some(before.gid()));
             draft.open.set_permissions(mode)?;
         }
-        draft.open.write_all(bytes)?;
+        draft.open.write_all(text.as_bytes())?;
         draft.open.sync_all()?;
         Ok(draft)
     }
@@ -167,6 +179,12 @@ pub(crate) fn sweep(topology: &Topology) {
 fn draft_of(file: &Path) -> PathBuf {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     file.with_file_name(format!("{}{name}{}", DRAFT.0, DRAFT.1))
+}
+
+/// What the file is called while another takes its place.
+fn before_of(file: &Path) -> PathBuf {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!("{0}{0}{name}{1}", DRAFT.0, DRAFT.1))
 }
 
 fn remove(file: &Path) -> io::Result<()> {
