@@ -10,13 +10,15 @@
 //! - `state`: all that a change that failed must leave as it was
 //! - `strace`: system calls that fail, or kill
 //! - `typical`: a change with some of all in it
-//! - `steps`: each step of a change, made to fail
+//! - `faults`: a change with a system call that fails
+//! - `steps`, `writes`: all such changes that files ask for, or requests
 //! - `kills`: a daemon that is killed in the midst of a change, and started again
 
 #[allow(dead_code, reason = "the daemon's own tests use the rest")]
 #[path = "../daemon/rig.rs"]
 mod rig;
 
+mod faults;
 mod flood;
 mod kills;
 mod request;
@@ -27,3 +29,4 @@ mod strace;
 mod typical;
 mod under_flood;
 mod world;
+mod writes;

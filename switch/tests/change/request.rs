@@ -1,6 +1,6 @@
 //! The API, as any client would speak it.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -17,17 +17,7 @@ pub(crate) struct Answer {
 
 /// Asks once, by a connection of its own. `body`: YAML.
 pub(crate) fn request(socket: &Path, method: &str, path: &str, body: Option<&str>) -> Answer {
-    let body = body.unwrap_or_default();
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\ncontent-type: \
-        application/yaml\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + body).as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let answer = try_request(socket, method, path, body).unwrap();
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .unwrap_or_else(|| panic!("no answer to {method} {path}: {answer}"));
@@ -39,6 +29,27 @@ pub(crate) fn request(socket: &Path, method: &str, path: &str, body: Option<&str
         status: status.unwrap_or_else(|| panic!("{head}")),
         body: serde_json::from_str(body).unwrap_or(Value::Null),
     }
+}
+
+/// The same of a daemon that may end meanwhile: whatever it says.
+pub(crate) fn try_request(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Option<&str>,
+) -> io::Result<String> {
+    let body = body.unwrap_or_default();
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\ncontent-type: \
+        application/yaml\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// What is read at `path`, which must be there.

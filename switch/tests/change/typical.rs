@@ -1,5 +1,8 @@
 //! A change with some of all in it.
 
+use guest::{Guest, Options};
+
+use crate::rig::{PATIENCE, exchange, introduce};
 use crate::world::{World, vm};
 
 /// Two VMs with guests, who stay; one that goes, one that gets another number of queues, one whose
@@ -26,7 +29,9 @@ pub(crate) fn vms() -> Vec<(&'static str, String)> {
 
 /// Two more come.
 pub(crate) fn after(world: &World) {
-    world.erase("gone");
+    if world.file("gone").exists() {
+        world.erase("gone");
+    }
     let with = |name: &str, socket: &str, keys: &str| {
         let vm = vm("blue", name, "");
         let vm = vm.replace(".sock }", &format!(".sock{socket} }}{keys}"));
@@ -39,4 +44,43 @@ pub(crate) fn after(world: &World) {
     with("many", "", ", queues: 2");
     let limit = "limit: { from-vm: { rate: 2gbit } },";
     world.write("limited", &vm("blue", "limited", limit));
+}
+
+/// Guests of the two that stay.
+pub(crate) struct Two([Guest; 2]);
+
+impl Two {
+    pub(crate) fn start(world: &World) -> Self {
+        let mut guests = ["a", "b"].map(|name| {
+            let socket = format!("{name}.sock");
+            world.daemon.guest(&socket, Options::default())
+        });
+        let [a, b] = &mut guests;
+        introduce((1, a), (2, b));
+        Self(guests)
+    }
+
+    /// They forward, and have connected once.
+    pub(crate) fn assert_well(&mut self, world: &World, after: &str) {
+        let [a, b] = &mut self.0;
+        exchange((1, &mut *a), (2, &mut *b), 8);
+        exchange((2, b), (1, a), 8);
+        for port in ["a/net0", "b/net0"] {
+            let connections = &world.daemon.port(port)["connection"]["connections"];
+            assert_eq!(*connections, 1, "{port} after {after}");
+        }
+    }
+
+    /// They find another daemon with what they have, and go on.
+    pub(crate) fn reconnect(&mut self, world: &mut World) {
+        let [a, b] = &mut self.0;
+        for guest in [&mut *a, &mut *b] {
+            guest.reconnect(PATIENCE).unwrap();
+        }
+        for port in ["a/net0", "b/net0"] {
+            world.daemon.until_state(port, "up");
+        }
+        introduce((1, &mut *a), (2, &mut *b));
+        exchange((2, b), (1, a), 8);
+    }
 }

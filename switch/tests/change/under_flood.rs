@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::flood::Flood;
-use crate::request::request;
 use crate::rig::{PATIENCE, weir};
 use crate::world::{MAIN, Outcome, Reloading, World, vm};
 
@@ -156,12 +155,9 @@ impl Measured {
             Way::Api => {
                 let at = Instant::now();
                 let path = format!("/v1/vms/{name}");
-                let dir = self.world.daemon.path("");
-                let body = vm.map(|vm| vm.replace("DIR/", &dir.display().to_string()));
-                let method = if body.is_some() { "PUT" } else { "DELETE" };
-                let control = self.world.control();
-                let answer = request(&control, method, &path, body.as_deref());
-                assert!([200, 201].contains(&answer.status), "{}", answer.body);
+                let method = if vm.is_some() { "PUT" } else { "DELETE" };
+                let outcome = self.world.ask(method, &path, vm);
+                assert_eq!(outcome, Outcome::InForce);
                 Told {
                     at,
                     reloading: None,

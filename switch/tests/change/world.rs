@@ -1,5 +1,6 @@
 //! A daemon whose VMs are in a file each, and how it is told to change.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +10,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::request::read;
+use crate::request::{read, request};
 use crate::rig::{Daemon, PATIENCE, folder};
 
 /// The keys of the main file of most tests, to which VMs come by `vms.d/NAME.yaml`.
@@ -80,6 +81,39 @@ impl World {
 
     pub(crate) fn control(&self) -> PathBuf {
         self.daemon.path("control.sock")
+    }
+
+    /// What the files of VMs say, by name.
+    pub(crate) fn vm_files(&self) -> BTreeMap<String, String> {
+        let entries = fs::read_dir(self.daemon.path("vms.d")).unwrap();
+        let entries = entries.map(Result::unwrap).filter_map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            let text = fs::read_to_string(entry.path()).ok()?;
+            (!name.starts_with('.')).then_some((name, text))
+        });
+        entries.collect()
+    }
+
+    /// Lets the files of VMs say this, and no others be there; not read yet.
+    pub(crate) fn set_vm_files(&self, files: &BTreeMap<String, String>) {
+        let folder = self.daemon.path("vms.d");
+        for name in self.vm_files().into_keys() {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        for (name, text) in files {
+            fs::write(folder.join(name), text).unwrap();
+        }
+    }
+
+    /// Asks for a change of a VM. `DIR` in `body` stands for the daemon's folder.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Outcome {
+        let dir = self.daemon.dir.path().display().to_string();
+        let body = body.map(|body| body.replace("DIR", &dir));
+        let answer = request(&self.control(), method, path, body.as_deref());
+        match answer.status {
+            200 | 201 => Outcome::InForce,
+            _ => Outcome::Refused(answer.body["detail"].to_string()),
+        }
     }
 
     /// The files shall be read.
