@@ -6,6 +6,8 @@ pub(crate) mod folder;
 pub(crate) mod journal;
 pub(crate) mod lock;
 pub(crate) mod log;
+#[cfg(test)]
+pub(crate) mod looks;
 pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod socket;

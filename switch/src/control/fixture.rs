@@ -101,6 +101,30 @@ pub(crate) fn topology(n: usize) -> String {
     text
 }
 
+/// `n` VMs of two NICs each, and an uplink.
+#[cfg(test)]
+pub(crate) fn two_nics_each(n: usize) -> String {
+    use std::fmt::Write;
+    let mut text = format!(
+        "cores: [0]\nflows: 1024\nports: {}\nuplinks: {{ up0: {{ device: eth1 }} }}\nnetworks: {{ \
+        blue: {{ uplink: up0 }}, red: {{}} }}\nvms:\n",
+        2 * n + 16
+    );
+    for vm in 0..n {
+        let nic = |nic, network| {
+            let path = format!("/run/weir/vm{vm}-{nic}.sock");
+            format!("{nic}: {{ network: {network}, vhost-user: {{ path: {path} }} }}")
+        };
+        let nics = [nic("net0", "blue"), nic("net1", "red")].join(", ");
+        // Writing to a string can't fail.
+        let _ = writeln!(
+            text,
+            "  vm{vm}: {{ limit: {{ from-vm: {{ rate: 1gbit }} }}, nics: {{ {nics} }} }}"
+        );
+    }
+    text
+}
+
 /// Checks what is asked against a topology, and changes nothing.
 #[derive(Debug)]
 struct Checks(Topology);

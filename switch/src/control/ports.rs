@@ -21,15 +21,27 @@ use crate::vhost_user::view::{QueueState, QueueView};
 
 /// Every port: NICs in the topology's order, then uplinks.
 pub(crate) fn ports(sources: &Sources) -> Vec<PortRow> {
-    let present = sources.present();
-    let guests = present.ports.iter().map(|port| {
-        let (link, spec) = (port.link.view(), port.spec.get());
-        let judge = || judge(&link, &faults(&sources.cores, port, &link));
-        row(sources, &spec, unless_disabled(&spec, judge))
-    });
-    let devices = present.devices.iter().map(|port| {
+    rows(sources, &sources.present(), |_| true)
+}
+
+/// NICs of the VM of this name, in the topology's order.
+pub(super) fn nics(sources: &Sources, present: &Present, vm: &str) -> Vec<PortRow> {
+    let is_its = |spec: &PortSpec| spec.vm.as_ref().is_some_and(|spec| spec.name == vm);
+    rows(sources, present, is_its)
+}
+
+fn rows(
+    sources: &Sources,
+    present: &Present,
+    is_wanted: impl Fn(&PortSpec) -> bool,
+) -> Vec<PortRow> {
+    let guests = present.ports.iter().filter_map(|port| {
         let spec = port.spec.get();
-        row(sources, &spec, judged(&spec, &port.link.view()))
+        is_wanted(&spec).then(|| row(sources, &spec, judged_guest(sources, &spec, port)))
+    });
+    let devices = present.devices.iter().filter_map(|port| {
+        let spec = port.spec.get();
+        is_wanted(&spec).then(|| row(sources, &spec, judged(&spec, &port.link.view())))
     });
     let mut ports: Vec<_> = guests.chain(devices).collect();
     let topology = &present.topology;
@@ -150,15 +162,35 @@ fn report_port(sources: &Sources, port: &Port) -> PortReport {
     }
 }
 
-/// The state of a port; none: there is no such port.
-pub(crate) fn state(sources: &Sources, present: &Present, id: PortId) -> Option<State> {
-    if let Some(port) = present.ports.iter().find(|port| port.id() == id) {
+/// What a VM's report needs of each of its ports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brief {
+    pub(super) state: State,
+    /// Frames that the kernel lost between its device and the switch.
+    pub(super) lost_frames: u64,
+}
+
+/// Every port by its id, each looked at once.
+pub(super) fn briefs(sources: &Sources, present: &Present) -> HashMap<PortId, Brief> {
+    let guests = present.ports.iter().map(|port| {
+        let (state, _) = judged_guest(sources, &port.spec.get(), port);
+        let lost_frames = 0;
+        (port.id(), Brief { state, lost_frames })
+    });
+    let devices = present.devices.iter().map(|port| {
+        let view = port.link.view();
+        let (state, _) = judged(&port.spec.get(), &view);
+        let lost_frames = view.lost.n_frames();
+        (port.id(), Brief { state, lost_frames })
+    });
+    guests.chain(devices).collect()
+}
+
+fn judged_guest(sources: &Sources, spec: &PortSpec, port: &Port) -> (State, Option<String>) {
+    unless_disabled(spec, || {
         let link = port.link.view();
-        let judge = || judge(&link, &faults(&sources.cores, port, &link));
-        return Some(unless_disabled(&port.spec.get(), judge).0);
-    }
-    let device = present.devices.iter().find(|port| port.id() == id)?;
-    Some(judged(&device.spec.get(), &device.link.view()).0)
+        judge(&link, &faults(&sources.cores, port, &link))
+    })
 }
 
 /// The state of a port and the reason for it, which `judge` finds for one that is not disabled.

@@ -30,11 +30,6 @@ pub(crate) fn port_lost(port: &DevicePort, view: &DeviceView) -> Option<LostRepo
     Some(lost(view.lost, device.as_ref()))
 }
 
-/// Frames of all these devices that the kernel lost.
-pub(crate) fn n_lost<'a>(ports: impl Iterator<Item = &'a DevicePort>) -> u64 {
-    ports.map(|port| port.link.view().lost.n_frames()).sum()
-}
-
 /// What was lost at the sockets of a device, and at the device as the kernel describes it now.
 fn lost(at_sockets: LostReport, device: Option<&Device>) -> LostReport {
     LostReport {

@@ -52,6 +52,8 @@ impl DevicePort {
 
     /// Its place in every per-port table.
     pub(crate) fn id(&self) -> PortId {
+        #[cfg(test)]
+        crate::base::looks::look();
         self.id
     }
 }
@@ -147,6 +149,8 @@ impl DeviceLink {
 
     /// A snapshot for reports.
     pub(crate) fn view(&self) -> DeviceView {
+        #[cfg(test)]
+        crate::base::looks::look();
         let state = lock(&self.0);
         DeviceView {
             lost: state.lost(),

@@ -63,6 +63,8 @@ impl Port {
 
     /// Its place in every per-port table.
     pub(crate) fn id(&self) -> PortId {
+        #[cfg(test)]
+        crate::base::looks::look();
         self.id
     }
 }
@@ -193,6 +195,8 @@ impl Link {
 
     /// A snapshot for reports.
     pub(crate) fn view(&self) -> LinkView {
+        #[cfg(test)]
+        crate::base::looks::look();
         let state = lock(&self.state);
         LinkView {
             is_connected: state.stream.is_some(),
