@@ -1,5 +1,7 @@
-//! The examples in `docs/api.md` are what the code gives.
+//! The examples in `docs/api.md` and the table of `docs/metrics.md` are what the code gives; alerts
+//! and dashboard know no metrics but these.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use axum::body::Body;
@@ -15,6 +17,7 @@ use crate::api::problem::Code;
 use crate::api::vm::VmDetail;
 use crate::api::{core, example};
 use crate::control::fixture;
+use crate::control::metrics::descriptions;
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap()
@@ -90,12 +93,29 @@ fn codes() -> String {
     lines.join(",\n")
 }
 
+/// A file of the repository.
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Panics if the file is not this text, and writes it if `WRITE_DOCS=1` says so.
+fn compare(path: &str, text: &str) {
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+        std::fs::write(path, text).unwrap();
+    }
+    assert!(
+        read(path) == text,
+        "{path} is not what the code gives: WRITE_DOCS=1 cargo test -p weir --lib docs, and look \
+        at the difference"
+    );
+}
+
 /// `WRITE_DOCS=1` writes what this compares.
 #[test]
 fn examples_in_docs_are_what_the_code_gives() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
-    let committed = std::fs::read_to_string(&path).unwrap();
-    let mut text = committed.clone();
+    let mut text = read("docs/api.md");
     for (name, example) in examples() {
         let head = format!("<!-- example: {name} -->\n```");
         let begin = text
@@ -106,13 +126,76 @@ fn examples_in_docs_are_what_the_code_gives() {
         text.replace_range(body..end, &(example + "\n"));
     }
     assert_eq!(text.matches("<!-- example:").count(), examples().len());
-    if std::env::var_os("WRITE_DOCS").is_some() {
-        std::fs::write(&path, &text).unwrap();
+    compare("docs/api.md", &text);
+}
+
+#[test]
+fn table_in_docs_has_every_metric() {
+    let mut table = String::from("| metric | type | labels | what it is |\n|---|---|---|---|\n");
+    for metric in descriptions() {
+        let labels: Vec<_> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let labels = labels.join(", ");
+        let help = metric.help.replace('|', "\\|");
+        table += &format!(
+            "| `{}` | {} | {labels} | {help} |\n",
+            metric.name, metric.kind
+        );
     }
-    let committed = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        committed == text,
-        "docs/api.md is not what the code gives: WRITE_DOCS=1 cargo test -p weir --lib docs, and \
-        look at the difference"
+    let text = read("docs/metrics.md");
+    let begin = "<!-- table: metrics -->\n";
+    let (head, rest) = text.split_once(begin).unwrap();
+    let (_, tail) = rest.split_once("<!-- end -->").unwrap();
+    compare(
+        "docs/metrics.md",
+        &format!("{head}{begin}{table}<!-- end -->{tail}"),
     );
+}
+
+/// Words of a text that look like metrics.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !is_part(c));
+    words.filter(|word| word.starts_with("weir_")).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_know_no_other_metrics() {
+    let metrics = descriptions();
+    let known: BTreeSet<_> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+    assert_eq!(known.len(), metrics.len(), "two metrics have one name");
+    for (path, n_min) in [
+        ("packaging/prometheus/weir.rules.yml", 20),
+        ("packaging/prometheus/weir.rules.test.yml", 20),
+        ("packaging/grafana/weir.json", 20),
+        ("docs/metrics.md", 60),
+    ] {
+        let text = read(path);
+        let found = metrics_in(&text);
+        let unknown: Vec<_> = found.difference(&known).collect();
+        assert!(unknown.is_empty(), "{path} has {unknown:?}");
+        assert!(found.len() >= n_min, "{path} has {} only", found.len());
+    }
+}
+
+#[test]
+fn metrics_are_named_as_prometheus_wants_them() {
+    for metric in descriptions() {
+        let name = metric.name;
+        assert!(name.starts_with("weir_") && !name.contains("__"), "{name}");
+        assert_eq!(name.ends_with("_total"), metric.kind == "counter", "{name}");
+        assert!(
+            !name.contains("bits") && !name.contains("nano"),
+            "{name}: base units"
+        );
+        let help = metric.help;
+        let begins = help.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit());
+        assert!(
+            begins && help.ends_with('.') && !help.contains("  "),
+            "{name}: {help}"
+        );
+    }
 }

@@ -69,6 +69,8 @@ pub(crate) enum Code {
     Timeout,
     /// Its method takes no body.
     UnexpectedBody,
+    /// The header `Host` does not name this host: where metrics are read, no other is taken.
+    WrongHost,
     /// Nothing has this path.
     NoSuchPath,
     /// This path has no such method; the header `Allow` lists those that it has.

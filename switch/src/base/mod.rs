@@ -12,3 +12,4 @@ pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod stop;
+pub(crate) mod tcp;

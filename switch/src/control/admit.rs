@@ -24,7 +24,9 @@ const BODY_MAX: usize = 1 << 20;
 pub(super) const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 /// `routes` with answers to all other paths and methods, behind the checks of every request.
-pub(crate) fn complete(routes: Router) -> Router {
+/// `help`: what a client that asks for another path should know.
+pub(crate) fn complete(routes: Router, help: &'static str) -> Router {
+    let no_path = move |request: Request| async move { no_path(&request, help) };
     // The checks are around a whole router, whose answer to another method lists those it has.
     Router::new()
         .fallback_service(routes.fallback(no_path))
@@ -78,12 +80,9 @@ fn is_too_long(error: &(dyn Error + 'static)) -> bool {
     error.is::<LengthLimitError>() || error.source().is_some_and(is_too_long)
 }
 
-async fn no_path(request: Request) -> Refused {
+fn no_path(request: &Request, help: &str) -> Refused {
     let path = request.uri().path();
-    let why = format!(
-        "there is nothing at {}: /v1/openapi.json lists all paths",
-        shown(path)
-    );
+    let why = format!("there is nothing at {}: {help}", shown(path));
     Refused::new(StatusCode::NOT_FOUND, Code::NoSuchPath, why)
 }
 

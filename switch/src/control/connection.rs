@@ -16,11 +16,11 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
 use super::answer::{PROBLEM, Refused};
+use super::door::Client;
 use crate::api::problem::Code;
 
 /// Bytes of a request's head.
@@ -97,7 +97,7 @@ impl Watch {
 }
 
 /// Serves a client until it has gone, has spoken no HTTP, or was too slow.
-pub(crate) async fn converse(stream: UnixStream, router: Router, watch: Rc<Watch>) {
+pub(crate) async fn converse<C: Client>(stream: C, router: Router, watch: Rc<Watch>) {
     let stream = Stream {
         io: TokioIo::new(stream),
         watch: watch.clone(),
@@ -153,7 +153,7 @@ fn too_slow() -> Refused {
 
 /// Sends an answer to something that is not a request. A client that has left no room for a few
 /// hundred bytes doesn't get it.
-pub(super) fn refuse(stream: &UnixStream, refused: &Refused) {
+pub(super) fn refuse(stream: &impl Client, refused: &Refused) {
     let (status, json) = (refused.status(), refused.to_json());
     let answer = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {}\r\nconnection: \
@@ -168,13 +168,13 @@ pub(super) fn refuse(stream: &UnixStream, refused: &Refused) {
 /// The client's stream. While no request is being answered, what the HTTP library writes is its own
 /// answer to something that it can't read, which has no sentence: it is withheld.
 #[derive(Debug)]
-struct Stream {
-    io: TokioIo<UnixStream>,
+struct Stream<C> {
+    io: TokioIo<C>,
     watch: Rc<Watch>,
     withheld: RefCell<Vec<u8>>,
 }
 
-impl Stream {
+impl<C: Client> Stream<C> {
     fn withholds(&self) -> bool {
         matches!(self.watch.phase(), Phase::Idle | Phase::Head)
     }
@@ -194,7 +194,7 @@ impl Stream {
     }
 }
 
-impl Read for Stream {
+impl<C: Client> Read for Stream<C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -212,7 +212,7 @@ impl Read for Stream {
     }
 }
 
-impl Write for Stream {
+impl<C: Client> Write for Stream<C> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

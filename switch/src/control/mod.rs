@@ -1,12 +1,14 @@
-//! Answers to operators' requests on the control socket.
+//! Answers to operators' requests on the control socket, and where metrics are read.
 //!
 //! In reading order:
-//! - `server`: the thread that serves; `connection`: one client; `admit`: what every request passes
+//! - `server`: a thread that serves; `door`: where clients come in; `connection`: one client;
+//!   `admit`: what every request passes
 //! - `routes`: a handler for each path; `query`: parameters and pages; `answer`: JSON, and
 //!   problems; `openapi`: the description of all that
 //! - `writes`: a handler for each change; `changes`: what is asked for, and why it is refused
 //! - `version`, `ports`, `networks`, `macs`, `vms`, `cores`, `flows`: the reports, built from the
 //!   state of control and cores
+//! - `metrics`: the same for Prometheus, by TCP
 //! - `sources`: the state that they are built from
 //! - `rates`, `limits`, `loads`: what the supervisor samples once a second: ports, VMs, cores
 //! - `fixture`: a switch that nobody polls, for tests; `asking`: requests to it
@@ -18,12 +20,14 @@ mod asking;
 pub(crate) mod changes;
 pub(crate) mod connection;
 mod cores;
+pub(crate) mod door;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fixture;
 mod flows;
 pub(crate) mod limits;
 pub(crate) mod loads;
 mod macs;
+pub(crate) mod metrics;
 mod networks;
 mod openapi;
 pub(crate) mod ports;

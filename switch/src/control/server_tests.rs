@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::thread::JoinHandle as Thread;
 
 use serde_json::Value;
+use tokio::net::UnixStream;
 
 use super::*;
 use crate::base::beat::Beat;
 use crate::base::socket::Listening;
+use crate::control::door::ControlDoor;
 use crate::control::fixture;
 
 /// Longer than anything here takes on a busy machine.
@@ -25,9 +27,11 @@ impl Served {
         let listening = Listening::open("control", &dir.path().join("c"), None, 0o600).unwrap();
         let stop = Stop::new().unwrap();
         let router = fixture::router(&fixture::topology(300));
-        let server = Server::new(router, &stop).unwrap();
+        let server = Server::<ControlDoor>::new("control", CONNECTIONS_MAX, &stop).unwrap();
+        let doors = server.doors();
+        doors.exchange(Some(doors.prepare(listening).unwrap()));
         let thread = Some(std::thread::spawn(move || {
-            server.run(listening.listener(), &Beat::default())
+            server.run(&router, Some(&Beat::default()));
         }));
         Self { dir, stop, thread }
     }

@@ -22,6 +22,12 @@ impl Started {
             since: Instant::now(),
         }
     }
+
+    /// By the host's clock, in seconds since 1970.
+    pub(super) fn unix_seconds(self) -> f64 {
+        let since = self.at.duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap_or_default().as_secs_f64()
+    }
 }
 
 /// Version and process of the daemon.

@@ -4,8 +4,8 @@ use tracing::warn;
 
 use crate::plan::ports::{PortKind, PortSpec};
 
-/// Files open with any topology.
-const FILES_BASE: u64 = 64;
+/// Files open with any topology, operators' connections among them.
+const FILES_BASE: u64 = 128;
 
 /// Raises the limit of open files, and warns if guests may need more of them, or more mappings.
 pub(super) fn provide_files(ports: &[PortSpec]) {

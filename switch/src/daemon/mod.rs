@@ -9,6 +9,7 @@
 //! - `logging`: the log; `notify`: what the service manager is told; `watchdog`: whether cores and
 //!   supervisor go on
 //! - `change`: another topology takes the place of the one in force
+//! - `operators`: the control socket, and the address of metrics
 //! - `sockets`: those on which weir listens; `socket_note`: what a killed daemon leaves of them
 //! - `running`: ports with their control threads
 //! - `poller`: a polling thread
@@ -22,6 +23,7 @@ mod cpus;
 mod files;
 mod logging;
 mod notify;
+mod operators;
 mod poller;
 pub(crate) mod run;
 mod run_dir;

@@ -2,16 +2,16 @@
 //!
 //! Whatever can fail is tried before the first guest can connect: run directory, CPUs, every
 //! socket. Threads: a pinned polling thread for each core, a control thread for each port, the
-//! supervisor, and one for operators. They stop in the opposite order, so that no control thread
-//! waits for a core that has stopped.
+//! supervisor, one for operators, and one for those who read metrics. They stop in the opposite
+//! order, so that no control thread waits for a core that has stopped.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use axum::Router;
 use config::Topology;
 use pmd::Cores;
 use pmd::time::Clock;
@@ -26,6 +26,7 @@ use super::cpus::choose::Cpus;
 use super::files::provide_files;
 use super::logging::Log;
 use super::notify::{Inbox, Notify};
+use super::operators::{Opened, Servers};
 use super::run_dir::RunDir;
 use super::running::{Means, Running};
 use super::socket_note::SocketNote;
@@ -42,8 +43,9 @@ use crate::control::answer::Refused;
 use crate::control::changes::{Asked, Wanted};
 use crate::control::limits::Vms;
 use crate::control::loads::Loads;
+use crate::control::metrics;
 use crate::control::rates::Rates;
-use crate::control::server::{Server, router};
+use crate::control::server::router;
 use crate::control::sources::{Present, Sources};
 use crate::control::version::Started;
 use crate::device::attached::{AttachedDevice, attach_all};
@@ -108,17 +110,8 @@ impl Daemon {
         let specs = ports(topology, &ids);
         provide_files(&specs);
         sweep(topology);
-        let operators = &topology.control;
-        let operators = Listening::open(
-            "control",
-            &operators.path,
-            operators.group.as_deref(),
-            operators.mode,
-        )?;
-        // Closing a file that a client sent could block the thread that answers. Older kernels
-        // can't refuse files; operators are trusted there.
-        pmd::sys::refuse_files(operators.listener().as_fd());
-        let note = SocketNote::take_over(run_dir.folder(), listened(&specs));
+        let opened = Opened::new(topology)?;
+        let note = SocketNote::take_over(run_dir.folder(), listened(&specs, topology));
         let guests = specs
             .iter()
             .filter(|port| matches!(port.kind, PortKind::Socket(_)));
@@ -168,15 +161,17 @@ impl Daemon {
         });
         let n_ports = specs.len();
         let running = (ids, specs);
+        let stop = Stop::new().map_err(|e| e.to_string())?;
+        let servers = Servers::new(&stop)?;
         let switch = Switch::new(
             file,
             topology.clone(),
             running,
             (means, note),
-            sources.clone(),
+            (servers.open(opened)?, sources.clone()),
         );
         let mut daemon = Self {
-            stop: Stop::new().map_err(|e| e.to_string())?,
+            stop,
             stop_cores: Arc::new(AtomicBool::new(false)),
             switch: Arc::new(Mutex::new(switch)),
             control: Vec::new(),
@@ -188,7 +183,7 @@ impl Daemon {
         let started = daemon
             .start_pollers(&topology, &cpus, pollers, &sources.clock)
             .and_then(|()| daemon.start_ports(&sources, sockets, attached))
-            .and_then(|()| daemon.start_operators(operators, &sources, inbox));
+            .and_then(|()| daemon.start_operators(servers, &sources, inbox));
         if let Err(why) = started {
             daemon.end();
             return Err(why);
@@ -200,10 +195,7 @@ impl Daemon {
             topology.control.path.display()
         );
         if let Some(metrics) = topology.metrics {
-            warn!(
-                "metrics: this version does not serve them, so nothing listens on {}",
-                metrics.listen
-            );
+            info!("metrics: http://{}/metrics", metrics.listen);
         }
         daemon.notify.ready();
         Ok(daemon)
@@ -253,15 +245,15 @@ impl Daemon {
     /// Starts what answers operators, the supervisor and the watchdog.
     fn start_operators(
         &mut self,
-        listening: Listening,
+        servers: Servers,
         sources: &Arc<Sources>,
         inbox: Inbox,
     ) -> Result<(), String> {
-        let server = Server::new(router(sources.clone(), self.switch.clone()), &self.stop)?;
         let beats = Beats::default();
-        let beat = beats.server.clone();
-        let serve = move || server.run(listening.listener(), &beat);
-        self.control.push(spawn("control".to_owned(), serve)?);
+        let metrics = metrics::routes::router(sources, Router::new());
+        let routers = [router(sources.clone(), self.switch.clone()), metrics];
+        let started = servers.start(routers, beats.server.clone())?;
+        self.control.extend(started);
         self.start_supervisor(sources, beats, inbox)
     }
 

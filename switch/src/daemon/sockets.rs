@@ -1,22 +1,26 @@
-//! The sockets on which weir listens for guests.
+//! The sockets on which weir listens.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use config::Listens;
+use config::{Listens, Topology};
 
 use crate::base::all::all;
 use crate::base::socket::Listening;
 use crate::plan::ports::{PortKind, PortSpec};
 
-/// Paths of the sockets on which weir listens for the guests of these ports.
-pub(super) fn listened(ports: &[PortSpec]) -> impl Iterator<Item = &Path> {
-    ports.iter().filter_map(|port| match &port.kind {
+/// Paths of the sockets on which weir listens: for the guests of these ports, and for operators.
+pub(super) fn listened<'a>(
+    ports: &'a [PortSpec],
+    topology: &'a Topology,
+) -> impl Iterator<Item = &'a Path> {
+    let of_guests = ports.iter().filter_map(|port| match &port.kind {
         PortKind::Socket(socket) if port.enabled && socket.listens == Listens::Weir => {
             Some(socket.path.as_path())
         }
         _ => None,
-    })
+    });
+    of_guests.chain([topology.control.path.as_path()])
 }
 
 /// Opens the socket of each of these ports on which weir listens, in order; none: it doesn't. Where

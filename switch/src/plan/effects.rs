@@ -47,10 +47,14 @@ pub(crate) static EFFECTS: &[Effect] = &[
     effect(
         "control.path",
         ReopensSocket,
-        "clients find the new socket; the old one is closed last",
+        "within its folder: clients find the new socket; the old one is closed last",
     ),
-    effect("control.group", ReopensSocket, "as `path`"),
-    effect("control.mode", ReopensSocket, "as `path`"),
+    effect(
+        "control.group",
+        Nothing,
+        "it holds for clients that connect from then on",
+    ),
+    effect("control.mode", Nothing, "as `group`"),
     effect(
         "metrics.listen",
         ReopensSocket,

@@ -11,6 +11,7 @@
 //! - `files`: files that take whoever touches them long
 //! - `disabled`: NICs that the file keeps, but that no guest may use
 //! - `reload`: another topology, while guests send
+//! - `metrics`: metrics by TCP, Prometheus itself, and where operators reach the daemon
 //! - `life`: starting, refusing to start, ending
 //! - `service`: under a service manager
 //! - `logs`: the log, and a standard error that takes nothing
@@ -22,6 +23,7 @@ mod front_ends;
 mod life;
 mod limits;
 mod logs;
+mod metrics;
 mod orders;
 mod reload;
 mod rig;

@@ -26,7 +26,7 @@ fn vms(vms: &[(&str, &str)]) -> String {
 
 impl Daemon {
     /// Changes the topology's file, has it read, and says whether it is in force now.
-    fn reload(&mut self, topology: &str) -> bool {
+    pub(crate) fn reload(&mut self, topology: &str) -> bool {
         write(&self.dir, topology);
         let count = |daemon: &Self, what: &str| daemon.log().matches(what).count();
         let before = ["is in force", "nothing has been changed"].map(|what| count(self, what));

@@ -38,12 +38,13 @@ impl Switch {
         let plan = Plan::new(&self.specs, specs);
         let specs = plan.specs();
         let networks = Arc::new(networks(&topology, &ids, &specs));
-        self.note.add(listened(&specs));
-        let prepared = Prepared::new(self, &plan).map_err(NotChanged::Unable);
-        let prepared = prepared.inspect_err(|_| self.note.keep(listened(&self.specs)))?;
+        self.note.add(listened(&specs, &topology));
+        let prepared = Prepared::new(self, &plan, &topology).map_err(NotChanged::Unable);
+        let prepared =
+            prepared.inspect_err(|_| self.note.keep(listened(&self.specs, &self.topology)))?;
         if let Err(why) = record(&mut topology) {
             prepared.undo(self);
-            self.note.keep(listened(&self.specs));
+            self.note.keep(listened(&self.specs, &self.topology));
             return Err(why);
         }
         // From here on nothing fails.
@@ -51,7 +52,7 @@ impl Switch {
         self.ids = ids;
         self.specs = specs;
         self.commit(prepared, plan, &networks, is_changed);
-        self.note.keep(listened(&self.specs));
+        self.note.keep(listened(&self.specs, &self.topology));
         Ok(())
     }
 }

@@ -54,7 +54,7 @@ impl Switch {
         }
         let next = self.next(&asked.wanted)?;
         let difference = difference(&self.topology, &next.topology);
-        let wrong = needs_restart(&difference);
+        let wrong = needs_restart(&difference, (&self.topology, &next.topology));
         if !wrong.is_empty() {
             return Err(NotChanged::NeedsRestart(wrong));
         }

@@ -51,6 +51,7 @@ impl Switch {
         }
         self.set_present(present);
         self.remove(plan.removed);
+        self.operators.commit(prepared.operators);
         // Whoever is told that it is done finds it so.
         cores.catch_up();
     }

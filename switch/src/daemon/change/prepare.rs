@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use config::Topology;
 use flowtable::PortId;
 use tracing::warn;
 
@@ -12,6 +13,7 @@ use super::switch::Switch;
 use crate::base::all::all;
 use crate::base::place::Place;
 use crate::base::socket::Listening;
+use crate::daemon::operators::Next;
 use crate::daemon::running::{Gate, Means, Running};
 use crate::daemon::sockets::{listened, open_sockets};
 use crate::device::attached::{AttachedDevice, attach_all};
@@ -31,6 +33,7 @@ pub(super) struct Prepared {
     /// Ports whose devices were given back, since others want them.
     given_back: Vec<Arc<DevicePort>>,
     permitted: Vec<Permitted>,
+    pub(super) operators: Next,
 }
 
 /// A port that is added or renewed.
@@ -135,9 +138,13 @@ impl Prepared {
     ///
     /// # Errors
     /// A sentence for each mistake of the first step that has any. Nothing has changed then.
-    pub(super) fn new(switch: &mut Switch, plan: &Plan) -> Result<Self, Vec<String>> {
+    pub(super) fn new(
+        switch: &mut Switch,
+        plan: &Plan,
+        topology: &Topology,
+    ) -> Result<Self, Vec<String>> {
         let mut prepared = Self::default();
-        match prepared.prepare(switch, plan) {
+        match prepared.prepare(switch, plan, topology) {
             Ok(()) => Ok(prepared),
             Err(why) => {
                 prepared.undo(switch);
@@ -146,7 +153,12 @@ impl Prepared {
         }
     }
 
-    fn prepare(&mut self, switch: &mut Switch, plan: &Plan) -> Result<(), Vec<String>> {
+    fn prepare(
+        &mut self,
+        switch: &mut Switch,
+        plan: &Plan,
+        topology: &Topology,
+    ) -> Result<(), Vec<String>> {
         for port in &plan.added {
             let added = switch.means.cores.add_port(&port.ingress);
             added.map_err(|e| vec![format!("{}: {e}", port.name)])?;
@@ -154,8 +166,12 @@ impl Prepared {
             self.ports.push(added);
         }
         self.permit(switch, plan)?;
+        let ours = listened(&switch.specs, &switch.topology).collect();
+        let topologies = (&*switch.topology, topology);
+        let operators = switch.operators.prepare(topologies, &ours);
+        self.operators = operators.map_err(|why| vec![why])?;
         let services = plan.added.iter().chain(&plan.renewed);
-        let sockets = open_sockets(services.clone(), &listened(&switch.specs).collect())?;
+        let sockets = open_sockets(services.clone(), &ours)?;
         let services: Vec<_> = services.filter_map(Served::new).collect();
         check_mtus(plan)?;
         let mut devices = self.attach(switch, plan, &services)?.into_iter();
@@ -219,24 +235,32 @@ impl Prepared {
     /// Sockets that were made beside others take their places, before any of these is closed: who
     /// closes one removes its path, and must not remove that of its successor.
     fn take_places(&mut self, switch: &Switch) -> Result<(), Vec<String>> {
-        for service in &self.services {
-            let running = service.running.as_ref().map(|(running, _)| running);
-            let place = running.and_then(|running| running.place.clone());
-            let (Served::Guest(port), Some(place)) = (&service.port, place) else {
-                continue;
-            };
-            let path = &port.socket.path;
+        let of_guests = self.services.iter().filter_map(|service| {
+            let (running, _) = service.running.as_ref()?;
+            match &service.port {
+                Served::Guest(port) => Some((
+                    port.spec.get().name.clone(),
+                    running.place.as_ref()?,
+                    &*port.socket.path,
+                )),
+                Served::Device(_) => None,
+            }
+        });
+        let of_operators = self.operators.place().into_iter();
+        let of_operators = of_operators.map(|(place, path)| ("control".to_owned(), place, path));
+        for (name, place, path) in of_guests.chain(of_operators) {
             if place.is_at(path) {
                 continue;
             }
-            let mut there = switch.running.values().filter_map(|at| at.place.as_ref());
+            let of_guests = switch.running.values().filter_map(|at| at.place.as_ref());
+            let mut there = of_guests.chain([switch.operators.place()]);
             let before = there.find(|there| there.is_at(path)).cloned();
             let from = Some(place.path());
             place
                 .move_to(path, before.as_ref())
-                .map_err(|why| vec![format!("{}: {why}", port.spec.get().name)])?;
+                .map_err(|why| vec![format!("{name}: {why}")])?;
             self.moved.push(Moved {
-                place,
+                place: place.clone(),
                 from,
                 before,
             });

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::leaving::Leaving;
 use crate::base::lock::lock;
 use crate::control::sources::{Present, Sources};
+use crate::daemon::operators::Operators;
 use crate::daemon::running::{Gate, Means, Running};
 use crate::daemon::socket_note::SocketNote;
 use crate::device::port::DevicePort;
@@ -34,6 +35,7 @@ pub(crate) struct Switch {
     pub(super) leaving: Vec<Leaving>,
     pub(super) means: Means,
     pub(super) note: SocketNote,
+    pub(super) operators: Operators,
     pub(super) sources: Arc<Sources>,
     /// Nothing is changed any more.
     pub(super) has_ended: bool,
@@ -42,12 +44,12 @@ pub(crate) struct Switch {
 impl Switch {
     /// What a daemon runs that starts with this topology, whose ids and ports these are. Nothing is
     /// served yet.
-    pub(crate) fn new(
+    pub(in crate::daemon) fn new(
         file: &Path,
         topology: Arc<Topology>,
         (ids, specs): (Ids, Vec<PortSpec>),
         (means, note): (Means, SocketNote),
-        sources: Arc<Sources>,
+        (operators, sources): (Operators, Arc<Sources>),
     ) -> Self {
         Self {
             file: file.to_owned(),
@@ -58,6 +60,7 @@ impl Switch {
             leaving: Vec::new(),
             means,
             note,
+            operators,
             sources,
             has_ended: false,
         }
