@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use pmd::sys::link::{Channels, Ethtool};
@@ -196,11 +196,15 @@ pub(crate) fn repair(folder: &Arc<Folder>) {
     }
 }
 
-/// Names the boot and the network namespace in which a device's index is valid.
+/// Names the boot and the network namespace in which a device's index is valid: this process's,
+/// read once, so that a lack of file descriptors later makes no note one of another world.
 pub(crate) fn world() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let namespace = fs::read_link("/proc/self/ns/net").unwrap_or_default();
-    format!("{} {}", boot.trim(), namespace.display())
+    static WORLD: LazyLock<String> = LazyLock::new(|| {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let namespace = fs::read_link("/proc/self/ns/net").unwrap_or_default();
+        format!("{} {}", boot.trim(), namespace.display())
+    });
+    WORLD.clone()
 }
 
 #[cfg(test)]
