@@ -54,6 +54,8 @@ pub(crate) struct Change<'a> {
     /// From whatever became of it to what was before.
     pub(crate) undo: &'a dyn Fn(&World) -> Outcome,
     pub(crate) maker: Maker,
+    /// Whether a change that fails may take something from somebody, and give it back.
+    pub(crate) gives_back: bool,
     /// What else must be as it was.
     pub(crate) more: &'a dyn Fn() -> String,
     /// Whether those who were there are as they were.
@@ -84,9 +86,23 @@ impl Change<'_> {
 
     /// Each of the calls that can fail is made to fail.
     pub(crate) fn fail_each_call(&mut self) -> Tally {
+        self.fail_calls("", 1)
+    }
+
+    /// The same of those behind the last call with this among its arguments (nothing: of all), but
+    /// of each kind only the first of `every` in a row.
+    pub(crate) fn fail_calls(&mut self, argument: &str, every: usize) -> Tally {
         let mut tally = Tally::default();
-        for call in self.calls() {
-            if ERRORS.iter().any(|(name, _)| *name == call.name) && !call.is_signal() {
+        let calls = self.calls();
+        let is_it = |call: &Call| !argument.is_empty() && call.line.contains(argument);
+        let begin = calls.iter().rposition(is_it).unwrap_or(0);
+        let mut n_alike = BTreeMap::<String, usize>::new();
+        for call in calls.into_iter().skip(begin) {
+            let n = n_alike.entry(call.name.clone()).or_default();
+            let is_due = n.is_multiple_of(every);
+            *n += 1;
+            let can_fail = ERRORS.iter().any(|(name, _)| *name == call.name);
+            if is_due && can_fail && !call.is_signal() {
                 self.fail(&call, &mut tally);
             }
         }
@@ -153,7 +169,12 @@ impl Change<'_> {
                 .whys
                 .entry(why.clone())
                 .or_insert_with(|| what.to_owned());
-            base.assert_is(self.world, self.more, what);
+            if self.gives_back {
+                let base = base.clone().without_numbers();
+                base.assert_is_like(self.world, self.more, what);
+            } else {
+                base.assert_is(self.world, self.more, what);
+            }
             (self.is_well)(what);
             // What failed works now.
             let next = (self.make)(self.world);

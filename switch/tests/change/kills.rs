@@ -208,7 +208,7 @@ fn daemon_that_is_killed_in_a_change_starts_with_what_the_files_say() {
 }
 
 #[test]
-#[ignore = "some minutes: ./x kills"]
+#[ignore = "some minutes: ./x faults"]
 fn daemon_that_is_killed_before_any_call_of_a_change_starts_with_what_the_files_say() {
     let test = "daemon_that_is_killed_before_any_call_of_a_change_starts_with_what_the_files_say";
     if !can_inject(test) {

@@ -21,7 +21,7 @@ pub(crate) struct State {
     threads: BTreeMap<String, usize>,
     n_mappings: usize,
     /// What a test has to say beside that.
-    more: String,
+    more: Vec<String>,
     reports: Vec<Value>,
 }
 
@@ -75,7 +75,7 @@ impl State {
             descriptors: descriptors(pid),
             threads: counted(threads(&format!("/proc/{pid}/task"))),
             n_mappings: world.daemon.n_shared_mappings(),
-            more: more(),
+            more: more().lines().map(str::to_owned).collect(),
         }
     }
 

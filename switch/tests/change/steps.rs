@@ -35,6 +35,7 @@ fn change_of_which_any_call_fails_is_undone() {
             world.reload()
         },
         maker: Maker::Main,
+        gives_back: false,
         more: &String::new,
         is_well: &mut |what| guests.assert_well(&world, what),
     };

@@ -80,6 +80,7 @@ fn request_of_which_any_call_fails_is_undone() {
             make: &|world| Asking::ask(world, &make),
             undo: &|world| Asking::ask(world, &undo),
             maker: Maker::Request,
+            gives_back: false,
             more: &|| format!("{:#?}", world.vm_files()),
             is_well: &mut |what| guests.assert_well(&world, what),
         };

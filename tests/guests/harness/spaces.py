@@ -28,19 +28,21 @@ def within(space: str, *words: Word, timeout: float = 120) -> str:
     return run("ip", "netns", "exec", space, *words, timeout=timeout)
 
 
-def veth(a: End, b: End) -> None:
-    """Two devices at the two ends of one wire; both up."""
+def veth(a: End, b: End, queues: int = 1) -> None:
+    """Two devices at the two ends of one wire, with so many queues each way; both up."""
     (space, device), (peer_space, peer) = a, b
-    run("ip", "link", "add", device, "netns", space, "type", "veth", "peer", "name", peer, "netns", peer_space)
+    count = ("numtxqueues", queues, "numrxqueues", queues)
+    run("ip", "link", "add", device, "netns", space, *count, "type", "veth", "peer", "name", peer, "netns", peer_space,
+        *count)
     for space, device in (a, b):
         run("ip", "-n", space, "link", "set", device, "up")
 
 
 @contextlib.contextmanager
-def wire(switch: str, host: str) -> Iterator[None]:
+def wire(switch: str, host: str, queues: int = 1) -> Iterator[None]:
     """Two network namespaces of these names: in the first a device up0, in the second eth0 at its other end."""
     with spaces(switch, host):
-        veth((switch, "up0"), (host, "eth0"))
+        veth((switch, "up0"), (host, "eth0"), queues)
         yield
 
 
