@@ -5,6 +5,7 @@
 //! `cli`:
 //! - `cli`: the command line: requests to a running daemon, its answers as text or as a live view
 //! - `daemon`: starts and stops the daemon: CPUs, run directory, threads, supervisor
+//! - `page`: the status page for browsers
 //! - `control`: answers to operators' requests
 //! - `vhost_user`: ports of VMs: sockets, connections, messages
 //! - `device`: ports that are devices of this host: probed, set up, attached, watched, restored
@@ -25,6 +26,7 @@ mod device;
 mod docs_tests;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod page;
 mod pins;
 mod plan;
 mod vhost_user;

@@ -21,7 +21,11 @@ pub(crate) const ROOMS: &[(&str, &[(&str, &str)])] = &[
             ("device", "plan api base pins"),
             ("pins", "plan api base"),
             ("control", "vhost_user device pins plan api base"),
-            ("daemon", "control vhost_user device pins plan api base"),
+            ("page", "control api base"),
+            (
+                "daemon",
+                "page control vhost_user device pins plan api base",
+            ),
             ("fuzzing", "control vhost_user plan api base"),
         ],
     ),

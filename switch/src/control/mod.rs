@@ -19,7 +19,7 @@ pub(crate) mod answer;
 mod asking;
 pub(crate) mod changes;
 pub(crate) mod connection;
-mod cores;
+pub(crate) mod cores;
 pub(crate) mod door;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fixture;
@@ -37,5 +37,5 @@ mod routes;
 pub(crate) mod server;
 pub(crate) mod sources;
 pub(crate) mod version;
-mod vms;
+pub(crate) mod vms;
 mod writes;

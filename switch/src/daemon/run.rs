@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use axum::Router;
 use config::Topology;
 use pmd::Cores;
 use pmd::time::Clock;
@@ -51,6 +50,7 @@ use crate::control::version::Started;
 use crate::device::attached::{AttachedDevice, attach_all};
 use crate::device::port::DevicePort;
 use crate::device::restore;
+use crate::page::routes::page;
 use crate::pins::Pins;
 use crate::plan::ids::Ids;
 use crate::plan::names::Names;
@@ -250,7 +250,7 @@ impl Daemon {
         inbox: Inbox,
     ) -> Result<(), String> {
         let beats = Beats::default();
-        let metrics = metrics::routes::router(sources, Router::new());
+        let metrics = metrics::routes::router(sources, page(sources.clone()));
         let routers = [router(sources.clone(), self.switch.clone()), metrics];
         let started = servers.start(routers, beats.server.clone())?;
         self.control.extend(started);

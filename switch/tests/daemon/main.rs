@@ -25,6 +25,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod orders;
+mod page;
 mod reload;
 mod rig;
 mod rules;

@@ -31,7 +31,7 @@ fn free_address() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-fn start() -> (Daemon, SocketAddr) {
+pub(crate) fn start() -> (Daemon, SocketAddr) {
     let address = free_address();
     (Daemon::start(&topology(address)), address)
 }
@@ -57,7 +57,7 @@ fn rest(mut stream: &TcpStream) -> String {
 }
 
 /// The whole answer to these bytes.
-fn says(address: SocketAddr, bytes: &[u8]) -> String {
+pub(crate) fn says(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(address);
     // The daemon may close before it has taken all.
     let _ = stream.write_all(bytes);
@@ -65,7 +65,7 @@ fn says(address: SocketAddr, bytes: &[u8]) -> String {
     rest(&stream)
 }
 
-fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) fn get(address: SocketAddr, path: &str) -> String {
     says(
         address,
         format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes(),

@@ -28,7 +28,8 @@ pub(crate) fn router(sources: &Arc<Sources>, pages: Router<Arc<Sources>>) -> Rou
         .route("/metrics", get(read))
         .with_state(Arc::new(Metrics::new(sources.clone())));
     let routes = metrics.merge(pages.with_state(sources.clone()));
-    complete(routes, "/metrics has the metrics").layer(middleware::from_fn(host::check))
+    complete(routes, "/metrics has the metrics, / the status page")
+        .layer(middleware::from_fn(host::check))
 }
 
 /// Counters are read now, not now and then.
