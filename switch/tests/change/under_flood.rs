@@ -1,7 +1,8 @@
 //! VMs come and go one by one while others forward at full rate: nothing of theirs is lost, and
 //! what has been changed is seen soon.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,12 +24,16 @@ struct Row {
 }
 
 /// How the daemon is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// A file is written or removed, and SIGHUP sent; the time begins with the signal.
-    Files,
-    /// A request, by a connection of its own; the time begins before that is opened.
-    Api,
+    Signal,
+    /// The same, and a request to read files again, as `weir reload` sends it; the time begins with
+    /// the request, by a connection of its own.
+    Reload,
+    /// A request for the change itself, which the daemon writes to a file, and waits until that is
+    /// on the disk.
+    Write,
 }
 
 struct Measured {
@@ -103,6 +108,19 @@ impl Measured {
         self.measure(what, n, |this, _| this.change_limit(way));
     }
 
+    /// What the disk takes of a [`Way::Write`]: a small file, and its name, until they are on it.
+    fn measure_disk(&mut self, n: usize) {
+        let folder = self.world.daemon.path("vms.d");
+        self.measure("a small file and its name synced".to_owned(), n, |_, _| {
+            let begin = Instant::now();
+            let file = File::create(folder.join(".synced")).unwrap();
+            (&file).write_all(&[b'x'; 100]).unwrap();
+            file.sync_all().unwrap();
+            File::open(&folder).unwrap().sync_all().unwrap();
+            begin.elapsed()
+        });
+    }
+
     /// Until its guest can connect.
     fn add(&self, way: Way, n: usize) -> Duration {
         let name = format!("vm{n}");
@@ -127,10 +145,10 @@ impl Measured {
     /// Until its guest sees the first burst at the higher rate.
     fn change_limit(&self, way: Way) -> Duration {
         self.flood.arm();
-        let told = self.tell(way, "c", Some(&limited(RATES[1])));
+        let told = self.tell_rate(way, RATES[1]);
         let time = self.flood.seen() - told.at;
         self.done(&told);
-        let told = self.tell(way, "c", Some(&limited(RATES[0])));
+        let told = self.tell_rate(way, RATES[0]);
         self.done(&told);
         time
     }
@@ -141,28 +159,42 @@ impl Measured {
 
     /// A VM shall be as described, or not be there any more.
     fn tell(&self, way: Way, name: &str, vm: Option<&str>) -> Told {
-        match way {
-            Way::Files => {
-                match vm {
-                    Some(vm) => self.world.write(name, vm),
-                    None => self.world.erase(name),
-                }
-                Told {
-                    at: Instant::now(),
-                    reloading: Some(self.world.request_reload()),
-                }
+        if way != Way::Write {
+            match vm {
+                Some(vm) => self.world.write(name, vm),
+                None => self.world.erase(name),
             }
-            Way::Api => {
-                let at = Instant::now();
-                let path = format!("/v1/vms/{name}");
-                let method = if vm.is_some() { "PUT" } else { "DELETE" };
-                let outcome = self.world.ask(method, &path, vm);
-                assert_eq!(outcome, Outcome::InForce);
-                Told {
-                    at,
-                    reloading: None,
-                }
+        }
+        let at = Instant::now();
+        let path = format!("/v1/vms/{name}");
+        let outcome = match (way, vm) {
+            (Way::Signal, _) => {
+                let reloading = Some(self.world.request_reload());
+                return Told { at, reloading };
             }
+            (Way::Reload, _) => self.world.ask("POST", "/v1/reload", None),
+            (Way::Write, vm @ Some(_)) => self.world.ask("PUT", &path, vm),
+            (Way::Write, None) => self.world.ask("DELETE", &path, None),
+        };
+        assert_eq!(outcome, Outcome::InForce);
+        Told {
+            at,
+            reloading: None,
+        }
+    }
+
+    /// The limited VM shall have this rate.
+    fn tell_rate(&self, way: Way, rate: &str) -> Told {
+        if way != Way::Write {
+            return self.tell(way, "c", Some(&limited(rate)));
+        }
+        let at = Instant::now();
+        let body = format!("{{ from-vm: {{ rate: {rate} }} }}");
+        let outcome = self.world.ask("PATCH", "/v1/vms/c/limit", Some(&body));
+        assert_eq!(outcome, Outcome::InForce);
+        Told {
+            at,
+            reloading: None,
         }
     }
 
@@ -248,12 +280,13 @@ fn print(rows: &[Row]) {
 
 fn measure(n_vms: usize, n: usize) {
     let mut measured = Measured::start();
-    for way in [Way::Files, Way::Api] {
+    for way in [Way::Signal, Way::Reload, Way::Write] {
         measured.measure_with(way, 4, n);
         measured.add_many(way, n_vms);
         measured.measure_with(way, 4 + n_vms, n);
         measured.remove_many(way, n_vms);
     }
+    measured.measure_disk(n);
     measured.end();
 }
 
