@@ -162,7 +162,7 @@ impl Drop for Flood {
 fn keep_off_the_core() {
     let first = core_affinity::get_core_ids().unwrap()[0];
     core_affinity::set_for_current(first);
-    rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5).unwrap();
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19).unwrap();
 }
 
 /// The guests, none of which sends yet.
