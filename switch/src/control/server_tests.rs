@@ -207,6 +207,44 @@ fn stop_ends_every_connection_at_once() {
     assert!(!served.path().exists(), "the socket is left");
 }
 
+/// The server comes to them when there are others already.
+#[test]
+fn who_has_connected_to_a_door_is_served_when_it_is_exchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |n: usize| dir.path().join(n.to_string());
+    let stop = Stop::new().unwrap();
+    let server = Server::<ControlDoor>::new("control", CONNECTIONS_MAX, &stop).unwrap();
+    let doors = server.doors();
+    let clients: Vec<_> = (0..3)
+        .map(|n| {
+            let listening = Listening::open("control", &path(n), None, 0o600).unwrap();
+            doors.exchange(Some(doors.prepare(listening).unwrap()));
+            let connect = || {
+                let mut client = StdStream::connect(path(n)).unwrap();
+                client.write_all(VERSION).unwrap();
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
+                client
+            };
+            [connect(), connect()]
+        })
+        .collect();
+    doors.exchange(None);
+    // What was prepared and not used leaves nothing.
+    let unused = Listening::open("control", &path(3), None, 0o600).unwrap();
+    drop(doors.prepare(unused).unwrap());
+    let router = fixture::router(&fixture::topology(1));
+    let thread = std::thread::spawn(move || server.run(&router, None));
+    for mut client in clients.into_iter().flatten() {
+        assert_eq!(last(&rest(&mut client)).0, 200);
+    }
+    stop.request();
+    thread.join().unwrap();
+    for n in 0..4 {
+        assert!(!path(n).exists(), "{n}");
+    }
+}
+
 /// A connection to a server whose clock leaps whenever nothing happens.
 fn conversation(router: Router) -> (UnixStream, impl Future<Output = ()>) {
     let (client, server) = UnixStream::pair().unwrap();

