@@ -276,6 +276,8 @@ pub struct CoreStats {
     bursts: AtomicU64,
     sleeps: AtomicU64,
     cpu_ns: AtomicU64,
+    /// Of `cpu_ns`: of threads before the one that runs the core now.
+    cpu_ns_before: AtomicU64,
     cpu_at: AtomicU64,
     n_rxqs: AtomicU64,
 }
@@ -299,7 +301,7 @@ pub struct CoreCounters {
     pub bursts: u64,
     /// Times the core went to sleep.
     pub sleeps: u64,
-    /// CPU time of its thread in nanoseconds, as of its last nap or second.
+    /// CPU time of its threads, one after another, in nanoseconds, as of the last nap or second.
     pub cpu_ns: u64,
     /// When that was, by the cores' clock.
     pub cpu_at: Nanos,
@@ -321,6 +323,7 @@ impl CoreStats {
             bursts: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
+            cpu_ns_before: AtomicU64::new(0),
             cpu_at: AtomicU64::new(0),
             n_rxqs: AtomicU64::new(0),
         }
@@ -397,8 +400,17 @@ impl CoreStats {
         add(&self.sleeps, 1);
     }
 
+    /// Another thread runs the core from now on, or the first one.
+    pub(crate) fn begins(&self, now: Nanos) {
+        let before = self.cpu_ns.load(Ordering::Relaxed);
+        self.cpu_ns_before.store(before, Ordering::Relaxed);
+        self.cpu_at.store(now, Ordering::Relaxed);
+    }
+
+    /// Its thread has had the CPU for so long.
     pub(crate) fn has_used(&self, cpu_ns: u64, now: Nanos) {
-        self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+        let before = self.cpu_ns_before.load(Ordering::Relaxed);
+        self.cpu_ns.store(before + cpu_ns, Ordering::Relaxed);
         self.cpu_at.store(now, Ordering::Relaxed);
     }
 

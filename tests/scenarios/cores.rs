@@ -66,6 +66,25 @@ fn two_cores_that_send_to_one_receiver_lose_and_disorder_nothing() {
     }
 }
 
+/// Asleep for ever, if nobody wakes it; it is told to poll on, and to sleep again.
+#[test]
+fn idle_changes_while_the_core_runs() {
+    let mut switch = Threads::new(1, 1, Idle::Adaptive);
+    let counters = |switch: &Threads| switch.cores.core_counters()[0];
+    for _ in 0..20 {
+        wait_for("sleep", || {
+            let before = counters(&switch);
+            (0..200).for_each(|_| std::thread::yield_now());
+            before.sleeps > 0 && counters(&switch).turns == before.turns
+        });
+        switch.set_idle(Idle::Poll);
+        let (turns, sleeps) = (counters(&switch).turns, counters(&switch).sleeps);
+        wait_for("turns", || counters(&switch).turns > turns + 10_000);
+        assert!(counters(&switch).sleeps <= sleeps + 1);
+        switch.set_idle(Idle::Adaptive);
+    }
+}
+
 #[test]
 fn core_asleep_misses_no_kick() {
     for event_idx in [false, true] {

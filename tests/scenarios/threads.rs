@@ -9,7 +9,7 @@ use core_affinity::CoreId;
 use flowtable::PortId;
 use guest::{GuestDriver, Options};
 use pmd::control::CoresOptions;
-use pmd::idle::Idle;
+use pmd::idle::{Idle, IdleSetting};
 use pmd::sys::EventFd;
 use pmd::time::Clock;
 use pmd::{Core, Cores};
@@ -23,7 +23,7 @@ pub(crate) struct Threads {
     pub(crate) cores: Arc<Cores>,
     pub(crate) clock: Clock,
     stop: Arc<AtomicBool>,
-    idle: Idle,
+    idle: IdleSetting,
     /// Where its threads run; none: anywhere.
     cpu: Option<CoreId>,
     pollers: Vec<(usize, JoinHandle<()>)>,
@@ -50,7 +50,7 @@ impl Threads {
             cores: Arc::new(cores),
             clock: Clock::calibrate(),
             stop: Arc::new(AtomicBool::new(false)),
-            idle,
+            idle: idle.into(),
             cpu,
             pollers: Vec::new(),
         };
@@ -60,7 +60,7 @@ impl Threads {
 
     fn run(&mut self, core: Core) {
         let (stop, clock, id) = (self.stop.clone(), self.clock.clone(), core.id());
-        let (idle, cpu) = (self.idle, self.cpu);
+        let (idle, cpu) = (self.idle.clone(), self.cpu);
         let thread = std::thread::spawn(move || {
             assert!(
                 cpu.is_none_or(core_affinity::set_for_current),
@@ -69,6 +69,12 @@ impl Threads {
             core.run(idle, clock, &stop);
         });
         self.pollers.push((id, thread));
+    }
+
+    /// What all cores do from now on when they find nothing.
+    pub(crate) fn set_idle(&mut self, idle: Idle) {
+        self.idle.set(idle);
+        self.cores.wake_all();
     }
 
     /// One more core, with its part of the queues.

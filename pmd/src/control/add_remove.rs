@@ -8,6 +8,7 @@ use flowtable::{Lookup, PortId};
 
 use super::books::{Books, CoreBook, CoreState};
 use super::cores::Cores;
+use super::moves::MOVES_AT_ONCE;
 use super::slots::Slot;
 use super::up_down::LOOK_AGAIN;
 use crate::error::SetupError;
@@ -113,17 +114,45 @@ impl Cores {
     /// # Errors
     /// As there.
     pub fn start_remove_core(&self, id: usize) -> Result<(), RemoveError> {
+        self.start_remove_cores(&[id])
+    }
+
+    /// Removes cores as [`Cores::remove_core`] does, all at once: no queue moves from one of them
+    /// to another.
+    ///
+    /// # Errors
+    /// As there; none is removed.
+    pub fn remove_cores(&self, ids: &[usize]) -> Result<(), RemoveError> {
+        self.start_remove_cores(ids)?;
+        // Each is taken on in turn: none waits for another.
+        let is_there = |id: &&usize| !self.try_finish_remove_core(**id);
+        while ids.iter().filter(is_there).count() > 0 {
+            sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    /// The first half of [`Cores::remove_cores`]; [`Cores::try_finish_remove_core`] of each is the
+    /// second.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_remove_cores(&self, ids: &[usize]) -> Result<(), RemoveError> {
         let mut books = self.books();
         self.collect(&mut books);
         let polling = books.polling();
-        if !polling.contains(&id) {
+        if !ids.iter().all(|id| polling.contains(id)) {
             return Err(RemoveError::NoCore);
         }
-        if polling.len() == 1 {
+        if polling.iter().all(|id| ids.contains(id)) {
             return Err(RemoveError::Last);
         }
-        books.cores[id].state = CoreState::Leaves;
-        self.empty(&mut books, id);
+        for &id in ids {
+            books.cores[id].state = CoreState::Leaves;
+        }
+        for &id in ids {
+            self.empty(&mut books, id);
+        }
         Ok(())
     }
 
@@ -159,8 +188,8 @@ impl Cores {
         Ok(())
     }
 
-    /// Moves the queues of a core that leaves to others, as far as they can be moved now; where
-    /// none is left, tells it to end.
+    /// Moves queues of a core that leaves to others, as far as they can be moved now, a few at a
+    /// time; where none is left, tells it to end.
     fn empty(&self, books: &mut Books, id: usize) {
         let there: Vec<(PortId, u16, u16)> = books
             .placed
@@ -169,7 +198,8 @@ impl Cores {
             .filter(|(_, queue)| queue.core == id)
             .map(|(port, queue)| (port, queue.index, queue.tx_index))
             .collect();
-        for &(port, queue, tx_index) in &there {
+        let n_now = MOVES_AT_ONCE.saturating_sub(books.moving.len());
+        for &(port, queue, tx_index) in there.iter().take(n_now) {
             let to = books.fewest(tx_index);
             // One that is on its way, or has not come yet, goes the next time.
             let _ = self.begin_move(books, port, queue, to);

@@ -27,6 +27,10 @@ use crate::poll::mailbox::Command;
 use crate::poll::parcel::Parcel;
 use crate::port::RxQueue;
 
+/// Moves under way at a time, of many that are to be made: control takes one on after another, and
+/// no core polls a queue until its turn comes.
+pub(super) const MOVES_AT_ONCE: usize = 8;
+
 /// Why a receive queue can't move now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MoveError {
@@ -86,9 +90,12 @@ impl Cores {
 
     /// Evens out what the cores poll, by number of queues, and waits for it.
     pub fn spread(&self) {
-        self.start_spread();
-        while !self.try_finish_moves() {
-            sleep(LOOK_AGAIN);
+        let wanted = self.wanted_moves(&mut self.books());
+        for some in wanted.chunks(MOVES_AT_ONCE) {
+            self.begin_moves(&mut self.books(), some);
+            while !self.try_finish_moves() {
+                sleep(LOOK_AGAIN);
+            }
         }
     }
 
@@ -97,7 +104,13 @@ impl Cores {
     /// alone, so this is for when [`Cores::try_finish_moves`] says that none is.
     pub fn start_spread(&self) {
         let mut books = self.books();
-        self.collect(&mut books);
+        let wanted = self.wanted_moves(&mut books);
+        self.begin_moves(&mut books, &wanted);
+    }
+
+    /// The queues that should be on other cores, and on which.
+    fn wanted_moves(&self, books: &mut Books) -> Vec<(PortId, u16, usize)> {
+        self.collect(books);
         let mut queues: Vec<_> = books
             .placed
             .iter()
@@ -108,9 +121,17 @@ impl Cores {
         queues.sort_unstable();
         let now: Vec<_> = queues.iter().map(|&(_, _, now)| now).collect();
         let targets = spread(&now, &books.polling());
-        for ((port, queue, _), to) in queues.into_iter().zip(targets) {
-            // Each is there and at rest, as was just seen.
-            let _ = self.begin_move(&mut books, port, queue, to);
+        let moves = queues.into_iter().zip(targets);
+        moves
+            .filter(|((_, _, (core, _)), to)| core != to)
+            .map(|((port, queue, _), to)| (port, queue, to))
+            .collect()
+    }
+
+    fn begin_moves(&self, books: &mut Books, moves: &[(PortId, u16, usize)]) {
+        for &(port, queue, to) in moves {
+            // One that has gone, or is on its way, is left alone, as is a core that has.
+            let _ = self.begin_move(books, port, queue, to);
         }
     }
 

@@ -8,6 +8,7 @@
 //! don't keep the core awake: between two allowances it sleeps, so that a guest far over its limit
 //! costs what one at its limit does.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::core::Core;
@@ -23,6 +24,37 @@ pub enum Idle {
     Poll,
     /// Sleeps until something comes.
     Adaptive,
+}
+
+/// What all cores do when they find nothing, as long as control doesn't say otherwise; clones are
+/// the same setting.
+#[derive(Clone, Debug)]
+pub struct IdleSetting {
+    polls: Arc<AtomicBool>,
+}
+
+impl IdleSetting {
+    /// Each core does so from its next turn on in which it finds nothing. One that sleeps has to be
+    /// woken for that: [`crate::Cores::wake_all`].
+    pub fn set(&self, idle: Idle) {
+        self.polls.store(idle == Idle::Poll, Ordering::Release);
+    }
+
+    fn get(&self) -> Idle {
+        if self.polls.load(Ordering::Acquire) {
+            Idle::Poll
+        } else {
+            Idle::Adaptive
+        }
+    }
+}
+
+impl From<Idle> for IdleSetting {
+    fn from(idle: Idle) -> Self {
+        Self {
+            polls: Arc::new(AtomicBool::new(idle == Idle::Poll)),
+        }
+    }
 }
 
 /// How long a core polls in vain before it sleeps.
@@ -46,14 +78,17 @@ struct Armed {
 }
 
 impl Core {
-    /// Polls until `stop`, or until it [`Core::is_over`]. The caller has pinned the thread.
-    pub fn run(mut self, idle: Idle, clock: Clock, stop: &AtomicBool) {
+    /// Polls until `stop`, or until it [`Core::is_over`]. The caller has pinned the thread. `idle`:
+    /// an [`Idle`], or an [`IdleSetting`] for what may change.
+    pub fn run(mut self, idle: impl Into<IdleSetting>, clock: Clock, stop: &AtomicBool) {
+        let idle = idle.into();
         let _ = sys::prepare_signals();
         self.make_room();
         self.bound_page_faults();
         let mut clock = clock.reader();
         let mut busy_at = clock.at(sys::cycles());
         let mut second = seconds(busy_at);
+        self.stats.begins(busy_at);
         while !stop.load(Ordering::Relaxed) && !self.is_over() {
             let now = clock.at(sys::cycles());
             let turn = self.poll_once(now);
@@ -65,7 +100,7 @@ impl Core {
                 busy_at = now;
             } else if turn.is_pending {
                 // More may go at once, of queues that keep no core awake.
-            } else if idle == Idle::Adaptive && now.saturating_sub(busy_at) > PATIENCE {
+            } else if now.saturating_sub(busy_at) > PATIENCE && idle.get() == Idle::Adaptive {
                 let nap = nap(&turn, now, now - busy_at);
                 self.sleep(now, nap, &mut clock);
                 if nap.is_none() {

@@ -52,6 +52,41 @@ fn flows_stay_whole_while_cores_go_one_two_one_fifty_times() {
 }
 
 #[test]
+fn cores_that_go_together_give_their_queues_to_those_that_stay() {
+    let mut world = World::new(4);
+    let all = |world: &World| world.rig.cores.queues();
+    assert_eq!(all(&world).len(), 8);
+    for ids in [&[0, 1, 2, 3][..], &[0, 7], &[1, 1, 2, 3, 0]] {
+        let why = world.rig.cores.remove_cores(ids).unwrap_err();
+        assert!(matches!(why, RemoveError::Last | RemoveError::NoCore));
+        assert_eq!(world.rig.cores.core_ids(), [0, 1, 2, 3]);
+    }
+    world
+        .rig
+        .cores
+        .start_remove_cores(&[0, 1, 3])
+        .expect("they may go");
+    // Whoever is next is never one that goes, too.
+    assert!(
+        all(&world)
+            .iter()
+            .all(|queue| queue.core == 2 || !queue.is_moving)
+    );
+    for core in [0, 1, 3] {
+        world
+            .rig
+            .until(|rig| rig.cores.try_finish_remove_core(core));
+    }
+    world.rig.forget_ended();
+    assert_eq!(world.rig.cores.core_ids(), [2]);
+    assert!(
+        all(&world)
+            .iter()
+            .all(|queue| queue.core == 2 && !queue.is_moving)
+    );
+}
+
+#[test]
 fn counters_of_a_core_that_is_gone_stay_in_all_sums() {
     let mut world = World::new(2);
     for _ in 0..50 {
