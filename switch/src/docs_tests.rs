@@ -48,6 +48,7 @@ fn examples() -> Vec<(&'static str, String)> {
         ("network", json(&example::network())),
         ("mac", json(&example::mac())),
         ("core", json(&core)),
+        ("queue", json(&example::rx_queue())),
         ("flows", data(example::flows())),
         ("change", asked("PUT", "/v1/vms/new", VM)),
         ("problem", answer("/v1/ports?stat=up")),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A polling core.
+/// A polling core. What is counted is what was done on its CPU since the daemon's start.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Core)]
 pub(crate) struct CoreReport {
@@ -21,6 +21,18 @@ pub(crate) struct CoreReport {
     pub(crate) cpu_nanoseconds: u64,
     /// Over the last second.
     pub(crate) load: Load,
+    /// The CPU is not polled on any more. Absent: it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_gone: bool,
+}
+
+/// Which cores are listed beside those that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = AlsoCores)]
+pub(crate) enum Also {
+    /// CPUs that are not polled on any more, with what was done there.
+    Gone,
 }
 
 /// A core's load over the last second.

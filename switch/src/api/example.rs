@@ -9,6 +9,7 @@ use super::network::NetworkReport;
 use super::port::{
     AddressReport, ConnectionReport, Listens, PortKind, PortReport, PortRow, QueueReport,
 };
+use super::queue::{Load as QueueLoad, RxQueueReport};
 use super::state::{Direction, RingState, State};
 use super::version::VersionReport;
 use super::vm::{LimitReport, LimitsReport, VmReport};
@@ -247,6 +248,24 @@ pub(crate) fn core() -> CoreReport {
             frames_per_second: 121_250.5,
             nanoseconds_per_frame: 31.5,
         },
+        is_gone: false,
+    }
+}
+
+pub(crate) fn rx_queue() -> RxQueueReport {
+    RxQueueReport {
+        port: "web/net0".to_owned(),
+        kind: PortKind::VhostUser,
+        index: 1,
+        cpu: Some(2),
+        is_moving: false,
+        busy_cycles: 130_012_116,
+        rx_frames: 1_818_753,
+        load: QueueLoad {
+            busy_ratio: 0.125,
+            frames_per_second: 121_250.0,
+            nanoseconds_per_frame: 1031.0,
+        },
     }
 }
 
@@ -276,4 +295,5 @@ fn client_reads_what_the_server_writes() {
     check(&mac());
     check(&flows());
     check(&core());
+    check(&rx_queue());
 }

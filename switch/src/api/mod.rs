@@ -6,7 +6,8 @@
 //! a list of counts is left out; beside an enum that a person may want explained is its `sentence`.
 //!
 //! - `envelope`, `problem`: what surrounds an answer; why there is none
-//! - `version`, `vm`, `port`, `device`, `network`, `mac`, `flows`, `core`: what is reported
+//! - `version`, `vm`, `port`, `device`, `network`, `mac`, `flows`, `core`, `queue`: what is
+//!   reported
 //! - `change`, `difference`: what a change of the topology did
 //! - `counters`, `state`: parts of these; `example`: values for tests
 
@@ -23,6 +24,7 @@ pub(crate) mod mac;
 pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod problem;
+pub(crate) mod queue;
 pub(crate) mod state;
 pub(crate) mod version;
 pub(crate) mod vm;

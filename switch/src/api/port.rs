@@ -71,6 +71,18 @@ pub(crate) enum PortKind {
     Uplink,
 }
 
+impl PortKind {
+    /// As in the topology and in JSON.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::VhostUser => "vhost-user",
+            Self::Tap => "tap",
+            Self::AfXdp => "afxdp",
+            Self::Uplink => "uplink",
+        }
+    }
+}
+
 /// The vhost-user connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Connection)]

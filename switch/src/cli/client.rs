@@ -114,7 +114,10 @@ pub(super) fn fetch_all<T: DeserializeOwned>(
 
 fn pages<T: DeserializeOwned>(control: &Path, path: &str) -> Result<Vec<T>, Failure> {
     // Short lists have one page, and no parameters.
-    let has_pages = matches!(path, "/v1/ports" | "/v1/vms" | "/v1/networks" | "/v1/macs");
+    let has_pages = matches!(
+        path,
+        "/v1/ports" | "/v1/vms" | "/v1/networks" | "/v1/macs" | "/v1/queues"
+    );
     let mut query = if has_pages {
         format!("?limit={PAGE}")
     } else {

@@ -180,9 +180,15 @@ pub(crate) enum What {
         #[arg(long)]
         json: bool,
         /// Print two numbers: TSC cycles of all cores in turns that had packets, and packets
-        /// received so far
+        /// received so far; those of cores that are gone count too
         #[arg(long, conflicts_with = "json")]
         busy: bool,
+    },
+    /// Receive queues: which CPU polls each, and which part of its time each takes
+    Queues {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::client::{Failure, fetch, fetch_all, json};
 use super::command::What;
-use super::text::{cores, flows, limits, macs, networks, port, uplinks, vms};
+use super::text::{cores, flows, limits, macs, networks, port, queues, uplinks, vms};
 use crate::api::port::PortReport;
 use crate::api::problem::Code;
 use crate::api::vm::VmReport;
@@ -32,8 +32,9 @@ pub(crate) fn show(control: &Path, what: &What) -> Result<String, String> {
             vms.retain(|vm| vm.limit.is_some());
             printed(&vms, *json, |vms| limits::limits(vms))
         }
-        What::Cores { busy: true, .. } => list("/v1/cores").print(false, cores::busy),
+        What::Cores { busy: true, .. } => list("/v1/cores?also=gone").print(false, cores::busy),
         What::Cores { json, busy: false } => list("/v1/cores").print(*json, cores::cores),
+        What::Queues { json } => list("/v1/queues").print(*json, queues::queues),
     }
 }
 

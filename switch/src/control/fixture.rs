@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 use config::{NoVmFile, Topology};
 use pmd::Cores;
 use pmd::control::CoresOptions;
+use pmd::stats::CoreCounters;
 use pmd::time::Clock;
 
 use super::changes::{Asked, Changed, Changes, NotChanged, Wanted};
 use super::limits::Vms;
 use super::loads::Loads;
+use super::polled::{PolledCpu, PolledCpus};
+use super::queue_loads::QueueLoads;
 use super::rates::Rates;
 use super::sources::{Present, Sources};
 use super::version::Started;
@@ -62,12 +65,14 @@ pub(crate) fn sources(text: &str) -> Arc<Sources> {
     let pins = Pins::restore(macs, &folder, String::new(), names.clone(), ingresses);
     let guests = specs.iter().filter_map(Port::new);
     let devices = specs.iter().filter_map(DevicePort::new);
+    let cpus = topology.cores.iter().map(|core| core.index()).enumerate();
+    let polled = cpus.map(|(core, cpu)| PolledCpu::new(cpu, core, CoreCounters::default()));
     let present = Present {
         number: 1,
         ports: guests.map(Arc::new).collect(),
         devices: devices.map(Arc::new).collect(),
         names,
-        cpus: topology.cores.iter().map(|core| core.index()).collect(),
+        cores: PolledCpus::default().next(polled, &[]),
         vms,
         topology: Arc::new(topology),
     };
@@ -76,6 +81,7 @@ pub(crate) fn sources(text: &str) -> Arc<Sources> {
         cores,
         rates: Rates::default(),
         loads: Loads::default(),
+        queue_loads: QueueLoads::default(),
         clock: Clock::calibrate(),
         started: Started::now(),
         present: Mutex::new(Arc::new(present)),

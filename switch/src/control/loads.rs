@@ -6,15 +6,16 @@ use pmd::Cores;
 use pmd::stats::CoreCounters;
 use pmd::time::{Clock, Nanos, SECOND};
 
+use super::polled::{PolledCpu, PolledCpus};
 use crate::api::core::Load;
 use crate::base::lock::lock;
 
 /// A core reports its CPU time at least once a second, unless it sleeps.
 const REPORTS_WITHIN: Nanos = 2 * SECOND;
 
-/// The load of each core.
+/// The load of each CPU that is polled on.
 #[derive(Debug, Default)]
-pub(crate) struct Loads(Mutex<Vec<Sample>>);
+pub(crate) struct Loads(Mutex<Vec<(PolledCpu, Sample)>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -25,32 +26,29 @@ struct Sample {
 
 impl Loads {
     /// Samples all cores.
-    pub(crate) fn sample(&self, cores: &Cores, clock: &Clock) {
-        let at = clock.now();
+    pub(crate) fn sample(&self, cores: &Cores, polled: &PolledCpus, clock: &Clock) {
+        let (at, all) = (clock.now(), cores.core_counters());
         let mut samples = lock(&self.0);
-        for (idx, core) in cores.core_counters().into_iter().enumerate() {
-            match samples.get_mut(idx) {
-                Some(last) => {
-                    *last = Sample {
-                        at,
-                        core,
-                        load: load_between(last, at, &core, |n| clock.span(n)),
-                    }
-                }
-                None => samples.push(Sample {
-                    at,
-                    core,
-                    load: Load::default(),
-                }),
-            }
-        }
+        let sampled = polled.now().iter().map(|polled| {
+            let core = polled.counters(&all);
+            let mut before = samples.iter();
+            let load = before
+                .find(|(before, _)| before.is_same_core(polled))
+                .map_or_else(Load::default, |(_, last)| {
+                    load_between(last, at, &core, |n| clock.span(n))
+                });
+            (*polled, Sample { at, core, load })
+        });
+        *samples = sampled.collect();
     }
 
     /// As of the last sample.
-    pub(crate) fn of(&self, core: usize) -> Load {
-        lock(&self.0)
-            .get(core)
-            .map_or_else(Load::default, |sample| sample.load)
+    pub(crate) fn of(&self, cpu: usize) -> Load {
+        let samples = lock(&self.0);
+        let mut samples = samples.iter();
+        samples
+            .find(|(polled, _)| polled.cpu == cpu)
+            .map_or_else(Load::default, |(_, sample)| sample.load)
     }
 }
 
@@ -79,7 +77,7 @@ fn load_between(
 
 /// A quotient for people; 0 if `of` is 0.
 #[expect(clippy::cast_precision_loss, reason = "for people")]
-fn part(n: u64, of: u64) -> f64 {
+pub(super) fn part(n: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { n as f64 / of as f64 }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
         routes::list_macs,
         routes::read_flows,
         routes::list_cores,
+        routes::list_queues,
         writes::reload,
         writes::put_vm,
         writes::remove_vm,

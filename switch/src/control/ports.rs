@@ -44,12 +44,17 @@ fn rows(
         is_wanted(&spec).then(|| row(sources, &spec, judged(&spec, &port.link.view())))
     });
     let mut ports: Vec<_> = guests.chain(devices).collect();
+    let places = places(present);
+    ports.sort_by_key(|port| places.get(&port.name).copied().unwrap_or(usize::MAX));
+    ports
+}
+
+/// Where each port comes in the topology's order, by name: NICs, then uplinks.
+pub(super) fn places(present: &Present) -> HashMap<String, usize> {
     let topology = &present.topology;
     let nics = topology.nics().map(|(vm, nic)| config::port_name(vm, nic));
     let uplinks = topology.uplinks.iter().map(|uplink| uplink.name.clone());
-    let places: HashMap<String, usize> = nics.chain(uplinks).zip(0..).collect();
-    ports.sort_by_key(|port| places.get(&port.name).copied().unwrap_or(usize::MAX));
-    ports
+    nics.chain(uplinks).zip(0..).collect()
 }
 
 /// The port of this name.
@@ -98,7 +103,7 @@ fn row(sources: &Sources, spec: &PortSpec, (state, sentence): (State, Option<Str
     }
 }
 
-fn kind(spec: &PortSpec) -> PortKind {
+pub(super) fn kind(spec: &PortSpec) -> PortKind {
     use crate::plan::ports::PortKind as Planned;
     match &spec.kind {
         Planned::Socket(_) => PortKind::VhostUser,

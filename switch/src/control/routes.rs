@@ -12,14 +12,15 @@ use flowtable::mac::entry::Row;
 use super::answer::{Answered, Reading, Refused};
 use super::query::{PageParams, Query, shown};
 use super::sources::Sources;
-use super::{cores, flows, macs, networks, ports, version, vms};
-use crate::api::core::CoreReport;
+use super::{cores, flows, macs, networks, ports, queues, version, vms};
+use crate::api::core::{Also, CoreReport};
 use crate::api::envelope::{Data, List};
 use crate::api::flows::FlowReport;
 use crate::api::mac::MacReport;
 use crate::api::network::NetworkReport;
 use crate::api::port::{PortReport, PortRow};
 use crate::api::problem::Code;
+use crate::api::queue::RxQueueReport;
 use crate::api::state::State as PortState;
 use crate::api::version::VersionReport;
 use crate::api::vm::{VmDetail, VmReport};
@@ -40,6 +41,7 @@ pub(crate) fn reads() -> Router<Arc<Sources>> {
         .route("/v1/macs", get(list_macs))
         .route("/v1/flows", get(read_flows))
         .route("/v1/cores", get(list_cores))
+        .route("/v1/queues", get(list_queues))
 }
 
 /// The program, its process, and since when it runs.
@@ -212,13 +214,30 @@ pub(super) async fn read_flows(reading: Reading, uri: Uri) -> Answered<Data<Flow
 }
 
 /// Polling cores, in the topology's order.
-#[utoipa::path(get, tag = "reports", path = "/v1/cores", responses(
+#[utoipa::path(get, tag = "reports", path = "/v1/cores", params(
+    ("also" = Option<Also>, Query, description = "these too"),
+), responses(
     (status = 200, description = "the answer", body = List<CoreReport>),
     Refused,
 ))]
 pub(super) async fn list_cores(reading: Reading, uri: Uri) -> Answered<List<CoreReport>> {
-    Query::none(&uri)?;
-    Ok(reading.list(cores::cores(&reading)))
+    let query = Query::of(&uri, &["also"])?;
+    Ok(match query.one_of("also", &[("gone", Also::Gone)])? {
+        None => reading.list(cores::cores(&reading)),
+        Some(Also::Gone) => reading.list(cores::cores_and_gone(&reading)),
+    })
+}
+
+/// Receive queues of ports that are up, by port in the topology's order, with the CPUs that poll
+/// them.
+#[utoipa::path(get, tag = "reports", path = "/v1/queues", params(PageParams), responses(
+    (status = 200, description = "the answer", body = List<RxQueueReport>),
+    Refused,
+))]
+pub(super) async fn list_queues(reading: Reading, uri: Uri) -> Answered<List<RxQueueReport>> {
+    let page = Query::of_list(&uri, &[])?.page()?;
+    let cursor = |queue: &RxQueueReport| format!("{},{}", queue.port, queue.index);
+    page.of(&reading, queues::queues(&reading), cursor)
 }
 
 pub(super) fn bad_path(rejection: PathRejection) -> Refused {

@@ -14,7 +14,9 @@ fn names(list: &Value) -> Vec<String> {
 #[test]
 fn every_report_is_in_its_envelope() {
     let api = Api::new(3);
-    for path in ["vms", "ports", "uplinks", "networks", "macs", "cores"] {
+    for path in [
+        "vms", "ports", "uplinks", "networks", "macs", "cores", "queues",
+    ] {
         let list = api.get(&format!("/v1/{path}"));
         let n = list["items"].as_array().unwrap().len();
         assert_eq!(list["total"], n, "{list}");
@@ -62,6 +64,8 @@ fn nothing_that_is_absent_or_zero_in_a_list_of_counts_is_there() {
         "macs",
         "flows",
         "cores",
+        "cores?also=gone",
+        "queues",
     ] {
         check(path, &api.get(&format!("/v1/{path}")));
     }
@@ -210,7 +214,14 @@ fn bad_requests_are_refused_with_a_sentence_that_says_what_is_wrong() {
             "this path takes none",
         ),
         (
-            "/v1/cores?limit=1",
+            "/v1/cores?also=all",
+            400,
+            "bad-value",
+            Some("also"),
+            "also is one of gone",
+        ),
+        (
+            "/v1/uplinks?limit=1",
             400,
             "unknown-parameter",
             Some("limit"),
@@ -314,7 +325,7 @@ fn every_path_of_the_description_is_answered() {
     let api = Api::new(1);
     let document = serde_json::to_value(openapi::document()).unwrap();
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 14);
+    assert_eq!(paths.len(), 15);
     for (path, methods) in paths {
         let target = path
             .replace("{vm}", "vm0")

@@ -8,6 +8,8 @@ use pmd::time::Clock;
 
 use super::limits::Vms;
 use super::loads::Loads;
+use super::polled::PolledCpus;
+use super::queue_loads::QueueLoads;
 use super::rates::Rates;
 use super::version::Started;
 use crate::base::lock::lock;
@@ -27,6 +29,8 @@ pub(crate) struct Sources {
     pub(crate) rates: Rates,
     /// Load of the cores.
     pub(crate) loads: Loads,
+    /// Load of their queues.
+    pub(crate) queue_loads: QueueLoads,
     /// The cores' clock.
     pub(crate) clock: Clock,
     /// When the daemon started.
@@ -47,8 +51,8 @@ pub(crate) struct Present {
     /// Ports that are devices, in the topology's order.
     pub(crate) devices: Vec<Arc<DevicePort>>,
     pub(crate) names: Arc<Names>,
-    /// CPUs that are polled on, by core.
-    pub(crate) cpus: Vec<usize>,
+    /// CPUs that are polled on.
+    pub(crate) cores: PolledCpus,
     /// VMs with their limits.
     pub(crate) vms: Vms,
 }

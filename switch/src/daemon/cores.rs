@@ -1,4 +1,4 @@
-//! Builds the polling cores and their tables from the topology.
+//! Builds control's side of the polling cores, and their tables, from the topology.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::plan::networks::networks;
 use crate::plan::ports::PortSpec;
 use crate::plan::room::{fits_at_start, n_macs};
 
-/// Builds cores that know all ports and networks and poll nothing yet.
+/// Builds control's side of the cores, which knows all ports and networks; of cores there is none
+/// yet.
 ///
 /// # Errors
 /// A sentence: there is too little memory.
@@ -20,23 +21,23 @@ pub(super) fn new_cores(
     topology: &Topology,
     ids: &Ids,
     ports: &[PortSpec],
-) -> Result<(Cores, Vec<pmd::Core>), String> {
+) -> Result<Cores, String> {
     let sources = || ports.iter().map(|port| port.ingress.source);
     let options = CoresOptions {
-        n_cores: topology.cores.len(),
+        n_cores: 0,
         n_ports: topology.ports,
         n_flows: topology.flows,
         n_macs: n_macs(sources(), topology.networks.len(), topology.ports),
         networks: Arc::new(networks(topology, ids, ports)),
         seeds: seeds(),
     };
-    let (cores, pollers) = Cores::new(&options).map_err(|e| e.to_string())?;
+    let (cores, _) = Cores::new(&options).map_err(|e| e.to_string())?;
     fits_at_start(sources(), topology.networks.len(), cores.macs().capacity())?;
     for port in ports {
         let added = cores.add_port(&port.ingress);
         added.map_err(|e| format!("{}: {e}", port.name))?;
     }
-    Ok((cores, pollers))
+    Ok(cores)
 }
 
 /// Populates the tables now, so that a lack of memory shows at the start, in large pages if

@@ -12,7 +12,7 @@
 //! - `operators`: the control socket, and the address of metrics
 //! - `sockets`: those on which weir listens; `socket_note`: what a killed daemon leaves of them
 //! - `running`: ports with their control threads
-//! - `poller`: a polling thread
+//! - `poller`: a polling thread; `pollers`: all of them
 //! - `supervisor`: checks ports and addresses ten times a second
 //! - `tsc`: whether the cycle counter behind the switch's clock is reliable
 
@@ -25,6 +25,7 @@ mod logging;
 mod notify;
 mod operators;
 mod poller;
+mod pollers;
 pub(crate) mod run;
 mod run_dir;
 mod running;

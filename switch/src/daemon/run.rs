@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -26,13 +25,14 @@ use super::files::provide_files;
 use super::logging::Log;
 use super::notify::{Inbox, Notify};
 use super::operators::{Opened, Servers};
+use super::pollers::Pollers;
 use super::run_dir::RunDir;
 use super::running::{Means, Running};
 use super::socket_note::SocketNote;
 use super::sockets::{listened, open_sockets};
 use super::threads::{join, spawn};
 use super::watchdog::Beats;
-use super::{poller, supervisor, tsc, watchdog};
+use super::{supervisor, tsc, watchdog};
 use crate::base::folder::Folder;
 use crate::base::lock::lock;
 use crate::base::log::LogFormat;
@@ -43,6 +43,8 @@ use crate::control::changes::{Asked, Wanted};
 use crate::control::limits::Vms;
 use crate::control::loads::Loads;
 use crate::control::metrics;
+use crate::control::polled::PolledCpus;
+use crate::control::queue_loads::QueueLoads;
 use crate::control::rates::Rates;
 use crate::control::server::router;
 use crate::control::sources::{Present, Sources};
@@ -67,11 +69,12 @@ pub(crate) fn run(file: &Path, format: LogFormat) -> Result<(), String> {
 }
 
 fn serve(file: &Path, topology: &Topology, format: LogFormat) -> Result<(), String> {
-    let log = Log::start(format)?;
+    // Its end waits for the last lines.
+    let _log = Log::start(format)?;
     // Before any thread starts, so that no thread is killed by one of these signals.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| format!("cannot handle signals: {e}"))?;
-    let daemon = Daemon::start(file, topology, &log)?;
+    let daemon = Daemon::start(file, topology)?;
     for signal in &mut signals {
         if signal == SIGHUP {
             daemon.reload();
@@ -86,17 +89,15 @@ fn serve(file: &Path, topology: &Topology, format: LogFormat) -> Result<(), Stri
 
 struct Daemon {
     stop: Stop,
-    stop_cores: Arc<AtomicBool>,
     switch: Arc<Mutex<Switch>>,
     control: Vec<JoinHandle<()>>,
-    pollers: Vec<JoinHandle<()>>,
     /// Locked as long as the daemon runs.
     _run_dir: RunDir,
     notify: Notify,
 }
 
 impl Daemon {
-    fn start(file: &Path, topology: &Topology, log: &Log) -> Result<Self, String> {
+    fn start(file: &Path, topology: &Topology) -> Result<Self, String> {
         if !pmd::sys::cpu_is_new_enough() {
             return Err(
                 "this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU since \
@@ -126,9 +127,12 @@ impl Daemon {
             .collect();
         let attached =
             attach_all(&devices, run_dir.folder()).map_err(|wrong| wrong.join("\nerror: "))?;
-        cpus.keep_control_off()?;
-        log.follow_caller();
-        let (cores, pollers) = new_cores(topology, &ids, &specs)?;
+        cpus.keep_others_off(&[])?;
+        cpus.log_control();
+        let stop = Stop::new().map_err(|e| e.to_string())?;
+        let servers = Servers::new(&stop)?;
+        let operators = servers.open(opened)?;
+        let cores = Arc::new(new_cores(topology, &ids, &specs)?);
         settle_tables(&cores);
         let names = Arc::new(Names::of(&ids));
         let pins = Arc::new(restore_pins(&cores, run_dir.folder(), &specs, &names));
@@ -136,17 +140,18 @@ impl Daemon {
         tsc::log_doubts(&clock);
         let (notify, inbox) = Notify::new();
         let topology = Arc::new(topology.clone());
+        let pollers = Pollers::start(&cores, &cpus, topology.idle, &clock)?;
         let present = Present {
             number: 1,
             topology: topology.clone(),
             ports: guests,
             devices,
             names,
-            cpus: cpus.polling().iter().map(|core| core.id).collect(),
+            cores: PolledCpus::default().next(pollers.polled(), &[]),
             vms: Vms::new(&specs),
         };
         let means = Means {
-            cores: Arc::new(cores),
+            cores,
             pins,
             run_dir: run_dir.folder().clone(),
         };
@@ -155,34 +160,30 @@ impl Daemon {
             pins: means.pins.clone(),
             rates: Rates::default(),
             loads: Loads::default(),
+            queue_loads: QueueLoads::default(),
             clock,
             started: Started::now(),
             present: Mutex::new(Arc::new(present)),
         });
         let n_ports = specs.len();
-        let running = (ids, specs);
-        let stop = Stop::new().map_err(|e| e.to_string())?;
-        let servers = Servers::new(&stop)?;
+        let running = (ids, specs, pollers);
         let switch = Switch::new(
             file,
             topology.clone(),
             running,
             (means, note),
-            (servers.open(opened)?, sources.clone()),
+            (operators, sources.clone()),
         );
         let mut daemon = Self {
             stop,
-            stop_cores: Arc::new(AtomicBool::new(false)),
             switch: Arc::new(Mutex::new(switch)),
             control: Vec::new(),
-            pollers: Vec::new(),
             _run_dir: run_dir,
             notify,
         };
         // From here on an error stops what was started.
         let started = daemon
-            .start_pollers(&topology, &cpus, pollers, &sources.clock)
-            .and_then(|()| daemon.start_ports(&sources, sockets, attached))
+            .start_ports(&sources, sockets, attached)
             .and_then(|()| daemon.start_operators(servers, &sources, inbox));
         if let Err(why) = started {
             daemon.end();
@@ -199,25 +200,6 @@ impl Daemon {
         }
         daemon.notify.ready();
         Ok(daemon)
-    }
-
-    fn start_pollers(
-        &mut self,
-        topology: &Topology,
-        cpus: &Cpus,
-        pollers: Vec<pmd::Core>,
-        clock: &Clock,
-    ) -> Result<(), String> {
-        for (core, cpu) in pollers.into_iter().zip(cpus.polling()) {
-            self.pollers.push(poller::start(
-                core,
-                *cpu,
-                topology.idle,
-                clock.clone(),
-                self.stop_cores.clone(),
-            )?);
-        }
-        Ok(())
     }
 
     fn start_ports(
@@ -301,11 +283,7 @@ impl Daemon {
         }
         join(guests);
         join(self.control);
-        self.stop_cores.store(true, Ordering::Release);
-        lock(&self.switch).means().cores.wake_all();
-        for thread in self.pollers {
-            let _ = thread.join();
-        }
+        lock(&self.switch).stop_cores();
         info!("stopped");
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn run(sources: &Sources, (beat, notify): (&Beat, &Notify), stop: &St
         pins,
         rates,
         loads,
+        queue_loads,
         clock,
         ..
     } = sources;
@@ -61,7 +62,8 @@ pub(crate) fn run(sources: &Sources, (beat, notify): (&Beat, &Notify), stop: &St
             cores.age(seconds(clock.now()), MAC_AGE);
             rates.sample(cores, present.names.ports.len());
             present.vms.sample(clock.now());
-            loads.sample(cores, clock);
+            loads.sample(cores, &present.cores, clock);
+            queue_loads.sample(cores, clock);
             let (n_up, n) = n_up(sources, &present);
             notify.ports(n_up, n);
         }

@@ -33,8 +33,11 @@ pub(super) struct Beats {
 /// One that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
-    /// The polling core on this CPU.
-    Core(usize),
+    /// A polling core, by its number, on its CPU.
+    Core {
+        core: usize,
+        cpu: usize,
+    },
     Supervisor,
     Server,
 }
@@ -68,7 +71,7 @@ pub(super) fn run(sources: &Sources, beats: &Beats, inbox: &Inbox) {
                 found
                     .to_wake
                     .iter()
-                    .for_each(|&idx| sources.cores.wake(idx));
+                    .for_each(|&core| sources.cores.wake(core));
                 found.lines.iter().for_each(|line| line.log(within));
                 if within.is_some() && found.still.is_none() {
                     manager.all_is_well();
@@ -83,10 +86,14 @@ pub(super) fn run(sources: &Sources, beats: &Beats, inbox: &Inbox) {
 /// All that are watched, cores first.
 fn progress(sources: &Sources, beats: &Beats) -> Vec<Progress> {
     let present = sources.present();
-    let cores = sources.cores.core_counters().into_iter();
-    let cores = cores.zip(&present.cpus).map(|(core, &cpu)| Progress {
-        who: Who::Core(cpu),
-        n: core.turns,
+    let counters = sources.cores.core_counters();
+    let cores = present.cores.now().iter().map(|polled| Progress {
+        who: Who::Core {
+            core: polled.core,
+            cpu: polled.cpu,
+        },
+        // Of the number, which others may have had: it goes on either way.
+        n: counters.get(polled.core).map_or(0, |core| core.turns),
     });
     let threads = [
         (Who::Supervisor, &beats.supervisor),
@@ -114,7 +121,7 @@ struct Seen {
 /// What one look found.
 #[derive(Debug, Default)]
 struct Found {
-    /// Those that may be asleep, by their place.
+    /// Numbers of cores that may be asleep.
     to_wake: Vec<usize>,
     /// The first that stands still.
     still: Option<Still>,
@@ -139,7 +146,7 @@ impl Watch {
         self.0
             .retain(|seen| progress.iter().any(|it| it.who == seen.who));
         let mut found = Found::default();
-        for (idx, it) in progress.iter().enumerate() {
+        for it in progress {
             let Some(seen) = self.0.iter_mut().find(|seen| seen.who == it.who) else {
                 self.0.push(Seen::new(*it, now));
                 continue;
@@ -148,15 +155,12 @@ impl Watch {
                 found.lines.extend(seen.moves(it.n, now));
             } else if !seen.is_woken {
                 seen.is_woken = true;
-                found.to_wake.push(idx);
+                found.to_wake.extend(it.who.core());
             } else if let Some(still) = seen.still(now) {
                 found.still = found.still.or(Some(still));
                 found.lines.extend(seen.line(still, now));
             }
         }
-        found
-            .to_wake
-            .retain(|&idx| matches!(progress[idx].who, Who::Core(_)));
         found
     }
 }
@@ -195,10 +199,20 @@ impl Seen {
     }
 }
 
+impl Who {
+    /// The number of the core, if it is one.
+    fn core(self) -> Option<usize> {
+        match self {
+            Self::Core { core, .. } => Some(core),
+            Self::Supervisor | Self::Server => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Who {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Core(cpu) => write!(f, "the polling core on CPU {cpu}"),
+            Self::Core { cpu, .. } => write!(f, "the polling core on CPU {cpu}"),
             Self::Supervisor => f.write_str("the supervisor's thread"),
             Self::Server => f.write_str("the control socket's thread"),
         }
@@ -216,7 +230,7 @@ impl Line {
     fn log(&self, within: Option<Duration>) {
         let (Self::Still(Still(who, time)) | Self::Moves(who, time)) = self;
         let cpu = match who {
-            Who::Core(cpu) => Some(cpu),
+            Who::Core { cpu, .. } => Some(cpu),
             Who::Supervisor | Who::Server => None,
         };
         let seconds = time.as_secs();

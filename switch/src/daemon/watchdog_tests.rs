@@ -25,11 +25,16 @@ fn cores(n_cores: usize) -> (Cores, Vec<Core>) {
     Cores::new(&options).unwrap()
 }
 
+/// The core of this number, on the CPU of that number.
+fn on(cpu: usize) -> Who {
+    Who::Core { core: cpu, cpu }
+}
+
 fn turns(cores: &Cores) -> Vec<Progress> {
     let counters = cores.core_counters().into_iter().enumerate();
     counters
         .map(|(cpu, core)| Progress {
-            who: Who::Core(cpu),
+            who: on(cpu),
             n: core.turns,
         })
         .collect()
@@ -119,10 +124,10 @@ fn core_that_is_stuck_is_named_with_the_time_and_nobody_else_is() {
         // Well at the look that wakes it, and not from the one on that finds it where it was.
         assert!(found[..2].iter().all(|look| look.still.is_none()));
         for (second, look) in (2..).zip(&found[2..]) {
-            assert_eq!(look.still, Some(Still(Who::Core(1), second * SECOND)));
+            assert_eq!(look.still, Some(Still(on(1), second * SECOND)));
         }
         let lines: Vec<_> = found.iter().flat_map(|look| &look.lines).collect();
-        let still = |seconds| Line::Still(Still(Who::Core(1), seconds * SECOND));
+        let still = |seconds| Line::Still(Still(on(1), seconds * SECOND));
         assert_eq!(lines, [&still(2), &still(62)], "a line a minute");
     });
 }
@@ -159,10 +164,10 @@ fn supervisor_that_hangs_is_named_and_is_well_when_it_goes_on() {
 #[test]
 fn core_is_never_stuck_before_it_was_woken_and_had_its_time() {
     let mut watch = Watch::default();
-    let core = [(Who::Core(7), 5)];
+    let core = [(on(7), 5)];
     assert!(look(&mut watch, 0.0, &core).to_wake.is_empty());
     let late = look(&mut watch, 100.0, &core);
-    assert_eq!((late.still, late.to_wake), (None, vec![0]));
+    assert_eq!((late.still, late.to_wake), (None, vec![7]));
     assert!(look(&mut watch, 101.0, &core).still.is_some());
     let mut watch = Watch::default();
     let looks = (0..200).map(|n| look(&mut watch, f64::from(n) / 100.0, &core));
@@ -173,7 +178,7 @@ fn core_is_never_stuck_before_it_was_woken_and_had_its_time() {
 #[test]
 fn core_that_goes_is_forgotten_and_its_successor_on_that_cpu_is_new() {
     let mut watch = Watch::default();
-    let (one, two) = ((Who::Core(1), 5), (Who::Core(2), 7));
+    let (one, two) = ((on(1), 5), (on(2), 7));
     for at in 0..5_i32 {
         look(
             &mut watch,
@@ -184,4 +189,18 @@ fn core_that_goes_is_forgotten_and_its_successor_on_that_cpu_is_new() {
     assert_eq!(look(&mut watch, 5.0, &[two]).still, None, "it is gone");
     let found = look(&mut watch, 6.0, &[one, (two.0, 100)]);
     assert_eq!((found.still, found.lines), (None, vec![]));
+}
+
+#[test]
+fn core_that_is_woken_is_the_one_of_its_number_and_not_of_its_place() {
+    let mut watch = Watch::default();
+    let at = |core, cpu| Who::Core { core, cpu };
+    // Core 0 is gone, and CPU 0 is core 2's.
+    let cores = [(at(2, 0), 5), (at(1, 3), 6)];
+    look(&mut watch, 0.0, &cores);
+    assert_eq!(look(&mut watch, 1.0, &cores).to_wake, [2, 1]);
+    // The CPU has another core: what was seen of the other doesn't count.
+    let cores = [(at(0, 0), 5), (at(1, 3), 7)];
+    let found = look(&mut watch, 60.0, &cores);
+    assert_eq!((found.still, found.to_wake), (None, vec![]));
 }

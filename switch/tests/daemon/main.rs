@@ -12,11 +12,13 @@
 //! - `disabled`: NICs that the file keeps, but that no guest may use
 //! - `reload`: another topology, while guests send
 //! - `metrics`: metrics by TCP, Prometheus itself, and where operators reach the daemon
+//! - `cores`: other CPUs to poll on, while guests send
 //! - `life`: starting, refusing to start, ending
 //! - `service`: under a service manager
 //! - `logs`: the log, and a standard error that takes nothing
 
 mod addresses;
+mod cores;
 mod disabled;
 mod files;
 mod front_ends;

@@ -377,7 +377,7 @@ fn greet(from: (u8, &mut Guest), to: (u8, &mut Guest)) {
 
 const HELLO: u64 = 4711;
 
-fn is_hello(bytes: &[u8]) -> bool {
+pub(crate) fn is_hello(bytes: &[u8]) -> bool {
     bytes.len() == 64 && bytes == frame(bytes[11], bytes[5], 64, HELLO)
 }
 

@@ -11,6 +11,7 @@ use guest::Options;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::cores::two_cpus;
 use crate::rig::{Daemon, PATIENCE, cpu, exchange, folder, frame, topology, weir, write};
 
 /// The manager's end of the socket.
@@ -170,6 +171,34 @@ fn watchdog_is_fed_while_cores_sleep_and_while_they_work() {
         }
     }
     assert!(n_sent > 1000, "{n_sent} frames are no work");
+}
+
+#[test]
+fn watchdog_is_fed_while_cores_come_and_go() {
+    let Some([one, other]) = two_cpus() else {
+        return;
+    };
+    let (daemon, mut manager) = start(&["a", "b"]);
+    let [mut a, mut b] = daemon.guests(["a", "b"]);
+    let mut told = Vec::new();
+    for cpus in [[one, other], [other, other]].iter().cycle().take(16) {
+        let n = if cpus[0] == cpus[1] { 1 } else { 2 };
+        let file = topology(&["a", "b"], "weir").replace("[CPU]", &format!("{:?}", &cpus[..n]));
+        let (status, answer) = daemon.reload_by_api(&file);
+        assert_eq!(status, 200, "{answer}");
+        exchange((1, &mut a), (2, &mut b), 20);
+        // By two looks, so that each core was looked at where it is now.
+        for _ in 0..2 {
+            loop {
+                told.push(manager.next());
+                if told.last().is_some_and(|line| is_fed(line)) {
+                    break;
+                }
+            }
+        }
+    }
+    let stuck = told.iter().find(|line| line.contains("stuck"));
+    assert_eq!(stuck, None);
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub(crate) mod limits;
 pub(crate) mod macs;
 pub(crate) mod networks;
 pub(crate) mod port;
+pub(crate) mod queues;
 mod state;
 pub(crate) mod uplinks;
 pub(crate) mod vms;

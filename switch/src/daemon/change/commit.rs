@@ -49,6 +49,8 @@ impl Switch {
         for service in prepared.services {
             self.serve(service);
         }
+        self.pollers.set_idle(self.topology.idle);
+        present.cores = self.exchange_cores(prepared.cores.take());
         self.set_present(present);
         self.remove(plan.removed);
         self.operators.commit(prepared.operators);
@@ -89,7 +91,7 @@ impl Switch {
         };
         let mut present = Present {
             number: before.number,
-            cpus: before.cpus.clone(),
+            cores: before.cores.clone(),
             names: Arc::new(Names::of(&self.ids)),
             vms,
             topology: self.topology.clone(),

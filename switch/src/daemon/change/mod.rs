@@ -6,12 +6,14 @@
 //! - `vm_file`: the files that the API writes
 //! - `apply`: one topology takes the place of another
 //! - `plan`: what a change does to each port
+//! - `cores`: cores that come and go
 //! - `prepare`: what can fail; undone by being dropped
 //! - `commit`: what can't; removals last
 
 mod apply;
 mod asked;
 mod commit;
+mod cores;
 mod leaving;
 mod plan;
 mod prepare;

@@ -143,6 +143,27 @@ mod tests {
         assert!(plan(&[vm("a", "")], &other).renewed.is_empty());
     }
 
+    /// `queues: auto`, which is as many as the device has.
+    #[test]
+    fn cores_change_no_devices_queues() {
+        let with = |cores: &str| {
+            let text = format!(
+                "cores: {cores}\nuplinks: {{ up0: {{ device: eth1 }}, up1: {{ device: eth2, \
+                queues: 3 }} }}\nnetworks: {{ b: {{ uplink: up0 }} }}\nvms: {{ a: {{ nics: {{ \
+                n: {{ network: b, afxdp: {{ device: eth3 }} }}, m: {{ network: b, vhost-user: \
+                {{ path: /m }} }} }} }} }}\n"
+            );
+            config::parse(&text, "weir.yaml").unwrap_or_else(|report| panic!("{report}"))
+        };
+        let ids = Ids::of(&with("[0]")).unwrap();
+        let specs = |cores| ports(&with(cores), &ids);
+        for cores in ["[0, 1, 2, 3]", "[7]"] {
+            let plan = Plan::new(&specs("[0]"), specs(cores));
+            assert!(plan.added.is_empty() && plan.renewed.is_empty() && plan.removed.is_empty());
+            assert!(plan.kept.len() == 4 && plan.kept.iter().all(|(old, new)| old == new));
+        }
+    }
+
     #[test]
     fn others_that_may_have_any_address_keep_their_share() {
         let any = |name: &str| vm(name, ", macs: any");

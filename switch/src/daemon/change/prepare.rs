@@ -8,6 +8,7 @@ use config::Topology;
 use flowtable::PortId;
 use tracing::warn;
 
+use super::cores::NewCores;
 use super::plan::Plan;
 use super::switch::Switch;
 use crate::base::all::all;
@@ -34,6 +35,8 @@ pub(super) struct Prepared {
     given_back: Vec<Arc<DevicePort>>,
     permitted: Vec<Permitted>,
     pub(super) operators: Next,
+    /// None: the cores stay as they are.
+    pub(super) cores: Option<NewCores>,
 }
 
 /// A port that is added or renewed.
@@ -159,6 +162,8 @@ impl Prepared {
         plan: &Plan,
         topology: &Topology,
     ) -> Result<(), Vec<String>> {
+        let cores = switch.prepare_cores(&topology.cores);
+        self.cores = cores.map_err(|why| vec![why])?;
         for port in &plan.added {
             let added = switch.means.cores.add_port(&port.ingress);
             added.map_err(|e| vec![format!("{}: {e}", port.name)])?;
@@ -208,6 +213,9 @@ impl Prepared {
         }
         for port in self.given_back.drain(..) {
             switch.serve_again(port);
+        }
+        if let Some(new) = self.cores.take() {
+            switch.undo_cores(new);
         }
     }
 

@@ -2,10 +2,7 @@
 
 use config::Topology;
 
-use crate::api::difference::{Change, Difference, KeyChange, ObjectKind};
-
-/// Settings of the daemon that are in force until it is restarted.
-const UNTIL_RESTART: [&str; 2] = ["cores", "idle"];
+use crate::api::difference::{Difference, KeyChange};
 
 /// A sentence for each key that can't be changed while the daemon runs.
 pub(super) fn needs_restart(
@@ -18,12 +15,7 @@ pub(super) fn needs_restart(
             key.key
         )
     };
-    let is_of_daemon = |change: &&Change| change.object == ObjectKind::Daemon;
-    let is_so =
-        |key: &&KeyChange| UNTIL_RESTART.contains(&key.key.split('.').next().unwrap_or_default());
-    let of_daemon = difference.changes.iter().filter(is_of_daemon);
-    let later = of_daemon.flat_map(|change| &change.keys).filter(is_so);
-    let keys = difference.needs_restart().into_iter().chain(later);
+    let keys = difference.needs_restart().into_iter();
     let moves = other_run_dir(before, after);
     keys.map(sentence).chain(moves).collect()
 }

@@ -12,6 +12,7 @@ use super::leaving::Leaving;
 use crate::base::lock::lock;
 use crate::control::sources::{Present, Sources};
 use crate::daemon::operators::Operators;
+use crate::daemon::pollers::Pollers;
 use crate::daemon::running::{Gate, Means, Running};
 use crate::daemon::socket_note::SocketNote;
 use crate::device::port::DevicePort;
@@ -33,6 +34,7 @@ pub(crate) struct Switch {
     pub(super) running: HashMap<String, Running>,
     /// What has been removed, but whose thread has not ended.
     pub(super) leaving: Vec<Leaving>,
+    pub(super) pollers: Pollers,
     pub(super) means: Means,
     pub(super) note: SocketNote,
     pub(super) operators: Operators,
@@ -42,12 +44,12 @@ pub(crate) struct Switch {
 }
 
 impl Switch {
-    /// What a daemon runs that starts with this topology, whose ids and ports these are. Nothing is
-    /// served yet.
+    /// What a daemon runs that starts with this topology, whose ids, ports and cores these are.
+    /// Nothing is served yet.
     pub(in crate::daemon) fn new(
         file: &Path,
         topology: Arc<Topology>,
-        (ids, specs): (Ids, Vec<PortSpec>),
+        (ids, specs, pollers): (Ids, Vec<PortSpec>, Pollers),
         (means, note): (Means, SocketNote),
         (operators, sources): (Operators, Arc<Sources>),
     ) -> Self {
@@ -58,6 +60,7 @@ impl Switch {
             specs,
             running: HashMap::new(),
             leaving: Vec::new(),
+            pollers,
             means,
             note,
             operators,
@@ -132,5 +135,10 @@ impl Switch {
         let mut guests: Vec<_> = end(guests);
         guests.extend(self.leaving.drain(..).filter_map(|leaving| leaving.thread));
         (end(devices), guests)
+    }
+
+    /// Stops all cores, when nothing is served any more.
+    pub(crate) fn stop_cores(&mut self) {
+        self.pollers.stop();
     }
 }

@@ -6,17 +6,20 @@
 //! those that the operator isolated.
 
 use config::CoreId;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, Pid, sched_getaffinity};
 use tracing::{info, warn};
 
 use super::host::Host;
 use super::list::ranges;
+use super::others::run_on;
 
 /// CPUs of the polling cores and of all other threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cpus {
     polling: Vec<core_affinity::CoreId>,
     control: Control,
+    /// The affinity at the process's start.
+    started_on: Vec<usize>,
 }
 
 /// CPUs for all threads that don't poll.
@@ -28,8 +31,8 @@ enum Control {
     Outside(Vec<usize>),
     /// Isolated ones on which the process was started: there are no others.
     Isolated(Vec<usize>),
-    /// Only polling CPUs are left.
-    None,
+    /// Only polling CPUs are left: those of that affinity, or any.
+    Shared(Vec<usize>),
 }
 
 impl Cpus {
@@ -51,14 +54,44 @@ impl Cpus {
         ranges(&self.polling.iter().map(|core| core.id).collect::<Vec<_>>())
     }
 
-    /// Keeps the calling thread, and those it will start, off the polling CPUs. Logs the unusual
-    /// cases.
+    /// What takes their place when these cores do, and what holds until then: threads that don't
+    /// poll stay off the CPUs of both.
+    ///
+    /// # Errors
+    /// As [`Cpus::choose`].
+    pub(crate) fn changed(&self, cores: &[CoreId]) -> Result<(Self, Self), String> {
+        let host = Host {
+            started_on: self.started_on.clone(),
+            ..Host::read(cores)?
+        };
+        let next = choose(cores, &host)?;
+        let polled = self.polling.iter().chain(&next.polling);
+        let polled: Vec<_> = polled.map(|core| core.id).collect();
+        let meanwhile = Self {
+            control: control(&polled, &host),
+            ..next.clone()
+        };
+        Ok((meanwhile, next))
+    }
+
+    /// Keeps all threads of this process but `polling`, and those that they will start, off the
+    /// polling CPUs.
     ///
     /// # Errors
     /// A sentence.
-    pub(crate) fn keep_control_off(&self) -> Result<(), String> {
-        let control = match &self.control {
-            Control::None => {
+    pub(crate) fn keep_others_off(&self, polling: &[Pid]) -> Result<(), String> {
+        let (Control::Given(cpus)
+        | Control::Outside(cpus)
+        | Control::Isolated(cpus)
+        | Control::Shared(cpus)) = &self.control;
+        run_on(cpus, polling)
+            .map_err(|e| format!("cannot keep control threads on CPUs {}: {e}", ranges(cpus)))
+    }
+
+    /// Logs where threads that don't poll run, if that is unusual.
+    pub(crate) fn log_control(&self) {
+        match &self.control {
+            Control::Shared(_) => {
                 warn!(
                     "every CPU that this process may use is polled on or isolated: other threads \
                     share the polling CPUs"
@@ -67,36 +100,22 @@ impl Cpus {
                     "guests' connections and operators will be served slowly: allow one CPU more, \
                     or poll on one less"
                 );
-                return Ok(());
             }
-            Control::Given(cpus) => cpus,
+            Control::Given(_) => {}
             Control::Outside(cpus) => {
                 let cpus_text = ranges(cpus);
                 info!(
                     "the CPUs that this process was started on are polled on or isolated: other \
                     threads run on {cpus_text}"
                 );
-                cpus
             }
             Control::Isolated(cpus) => {
                 info!(
                     "threads that don't poll run on CPUs isolated by isolcpus or nohz_full: {}",
                     ranges(cpus)
                 );
-                cpus
             }
-        };
-        let mut set = CpuSet::new();
-        control
-            .iter()
-            .filter(|&&cpu| cpu < CpuSet::MAX_CPU)
-            .for_each(|&cpu| set.set(cpu));
-        sched_setaffinity(None, &set).map_err(|e| {
-            format!(
-                "cannot keep control threads on CPUs {}: {e}",
-                ranges(control)
-            )
-        })
+        }
     }
 }
 
@@ -129,6 +148,7 @@ fn choose(cores: &[CoreId], host: &Host) -> Result<Cpus, String> {
             .iter()
             .map(|&id| core_affinity::CoreId { id })
             .collect(),
+        started_on: host.started_on.clone(),
     })
 }
 
@@ -149,10 +169,21 @@ fn control(polled: &[usize], host: &Host) -> Control {
         Control::Isolated(left(&host.started_on, true)),
     ];
     let has_any = |control: &Control| match control {
-        Control::Given(cpus) | Control::Outside(cpus) | Control::Isolated(cpus) => !cpus.is_empty(),
-        Control::None => false,
+        Control::Given(cpus)
+        | Control::Outside(cpus)
+        | Control::Isolated(cpus)
+        | Control::Shared(cpus) => !cpus.is_empty(),
     };
-    choices.into_iter().find(has_any).unwrap_or(Control::None)
+    let shared = || {
+        let started_on = host.started_on.iter().copied();
+        let granted: Vec<_> = started_on.filter(|&cpu| host.is_granted(cpu)).collect();
+        Control::Shared(if granted.is_empty() {
+            host.granted.clone()
+        } else {
+            granted
+        })
+    };
+    choices.into_iter().find(has_any).unwrap_or_else(shared)
 }
 
 /// Why a thread of this process can't run on this CPU, and what to do.

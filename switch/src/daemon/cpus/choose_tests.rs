@@ -87,7 +87,7 @@ fn control_leaves_the_affinity_only_where_nothing_is_left_in_it() {
         ..among_isolated
     };
     assert_eq!(chosen(&[6], &confined).1, Control::Isolated(vec![7]));
-    assert_eq!(chosen(&[6, 7], &confined).1, Control::None);
+    assert_eq!(chosen(&[6, 7], &confined).1, Control::Shared(vec![6, 7]));
     let others_are_isolated = Host {
         started_on: vec![0],
         isolated: vec![1, 2, 3, 4, 5, 6, 7],
@@ -95,7 +95,7 @@ fn control_leaves_the_affinity_only_where_nothing_is_left_in_it() {
     };
     assert_eq!(
         chosen(&[0], &others_are_isolated).1,
-        Control::None,
+        Control::Shared(vec![0]),
         "what is somebody else's is left alone"
     );
 }

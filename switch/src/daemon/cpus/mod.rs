@@ -3,3 +3,4 @@
 pub(crate) mod choose;
 mod host;
 mod list;
+mod others;

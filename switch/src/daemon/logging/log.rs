@@ -42,13 +42,6 @@ impl Log {
         }
         Ok(Self(Some(queue)))
     }
-
-    /// From now on its thread runs on the same CPUs as the caller.
-    pub(crate) fn follow_caller(&self) {
-        if let Some(queue) = &self.0 {
-            queue.follow_caller();
-        }
-    }
 }
 
 impl Drop for Log {

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::Pid;
-use rustix::thread::{gettid, sched_getaffinity, sched_setaffinity};
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -34,8 +32,6 @@ thread_local! {
 pub(super) struct Queue {
     lines: SyncSender<Vec<u8>>,
     counts: Arc<Counts>,
-    /// The thread that writes.
-    writer: Pid,
 }
 
 #[derive(Debug, Default)]
@@ -59,26 +55,10 @@ impl Queue {
     fn to(mut out: impl Write + Send + 'static, lost_line: fn(u64) -> Vec<u8>) -> io::Result<Self> {
         let (lines, inbox) = sync_channel(LINES_MAX);
         let counts = Arc::new(Counts::default());
-        let (counted, (tell, told)) = (counts.clone(), sync_channel(1));
-        let work = move || {
-            // Its starter waits for it.
-            let _ = tell.send(gettid());
-            write_all(&inbox, &mut out, &counted, lost_line);
-        };
+        let counted = counts.clone();
+        let work = move || write_all(&inbox, &mut out, &counted, lost_line);
         Builder::new().name("log".to_owned()).spawn(work)?;
-        let writer = told.recv().map_err(io::Error::other)?;
-        Ok(Self {
-            lines,
-            counts,
-            writer,
-        })
-    }
-
-    /// Lets the thread that writes run on the same CPUs as the caller.
-    pub(super) fn follow_caller(&self) {
-        // If it fails, the thread stays where it is, which does no harm.
-        let _ =
-            sched_getaffinity(None).and_then(|cpus| sched_setaffinity(Some(self.writer), &cpus));
+        Ok(Self { lines, counts })
     }
 
     /// Queues a line, or counts it as lost.
