@@ -295,7 +295,8 @@ fn change_of_cores_that_fails_changes_nothing() {
     // There are no more files: for the first of what a new core needs, for the second, and so on.
     let (process, n_files) = (daemon.pid(), daemon.n_files());
     let all = files_of(process);
-    for n in n_files.. {
+    // Fewer at first, since a connection that ends may have counted.
+    for n in n_files.saturating_sub(6).. {
         set_files(process, Some(n as u64), all.maximum);
         let is_done = daemon.reload(&two(&[one, other]));
         set_files(process, all.current, all.maximum);
