@@ -1,5 +1,7 @@
 //! A daemon that goes, falls silent, refuses, and comes back.
 
+use serde_json::json;
+
 use super::chromium::{Chromium, NOTICE as SAID};
 use super::reports::{goes_on, report};
 use super::served::{Mood, Served};
@@ -23,6 +25,9 @@ fn page_says_that_the_daemon_has_gone_and_goes_on_when_it_is_back() {
     assert!(said.contains("tries again every 2 s"), "{said}");
     assert!(chromium.text("document.title").starts_with("(no answer)"));
     assert_eq!(chromium.text(rows), before, "what was known is still shown");
+    // In grey, and not paler, which would be hard to read.
+    let look = "(({ filter, opacity }) => [filter, opacity])(getComputedStyle(main))";
+    assert_eq!(chromium.value(look), json!(["grayscale(1)", "1"]));
     // It comes back: another process, which counts from zero.
     served.change(|report| {
         report.started_at = "2026-03-02T00:00:00Z".to_owned();
