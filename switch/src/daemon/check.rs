@@ -33,19 +33,18 @@ pub(crate) fn check(file: &Path) -> Result<String, String> {
 
 /// Summary of a topology without errors, and notes.
 fn checked(file: &Path, topology: &Topology, remarks: &[String]) -> String {
-    let (n_networks, n_vms, n_nics) = (
-        topology.networks.len(),
-        topology.vms.len(),
-        topology.nics().count(),
-    );
-    let n_uplinks = match topology.uplinks.len() {
-        0 => String::new(),
-        n => format!(", {n} uplinks"),
-    };
-    let mut text = format!(
-        "{}: no errors ({n_networks} networks, {n_vms} VMs, {n_nics} NICs{n_uplinks})\n",
-        file.display()
-    );
+    let counts = [
+        (topology.networks.len(), "network"),
+        (topology.vms.len(), "VM"),
+        (topology.nics().count(), "NIC"),
+        (topology.uplinks.len(), "uplink"),
+    ];
+    let counts: Vec<_> = counts
+        .into_iter()
+        .filter(|(n, what)| *n > 0 || *what != "uplink")
+        .map(|(n, what)| format!("{n} {what}{}", if n == 1 { "" } else { "s" }))
+        .collect();
+    let mut text = format!("{}: no errors ({})\n", file.display(), counts.join(", "));
     let unused = topology
         .uplinks
         .iter()
