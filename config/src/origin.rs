@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -111,6 +111,16 @@ impl Origin {
         let stamp = Stamp::of(&open.metadata()?);
         self.files.insert(file.to_owned(), stamp);
         Ok(())
+    }
+
+    /// Whether a file is as it was read or written: the `named` one, of which this was found.
+    pub fn is_as_read(&self, named: &Path, found: &Metadata) -> bool {
+        self.files.get(named) == Some(&Stamp::of(found))
+    }
+
+    /// The files, as they were found from the main file's path.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.keys().map(PathBuf::as_path)
     }
 
     /// Takes note that `file` was removed for this topology.

@@ -199,9 +199,9 @@ impl Pins {
     }
 
     /// Releases the pins of guests that ended, and saves changes. Called by the supervisor alone.
-    /// `peers`: sticky ports, and the process of each one's front-end as far as it is known; none:
-    /// not connected. The iterator is consumed under the lock, so that it is no older than the
-    /// recorded guests.
+    /// `peers`: ports, and the process of each one's front-end as far as it is known; none: not
+    /// connected. The iterator is consumed under the lock, so that it is no older than the recorded
+    /// guests.
     pub(crate) fn update(&self, peers: impl Iterator<Item = (PortId, Option<Option<Process>>)>) {
         self.release_ended(peers);
         self.save(|text| self.run_dir.write(FILE, text));

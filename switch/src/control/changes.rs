@@ -67,8 +67,8 @@ pub(crate) enum NotChanged {
     NoFile(NoVmFile),
     /// The VM's file has been edited since it was read.
     Edited { file: String, how: FileEdit },
-    /// The VM's file can't be written: a sentence.
-    CannotWrite(String),
+    /// The VM's file can't be written: a sentence. `is_full`: for want of room.
+    CannotWrite { why: String, is_full: bool },
     /// There is no such VM.
     NoSuchVm { name: String, help: String },
     /// There is such a VM already.
@@ -94,8 +94,12 @@ impl From<NotChanged> for Refused {
                 );
                 Self::new(Status::CONFLICT, Code::Edited, why).at("vm")
             }
-            NotChanged::CannotWrite(why) => {
-                Self::new(Status::INSUFFICIENT_STORAGE, Code::CannotWrite, why)
+            NotChanged::CannotWrite { why, is_full } => {
+                let status = match is_full {
+                    true => Status::INSUFFICIENT_STORAGE,
+                    false => Status::CONFLICT,
+                };
+                Self::new(status, Code::CannotWrite, why)
             }
             NotChanged::NoSuchVm { name, help } => {
                 let why = format!("there is no VM {name}: {help}");

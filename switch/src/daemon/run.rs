@@ -112,7 +112,7 @@ impl Daemon {
         provide_files(&specs);
         sweep(topology);
         let opened = Opened::new(topology)?;
-        let note = SocketNote::take_over(run_dir.folder(), listened(&specs, topology));
+        let note = SocketNote::take_over(run_dir.folder(), listened(specs.iter(), topology));
         let guests = specs
             .iter()
             .filter(|port| matches!(port.kind, PortKind::Socket(_)));
@@ -250,7 +250,14 @@ impl Daemon {
         let (watched, beat) = (sources.clone(), beats.supervisor.clone());
         let (stop, notify) = (self.stop.clone(), self.notify.clone());
         let sources = sources.clone();
-        let supervise = move || supervisor::run(&sources, (&beat, &notify), &stop);
+        let switch = self.switch.clone();
+        let tidy = move || {
+            // During a change there is nothing to do that the change doesn't.
+            if let Ok(mut switch) = switch.try_lock() {
+                switch.tidy();
+            }
+        };
+        let supervise = move || supervisor::run(&sources, (&beat, &notify), tidy, &stop);
         self.control
             .push(spawn("supervisor".to_owned(), supervise)?);
         let watch = move || watchdog::run(&watched, &beats, &inbox);

@@ -11,10 +11,10 @@ use crate::plan::ports::{PortKind, PortSpec};
 
 /// Paths of the sockets on which weir listens: for the guests of these ports, and for operators.
 pub(super) fn listened<'a>(
-    ports: &'a [PortSpec],
+    ports: impl Iterator<Item = &'a PortSpec>,
     topology: &'a Topology,
 ) -> impl Iterator<Item = &'a Path> {
-    let of_guests = ports.iter().filter_map(|port| match &port.kind {
+    let of_guests = ports.filter_map(|port| match &port.kind {
         PortKind::Socket(socket) if port.enabled && socket.listens == Listens::Weir => {
             Some(socket.path.as_path())
         }

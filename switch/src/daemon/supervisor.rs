@@ -1,10 +1,9 @@
 //! Checks ports and addresses ten times a second, and acts on what the polling cores found.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flowtable::PortId;
 use flowtable::mac::owner::Moves;
-use flowtable::{PortId, SourcePolicy};
 use hashbrown::HashMap;
 use pmd::error::Grade;
 use pmd::time::seconds;
@@ -32,8 +31,14 @@ const MAC_AGE: u32 = 300;
 /// A message that takes longer blocks its port's thread.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs until the stop request; `beat` says that it goes on.
-pub(crate) fn run(sources: &Sources, (beat, notify): (&Beat, &Notify), stop: &Stop) {
+/// Runs until the stop request; `beat` says that it goes on. `tidy` puts right what changes of the
+/// topology have left; it waits for nobody.
+pub(crate) fn run(
+    sources: &Sources,
+    (beat, notify): (&Beat, &Notify),
+    tidy: impl Fn(),
+    stop: &Stop,
+) {
     let Sources {
         cores,
         pins,
@@ -53,7 +58,8 @@ pub(crate) fn run(sources: &Sources, (beat, notify): (&Beat, &Notify), stop: &St
         for port in &present.ports {
             close_on_fault(cores, port);
         }
-        pins.update(sticky_peers(&present.ports));
+        pins.update(peers(sources));
+        tidy();
         if is_due {
             report_all(cores, &present, &mut logged);
             sampled = Some(Instant::now());
@@ -68,7 +74,7 @@ pub(crate) fn run(sources: &Sources, (beat, notify): (&Beat, &Notify), stop: &St
             notify.ports(n_up, n);
         }
     }
-    pins.update(sticky_peers(&sources.present().ports));
+    pins.update(peers(sources));
 }
 
 /// Logs what is new about each port. `logged`: what was logged of each, by name.
@@ -93,11 +99,17 @@ fn report_all(cores: &Cores, present: &Present, logged: &mut HashMap<String, Log
     }
 }
 
-fn sticky_peers(ports: &[Arc<Port>]) -> impl Iterator<Item = (PortId, Option<Option<Process>>)> {
-    let ports = ports
-        .iter()
-        .filter(|port| port.spec.get().ingress.source == SourcePolicy::Sticky);
-    ports.map(|port| (port.id(), port.link.peer()))
+/// Who is connected to each port, taken when it is asked for: an id may have another owner by then.
+/// Specifications are not looked at, since whoever holds one may wait for the pins.
+fn peers(sources: &Sources) -> impl Iterator<Item = (PortId, Option<Option<Process>>)> {
+    let peers = || {
+        let present = sources.present();
+        let ports = present.ports.iter();
+        ports
+            .map(|port| (port.id(), port.link.peer()))
+            .collect::<Vec<_>>()
+    };
+    std::iter::once_with(peers).flatten()
 }
 
 fn close_on_fault(cores: &Cores, port: &Port) {

@@ -34,7 +34,7 @@ const POINTS_OF_WRITES: [(&str, &str, &str); 8] = [
     ("write to it", "write", "vms:"),
     ("have it on the disk", "fsync", ""),
     ("make a socket", "bind", ""),
-    ("put it in its place", "rename", "draft"),
+    ("put it in its place", "renameat2", "draft"),
     ("have its name on the disk", "openat", "O_RDONLY"),
     ("tell a core", "write", "\\0"),
     ("remove the temporary name", "unlink", "draft"),

@@ -238,7 +238,66 @@ fn connections_that_were_left_with_files_that_linger_are_closed_a_few_at_a_time(
     assert_ends(daemon);
 }
 
-/// It is looked at every millisecond until the rest comes, or two seconds are over.
+/// It is looked at every millisecond until the rest comes, or two seconds are over. Its thread
+/// waits for such a file, whether the NIC is disabled first or removed at once.
+#[test]
+fn port_whose_thread_is_kept_waiting_gives_its_id_to_nobody_until_it_has_ended() {
+    let with = |vms: &[(&str, &str)]| {
+        let vm = |(name, keys): &(&str, &str)| {
+            format!(
+                "  {name}: {{ nics: {{ net0: {{ network: blue, vhost-user: {{ path: \
+                DIR/{name}.sock }}{keys} }} }} }}\n"
+            )
+        };
+        let vms: String = vms.iter().map(vm).collect();
+        format!(
+            "cores: [CPU]\ncontrol: {{ path: DIR/control.sock }}\nnetworks: {{ blue: {{}} }}\n\
+            vms:\n{vms}"
+        )
+    };
+    let reload = |daemon: &Daemon, vms: &[(&str, &str)]| {
+        crate::rig::write(&daemon.dir, &with(vms));
+        daemon.ask("POST", "/v1/reload", "")
+    };
+    for is_disabled_first in [true, false] {
+        let mut daemon = Daemon::start(&with(&[("a", ""), ("b", "")]));
+        let mut b = daemon.guest("b.sock", Options::default());
+        let sender = send_lingering("left", &daemon, "a.sock");
+        daemon.until("some are being closed", |daemon| {
+            daemon.threads("closing").len() >= 8
+        });
+        if is_disabled_first {
+            let (status, answer) = reload(&daemon, &[("a", ", enabled: false"), ("b", "")]);
+            assert_eq!(status, 200, "{answer}");
+        }
+        let (status, answer) = reload(&daemon, &[("b", "")]);
+        assert_eq!(status, 200, "{answer}");
+        // Its own name is refused with a reason, and another gets another id.
+        let (status, answer) = reload(&daemon, &[("a", ""), ("b", "")]);
+        assert_eq!(
+            (status, &answer["code"]),
+            (409, &"unable".into()),
+            "{answer}"
+        );
+        let detail = answer["detail"].as_str().unwrap();
+        assert!(detail.contains("a/net0 is still being removed"), "{detail}");
+        let (status, answer) = reload(&daemon, &[("b", ""), ("c", "")]);
+        assert_eq!(status, 200, "{answer}");
+        let mut c = daemon.guest("c.sock", Options::default());
+        introduce((2, &mut b), (3, &mut c));
+        exchange((2, &mut b), (3, &mut c), 20);
+        drop(sender);
+        daemon.until("its thread has ended", |daemon| {
+            reload(daemon, &[("a", ""), ("b", ""), ("c", "")]).0 == 200
+        });
+        let mut a = daemon.guest("a.sock", Options::default());
+        introduce((2, &mut b), (1, &mut a));
+        exchange((2, &mut b), (1, &mut a), 20);
+        exchange((3, &mut c), (2, &mut b), 20);
+        assert_ends(daemon);
+    }
+}
+
 #[test]
 fn files_of_half_a_message_are_not_copied_again_and_again() {
     let mut daemon = Daemon::start(&topology(&["a"], "weir"));

@@ -372,7 +372,7 @@ fn file_that_cannot_be_replaced_undoes_the_change() {
         let (status, answer) = daemon.ask(method, target, body);
         assert_eq!(
             (status, &answer["code"]),
-            (507, &"cannot-write".into()),
+            (409, &"cannot-write".into()),
             "{answer}"
         );
         assert_eq!(state(&daemon), before, "{method} {body}");
@@ -394,7 +394,7 @@ fn file_that_cannot_be_replaced_undoes_the_change() {
 fn file_of_a_daemon_that_was_killed_while_it_wrote_is_swept() {
     let daemon = start();
     assert_eq!(put(&daemon, "c").0, 201);
-    for left in [".c.yaml.draft", ".gone.yaml.draft"] {
+    for left in [".c.yaml.draft", "..c.yaml.draft", ".gone.yaml.draft"] {
         fs::write(daemon.path("vms.d").join(left), "vms: {").unwrap();
     }
     fs::write(daemon.path("vms.d/.other"), "not the daemon's").unwrap();
@@ -431,6 +431,17 @@ fn owner_and_mode_of_a_file_stay_and_links_are_followed() {
         daemon.ask("POST", "/v1/reload", "").1["data"]["changes"],
         json!([])
     );
+    // What a killed daemon left beside it is removed, too.
+    fs::write(daemon.path(".c.real.draft"), "vms: {").unwrap();
+    let daemon = assert_is_kept(daemon);
+    assert!(!daemon.path(".c.real.draft").exists());
+    // The link goes, and what it leads to is not the daemon's.
+    let (status, answer) = daemon.ask("DELETE", "/v1/vms/c", "");
+    assert_eq!(status, 200, "{answer}");
+    assert!(!own.is_symlink() && elsewhere.exists());
+    let daemon = assert_is_kept(daemon);
+    let (_, answer) = daemon.ask("POST", "/v1/reload", "");
+    assert_eq!(answer["data"]["changes"], json!([]), "{answer}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn device_of_a_change_that_is_undone_is_served_as_before() {
     for _ in 0..3 {
         let (status, answer) = daemon.ask("PUT", "/v1/vms/host", &vm(", ring: 1024"));
         let found = (status, &answer["code"]);
-        assert_eq!(found, (507, &"cannot-write".into()), "{answer}");
+        assert_eq!(found, (409, &"cannot-write".into()), "{answer}");
         daemon.until_state("host/n", "up");
         assert!(spaces.ip("sw", "-d link show up0").contains("prog/xdp"));
         assert_eq!(fs::read_to_string(&file).unwrap(), text);

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::reload::needs_restart;
 use super::switch::Switch;
-use super::vm_file::FileChange;
+use super::vm_file::{FileChange, check};
 use crate::api::change::{ChangeReport, FileEdit, PendingFile};
 use crate::api::difference::Difference;
 use crate::base::lock::lock;
@@ -45,6 +45,11 @@ impl Switch {
         if self.has_ended {
             return Err(NotChanged::Ending);
         }
+        if self.is_half_way {
+            let why = "an earlier change ended half way by a mistake in weir, which the log \
+                describes: restart the daemon";
+            return Err(NotChanged::Unable(vec![why.to_owned()]));
+        }
         let found = self.present().number;
         match asked.topology {
             Some(expected) if expected != found => {
@@ -58,8 +63,16 @@ impl Switch {
         if !wrong.is_empty() {
             return Err(NotChanged::NeedsRestart(wrong));
         }
-        if !asked.is_dry_run {
-            self.put_in_force(next, &difference)?;
+        match asked.is_dry_run {
+            true => {
+                self.plan(&next.topology)?;
+                let file = next
+                    .file
+                    .iter()
+                    .try_for_each(|file| check(&file.path, &next.topology));
+                file?;
+            }
+            false => self.put_in_force(next, &difference)?,
         }
         let pending = match asked.wanted {
             Wanted::Reload => Vec::new(),
@@ -121,10 +134,10 @@ impl Switch {
     fn put_in_force(&mut self, next: Next, difference: &Difference) -> Result<(), NotChanged> {
         let Next { topology, file } = next;
         let file = file.map(|file| FileChange::new(&file.path, file.text.as_deref(), &topology));
-        let file = file.transpose().map_err(NotChanged::CannotWrite)?;
+        let file = file.transpose()?;
         self.apply(topology, !difference.is_empty(), |topology| match file {
             None => Ok(()),
-            Some(file) => file.make(topology).map_err(NotChanged::CannotWrite),
+            Some(file) => file.make(topology),
         })?;
         let changes = match difference.changes.len() {
             0 => "no changes".to_owned(),

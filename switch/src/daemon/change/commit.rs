@@ -19,7 +19,7 @@ use crate::vhost_user::port::Port;
 
 /// How long a change waits for a removed port. Closing a file that a front-end sent may take
 /// longer; then the port's id is free only after that.
-const ENDS_WITHIN: Duration = Duration::from_secs(2);
+const ENDS_WITHIN: Duration = Duration::from_millis(300);
 /// How often it is looked whether it has ended.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// Why a port is ended, for its log and for reports.
@@ -110,31 +110,27 @@ impl Switch {
     /// Serves a port that is added, or again as it is now.
     fn serve(&mut self, service: Service) {
         let name = service.port.spec().name.clone();
-        let before = self.running.remove(&name).map(|running| running.end(WHY));
+        let before = self.end_port(&name, WHY);
         let Some((running, gate)) = service.running else {
-            // Disabled from now on: it doesn't matter how long its thread takes.
-            return drop(before);
+            // Disabled from now on. Whoever serves it next waits for that thread.
+            self.ending.extend(before.map(|before| (name, before)));
+            return;
         };
-        gate.open(before);
+        gate.open(before.map(|before| before.thread));
         self.running.insert(name, running);
     }
 
     /// Ends ports that are not there any more, and frees their ids.
     fn remove(&mut self, removed: Vec<PortSpec>) {
-        let ended: Vec<_> = removed
-            .into_iter()
-            .map(|port| (self.running.remove(&port.name), port))
-            .collect();
-        ended.iter().for_each(|(running, _)| {
-            if let Some(running) = running {
+        for port in &removed {
+            if let Some(running) = self.running.get(&port.name) {
                 running.request_end(WHY);
             }
-        });
-        let leaving = ended.into_iter().map(|(running, port)| Leaving {
-            port,
-            thread: running.map(|running| running.end(WHY)),
-        });
-        self.leaving.extend(leaving);
+        }
+        for port in removed {
+            let thread = self.end_port(&port.name, WHY).map(|ending| ending.thread);
+            self.leaving.push(Leaving { port, thread });
+        }
         let begin = Instant::now();
         while !self.leaving.iter().all(Leaving::has_ended) && begin.elapsed() < ENDS_WITHIN {
             std::thread::sleep(LOOK_AGAIN);

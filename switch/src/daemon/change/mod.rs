@@ -1,7 +1,8 @@
 //! Changes of the topology while the daemon runs: applied whole or not at all.
 //!
 //! In reading order:
-//! - `switch`: what runs; `leaving`: what has been removed, until its id is free
+//! - `switch`: what runs; `leaving`: what has been removed, until its id is free; `tidy`: what a
+//!   change leaves to be done
 //! - `asked`: what operators ask for; `reload`: what they can't have
 //! - `vm_file`: the files that the API writes
 //! - `apply`: one topology takes the place of another
@@ -19,4 +20,5 @@ mod plan;
 mod prepare;
 mod reload;
 pub(super) mod switch;
+mod tidy;
 pub(super) mod vm_file;

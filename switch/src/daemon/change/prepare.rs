@@ -171,7 +171,7 @@ impl Prepared {
             self.ports.push(added);
         }
         self.permit(switch, plan)?;
-        let ours = listened(&switch.specs, &switch.topology).collect();
+        let ours = listened(switch.specs.iter(), &switch.topology).collect();
         let topologies = (&*switch.topology, topology);
         let operators = switch.operators.prepare(topologies, &ours);
         self.operators = operators.map_err(|why| vec![why])?;

@@ -39,6 +39,13 @@ pub(crate) struct Switch {
     pub(super) note: SocketNote,
     pub(super) operators: Operators,
     pub(super) sources: Arc<Sources>,
+    /// What served ports that are disabled now, and has not ended perhaps; by name.
+    pub(super) ending: HashMap<String, Ending>,
+    /// Devices whose thread could not be started when a change was undone.
+    pub(super) unserved: Vec<Arc<DevicePort>>,
+    has_logged_unserved: bool,
+    /// A change is being put in force; if it is so between two, the daemon is neither of both.
+    pub(super) is_half_way: bool,
     /// Nothing is changed any more.
     pub(super) has_ended: bool,
 }
@@ -65,6 +72,10 @@ impl Switch {
             note,
             operators,
             sources,
+            ending: HashMap::new(),
+            unserved: Vec::new(),
+            has_logged_unserved: false,
+            is_half_way: false,
             has_ended: false,
         }
     }
@@ -112,9 +123,19 @@ impl Switch {
     /// Serves a device again that [`Switch::stop`] has given back.
     pub(super) fn serve_again(&mut self, port: Arc<DevicePort>) {
         let name = port.spec.get().name.clone();
-        match Running::device(port, None, &self.means) {
-            Ok(served) => self.begin(&name, served),
-            Err(why) => warn!("{name}: {why}"),
+        match Running::device(port.clone(), None, &self.means) {
+            Ok(served) => {
+                self.has_logged_unserved = false;
+                self.begin(&name, served);
+            }
+            Err(why) => {
+                // It is tried again and again.
+                if !self.has_logged_unserved {
+                    warn!("{name}: {why}; it is tried again");
+                }
+                self.has_logged_unserved = true;
+                self.unserved.push(port);
+            }
         }
     }
 
@@ -131,14 +152,37 @@ impl Switch {
             .drain()
             .map(|(_, running)| running)
             .partition(Running::is_device);
-        let end = |all: Vec<Running>| all.into_iter().map(|running| running.end(WHY)).collect();
-        let mut guests: Vec<_> = end(guests);
+        let end = |all: Vec<Running>| all.into_iter().map(|running| running.end(WHY));
+        let mut devices: Vec<_> = end(devices).collect();
+        let mut guests: Vec<_> = end(guests).collect();
+        for (_, ending) in self.ending.drain() {
+            match ending.is_device {
+                true => devices.push(ending.thread),
+                false => guests.push(ending.thread),
+            }
+        }
         guests.extend(self.leaving.drain(..).filter_map(|leaving| leaving.thread));
-        (end(devices), guests)
+        (devices, guests)
+    }
+
+    /// Ends what serves the port. None: nothing does.
+    pub(super) fn end_port(&mut self, name: &str, why: &str) -> Option<Ending> {
+        let running = self.running.remove(name).map(|running| Ending {
+            is_device: running.is_device(),
+            thread: running.end(why),
+        });
+        running.or_else(|| self.ending.remove(name))
     }
 
     /// Stops all cores, when nothing is served any more.
     pub(crate) fn stop_cores(&mut self) {
         self.pollers.stop();
     }
+}
+
+/// A port's thread that has been told to end.
+#[derive(Debug)]
+pub(super) struct Ending {
+    is_device: bool,
+    pub(super) thread: JoinHandle<()>,
 }
