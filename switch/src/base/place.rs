@@ -100,12 +100,54 @@ impl Place {
         set_mode(&handle, mode).map_err(say)
     }
 
+    /// Does so until what is returned is dropped, unless that is kept. `before`: for whom it is
+    /// now.
+    ///
+    /// # Errors
+    /// As [`Place::permit`].
+    pub(crate) fn permit_until_dropped(
+        &self,
+        (group, mode): (Option<&str>, u32),
+        before: (Option<&str>, u32),
+    ) -> Result<Permitted, String> {
+        let (group_before, mode_before) = before;
+        let permitted = Permitted {
+            place: self.clone(),
+            before: Some((group_before.map(str::to_owned), mode_before)),
+        };
+        self.permit(group, mode).map(|()| permitted)
+    }
+
     /// Removes the path, if it still leads to this socket.
     pub(super) fn clear(&self) {
         let path = lock(&self.path);
         if is_at(&path, self.identity) {
             // If it can't be removed, the next start replaces it.
             let _ = fs::remove_file(&*path);
+        }
+    }
+}
+
+/// A socket that others may use now; dropped, it is for whom it was for.
+#[derive(Debug)]
+pub(crate) struct Permitted {
+    place: Place,
+    /// None: it is kept.
+    before: Option<(Option<String>, u32)>,
+}
+
+impl Permitted {
+    /// It stays as it is now.
+    pub(crate) fn keep(mut self) {
+        self.before = None;
+    }
+}
+
+impl Drop for Permitted {
+    fn drop(&mut self) {
+        if let Some((group, mode)) = &self.before {
+            // It was so before.
+            let _ = self.place.permit(group.as_deref(), *mode);
         }
     }
 }

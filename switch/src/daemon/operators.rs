@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::threads::spawn;
 use crate::base::beat::Beat;
-use crate::base::place::Place;
+use crate::base::place::{Permitted, Place};
 use crate::base::socket::Listening;
 use crate::base::stop::Stop;
 use crate::base::tcp::TcpListening;
@@ -62,20 +62,6 @@ struct NextControl {
     door: ControlDoor,
     place: Place,
     path: PathBuf,
-}
-
-/// A socket that others may use now; dropped, it is for whom it was for.
-#[derive(Debug)]
-struct Permitted {
-    place: Place,
-    before: Control,
-}
-
-impl Drop for Permitted {
-    fn drop(&mut self) {
-        // It was so before.
-        let _ = (self.place).permit(self.before.group.as_deref(), self.before.mode);
-    }
 }
 
 impl Opened {
@@ -184,10 +170,9 @@ impl Operators {
                 path: new.path.clone(),
             });
         } else if old != new {
-            let (place, before) = (self.place.clone(), old.clone());
-            let permitted = next.permitted.insert(Permitted { place, before });
-            let permit = permitted.place.permit(new.group.as_deref(), new.mode);
-            permit.map_err(|why| format!("{CONTROL}: {why}"))?;
+            let [new, old] = [new, old].map(|of| (of.group.as_deref(), of.mode));
+            let permitted = self.place.permit_until_dropped(new, old);
+            next.permitted = Some(permitted.map_err(|why| format!("{CONTROL}: {why}"))?);
         }
         if before.metrics != after.metrics {
             let address = after.metrics.map(|metrics| metrics.listen);
@@ -220,8 +205,7 @@ impl Operators {
             permitted,
             metrics,
         } = next;
-        // It stays so.
-        std::mem::forget(permitted);
+        permitted.into_iter().for_each(Permitted::keep);
         if let Some(NextControl { door, place, path }) = control {
             self.place = place;
             self.control.exchange(Some(door));

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use config::Topology;
 use flowtable::PortId;
+use pmd::Cores;
 use tracing::warn;
 
 use super::cores::NewCores;
 use super::plan::Plan;
 use super::switch::Switch;
 use crate::base::all::all;
-use crate::base::place::Place;
+use crate::base::place::{Permitted, Place};
 use crate::base::socket::Listening;
 use crate::daemon::operators::Next;
 use crate::daemon::running::{Gate, Means, Running};
@@ -20,7 +21,7 @@ use crate::daemon::sockets::{listened, open_sockets};
 use crate::device::attached::{AttachedDevice, attach_all};
 use crate::device::port::DevicePort;
 use crate::device::probe;
-use crate::plan::ports::{PortKind, PortSpec, SocketSpec};
+use crate::plan::ports::{PortKind, PortSpec};
 use crate::vhost_user::port::Port;
 
 /// What a change needs, ready to be put in force.
@@ -56,25 +57,23 @@ pub(super) enum Served {
 
 /// A port that the cores know, until this is dropped.
 #[derive(Debug)]
-struct AddedPort(Means, PortId);
+struct AddedPort {
+    /// None: they know it from now on.
+    cores: Option<Arc<Cores>>,
+    port: PortId,
+}
 
-impl Drop for AddedPort {
-    fn drop(&mut self) {
-        self.0.cores.remove_port(self.1);
+impl AddedPort {
+    fn keep(mut self) {
+        self.cores = None;
     }
 }
 
-/// A socket that others may use now; dropped, it is for whom it was for.
-#[derive(Debug)]
-struct Permitted {
-    place: Place,
-    before: SocketSpec,
-}
-
-impl Drop for Permitted {
+impl Drop for AddedPort {
     fn drop(&mut self) {
-        // It was so before.
-        let _ = (self.place).permit(self.before.group.as_deref(), self.before.mode);
+        if let Some(cores) = &self.cores {
+            cores.remove_port(self.port);
+        }
     }
 }
 
@@ -167,8 +166,10 @@ impl Prepared {
         for port in &plan.added {
             let added = switch.means.cores.add_port(&port.ingress);
             added.map_err(|e| vec![format!("{}: {e}", port.name)])?;
-            let added = AddedPort(switch.means.clone(), port.id());
-            self.ports.push(added);
+            self.ports.push(AddedPort {
+                cores: Some(switch.means.cores.clone()),
+                port: port.id(),
+            });
         }
         self.permit(switch, plan)?;
         let ours = listened(switch.specs.iter(), &switch.topology).collect();
@@ -279,12 +280,8 @@ impl Prepared {
     /// The change is in force from now on: nothing of it is undone any more.
     pub(super) fn keep(&mut self) {
         self.moved.iter_mut().for_each(|moved| moved.from = None);
-        std::mem::take(&mut self.ports)
-            .into_iter()
-            .for_each(std::mem::forget);
-        std::mem::take(&mut self.permitted)
-            .into_iter()
-            .for_each(std::mem::forget);
+        self.ports.drain(..).for_each(AddedPort::keep);
+        self.permitted.drain(..).for_each(Permitted::keep);
     }
 
     /// Gives sockets that stay to others.
@@ -295,13 +292,10 @@ impl Prepared {
             };
             let running = switch.running.get(&new.name);
             let place = running.and_then(|running| running.place.clone());
-            let is_same = (&before.group, before.mode) == (&after.group, after.mode);
-            if let (Some(place), false) = (place, is_same) {
-                let before = before.clone();
-                let permitted = Permitted { place, before };
-                (permitted.place)
-                    .permit(after.group.as_deref(), after.mode)
-                    .map_err(|why| vec![format!("{}: {why}", new.name)])?;
+            let [before, after] = [before, after].map(|of| (of.group.as_deref(), of.mode));
+            if let (Some(place), true) = (place, before != after) {
+                let permitted = place.permit_until_dropped(after, before);
+                let permitted = permitted.map_err(|why| vec![format!("{}: {why}", new.name)])?;
                 self.permitted.push(permitted);
             }
         }
