@@ -68,8 +68,8 @@ impl fmt::Display for NoVmFile {
             ),
             Self::Elsewhere { vm, place, file } => write!(
                 f,
-                "VM `{vm}` is defined in {place}, which belongs to its author: change it there and \
-                reload, or move it to {}",
+                "VM `{vm}` is defined in {place}, which belongs to its author: change or remove \
+                it there and reload, or move it to {}",
                 file.display()
             ),
             Self::NoName { vm } => write!(

@@ -170,7 +170,9 @@ impl IntoResponse for Refused {
     }
 }
 
-fn response(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response<Body> {
+fn response(status: StatusCode, media_type: &'static str, mut body: Vec<u8>) -> Response<Body> {
+    // For terminals.
+    body.push(b'\n');
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response

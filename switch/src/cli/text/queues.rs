@@ -5,6 +5,9 @@ use crate::cli::format::{align, percent};
 
 /// `show queues`.
 pub(crate) fn queues(queues: &[RxQueueReport]) -> String {
+    if queues.is_empty() {
+        return "no port is up, so there are no queues\n".to_owned();
+    }
     let head = [
         "PORT", "KIND", "QUEUE", "CPU", "OF CPU", "FRAMES/S", "NS/FRAME", "FRAMES",
     ];

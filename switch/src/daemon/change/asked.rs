@@ -100,10 +100,10 @@ impl Switch {
             }
             Wanted::Vm { name, body, is_new } => {
                 let name = || name.clone();
+                let path = self.vm_file(&name(), &[Edit::Removed])?;
                 if *is_new && running.vms.iter().any(|vm| vm.name == name()) {
                     return Err(NotChanged::VmExists { name: name() });
                 }
-                let path = self.vm_file(&name(), &[Edit::Removed])?;
                 let written = running.with_vm(&name(), body, REQUEST, &path);
                 written
                     .map(|written| Next::written(written, path))
