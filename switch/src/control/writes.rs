@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::routing::{patch, post, put};
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
+use utoipa::IntoParams;
 
 use super::answer::{Json, Refused};
 use super::changes::{Asked, Changed, Changes, Wanted};
@@ -24,6 +25,25 @@ type Answered = Result<(StatusCode, Json<Data<ChangeReport>>), Refused>;
 /// The parameter that asks what would be changed.
 const DRY_RUN: &str = "dry_run";
 
+/// For the description: the parameter that asks.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by name")]
+struct DryRun {
+    /// only say what would be changed
+    dry_run: Option<bool>,
+}
+
+/// For the description: the condition that every change may have.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by name")]
+struct IfMatch {
+    /// only if the topology has this number
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
+
 /// The paths under which the topology is changed.
 pub(crate) fn writes() -> Router<Arc<dyn Changes>> {
     Router::new()
@@ -34,8 +54,8 @@ pub(crate) fn writes() -> Router<Arc<dyn Changes>> {
 
 /// Reads the topology's files again, and puts in force what they say: whole or not at all.
 #[utoipa::path(post, tag = "changes", path = "/v1/reload", params(
-    ("dry_run" = Option<bool>, Query, description = "only say what would be changed"),
-    ("If-Match" = Option<String>, Header, description = "only if the topology has this number"),
+    DryRun,
+    IfMatch,
 ), responses(
     (status = 200, description = "what was changed", body = Data<ChangeReport>),
     Refused,
@@ -63,8 +83,8 @@ pub(super) async fn reload(
 /// own.
 #[utoipa::path(put, tag = "changes", path = "/v1/vms/{vm}", params(
     ("vm" = String, Path),
-    ("dry_run" = Option<bool>, Query, description = "only say what would be changed"),
-    ("If-Match" = Option<String>, Header, description = "only if the topology has this number"),
+    DryRun,
+    IfMatch,
     ("If-None-Match" = Option<String>, Header,
         description = "`*`: only if there is no VM of this name"),
 ), request_body(
@@ -105,8 +125,8 @@ pub(super) async fn put_vm(
 /// Removes this VM, and the file that it is in.
 #[utoipa::path(delete, tag = "changes", path = "/v1/vms/{vm}", params(
     ("vm" = String, Path),
-    ("dry_run" = Option<bool>, Query, description = "only say what would be changed"),
-    ("If-Match" = Option<String>, Header, description = "only if the topology has this number"),
+    DryRun,
+    IfMatch,
 ), responses(
     (status = 200, description = "what was changed", body = Data<ChangeReport>),
     Refused,
@@ -127,8 +147,8 @@ pub(super) async fn remove_vm(
 /// a value (`null`) is removed, as in RFC 7396.
 #[utoipa::path(patch, tag = "changes", path = "/v1/vms/{vm}/limit", params(
     ("vm" = String, Path),
-    ("dry_run" = Option<bool>, Query, description = "only say what would be changed"),
-    ("If-Match" = Option<String>, Header, description = "only if the topology has this number"),
+    DryRun,
+    IfMatch,
 ), request_body(
     description = "what is different, as below `limit` in the topology file",
     content(
