@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 
 use axum::http::StatusCode;
-use config::{Diagnostic, NoVmFile, Report};
+use config::{Diagnostic, NoVmFile, Report, Topology};
 
 use super::answer::Refused;
+use super::routes::help_for_vm;
 use crate::api::change::{ChangeReport, FileEdit};
 use crate::api::problem::{Code, Mistake};
 
@@ -77,6 +78,17 @@ pub(crate) enum NotChanged {
     Topology { expected: u64, found: u64 },
     /// The daemon ends.
     Ending,
+}
+
+impl NotChanged {
+    /// There is no VM of this name in the topology that runs.
+    pub(crate) fn no_vm(name: &str, running: &Topology) -> Self {
+        let known = running.vms.iter().map(|vm| vm.name.as_str());
+        Self::NoSuchVm {
+            name: name.to_owned(),
+            help: help_for_vm(name, known),
+        }
+    }
 }
 
 impl From<NotChanged> for Refused {

@@ -152,10 +152,6 @@ impl Changes for Checks {
         }
         let file = Path::new("vms.d/vm.yaml");
         let known = |name: &str| running.vms.iter().any(|vm| vm.name == name);
-        let no_vm = |name: &str| NotChanged::NoSuchVm {
-            name: name.to_owned(),
-            help: "GET /v1/vms lists all VMs".to_owned(),
-        };
         let wanted = match &asked.wanted {
             Wanted::Reload => running.clone(),
             Wanted::Vm { name, is_new, .. } if *is_new && known(name) => {
@@ -170,10 +166,12 @@ impl Changes for Checks {
             }
             Wanted::Limit { name, body } => {
                 let written = running.with_limit(name, body, "request", file);
-                let written = written.ok_or_else(|| no_vm(name))?;
+                let written = written.ok_or_else(|| NotChanged::no_vm(name, running))?;
                 written.map_err(NotChanged::Mistakes)?.topology
             }
-            Wanted::NoVm { name } => running.without_vm(name).ok_or_else(|| no_vm(name))?,
+            Wanted::NoVm { name } => running
+                .without_vm(name)
+                .ok_or_else(|| NotChanged::no_vm(name, running))?,
         };
         let report = ChangeReport {
             is_dry_run: asked.is_dry_run,

@@ -249,9 +249,13 @@ pub(super) fn bad_path(rejection: PathRejection) -> Refused {
 fn no_vm(sources: &Sources, name: &str, what: &str) -> Refused {
     let present = sources.present();
     let known = present.vms.iter().map(|vm| vm.name.as_str());
-    let help = help(name, known, "GET /v1/vms lists all VMs");
-    let why = format!("there is no {what}: {help}");
+    let why = format!("there is no {what}: {}", help_for_vm(name, known));
     Refused::new(StatusCode::NOT_FOUND, Code::NoSuchVm, why).at("vm")
+}
+
+/// What to do about a name that no VM has; these have one.
+pub(super) fn help_for_vm<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    help(name, known, "GET /v1/vms lists all VMs")
 }
 
 fn help<'a>(name: &str, known: impl Iterator<Item = &'a str>, otherwise: &str) -> String {

@@ -10,6 +10,7 @@ use axum::Router;
 use config::{Control, Topology};
 use tracing::info;
 
+use super::sockets::open_socket;
 use super::threads::spawn;
 use crate::base::beat::Beat;
 use crate::base::place::{Permitted, Place};
@@ -157,12 +158,8 @@ impl Operators {
         let mut next = Next::default();
         let (old, new) = (&before.control, &after.control);
         if old.path != new.path {
-            let open = if ours.contains(new.path.as_path()) {
-                Listening::open_beside
-            } else {
-                Listening::open
-            };
-            let control = open(CONTROL, &new.path, new.group.as_deref(), new.mode)?;
+            let permitted = (new.group.as_deref(), new.mode);
+            let control = open_socket(CONTROL, &new.path, permitted, ours)?;
             let place = control.place();
             next.control = Some(NextControl {
                 door: self.prepare_control(control)?,

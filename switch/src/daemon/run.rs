@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
+use super::change::service::{Served, Service};
 use super::change::switch::Switch;
 use super::change::vm_file::sweep;
 use super::cores::{new_cores, settle_tables};
@@ -27,7 +28,7 @@ use super::notify::{Inbox, Notify};
 use super::operators::{Opened, Servers};
 use super::pollers::Pollers;
 use super::run_dir::RunDir;
-use super::running::{Means, Running};
+use super::running::Means;
 use super::socket_note::SocketNote;
 use super::sockets::{listened, open_sockets};
 use super::threads::{join, spawn};
@@ -65,16 +66,16 @@ use crate::vhost_user::port::Port;
 /// A sentence for each error.
 pub(crate) fn run(file: &Path, format: LogFormat) -> Result<(), String> {
     let topology = config::load(file).map_err(|report| report.to_string())?;
-    serve(file, &topology, format).map_err(|why| format!("error: {why}"))
+    serve(&topology, format).map_err(|why| format!("error: {why}"))
 }
 
-fn serve(file: &Path, topology: &Topology, format: LogFormat) -> Result<(), String> {
+fn serve(topology: &Topology, format: LogFormat) -> Result<(), String> {
     // Its end waits for the last lines.
     let _log = Log::start(format)?;
     // Before any thread starts, so that no thread is killed by one of these signals.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| format!("cannot handle signals: {e}"))?;
-    let daemon = Daemon::start(file, topology)?;
+    let daemon = Daemon::start(topology)?;
     for signal in &mut signals {
         if signal == SIGHUP {
             daemon.reload();
@@ -97,7 +98,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(file: &Path, topology: &Topology) -> Result<Self, String> {
+    fn start(topology: &Topology) -> Result<Self, String> {
         if !pmd::sys::cpu_is_new_enough() {
             return Err(
                 "this CPU is too old: weir needs AVX2, BMI2 and FMA, as every server CPU since \
@@ -168,7 +169,6 @@ impl Daemon {
         let n_ports = specs.len();
         let running = (ids, specs, pollers);
         let switch = Switch::new(
-            file,
             topology.clone(),
             running,
             (means, note),
@@ -211,15 +211,13 @@ impl Daemon {
         let present = sources.present();
         present.vms.limit(&sources.cores);
         let mut switch = lock(&self.switch);
-        let ports = present.ports.iter().zip(sockets);
-        for (port, listening) in ports.filter(|(port, _)| port.spec.get().enabled) {
-            let served = Running::guest(port.clone(), listening, switch.means())?;
-            switch.begin(&port.spec.get().name, served);
-        }
-        let devices = present.devices.iter().zip(attached);
-        for (port, attached) in devices.filter(|(port, _)| port.spec.get().enabled) {
-            let served = Running::device(port.clone(), attached, switch.means())?;
-            switch.begin(&port.spec.get().name, served);
+        let guests = present.ports.iter().cloned().map(Served::Guest);
+        let guests = guests.zip(sockets.into_iter().map(|socket| (socket, None)));
+        let devices = present.devices.iter().cloned().map(Served::Device);
+        let devices = devices.zip(attached.into_iter().map(|device| (None, device)));
+        for (port, (listening, attached)) in guests.chain(devices) {
+            let service = Service::new(port, listening, attached, switch.means())?;
+            switch.serve(service);
         }
         Ok(())
     }

@@ -39,12 +39,23 @@ pub(super) fn open_sockets<'a>(
         if socket.listens == Listens::Guest || !port.enabled {
             return Ok(None);
         }
-        let open = if ours.contains(socket.path.as_path()) {
-            Listening::open_beside
-        } else {
-            Listening::open
-        };
-        let group = socket.group.as_deref();
-        open(&port.name, &socket.path, group, socket.mode).map(Some)
+        let permitted = (socket.group.as_deref(), socket.mode);
+        open_socket(&port.name, &socket.path, permitted, ours).map(Some)
     }))
+}
+
+/// Opens one, for `whom`, with this group and mode.
+///
+/// # Errors
+/// A sentence for a person.
+pub(super) fn open_socket(
+    whom: &str,
+    path: &Path,
+    (group, mode): (Option<&str>, u32),
+    ours: &BTreeSet<&Path>,
+) -> Result<Listening, String> {
+    match ours.contains(path) {
+        true => Listening::open_beside(whom, path, group, mode),
+        false => Listening::open(whom, path, group, mode),
+    }
 }

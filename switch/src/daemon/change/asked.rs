@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use config::{Edit, Topology, is_same_file, nearest};
+use config::{Edit, Topology, is_same_file};
 use tracing::info;
 
 use super::reload::needs_restart;
@@ -22,6 +22,8 @@ const REQUEST: &str = "request";
 struct Next {
     topology: Topology,
     file: Option<NextFile>,
+    /// Files that have been edited, and are not read for it.
+    pending: Vec<PendingFile>,
 }
 
 /// A VM's file, as it is to be; `text` none: it is to be removed.
@@ -29,6 +31,9 @@ struct NextFile {
     path: PathBuf,
     text: Option<String>,
 }
+
+/// A file that is a VM's alone, and others that have been edited.
+type OwnFile = (PathBuf, Vec<PendingFile>);
 
 impl Changes for Mutex<Switch> {
     fn change(&self, asked: &Asked) -> Result<Changed, NotChanged> {
@@ -57,27 +62,25 @@ impl Switch {
             }
             _ => {}
         }
-        let next = self.next(&asked.wanted)?;
-        let difference = difference(&self.topology, &next.topology);
-        let wrong = needs_restart(&difference, (&self.topology, &next.topology));
+        let Next {
+            topology,
+            file,
+            pending,
+        } = self.next(&asked.wanted)?;
+        let difference = difference(&self.topology, &topology);
+        let wrong = needs_restart(&difference, (&self.topology, &topology));
         if !wrong.is_empty() {
             return Err(NotChanged::NeedsRestart(wrong));
         }
         match asked.is_dry_run {
             true => {
-                self.plan(&next.topology)?;
-                let file = next
-                    .file
-                    .iter()
-                    .try_for_each(|file| check(&file.path, &next.topology));
-                file?;
+                self.plan(&topology)?;
+                if let Some(file) = &file {
+                    check(&file.path, &topology)?;
+                }
             }
-            false => self.put_in_force(next, &difference)?,
+            false => self.put_in_force(topology, file, &difference)?,
         }
-        let pending = match asked.wanted {
-            Wanted::Reload => Vec::new(),
-            _ => self.pending(),
-        };
         let report = ChangeReport {
             is_dry_run: asked.is_dry_run,
             difference,
@@ -92,38 +95,39 @@ impl Switch {
         let running = &*self.topology;
         match wanted {
             Wanted::Reload => {
-                let topology = config::load(&self.file).map_err(NotChanged::Mistakes)?;
+                let topology = config::load(running.origin.main()).map_err(NotChanged::Mistakes)?;
                 Ok(Next {
                     topology,
                     file: None,
+                    pending: Vec::new(),
                 })
             }
             Wanted::Vm { name, body, is_new } => {
-                let name = || name.clone();
-                let path = self.vm_file(&name(), &[Edit::Removed])?;
-                if *is_new && running.vms.iter().any(|vm| vm.name == name()) {
-                    return Err(NotChanged::VmExists { name: name() });
+                let (path, pending) = self.own_file(name, &[Edit::Removed])?;
+                if *is_new && self.has_vm(name) {
+                    return Err(NotChanged::VmExists { name: name.clone() });
                 }
-                let written = running.with_vm(&name(), body, REQUEST, &path);
+                let written = running.with_vm(name, body, REQUEST, &path);
                 written
-                    .map(|written| Next::written(written, path))
+                    .map(|written| Next::written(written, (path, pending)))
                     .map_err(NotChanged::Mistakes)
             }
             Wanted::Limit { name, body } => {
-                let path = self.file_of(name, &[])?;
+                let (path, pending) = self.file_of(name, &[])?;
                 let written = running.with_limit(name, body, REQUEST, &path);
-                let written = written.ok_or_else(|| self.no_vm(name))?;
+                let written = written.ok_or_else(|| NotChanged::no_vm(name, running))?;
                 written
-                    .map(|written| Next::written(written, path))
+                    .map(|written| Next::written(written, (path, pending)))
                     .map_err(NotChanged::Mistakes)
             }
             Wanted::NoVm { name } => {
-                let path = self.file_of(name, &[Edit::Removed])?;
-                let topology = running.without_vm(name).ok_or_else(|| self.no_vm(name))?;
-                let file = NextFile { path, text: None };
+                let (path, pending) = self.file_of(name, &[Edit::Removed])?;
+                let topology = running.without_vm(name);
+                let topology = topology.ok_or_else(|| NotChanged::no_vm(name, running))?;
                 Ok(Next {
                     topology,
-                    file: Some(file),
+                    file: Some(NextFile { path, text: None }),
+                    pending,
                 })
             }
         }
@@ -131,8 +135,12 @@ impl Switch {
 
     /// Puts a topology in force, and writes the file that says so before anybody sees it: what can
     /// fail comes first.
-    fn put_in_force(&mut self, next: Next, difference: &Difference) -> Result<(), NotChanged> {
-        let Next { topology, file } = next;
+    fn put_in_force(
+        &mut self,
+        topology: Topology,
+        file: Option<NextFile>,
+        difference: &Difference,
+    ) -> Result<(), NotChanged> {
         let file = file.map(|file| FileChange::new(&file.path, file.text.as_deref(), &topology));
         let file = file.transpose()?;
         self.apply(topology, !difference.is_empty(), |topology| match file {
@@ -149,55 +157,42 @@ impl Switch {
     }
 
     /// The file of a VM that there is.
-    fn file_of(&self, vm: &str, allowed: &[Edit]) -> Result<PathBuf, NotChanged> {
-        if !self.topology.vms.iter().any(|known| known.name == vm) {
-            return Err(self.no_vm(vm));
+    fn file_of(&self, vm: &str, allowed: &[Edit]) -> Result<OwnFile, NotChanged> {
+        if !self.has_vm(vm) {
+            return Err(NotChanged::no_vm(vm, &self.topology));
         }
-        self.vm_file(vm, allowed)
+        self.own_file(vm, allowed)
+    }
+
+    fn has_vm(&self, name: &str) -> bool {
+        self.topology.vms.iter().any(|vm| vm.name == name)
     }
 
     /// The file that is this VM's alone, unless somebody has edited it since it was read, in
     /// another way than these.
-    fn vm_file(&self, vm: &str, allowed: &[Edit]) -> Result<PathBuf, NotChanged> {
+    fn own_file(&self, vm: &str, allowed: &[Edit]) -> Result<OwnFile, NotChanged> {
         let path = self.topology.vm_file(vm).map_err(NotChanged::NoFile)?;
-        let edits = self.topology.edited_files().into_iter();
-        let mut edits = edits.filter(|(_, edit)| !allowed.contains(edit));
-        match edits.find(|(edited, _)| is_same_file(edited, &path)) {
-            None => Ok(path),
-            Some((file, edit)) => Err(NotChanged::Edited {
-                file: file.display().to_string(),
-                how: file_edit(edit),
-            }),
+        let mut pending = Vec::new();
+        for (edited, edit) in self.topology.edited_files() {
+            let (is_own, how) = (is_same_file(&edited, &path), file_edit(edit));
+            let file = edited.display().to_string();
+            match is_own {
+                true if !allowed.contains(&edit) => return Err(NotChanged::Edited { file, how }),
+                true => {}
+                false => pending.push(PendingFile { file, edit: how }),
+            }
         }
-    }
-
-    fn no_vm(&self, name: &str) -> NotChanged {
-        let known = self.topology.vms.iter().map(|vm| vm.name.as_str());
-        let help = match nearest(name, known) {
-            Some(meant) => format!("did you mean {meant}?"),
-            None => "GET /v1/vms lists all VMs".to_owned(),
-        };
-        let name = name.to_owned();
-        NotChanged::NoSuchVm { name, help }
-    }
-
-    /// Files that have been edited and wait for a reload.
-    fn pending(&self) -> Vec<PendingFile> {
-        let edited = self.topology.edited_files().into_iter();
-        let pending = edited.map(|(file, edit)| PendingFile {
-            file: file.display().to_string(),
-            edit: file_edit(edit),
-        });
-        pending.collect()
+        Ok((path, pending))
     }
 }
 
 impl Next {
-    fn written(written: config::Rewritten, path: PathBuf) -> Self {
+    fn written(written: config::Rewritten, (path, pending): OwnFile) -> Self {
         let text = Some(written.text);
         Self {
             topology: written.topology,
             file: Some(NextFile { path, text }),
+            pending,
         }
     }
 }

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flowtable::{Networks, SourcePolicy};
+use hashbrown::HashMap;
 use tracing::warn;
 
 use super::leaving::Leaving;
 use super::plan::Plan;
-use super::prepare::{Prepared, Served, Service};
+use super::prepare::Prepared;
+use super::service::{Served, Service};
 use super::switch::Switch;
 use crate::control::limits::Vms;
 use crate::control::sources::Present;
-use crate::device::port::DevicePort;
 use crate::plan::names::Names;
 use crate::plan::ports::PortSpec;
-use crate::vhost_user::port::Port;
 
 /// How long a change waits for a removed port. Closing a file that a front-end sent may take
 /// longer; then the port's id is free only after that.
@@ -83,12 +83,12 @@ impl Switch {
 
     /// What there is after the change.
     fn next_present(&self, before: &Present, services: &[Service], vms: Vms) -> Present {
-        let served = |spec: &PortSpec| {
-            let mut new = services.iter().map(|service| &service.port);
-            new.find(|port| port.spec().name == spec.name)
-                .cloned()
-                .or_else(|| before_of(before, spec))
-        };
+        let guests = before.ports.iter().cloned().map(Served::Guest);
+        let devices = before.devices.iter().cloned().map(Served::Device);
+        // Of two, the one that is new.
+        let new = services.iter().map(|service| service.port.clone());
+        let all = guests.chain(devices).chain(new);
+        let mut all: HashMap<_, _> = all.map(|port| (port.id(), port)).collect();
         let mut present = Present {
             number: before.number,
             cores: before.cores.clone(),
@@ -98,7 +98,7 @@ impl Switch {
             ports: Vec::new(),
             devices: Vec::new(),
         };
-        for port in self.specs.iter().filter_map(served) {
+        for port in self.specs.iter().filter_map(|spec| all.remove(&spec.id())) {
             match port {
                 Served::Guest(port) => present.ports.push(port),
                 Served::Device(port) => present.devices.push(port),
@@ -108,7 +108,7 @@ impl Switch {
     }
 
     /// Serves a port that is added, or again as it is now.
-    fn serve(&mut self, service: Service) {
+    pub(in crate::daemon) fn serve(&mut self, service: Service) {
         let name = service.port.spec().name.clone();
         let before = self.end_port(&name, WHY);
         let Some((running, gate)) = service.running else {
@@ -158,19 +158,4 @@ impl Switch {
             self.ids.release(&departed);
         }
     }
-}
-
-/// What serves the port already.
-fn before_of(before: &Present, spec: &PortSpec) -> Option<Served> {
-    let guest = |port: &&Arc<Port>| port.id() == spec.id();
-    let device = |port: &&Arc<DevicePort>| port.id() == spec.id();
-    let guest = before.ports.iter().find(guest).cloned().map(Served::Guest);
-    guest.or_else(|| {
-        before
-            .devices
-            .iter()
-            .find(device)
-            .cloned()
-            .map(Served::Device)
-    })
 }

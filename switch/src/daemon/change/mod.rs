@@ -8,6 +8,7 @@
 //! - `apply`: one topology takes the place of another
 //! - `plan`: what a change does to each port
 //! - `cores`: cores that come and go
+//! - `service`: a port with the thread that serves it
 //! - `prepare`: what can fail; undone by being dropped
 //! - `commit`: what can't; removals last
 
@@ -19,6 +20,7 @@ mod leaving;
 mod plan;
 mod prepare;
 mod reload;
+pub(super) mod service;
 pub(super) mod switch;
 mod tidy;
 pub(super) mod vm_file;

@@ -11,18 +11,16 @@ use tracing::warn;
 
 use super::cores::NewCores;
 use super::plan::Plan;
+use super::service::{Served, Service};
 use super::switch::Switch;
 use crate::base::all::all;
 use crate::base::place::{Permitted, Place};
-use crate::base::socket::Listening;
 use crate::daemon::operators::Next;
-use crate::daemon::running::{Gate, Means, Running};
 use crate::daemon::sockets::{listened, open_sockets};
 use crate::device::attached::{AttachedDevice, attach_all};
 use crate::device::port::DevicePort;
 use crate::device::probe;
 use crate::plan::ports::{PortKind, PortSpec};
-use crate::vhost_user::port::Port;
 
 /// What a change needs, ready to be put in force.
 #[derive(Debug, Default)]
@@ -38,21 +36,6 @@ pub(super) struct Prepared {
     pub(super) operators: Next,
     /// None: the cores stay as they are.
     pub(super) cores: Option<NewCores>,
-}
-
-/// A port that is added or renewed.
-#[derive(Debug)]
-pub(super) struct Service {
-    pub(super) port: Served,
-    /// None: it is disabled, and nothing serves it.
-    pub(super) running: Option<(Running, Gate)>,
-}
-
-/// What is served.
-#[derive(Clone, Debug)]
-pub(super) enum Served {
-    Guest(Arc<Port>),
-    Device(Arc<DevicePort>),
 }
 
 /// A port that the cores know, until this is dropped.
@@ -94,44 +77,6 @@ impl Drop for Moved {
         if let Err(why) = self.place.move_to(from, self.before.as_ref()) {
             warn!("{why}");
         }
-    }
-}
-
-impl Served {
-    /// None: it is neither, which no port is.
-    fn new(spec: &PortSpec) -> Option<Self> {
-        let guest = Port::new(spec).map(|port| Self::Guest(Arc::new(port)));
-        guest.or_else(|| DevicePort::new(spec).map(|port| Self::Device(Arc::new(port))))
-    }
-
-    fn device(&self) -> Option<Arc<DevicePort>> {
-        match self {
-            Self::Guest(_) => None,
-            Self::Device(port) => Some(port.clone()),
-        }
-    }
-
-    pub(super) fn spec(&self) -> Arc<PortSpec> {
-        match self {
-            Self::Guest(port) => port.spec.get(),
-            Self::Device(port) => port.spec.get(),
-        }
-    }
-}
-
-impl Service {
-    fn new(
-        port: Served,
-        listening: Option<Listening>,
-        attached: Option<AttachedDevice>,
-        means: &Means,
-    ) -> Result<Self, String> {
-        let running = match &port {
-            _ if !port.spec().enabled => None,
-            Served::Guest(port) => Some(Running::guest(port.clone(), listening, means)?),
-            Served::Device(port) => Some(Running::device(port.clone(), attached, means)?),
-        };
-        Ok(Self { port, running })
     }
 }
 

@@ -1,6 +1,5 @@
 //! What runs, and by which topology.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -9,11 +8,12 @@ use hashbrown::HashMap;
 use tracing::warn;
 
 use super::leaving::Leaving;
+use super::service::{Served, Service};
 use crate::base::lock::lock;
 use crate::control::sources::{Present, Sources};
 use crate::daemon::operators::Operators;
 use crate::daemon::pollers::Pollers;
-use crate::daemon::running::{Gate, Means, Running};
+use crate::daemon::running::{Means, Running};
 use crate::daemon::socket_note::SocketNote;
 use crate::device::port::DevicePort;
 use crate::plan::ids::Ids;
@@ -23,8 +23,6 @@ use crate::plan::ports::PortSpec;
 /// holds its lock, so that changes come one after another.
 #[derive(Debug)]
 pub(crate) struct Switch {
-    /// The topology's main file.
-    pub(super) file: PathBuf,
     /// In force.
     pub(super) topology: Arc<Topology>,
     pub(super) ids: Ids,
@@ -54,14 +52,12 @@ impl Switch {
     /// What a daemon runs that starts with this topology, whose ids, ports and cores these are.
     /// Nothing is served yet.
     pub(in crate::daemon) fn new(
-        file: &Path,
         topology: Arc<Topology>,
         (ids, specs, pollers): (Ids, Vec<PortSpec>, Pollers),
         (means, note): (Means, SocketNote),
         (operators, sources): (Operators, Arc<Sources>),
     ) -> Self {
         Self {
-            file: file.to_owned(),
             topology,
             ids,
             specs,
@@ -83,12 +79,6 @@ impl Switch {
     /// What serving a port needs.
     pub(crate) fn means(&self) -> &Means {
         &self.means
-    }
-
-    /// Serves a port from now on.
-    pub(in crate::daemon) fn begin(&mut self, name: &str, (running, gate): (Running, Gate)) {
-        gate.open(None);
-        self.running.insert(name.to_owned(), running);
     }
 
     /// What there is now.
@@ -123,10 +113,10 @@ impl Switch {
     /// Serves a device again that [`Switch::stop`] has given back.
     pub(super) fn serve_again(&mut self, port: Arc<DevicePort>) {
         let name = port.spec.get().name.clone();
-        match Running::device(port.clone(), None, &self.means) {
-            Ok(served) => {
+        match Service::new(Served::Device(port.clone()), None, None, &self.means) {
+            Ok(service) => {
                 self.has_logged_unserved = false;
-                self.begin(&name, served);
+                self.serve(service);
             }
             Err(why) => {
                 // It is tried again and again.
